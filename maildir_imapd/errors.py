@@ -1,0 +1,279 @@
+"""Every exception the server raises on purpose, in one tree.
+
+    ImapdError
+        ConfigError                 the process does not start; exit status 78
+        ProtocolError               tagged BAD
+            BadSyntax               with what was expected and where
+            TooLong                 a line, a literal or a command beyond its limit
+            WrongState              a command that this state does not know
+        Refused                     tagged NO, with the class's response code
+            MailboxMissing MailboxExists BadMailboxName CannotDo ...
+        StoreError                  tagged NO, and a line in the log
+            LockTimeout IndexDamaged SpoolUnreadable DiskFull MessageGone
+        Goodbye                     untagged BYE, then the connection ends
+
+A class's docstring is its message: ``{name}`` fields are filled from the keyword arguments, which
+stay readable as attributes.  The text goes to clients, so it must never hold what a client sent
+(robustness: response injection); a detail that only the log may see goes into ``detail``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ImapdError(Exception):
+    """The server could not do this"""
+
+    def __init__(self, text: str | None = None, *, detail: str = "", **fields: Any) -> None:
+        if text is None:
+            text = (type(self).__doc__ or type(self).__name__).split("\n", 1)[0].format(**fields)
+        super().__init__(text)
+        self.text = text
+        self.detail = detail
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+
+class ConfigError(ImapdError):
+    """The configuration cannot be used"""
+
+    exit_status: ClassVar[int] = 78
+
+
+# --- BAD ------------------------------------------------------------------------------------------
+
+
+class ProtocolError(ImapdError):
+    """The command was not understood"""
+
+    code: ClassVar[bytes | None] = None
+
+
+class BadSyntax(ProtocolError):
+    """Expected {expected} at position {position}"""
+
+    expected: str
+    position: int
+
+    def __init__(self, expected: str, position: int = 0) -> None:
+        super().__init__(expected=expected, position=position)
+
+
+class BadCharset(ProtocolError):
+    """This string is not valid in its charset"""
+
+
+class TooLong(ProtocolError):
+    """The command is longer than this server allows"""
+
+    code = b"TOOBIG"
+
+
+class WrongState(ProtocolError):
+    """{why}"""
+
+
+# --- NO -------------------------------------------------------------------------------------------
+
+
+class Refused(ImapdError):
+    """The command was refused"""
+
+    code: bytes | None = None
+
+
+class MailboxMissing(Refused):
+    """Mailbox doesn't exist"""
+
+    code = b"NONEXISTENT"
+
+
+class TryCreate(Refused):
+    """Mailbox doesn't exist; CREATE it first"""
+
+    code = b"TRYCREATE"
+
+
+class MailboxExists(Refused):
+    """Mailbox already exists"""
+
+    code = b"ALREADYEXISTS"
+
+
+class BadMailboxName(Refused):
+    """This mailbox name cannot be used: {why}"""
+
+    code = b"CANNOT"
+
+
+class NotSelectable(Refused):
+    """This name is only a parent of mailboxes and cannot be opened"""
+
+    code = b"CANNOT"
+
+
+class CannotDo(Refused):
+    """{why}"""
+
+    code = b"CANNOT"
+
+
+class HasChildren(Refused):
+    """The mailbox has children; delete them first"""
+
+    code = b"HASCHILDREN"
+
+
+class ReadOnly(Refused):
+    """The mailbox is open read-only"""
+
+    code = b"NOPERM"
+
+
+class NoPermission(Refused):
+    """You do not have the right to do this"""
+
+    code = b"NOPERM"
+
+
+class AuthenticationFailed(Refused):
+    """User name or password is wrong"""
+
+    code = b"AUTHENTICATIONFAILED"
+
+
+class AuthorizationFailed(Refused):
+    """You cannot act for that user"""
+
+    code = b"AUTHORIZATIONFAILED"
+
+
+class PrivacyRequired(Refused):
+    """This needs TLS: send STARTTLS first or use the TLS port"""
+
+    code = b"PRIVACYREQUIRED"
+
+
+class Unavailable(Refused):
+    """This is not available just now; try again later"""
+
+    code = b"UNAVAILABLE"
+
+
+class BadCharsetName(Refused):
+    """This charset is not supported"""
+
+    code = b"BADCHARSET"
+
+
+class ExpungeIssued(Refused):
+    """Some of the messages no longer exist"""
+
+    code = b"EXPUNGEISSUED"
+
+
+class LimitReached(Refused):
+    """{why}"""
+
+    code = b"LIMIT"
+
+
+class TooBig(Refused):
+    """The message is larger than the limit of {limit} octets"""
+
+    code = b"TOOBIG"
+
+
+class OverQuota(Refused):
+    """The quota is used up"""
+
+    code = b"OVERQUOTA"
+
+
+class UnknownCte(Refused):
+    """The transfer encoding of this part is unknown or its data is damaged"""
+
+    code = b"UNKNOWN-CTE"
+
+
+class BadMessage(Refused):
+    """The message cannot be stored: {why}"""
+
+
+# --- trouble below --------------------------------------------------------------------------------
+
+
+class StoreError(ImapdError):
+    """The mail store has a problem; the administrator can find it in the log"""
+
+    code: bytes | None = b"SERVERBUG"
+
+
+class LockTimeout(StoreError):
+    """The mailbox is in use by another process; try again"""
+
+    code = b"INUSE"
+
+
+class IndexDamaged(StoreError):
+    """The index of the mailbox is damaged"""
+
+
+class SpoolUnreadable(StoreError):
+    """The mailbox cannot be read"""
+
+    code = b"NOPERM"
+
+
+class DiskFull(StoreError):
+    """There is no room left to store this"""
+
+    code = b"OVERQUOTA"
+
+
+class TooManyFiles(StoreError):
+    """The server has too many files open; try again later"""
+
+    code = b"UNAVAILABLE"
+
+
+class MessageGone(StoreError):
+    """The message no longer exists"""
+
+    code = b"EXPUNGEISSUED"
+
+
+class MessageUnreadable(StoreError):
+    """A message could not be read"""
+
+    code = b"SERVERBUG"
+
+
+class OutOfUids(StoreError):
+    """The mailbox has used up its unique identifiers"""
+
+    code = b"LIMIT"
+
+
+# --- BYE ------------------------------------------------------------------------------------------
+
+
+class Goodbye(ImapdError):
+    """Closing the connection"""
+
+    code: bytes | None = None
+
+
+class IdleTooLong(Goodbye):
+    """Autologout; idle for too long"""
+
+
+class TooManyErrors(Goodbye):
+    """Too many invalid commands"""
+
+
+class ShuttingDown(Goodbye):
+    """Server is shutting down"""
+
+    code = b"UNAVAILABLE"

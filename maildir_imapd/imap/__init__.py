@@ -1,0 +1,1 @@
+"""Where wire, message and store meet: sessions and commands, without a socket or a thread."""

@@ -1,0 +1,1 @@
+"""One mail's octets to its structure and the wire text made of it; pure functions."""

@@ -1,0 +1,1 @@
+"""Processes, threads and sockets around the engine."""
