@@ -1,0 +1,235 @@
+"""Address lists as IMAP shows them (RFC 5322 3.4 and 4.4; RFC 3501 7.4.2, 9: ``address``).
+
+The parser is total: whatever stands in a From line gives a list, in one pass over it.  Most addresses
+are ``Name <local@host>`` without a quirk, and one expression takes those; the first that is not sends the
+rest through the tokens below.
+
+Where an address lacks its local part or its host, Dovecot's words stand in (``MISSING_MAILBOX``,
+``MISSING_DOMAIN``): NIL there would mean a group's begin or end, and an empty string is taken for NIL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MISSING_MAILBOX = b"MISSING_MAILBOX"
+MISSING_DOMAIN = b"MISSING_DOMAIN"
+
+# An address list beyond this is cut: it costs memory many times its size, and 1 MiB holds 20,000 addresses.
+VALUE_LIMIT = 1024 * 1024
+
+
+class Address(NamedTuple):
+    """One address; host None is a group's begin (mailbox: its name) or its end (mailbox None)."""
+
+    name: bytes | None
+    route: bytes | None
+    mailbox: bytes | None
+    host: bytes | None
+
+
+GROUP_END = Address(None, None, None, None)
+
+# RFC 5322 3.2.3: atext, with "." (obs-phrase, dot-atom) and 8-bit octets.
+_ATEXT = rb"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.\x80-\xff]"
+# The common address, up to its comma.  Possessive throughout: it matches at once or not at all.
+_COMMON = re.compile(
+    rb'[ \t]*+(?:(?:"([^"\\\r\n]*+)"[ \t]*+|([A-Za-z0-9!#$%&\'*+\-/=?^_`{|}~. \t\x80-\xff]*+))'
+    rb"<(" + _ATEXT + rb"++)@(" + _ATEXT + rb"++)>|(" + _ATEXT + rb"++)@(" + _ATEXT + rb"++))[ \t]*+(?:,|\Z)"
+).match
+
+_TOKEN = re.compile(
+    rb'(?P<space>[ \t\r\n]+)|(?P<quoted>"(?:[^"\\]|\\.)*+")|(?P<comment>\()|(?P<special>[,;:<>@])'
+    rb'|(?P<word>\[[^\[\]\\,;<>()"@\s]*+\]|[^ \t\r\n"(),;:<>@\[]+)|(?P<other>.)',
+    re.DOTALL,
+)
+_PAREN = re.compile(rb"[()]|\\.", re.DOTALL)
+_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+
+
+def parse_addresses(value: bytes) -> list[Address]:
+    """Parse an unfolded address list; empty elements are left out (RFC 5322 4.4: obs-addr-list)."""
+    value = value[:VALUE_LIMIT]
+    found: list[Address] = []
+    at = 0
+    size = len(value)
+    while at < size:
+        match = _COMMON(value, at)
+        if match is None:
+            _Parser(found).run(value, at)
+            break
+        quoted, phrase, local, host, bare_local, bare_host = match.groups()
+        if bare_local is not None:
+            found.append(Address(None, None, bare_local, bare_host))
+        else:
+            name = quoted if phrase is None else b" ".join(phrase.split())
+            found.append(Address(name or None, None, local, host))
+        at = match.end()
+    return found
+
+
+def _tokens(value: bytes, at: int) -> Iterator[tuple[str, bytes]]:
+    size = len(value)
+    while at < size:
+        match = _TOKEN.match(value, at)
+        assert match is not None  # the last alternative takes any octet
+        kind, text = match.lastgroup or "", match[0]
+        at = match.end()
+        if kind == "quoted":
+            text = _PAIR.sub(rb"\1", text[1:-1])
+        elif kind == "comment":
+            text, at = _comment(value, at)
+        elif kind == "other":
+            if text == b'"':
+                # A quote that nothing closes is dropped, and with it every later one, so that the
+                # search for its end happens once.
+                value, at = value[at:].replace(b'"', b""), 0
+                size = len(value)
+                continue
+            kind = "word"
+        yield kind, text
+
+
+def _comment(value: bytes, at: int) -> tuple[bytes, int]:
+    """Take a comment whose parenthesis is behind us; an open one reaches to the end."""
+    depth = 1
+    for match in _PAREN.finditer(value, at):
+        mark = match[0]
+        if mark == b"(":
+            depth += 1
+        elif mark == b")":
+            depth -= 1
+            if not depth:
+                return _PAIR.sub(rb"\1", value[at : match.start()]), match.end()
+    return _PAIR.sub(rb"\1", value[at:]), len(value)
+
+
+class _Parser:
+    """What is known of the address being read."""
+
+    def __init__(self, found: list[Address]) -> None:
+        self.found = found
+        self.in_group = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self.words: list[bytes] = []  # before "@", "<" or the end: phrase or local part
+        self.host: list[bytes] | None = None  # behind "@"
+        self.name: bytes | None = None
+        self.comment: bytes | None = None
+        self.route: bytes | None = None
+        self.angle = False  # between "<" and ">"
+        self.angled = False  # "<" was there
+        self.done = False  # what follows up to the comma is of no use
+
+    def run(self, value: bytes, at: int) -> None:
+        spaced = False
+        for kind, text in _tokens(value, at):
+            if kind == "space":
+                spaced = True
+                continue
+            if kind == "comment":
+                self.comment = text
+            elif kind == "special":
+                self._special(text)
+            elif self.done:
+                pass
+            elif self.host is None:
+                self._word(text, spaced)
+            elif not spaced or not self.host or self.host[-1].endswith(b".") or text.startswith(b"."):
+                self.host.append(text)
+            elif not self.angle:
+                self.done = True
+            spaced = False
+        self._finish()
+        if self.in_group:
+            self.found.append(GROUP_END)
+
+    def _word(self, text: bytes, spaced: bool) -> None:
+        if not spaced and self.words:
+            self.words[-1] += text
+        else:
+            self.words.append(text)
+
+    def _special(self, mark: bytes) -> None:
+        if mark == b"," and self.angle and self.host is not None and not self.words:
+            self._route(mark)
+        elif mark == b",":
+            self._finish()
+        elif mark == b";":
+            self._finish()
+            if self.in_group:
+                self.in_group = False
+                self.found.append(GROUP_END)
+        elif mark == b":":
+            self._colon()
+        elif mark == b"<":
+            if not self.angled:
+                self._open()
+        elif mark == b">":
+            if self.angle:
+                self.angle = False
+                self.done = True
+        elif not self.done:  # "@"
+            if self.host is None or (self.route is not None and not self.words):
+                self.host = []
+            else:
+                self.done = not self.angle
+
+    def _open(self) -> None:
+        """Take what stood before "<" as the name: ``a@b <c@d>`` is no address list but a name with an "@"."""
+        name = b" ".join(self.words)
+        if self.host is not None:
+            name += b"@" + b"".join(self.host)
+        self.name = name or None
+        self.words = []
+        self.host = None
+        self.angle = self.angled = True
+        self.done = False
+
+    def _colon(self) -> None:
+        if self.angle:
+            if self.host is not None and not self.words:
+                self._route(b"")
+                self.host = None
+        elif self.host is None and not self.in_group and not self.angled:
+            self.in_group = True
+            self.found.append(Address(None, None, b" ".join(self.words), None))
+            self._reset()
+
+    def _route(self, mark: bytes) -> None:
+        """RFC 5322 4.4: obs-route = obs-domain-list ":", before the address in the angles."""
+        self.route = b"%b@%b%b" % (self.route or b"", b"".join(self.host or ()), mark)
+        self.host = []
+
+    def _finish(self) -> None:
+        words, host = self.words, self.host
+        if words or host is not None or self.angled:
+            name = self.name
+            if host is not None or self.angled or (len(words) == 1 and b" " not in words[0]):
+                local, rest = _local_part(words)
+                if rest and name is None and not self.angled:
+                    name = b" ".join(rest)
+                elif rest:
+                    local = b" ".join([*rest, local])
+            else:
+                local, name = b"", b" ".join(words)
+            if name is None and self.comment:
+                name = self.comment
+            self.found.append(
+                Address(name, self.route, local or MISSING_MAILBOX, b"".join(host or ()) or MISSING_DOMAIN)
+            )
+        self._reset()
+
+
+def _local_part(words: list[bytes]) -> tuple[bytes, list[bytes]]:
+    """Take the local part off the end of *words*; RFC 5322 4.4 allows space around its dots."""
+    if not words:
+        return b"", []
+    left = list(words)
+    pieces = [left.pop()]
+    while left and (left[-1].endswith(b".") or pieces[-1].startswith(b".")):
+        pieces.append(left.pop())
+    return b"".join(reversed(pieces)), left

@@ -1,0 +1,75 @@
+"""ENVELOPE as wire text (RFC 3501 7.4.2)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from maildir_imapd.message.address import Address, parse_addresses
+from maildir_imapd.message.header import FOLDED, HEADER_LIMIT, unfold
+from maildir_imapd.strings import nstring, string
+
+_findall = re.compile(
+    rb"\n(date|subject|from|sender|reply-to|to|cc|bcc|in-reply-to|message-id)[ \t]*:(" + FOLDED + rb")", re.IGNORECASE
+).findall
+_ADDRESSES = frozenset((b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"))
+
+# Longer lists are made anew each time: they seldom come twice, and would fill the memory.
+_REMEMBERED = 300
+
+
+def render_envelope(header: bytes) -> bytes:
+    """Render the envelope of *header*.
+
+    A field that stands there twice (RFC 5322 3.6 forbids it): the first text counts, and addresses are
+    joined, so that nothing is checked in one list and shown from the other.
+    """
+    found: dict[bytes, bytes] = {}
+    for name, value in _findall(b"\n" + header[:HEADER_LIMIT]):
+        key = name.lower()
+        if key not in found:
+            found[key] = value
+        elif key in _ADDRESSES:
+            found[key] += b"," + value
+    get = found.get
+    sender = _address_list(get(b"from"))
+    return b"(%b %b %b %b %b %b %b %b %b %b)" % (
+        _text(get(b"date")),
+        _text(get(b"subject")),
+        sender,
+        # "If the Sender or Reply-To lines are absent in the [RFC-2822] header, or are present but empty,
+        # the server sets the corresponding member of the envelope to be the same value as the from member"
+        _address_list(get(b"sender"), sender),
+        _address_list(get(b"reply-to"), sender),
+        _address_list(get(b"to")),
+        _address_list(get(b"cc")),
+        _address_list(get(b"bcc")),
+        _text(get(b"in-reply-to")),
+        _text(get(b"message-id")),
+    )
+
+
+def render_addresses(addresses: list[Address]) -> bytes:
+    """Render env-from and its like: ``"(" 1*address ")" / nil``."""
+    if not addresses:
+        return b"NIL"
+    return b"(%b)" % b"".join(
+        b"(%b %b %b %b)" % (nstring(name), nstring(route), nstring(mailbox), nstring(host))
+        for name, route, mailbox, host in addresses
+    )
+
+
+def _text(value: bytes | None) -> bytes:
+    return b"NIL" if value is None else string(unfold(value))
+
+
+def _address_list(value: bytes | None, default: bytes = b"NIL") -> bytes:
+    if value is None:
+        return default
+    rendered = _rendered(value) if len(value) <= _REMEMBERED else _rendered.__wrapped__(value)
+    return default if rendered == b"NIL" else rendered
+
+
+@lru_cache(maxsize=2048)
+def _rendered(value: bytes) -> bytes:
+    return render_addresses(parse_addresses(unfold(value)))

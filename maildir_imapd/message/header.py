@@ -1,0 +1,74 @@
+"""The header block: where it ends, its fields, and the text that is encoded in them.
+
+One compiled expression runs over the whole block.  Every expression here begins with a literal LF, which
+the engine looks for with memchr; that is why the block gets one put in front.  Nothing here backtracks:
+each repeat is bounded by the character that ends it, so hostile headers cost what long ones cost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+# Robustness: what lies beyond this in one header block is still sent, but no field in it is looked at.
+HEADER_LIMIT = 10 * 1024 * 1024
+
+# RFC 5322 2.2:   field = name ":" body CRLF, continued on lines that begin with white space
+#      4.5:       obs-optional = field-name *WSP ":" unstructured CRLF
+# A name may hold 8-bit octets here (RFC 5322 has 33 to 126): it is passed on, never matched.
+# A line without a colon is part of the block but of no field.
+FOLDED = rb"[^\n]*(?:\n[ \t][^\n]*)*"
+_FIELD = re.compile(rb"\n([^\s:]+)[ \t]*:(" + FOLDED + rb")").finditer
+
+
+def split(data: bytes, start: int = 0) -> int:
+    """Find the offset of the body: behind the first empty line, or the end where there is none."""
+    if data.startswith(b"\r\n", start):
+        return start + 2
+    blank = data.find(b"\r\n\r\n", start)
+    return len(data) if blank < 0 else blank + 4
+
+
+def fields(header: bytes) -> list[tuple[bytes, bytes, int, int]]:
+    """List the fields: name as spelled, value with its folding, offsets of the field's begin and end."""
+    end = len(header)
+    found = []
+    for match in _FIELD(b"\n" + header[:HEADER_LIMIT]):
+        name, value = match.groups()
+        # the LF in front stands in for the one octet that the match does not take: the LF at the end
+        found.append((name, value.rstrip(b"\r\n"), match.start(), min(match.end(), end)))
+    return found
+
+
+def first(header: bytes, name: bytes) -> bytes | None:
+    """Give the first field called *name* (in capitals), unfolded; None where there is none."""
+    match = _finder(name)(b"\n" + header[:HEADER_LIMIT])
+    return None if match is None else unfold(match[1])
+
+
+def every(header: bytes, name: bytes) -> list[bytes]:
+    """Give all fields called *name* (in capitals), unfolded, in their order."""
+    pattern = _pattern(name)
+    return [unfold(value) for value in pattern.findall(b"\n" + header[:HEADER_LIMIT])]
+
+
+def unfold(value: bytes) -> bytes:
+    """Join a folded value to one line, without the white space around it.
+
+    RFC 5322 2.2.3: "Unfolding is accomplished by simply removing any CRLF that is immediately followed
+    by WSP", so a TAB stays a TAB.
+    """
+    if b"\n" in value:
+        value = value.replace(b"\r\n", b"").replace(b"\n", b"")
+    return value.strip(b" \t\r")
+
+
+@lru_cache(maxsize=256)
+def _pattern(name: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"\n" + re.escape(name) + rb"[ \t]*:(" + FOLDED + rb")", re.IGNORECASE)
+
+
+@lru_cache(maxsize=256)
+def _finder(name: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
+    return _pattern(name).search

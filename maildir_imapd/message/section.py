@@ -1,0 +1,108 @@
+"""What BODY[section] and BINARY[section] ask for (RFC 3501 6.4.5, RFC 3516)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from maildir_imapd.errors import UnknownCte
+from maildir_imapd.message import transfer
+from maildir_imapd.message.header import FOLDED, HEADER_LIMIT, split
+from maildir_imapd.message.mime import Part, find
+
+# A client may name any number of fields; beyond this many an expression costs more than a set.
+_EXPRESSION_LIMIT = 32
+_lines = re.compile(rb"\n" + FOLDED).findall
+
+
+def extract(
+    data: bytes, part: tuple[int, ...], kind: bytes, names: tuple[bytes, ...], tree: Callable[[], Part]
+) -> bytes | None:
+    """Take one section out of a message; None where the message has no such part.
+
+    *kind* is ``b""``, ``HEADER``, ``HEADER.FIELDS``, ``HEADER.FIELDS.NOT``, ``TEXT`` or ``MIME``.  *tree* is
+    called only where the answer needs the MIME structure, so that a whole message or its header costs
+    no parsing.
+    """
+    if not part:
+        if not kind:
+            return data
+        body = split(data)
+        if kind == b"TEXT":
+            return data[body:]
+        start, end = 0, len(data)
+    else:
+        found = find(tree(), part)
+        if found is None:
+            return None
+        if not kind:
+            return data[found.body_start : found.end]
+        if kind == b"MIME":
+            return data[found.header_start : found.body_start]
+        # "provided that the numeric part specifier refers to a part of type MESSAGE/RFC822"
+        if found.message is None:
+            return None
+        start, body, end = found.message.header_start, found.message.body_start, found.message.end
+        if kind == b"TEXT":
+            return data[body:end]
+    header = data[start:body]
+    if kind == b"HEADER":
+        return header
+    return header_fields(header, frozenset(map(bytes.upper, names)), kind == b"HEADER.FIELDS.NOT")
+
+
+def header_fields(header: bytes, names: frozenset[bytes], invert: bool) -> bytes:
+    """Take the fields called one of *names* (in capitals), or with *invert* all the others, in their order.
+
+    The blank line is always there (RFC 3501 6.4.5: "Subsetting does not exclude the [RFC-2822] delimiting
+    blank line"), also where the message has none: clients wait for it.
+    """
+    if len(names) > _EXPRESSION_LIMIT:
+        found = _by_set(header, names, invert)
+    elif invert:
+        if header.endswith(b"\r\n\r\n"):
+            header = header[:-3]
+        elif header.endswith(b"\r\n"):
+            header = header[:-1] if len(header) > 2 else b""
+        found = _expression(names, invert).findall(b"\n" + header) if header else []
+    else:
+        found = _expression(names, invert).findall(b"\n" + header[:HEADER_LIMIT])
+    if not found:
+        return b"\r\n"
+    if found[-1][-1] != 13:  # the file ended within the header, without a line end
+        found[-1] += b"\r"
+    return b"".join(found)[1:] + b"\n\r\n"
+
+
+@lru_cache(maxsize=512)
+def _expression(names: frozenset[bytes], invert: bool) -> re.Pattern[bytes]:
+    chosen = rb"(?:" + b"|".join(map(re.escape, sorted(names))) + rb")[ \t]*:"
+    if invert:
+        return re.compile(rb"\n(?!" + chosen + rb")" + FOLDED, re.IGNORECASE)
+    return re.compile(rb"\n" + chosen + FOLDED, re.IGNORECASE)
+
+
+def _by_set(header: bytes, names: frozenset[bytes], invert: bool) -> list[bytes]:
+    found = []
+    for line in _lines(b"\n" + header[:HEADER_LIMIT]):
+        if len(line) <= 2:  # the blank line
+            break
+        name = line[1:].partition(b":")[0].rstrip(b" \t").upper()
+        if (b":" in line and name in names) != invert:
+            found.append(line)
+    return found
+
+
+def decode_part(data: bytes, part: Part) -> bytes:
+    """Take the transfer encoding off a part's body, for BINARY (RFC 3516 4.2).
+
+    A container has none of its own (RFC 2045 6.4 allows only 7bit, 8bit and binary there).
+    """
+    body = data[part.body_start : part.end]
+    if part.children or part.message is not None:
+        return body
+    try:
+        return transfer.decode(body, part.encoding)
+    except (LookupError, ValueError) as error:
+        raise UnknownCte(detail=repr(error)) from None

@@ -1,0 +1,43 @@
+"""Content-Transfer-Encoding, taken off (RFC 2045 6)."""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
+_TRAILING = re.compile(rb"[ \t]+(?=\r?\n)|[ \t]+\Z")
+
+# RFC 2045 6.2: these three "mean that no encoding has been performed"
+IDENTITY = frozenset((b"7bit", b"8bit", b"binary", b""))
+
+
+def decode(body: bytes, encoding: bytes) -> bytes:
+    """Decode *body*; LookupError for an encoding that is not known, ValueError for data that is cut off."""
+    encoding = encoding.lower()
+    if encoding in IDENTITY:
+        return body
+    if encoding == b"base64":
+        return decode_base64(body)
+    if encoding == b"quoted-printable":
+        return decode_quoted_printable(body)
+    raise LookupError(encoding)
+
+
+def decode_base64(body: bytes) -> bytes:
+    """RFC 2045 6.8: what is not of the alphabet is ignored; "=" ends the data, lacking padding is taken as there.
+
+    ValueError where a single character is left over: six bits are no octet.
+    """
+    clean = body.translate(None, _NOT_BASE64)
+    end = clean.find(b"=")
+    if end >= 0:
+        clean = clean[:end]
+    return binascii.a2b_base64(clean + b"=" * (-len(clean) % 4))
+
+
+def decode_quoted_printable(body: bytes) -> bytes:
+    """RFC 2045 6.7: white space at the end of a line was added on the way and goes; damage stays as it is."""
+    if b" \r" in body or b"\t\r" in body or body.endswith((b" ", b"\t")):
+        body = _TRAILING.sub(b"", body)
+    return binascii.a2b_qp(body)
