@@ -60,6 +60,10 @@ class BadSyntax(ProtocolError):
         super().__init__(expected=expected, position=position)
 
 
+class UnknownCommand(BadSyntax):
+    """Unknown command"""
+
+
 class BadCharset(ProtocolError):
     """This string is not valid in its charset"""
 

@@ -1,0 +1,370 @@
+"""Cut whole commands out of a stream of octets; decide nothing else.
+
+A command ends at the first line end that is not the end of a literal's ``{n}`` marker.  The search
+for it goes over each octet once, however slowly they come, and gives up at the limits before a line
+or a literal is complete.  A literal of APPEND or REPLACE never enters the buffer: it is offered to
+the session (``LiteralWanted``) and flows into a sink.
+
+RFC 3501 sections 2.2.1 and 4.3, RFC 7888.  Laxer than the grammar: a bare LF ends a line, for those
+who type by hand.  What was announced as a literal is never read as a command, wanted or not.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from maildir_imapd.wire import abnf
+
+
+class Sink(Protocol):
+    """Takes a literal's octets; remembers its trouble and never raises."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Take the next octets."""
+
+
+class Expects(enum.Enum):
+    """What the session waits for: a command, or a bare line (an answer in AUTHENTICATE, DONE)."""
+
+    COMMAND = enum.auto()
+    LINE = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most octets of a line, of a literal kept in memory, and of a command with all of those."""
+
+    line: int
+    literal: int
+    command: int
+
+
+BEFORE_LOGIN = Limits(line=8 << 10, literal=4 << 10, command=8 << 10)
+AFTER_LOGIN = Limits(line=1 << 20, literal=64 << 10, command=(1 << 20) + (256 << 10))
+
+Streamed = tuple[tuple[int, Sink], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A whole command without its last line end, literals inline as they came.
+
+    Of a streamed literal only the marker with its line end is in *text*; *streamed* says at which
+    position, directly after it, which sink took the octets.
+    """
+
+    text: bytes
+    streamed: Streamed = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that is no command, without its line end."""
+
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralWanted:
+    """The client wants to send a literal; answer with ``accept`` or ``refuse``.
+
+    *so_far* is the command up to the marker.  When the same command had a ``LiteralWanted`` before
+    (*continued*), it begins at the marker of that one instead, so that a command of a thousand
+    messages is not looked at a thousand times; *streamed* then tells where that literal went.
+    Only when *synchronizing* does the client wait for "+ ".
+    """
+
+    so_far: bytes
+    size: int
+    synchronizing: bool
+    literal8: bool = False
+    streamed: Streamed = ()
+    tag: bytes | None = None
+    continued: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """A limit was passed; *what* is "line", "literal" or "command".
+
+    The rest of the command is skipped and the stream stays in step, unless *fatal*.
+    """
+
+    tag: bytes | None
+    what: str
+    fatal: bool = False
+
+
+Event = Frame | Line | LiteralWanted | Overflow
+
+# The marker of a literal at the end of a line; the number may have any length here.
+_MARKER = re.compile(rb"(~?)\{([0-9]+)(\+?)\}\Z").search
+# RFC 3501: tag SP "APPEND" SP ..., RFC 8508: tag SP ["UID" SP] "REPLACE" SP ...
+# The tag is bounded, because this is tried for every literal of a command.
+_STREAMING = re.compile(rb"[^ ]{1,1024} (?:UID )?(?:APPEND|REPLACE) ", re.IGNORECASE).match
+
+# While skipping, this much of a line's end is kept to find a marker in.
+_TAIL = 64
+_HUGE = 1 << 63
+
+
+class CommandBuffer:
+    """Octets in, events out: never blocks, never raises.
+
+    Between ``feed`` calls the caller asks for events until there is none.  Memory stays below the
+    limits plus what one ``feed`` brought.  *skip_limit* is how much of an unwanted command is
+    thrown away before the connection is given up.
+    """
+
+    def __init__(self, limits: Limits = BEFORE_LOGIN, *, skip_limit: int = 100 << 20) -> None:
+        self.limits = limits
+        self.skip_limit = skip_limit
+        self._dead = False
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all that was fed, also a command that has begun (STARTTLS)."""
+        self._data: bytes | bytearray = b""
+        self._start = 0  # of what is not yet handed out
+        self._line = 0  # where the current line begins: after the last literal
+        self._scan = 0  # where the search for a line end goes on; beyond the data inside a literal
+        self._head = bytearray()  # of a command with streamed literals: all up to the last of them
+        self._streamed: list[tuple[int, Sink]] = []
+        self._asked = -1  # position of the last marker that was asked about, counted in the whole command
+        self._wanted: LiteralWanted | None = None
+        self._sink: Sink | None = None
+        self._left = 0  # octets of a literal still to come, for the sink or to be skipped
+        self._skipping = False
+        self._skipped = 0
+        self._tail = b""
+        self._late: Overflow | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether something was fed that no event has taken away, or a command is under way."""
+        return self._start < len(self._data) or bool(self._head) or self._skipping or self._wanted is not None
+
+    def feed(self, data: bytes) -> None:
+        """Add what the socket gave."""
+        if self._dead or not data:
+            return
+        if self._start == len(self._data):
+            # Nothing is left over, which is the rule: the octets are used where they are.
+            self._rebase()
+            self._data = data
+            return
+        if self._start or not isinstance(self._data, bytearray):
+            self._data = bytearray(memoryview(self._data)[self._start :])
+            self._rebase()
+        self._data += data
+
+    def _rebase(self) -> None:
+        self._line -= self._start
+        self._scan -= self._start
+        self._start = 0
+
+    def next_event(self, expects: Expects = Expects.COMMAND) -> Event | None:
+        """Return what comes next, or None when more octets (or an answer to the last event) are needed."""
+        if self._wanted is not None or self._dead:
+            return None
+        if self._late is not None:
+            event, self._late = self._late, None
+            return event
+        if self._skipping:
+            if not self._skip():
+                return self._die(None, "command")
+            if self._skipping:
+                return None
+        elif self._left:
+            self._stream()
+            if self._left:
+                return None
+        while (end := self._data.find(b"\n", self._scan)) >= 0:
+            self._scan = end + 1
+            stop = end - 1 if end > self._line and self._data[end - 1] == 0x0D else end
+            if stop - self._line > self.limits.line:
+                return self._overflow("line", end, expects)
+            if expects is Expects.LINE:
+                return Line(self._take(stop))
+            if stop > self._line and self._data[stop - 1] == 0x7D:
+                brace = self._data.rfind(b"{", self._line, stop)
+                marker = _MARKER(self._data, max(brace - 1, self._line), stop) if brace >= 0 else None
+                if marker is not None:
+                    asked = self._literal(marker)
+                    if asked is not None:
+                        return asked
+                    continue
+            if len(self._head) + stop - self._start > self.limits.command:
+                return self._overflow("command", end, expects)
+            streamed = tuple(self._streamed) if self._streamed else ()
+            return Frame(self._take(stop), streamed)
+        size = len(self._data)
+        self._scan = max(self._scan, size)
+        # A line end of two octets may still follow.
+        if size - self._line > self.limits.line + 1:
+            return self._overflow("line", size, expects)
+        if len(self._head) + size - self._start > self.limits.command + 1:
+            return self._overflow("command", size, expects)
+        return None
+
+    def _take(self, stop: int) -> bytes:
+        """Hand out what ends at *stop*; the next begins where the search stands."""
+        text = self._text(0, stop)
+        self._end_command(self._scan)
+        return text
+
+    def _text(self, position: int, stop: int) -> bytes:
+        """The command from *position*, counted in the whole of it, to *stop*, counted in the data."""
+        beyond = position - len(self._head)
+        if beyond >= 0:
+            return bytes(self._data[self._start + beyond : stop])
+        return bytes(self._head[position:] + self._data[self._start : stop])
+
+    def _end_command(self, after: int) -> None:
+        self._start = self._line = self._scan = after
+        self._asked = -1
+        if self._head:
+            self._head = bytearray()
+            self._streamed = []
+
+    def _tag(self) -> bytes | None:
+        begin = bytes(self._head[:1024]) or bytes(self._data[self._start : self._start + 1024])
+        tag = abnf.TAG(begin)
+        return tag[0] if tag and begin[tag.end() : tag.end() + 1] == b" " else None
+
+    # --- literals ---------------------------------------------------------------------------------
+
+    def _literal(self, marker: re.Match[bytes]) -> LiteralWanted | Overflow | None:
+        """Ask about the literal announced, or give it up; None: it goes into the frame unasked."""
+        tilde, digits, plus = marker.groups()
+        size = int(digits) if len(digits) < 20 else _HUGE
+        streaming = bool(self._head) or _STREAMING(self._data, self._start) is not None
+        what = self._excess(0 if streaming else size)
+        if what is not None:
+            tag = self._tag()
+            return Overflow(tag, what) if self._drop(size, wait=not plus) else self._die(tag, what)
+        if plus and not streaming:
+            self._line = self._scan = self._scan + size
+            return None
+        since = max(self._asked, 0)
+        self._wanted = LiteralWanted(
+            self._text(since, marker.start()),
+            size,
+            synchronizing=not plus,
+            literal8=bool(tilde),
+            streamed=tuple((place - since, sink) for place, sink in self._streamed[-1:] if place > since),
+            tag=self._tag(),
+            continued=self._asked >= 0,
+        )
+        self._asked = len(self._head) + marker.start() - self._start
+        return self._wanted
+
+    def _excess(self, size: int) -> str | None:
+        """Say which limit a literal of *size* octets, beginning where the search stands, would pass."""
+        if size > self.limits.literal:
+            return "literal"
+        if len(self._head) + self._scan - self._start + size > self.limits.command:
+            return "command"
+        return None
+
+    def accept(self, sink: Sink | None = None) -> None:
+        """Take the literal that is wanted: into *sink*, or into the frame when that is None.
+
+        One too long for the frame is skipped, and the next event is the ``Overflow``.
+        """
+        wanted, self._wanted = self._wanted, None
+        if wanted is None:
+            return
+        if sink is not None:
+            self._head += self._data[self._start : self._scan]
+            self._streamed.append((len(self._head), sink))
+            self._start = self._line = self._scan
+            self._sink, self._left = sink, wanted.size
+        elif (what := self._excess(wanted.size)) is None:
+            self._line = self._scan = self._scan + wanted.size
+        else:
+            # The client may already have been told to go on, so the octets will come.
+            in_step = self._drop(wanted.size, wait=False)
+            self._late = Overflow(wanted.tag, what) if in_step else self._die(wanted.tag, what)
+
+    def refuse(self) -> None:
+        """Give up the command whose literal is wanted; the session answers it.
+
+        Had the client to wait for "+ ", the command is over; if not, what it sends is skipped.
+        """
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None and not self._drop(wanted.size, wait=wanted.synchronizing):
+            self._late = self._die(wanted.tag, "literal")
+
+    def _stream(self) -> None:
+        """Pass on what has come of a literal."""
+        end = min(self._start + self._left, len(self._data))
+        if end > self._start and self._sink is not None:
+            # A view of a bytearray would keep it from growing.
+            fixed = self._data if isinstance(self._data, bytes) else bytes(self._data)
+            self._sink.write(memoryview(fixed)[self._start : end])
+        self._left -= end - self._start
+        self._start = self._line = self._scan = end
+        if not self._left:
+            self._sink = None
+
+    # --- skipping ---------------------------------------------------------------------------------
+
+    def _overflow(self, what: str, end: int, expects: Expects) -> Overflow:
+        """Give up the line that is too long; *end* is its LF, or how far it has come."""
+        tag = self._tag() if expects is Expects.COMMAND else None
+        # The end of the line is looked at again: a literal may follow it.
+        self._end_command(max(self._line, end - _TAIL))
+        self._skipping = True
+        return Overflow(tag, what) if self._skip() else self._die(tag, what)
+
+    def _drop(self, size: int, *, wait: bool) -> bool:
+        """Give up a command at a literal; False when too much would have to be skipped."""
+        self._end_command(self._scan)
+        if wait:
+            return True
+        self._skipping = True
+        self._left = size
+        return self._skip()
+
+    def _skip(self) -> bool:
+        """Throw away the rest of a command with its literals; False when that gets too much."""
+        while True:
+            if self._left:
+                if self._skipped + self._left > self.skip_limit:
+                    return False
+                count = min(self._left, len(self._data) - self._start)
+                self._start += count
+                self._left -= count
+                self._skipped += count
+                if self._left:
+                    break
+            end = self._data.find(b"\n", self._start)
+            stop = end if end >= 0 else len(self._data)
+            self._skipped += stop - self._start
+            self._tail = (self._tail + self._data[max(self._start, stop - _TAIL) : stop])[-_TAIL:]
+            self._start = stop
+            if end < 0:
+                if self._skipped > self.skip_limit:
+                    return False
+                break
+            marker = _MARKER(self._tail.removesuffix(b"\r"))
+            self._start = end + 1
+            self._tail = b""
+            if marker is None or not marker[3]:
+                # A synchronizing literal gets no "+ ": the client will not send it.
+                self._skipping = False
+                self._skipped = 0
+                break
+            self._left = int(marker[2])
+        self._line = self._scan = self._start
+        return True
+
+    def _die(self, tag: bytes | None, what: str) -> Overflow:
+        """Read nothing any more: where the next command begins cannot be known."""
+        self.clear()
+        self._dead = True
+        return Overflow(tag, what, fatal=True)

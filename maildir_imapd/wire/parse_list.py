@@ -1,0 +1,99 @@
+"""LIST, LSUB, XLIST and STATUS (RFC 3501 6.3.8 to 6.3.10, 5258, 5819, 6154, 7162, 7889, 8438, 8440, 8474, 9208)."""
+
+from __future__ import annotations
+
+from maildir_imapd.wire.commands import List, Lsub, Status, Xlist
+from maildir_imapd.wire.cursor import Cursor
+
+STATUS_ITEMS = frozenset(
+    b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ "
+    b"SIZE DELETED DELETED-STORAGE APPENDLIMIT MAILBOXID".split()
+)
+SELECT_OPTIONS = frozenset([b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"])
+RETURN_OPTIONS = frozenset([b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"MYRIGHTS", b"STATUS"])
+
+
+def parse_list(at: Cursor, tag: bytes, _uid: bool) -> List:
+    """list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]"""
+    at.space()
+    extended = False
+    selects: set[bytes] = set()
+    if at.at(b"("):
+        extended = True
+        start = at.pos
+        at.open()
+        if not at.take(b")"):
+            selects.add(at.one_of(SELECT_OPTIONS, "a LIST selection option"))
+            while at.more():
+                selects.add(at.one_of(SELECT_OPTIONS, "a LIST selection option"))
+        # RFC 5258 section 6: a list-select-mod-opt needs a list-select-base-opt.
+        if b"RECURSIVEMATCH" in selects and b"SUBSCRIBED" not in selects:
+            at.fail("SUBSCRIBED beside RECURSIVEMATCH", start)
+        at.space()
+    reference = at.mailbox()
+    at.space()
+    if at.at(b"("):
+        extended = True
+        at.open()
+        patterns = [at.list_mailbox()]
+        while at.more():
+            patterns.append(at.list_mailbox())
+    else:
+        patterns = [at.list_mailbox()]
+    returns: set[bytes] = set()
+    status_items: tuple[bytes, ...] = ()
+    if not at.at_end():
+        extended = True
+        at.space()
+        if at.label('"RETURN"') != b"RETURN":
+            at.fail('"RETURN"')
+        at.space()
+        at.open()
+        if not at.take(b")"):
+            while True:
+                option = at.one_of(RETURN_OPTIONS, "a LIST return option")
+                returns.add(option)
+                if option == b"STATUS":
+                    at.space()
+                    status_items = _status_items(at)
+                if not at.more():
+                    break
+    at.end()
+    return List(tag, reference, tuple(patterns), frozenset(selects), frozenset(returns), status_items, extended)
+
+
+def parse_lsub(at: Cursor, tag: bytes, _uid: bool) -> Lsub:
+    """lsub = "LSUB" SP mailbox SP list-mailbox"""
+    return Lsub(tag, *_reference_and_pattern(at))
+
+
+def parse_xlist(at: Cursor, tag: bytes, _uid: bool) -> Xlist:
+    """As LSUB; there is no grammar but Gmail's example."""
+    return Xlist(tag, *_reference_and_pattern(at))
+
+
+def _reference_and_pattern(at: Cursor) -> tuple[bytes, bytes]:
+    at.space()
+    reference = at.mailbox()
+    at.space()
+    pattern = at.list_mailbox()
+    at.end()
+    return reference, pattern
+
+
+def parse_status(at: Cursor, tag: bytes, _uid: bool) -> Status:
+    """status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")" """
+    at.space()
+    mailbox = at.mailbox()
+    at.space()
+    items = _status_items(at)
+    at.end()
+    return Status(tag, mailbox, items)
+
+
+def _status_items(at: Cursor) -> tuple[bytes, ...]:
+    at.open()
+    items = {at.one_of(STATUS_ITEMS, "a STATUS item"): None}
+    while at.more():
+        items[at.one_of(STATUS_ITEMS, "a STATUS item")] = None
+    return tuple(items)
