@@ -608,10 +608,14 @@ SearchKey = (
 
 @dataclass(frozen=True, slots=True)
 class ReturnOptions:
-    """RFC 4731, 5182, 5267, 9394: the RETURN list of SEARCH, SORT; empty RETURN () has ALL."""
+    """RFC 4731, 5182, 5267, 9394: the RETURN list of SEARCH, SORT; empty RETURN () has ALL.
+
+    *update_items* are what RFC 5465 lets UPDATE ask for of new messages.
+    """
 
     names: frozenset[bytes]
     partial: tuple[int, int] | None = None
+    update_items: tuple[FetchItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,9 +220,9 @@ class Cursor:
         self.pos = match.end()
         return True
 
-    def at_literal(self, *, literal8: bool = True) -> bool:
+    def at_literal(self) -> bool:
         """Tell whether a literal, or a literal8, comes next."""
-        return self.text.startswith(b"{", self.pos) or (literal8 and self.text.startswith(b"~{", self.pos))
+        return self.text.startswith((b"{", b"~{"), self.pos)
 
     def literal(self, what: str = "a literal", *, literal8: bool = False) -> Any:
         """literal; also literal8 if that is allowed.  Returns the octets, or the sink they went to."""

@@ -22,10 +22,13 @@ from maildir_imapd.wire.commands import (
     Delete,
     Enable,
     Expunge,
+    GetAcl,
+    GetQuotaRoot,
     Id,
     Idle,
     Login,
     Logout,
+    MyRights,
     Namespace,
     Noop,
     QResync,
@@ -42,6 +45,25 @@ from maildir_imapd.wire.cursor import Cursor, DecodeText, decode_ascii_or_utf8
 from maildir_imapd.wire.parse_append import parse_append, parse_replace
 from maildir_imapd.wire.parse_fetch import parse_fetch
 from maildir_imapd.wire.parse_list import parse_list, parse_lsub, parse_status, parse_xlist
+from maildir_imapd.wire.parse_notify import parse_notify
+from maildir_imapd.wire.parse_rights import (
+    parse_comparator,
+    parse_deleteacl,
+    parse_getmetadata,
+    parse_getquota,
+    parse_language,
+    parse_listrights,
+    parse_setacl,
+    parse_setmetadata,
+    parse_setquota,
+)
+from maildir_imapd.wire.parse_search import (
+    parse_cancel_update,
+    parse_esearch,
+    parse_search,
+    parse_sort,
+    parse_thread,
+)
 
 Parser = Callable[[Cursor, bytes, bool], Command]
 
@@ -357,33 +379,55 @@ BARE: dict[bytes, Callable[[bytes], Command]] = {
 PARSERS: dict[bytes, Parser] = {
     b"APPEND": parse_append,
     b"AUTHENTICATE": parse_authenticate,
+    b"CANCELUPDATE": parse_cancel_update,
+    b"COMPARATOR": parse_comparator,
     b"COMPRESS": parse_compress,
     b"COPY": parse_copy,
     b"CREATE": parse_create,
     b"DELETE": _one_mailbox(Delete),
+    b"DELETEACL": parse_deleteacl,
     b"ENABLE": parse_enable,
+    b"ESEARCH": parse_esearch,
     b"EXAMINE": parse_examine,
     b"FETCH": parse_fetch,
+    b"GETACL": _one_mailbox(GetAcl),
+    b"GETMETADATA": parse_getmetadata,
+    b"GETQUOTA": parse_getquota,
+    b"GETQUOTAROOT": _one_mailbox(GetQuotaRoot),
     b"ID": parse_id,
+    b"LANGUAGE": parse_language,
     b"LIST": parse_list,
+    b"LISTRIGHTS": parse_listrights,
     b"LOGIN": parse_login,
     b"LSUB": parse_lsub,
     b"MOVE": parse_move,
+    b"MYRIGHTS": _one_mailbox(MyRights),
+    b"NOTIFY": parse_notify,
     b"RENAME": parse_rename,
     b"REPLACE": parse_replace,
+    b"SEARCH": parse_search,
     b"SELECT": parse_select,
+    b"SETACL": parse_setacl,
+    b"SETMETADATA": parse_setmetadata,
+    b"SETQUOTA": parse_setquota,
+    b"SORT": parse_sort,
     b"STATUS": parse_status,
     b"STORE": parse_store,
     b"SUBSCRIBE": _one_mailbox(Subscribe),
+    b"THREAD": parse_thread,
     b"UNSUBSCRIBE": _one_mailbox(Unsubscribe),
     b"XLIST": parse_xlist,
 }
 
 UID_PARSERS: dict[bytes, Parser] = {
     b"COPY": parse_copy,
+    b"ESEARCH": parse_esearch,
     b"EXPUNGE": parse_uid_expunge,
     b"FETCH": parse_fetch,
     b"MOVE": parse_move,
     b"REPLACE": parse_replace,
+    b"SEARCH": parse_search,
+    b"SORT": parse_sort,
     b"STORE": parse_store,
+    b"THREAD": parse_thread,
 }

@@ -58,12 +58,15 @@ class AppendReader:
 
     def read(self, wanted: LiteralWanted) -> AppendStart:
         """Tell what the literal is; ``ProtocolError`` if the command is wrong so far."""
-        at = self._at = Cursor(wanted.so_far, 0, wanted.streamed) if self._grammar is None else self._at
+        self._at.go_on(wanted.so_far, wanted.streamed)
         if self._grammar is None:
-            self._grammar = _from_tag(at)
-            return next(self._grammar)
-        at.go_on(wanted.so_far, wanted.streamed)
-        return self._grammar.send(at.literal(literal8=True))
+            self._grammar = _from_tag(self._at)
+            start = next(self._grammar)
+        else:
+            start = self._grammar.send(self._at.literal(literal8=True))
+        if not _fits(start, wanted.literal8) or self._at.pos != len(self._at.text):
+            self._at.fail("another kind of literal")
+        return start
 
 
 def parse_append_start(wanted: LiteralWanted) -> AppendStart:
@@ -83,12 +86,21 @@ def parse_replace(at: Cursor, tag: bytes, uid: bool) -> Append | Replace:
 
 def _whole(at: Cursor, grammar: _Grammar) -> Append | Replace:
     try:
-        next(grammar)
+        start = next(grammar)
         while True:
-            grammar.send(at.literal(literal8=True))
+            if not _fits(start, at.at(b"~")):
+                at.fail("another kind of literal")
+            start = grammar.send(at.literal(literal8=True))
     except StopIteration as done:
         command: Append | Replace = done.value
         return command
+
+
+def _fits(start: AppendStart, literal8: bool) -> bool:
+    """A literal8 is for messages only, and the only one that UTF8 takes (RFC 6855 section 4)."""
+    if start.message is not None and start.message.utf8:
+        return literal8
+    return not literal8 or start.role in (Role.MESSAGE, Role.TEXT)
 
 
 def _from_tag(at: Cursor) -> _Grammar:
