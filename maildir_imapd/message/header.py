@@ -7,9 +7,13 @@ each repeat is bounded by the character that ends it, so hostile headers cost wh
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Callable
 from functools import lru_cache
+
+from maildir_imapd.message import transfer
+from maildir_imapd.message.charset import decode_mail, is_known
 
 # Robustness: what lies beyond this in one header block is still sent, but no field in it is looked at.
 HEADER_LIMIT = 10 * 1024 * 1024
@@ -62,6 +66,55 @@ def unfold(value: bytes) -> bytes:
     if b"\n" in value:
         value = value.replace(b"\r\n", b"").replace(b"\n", b"")
     return value.strip(b" \t\r")
+
+
+# RFC 2047 2:  encoded-word = "=?" charset "?" encoding "?" encoded-text "?="
+# Laxer: encoded-text may hold spaces, and be empty; the word may stand next to other text.
+_ENCODED_WORD = re.compile(rb"=\?([!#$%&'*+\-.0-9A-Z^_`a-z{|}~:]+)\?([bBqQ])\?([^?]*)\?=").finditer
+
+
+def decode_rfc2047(value: bytes) -> str:
+    """Decode the encoded words of an unfolded value, or of whole header lines; never fails.
+
+    Octets that are not ASCII are taken as UTF-8, then as ISO-8859-1 (RFC 6532 brought the first, careless
+    senders the second).  A word in an unknown charset or with damage stays as it stands.
+    """
+    if b"=?" not in value:
+        return decode_mail(None, value)
+    out: list[str] = []
+    waiting: list[bytes] = []  # decoded octets of neighbours in one charset: a character may be cut in two
+    charset = b""
+    at = 0
+    for match in _ENCODED_WORD(value):
+        name, encoding, text = match.groups()
+        octets = _decode_word(encoding, text)
+        name = name.partition(b"*")[0].lower()  # RFC 2231 5: charset "*" language
+        if octets is None or not is_known(name):
+            continue
+        gap = value[at : match.start()]
+        # RFC 2047 6.2: white space "that separates a pair of adjacent 'encoded-word's is ignored"
+        between = bool(waiting) and not gap.strip(b" \t\r\n")
+        if waiting and (not between or name != charset):
+            out.append(decode_mail(charset, b"".join(waiting)))
+            waiting = []
+        if not between:
+            out.append(decode_mail(None, gap))
+        charset = name
+        waiting.append(octets)
+        at = match.end()
+    if waiting:
+        out.append(decode_mail(charset, b"".join(waiting)))
+    out.append(decode_mail(None, value[at:]))
+    return "".join(out)
+
+
+def _decode_word(encoding: bytes, text: bytes) -> bytes | None:
+    try:
+        if encoding in b"bB":
+            return transfer.decode_base64(text)
+        return binascii.a2b_qp(text, header=True)
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=256)

@@ -24,6 +24,17 @@ def decode(body: bytes, encoding: bytes) -> bytes:
     raise LookupError(encoding)
 
 
+def decode_lenient(body: bytes, encoding: bytes) -> bytes:
+    """Decode what can be decoded, for search and preview; an unknown encoding leaves the octets as they are."""
+    try:
+        return decode(body, encoding)
+    except LookupError:
+        return body
+    except ValueError:
+        clean = body.translate(None, _NOT_BASE64).partition(b"=")[0]
+        return binascii.a2b_base64(clean[: len(clean) // 4 * 4])
+
+
 def decode_base64(body: bytes) -> bytes:
     """RFC 2045 6.8: what is not of the alphabet is ignored; "=" ends the data, lacking padding is taken as there.
 
