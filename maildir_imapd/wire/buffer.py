@@ -110,6 +110,8 @@ _STREAMING = re.compile(rb"[^ ]{1,1024} (?:UID )?(?:APPEND|REPLACE) ", re.IGNORE
 _TAIL = 64
 _HUGE = 1 << 63
 
+_REST_OF_MARKER = re.compile(rb"[0-9]{%d,}\+\}" % (_TAIL - 4)).fullmatch
+
 
 class CommandBuffer:
     """Octets in, events out: never blocks, never raises.
@@ -168,11 +170,11 @@ class CommandBuffer:
 
     def next_event(self, expects: Expects = Expects.COMMAND) -> Event | None:
         """Return what comes next, or None when more octets (or an answer to the last event) are needed."""
-        if self._wanted is not None or self._dead:
-            return None
         if self._late is not None:
             event, self._late = self._late, None
             return event
+        if self._wanted is not None or self._dead:
+            return None
         if self._skipping:
             if not self._skip():
                 return self._die(None, "command")
@@ -351,7 +353,10 @@ class CommandBuffer:
                 if self._skipped > self.skip_limit:
                     return False
                 break
-            marker = _MARKER(self._tail.removesuffix(b"\r"))
+            tail = self._tail.removesuffix(b"\r")
+            marker = _MARKER(tail)
+            if marker is None and _REST_OF_MARKER(tail):
+                return False
             self._start = end + 1
             self._tail = b""
             if marker is None or not marker[3]:

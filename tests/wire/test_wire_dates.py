@@ -78,7 +78,8 @@ def test_date(data: bytes, expected: dt.date) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b'"1-Feb-1994', b'1-Feb-1994"', b" 1-Feb-1994", b"1-Feb-94", b"30-Feb-1994", b"1-2-1994", b"001-Feb-1994"]
+    "data",
+    [b"", b'"1-Feb-1994', b'1-Feb-1994"', b" 1-Feb-1994", b"1-Feb-94", b"30-Feb-1994", b"1-2-1994", b"001-Feb-1994"],
 )
 def test_bad_date(data: bytes) -> None:
     with pytest.raises(BadSyntax):
