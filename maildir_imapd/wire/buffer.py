@@ -110,6 +110,7 @@ _STREAMING = re.compile(rb"[^ ]{1,1024} (?:UID )?(?:APPEND|REPLACE) ", re.IGNORE
 _TAIL = 64
 _HUGE = 1 << 63
 
+# What is left there of a marker that is longer still; its literal cannot be skipped.
 _REST_OF_MARKER = re.compile(rb"[0-9]{%d,}\+\}" % (_TAIL - 4)).fullmatch
 
 

@@ -1,5 +1,7 @@
 """Sequence sets: what is one, what it means, how it is written."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,7 +148,7 @@ def test_resolve_is_the_union(ranges: list[tuple[int, int]], largest: int) -> No
         expected |= set(range(low, high + 1))
     pairs = NumberSet(tuple(ranges)).resolve(largest)
     assert {n for low, high in pairs for n in range(low, high + 1)} == expected
-    assert all(high + 1 < low for (_, high), (low, _) in zip(pairs, pairs[1:], strict=False))
+    assert all(high + 1 < low for (_, high), (low, _) in pairwise(pairs))
 
 
 @given(st.lists(st.tuples(st.integers(0, LARGEST), st.integers(0, LARGEST)), min_size=1))
