@@ -246,9 +246,7 @@ def parse_create(at: Cursor, tag: bytes, _uid: bool) -> Create:
     if not at.at_end():
         at.space()
         at.open()
-        start = at.pos
-        if at.label("a CREATE parameter") != b"USE":
-            at.fail("a CREATE parameter", start)
+        at.one_of(frozenset([b"USE"]), "a CREATE parameter")
         at.space()
         use = _use(at)
         at.close()
@@ -334,9 +332,7 @@ def parse_store(at: Cursor, tag: bytes, uid: bool) -> Store:
     at.space()
     unchanged_since = None
     if at.take(b"("):
-        start = at.pos
-        if at.label("a STORE modifier") != b"UNCHANGEDSINCE":
-            at.fail("a STORE modifier", start)
+        at.one_of(frozenset([b"UNCHANGEDSINCE"]), "a STORE modifier")
         at.space()
         unchanged_since = at.modseq()
         at.close()

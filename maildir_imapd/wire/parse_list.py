@@ -45,8 +45,7 @@ def parse_list(at: Cursor, tag: bytes, _uid: bool) -> List:
     if not at.at_end():
         extended = True
         at.space()
-        if at.label('"RETURN"') != b"RETURN":
-            at.fail('"RETURN"')
+        at.one_of(frozenset([b"RETURN"]), '"RETURN"')
         at.space()
         at.open()
         if not at.take(b")"):

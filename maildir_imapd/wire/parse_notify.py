@@ -51,8 +51,8 @@ def _group(at: Cursor) -> NotifyGroup:
     if at.at(b"("):
         start = at.pos
         events = _events(at, source.scope in _SELECTED)
-    elif at.label('"(" or "NONE"') != b"NONE":
-        at.fail('"(" or "NONE"', start)
+    else:
+        at.one_of(frozenset([b"NONE"]), '"(" or "NONE"')
     at.close()
     names = {event.name for event in events}
     messages = names & {b"MessageNew", b"MessageExpunge"}
