@@ -17,8 +17,9 @@ from typing import NamedTuple
 MISSING_MAILBOX = b"MISSING_MAILBOX"
 MISSING_DOMAIN = b"MISSING_DOMAIN"
 
-# An address list beyond this is cut: it costs memory many times its size, and 1 MiB holds 20,000 addresses.
-VALUE_LIMIT = 1024 * 1024
+# Robustness: a list is cut beyond these; it costs memory and time many times its size.
+VALUE_LIMIT = 512 * 1024
+ADDRESSES_LIMIT = 10_000
 
 
 class Address(NamedTuple):
@@ -55,7 +56,7 @@ def parse_addresses(value: bytes) -> list[Address]:
     found: list[Address] = []
     at = 0
     size = len(value)
-    while at < size:
+    while at < size and len(found) < ADDRESSES_LIMIT:
         match = _COMMON(value, at)
         if match is None:
             _Parser(found).run(value, at)
@@ -119,7 +120,7 @@ class _Parser:
         self.host: list[bytes] | None = None  # behind "@"
         self.name: bytes | None = None
         self.comment: bytes | None = None
-        self.route: bytes | None = None
+        self.route: list[bytes] = []
         self.angle = False  # between "<" and ">"
         self.angled = False  # "<" was there
         self.done = False  # what follows up to the comma is of no use
@@ -134,6 +135,8 @@ class _Parser:
                 self.comment = text
             elif kind == "special":
                 self._special(text)
+                if len(self.found) >= ADDRESSES_LIMIT:
+                    break
             elif self.done:
                 pass
             elif self.host is None:
@@ -173,7 +176,7 @@ class _Parser:
                 self.angle = False
                 self.done = True
         elif not self.done:  # "@"
-            if self.host is None or (self.route is not None and not self.words):
+            if self.host is None or (self.route and not self.words):
                 self.host = []
             else:
                 self.done = not self.angle
@@ -201,7 +204,7 @@ class _Parser:
 
     def _route(self, mark: bytes) -> None:
         """RFC 5322 4.4: obs-route = obs-domain-list ":", before the address in the angles."""
-        self.route = b"%b@%b%b" % (self.route or b"", b"".join(self.host or ()), mark)
+        self.route.append(b"@%b%b" % (b"".join(self.host or ()), mark))
         self.host = []
 
     def _finish(self) -> None:
@@ -218,9 +221,8 @@ class _Parser:
                 local, name = b"", b" ".join(words)
             if name is None and self.comment:
                 name = self.comment
-            self.found.append(
-                Address(name, self.route, local or MISSING_MAILBOX, b"".join(host or ()) or MISSING_DOMAIN)
-            )
+            route = b"".join(self.route) if self.route else None
+            self.found.append(Address(name, route, local or MISSING_MAILBOX, b"".join(host or ()) or MISSING_DOMAIN))
         self._reset()
 
 

@@ -25,12 +25,15 @@ def render_envelope(header: bytes) -> bytes:
     joined, so that nothing is checked in one list and shown from the other.
     """
     found: dict[bytes, bytes] = {}
+    more: dict[bytes, list[bytes]] = {}
     for name, value in _findall(b"\n" + header[:HEADER_LIMIT]):
         key = name.lower()
         if key not in found:
             found[key] = value
         elif key in _ADDRESSES:
-            found[key] += b"," + value
+            more.setdefault(key, [found[key]]).append(value)
+    for key, values in more.items():
+        found[key] = b",".join(values)
     get = found.get
     sender = _address_list(get(b"from"))
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (

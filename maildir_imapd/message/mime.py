@@ -28,6 +28,7 @@ PARTS_LIMIT = 10_000
 PARAMS_LIMIT = 128
 # RFC 2046 5.1.1: "must be no longer than 70 characters"; with prefix comparison a cut one still works.
 BOUNDARY_LIMIT = 80
+FIELD_LIMIT = 64 * 1024
 # Robustness: all header blocks of a message together; the fields of those beyond are not looked at.
 HEADERS_LIMIT = 50 * 1024 * 1024
 
@@ -167,6 +168,7 @@ class _Parser:
         # Open boundaries, outermost first: the boundary, the depth of its multipart, and what it and all
         # before it begin with.
         self.boundaries: list[tuple[bytes, int, bytes]] = []
+        self.names: tuple[bytes, ...] = ()
         self.needle = b""
         self.blank = -1  # the first empty line at or behind where it was last asked for
         self.messages = 0  # open message/rfc822 parts
@@ -234,14 +236,14 @@ class _Parser:
                 return -1
             boundary, depth, _ = self.boundaries[which]
             self._close(depth, end)
-            after = data.find(b"\n", line)
-            after = self.size if after < 0 else after + 1
-            if not data.startswith(b"--", line + 2 + len(boundary)):
+            after = data.find(b"\n", line) + 1
+            if after and not data.startswith(b"--", line + 2 + len(boundary)):
                 self._pop(which + 1)
                 return after
-            # RFC 2046 5.1.1: what follows the last delimiter is an epilogue, up to an outer delimiter
+            # RFC 2046 5.1.1: what follows the last delimiter is an epilogue, up to an outer delimiter.  One that
+            # the end of the message cuts off opens no part.
             self._pop(which)
-            at = after
+            at = after or self.size
 
     def _delimiter(self, at: int, end: int) -> tuple[int, int]:
         """Find the next delimiter line that begins behind *at* and before *end*: its offset and which boundary."""
@@ -252,23 +254,21 @@ class _Parser:
         while (at := data.find(needle, at, end)) >= 0:
             if not last:
                 return at + 1, 0
-            best, length = -1, -1
-            for which in range(last, -1, -1):
-                boundary = boundaries[which][0]
-                if len(boundary) > length and data.startswith(boundary, at + 3):
-                    best, length = which, len(boundary)
-            if best >= 0:
-                return at + 1, best
             at += 3
+            if data.startswith(self.names, at):
+                fitting = [which for which in range(last, -1, -1) if data.startswith(self.names[which], at)]
+                return at - 2, max(fitting, key=lambda which: len(self.names[which]))
         return -1, 0
 
     def _push(self, boundary: bytes) -> None:
         common = _common(self.boundaries[-1][2], boundary) if self.boundaries else boundary
         self.boundaries.append((boundary, len(self.open), common))
+        self.names += (boundary,)
         self.needle = b"\n--" + common
 
     def _pop(self, left: int) -> None:
         del self.boundaries[left:]
+        self.names = self.names[:left]
         self.needle = b"\n--" + self.boundaries[-1][2] if left else b""
 
     def _close(self, depth: int, end: int) -> None:
@@ -474,7 +474,7 @@ def _joined(name: bytes, pieces: list[tuple[bytes, bytes, bool]]) -> tuple[bytes
 
 def _clean(raw: bytes) -> bytes:
     """Unfold a structured field and take its comments out (RFC 2045 5.1 allows them between tokens)."""
-    value = unfold(raw)
+    value = unfold(raw[:FIELD_LIMIT])
     if b"(" not in value:
         return value
     kept = []
