@@ -32,8 +32,10 @@ def events(names: bytes) -> tuple[NotifyEvent, ...]:
             ),
         ),
         (
-            b"NOTIFY SET STATUS (selected-delayed (MessageNew MessageExpunge FlagChange)) (inboxes NONE) "
-            + b"(subtree (a inbox) (MailboxName SubscriptionChange)) (personal NONE) (mailboxes x (Foo))",
+            (
+                b"NOTIFY SET STATUS (selected-delayed (MessageNew MessageExpunge FlagChange)) (inboxes NONE) "
+                b"(subtree (a inbox) (MailboxName SubscriptionChange)) (personal NONE) (mailboxes x (Foo))"
+            ),
             Notify(
                 b"a",
                 (
