@@ -1,0 +1,377 @@
+"""Changing messages: flags, expunge, copy and move. Each function runs under the folder's lock.
+
+Folder first, journal second: see index.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from maildir_imapd import errors
+from maildir_imapd.store import delivery, durable, filename, keywords
+from maildir_imapd.store.filename import (
+    IN_NEW,
+    INFO_BITS,
+    INTERNAL_BITS,
+    KEYWORD_BITS,
+    RECENT,
+    VISIBLE_BITS,
+    keyword_bit,
+)
+from maildir_imapd.store.folder import Folder
+from maildir_imapd.store.journal import SIZE_UNKNOWN, Added, Batch, to_ranges
+
+_TRIES: Final = 10
+_NO_WORDS: Final[frozenset[int]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FlagChange:
+    """What STORE asks for. With *replace*, all flags a client can see become *add* and *words_add*."""
+
+    add: int = 0
+    remove: int = 0
+    replace: bool = False
+    words_add: frozenset[int] = _NO_WORDS
+    words_remove: frozenset[int] = _NO_WORDS
+
+    def bits(self, old: int) -> int:
+        """Return the flags of a message that had *old*. Letters without an IMAP meaning stay."""
+        if self.replace:
+            return (old & ~VISIBLE_BITS) | self.add
+        return (old & ~self.remove) | self.add
+
+    def words(self, old: frozenset[int]) -> frozenset[int]:
+        """Return the keywords without a bit."""
+        return self.words_add if self.replace else (old - self.words_remove) | self.words_add
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the messages."""
+
+    modified: list[int]
+    gone: list[int]
+    changed: list[int]
+
+
+def set_flags(folder: Folder, uids: Sequence[int], change: FlagChange, unchanged_since: int | None) -> Outcome:
+    """Change flags: one rename a message, one batch for all."""
+    rows = folder.rows
+    outcome = Outcome([], [], [])
+    unseen = folder.unseen_change()
+    groups: dict[tuple[int, int], list[int]] = {}
+    worded: dict[tuple[frozenset[int], frozenset[int]], list[int]] = {}
+    lost: list[tuple[int, int]] = []
+    renamed = False
+    trouble: OSError | None = None
+    fd, names, flags, odd, extra = folder.fd, rows.names, rows.flags, folder.odd, rows.extra
+    infos: dict[int, bytes] = {}
+    for uid, at in zip(uids, rows.positions(uids), strict=True):
+        if at < 0:
+            outcome.gone.append(uid)
+            continue
+        if unchanged_since is not None and rows.modseqs[at] > unchanged_since:
+            outcome.modified.append(uid)
+            continue
+        old = flags[at]
+        new = change.bits(old)
+        if (old ^ new) & INFO_BITS:
+            base = names[at]
+            try:
+                if old & IN_NEW or base in odd:
+                    folder.rename(base, folder.place(at), new)
+                    new &= ~IN_NEW
+                else:
+                    # The loop that STORE 1:* +FLAGS spends its time in.
+                    before, after = infos.get(old), infos.get(new)
+                    if before is None:
+                        before = infos[old] = filename.info(old)
+                    if after is None:
+                        after = infos[new] = filename.info(new)
+                    durable.rename(b"cur/%b%b" % (base, before), b"cur/%b%b" % (base, after), fd, fd)
+                renamed = True
+            except (FileNotFoundError, FileExistsError):
+                lost.append((uid, at))
+                continue
+            except OSError as error:
+                trouble = error
+                break
+        if old != new:
+            groups.setdefault((new & ~old, old & ~new), []).append(uid)
+        had = extra.get(uid, _NO_WORDS) if extra else _NO_WORDS
+        has = change.words(had)
+        if had != has:
+            worded.setdefault((has - had, had - has), []).append(uid)
+        if old != new or had != has:
+            outcome.changed.append(uid)
+    if lost and trouble is None:
+        renamed = True
+        try:
+            _rename_lost(folder, lost, change, groups, outcome)
+        except OSError as error:
+            trouble = error
+    batch = Batch()
+    batch.flagged = [(to_ranges(sorted(each)), add, remove) for (add, remove), each in groups.items()]
+    batch.worded = [(to_ranges(each), more, less) for (more, less), each in worded.items()]
+    if renamed:
+        folder.stamp_own(batch, unseen)
+    if batch.flagged or batch.worded:
+        # Even after trouble: what was renamed was renamed.
+        folder.commit(batch)
+    if trouble is not None:
+        raise trouble
+    return outcome
+
+
+def _rename_lost(
+    folder: Folder,
+    lost: list[tuple[int, int]],
+    change: FlagChange,
+    groups: dict[tuple[int, int], list[int]],
+    outcome: Outcome,
+) -> None:
+    """Change the flags of messages that another program has renamed: look the base up, and try again."""
+    rows = folder.rows
+    for _ in range(_TRIES):
+        if not lost:
+            return
+        where = folder.locate()
+        left = []
+        for uid, at in lost:
+            base, old = rows.names[at], rows.flags[at]
+            path = where.get(base)
+            if path is None:
+                left.append((uid, at))
+                continue
+            actual = old & ~(INFO_BITS | IN_NEW) | filename.parse(path[4:]).bits
+            new = change.bits(actual)
+            try:
+                folder.rename(base, path, new)
+            except (FileNotFoundError, FileExistsError):
+                left.append((uid, at))
+                continue
+            if old != new:
+                groups.setdefault((new & ~old, old & ~new), []).append(uid)
+                outcome.changed.append(uid)
+        lost = left
+    # Whether it is expunged, the next scan says: it looks twice.
+    outcome.gone += [uid for uid, _ in lost]
+    folder.suspect()
+
+
+def expunge(folder: Folder, uids: Sequence[int]) -> list[int]:
+    """Remove messages for good; return the UIDs that are gone now, whoever removed the file."""
+    rows = folder.rows
+    unseen = folder.unseen_change()
+    gone: list[int] = []
+    trouble: OSError | None = None
+    for uid, at in zip(uids, rows.positions(uids), strict=True):
+        if at < 0:
+            continue
+        try:
+            _unlink(folder, at)
+        except OSError as error:
+            trouble = error
+            break
+        gone.append(uid)
+    if gone:
+        batch = Batch(expunged=to_ranges(gone))
+        folder.stamp_own(batch, unseen)
+        for uid in gone:
+            folder.odd.pop(rows.names[rows.position(uid)], None)
+        folder.commit(batch)
+    if trouble is not None:
+        raise trouble
+    return gone
+
+
+def _unlink(folder: Folder, at: int) -> None:
+    try:
+        durable.unlink(folder.place(at), folder.fd)
+        return
+    except FileNotFoundError:
+        pass
+    for _ in range(_TRIES):
+        # Race: another client changed the flags, and with them the file name. Look again.
+        path = folder.locate().get(folder.rows.names[at])
+        if path is None:
+            return
+        try:
+            durable.unlink(path, folder.fd)
+        except FileNotFoundError:
+            continue
+        return
+
+
+def name_keywords(folder: Folder, wanted: Sequence[bytes]) -> dict[bytes, int]:
+    """Return the numbers of keywords, giving one to those that are new."""
+    rows = folder.rows
+    known = keywords.numbers(rows.keywords, wanted)
+    fresh: dict[bytes, bytes] = {}
+    for name in wanted:
+        if name not in known:
+            fresh.setdefault(name.lower(), name)
+    if not fresh:
+        return known
+    if len(fresh) + sum(1 for name in rows.keywords if name) > keywords.LIMIT:
+        raise errors.LimitReached(why="This mailbox cannot hold more keywords")
+    letters = 0
+    for bits in set(rows.flags):
+        letters |= bits
+    batch = Batch()
+    for number, name in zip(keywords.unused(rows.keywords, letters, len(fresh)), fresh.values(), strict=True):
+        batch.keywords[number] = name
+    if min(batch.keywords) < filename.LETTERED:
+        names = list(rows.keywords) + [b""] * (max(batch.keywords) + 1 - len(rows.keywords))
+        for number, name in batch.keywords.items():
+            names[number] = name
+        try:
+            folder.write_keywords(names)
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise
+            # The index has them; the file follows with the next keyword.
+    folder.commit(batch)
+    return keywords.numbers(folder.rows.keywords, wanted)
+
+
+def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, frozenset[int], int]]) -> list[int]:
+    """Give delivered files their names and UIDs: all of them or none."""
+    unseen = folder.unseen_change()
+    first = folder.index.allocate(len(arrivals))
+    batch = Batch()
+    done: list[tuple[bytes, bytes]] = []
+    now = int(filename.unique().partition(b".")[0])
+    try:
+        for uid, (item, bits, words, received) in enumerate(arrivals, first):
+            bits = bits & VISIBLE_BITS
+            base = filename.sized(filename.unique(), item.size_disk, item.size_crlf)
+            path = filename.render(base, bits)
+            durable.rename(item.name, path, folder.fd, folder.fd)
+            done.append((path, item.name))
+            batch.added.append(Added(uid, bits | RECENT, received, now, item.size_crlf, base))
+            if words:
+                batch.worded.append(([(uid, uid)], words, _NO_WORDS))
+        folder.stamp_own(batch, unseen)
+        folder.commit(batch, keep=False)
+    except OSError:
+        for path, name in done:
+            durable.rename(path, name, folder.fd, folder.fd)
+        raise
+    for item, *_ in arrivals:
+        item.done()
+    return [row.uid for row in batch.added]
+
+
+def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool) -> list[tuple[int, int]]:
+    """Copy or move messages, all or none; both folders are locked, or they are the same one.
+
+    A copy is a second name of the same file. A move is a copy that is on record, and on the disk, before the
+    first name goes: a crash in between leaves the message twice, never not at all.
+    """
+    rows = source.rows
+    positions = rows.positions(uids)
+    if any(at < 0 for at in positions):
+        raise errors.MessageGone(detail=os.fsdecode(source.path))
+    unseen = target.unseen_change()
+    mapped = _map_keywords(source, target, positions)
+    first = target.index.allocate(len(uids))
+    batch = Batch()
+    done: list[bytes] = []
+    now = int(filename.unique().partition(b".")[0])
+    try:
+        for uid, at in enumerate(positions, 0):
+            old = rows.flags[at]
+            bits = old & ~(KEYWORD_BITS | INTERNAL_BITS)
+            words: set[int] = set()
+            for number in _numbers(rows.flags[at], rows.extra.get(rows.uids[at], _NO_WORDS)):
+                there = mapped.get(number)
+                if there is not None:
+                    bit = keyword_bit(there)
+                    bits |= bit
+                    if not bit:
+                        words.add(there)
+            base = rows.names[at]
+            base = filename.sized(filename.unique(), filename.disk_size(base), filename.wire_size(base))
+            path = filename.render(base, bits)
+            _duplicate(source, at, target, path)
+            done.append(path)
+            size = rows.sizes[at]
+            batch.added.append(Added(first + uid, bits | RECENT, rows.received[at], now, size, base))
+            if words:
+                batch.worded.append(([(first + uid, first + uid)], frozenset(words), _NO_WORDS))
+        target.stamp_own(batch, unseen)
+        target.commit(batch, keep=False)
+    except (OSError, errors.ImapdError):
+        for path in done:
+            try:
+                durable.unlink(path, target.fd)
+            except FileNotFoundError:
+                pass  # somebody renamed it already; it stays, a copy too many and not one too few
+        raise
+    pairs = [(old, row.uid) for old, row in zip(uids, batch.added, strict=True)]
+    if move:
+        if target.settings.fsync != "never":
+            target.sync()
+        expunge(source, uids)
+    return pairs
+
+
+def _numbers(bits: int, words: frozenset[int]) -> list[int]:
+    left = bits & KEYWORD_BITS
+    found = [number for number in range(filename.IN_BITS) if left & keyword_bit(number)] if left else []
+    return found + sorted(words)
+
+
+def _map_keywords(source: Folder, target: Folder, positions: Sequence[int]) -> dict[int, int]:
+    """Return which number each keyword of the messages has in the other folder, naming new ones there."""
+    rows = source.rows
+    if source is target:
+        return {number: number for number, name in enumerate(rows.keywords) if name}
+    used: set[int] = set()
+    for bits in {rows.flags[at] & KEYWORD_BITS for at in positions}:
+        used.update(_numbers(bits, _NO_WORDS))
+    if rows.extra:
+        for at in positions:
+            used |= rows.extra.get(rows.uids[at], _NO_WORDS)
+    names = {n: rows.keywords[n] for n in used if n < len(rows.keywords) and rows.keywords[n]}
+    known = name_keywords(target, list(names.values()))
+    return {number: known[name] for number, name in names.items()}
+
+
+def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> None:
+    """Give the message at position *at* a second name in *target*."""
+    place = source.place(at)
+    for _ in range(_TRIES):
+        try:
+            try:
+                durable.link(place, path, source.fd, target.fd)
+            except OSError as error:
+                if error.errno not in durable.CANNOT_LINK:
+                    raise
+                delivery.copy_bytes(place, path, source.fd, target.fd, target.mode)
+            return
+        except FileNotFoundError:
+            # Race: another client changed the flags, and with them the file name. Look again.
+            found = source.locate().get(source.rows.names[at])
+            if found is None:
+                break
+            place = found
+    source.suspect()
+    raise errors.MessageGone(detail=os.fsdecode(source.path))
+
+
+def note_sizes(folder: Folder, sizes: Sequence[tuple[int, int]]) -> None:
+    """Remember sizes that had to be counted."""
+    rows = folder.rows
+    found = []
+    for uid, size in sizes:
+        at = rows.position(uid)
+        if at >= 0 and rows.sizes[at] != size and size < SIZE_UNKNOWN:
+            found.append((uid, size))
+    if found:
+        folder.commit(Batch(sizes=found))

@@ -1,0 +1,207 @@
+"""The one door to the disk for whatever must survive: the only file that calls fsync.
+
+Everything in ``store`` that changes a file or a directory comes through here, for two reasons: an error
+is never overlooked (each call raises), and a test can end the process before any single one of them by
+setting ``step``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from maildir_imapd import errors
+
+# Tests only: called with the name of the action and what it is about to act on.
+step: Callable[[str, object], None] | None = None
+
+_RENAME_NOREPLACE = 1
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+# The file system, or the kernel, does not know the flag.
+_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+# link(2) that will never work here: another file system, none of that kind, too many links.
+CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
+
+_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+if _renameat2 is not None:
+    _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    _renameat2.restype = ctypes.c_int
+
+
+def no_room(error: OSError) -> bool:
+    """Say whether *error* means that the disk or the quota is full."""
+    return error.errno in _NO_ROOM
+
+
+def not_ours(error: OSError) -> bool:
+    """Say whether *error* means that we may not write here."""
+    return error.errno in _NO_RIGHT
+
+
+def cannot_write(error: OSError) -> bool:
+    """Say whether *error* is one that reading must survive (robustness rule 12)."""
+    return error.errno in _NO_ROOM or error.errno in _NO_RIGHT
+
+
+def store_error(error: OSError, path: bytes) -> errors.StoreError:
+    """Say in the terms of the server what the system refused; the path is for the log only."""
+    detail = f"{os.fsdecode(path)}: {error}"
+    if error.errno in _NO_ROOM:
+        return errors.DiskFull(detail=detail)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return errors.TooManyFiles(detail=detail)
+    if error.errno in _NO_RIGHT:
+        return errors.SpoolUnreadable(detail=detail)
+    return errors.StoreError(detail=detail)
+
+
+@contextmanager
+def told(path: bytes) -> Iterator[None]:
+    """Turn an OSError of the block into a StoreError that names *path*."""
+    try:
+        yield
+    except OSError as error:
+        raise store_error(error, path) from error
+
+
+def rename(source: bytes, target: bytes, source_dir: int, target_dir: int) -> None:
+    """Rename, but never over another file: a second file with our name is somebody's mail."""
+    if step is not None:
+        step("rename", target)
+    if _renameat2 is not None:
+        if _renameat2(source_dir, source, target_dir, target, _RENAME_NOREPLACE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in _UNSUPPORTED:
+            raise OSError(number, os.strerror(number), os.fsdecode(source), None, os.fsdecode(target))
+    # Race: here another program can make the target between the two calls. Nothing better exists.
+    try:
+        os.stat(target, dir_fd=target_dir, follow_symlinks=False)
+    except FileNotFoundError:
+        os.rename(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir)
+    else:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
+
+
+def replace(source: bytes, target: bytes, directory: int) -> None:
+    """Put a new version of one of our own files in the place of the old one."""
+    if step is not None:
+        step("replace", target)
+    os.rename(source, target, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def link(source: bytes, target: bytes, source_dir: int, target_dir: int) -> None:
+    """Give a message a second name; fails if the name is taken."""
+    if step is not None:
+        step("link", target)
+    os.link(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir, follow_symlinks=False)
+
+
+def unlink(name: bytes, directory: int) -> None:
+    """Remove a name."""
+    if step is not None:
+        step("unlink", name)
+    os.unlink(name, dir_fd=directory)
+
+
+def create(name: bytes, directory: int, mode: int = 0o600) -> int:
+    """Make a new file, which nobody else may have made, and return its descriptor."""
+    if step is not None:
+        step("create", name)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(name, flags, mode, dir_fd=directory)
+
+
+def write(fd: int, data: bytes | memoryview) -> None:
+    """Write all of *data* where the descriptor stands."""
+    if step is not None:
+        step("write", (fd, data, None))
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write all of *data* at *offset*, in one call unless the disk is about to be full."""
+    if step is not None:
+        step("write", (fd, data, offset))
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view = view[done:]
+        offset += done
+
+
+def truncate(fd: int, size: int) -> None:
+    """Cut a file."""
+    if step is not None:
+        step("truncate", size)
+    os.ftruncate(fd, size)
+
+
+def sync(fd: int) -> None:
+    """Return when the file's content, or a directory's entries, are on the disk."""
+    if step is not None:
+        step("sync", fd)
+    os.fsync(fd)
+
+
+def sync_data(fd: int) -> None:
+    """Return when the content is on the disk; dates may follow."""
+    if step is not None:
+        step("sync", fd)
+    os.fdatasync(fd)
+
+
+def start_writing(fd: int) -> None:
+    """Let the kernel begin to write the file out, so that syncing many costs little more than one."""
+    try:
+        # On Linux this starts the write-back of dirty pages and does not wait.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        pass  # an advice
+
+
+def put(name: bytes, data: bytes | list[bytes], directory: int, *, durable: bool, mode: int = 0o600) -> None:
+    """Write a file of our own anew: temporary file beside it, sync, rename.
+
+    The temporary name is the same for all, so it must be called under the lock that guards the file;
+    what a killed writer left is overwritten. The caller syncs the directory, once for all it does there.
+    """
+    temporary = name + b".tmp"
+    try:
+        os.unlink(temporary, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+    fd = create(temporary, directory, mode)
+    try:
+        try:
+            for piece in data if isinstance(data, list) else [data]:
+                write(fd, piece)
+            if durable:
+                sync_data(fd)
+        finally:
+            os.close(fd)
+        replace(temporary, name, directory)
+    except OSError:
+        try:
+            os.unlink(temporary, dir_fd=directory)
+        except OSError:
+            pass  # the first error is the one to tell
+        raise
+
+
+def read_file(name: bytes, directory: int) -> bytes:
+    """Read one of our own files whole; never through a link, never blocking."""
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory)
+    try:
+        pieces = []
+        while piece := os.read(fd, 1 << 22):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(fd)

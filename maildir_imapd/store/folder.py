@@ -1,0 +1,669 @@
+"""A folder under its lock: the two directories, the index, and how the one is brought to agree with the other.
+
+Everything here needs the folder's lock (lock.py); Mailbox takes it, and tells the listeners afterwards.
+Paths are below the folder's own descriptor, so a folder that is renamed under us is never mistaken for
+the one that takes its place.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from maildir_imapd import errors
+from maildir_imapd.store import delivery, durable, filename, keywords, scan
+from maildir_imapd.store.filename import IN_NEW, INFO_BITS, RECENT
+from maildir_imapd.store.index import Index, clock_uidvalidity
+from maildir_imapd.store.journal import NEVER, Added, Batch, to_ranges
+from maildir_imapd.store.lock import FolderLock
+from maildir_imapd.store.snapshot import Snapshot, empty
+from maildir_imapd.store.state import State
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_NS: Final = 25_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What another server's files say about a folder that we meet for the first time."""
+
+    uidvalidity: int
+    uidnext: int = 1
+    uids: dict[bytes, int] = field(default_factory=dict)  # base -> UID
+    keywords: dict[int, bytes] = field(default_factory=dict)
+    modseq: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How folders are kept; one for a whole server."""
+
+    fsync: str = "delivery"  # delivery | always | never
+    lock_timeout: float = 30.0
+    uidvalidity: Callable[[], int] = clock_uidvalidity
+    cache_version: bytes = b"1"  # of the code whose bytes are cached; another version empties the cache
+
+
+class Folder:
+    """The directories and the index of one Maildir."""
+
+    def __init__(
+        self,
+        path: bytes,
+        *,
+        index: bytes | None = None,
+        settings: Settings | None = None,
+        seed: Callable[[], Seed | None] | None = None,
+    ) -> None:
+        self.path = path
+        self.index_path = index or path
+        self.settings = settings or Settings()
+        self._seed = seed
+        self.fd = self._index_fd = -1
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        self.odd: dict[bytes, bytes] = {}  # base -> path of a file that is not named as usual
+        self.touched: list[Batch] | None = []  # what changed since the mailbox last looked; None: everything
+        self._listed_at = 0.0  # monotonic time of the last listing of cur/
+        self._suspicious = False  # a listing was not to be trusted: list again at the next chance
+        self._whole = False  # sync() has made sure of what a first contact wrote without waiting
+        self._keywords_at = -1  # mtime of dovecot-keywords as last read
+
+    def _open(self) -> None:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            self.fd = os.open(self.path, flags)
+            status = os.fstat(self.fd)
+            os.stat(b"cur", dir_fd=self.fd)
+        except (FileNotFoundError, NotADirectoryError):
+            raise errors.MailboxMissing(detail=os.fsdecode(self.path)) from None
+        except OSError as error:
+            raise durable.store_error(error, self.path) from error
+        self._identity = (status.st_dev, status.st_ino)
+        self.mode = status.st_mode & 0o666 or 0o600
+        self.read_only = not _writable(self.fd)
+        if self.index_path != self.path:
+            try:
+                os.makedirs(self.index_path, mode=0o700, exist_ok=True)
+            except OSError as error:
+                if not durable.cannot_write(error):
+                    raise durable.store_error(error, self.index_path) from error
+        try:
+            self._index_fd = os.open(self.index_path, flags)
+        except FileNotFoundError:
+            # No room or no right to make it: the history lives in memory.
+            self._index_fd = os.dup(self.fd)
+        except OSError as error:
+            raise durable.store_error(error, self.index_path) from error
+        self.lock = FolderLock(self._index_fd, self.index_path, self.settings.lock_timeout, self.mode)
+        self.index = Index(
+            self._index_fd,
+            self.index_path,
+            self.lock,
+            sync=self.settings.fsync != "never",
+            mode=self.mode,
+            uidvalidity=self.settings.uidvalidity,
+        )
+
+    def close(self) -> None:
+        """Let go of every descriptor."""
+        if self._index_fd >= 0:
+            self.lock.close()
+            self.index.close()
+            os.close(self._index_fd)
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = self._index_fd = -1
+
+    # --- the lock ------------------------------------------------------------------------------
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Shut out the other threads only: to read what other processes have written."""
+        self.lock.acquire_threads()
+        try:
+            yield
+        finally:
+            self.lock.release_threads()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Shut everybody out, and begin with the folder's history as it is now."""
+        with self.shared(), self._file_lock():
+            self.check_place()
+            with durable.told(self.path):
+                self._catch_up()
+                yield
+
+    @contextmanager
+    def _file_lock(self) -> Iterator[None]:
+        try:
+            self.lock.acquire_file()
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise durable.store_error(error, self.index_path) from error
+            # Rule 12: reading must not need writing. The history goes on in memory.
+            self.index.writable = False
+            if durable.not_ours(error):
+                self.read_only = True
+        try:
+            yield
+        finally:
+            self.lock.release_file()
+
+    def check_place(self) -> None:
+        """Raise MailboxMissing if the folder is no longer where it was: deleted, renamed, or another one."""
+        try:
+            status = os.stat(self.path)
+            if (status.st_dev, status.st_ino) == self._identity:
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise durable.store_error(error, self.path) from error
+        raise errors.MailboxMissing(detail=os.fsdecode(self.path))
+
+    def _catch_up(self) -> None:
+        index = self.index
+        if index.loaded and not index.writable:
+            self.note(index.catch_up())
+        elif index.loaded or index.exists():
+            if index.writable:
+                self.note(index.settle())
+                try:
+                    index.flush()
+                except OSError as error:
+                    if not durable.cannot_write(error):
+                        raise
+            else:
+                index.load()
+                self.touched = None
+        else:
+            self.adopt()
+
+    def note(self, batches: list[Batch] | None) -> None:
+        """Remember for the mailbox what others have done."""
+        if batches is None:
+            self.touched = None
+        elif self.touched is not None:
+            self.touched += batches
+
+    def commit(self, batch: Batch, *, keep: bool = True) -> None:
+        """Write a batch and remember it for the mailbox."""
+        self.index.commit(batch, keep=keep)
+        self.note([batch])
+        if self.settings.fsync == "always" and self.index.writable and not self.index.behind:
+            self.index.sync()
+
+    @property
+    def rows(self) -> Snapshot:
+        """The folder as the index knows it."""
+        return self.index.state.snapshot
+
+    # --- names ---------------------------------------------------------------------------------
+
+    def place(self, at: int) -> bytes:
+        """Return the path below the folder where the message at position *at* should be."""
+        rows = self.rows
+        return self.odd.get(rows.names[at]) or filename.render(rows.names[at], rows.flags[at])
+
+    def locate(self) -> dict[bytes, bytes]:
+        """List both directories: base -> path. For messages that are not where they should be."""
+        found: dict[bytes, bytes] = {}
+        for directory in (b"new", b"cur"):
+            for name in scan.names(self.fd, directory):
+                found[filename.parse(name).base] = directory + b"/" + name
+        return found
+
+    def rename(self, base: bytes, source: bytes, bits: int) -> bytes:
+        """Give the file at *source* the name that its base and *bits* ask for, and return its path."""
+        parsed = filename.parse(source)
+        target = filename.render(base, bits & ~IN_NEW) + parsed.tail
+        if target != source:
+            try:
+                durable.rename(source, target, self.fd, self.fd)
+            except FileExistsError:
+                # Another message has our name, base and all. It gets a name of its own, and we get ours.
+                self.make_way(target)
+                durable.rename(source, target, self.fd, self.fd)
+        if parsed.tail:
+            self.odd[base] = target
+        else:
+            self.odd.pop(base, None)
+        return target
+
+    def make_way(self, path: bytes) -> bytes:
+        """Give the file at *path* a base that nobody has; the next scan takes it for a message of its own."""
+        parsed = filename.parse(path[4:])
+        size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
+        target = b"cur/" + filename.sized(filename.unique(), size, wire) + filename.info(parsed.bits)
+        log.warning("same base twice, renamed path=%s", os.fsdecode(self.path))
+        durable.rename(path, target, self.fd, self.fd)
+        self._suspicious = True
+        return target
+
+    def suspect(self) -> None:
+        """Have cur/ listed at the next chance: a message was not where it should be."""
+        self._suspicious = True
+
+    def write_keywords(self, names: Sequence[bytes]) -> None:
+        """Tell other programs what the letters mean."""
+        self._keywords_at = keywords.write(self.fd, names, self.mode)
+
+    def sync(self) -> None:
+        """Return when every batch and every name so far is on the disk."""
+        cur = os.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            durable.sync(cur)
+        finally:
+            os.close(cur)
+        if self.index.writable:
+            self.index.sync_named(everything=not self._whole)
+            self._whole = True
+
+    # --- stamps --------------------------------------------------------------------------------
+
+    def unseen_change(self) -> bool:
+        """Say whether a directory's stamp is not the one we know; then no stamp may be taken after our own change."""
+        return scan.look(self.fd) != self.index.state.stamp[:4]
+
+    def stamp_own(self, batch: Batch, unseen: bool) -> None:
+        """Take the stamp after our own renames, unless that would hide somebody else's."""
+        if not unseen:
+            batch.stamp = scan.stamp(scan.look(self.fd), time.time_ns(), ours=True)
+
+    def due(self, seen: tuple[int, int, int, int]) -> bool:
+        """Say whether cur/ must be listed again although its stamp is the one we know."""
+        state = self.index.state
+        if self._suspicious:
+            return True
+        if state.stamp.settled:
+            return False
+        if time.time_ns() >= max(seen[0], seen[1]) + scan.SETTLE_NS:
+            return True
+        # A stamp in the future, or a clock that was set back: by our own clock then.
+        return time.monotonic() >= self._listed_at + 2 * scan.SETTLE_NS / 1e9
+
+    def recheck(self) -> float | None:
+        """Return in how many seconds somebody should look again, None if not before something happens."""
+        if self._suspicious:
+            return 0.05
+        stamp = self.index.state.stamp
+        if stamp.settled:
+            return None
+        wait = (max(stamp[:4]) + scan.SETTLE_NS - time.time_ns()) / 1e9
+        return min(max(wait, 0.05), 4.0) + 0.01
+
+    # --- bringing the index up to date ---------------------------------------------------------
+
+    def refresh(self, *, look: bool = False, keep_new: bool = False) -> None:
+        """Compare the directories with the index, as far as their stamps ask for it, and commit the difference."""
+        state = self.index.state
+        seen = scan.look(self.fd)
+        now = time.time_ns()
+        list_cur = look or seen[:2] != state.stamp[:2] or self.due(seen)
+        list_new = look or seen[2:] != state.stamp[2:4] or not state.stamp.settled
+        if not list_cur and not list_new:
+            return
+        batch = Batch()
+        work = _Work(self, batch, keep_new or self.read_only)
+        self._suspicious = False
+        if list_cur:
+            self._read_keywords(batch)
+            seen, now = work.scan_cur(seen, now)
+        if list_new:
+            work.take_new()
+        self._finish(batch, work, seen, now, listed=list_cur)
+
+    def _finish(self, batch: Batch, work: _Work, seen: tuple[int, int, int, int], now: int, *, listed: bool) -> None:
+        if listed:
+            self._listed_at = time.monotonic()
+        if self._suspicious:
+            batch.stamp = NEVER
+        elif work.renamed:
+            batch.stamp = scan.stamp(scan.look(self.fd), now, ours=True)
+        else:
+            fresh = scan.stamp(seen, now)
+            # Without a listing of cur/ its half of the stamp is not newer than it was.
+            batch.stamp = fresh if listed else fresh._replace(settled=False)
+        if batch.stamp[:4] == self.index.state.stamp[:4] and batch.stamp.settled <= self.index.state.stamp.settled:
+            batch.stamp = None
+        if batch.stamp is None and not batch.touches():
+            return
+        try:
+            self.commit(batch)
+        except OSError as error:
+            if not batch.added or not durable.cannot_write(error):
+                raise
+            # New messages need UIDs on record; the rest does not. They are found again when there is room.
+            log.warning("no room for new messages path=%s error=%s", os.fsdecode(self.path), error)
+            batch.added, batch.stamp, batch.boot, batch.raised = [], NEVER, None, None
+            if batch.touches():
+                self.commit(batch)
+
+    def _read_keywords(self, batch: Batch) -> None:
+        mtime = keywords.mtime(self.fd)
+        if mtime == self._keywords_at:
+            return
+        names, self._keywords_at = keywords.read(self.fd)
+        batch.keywords.update(keywords.merge(self.rows.keywords, names))
+
+    # --- first contact -------------------------------------------------------------------------
+
+    def adopt(self) -> None:
+        """Make an index for a folder that has none, with the UIDs another server gave if there is a seed."""
+        seed = self._seed() if self._seed is not None else None
+        now = time.time_ns()
+        seen = scan.look(self.fd)
+        state = State(snapshot=empty(seed.uidvalidity if seed else self.settings.uidvalidity()))
+        if seed is not None:
+            state.snapshot.modseq = max(seed.modseq, 1)
+            state.snapshot.uidnext = max([seed.uidnext, *[uid + 1 for uid in seed.uids.values()]])
+        state.whole_above = state.snapshot.modseq
+        batch = Batch(modseq=state.snapshot.modseq)
+        names, self._keywords_at = keywords.read(self.fd)
+        batch.keywords.update({**names, **(seed.keywords if seed else {})})
+        work = _Work(self, batch, self.read_only)
+        work.adopt(state.snapshot, seed.uids if seed else {})
+        batch.stamp = NEVER if self._suspicious else scan.stamp(seen, now, ours=work.renamed)
+        if work.renamed and batch.stamp is not NEVER:
+            batch.stamp = scan.stamp(scan.look(self.fd), now, ours=True)
+        batch.uidnext = max([state.snapshot.uidnext, *[row.uid + 1 for row in batch.added[-1:]]])
+        state.apply_all([batch])
+        self._listed_at = time.monotonic()
+        self.touched = None
+        try:
+            if not self.index.writable:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            self.index.create(state)
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise
+            log.warning("index in memory only path=%s error=%s", os.fsdecode(self.index_path), error)
+            self.index.imagine(state)
+
+    def clean_tmp(self) -> None:
+        """Remove old litter from tmp/; never an error, it is only litter."""
+        try:
+            delivery.clean_tmp(self.fd, time.time())
+        except OSError:
+            pass
+
+
+class _Work:
+    """One comparison of the directories with the index, and what it finds."""
+
+    def __init__(self, folder: Folder, batch: Batch, keep_new: bool) -> None:
+        self.folder = folder
+        self.batch = batch
+        self.keep_new = keep_new
+        self.renamed = False  # we changed a directory ourselves
+        self._uid = 0  # next to give out
+        self._reserved: bool | None = None
+        self._here: set[bytes] = set()  # bases of this batch
+
+    # cur/
+
+    def scan_cur(self, seen: tuple[int, int, int, int], now: int) -> tuple[tuple[int, int, int, int], int]:
+        folder = self.folder
+        found = scan.compare(folder.rows, scan.names(folder.fd, b"cur"), folder.odd)
+        sure = False
+        if found.missing or found.twice or found.doubtful:
+            found, sure, seen, now = self._look_twice()
+        for uid, name in found.moved:
+            self._move(uid, name)
+        if sure:
+            self._vanish(found.missing)
+            for _, name in found.twice:
+                if not folder.read_only:
+                    self._part(name, found.fresh)
+        self._add_fresh(found.fresh + (found.doubtful if sure else []))
+        return seen, now
+
+    def _look_twice(self) -> tuple[scan.Difference, bool, tuple[int, int, int, int], int]:
+        """List cur/ until two listings with the same stamps around them agree, or give up for now."""
+        folder = self.folder
+        for _ in range(3):
+            before = scan.look(folder.fd)
+            wait = scan.quiet_in(before, time.time_ns())
+            if wait:
+                # A change within this tick of the clock would not show in the stamp: let the tick pass.
+                time.sleep(min(wait, _LONGEST_WAIT_NS) / 1e9)
+            now = time.time_ns()
+            listed = scan.names(folder.fd, b"cur")
+            between = scan.look(folder.fd)
+            again = scan.names(folder.fd, b"cur")
+            if before[:2] == between[:2] == scan.look(folder.fd)[:2] and scan.quiet_in(before, now) == 0:
+                return scan.compare(folder.rows, {*listed, *again}, folder.odd), True, before, now
+        # Somebody is busy in there. What is missing stays a suspect until it is quiet.
+        folder._suspicious = True
+        return scan.compare(folder.rows, again, folder.odd), False, before, now
+
+    def _move(self, uid: int, name: bytes) -> None:
+        """Note the new flags, or the new base, of a message that another program has renamed."""
+        folder, rows = self.folder, self.folder.rows
+        at = rows.position(uid)
+        parsed = filename.parse(name)
+        old, new = rows.flags[at], scan.moved_bits(rows.flags[at], name)
+        if parsed.base != rows.names[at]:
+            self.batch.renamed.append((uid, parsed.base))
+            folder.odd.pop(rows.names[at], None)
+        if old != new:
+            self.batch.flagged.append(([(uid, uid)], new & ~old, old & ~new))
+        self._canonical(parsed, b"cur/" + name)
+
+    def _canonical(self, parsed: filename.Name, path: bytes) -> None:
+        """See to it that the file is where its base and flags say, or remember where it is."""
+        folder = self.folder
+        folder.odd.pop(parsed.base, None)
+        if parsed.canonical:
+            return
+        if parsed.tail or folder.read_only:
+            folder.odd[parsed.base] = path
+            return
+        try:
+            durable.rename(path, filename.render(parsed.base, parsed.bits), folder.fd, folder.fd)
+            self.renamed = True
+        except FileNotFoundError:
+            folder._suspicious = True  # Race: another program has renamed it since we listed.
+        except OSError:
+            folder.odd[parsed.base] = path
+
+    def _vanish(self, missing: list[int]) -> None:
+        if not missing:
+            return
+        folder, rows = self.folder, self.folder.rows
+        # Some programs put a message back into new/; take_new() deals with it.
+        back = {filename.parse(name).base for name in scan.names(folder.fd, b"new")}
+        gone = [uid for uid in missing if rows.names[rows.position(uid)] not in back]
+        self.batch.vanished = to_ranges(gone)
+        self.batch.vanished_at = int(time.time())
+        for uid in gone:
+            folder.odd.pop(rows.names[rows.position(uid)], None)
+
+    def _part(self, name: bytes, fresh: list[bytes]) -> None:
+        """Give a second file of one base a name of its own."""
+        try:
+            fresh.append(self.folder.make_way(b"cur/" + name)[4:])
+            self.renamed = True
+        except OSError:
+            pass  # it stays hidden behind the first; nothing is lost
+
+    def _add_fresh(self, names: list[bytes]) -> None:
+        folder = self.folder
+        for name in sorted(names, key=filename.arrival):
+            parsed = filename.parse(name)
+            path = b"cur/" + name
+            status = scan.inspect(folder.fd, path)
+            if status is None:
+                continue
+            if not parsed.base or parsed.base in self._here:
+                folder._suspicious = True
+                if not folder.read_only and not parsed.base:
+                    self._part(name, [])
+                continue
+            if not self._room(len(names)):
+                continue
+            self._add(parsed, status, parsed.bits)
+            self._canonical(parsed, path)
+
+    def _room(self, wanted: int) -> bool:
+        """Make sure of UIDs, once; without room on the disk new messages wait."""
+        if self._reserved is None:
+            try:
+                self._uid = self.folder.index.allocate(wanted)
+                self._reserved = True
+            except errors.OutOfUids as error:
+                log.warning("no UID for new messages path=%s error=%s", error.detail, error)
+                self._reserved = False
+            except OSError as error:
+                if not durable.cannot_write(error):
+                    raise
+                log.warning("no room for new messages path=%s error=%s", os.fsdecode(self.folder.path), error)
+                self._reserved = False
+        if not self._reserved:
+            self.folder._suspicious = True
+        return self._reserved
+
+    def _add(self, parsed: filename.Name, status: os.stat_result, bits: int) -> Added:
+        state = self.folder.index.state
+        tomb = state.tombs.get(parsed.base)
+        if tomb is not None and state.snapshot.position(tomb[0]) < 0:
+            row = scan.describe(tomb[0], parsed, status, bits & ~RECENT)
+        else:
+            row = scan.describe(self._uid, parsed, status, bits)
+            self._uid += 1
+        self._here.add(parsed.base)
+        self.batch.added.append(row)
+        return row
+
+    # new/
+
+    def take_new(self) -> None:
+        folder, rows = self.folder, self.folder.rows
+        listed = scan.names(folder.fd, b"new")
+        if not listed:
+            return
+        listed.sort(key=filename.arrival)
+        known = scan.positions(rows, [filename.parse(name).base for name in listed])
+        for name in listed:
+            parsed = filename.parse(name)
+            path = b"new/" + name
+            status = scan.inspect(folder.fd, path)
+            if status is None:
+                continue
+            at = known.get(parsed.base, -1)
+            if at >= 0 or parsed.base in self._here:
+                self._take_known(at, parsed, path)
+            elif self._room(len(listed)):
+                moved = self._into_cur(parsed, path)
+                if moved is not None:
+                    self._add(moved[0], status, moved[0].bits | RECENT | moved[1])
+
+    def _take_known(self, at: int, parsed: filename.Name, path: bytes) -> None:
+        """Deal with a file in new/ whose base we know."""
+        folder, rows = self.folder, self.folder.rows
+        if at >= 0 and rows.flags[at] & IN_NEW:
+            if not self.keep_new and self._into_cur(parsed, path, rows.flags[at]) is not None:
+                self.batch.flagged.append(([(rows.uids[at], rows.uids[at])], 0, IN_NEW))
+            return
+        if folder.read_only:
+            return
+        if at >= 0 and scan.inspect(folder.fd, folder.place(at)) is None:
+            if self._into_cur(parsed, path, rows.flags[at]) is not None:
+                folder._suspicious = True  # it was put back into new/: look whether all agrees now
+            return
+        try:
+            folder.make_way(path)
+            self.renamed = True
+        except OSError:
+            pass  # it stays hidden behind the first; nothing is lost
+
+    def _into_cur(
+        self, parsed: filename.Name, path: bytes, bits: int | None = None
+    ) -> tuple[filename.Name, int] | None:
+        """Move a file from new/ to cur/; return what it is called and IN_NEW if it had to stay, None if it is gone."""
+        folder = self.folder
+        flags = parsed.bits if bits is None else bits & INFO_BITS
+        if not parsed.base:
+            parsed = parsed._replace(base=filename.unique())
+            if self.keep_new:
+                return None
+        if not self.keep_new:
+            for _ in range(2):
+                try:
+                    durable.rename(path, filename.render(parsed.base, flags) + parsed.tail, folder.fd, folder.fd)
+                except FileNotFoundError:
+                    return None  # Race: another program took it; the next scan finds it in cur/.
+                except FileExistsError:
+                    size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
+                    parsed = parsed._replace(base=filename.sized(filename.unique(), size, wire))
+                except OSError as error:
+                    if not durable.cannot_write(error):
+                        raise
+                    break
+                else:
+                    self.renamed = True
+                    if parsed.tail:
+                        folder.odd[parsed.base] = filename.render(parsed.base, flags) + parsed.tail
+                    return parsed, 0
+        if path != b"new/" + parsed.base:
+            folder.odd[parsed.base] = path
+        return parsed, IN_NEW
+
+    # both, the first time
+
+    def adopt(self, rows: Snapshot, uids: dict[bytes, int]) -> None:
+        """Fill the batch with every message there is; *rows* is empty but for its UIDNEXT."""
+        folder = self.folder
+        found = [(name, b"cur/" + name) for name in scan.names(folder.fd, b"cur")]
+        found += [(name, b"new/" + name) for name in scan.names(folder.fd, b"new")]
+        found.sort(key=lambda pair: filename.arrival(pair[0]))
+        stems = {filename.stem(base): uid for base, uid in uids.items()} if uids else {}
+        taken: set[int] = set()
+        late: list[tuple[filename.Name, os.stat_result, int]] = []
+        for name, path in found:
+            status = scan.inspect(folder.fd, path)
+            if status is None:
+                continue
+            parsed = filename.parse(name)
+            if not parsed.base or parsed.base in self._here:
+                folder._suspicious = True  # the next scan gives it a name of its own
+                continue
+            bits = parsed.bits
+            if path.startswith(b"new/"):
+                moved = self._into_cur(parsed, path)
+                if moved is None:
+                    continue
+                parsed, bits = moved[0], moved[0].bits | RECENT | moved[1]
+            else:
+                self._canonical(parsed, path)
+            self._here.add(parsed.base)
+            uid = uids.get(parsed.base) or stems.get(filename.stem(parsed.base), 0) if uids else 0
+            if uid and uid not in taken:
+                taken.add(uid)
+                self.batch.added.append(scan.describe(uid, parsed, status, bits))
+            else:
+                late.append((parsed, status, bits))
+        self.batch.added.sort()
+        uid = rows.uidnext
+        for parsed, status, bits in late:
+            self.batch.added.append(scan.describe(uid, parsed, status, bits))
+            uid += 1
+
+
+def _writable(folder: int) -> bool:
+    """Say whether messages can be renamed and removed here."""
+    return all(
+        os.access(name, os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True) for name in (b"cur", b"new", b"tmp")
+    )

@@ -1,0 +1,597 @@
+"""A mailbox as the rest of the server sees it: one object per folder and process, shared by all threads.
+
+``snapshot`` may be read at any time without a lock: it is replaced as a whole. Everything that changes
+something takes the folder's lock (folder.py, lock.py), decides there, and wakes the listeners when it has
+let go of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd import errors
+from maildir_imapd.store import changes, durable, filename, keywords
+from maildir_imapd.store.cache import Cache
+from maildir_imapd.store.delivery import Delivery
+from maildir_imapd.store.filename import RECENT, keyword_bit
+from maildir_imapd.store.folder import Folder, Seed, Settings
+from maildir_imapd.store.index import JOURNAL, Unfit, clock_uidvalidity
+from maildir_imapd.store.journal import SIZE_UNKNOWN, Batch
+from maildir_imapd.store.snapshot import SYSTEM_FLAGS, Delta, Snapshot
+from maildir_imapd.store.syncing import SharedSync
+
+if TYPE_CHECKING:
+    from maildir_imapd.store.watch import Watcher
+
+__all__ = ["FlagResult", "Listener", "Mailbox", "Seed"]
+
+log = logging.getLogger(__name__)
+
+_RING: Final = 512  # batches kept in memory for since()
+_TRIES: Final = 10
+_SYSTEM: Final = {name.lower(): bit for name, bit in SYSTEM_FLAGS}
+_NO_WORDS: Final[frozenset[int]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FlagResult:
+    """What set_flags did."""
+
+    modified: list[int]  # changed since UNCHANGEDSINCE, so left alone
+    gone: list[int]  # no longer there
+    changed: list[int]  # have other flags now
+    snapshot: Snapshot
+
+
+class Listener:
+    """Somebody who wants to be woken when the mailbox has changed."""
+
+    def __init__(self, mailbox: Mailbox, wake: Callable[[], None], keep_new: bool) -> None:
+        self.mailbox = mailbox
+        self.wake = wake
+        self.keep_new = keep_new
+
+    def close(self) -> None:
+        """Do not wake any more; a wake that is under way may still come."""
+        self.mailbox._forget(self)
+
+
+class Mailbox:
+    """One folder of one user.
+
+    *index* and *cache*: directories, if not the folder itself. *fsync*: "delivery", "always" or "never".
+    *uidvalidity*: gives a number that no mailbox of this user has had. *seed*: asked at first contact for
+    the UIDs another server gave. *cache_version*: of the code whose bytes are cached.
+    """
+
+    def __init__(
+        self,
+        path: bytes,
+        *,
+        index: bytes | None = None,
+        cache: bytes | None = None,
+        fsync: str = "delivery",
+        lock_timeout: float = 30.0,
+        uidvalidity: Callable[[], int] = clock_uidvalidity,
+        seed: Callable[[], Seed | None] | None = None,
+        watcher: Watcher | None = None,
+        cache_version: bytes = b"1",
+    ) -> None:
+        self.path = path
+        self.gone = False  # the folder was deleted or renamed; every further call raises MailboxMissing
+        settings = Settings(fsync, lock_timeout, uidvalidity, cache_version)
+        self._folder = Folder(path, index=index, settings=settings, seed=seed)
+        self._watcher = watcher
+        self._guard = threading.Lock()  # guards _listeners, _ring and _ring_from; taken last, held for no call
+        self._listeners: list[Listener] = []
+        self._ring: deque[Batch] = deque(maxlen=_RING)
+        self._ring_from = 0  # the ring has every visible batch above this mod-sequence
+        self._shared_sync = SharedSync(self._folder.sync)
+        self._journal = self._folder.index_path + b"/" + JOURNAL
+        self._cur, self._new = path + b"/cur", path + b"/new"
+        self._cache: Cache | None = None
+        self._cache_path = cache or self._folder.index_path
+        try:
+            self.snapshot = self._load()
+        except BaseException:
+            self._folder.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Mailbox {os.fsdecode(self.path)} {self.snapshot!r}>"
+
+    def _load(self) -> Snapshot:
+        folder = self._folder
+        try:
+            with folder.shared():
+                if folder.index.exists():
+                    folder.index.load()
+        except (Unfit, OSError):
+            pass  # under the lock it is made, or made anew
+        if not folder.index.loaded:
+            with folder.exclusive():
+                folder.clean_tmp()
+        self._ring_from = folder.rows.modseq
+        folder.touched = []
+        return folder.rows
+
+    @property
+    def read_only(self) -> bool:
+        """Whether messages cannot be changed here, because the spool is not ours to write."""
+        return self._folder.read_only
+
+    @property
+    def uidvalidity(self) -> int:
+        """UIDVALIDITY."""
+        return self.snapshot.uidvalidity
+
+    def close(self) -> None:
+        """Let go of all descriptors. The object is of no use afterwards."""
+        if self._watcher is not None:
+            self._watcher.remove(self)
+        self._folder.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_folder"):
+            self._folder.close()
+
+    # --- staying up to date --------------------------------------------------------------------
+
+    def sync(self, *, look: bool = False, keep_new: bool = False) -> Snapshot:
+        """Take in what others have done, and return the mailbox as it is now.
+
+        Costs three stats when nothing happened. *look* lists the folder whatever its stamps say. *keep_new*
+        leaves files in new/ where they are, for EXAMINE and STATUS; they count as messages all the same.
+        """
+        folder = self._folder
+        if not look and self._unchanged(keep_new):
+            return self.snapshot
+        with self._changing():
+            with folder.shared():
+                # The journal's tail needs no file lock, and often is all there is to see.
+                if self._read_tail(look, keep_new):
+                    return self._adopt_rows()
+            with folder.exclusive():
+                folder.refresh(look=look, keep_new=keep_new)
+                return self._adopt_rows()
+
+    def _read_tail(self, look: bool, keep_new: bool) -> bool:
+        folder = self._folder
+        if look or not folder.index.loaded:
+            return False
+        try:
+            folder.check_place()
+            folder.note(folder.index.catch_up())
+        except (Unfit, OSError):
+            return False
+        return self._unchanged(keep_new)
+
+    def _unchanged(self, keep_new: bool) -> bool:
+        """Say whether journal and directories are as we know them. Safe without a lock: at worst it says no."""
+        folder = self._folder
+        state = folder.index.state
+        try:
+            if folder.index.on_disk():
+                journal = os.stat(self._journal)
+                if (journal.st_ino, journal.st_size) != folder.index.seen():
+                    return False
+            cur, new = os.stat(self._cur), os.stat(self._new)
+            seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
+            if seen != state.stamp[:4] or folder.index.behind:
+                return False
+            if state.stamp.settled:
+                return keep_new or not state.snapshot.in_new or folder.read_only
+            # new/ is empty most of the time, so listing it is as cheap as asking for its stamp.
+            return not folder.due(seen) and not any(map(filename.usable, map(os.fsencode, os.listdir(self._new))))
+        except OSError:
+            return False
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Wake the listeners when the block, and every lock in it, is done with."""
+        before = self.snapshot
+        try:
+            yield
+        except errors.MailboxMissing:
+            self.mark_gone()
+            raise
+        finally:
+            after = self.snapshot
+            if after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity):
+                self._wake()
+
+    def _adopt_rows(self) -> Snapshot:
+        """Show everybody what the index says now; under the threads' lock, so that no moment overtakes another."""
+        folder = self._folder
+        rows, touched = folder.rows, folder.touched
+        folder.touched = []
+        with self._guard:
+            if touched is None:
+                self._ring.clear()
+                self._ring_from = rows.modseq
+            else:
+                for batch in touched:
+                    if batch.visible():
+                        if len(self._ring) == _RING:
+                            self._ring_from = self._ring[0].modseq
+                        self._ring.append(batch)
+        self.snapshot = rows
+        return rows
+
+    def mark_gone(self) -> None:
+        """Say that the folder has been deleted or renamed, and tell everybody who listens."""
+        if not self.gone:
+            self.gone = True
+            self._wake()
+
+    def _wake(self) -> None:
+        with self._guard:
+            waiting = list(self._listeners)
+        for listener in waiting:  # outside the lock: a slow client must not hold the mailbox
+            listener.wake()
+
+    def listen(self, wake: Callable[[], None], *, keep_new: bool = False) -> Listener:
+        """Call *wake* whenever the snapshot has been replaced by another moment, or the folder is gone.
+
+        It is called without locks, from any thread, also from the one that made the change. *keep_new*: this
+        one only looks (EXAMINE), so on its account no file leaves new/.
+        """
+        listener = Listener(self, wake, keep_new)
+        with self._guard:
+            first = not self._listeners
+            self._listeners.append(listener)
+        if first and self._watcher is not None:
+            self._watcher.add(self)
+        return listener
+
+    def _forget(self, listener: Listener) -> None:
+        with self._guard:
+            if listener not in self._listeners:
+                return
+            self._listeners.remove(listener)
+            last = not self._listeners
+        if last and self._watcher is not None:
+            self._watcher.remove(self)
+
+    @property
+    def keep_new(self) -> bool:
+        """Whether nobody who listens would have files leave new/."""
+        with self._guard:
+            return all(listener.keep_new for listener in self._listeners)
+
+    @property
+    def index_path(self) -> bytes:
+        """Where the index lies: the folder itself, or a directory of its own."""
+        return self._folder.index_path
+
+    def recheck(self) -> float | None:
+        """Return in how many seconds somebody should sync() again even if nothing happens; None: no need."""
+        return self._folder.recheck()
+
+    # --- history -------------------------------------------------------------------------------
+
+    def since(self, modseq: int) -> Delta | None:
+        """Return what happened after *modseq*, from the batches in memory; None: compare the columns."""
+        with self._guard:
+            if modseq < self._ring_from:
+                return None
+            batches = [batch for batch in self._ring if batch.modseq > modseq]
+        added: set[int] = set()
+        changed: set[int] = set()
+        expunged: set[int] = set()
+        for batch in batches:
+            fresh = {row.uid for row in batch.added}
+            expunged -= fresh
+            added |= fresh
+            for ranges, add, remove in batch.flagged:
+                if (add | remove) & ~filename.INTERNAL_BITS:
+                    changed.update(uid for lo, hi in ranges for uid in range(lo, hi + 1))
+            for ranges, *_ in batch.worded:
+                changed.update(uid for lo, hi in ranges for uid in range(lo, hi + 1))
+            for lo, hi in batch.expunged + batch.vanished:
+                gone = set(range(lo, hi + 1))
+                expunged |= gone - added
+                added -= gone
+                changed -= gone
+        return Delta(sorted(added), sorted(changed - added), sorted(expunged))
+
+    def vanished_since(self, modseq: int) -> list[tuple[int, int]] | None:
+        """Return the UIDs expunged after *modseq*; None if the history does not reach back so far (RFC 7162)."""
+        with self._folder.shared():
+            state = self._folder.index.state
+            if modseq < state.whole_above:
+                return None
+            ranges = sorted((lo, hi) for when, lo, hi in state.history if when > modseq)
+            rows = state.snapshot
+        found: list[tuple[int, int]] = []
+        for lo, hi in ranges:
+            for piece in _without(rows, lo, hi):
+                if found and piece[0] <= found[-1][1] + 1:
+                    found[-1] = (found[-1][0], max(found[-1][1], piece[1]))
+                else:
+                    found.append(piece)
+        return found
+
+    def claim_recent(self) -> frozenset[int]:
+        """Take the messages no session has seen yet, and note that they are taken.
+
+        RFC 3501 section 2.3.2: at most one session gets \\Recent for a message. The note goes into the
+        journal before the client hears of it, so a crash can lose a \\Recent but never give it twice.
+        """
+        if not self.snapshot.recent:
+            return frozenset()
+        with self._changing(), self._folder.exclusive():
+            rows = self._folder.rows
+            mine = frozenset(uid for uid, bits in zip(rows.uids, rows.flags, strict=True) if bits & RECENT)
+            if mine:
+                self._folder.commit(Batch(claimed=rows.uidnext))
+            self._adopt_rows()
+        return mine
+
+    # --- flags ---------------------------------------------------------------------------------
+
+    def bits(self, flags: Iterable[bytes], *, create: bool) -> tuple[int, frozenset[int]]:
+        """Return flag names as bits, and the numbers of keywords that have no bit.
+
+        With *create*, keywords that the folder does not know yet are made known; without, they are left out.
+        """
+        bits = 0
+        words: list[bytes] = []
+        for name in flags:
+            system = _SYSTEM.get(name.lower())
+            if system is not None:
+                bits |= system
+            elif not name.startswith(b"\\"):
+                words.append(name)
+        if not words:
+            return bits, _NO_WORDS
+        known = keywords.numbers(self.snapshot.keywords, words)
+        if create and len(known) < len(set(words)) and not self.read_only:
+            with self._changing(), self._folder.exclusive():
+                known = changes.name_keywords(self._folder, words)
+                self._adopt_rows()
+        extra = set()
+        for number in known.values():
+            bit = keyword_bit(number)
+            bits |= bit
+            if not bit:
+                extra.add(number)
+        return bits, frozenset(extra)
+
+    def set_flags(
+        self,
+        uids: Sequence[int],
+        *,
+        add: int = 0,
+        remove: int = 0,
+        replace: bool = False,
+        extra_add: frozenset[int] = _NO_WORDS,
+        extra_remove: frozenset[int] = _NO_WORDS,
+        unchanged_since: int | None = None,
+    ) -> FlagResult:
+        """Add and remove flags of messages (UIDs rising); with *replace*, *add* is all that stays.
+
+        An error is raised when one rename fails; what was changed until then is on record.
+        """
+        change = changes.FlagChange(add, remove, replace, extra_add, extra_remove)
+        with self._changing(), self._folder.exclusive():
+            self._demand_writable()
+            try:
+                done = changes.set_flags(self._folder, uids, change, unchanged_since)
+            finally:
+                after = self._adopt_rows()
+        return FlagResult(done.modified, done.gone, done.changed, after)
+
+    def expunge(self, uids: Sequence[int]) -> list[int]:
+        """Remove messages (UIDs rising) for good, and return those that are gone now."""
+        with self._changing(), self._folder.exclusive():
+            self._demand_writable()
+            try:
+                return changes.expunge(self._folder, uids)
+            finally:
+                self._adopt_rows()
+
+    def _demand_writable(self) -> None:
+        if self._folder.read_only:
+            raise errors.ReadOnly
+
+    # --- messages in ---------------------------------------------------------------------------
+
+    def deliver(self, size_hint: int = 0) -> Delivery:
+        """Begin to take in a message. The result is a sink; nothing is in the mailbox before commit()."""
+        self._demand_writable()
+        return Delivery(self._folder.fd, self.path, self._folder.mode)
+
+    def commit(self, deliveries: Sequence[tuple[Delivery, int, frozenset[int], int]]) -> list[int]:
+        """Put messages into the mailbox, each with flags, keywords without a bit, and received date (epoch).
+
+        All of them or none; the UIDs come back in order. When it returns, the messages and their UIDs are on
+        the disk, unless the setting ``fsync`` is "never".
+        """
+        folder = self._folder
+        self._demand_writable()
+        durable_too = folder.settings.fsync != "never"
+        try:
+            with durable.told(self.path):
+                for item, *_ in deliveries:
+                    item.close()
+                for item, _, _, received in deliveries:
+                    if item.trouble is not None:
+                        raise item.trouble
+                    item.date(received)
+                if durable_too:
+                    for item, *_ in deliveries:
+                        item.sync()
+            with self._changing(), folder.exclusive():
+                try:
+                    uids = changes.bring_in(folder, deliveries)
+                finally:
+                    self._adopt_rows()
+        except BaseException:
+            for item, *_ in deliveries:
+                item.abort()
+            raise
+        if durable_too:
+            with durable.told(self.path):
+                self._shared_sync.wait()
+        return uids
+
+    def copy_from(self, source: Mailbox, uids: Sequence[int], *, move: bool = False) -> list[tuple[int, int]]:
+        """Copy messages (UIDs rising) from *source*, or move them, all or none; return (their UID, our UID) pairs.
+
+        Flags, keywords (by name) and received dates come along. When it returns, all is on the disk, unless
+        the setting ``fsync`` is "never".
+        """
+        self._demand_writable()
+        if move:
+            source._demand_writable()
+        if not uids:
+            return []
+        with self._changing(), source._changing():
+            # Lock order: two folders by path.
+            first, second = sorted((self, source), key=lambda box: box.path)
+            with first._folder.exclusive():
+                if first is second:
+                    pairs = self._copy(source, uids, move)
+                else:
+                    with second._folder.exclusive():
+                        pairs = self._copy(source, uids, move)
+        if self._folder.settings.fsync != "never" and not move:
+            with durable.told(self.path):
+                self._shared_sync.wait()
+        return pairs
+
+    def _copy(self, source: Mailbox, uids: Sequence[int], move: bool) -> list[tuple[int, int]]:
+        try:
+            return changes.copy(source._folder, self._folder, uids, move=move)
+        finally:
+            self._adopt_rows()
+            if source is not self:
+                source._adopt_rows()
+
+    # --- messages out --------------------------------------------------------------------------
+
+    def open(self, uid: int) -> int:
+        """Open a message for reading; the caller closes the descriptor."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        rows = self.snapshot
+        at = rows.position(uid)
+        if at < 0:
+            raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")
+        base = rows.names[at]
+        path = self._folder.odd.get(base) or filename.render(base, rows.flags[at])
+        for attempt in range(_TRIES):
+            try:
+                fd = os.open(path, flags, dir_fd=self._folder.fd)
+            except FileNotFoundError:
+                path = self._look_up(uid, base, attempt)
+                continue
+            except OSError as error:
+                raise self._unreadable(error, path) from error
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                return fd
+            os.close(fd)
+            raise errors.MessageUnreadable(detail=f"not a file: {os.fsdecode(self.path + b'/' + path)}")
+        raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")
+
+    def _look_up(self, uid: int, base: bytes, attempt: int) -> bytes:
+        """Find a message that is not where it should be: another client changed its flags, or removed it."""
+        if attempt >= 2:
+            # A bare look is quickest while somebody renames without end.
+            found = self._folder.locate().get(base)
+            if found is not None:
+                return found
+        rows = self.sync(look=True)
+        at = rows.position(uid)
+        if at < 0:
+            raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")
+        base = rows.names[at]
+        return self._folder.odd.get(base) or filename.render(base, rows.flags[at])
+
+    def _unreadable(self, error: OSError, path: bytes) -> errors.StoreError:
+        found = durable.store_error(error, self.path + b"/" + path)
+        if isinstance(found, errors.TooManyFiles):
+            return found
+        return errors.MessageUnreadable(detail=found.detail)
+
+    def read(self, uid: int) -> bytes:
+        """Return a message as it is on the disk."""
+        fd = self.open(uid)
+        try:
+            size = os.fstat(fd).st_size
+            pieces = []
+            left = size
+            while left > 0 and (piece := os.read(fd, min(left, 1 << 22))):
+                pieces.append(piece)
+                left -= len(piece)
+        except OSError as error:
+            raise errors.MessageUnreadable(detail=f"{os.fsdecode(self.path)} uid {uid}: {error}") from error
+        finally:
+            os.close(fd)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def sizes(self, positions: Sequence[int], snapshot: Snapshot | None = None) -> list[int]:
+        """Return the CRLF sizes of the messages at *positions*, counting, and remembering, those not known.
+
+        A message that is gone or cannot be read counts 0.
+        """
+        rows = self.snapshot if snapshot is None else snapshot
+        found = [rows.sizes[at] for at in positions]
+        if SIZE_UNKNOWN not in found:
+            return found
+        counted: list[tuple[int, int]] = []
+        for n, size in enumerate(found):
+            if size != SIZE_UNKNOWN:
+                continue
+            uid = rows.uids[positions[n]]
+            try:
+                data = self.read(uid)
+            except (errors.MessageGone, errors.MessageUnreadable):
+                found[n] = 0
+                continue
+            found[n] = len(data) + data.count(b"\n") - data.count(b"\r\n")
+            counted.append((uid, found[n]))
+        self.note_sizes(counted)
+        return found
+
+    def note_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Remember the true CRLF sizes of messages, (UID, size): counted, or seen to differ from what the name says."""
+        if not sizes:
+            return
+        with self._changing(), self._folder.exclusive():
+            changes.note_sizes(self._folder, sizes)
+            self._adopt_rows()
+
+    # --- the cache -----------------------------------------------------------------------------
+
+    @property
+    def cache(self) -> Cache:
+        """Derived blobs by UID and field; disposable."""
+        found = self._cache
+        if found is None or found.uidvalidity != self.snapshot.uidvalidity:
+            found = Cache(self._cache_path, self.snapshot.uidvalidity, self._folder.settings.cache_version)
+            self._cache = found
+        return found
+
+
+def _without(rows: Snapshot, lo: int, hi: int) -> list[tuple[int, int]]:
+    """Return the range without the UIDs that exist: a message may have come back."""
+    start, stop = rows.span(lo, hi)
+    found = []
+    for uid in rows.uids[start:stop]:
+        if lo < uid:
+            found.append((lo, uid - 1))
+        lo = uid + 1
+    if lo <= hi:
+        found.append((lo, hi))
+    return found

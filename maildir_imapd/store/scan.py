@@ -1,0 +1,191 @@
+"""What changed in cur/ and new/ since we looked.
+
+The problems, and why the simple way fails:
+
+a) A rename during readdir. A directory is read in pieces; a file that another program renames meanwhile
+   may show under its old name, its new name, both, or neither. Believing "neither" expunges a message that
+   is there and gives it a new UID a moment later. So a name that one listing lacks is only a suspect. It is
+   gone when two whole listings lack it, with the directory's mtime and ctime the same before, between and
+   after, and older than the clock's grain before we began: then nothing was renamed while we read.
+b) The clock's grain. A change within the same tick as one that we have seen leaves the stamp as it was.
+   So a stamp younger than two seconds is not settled, and the directory is listed again once it is.
+c) Our own renames change the stamp too, and a foreign one between our last look and the stamp we take
+   afterwards would hide behind ours. So a stamp taken after our own change is never settled.
+d) The name behind the base belongs to everybody (flags, tails), the base sometimes too: mbsync and
+   offlineimap append ``,U=7`` to it. An unknown base whose part before the first comma is that of a missing
+   message is that message.
+e) The same base twice, from a copy by hand: two messages. The second gets a new name. "Both" in (a) looks
+   the same, so this is believed under the same conditions.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from maildir_imapd.store import filename
+from maildir_imapd.store.filename import IN_NEW, INFO_BITS
+from maildir_imapd.store.journal import SIZE_UNKNOWN, Added, Stamp
+from maildir_imapd.store.snapshot import Snapshot
+
+SETTLE_NS: Final = 2_000_000_000
+
+# The clock that stamps files moves in ticks. Where the kernel does not say, a generous guess.
+_COARSE: Final = 5  # CLOCK_REALTIME_COARSE
+try:
+    TICK_NS = max(int(time.clock_getres(_COARSE) * 1e9), 1_000_000)
+except (OSError, AttributeError):
+    TICK_NS = 10_000_000
+
+
+@dataclass(slots=True)
+class Difference:
+    """How a listing of cur/ differs from a snapshot."""
+
+    # (UID, name): a known message under another name than expected
+    moved: list[tuple[int, bytes]] = field(default_factory=list)
+    fresh: list[bytes] = field(default_factory=list)  # names of bases we do not know
+    doubtful: list[bytes] = field(default_factory=list)  # the same, but perhaps only a renamed base listed twice
+    twice: list[tuple[int, bytes]] = field(default_factory=list)  # a second name for a message that has its own
+    missing: list[int] = field(default_factory=list)  # UIDs that this listing lacks
+
+
+def look(folder: int) -> tuple[int, int, int, int]:
+    """Return mtime and ctime of cur/ and new/."""
+    cur = os.stat(b"cur", dir_fd=folder)
+    new = os.stat(b"new", dir_fd=folder)
+    return cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns
+
+
+def settled(mtime: int, ctime: int, now: int) -> bool:
+    """Say whether a directory listed at *now* cannot have changed since without a new stamp."""
+    return mtime < now - SETTLE_NS and ctime < now - SETTLE_NS
+
+
+def stamp(seen: tuple[int, int, int, int], now: int, *, ours: bool = False) -> Stamp:
+    """Make the record of a look at *now*; *ours*: we changed something after we listed."""
+    old = not ours and settled(seen[0], seen[1], now) and settled(seen[2], seen[3], now)
+    return Stamp(*seen, old)
+
+
+def names(folder: int, directory: bytes) -> list[bytes]:
+    """List the names in new/ or cur/ that may be messages."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        found = [os.fsencode(name) for name in os.listdir(fd)]
+    finally:
+        os.close(fd)
+    return [name for name in found if filename.usable(name)]
+
+
+def expected(rows: Snapshot, odd: dict[bytes, bytes]) -> Sequence[bytes | None]:
+    """Return the name in cur/ that each message should have, None for one that lies in new/."""
+    infos = {bits: filename.info(bits) for bits in set(rows.flags)}
+    if not odd and not any(bits & IN_NEW for bits in infos):
+        return [base + infos[bits] for base, bits in zip(rows.names, rows.flags, strict=True)]
+    found: list[bytes | None] = []
+    for base, bits in zip(rows.names, rows.flags, strict=True):
+        if bits & IN_NEW:
+            found.append(None)
+        elif base in odd:
+            path = odd[base]
+            found.append(path[4:] if path.startswith(b"cur/") else None)
+        else:
+            found.append(base + infos[bits])
+    return found
+
+
+def compare(rows: Snapshot, listed: Iterable[bytes], odd: dict[bytes, bytes]) -> Difference:
+    """Compare a listing of cur/ with what we know. *odd*: bases whose file is named out of the ordinary."""
+    here = set(listed)
+    wanted = expected(rows, odd)
+    lacking = [at for at, name in enumerate(wanted) if name not in here and name is not None]
+    surplus = here.difference(wanted)
+    found = Difference()
+    if not lacking and not surplus:
+        return found
+    unplaced = {rows.names[at]: at for at in lacking}
+    unknown: list[tuple[bytes, bytes]] = []
+    for name in surplus:
+        base = filename.parse(name).base
+        at = unplaced.pop(base, -1)
+        if at >= 0:
+            found.moved.append((rows.uids[at], name))
+        else:
+            unknown.append((base, name))
+    if unknown:
+        _place(rows, unknown, unplaced, found)
+    found.missing = sorted(rows.uids[at] for at in unplaced.values())
+    return found
+
+
+def _place(rows: Snapshot, unknown: list[tuple[bytes, bytes]], unplaced: dict[bytes, int], found: Difference) -> None:
+    """Sort out names that are no missing message's: renamed bases, second names, new messages."""
+    known = positions(rows, [base for base, _ in unknown])
+    taken = {filename.stem(base) for base in rows.names}
+    stems: dict[bytes, bytes | None] = {}
+    for base in unplaced:
+        key = filename.stem(base)
+        stems[key] = None if key in stems else base  # two with one stem: no telling which
+    for base, name in sorted(unknown, key=lambda pair: filename.arrival(pair[1])):
+        at = known.get(base, -1)
+        partner = stems.pop(filename.stem(base), None)
+        if at >= 0:
+            found.twice.append((rows.uids[at], name))
+        elif partner is not None and base:
+            found.moved.append((rows.uids[unplaced.pop(partner)], name))
+        elif filename.stem(base) in taken:
+            found.doubtful.append(name)
+        else:
+            found.fresh.append(name)
+
+
+def positions(rows: Snapshot, bases: list[bytes]) -> dict[bytes, int]:
+    """Return where those of *bases* stand that are known."""
+    if len(bases) <= 3:
+        found = {}
+        for base in bases:
+            try:
+                found[base] = rows.names.index(base)
+            except ValueError:
+                continue
+        return found
+    wanted = set(bases)
+    return {base: at for at, base in enumerate(rows.names) if base in wanted}
+
+
+def inspect(folder: int, path: bytes) -> os.stat_result | None:
+    """Return the status of a message file, None if it is gone or no regular file."""
+    try:
+        found = os.stat(path, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def describe(uid: int, name: filename.Name, status: os.stat_result, flags: int) -> Added:
+    """Make the row of a message that we see for the first time.
+
+    W= is believed when S= agrees with the file: then the same program wrote both.
+    """
+    size = SIZE_UNKNOWN
+    wire = filename.wire_size(name.base)
+    if wire is not None and filename.disk_size(name.base) == status.st_size:
+        size = wire
+    received, saved = status.st_mtime_ns // 1_000_000_000, status.st_ctime_ns // 1_000_000_000
+    return Added(uid, flags, received, saved, size, name.base)
+
+
+def moved_bits(old: int, name: bytes) -> int:
+    """Return the flags of a known message whose file now has this name in cur/."""
+    return old & ~(INFO_BITS | IN_NEW) | filename.parse(name).bits
+
+
+def quiet_in(seen: tuple[int, int, int, int], now: int) -> int:
+    """Return the nanoseconds until a change would show in the stamp of cur/: 0 when it would already."""
+    newest = max(seen[0], seen[1])
+    return 0 if newest > now else max(0, newest + 2 * TICK_NS - now)

@@ -1,0 +1,194 @@
+"""One thread per process that notices what happens in the folders somebody listens to.
+
+With inotify it waits for events on new/, cur/, the folder itself and the lock file, whose first bytes are
+the bell that other processes ring. Without (network file systems) it calls sync() on each folder once per
+interval, which is three system calls when nothing happened. Either way the mailbox finds out what it was,
+and wakes its listeners; this thread touches no socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd import errors
+from maildir_imapd.store import inotify, lock
+
+if TYPE_CHECKING:
+    from maildir_imapd.store.mailbox import Mailbox
+
+log = logging.getLogger(__name__)
+
+MODES: Final = ("auto", "inotify", "poll")
+
+
+class Watcher:
+    """Watches folders for as long as somebody listens to them."""
+
+    def __init__(self, mode: str = "auto", interval: float = 1.0) -> None:
+        self.mode = mode
+        self.interval = interval
+        self._guard = threading.Lock()  # guards all below; never held while a mailbox is called
+        self._boxes: dict[int, Mailbox] = {}  # by id(): a mailbox is watched or not, whatever its path
+        self._polled: set[int] = set()  # those that inotify does not cover
+        self._due: dict[int, float] = {}  # when to look again although nothing happened
+        self._watches: dict[int, set[int]] = {}  # watch -> mailboxes; one folder may have two objects
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._inotify: inotify.Inotify | None = None
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        if mode != "poll":
+            try:
+                self._inotify = inotify.Inotify()
+            except OSError as error:
+                if mode == "inotify":
+                    raise errors.ConfigError(detail=f"inotify: {error}") from error
+                log.warning("inotify not available, polling interval=%s error=%s", interval, error)
+
+    def add(self, mailbox: Mailbox) -> None:
+        """Begin to watch a folder."""
+        with self._guard:
+            if self._closing:
+                return
+            key = id(mailbox)
+            self._boxes[key] = mailbox
+            self._polled.add(key)
+            if self._inotify is not None and self._watch(key, mailbox):
+                self._polled.discard(key)
+            # What happened before the watches were there is nobody's event: look once.
+            self._due[key] = 0.0
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+                self._thread.start()
+        self._ring()
+
+    def _watch(self, key: int, mailbox: Mailbox) -> bool:
+        """Set the watches of one folder; False if the system has no more to give."""
+        assert self._inotify is not None
+        wanted = [
+            (mailbox.path, inotify.PLACE),
+            (mailbox.path + b"/new", inotify.DIRECTORY),
+            (mailbox.path + b"/cur", inotify.DIRECTORY),
+            (mailbox.index_path + b"/" + lock.NAME, inotify.BELL),
+        ]
+        for path, mask in wanted:
+            try:
+                number = self._inotify.watch(path, mask)
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    continue  # a spool that cannot be written has no lock file; a folder that is gone says so itself
+                log.warning("no inotify watch, polling path=%s error=%s", os.fsdecode(path), error)
+                self._unwatch(key)
+                return False
+            self._watches.setdefault(number, set()).add(key)
+        return True
+
+    def _unwatch(self, key: int) -> None:
+        for number, keys in list(self._watches.items()):
+            keys.discard(key)
+            if not keys:
+                del self._watches[number]
+                if self._inotify is not None:
+                    self._inotify.forget(number)
+
+    def remove(self, mailbox: Mailbox) -> None:
+        """Watch a folder no longer."""
+        with self._guard:
+            key = id(mailbox)
+            if self._boxes.pop(key, None) is None:
+                return
+            self._polled.discard(key)
+            self._due.pop(key, None)
+            self._unwatch(key)
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._guard:
+            self._closing = True
+            thread = self._thread
+        self._ring()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        with self._guard:
+            self._boxes.clear()
+            self._watches.clear()
+            if self._inotify is not None:
+                self._inotify.close()
+                self._inotify = None
+            if self._bell >= 0:
+                os.close(self._bell)
+                self._bell = -1
+
+    def _ring(self) -> None:
+        with self._guard:
+            if self._bell >= 0:
+                os.eventfd_write(self._bell, 1)
+
+    # --- the thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        if self._inotify is not None:
+            poll.register(self._inotify.fileno(), select.POLLIN)
+        next_poll = time.monotonic() + self.interval
+        while True:
+            with self._guard:
+                if self._closing:
+                    return
+                times = list(self._due.values())
+                if self._polled:
+                    times.append(next_poll)
+            patience = max(0.0, min(times) - time.monotonic()) * 1000 if times else None
+            poll.poll(patience)
+            now = time.monotonic()
+            touched = self._collect(now)
+            if now >= next_poll:
+                next_poll = now + self.interval
+                with self._guard:
+                    touched |= self._polled
+            for key in touched:
+                self._sync(key)
+
+    def _collect(self, now: float) -> set[int]:
+        """Return the mailboxes that something happened to, or that are due."""
+        try:
+            os.eventfd_read(self._bell)
+        except BlockingIOError:
+            pass
+        fired, lost = self._inotify.read() if self._inotify is not None else (set[int](), False)
+        with self._guard:
+            if lost:
+                return set(self._boxes)
+            touched = {key for key, when in self._due.items() if when <= now}
+            for number in fired:
+                touched |= self._watches.get(number, set())
+            return touched
+
+    def _sync(self, key: int) -> None:
+        with self._guard:
+            mailbox = self._boxes.get(key)
+            self._due.pop(key, None)
+        if mailbox is None:
+            return
+        try:
+            mailbox.sync(keep_new=mailbox.keep_new)
+            again = mailbox.recheck()
+        except errors.MailboxMissing:
+            self.remove(mailbox)  # its listeners have been woken and see that it is gone
+            return
+        except errors.ImapdError as error:
+            log.warning("folder cannot be watched path=%s error=%s %s", os.fsdecode(mailbox.path), error, error.detail)
+            again = self.interval
+        except Exception:
+            log.exception("watching failed path=%s", os.fsdecode(mailbox.path))
+            again = self.interval
+        if again is not None:
+            with self._guard:
+                if key in self._boxes:
+                    self._due[key] = time.monotonic() + again
