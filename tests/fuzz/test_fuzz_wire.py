@@ -148,7 +148,12 @@ def events_of(pieces: list[bytes], limits: Limits) -> list[Event]:
                 read(event)
         assert len(buffer._data) <= limits.command + 4 + len(piece)
         assert len(buffer._head) <= limits.command + 4
-    return [event for event in events if not isinstance(event, LiteralWanted)]
+    # Which of two limits is passed first may depend on the pieces; that one is passed does not.
+    return [
+        Overflow(event.tag, "", event.fatal) if isinstance(event, Overflow) else event
+        for event in events
+        if not isinstance(event, LiteralWanted)
+    ]
 
 
 streams = st.lists(octets | damaged() | st.sampled_from(SAMPLES).map(lambda sample: b"b " + sample), max_size=4).map(
