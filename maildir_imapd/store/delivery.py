@@ -27,6 +27,7 @@ class Delivery:
         self.trouble: errors.StoreError | None = None
         self.size_disk = 0
         self.size_crlf = 0
+        self.has_nul = False
         self.name = b"tmp/" + filename.unique()
         self._path = path
         self._folder = os.dup(folder)  # the sink may outlive the mailbox that made it
@@ -61,6 +62,7 @@ class Delivery:
             self._fail(error)
             return
         self.size_disk += len(text)
+        self.has_nul = self.has_nul or b"\0" in text
         self.size_crlf += len(text) + text.count(b"\n") - text.count(b"\r\n")
 
     def close(self) -> None:

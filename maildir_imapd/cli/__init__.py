@@ -1,0 +1,56 @@
+"""The command line: ``maildir-imapd``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from maildir_imapd import __version__
+from maildir_imapd.cli.serve import serve
+from maildir_imapd.cli.try_ import try_
+from maildir_imapd.cli.tunnel import tunnel
+from maildir_imapd.cli.users import hash_password, user
+from maildir_imapd.errors import ConfigError, ImapdError
+
+
+class Group(click.Group):
+    """Turns our errors into one line and an exit status; a traceback is for bugs alone."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            click.echo(f"maildir-imapd: {error.text}", err=True)
+            ctx.exit(error.exit_status)
+        except ImapdError as error:
+            detail = f" ({error.detail})" if error.detail else ""
+            click.echo(f"maildir-imapd: {error.text}{detail}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="maildir-imapd")
+def main() -> None:
+    """An IMAP server for the Maildirs you already have.
+
+    \b
+    See it at work:               maildir-imapd try
+    Serve a spool to a network:   maildir-imapd serve --help
+    Serve your own mail by ssh:   ssh HOST maildir-imapd tunnel
+
+    The manual: maildir-imapd(8), maildir-imapd.conf(5), maildir-imapd-index(5).
+    """
+
+
+main.add_command(serve)
+main.add_command(tunnel)
+main.add_command(try_)
+main.add_command(user)
+main.add_command(hash_password)
+
+
+def run() -> None:
+    """Entry for ``python -m``."""
+    sys.exit(main())

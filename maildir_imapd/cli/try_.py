@@ -1,0 +1,113 @@
+"""maildir-imapd try: the two-minute acquaintance behind scripts/run."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from maildir_imapd import log
+from maildir_imapd.auth import schemes
+from maildir_imapd.cli import certificate, sample
+from maildir_imapd.config import load
+from maildir_imapd.errors import ConfigError
+
+
+def state_dir() -> Path:
+    """Where the password and the certificate of ``try`` are kept."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return Path(base) / "maildir-imapd"
+
+
+@click.command("try")
+@click.argument("maildir", required=False, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--imap", default="127.0.0.1:1143", show_default=True, metavar="HOST:PORT", help="Listen here, STARTTLS.")
+@click.option("--imaps", default="127.0.0.1:1993", show_default=True, metavar="HOST:PORT", help="Listen here, TLS.")
+def try_(maildir: Path | None, imap: str, imaps: str) -> None:
+    """Serve one MAILDIR on this machine to try the server, and say what to type into a client.
+
+    Without MAILDIR it takes ~/Maildir; where there is none it makes a sample one with a dozen messages.  User,
+    password and certificate are made at the first start and kept in ~/.local/state/maildir-imapd.
+    """
+    from maildir_imapd.server.supervisor import Supervisor
+
+    state = state_dir()
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"{state}: {error.strerror}") from error
+    made = ""
+    if maildir is None:
+        maildir = Path.home() / "Maildir"
+        if not (maildir / "cur").is_dir():
+            maildir = state / "sample"
+            if not (maildir / "cur").is_dir():
+                count = sample.make(maildir)
+                made = f" (a sample with {count} messages, just made)"
+            else:
+                made = " (the sample)"
+    elif not (maildir / "cur").is_dir():
+        raise ConfigError(f"{maildir} is not a Maildir: it has no cur/ in it")
+    user = getpass.getuser()
+    password = _password(state / "password")
+    users = state / "passwd"
+    _write_private(users, f"{user}:{schemes.make(password.encode(), 'SHA512-CRYPT')}::::::\n")
+    cert, key = certificate.ensure(state)
+    location = "maildir:" + str(maildir.resolve()).replace("%", "%%")
+    given: dict[str, Any] = {
+        "imap": (imap,),
+        "imaps": (imaps,),
+        "mail_location": location,
+        "passwd_file": str(users),
+        "plaintext_login": "loopback",
+        "tls_cert": str(cert),
+        "tls_key": str(key),
+        "workers": 2,
+        "log_level": "warning",
+    }
+    config = load(None, given)
+    log.set_up(config.log_level, None)
+
+    def announce(line: str) -> None:
+        host, _, port = imap.rpartition(":")
+        tls_host, _, tls_port = imaps.rpartition(":")
+        click.echo(line)
+        click.echo(
+            f"""
+  mail       {maildir}{made}
+  user       {user}
+  password   {password}
+
+In a mail client: IMAP, server {host}, port {port} with STARTTLS or port {tls_port} with TLS.
+The certificate was made on this machine, so the client will ask whether to trust it.
+
+With curl:
+  curl -k --user {user}:{password} "imaps://{tls_host}:{tls_port}/"
+  curl -k --user {user}:{password} "imaps://{tls_host}:{tls_port}/INBOX;MAILINDEX=1"
+  curl --user {user}:{password} "imap://{host}:{port}/INBOX" -X "FETCH 1:* (FLAGS ENVELOPE)"
+
+Ctrl-C stops it.
+"""
+        )
+
+    sys.exit(Supervisor(config, lambda: load(None, given)).run(announce))
+
+
+def _password(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        password = secrets.token_urlsafe(9)
+        _write_private(path, password + "\n")
+        return password
+
+
+def _write_private(path: Path, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(fd, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,464 @@
+"""Every setting, written once: the configuration file, the command line and the manual come from here.
+
+The file is TOML, flat: ``name = value``.  What stands on the command line wins over the file, and the file
+over the default.  Nothing below ``server`` reads this; settings go down as plain values.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from maildir_imapd.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One entry.  *check* takes the raw value from the file or the command line and returns the value, or
+    raises ValueError saying what would be right.  *shown* is the default as the manual prints it.
+    """
+
+    name: str
+    check: Callable[[Any], Any]
+    default: Any
+    help: str
+    metavar: str
+    group: str
+    many: bool = False
+    shown: str = ""
+
+    @property
+    def flag(self) -> str:
+        """The option on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def default_text(self) -> str:
+        """The default for a reader."""
+        if self.shown:
+            return self.shown
+        if self.default is None or self.default == ():
+            return "none"
+        return str(self.default)
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def text(value: Any) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return value
+
+
+def path(value: Any) -> str:
+    """A path, with ``~`` filled in."""
+    return os.path.expanduser(text(value))
+
+
+def number(low: int, high: int) -> Callable[[Any], int]:
+    """A whole number in a range."""
+
+    def check(value: Any) -> int:
+        try:
+            result = int(value)
+        except (TypeError, ValueError):
+            raise ValueError("must be a whole number") from None
+        if isinstance(value, float | bool) or not low <= result <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return result
+
+    return check
+
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def size(low: int, high: int) -> Callable[[Any], int]:
+    """Octets, with K, M or G for the powers of 1024."""
+
+    def check(value: Any) -> int:
+        digits = str(value).strip().upper().removesuffix("B")
+        unit = digits[-1:] if digits[-1:] in ("K", "M", "G") else ""
+        try:
+            result = int(digits.removesuffix(unit) if unit else digits) * _UNITS[unit]
+        except ValueError:
+            raise ValueError("must be a size such as 64K or 100M") from None
+        if isinstance(value, bool) or not low <= result <= high:
+            raise ValueError(f"must be a size from {low} to {high} octets")
+        return result
+
+    return check
+
+
+_SPANS = {"s": 1, "m": 60, "h": 3600}
+
+
+def duration(low: float, high: float) -> Callable[[Any], float]:
+    """Seconds, or a number with s, m or h."""
+
+    def check(value: Any) -> float:
+        written = str(value).strip().lower()
+        unit = written[-1:] if written[-1:] in _SPANS else ""
+        try:
+            result = float(written.removesuffix(unit) if unit else written) * _SPANS.get(unit, 1)
+        except ValueError:
+            raise ValueError("must be a time such as 90s or 30m") from None
+        if isinstance(value, bool) or not low <= result <= high:
+            raise ValueError(f"must be a time from {low:g} to {high:g} seconds")
+        return result
+
+    return check
+
+
+def choice(*words: str) -> Callable[[Any], str]:
+    """One of some words."""
+
+    def check(value: Any) -> str:
+        if value not in words:
+            raise ValueError("must be one of " + ", ".join(words))
+        return str(value)
+
+    return check
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def address(value: Any) -> Address:
+    """``HOST:PORT``, ``[IPv6]:PORT`` or ``*:PORT``."""
+    host, colon, port = text(value).rpartition(":")
+    host = host.strip("[]")
+    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError("must be HOST:PORT, for example 127.0.0.1:143 or *:993")
+    return Address("::" if host in ("*", "") else host, int(port))
+
+
+def location(value: Any) -> str:
+    """``maildir:PATH`` with the variables %u %n %d %h."""
+    written = text(value)
+    kind, colon, rest = written.partition(":")
+    if not colon or kind != "maildir" or not rest:
+        raise ValueError("must be maildir:PATH, for example maildir:/srv/mail/%d/%n/Maildir")
+    if ":" in rest:
+        raise ValueError("must be maildir:PATH without further options")
+    k = 0
+    while (k := rest.find("%", k)) >= 0:
+        if rest[k + 1 : k + 2] not in ("u", "n", "d", "h", "%") or not rest[k + 1 : k + 2]:
+            raise ValueError("may use the variables %u (user), %n (before the @), %d (after it), %h (home)")
+        k += 2
+    return written
+
+
+def delimiter(value: Any) -> str:
+    """One character between the levels of a mailbox name."""
+    if value not in (".", "/", "|", "^"):
+        raise ValueError("must be one of . / | ^")
+    return str(value)
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "imap",
+        address,
+        (),
+        "Listen here for IMAP, with STARTTLS when there is a certificate. May be given several times.",
+        "HOST:PORT",
+        "Listening",
+        many=True,
+    ),
+    Setting(
+        "imaps",
+        address,
+        (),
+        "Listen here for IMAP inside TLS. May be given several times.",
+        "HOST:PORT",
+        "Listening",
+        many=True,
+    ),
+    Setting(
+        "workers",
+        number(1, 1024),
+        os.cpu_count() or 1,
+        "Processes that share the listening sockets. Each uses one core at most.",
+        "N",
+        "Listening",
+        shown="the number of cores",
+    ),
+    Setting(
+        "greeting", text, "maildir-imapd ready", "The text of the greeting that every client sees.", "TEXT", "Listening"
+    ),
+    Setting("tls_cert", path, None, "Certificate chain, PEM. Read again on SIGHUP.", "FILE", "TLS"),
+    Setting(
+        "tls_key", path, None, "Private key, PEM. Left out, it is looked for in the certificate's file.", "FILE", "TLS"
+    ),
+    Setting(
+        "plaintext_login",
+        choice("never", "loopback"),
+        "never",
+        "Who may send a password without TLS: nobody, or clients on this machine's loopback addresses. "
+        "All others see LOGINDISABLED until TLS is on.",
+        "never|loopback",
+        "TLS",
+    ),
+    Setting(
+        "passwd_file",
+        path,
+        None,
+        "Users, in Dovecot's passwd-file format: user:{SCHEME}hash:uid:gid::home::extra. "
+        "Read again when it changes.",
+        "FILE",
+        "Users",
+    ),
+    Setting(
+        "mail_location",
+        location,
+        "maildir:~/Maildir",
+        "Where a user's mail is. Variables: %u user name, %n the part before @, %d the part after it, "
+        "%h home directory; a leading ~/ is the home too.",
+        "maildir:PATH",
+        "Users",
+    ),
+    Setting(
+        "mail_user",
+        text,
+        None,
+        "System user that owns all spools; the server becomes it once its ports are bound. Needs root.",
+        "NAME",
+        "Users",
+    ),
+    Setting(
+        "auth_cache_time",
+        duration(0, 86400),
+        300.0,
+        "How long a password that was right is remembered (as a keyed digest, in memory), so that a client "
+        "with many connections does not pay for the slow hash each time. 0 switches it off.",
+        "TIME",
+        "Users",
+        shown="5m",
+    ),
+    Setting(
+        "auth_failure_delay",
+        duration(0, 60),
+        2.0,
+        "Pause before a wrong password is answered; doubled at each further one of the connection.",
+        "TIME",
+        "Users",
+        shown="2s",
+    ),
+    Setting(
+        "delimiter",
+        delimiter,
+        ".",
+        "The hierarchy delimiter that clients see. Folders on disk are Maildir++ (.A.B) whatever it is.",
+        "CHAR",
+        "Mailboxes",
+    ),
+    Setting(
+        "fsync",
+        choice("delivery", "always", "never"),
+        "delivery",
+        "What is on disk before OK is said: new messages and their UIDs; all, flags too; or nothing "
+        "(for tests and for spools that can be made again).",
+        "delivery|always|never",
+        "Mailboxes",
+    ),
+    Setting(
+        "watch",
+        choice("auto", "inotify", "poll"),
+        "auto",
+        "How changes by other programs are noticed. Network file systems need poll; auto takes inotify "
+        "where the kernel offers it.",
+        "auto|inotify|poll",
+        "Mailboxes",
+    ),
+    Setting(
+        "poll_interval", duration(0.1, 3600), 1.0, "Pause between two looks with watch = poll.", "TIME", "Mailboxes",
+        shown="1s",
+    ),
+    Setting(
+        "append_limit",
+        size(1 << 10, 1 << 40),
+        100 << 20,
+        "The largest message that APPEND takes.",
+        "SIZE",
+        "Limits",
+        shown="100M",
+    ),
+    Setting(
+        "login_timeout",
+        duration(1, 3600),
+        180.0,
+        "A client that has not logged in after this time is sent away, however busy it is.",
+        "TIME",
+        "Limits",
+        shown="3m",
+    ),
+    Setting(
+        "idle_timeout",
+        duration(1800, 86400 * 7),
+        1800.0,
+        "Autologout after this much silence. RFC 3501 asks for 30 minutes at least.",
+        "TIME",
+        "Limits",
+        shown="30m",
+    ),
+    Setting(
+        "line_limit", size(1 << 10, 1 << 30), 1 << 20, "The longest command line after login.", "SIZE", "Limits",
+        shown="1M",
+    ),
+    Setting(
+        "literal_limit",
+        size(1 << 10, 1 << 30),
+        64 << 10,
+        "The largest literal after login, messages in APPEND apart.",
+        "SIZE",
+        "Limits",
+        shown="64K",
+    ),
+    Setting(
+        "connections_per_address",
+        number(1, 1_000_000),
+        100,
+        "Connections one address may have in one worker before login is refused to it.",
+        "N",
+        "Limits",
+    ),
+    Setting(
+        "connections_per_user", number(1, 1_000_000), 50, "Connections one user may have in one worker.", "N", "Limits"
+    ),
+    Setting(
+        "connections",
+        number(1, 1_000_000),
+        10_000,
+        "Connections of one worker; further ones are told to come back.",
+        "N",
+        "Limits",
+    ),
+    Setting(
+        "shutdown_timeout",
+        duration(0, 3600),
+        10.0,
+        "After SIGTERM busy clients have this long to finish their command.",
+        "TIME",
+        "Running",
+        shown="10s",
+    ),
+    Setting(
+        "log_level",
+        choice("debug", "info", "warning", "error"),
+        "info",
+        "The least important lines that are logged.",
+        "LEVEL",
+        "Running",
+    ),
+    Setting("log_file", path, None, "Log here instead of to standard error. Reopened on SIGHUP.", "FILE", "Running"),
+    Setting("pid_file", path, None, "Write the supervisor's process number here.", "FILE", "Running"),
+)
+
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings, checked.  An attribute a setting."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    source: str | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def read_file(source: str | Path) -> dict[str, Any]:
+    """Read a configuration file; raises ConfigError with the file and the line or the setting."""
+    try:
+        with open(source, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{source}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def load(source: str | Path | None, given: Mapping[str, Any]) -> Config:
+    """Put the file and the command line's *given* (None or () for what was not said) together.
+
+    Raises ConfigError, naming the setting, for an unknown name or a bad value.
+    """
+    values: dict[str, Any] = {}
+    raw = read_file(source) if source is not None else {}
+    for name in raw:
+        if name not in BY_NAME:
+            raise ConfigError(f"{source}: unknown setting {name!r}{_hint(name)}")
+    for setting in SETTINGS:
+        said = given.get(setting.name)
+        if said is not None and said != ():
+            values[setting.name] = _checked(setting, said, setting.flag)
+        elif setting.name in raw:
+            values[setting.name] = _checked(setting, raw[setting.name], f"{source}: {setting.name}")
+        else:
+            values[setting.name] = setting.default
+    return Config(values, None if source is None else str(source))
+
+
+def _hint(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name.replace("-", "_"), BY_NAME, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _checked(setting: Setting, value: Any, where: str) -> Any:
+    try:
+        if setting.many:
+            items = value if isinstance(value, list | tuple) else [value]
+            return tuple(setting.check(item) for item in items)
+        return setting.check(value)
+    except ValueError as error:
+        raise ConfigError(f"{where} {error}") from error
+
+
+def expand_location(template: str, user: str, home: str | None) -> bytes:
+    """The Maildir of *user*: fill the variables of a mail_location.
+
+    *user* has been checked by the login (no slash, no leading dot), so a value cannot leave its place in the
+    path.  Raises ConfigError when the home is needed and not known.
+    """
+    name, _, domain = user.partition("@")
+    rest = template.partition(":")[2]
+    if rest == "~" or rest.startswith("~/"):
+        rest = "%h" + rest[1:]
+    parts = []
+    k = 0
+    while (found := rest.find("%", k)) >= 0:
+        parts.append(rest[k:found])
+        variable = rest[found + 1 : found + 2]
+        if variable == "h":
+            if not home:
+                raise ConfigError("mail_location needs the home directory, and this user has none")
+            parts.append(home)
+        else:
+            parts.append({"u": user, "n": name, "d": domain, "%": "%"}[variable])
+        k = found + 2
+    parts.append(rest[k:])
+    return os.fsencode("".join(parts))

@@ -1,0 +1,71 @@
+"""APPEND: messages that stream into the target's tmp/ while they arrive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import BadMessage, BadSyntax, MailboxMissing, TooBig, TooLong, TryCreate
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.store_flags import check_flags
+from maildir_imapd.store.delivery import Delivery
+from maildir_imapd.wire.parse_append import Role
+from maildir_imapd.wire.render import appenduid_code
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.wire.commands import Append
+    from maildir_imapd.wire.parse_append import AppendStart
+
+
+def target(session: Session, raw: bytes) -> Mailbox:
+    """The mailbox that APPEND, COPY or MOVE names.
+
+    TRYCREATE when it does not exist but could (RFC 3501 6.3.11, 6.4.7): mutt makes it then and tries again.
+    """
+    name = session.mailbox_name(raw)
+    try:
+        return session.account.mailbox(name)
+    except MailboxMissing as error:
+        raise TryCreate from error
+
+
+def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
+    """Decide about a literal of APPEND before its octets are sent: where it goes, or why not.
+
+    None for a literal that is only an argument (a mailbox name).
+    """
+    if start.role is Role.MAILBOX:
+        if size > session.buffer.limits.literal:
+            raise TooLong(f"A mailbox name may have {session.buffer.limits.literal} octets here")
+        return None
+    if start.role is not Role.MESSAGE:
+        raise BadSyntax("a message")
+    if size > session.policy.append_limit:
+        raise TooBig(limit=session.policy.append_limit)
+    delivery = target(session, start.mailbox).deliver(size)
+    session.deliveries.append(delivery)
+    return delivery
+
+
+@command(b"APPEND", states=LOGGED_IN, streams=True)
+def append(session: Session, cmd: Append, reply: Reply) -> Done:
+    """RFC 3501 6.3.11, RFC 3502: all messages or none; OK when they are on disk."""
+    mailbox = target(session, cmd.mailbox)
+    batch = []
+    for message in cmd.messages:
+        delivery = message.data
+        if not isinstance(delivery, Delivery):
+            raise BadMessage(why="it must come as a literal")
+        if delivery.size_crlf == 0 and delivery.trouble is None:
+            raise BadMessage(why="it is empty")
+        if delivery.has_nul and not message.literal8:
+            raise BadMessage(why="it holds a NUL octet")
+        check_flags(message.flags)
+        bits, extra = mailbox.bits(message.flags, create=True)
+        received = int(message.date.timestamp() if message.date is not None else session.clock())
+        batch.append((delivery, bits, extra, received))
+    uids = mailbox.commit(batch)
+    session.deliveries.clear()
+    return Done("APPEND completed", appenduid_code(mailbox.snapshot.uidvalidity, uids))

@@ -1,0 +1,47 @@
+"""What is announced, and when: a capability stands here once it is whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.imap.registry import ANY, Done, State, command
+from maildir_imapd.wire.render import capability_line
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import Capability
+
+ALWAYS = (b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID")
+BEFORE_TLS = (b"STARTTLS",)
+AFTER_LOGIN = (b"IDLE", b"NAMESPACE", b"UIDPLUS", b"UNSELECT", b"CHILDREN", b"MOVE")
+
+
+def capabilities(session: Session) -> list[bytes]:
+    """Render the list for the state the session is in (RFC 3501 6.1.1, 7.2.1).
+
+    Before login only what matters there: the list is part of every greeting.
+    """
+    names = list(ALWAYS)
+    if session.state is State.NOT_AUTHENTICATED:
+        if session.may_start_tls:
+            names += BEFORE_TLS
+        if session.may_log_in:
+            names += [b"AUTH=" + mechanism for mechanism in session.mechanisms]
+        else:
+            names.append(b"LOGINDISABLED")
+    else:
+        names += AFTER_LOGIN
+    return names
+
+
+def capability_code(session: Session) -> bytes:
+    """The list as a response code, for the greeting and the tagged OK of a login (RFC 3501 7.1)."""
+    return b"CAPABILITY " + b" ".join(capabilities(session))
+
+
+@command(b"CAPABILITY", states=ANY)
+def capability(session: Session, cmd: Capability, reply: Reply) -> Done:
+    """RFC 3501 6.1.1."""
+    reply.write(capability_line(capabilities(session)))
+    return Done("Capability completed")

@@ -1,0 +1,35 @@
+"""Every module that enters commands into the table: importing this fills it."""
+
+from maildir_imapd.imap import (
+    append,
+    capability,
+    copy,
+    expunge,
+    extras,
+    fetch,
+    idle,
+    list,  # noqa: A004  # the command's name
+    login,
+    mailboxes,
+    search,
+    select,
+    status,
+    store_flags,
+)
+
+__all__ = [
+    "append",
+    "capability",
+    "copy",
+    "expunge",
+    "extras",
+    "fetch",
+    "idle",
+    "list",
+    "login",
+    "mailboxes",
+    "search",
+    "select",
+    "status",
+    "store_flags",
+]

@@ -1,0 +1,54 @@
+"""COPY and MOVE, and their UID forms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import ExpungeIssued, MessageGone, ReadOnly
+from maildir_imapd.imap.append import target
+from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.wire.render import copyuid_code
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import Copy
+
+
+@command(b"COPY", b"UID COPY", states=State.SELECTED)
+def copy(session: Session, cmd: Copy, reply: Reply) -> Done:
+    """RFC 3501 6.4.7: all or nothing; COPYUID as in RFC 4315 3."""
+    code = _transfer(session, cmd)
+    return Done("COPY completed", code)
+
+
+@command(b"MOVE", b"UID MOVE", states=State.SELECTED)
+def move(session: Session, cmd: Copy, reply: Reply) -> Done:
+    """RFC 6851: COPYUID comes untagged, before the EXPUNGE responses that the command's end brings."""
+    if session.selected.read_only:
+        raise ReadOnly
+    code = _transfer(session, cmd)
+    if code is not None:
+        reply.status(b"OK", "Moved UIDs", code)
+    return Done("MOVE completed")
+
+
+def _transfer(session: Session, cmd: Copy) -> bytes | None:
+    """Copy or move, and render COPYUID; None when the set named no message."""
+    view = session.selected
+    mailbox = target(session, cmd.mailbox)
+    uids = view.uids_at(view.resolve(cmd.numbers, uid=cmd.uid))
+    ghosts = [uid for uid in uids if view.is_ghost(uid)]
+    if ghosts and not cmd.uid:
+        raise ExpungeIssued
+    uids = [uid for uid in uids if not view.is_ghost(uid)]
+    if not uids:
+        return None
+    try:
+        pairs = mailbox.copy_from(view.mailbox, uids, move=cmd.move)
+    except MessageGone as error:
+        # Nothing was copied; the client hears of the expunge with this answer.
+        raise ExpungeIssued from error
+    if not pairs:
+        return None
+    return copyuid_code(mailbox.snapshot.uidvalidity, pairs)

@@ -1,0 +1,28 @@
+"""Small commands beside the mail: ID."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.imap.registry import ANY, Done, command
+from maildir_imapd.wire.render import id_line
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import Id
+
+
+@command(b"ID", states=ANY)
+def id_(session: Session, cmd: Id, reply: Reply) -> Done:
+    """RFC 2971: what the client says goes to the log, what we say is the name and the version."""
+    session.client_id = dict(cmd.params) if cmd.params else None
+    if cmd.params:
+        # The log's own escaping bounds and cleans this.
+        client = " ".join(
+            f"{name.decode('utf-8', 'replace')}={(value or b'').decode('utf-8', 'replace')}"
+            for name, value in cmd.params
+        )
+        session.note("client-id", client=client)
+    reply.write(id_line(session.policy.server_id))
+    return Done("ID completed")

@@ -1,0 +1,145 @@
+"""What each FETCH item needs and how its value is made.
+
+An item becomes a column: its label, and one of three ways to the values.  *meta* columns come from the
+snapshot alone.  *cached* columns are finished wire text, made once per message and kept in the folder's
+cache.  *body* columns are made anew each time, from the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from maildir_imapd import strings
+from maildir_imapd.errors import BadSyntax
+from maildir_imapd.imap.view import Positions, View, column
+from maildir_imapd.message import mime, section
+from maildir_imapd.message.envelope import render_envelope
+from maildir_imapd.message.structure import render_body, render_bodystructure
+from maildir_imapd.wire.commands import FetchAtt, FetchBody, FetchItem, FetchPreview
+from maildir_imapd.wire.dates import render_date_time
+from maildir_imapd.wire.render import literal8
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.content import Content
+
+Meta = Callable[[View, Positions], Sequence[bytes] | Sequence[int]]
+Make = Callable[["Content"], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """*label* is the item's name in the answer; *slot* how its value stands in the template."""
+
+    label: bytes
+    slot: bytes
+    meta: Meta | None = None
+    field: bytes | None = None
+    make: Make | None = None
+
+
+def _uids(view: View, positions: Positions) -> Sequence[int]:
+    return column(view.snapshot.uids, positions)
+
+
+def _flags(view: View, positions: Positions) -> Sequence[bytes]:
+    return view.flag_lists(positions)
+
+
+def _sizes(view: View, positions: Positions) -> Sequence[int]:
+    return view.mailbox.sizes(positions, view.snapshot)
+
+
+def _dates(view: View, positions: Positions) -> Sequence[bytes]:
+    return [render_date_time(seconds) for seconds in column(view.snapshot.received, positions)]
+
+
+def _modseqs(view: View, positions: Positions) -> Sequence[int]:
+    return column(view.snapshot.modseqs, positions)
+
+
+UID = Column(b"UID", b"%d", meta=_uids)
+FLAGS = Column(b"FLAGS", b"%b", meta=_flags)
+MODSEQ = Column(b"MODSEQ", b"(%d)", meta=_modseqs)
+
+_SIMPLE = {
+    b"UID": UID,
+    b"FLAGS": FLAGS,
+    b"MODSEQ": MODSEQ,
+    b"RFC822.SIZE": Column(b"RFC822.SIZE", b"%d", meta=_sizes),
+    b"INTERNALDATE": Column(b"INTERNALDATE", b"%b", meta=_dates),
+    b"ENVELOPE": Column(b"ENVELOPE", b"%b", field=b"envelope", make=lambda c: render_envelope(c.header)),
+    b"BODY": Column(b"BODY", b"%b", field=b"body", make=lambda c: render_body(c.tree(), c.data)),
+    b"BODYSTRUCTURE": Column(
+        b"BODYSTRUCTURE", b"%b", field=b"bodystructure", make=lambda c: render_bodystructure(c.tree(), c.data)
+    ),
+}
+
+
+def columns(items: Sequence[FetchItem]) -> list[Column]:
+    """Turn the items of a FETCH into columns, in their order; raises BadSyntax for one we do not have."""
+    return [_column(item) for item in items]
+
+
+def _column(item: FetchItem) -> Column:
+    if isinstance(item, FetchAtt):
+        found = _SIMPLE.get(item.name)
+        if found is None:
+            raise BadSyntax("a FETCH item that this server knows")
+        return found
+    if isinstance(item, FetchPreview):
+        raise BadSyntax("a FETCH item that this server knows")
+    label = item.label
+    if item.partial is not None:
+        label += b"<%d>" % item.partial[0]
+    if item.size_only:
+        return Column(label, b"%b", make=lambda c: b"%d" % len(_binary(c, item) or b""))
+    if item.binary:
+        return Column(label, b"%b", make=lambda c: _binary_string(_binary(c, item)))
+    wanted = item.section
+    if wanted.kind in (b"HEADER.FIELDS", b"HEADER.FIELDS.NOT") and not wanted.part and item.partial is None:
+        names = frozenset(name.upper() for name in wanted.fields)
+        invert = wanted.kind == b"HEADER.FIELDS.NOT"
+        key = b"header" + (b"!" if invert else b"=") + b" ".join(sorted(names))
+        return Column(
+            label,
+            b"%b",
+            field=key,
+            make=lambda c: strings.literal(section.header_fields(c.header, names, invert)),
+        )
+    return Column(label, b"%b", make=lambda c: _nliteral(_body(c, item)))
+
+
+def _body(content: Content, item: FetchBody) -> bytes | None:
+    wanted = item.section
+    if not wanted.part and not wanted.kind:
+        whole: bytes | None = content.data
+    else:
+        whole = section.extract(content.data, wanted.part, wanted.kind, wanted.fields, content.tree)
+    return _cut(whole, item)
+
+
+def _cut(whole: bytes | None, item: FetchBody) -> bytes | None:
+    if whole is None or item.partial is None:
+        return whole
+    first, count = item.partial
+    return whole[first : first + count]
+
+
+def _binary(content: Content, item: FetchBody) -> bytes | None:
+    if not item.section.part:
+        return _cut(content.data, item)
+    part = mime.find(content.tree(), item.section.part)
+    return None if part is None else _cut(section.decode_part(content.data, part), item)
+
+
+def _nliteral(value: bytes | None) -> bytes:
+    """Bodies go out as literals, whatever is in them: clients expect it, and it needs no look at them."""
+    return b"NIL" if value is None else strings.literal(value)
+
+
+def _binary_string(value: bytes | None) -> bytes:
+    if value is not None and b"\0" in value:
+        return literal8(value)
+    return _nliteral(value)

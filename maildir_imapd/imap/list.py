@@ -1,0 +1,204 @@
+"""LIST, LSUB, XLIST and NAMESPACE: which mailboxes there are.
+
+One walk serves the plain form and RFC 5258's: every name that could be shown gets its attributes, then
+the patterns choose.  Patterns and names are compared in their wire encoding, so a pattern is never
+decoded and a half-encoded one matches nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import ImapdError
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.status import status_line
+from maildir_imapd.wire import render
+from maildir_imapd.wire.names import Pattern, encode_mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import List, Lsub, Namespace, Xlist
+
+
+@dataclass(slots=True)
+class Row:
+    """One name on its way into the answer."""
+
+    name: str
+    attributes: list[bytes] = field(default_factory=list)
+    selectable: bool = True
+    child_info: bool = False
+
+
+@command(b"LIST", states=LOGGED_IN)
+def list_(session: Session, cmd: List, reply: Reply) -> Done:
+    """RFC 3501 6.3.8; with selection and return options RFC 5258, with STATUS RFC 5819."""
+    if not cmd.extended and cmd.patterns == (b"",):
+        _root(session, reply, b"LIST")
+        return Done("LIST completed")
+    rows = _subscribed_rows(session, cmd) if b"SUBSCRIBED" in cmd.select_options else _rows(session, cmd)
+    special = session.account.special_use()
+    delimiter = session.account.delimiter.encode()
+    for row in _matching(session, rows, cmd.reference, cmd.patterns):
+        uses = special.get(row.name, ())
+        if b"SPECIAL-USE" in cmd.select_options and not uses:
+            continue
+        row.attributes += uses
+        child_info = (b"SUBSCRIBED",) if row.child_info else ()
+        reply.write(
+            render.list_line(
+                b"LIST", row.attributes, delimiter, session.spell(row.name), child_info=child_info, utf8=session.utf8
+            )
+        )
+        if cmd.status_items and row.selectable:
+            _status(session, reply, row.name, cmd.status_items)
+    return Done("LIST completed")
+
+
+@command(b"LSUB", states=LOGGED_IN)
+def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
+    """RFC 3501 6.3.9: the subscribed names, existing or not.
+
+    A ``%`` that stops above a subscribed name shows the parent as \\Noselect, subscribed or not.
+    """
+    if not cmd.pattern:
+        _root(session, reply, b"LSUB")
+        return Done("LSUB completed")
+    delimiter = session.account.delimiter
+    subscribed = set(session.account.subscriptions())
+    folders = {folder.name: folder for folder in session.account.folders()}
+    names = dict.fromkeys(subscribed, True)
+    for name in subscribed:
+        for parent in _parents(name, delimiter):
+            names.setdefault(parent, False)
+    rows = []
+    for name, own in names.items():
+        folder = folders.get(name)
+        row = Row(name)
+        if not own or (folder is not None and not folder.selectable):
+            row.attributes.append(b"\\Noselect")
+        row.child_info = not own
+        rows.append(row)
+    chosen = list(_matching(session, rows, cmd.reference, [cmd.pattern]))
+    if b"%" not in cmd.pattern:
+        chosen = [row for row in chosen if not row.child_info]
+    else:
+        # A parent is shown in place of children that the pattern does not reach, not beside them.
+        shown = {row.name for row in chosen}
+        hiding = {parent for name in subscribed - shown for parent in _parents(name, delimiter)}
+        chosen = [row for row in chosen if not row.child_info or row.name in hiding]
+    for row in chosen:
+        reply.write(
+            render.list_line(
+                b"LSUB", row.attributes, delimiter.encode(), session.spell(row.name), utf8=session.utf8
+            )
+        )
+    return Done("LSUB completed")
+
+
+@command(b"XLIST", states=LOGGED_IN)
+def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
+    """Gmail's forerunner of SPECIAL-USE, which some clients send unasked: LIST with the attributes."""
+    special = session.account.special_use()
+    delimiter = session.account.delimiter.encode()
+    rows = [_row(folder.name, folder.selectable, folder.children) for folder in session.account.folders()]
+    for row in _matching(session, rows, cmd.reference, [cmd.pattern]):
+        row.attributes += special.get(row.name, ())
+        if row.name == "INBOX":
+            row.attributes.append(b"\\Inbox")
+        name = session.spell(row.name)
+        reply.write(render.list_line(b"XLIST", row.attributes, delimiter, name, utf8=session.utf8))
+    return Done("XLIST completed")
+
+
+@command(b"NAMESPACE", states=LOGGED_IN)
+def namespace(session: Session, cmd: Namespace, reply: Reply) -> Done:
+    """RFC 2342: one personal namespace with the empty prefix."""
+    reply.write(render.namespace_line([(b"", session.account.delimiter.encode())]))
+    return Done("NAMESPACE completed")
+
+
+def _root(session: Session, reply: Reply, kind: bytes) -> None:
+    """The answer to an empty pattern: the delimiter and the root's name (RFC 3501 6.3.8)."""
+    reply.write(render.list_line(kind, [b"\\Noselect"], session.account.delimiter.encode(), b""))
+
+
+def _row(name: str, selectable: bool, children: bool, marked: bool | None = None) -> Row:
+    row = Row(name, selectable=selectable)
+    if not selectable:
+        row.attributes.append(b"\\Noselect")
+    elif marked is not None:
+        row.attributes.append(b"\\Marked" if marked else b"\\UnMarked")
+    row.attributes.append(b"\\HasChildren" if children else b"\\HasNoChildren")
+    return row
+
+
+def _rows(session: Session, cmd: List) -> list[Row]:
+    rows = []
+    subscribed: set[str] = set()
+    if b"SUBSCRIBED" in cmd.return_options:
+        subscribed = set(session.account.subscriptions())
+    for folder in session.account.folders():
+        row = _row(folder.name, folder.selectable, folder.children, folder.marked)
+        if cmd.extended and not folder.selectable:
+            # RFC 5258 3: \NonExistent says more than \Noselect, and implies it.
+            row.attributes.insert(0, b"\\NonExistent")
+        if folder.name in subscribed:
+            row.attributes.append(b"\\Subscribed")
+        rows.append(row)
+    return rows
+
+
+def _subscribed_rows(session: Session, cmd: List) -> list[Row]:
+    """RFC 5258 3.1, 3.5: SUBSCRIBED, and with RECURSIVEMATCH the parents of what is subscribed."""
+    delimiter = session.account.delimiter
+    subscribed = set(session.account.subscriptions())
+    folders = {folder.name: folder for folder in session.account.folders()}
+    parents: set[str] = set()
+    if b"RECURSIVEMATCH" in cmd.select_options:
+        parents = {parent for name in subscribed for parent in _parents(name, delimiter)}
+    rows = []
+    for name in sorted(subscribed | parents):
+        folder = folders.get(name)
+        if folder is None:
+            row = Row(name, [b"\\NonExistent"], selectable=False)
+            if b"CHILDREN" in cmd.return_options:
+                row.attributes.append(b"\\HasNoChildren")
+        else:
+            row = _row(name, folder.selectable, folder.children, folder.marked)
+            if not folder.selectable:
+                row.attributes.insert(0, b"\\NonExistent")
+        if name in subscribed:
+            row.attributes.append(b"\\Subscribed")
+        row.child_info = name in parents
+        rows.append(row)
+    return rows
+
+
+def _matching(session: Session, rows: Iterable[Row], reference: bytes, patterns: Sequence[bytes]) -> Iterable[Row]:
+    """The rows that one of the patterns matches, in order, each once."""
+    delimiter = session.account.delimiter
+    compiled = [Pattern((reference + pattern).decode("latin-1"), delimiter) for pattern in patterns]
+    for row in rows:
+        name = encode_mailbox(row.name, utf8=session.utf8).decode("latin-1")
+        if any(pattern.matches(name) for pattern in compiled):
+            yield row
+
+
+def _parents(name: str, delimiter: str) -> Iterable[str]:
+    end = name.rfind(delimiter)
+    while end > 0:
+        yield name[:end]
+        end = name.rfind(delimiter, 0, end)
+
+
+def _status(session: Session, reply: Reply, name: str, items: Sequence[bytes]) -> None:
+    """A STATUS that fails is left out: LIST itself must still succeed (RFC 5819 2)."""
+    try:
+        reply.write(status_line(session, name, session.account.mailbox(name), items))
+    except ImapdError as error:
+        session.note("list-status-failed", mailbox=name, why=error.text, detail=error.detail)

@@ -1,0 +1,79 @@
+"""CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import Create, Delete, Rename, Subscribe, Unsubscribe
+
+
+@command(b"CREATE", states=LOGGED_IN)
+def create(session: Session, cmd: Create, reply: Reply) -> Done:
+    """RFC 3501 6.3.3.  A trailing delimiter only declares that children will follow: it is dropped."""
+    name = _new_name(session, cmd.mailbox)
+    if name == "INBOX":
+        raise MailboxExists
+    session.account.create(name)
+    session.note("create", mailbox=name)
+    return Done("CREATE completed")
+
+
+@command(b"DELETE", states=LOGGED_IN)
+def delete(session: Session, cmd: Delete, reply: Reply) -> Done:
+    """RFC 3501 6.3.4: the children stay.  A session that has it open is told BYE."""
+    name = session.lookup_name(cmd.mailbox)
+    if name == "INBOX":
+        raise CannotDo(why="INBOX cannot be deleted")
+    session.account.delete(name)
+    if session.view is not None and session.view.mailbox.gone:
+        # The client that deletes what it has open means to; it goes on without an open mailbox.
+        session.leave()
+    session.note("delete", mailbox=name)
+    return Done("DELETE completed")
+
+
+@command(b"RENAME", states=LOGGED_IN)
+def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
+    """RFC 3501 6.3.5: children move along; of INBOX the messages move and it stays, empty."""
+    old = session.lookup_name(cmd.mailbox)
+    new = _new_name(session, cmd.new_name)
+    if new == "INBOX":
+        raise MailboxExists
+    session.account.rename(old, new)
+    if session.view is not None and session.view.mailbox.gone:
+        # Its folder carries another name now (INBOX, which stays, is never gone).
+        session.leave()
+    session.note("rename", mailbox=old, to=new)
+    return Done("RENAME completed")
+
+
+@command(b"SUBSCRIBE", states=LOGGED_IN)
+def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
+    """RFC 3501 6.3.6: a mailbox that does not exist is refused; the name stays subscribed when it goes."""
+    session.account.subscribe(_trimmed(session, session.lookup_name(cmd.mailbox)))
+    return Done("SUBSCRIBE completed")
+
+
+@command(b"UNSUBSCRIBE", states=LOGGED_IN)
+def unsubscribe(session: Session, cmd: Unsubscribe, reply: Reply) -> Done:
+    """RFC 3501 6.3.7: NO for a name that is not subscribed."""
+    session.account.unsubscribe(_trimmed(session, session.lookup_name(cmd.mailbox)))
+    return Done("UNSUBSCRIBE completed")
+
+
+def _trimmed(session: Session, name: str) -> str:
+    delimiter = session.account.delimiter
+    return name[: -len(delimiter)] if name.endswith(delimiter) and len(name) > len(delimiter) else name
+
+
+def _new_name(session: Session, raw: bytes) -> str:
+    name = _trimmed(session, session.mailbox_name(raw))
+    if not name:
+        raise BadMailboxName(why="it is empty")
+    return name

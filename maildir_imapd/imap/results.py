@@ -1,0 +1,88 @@
+"""How a search result is answered: ``* SEARCH``, or ``* ESEARCH`` with what RETURN asks for; and ``$``.
+
+RFC 4731, RFC 5182, RFC 9394.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from maildir_imapd.wire import commands as ast
+from maildir_imapd.wire import render
+from maildir_imapd.wire.numbers import render_set
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+
+
+def write(session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int]) -> None:
+    """Answer a search that found *found* (positions in the view, ascending)."""
+    view = session.selected
+    uids = view.snapshot.uids
+    numbers = [uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
+    returning = cmd.returning
+    if returning is None:
+        highest = max(view.snapshot.modseqs[i] for i in found) if found and uses_modseq(cmd.key) else None
+        reply.write(render.search_line(numbers, highest))
+        return
+    names = returning.names
+    if b"SAVE" in names:
+        view.saved = frozenset(uids[i] for i in _saved(names, found))
+    if names == {b"SAVE"}:
+        return
+    pairs: list[tuple[bytes, bytes]] = []
+    if numbers:
+        if b"MIN" in names:
+            pairs.append((b"MIN", b"%d" % numbers[0]))
+        if b"MAX" in names:
+            pairs.append((b"MAX", b"%d" % numbers[-1]))
+        if b"ALL" in names:
+            pairs.append((b"ALL", render_set(numbers)))
+    if b"COUNT" in names:
+        pairs.append((b"COUNT", b"%d" % len(numbers)))
+    if returning.partial is not None:
+        pairs.append((b"PARTIAL", _partial(returning.partial, numbers)))
+    if found and uses_modseq(cmd.key):
+        pairs.append((b"MODSEQ", b"%d" % max(view.snapshot.modseqs[i] for i in _told(names, found))))
+    reply.write(render.esearch_line(cmd.tag, cmd.uid, pairs))
+
+
+def _saved(names: frozenset[bytes], found: Sequence[int]) -> Sequence[int]:
+    """RFC 5182 2.4: with MIN or MAX and neither ALL nor COUNT, only what they name is saved."""
+    if names & {b"ALL", b"COUNT", b"PARTIAL"} or not names & {b"MIN", b"MAX"} or not found:
+        return found
+    return [found[k] for name, k in ((b"MIN", 0), (b"MAX", -1)) if name in names]
+
+
+def _told(names: frozenset[bytes], found: Sequence[int]) -> Sequence[int]:
+    """RFC 7162 3.1.5: MODSEQ is the highest of the messages that the answer names."""
+    if names & {b"ALL", b"COUNT", b"PARTIAL"}:
+        return found
+    return [found[k] for name, k in ((b"MIN", 0), (b"MAX", -1)) if name in names] or found
+
+
+def _partial(window: tuple[int, int], numbers: Sequence[int]) -> bytes:
+    """RFC 9394 3.1: the window as asked, then what it holds; NIL when nothing."""
+    first, last = window
+    low, high = min(abs(first), abs(last)), max(abs(first), abs(last))
+    if first > 0:
+        part = numbers[low - 1 : high]
+    else:
+        end = len(numbers) - low + 1
+        part = numbers[max(0, len(numbers) - high) : max(0, end)]
+    return b"(%d:%d %b)" % (first, last, render_set(part) if part else b"NIL")
+
+
+def uses_modseq(key: object) -> bool:
+    """Whether MODSEQ stands anywhere in a search key (RFC 7162 3.1.5)."""
+    match key:
+        case ast.KeyModSeq():
+            return True
+        case ast.KeyNot() | ast.KeyFuzzy():
+            return uses_modseq(key.key)
+        case ast.KeyAnd() | ast.KeyOr():
+            return any(uses_modseq(part) for part in key.keys)
+        case _:
+            return False

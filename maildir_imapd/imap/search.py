@@ -1,0 +1,260 @@
+"""SEARCH and UID SEARCH: keys evaluated over columns, the cheap ones first.
+
+Each key narrows a list of positions.  Flags, dates and sizes are columns; header fields are kept in the
+folder's cache as folded text once somebody has searched them; only TEXT and BODY read messages, and only
+those that every other key has let through.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import struct
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import BadSyntax, MessageGone, MessageUnreadable
+from maildir_imapd.imap import results
+from maildir_imapd.imap.content import Content, read, report
+from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.view import Positions, column
+from maildir_imapd.message import order, text
+from maildir_imapd.store.filename import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, keyword_bit
+from maildir_imapd.wire import commands as ast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.imap.view import View
+
+SYSTEM_BITS = {
+    b"\\Answered": ANSWERED,
+    b"\\Deleted": DELETED,
+    b"\\Draft": DRAFT,
+    b"\\Flagged": FLAGGED,
+    b"\\Seen": SEEN,
+}
+
+DAY = 86400
+_EPOCH = dt.date(1970, 1, 1)
+
+# In the cache a field that a message lacks is the empty string; one that it has begins with this.
+_PRESENT = b"\x01"
+
+
+@command(b"SEARCH", states=State.SELECTED, uses_numbers=True)
+@command(b"UID SEARCH", states=State.SELECTED)
+def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
+    """RFC 3501 6.4.4; with RETURN RFC 4731 and 5182."""
+    if cmd.sources:
+        raise BadSyntax("a SEARCH of the selected mailbox")
+    saves = cmd.returning is not None and b"SAVE" in cmd.returning.names
+    try:
+        found = Search(session).run(cmd.key)
+    except Exception:
+        if saves:
+            # RFC 5182 2.1: a SAVE that fails leaves "$" empty.
+            session.selected.saved = frozenset()
+        raise
+    results.write(session, reply, cmd, found)
+    return Done("SEARCH completed")
+
+
+class Search:
+    """One search over the session's view."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.view: View = session.selected
+        self.now: Callable[[], float] = session.clock
+
+    def run(self, key: ast.SearchKey) -> list[int]:
+        """The positions that match, ascending."""
+        return list(self._eval(key, range(len(self.view.snapshot))))
+
+    def _eval(self, key: ast.SearchKey, among: Positions) -> Positions:
+        """Narrow *among* to what matches *key*.  Recursion is bounded: the parser limits nesting."""
+        if not len(among):
+            return among
+        snapshot = self.view.snapshot
+        match key:
+            case ast.KeyAll():
+                return among
+            case ast.KeyAnd():
+                for part in sorted(key.keys, key=_cost):
+                    among = self._eval(part, among)
+                return among
+            case ast.KeyOr():
+                left = among
+                hits: set[int] = set()
+                for part in sorted(key.keys, key=_cost):
+                    hits.update(self._eval(part, left))
+                    left = [i for i in left if i not in hits]
+                return [i for i in among if i in hits]
+            case ast.KeyNot():
+                hits = set(self._eval(key.key, among))
+                return [i for i in among if i not in hits]
+            case ast.KeyFlag():
+                return self._flag(key.flag, key.present, among)
+            case ast.KeyNumbers():
+                return self._numbers(key, among)
+            case ast.KeySize():
+                sizes = self.view.mailbox.sizes(among, snapshot)
+                limit = key.size
+                if key.larger:
+                    return [i for i, size in zip(among, sizes, strict=True) if size > limit]
+                return [i for i, size in zip(among, sizes, strict=True) if size < limit]
+            case ast.KeyDate():
+                return self._date(key, among)
+            case ast.KeyWithin():
+                border = int(self.now()) - key.seconds
+                received = column(snapshot.received, among)
+                if key.older:
+                    return [i for i, t in zip(among, received, strict=True) if t <= border]
+                return [i for i, t in zip(among, received, strict=True) if t >= border]
+            case ast.KeyModSeq():
+                modseqs = column(snapshot.modseqs, among)
+                return [i for i, m in zip(among, modseqs, strict=True) if m >= key.modseq]
+            case ast.KeyHeader():
+                return self._header(key, among)
+            case ast.KeyText():
+                needle = text.fold(key.text)
+                return self._contents(
+                    among, lambda c: text.contains(c.data, c.tree, needle, body_only=key.body_only)
+                )
+            case ast.KeyFuzzy():
+                return self._eval(key.key, among)
+            case _:
+                raise BadSyntax("a search key that this server knows")
+
+    def _flag(self, flag: bytes, present: bool, among: Positions) -> Positions:
+        snapshot = self.view.snapshot
+        if flag == b"\\Recent":
+            recent = self.view.recent
+            return [i for i, uid in zip(among, column(snapshot.uids, among), strict=True) if (uid in recent) == present]
+        bit = SYSTEM_BITS.get(flag)
+        if bit is None:
+            number = snapshot.keyword_number(flag)
+            if number < 0:
+                return range(0) if present else among
+            bit = keyword_bit(number)
+            if not bit:
+                tagged = {uid for uid, numbers in snapshot.extra.items() if number in numbers}
+                uids = column(snapshot.uids, among)
+                return [i for i, uid in zip(among, uids, strict=True) if (uid in tagged) == present]
+        flags = column(snapshot.flags, among)
+        if present:
+            return [i for i, bits in zip(among, flags, strict=True) if bits & bit]
+        return [i for i, bits in zip(among, flags, strict=True) if not bits & bit]
+
+    def _numbers(self, key: ast.KeyNumbers, among: Positions) -> Positions:
+        wanted = self.view.resolve(key.numbers, uid=key.uid, strict=False)
+        if isinstance(wanted, range) and isinstance(among, range):
+            return range(max(wanted.start, among.start), min(wanted.stop, among.stop))
+        if isinstance(wanted, range):
+            return among[bisect_left(among, wanted.start) : bisect_left(among, wanted.stop)]
+        chosen = set(wanted)
+        return [i for i in among if i in chosen]
+
+    def _date(self, key: ast.KeyDate, among: Positions) -> Positions:
+        day = (key.date - _EPOCH).days
+        if key.kind == "sent":
+            days: Sequence[int] = self._sent_days(among)
+        else:
+            # INTERNALDATE is always shown in UTC, so its date is the date in UTC.
+            times = column(self.view.snapshot.received, among)
+            days = [seconds // DAY for seconds in times]
+        pairs = zip(among, days, strict=True)
+        if key.relation == "before":
+            return [i for i, d in pairs if d < day]
+        if key.relation == "since":
+            return [i for i, d in pairs if d >= day]
+        return [i for i, d in pairs if d == day]
+
+    def _sent_days(self, among: Positions) -> list[int]:
+        """Day numbers of the Date fields, as written there, zone and time disregarded (RFC 3501 6.4.4).
+
+        A message without a readable Date has the day it was received.
+        """
+        received = column(self.view.snapshot.received, among)
+        blobs = self._cached(among, b"sent", _sent_blob)
+        return [
+            struct.unpack("<i", blob)[0] if blob else seconds // DAY
+            for blob, seconds in zip(blobs, received, strict=True)
+        ]
+
+    def _header(self, key: ast.KeyHeader, among: Positions) -> Positions:
+        needle = text.fold(key.text).encode("utf-8", "surrogatepass")
+        name = key.field
+        blobs = self._cached(among, b"text:" + name, lambda c: _header_blob(c, name))
+        if not needle:
+            return [i for i, blob in zip(among, blobs, strict=True) if blob]
+        return [i for i, blob in zip(among, blobs, strict=True) if blob and needle in blob]
+
+    def _cached(self, among: Positions, field: bytes, make: Callable[[Content], bytes]) -> list[bytes]:
+        """A derived text of each message, from the cache or made and kept; b"" for what cannot be read."""
+        view = self.view
+        uids = view.uids_at(among)
+        blobs = view.mailbox.cache.get_many(uids, field)
+        made: list[tuple[int, bytes]] = []
+        for k, blob in enumerate(blobs):
+            if blob is None:
+                content = self._read(uids[k])
+                if content is not None:
+                    blobs[k] = fresh = make(content)
+                    made.append((uids[k], fresh))
+        if made:
+            view.mailbox.cache.put_many(field, made)
+        return [blob or b"" for blob in blobs]
+
+    def _contents(self, among: Positions, matches: Callable[[Content], bool]) -> list[int]:
+        found = []
+        for i, uid in zip(among, self.view.uids_at(among), strict=True):
+            content = self._read(uid)
+            if content is not None and matches(content):
+                found.append(i)
+        return found
+
+    def _read(self, uid: int) -> Content | None:
+        try:
+            return read(self.view, uid)
+        except MessageGone:
+            return None
+        except MessageUnreadable as error:
+            report(self.view, error)
+            return None
+
+
+def _cost(key: ast.SearchKey) -> int:
+    match key:
+        case ast.KeyAll() | ast.KeyNumbers():
+            return 0
+        case ast.KeyFlag() | ast.KeyWithin() | ast.KeyModSeq():
+            return 1
+        case ast.KeyDate():
+            return 3 if key.kind == "sent" else 1
+        case ast.KeySize():
+            return 2
+        case ast.KeyHeader():
+            return 4
+        case ast.KeyText():
+            return 6
+        case ast.KeyNot() | ast.KeyFuzzy():
+            return _cost(key.key)
+        case ast.KeyAnd() | ast.KeyOr():
+            return max(_cost(part) for part in key.keys)
+        case _:
+            return 5
+
+
+def _header_blob(content: Content, name: bytes) -> bytes:
+    values = text.field_text(content.header, name)
+    if not values:
+        return b""
+    return _PRESENT + text.fold("\n".join(values)).encode("utf-8", "surrogatepass")
+
+
+def _sent_blob(content: Content) -> bytes:
+    date = order.sent_day(content.header)
+    return b"" if date is None else struct.pack("<i", (date - _EPOCH).days)

@@ -1,0 +1,80 @@
+"""SELECT, EXAMINE and the ways to leave a mailbox: CLOSE, UNSELECT; and CHECK, NOOP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.imap.expunge import expunge_deleted
+from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
+from maildir_imapd.imap.view import View
+from maildir_imapd.wire.render import render_flags
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import Check, Close, Noop, Select, Unselect
+
+
+@command(b"SELECT", b"EXAMINE", states=LOGGED_IN, updates=False)
+def select(session: Session, cmd: Select, reply: Reply) -> Done:
+    """RFC 3501 6.3.1, 6.3.2.  The old mailbox is left even when the new one cannot be opened."""
+    if session.view is not None:
+        session.leave()
+        if b"QRESYNC" in session.enabled or b"CONDSTORE" in session.enabled:
+            # RFC 7162 3.2.11: what follows belongs to the new mailbox.
+            reply.status(b"OK", "Previous mailbox is closed now", b"CLOSED")
+    name = session.lookup_name(cmd.mailbox)
+    mailbox = session.account.mailbox(name)
+    view = View(mailbox, name, read_only=cmd.read_only, wake=session.wake)
+    session.view = view
+    session.state = State.SELECTED
+    snapshot = view.snapshot
+    flags = snapshot.all_flag_names()
+    reply.untagged(b"FLAGS " + render_flags(flags))
+    if view.read_only:
+        reply.status(b"OK", "No flag can be changed", b"PERMANENTFLAGS ()")
+    else:
+        permanent = render_flags((*flags, b"\\*"))
+        reply.status(b"OK", "Flags that are kept; new keywords can be made", b"PERMANENTFLAGS " + permanent)
+    reply.untagged(b"%d EXISTS" % len(snapshot))
+    reply.untagged(b"%d RECENT" % len(view.recent))
+    unseen = snapshot.first_unseen
+    if unseen >= 0:
+        reply.status(b"OK", "First unseen message", b"UNSEEN %d" % (unseen + 1))
+    reply.status(b"OK", "UIDs are valid", b"UIDVALIDITY %d" % snapshot.uidvalidity)
+    reply.status(b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)
+    if view.read_only:
+        return Done("Mailbox opened read-only", b"READ-ONLY")
+    return Done("Mailbox opened", b"READ-WRITE")
+
+
+@command(b"CLOSE", states=State.SELECTED, updates=False)
+def close(session: Session, cmd: Close, reply: Reply) -> Done:
+    """RFC 3501 6.4.2: expunge in silence, and leave; a read-only mailbox is only left."""
+    view = session.selected
+    try:
+        if not view.read_only:
+            expunge_deleted(session, None)
+    finally:
+        session.leave()
+    return Done("Mailbox closed")
+
+
+@command(b"UNSELECT", states=State.SELECTED, updates=False)
+def unselect(session: Session, cmd: Unselect, reply: Reply) -> Done:
+    """RFC 3691."""
+    session.leave()
+    return Done("Mailbox left, nothing expunged")
+
+
+@command(b"NOOP", states=ANY)
+def noop(session: Session, cmd: Noop, reply: Reply) -> Done:
+    """RFC 3501 6.1.2."""
+    return Done("NOOP completed")
+
+
+@command(b"CHECK", states=State.SELECTED)
+def check(session: Session, cmd: Check, reply: Reply) -> Done:
+    """RFC 3501 6.4.1: the folder is looked at from the ground up."""
+    session.selected.mailbox.sync(look=True)
+    return Done("CHECK completed")

@@ -1,0 +1,427 @@
+"""One client's session: its state, what it may do, and the one place where errors become answers.
+
+A session knows no socket.  ``feed`` takes what the client sent and writes the answers to a
+:class:`Reply`; ``announce`` tells an idling client what happened; ``upgrade`` asks the transport for
+TLS or compression.  Only the thread that owns the connection calls any of it, ``wake`` excepted.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from maildir_imapd import __version__
+from maildir_imapd.errors import (
+    BadMailboxName,
+    Goodbye,
+    ImapdError,
+    MailboxMissing,
+    ProtocolError,
+    Refused,
+    StoreError,
+    TooLong,
+    TooManyErrors,
+    WrongState,
+)
+from maildir_imapd.imap import updates
+from maildir_imapd.imap.append import begin
+from maildir_imapd.imap.capability import capability_code
+from maildir_imapd.imap.registry import TABLE, Done, Spec, State
+from maildir_imapd.message.text import CHARSETS, decode_charset
+from maildir_imapd.wire import render
+from maildir_imapd.wire.buffer import (
+    AFTER_LOGIN,
+    BEFORE_LOGIN,
+    CommandBuffer,
+    Expects,
+    Frame,
+    Limits,
+    Line,
+    LiteralWanted,
+    Overflow,
+)
+from maildir_imapd.wire.names import decode_mailbox, encode_mailbox
+from maildir_imapd.wire.parse import parse, peek_command, peek_tag
+from maildir_imapd.wire.parse_append import AppendReader
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.view import View
+    from maildir_imapd.store.account import Account
+    from maildir_imapd.store.delivery import Delivery
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a good login gives: who, and his mail."""
+
+    user: str
+    account: Account
+
+
+class Gate(Protocol):
+    """The door: checks a login, throttles guessing.  Blocks as long as it must."""
+
+    def __call__(self, user: str, password: bytes, authzid: str | None) -> Access:
+        """Raise AuthenticationFailed, AuthorizationFailed, Unavailable; Goodbye after too many tries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Settings that a session needs, as plain values.  Sizes in octets, times in seconds."""
+
+    greeting: str = "maildir-imapd ready"
+    server_id: tuple[tuple[bytes, bytes], ...] = ((b"name", b"maildir-imapd"), (b"version", __version__.encode()))
+    tls_available: bool = False
+    plaintext_login: bool = False
+    login_timeout: float = 180.0
+    idle_timeout: float = 1800.0
+    append_limit: int = 100 * 1024 * 1024
+    errors_before_login: int = 3
+    errors_after_login: int = 20
+    before_login: Limits = BEFORE_LOGIN
+    after_login: Limits = AFTER_LOGIN
+
+
+def _no_gate(user: str, password: bytes, authzid: str | None) -> Access:
+    raise WrongState(why="This session cannot log in")
+
+
+class Session:
+    """See the module.  *wake* may be called from any thread: it makes the owner call ``announce``."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        gate: Gate = _no_gate,
+        *,
+        secure: bool = False,
+        wake: Callable[[], None] = lambda: None,
+        preauth: Access | None = None,
+        peer: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.policy = policy
+        self.gate = gate
+        self.secure = secure
+        self.wake = wake
+        self.peer = peer
+        self.clock = clock
+        self.buffer = CommandBuffer(policy.before_login)
+        self.state = State.NOT_AUTHENTICATED
+        self.user: str | None = None
+        self._account: Account | None = None
+        self.view: View | None = None
+        self.enabled: set[bytes] = set()
+        self.upgrade: bytes | None = None
+        self.dialogue: Callable[[bytes, Reply], None] | None = None
+        self.idling = False
+        self.errors = 0
+        self.deliveries: list[Delivery] = []
+        self.append_reader: AppendReader | None = None
+        self.client_id: dict[bytes, bytes | None] | None = None
+        self._preauth = preauth
+
+    # --- what the rim asks ------------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection is to be closed once the reply is sent."""
+        return self.state is State.LOGOUT
+
+    @property
+    def expects(self) -> Expects:
+        """What the next octets from the client are."""
+        return Expects.LINE if self.dialogue is not None else Expects.COMMAND
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence (before login: seconds in all) after which the client is told BYE."""
+        return self.policy.login_timeout if self.state is State.NOT_AUTHENTICATED else self.policy.idle_timeout
+
+    def greet(self, reply: Reply) -> None:
+        """Say OK, or PREAUTH when the caller has already been identified."""
+        if self._preauth is not None:
+            self.log_in(self._preauth)
+            reply.status(b"PREAUTH", f"Logged in as {self.user}", capability_code(self))
+        else:
+            reply.status(b"OK", self.policy.greeting, capability_code(self))
+        reply.flush()
+
+    def feed(self, data: bytes, reply: Reply) -> None:
+        """Take octets from the client and answer every command that is now whole.
+
+        Stops early when the transport must be upgraded first.  The reply is flushed at the end.
+        """
+        self.buffer.feed(data)
+        if self.view is not None:
+            self.view.fresh = False
+        while self.state is not State.LOGOUT and self.upgrade is None:
+            event = self.buffer.next_event(self.expects)
+            if event is None:
+                break
+            self._receive(event, reply)
+        reply.flush()
+
+    def upgraded(self, kind: bytes) -> None:
+        """Note that the transport now speaks TLS, or deflates.
+
+        RFC 3501 6.2.1: all that was known of the client before TLS is forgotten.
+        """
+        self.upgrade = None
+        if kind == b"TLS":
+            self.buffer = CommandBuffer(self.policy.before_login)
+            self.secure = True
+            self.client_id = None
+            self.errors = 0
+
+    def announce(self, reply: Reply) -> None:
+        """Tell an idling client what has happened (RFC 2177); at any other time do nothing."""
+        if self.idling:
+            self._guarded(lambda: updates.tell(self, reply, expunge=True), None, reply)
+            reply.flush()
+
+    def say_goodbye(self, goodbye: Goodbye, reply: Reply) -> None:
+        """Send BYE and end the session."""
+        reply.status(b"BYE", goodbye.text, goodbye.code)
+        self.close()
+        reply.flush()
+
+    def close(self) -> None:
+        """Let go of the mailbox and of half-made deliveries; safe to call twice."""
+        self.state = State.LOGOUT
+        self.idling = False
+        self.dialogue = None
+        self._drop_deliveries()
+        self.leave()
+
+    # --- what the commands use --------------------------------------------------------------------
+
+    @property
+    def account(self) -> Account:
+        """The user's mail; only commands of the authenticated state ask."""
+        if self._account is None:
+            raise WrongState(why="Log in first")
+        return self._account
+
+    @property
+    def selected(self) -> View:
+        """The open mailbox; only commands of the selected state ask."""
+        if self.view is None:
+            raise WrongState(why="No mailbox is selected")
+        return self.view
+
+    @property
+    def may_start_tls(self) -> bool:
+        """Whether STARTTLS would be obeyed."""
+        return self.policy.tls_available and not self.secure and self.state is State.NOT_AUTHENTICATED
+
+    @property
+    def may_log_in(self) -> bool:
+        """Whether a password may be sent over this connection as it is."""
+        return self.secure or self.policy.plaintext_login
+
+    @property
+    def mechanisms(self) -> tuple[bytes, ...]:
+        """SASL mechanisms that are offered."""
+        return (b"PLAIN", b"LOGIN")
+
+    @property
+    def utf8(self) -> bool:
+        """Whether the client speaks UTF-8 (RFC 6855, RFC 9051)."""
+        return b"UTF8=ACCEPT" in self.enabled or b"IMAP4REV2" in self.enabled
+
+    def log_in(self, access: Access) -> None:
+        """Enter the authenticated state."""
+        self.user = access.user
+        self._account = access.account
+        self.state = State.AUTHENTICATED
+        self.buffer.limits = self.policy.after_login
+        self.errors = 0
+
+    def leave(self) -> None:
+        """Close the view, if one is open, without expunging."""
+        view, self.view = self.view, None
+        if view is not None:
+            view.close()
+        if self.state is State.SELECTED:
+            self.state = State.AUTHENTICATED
+
+    def mailbox_name(self, raw: bytes) -> str:
+        """Decode a mailbox name from the wire; raises BadMailboxName."""
+        return decode_mailbox(raw, utf8=self.utf8)
+
+    def lookup_name(self, raw: bytes) -> str:
+        """Decode a name that should exist already: one that cannot be a name names nothing."""
+        try:
+            return decode_mailbox(raw, utf8=self.utf8)
+        except BadMailboxName as error:
+            raise MailboxMissing(detail=error.text) from error
+
+    def spell(self, name: str) -> bytes:
+        """Spell a mailbox name as this client reads it; ``wire.render`` quotes it."""
+        return encode_mailbox(name, utf8=self.utf8)
+
+    def note(self, event: str, **fields: object) -> None:
+        """Write one line to the log: *event* and its facts.  Never pass what may be secret."""
+        logger.info(event, extra={"fields": {"user": self.user, "peer": self.peer, **fields}})
+
+    def finish(self, tag: bytes, name: bytes, done: Done, reply: Reply) -> None:
+        """End a command: tell what may be told now, then its tagged line."""
+        spec = TABLE[name]
+        if spec.updates and self.view is not None:
+            updates.tell(self, reply, expunge=spec.expunge)
+        reply.write(render.tagged(tag, done.kind, done.text, done.code))
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def _receive(self, event: Frame | Line | LiteralWanted | Overflow, reply: Reply) -> None:
+        if isinstance(event, Frame):
+            self._command(event, reply)
+        elif isinstance(event, Line):
+            dialogue = self.dialogue
+            if dialogue is not None:
+                self._guarded(lambda: dialogue(event.text, reply), None, reply)
+        elif isinstance(event, LiteralWanted):
+            self._literal(event, reply)
+        else:
+            self._drop_deliveries()
+            if event.fatal:
+                self.say_goodbye(Goodbye(f"{event.what} is too long"), reply)
+            else:
+                self._complain(event.tag, TooLong(f"{event.what} is too long"), reply)
+
+    def _command(self, frame: Frame, reply: Reply) -> None:
+        tag: bytes | None = None
+
+        def run() -> None:
+            nonlocal tag
+            tag, name = peek_command(frame.text)
+            if name is None or tag is None:
+                parse(frame)  # says what is wrong
+                raise WrongState(why="Expected a tag and a command")
+            spec = self._allowed(name)
+            cmd = parse(frame, decode_charset)
+            try:
+                done = spec.handler(self, cmd, reply)
+            except (Refused, StoreError):
+                # A refusal is an answer like any other: what else happened may be told with it.
+                if spec.updates and self.view is not None:
+                    updates.tell(self, reply, expunge=spec.expunge)
+                raise
+            self.errors = 0
+            if done is not None:
+                self.finish(tag, spec.name, done, reply)
+
+        self._guarded(run, lambda: tag if tag is not None else peek_tag(frame.text), reply)
+        if self.deliveries:
+            self._drop_deliveries()
+
+    def _allowed(self, name: bytes | None) -> Spec:
+        """Look a command up; its state is checked before its arguments are parsed."""
+        spec = TABLE.get(name or b"")
+        if spec is None:
+            raise WrongState(why="Unknown command")
+        if not spec.states & self.state:
+            if self.state is State.NOT_AUTHENTICATED:
+                raise WrongState(why="Log in first")
+            if spec.states is State.SELECTED:
+                raise WrongState(why="No mailbox is selected")
+            raise WrongState(why="Not in this state: you are logged in already")
+        return spec
+
+    def _literal(self, event: LiteralWanted, reply: Reply) -> None:
+        """Decide about a literal before its octets come: take it, stream it to the spool, or refuse."""
+        accepted = False
+
+        def decide() -> None:
+            nonlocal accepted
+            if not event.continued:
+                self.append_reader = None
+                _, name = peek_command(event.so_far)
+                if self._allowed(name).streams:
+                    self.append_reader = AppendReader()
+            if self.append_reader is not None:
+                sink = begin(self, self.append_reader.read(event), event.size)
+            else:
+                sink = None
+                if event.size > self.buffer.limits.literal:
+                    raise TooLong(f"A literal may have {self.buffer.limits.literal} octets here")
+            accepted = True
+            if event.synchronizing:
+                reply.write(b"+ OK\r\n")
+            self.buffer.accept(sink)
+
+        self._guarded(decide, lambda: event.tag, reply)
+        if not accepted:
+            self._drop_deliveries()
+            self.buffer.refuse()
+
+    def _drop_deliveries(self) -> None:
+        for delivery in self.deliveries:
+            delivery.abort()
+        self.deliveries.clear()
+
+    # --- errors -----------------------------------------------------------------------------------
+
+    def _guarded(self, act: Callable[[], None], tag: Callable[[], bytes | None] | None, reply: Reply) -> None:
+        """Run *act*; whatever it raises becomes one answer, and one line in the log where it should."""
+        try:
+            act()
+        except Goodbye as goodbye:
+            self.say_goodbye(goodbye, reply)
+        except ImapdError as error:
+            self._complain(tag() if tag else self._dialogue_tag, error, reply)
+        except (ConnectionError, TimeoutError):
+            # The transport broke while a long answer was being sent; there is nobody to tell.
+            self.close()
+        except Exception:
+            reference = secrets.token_hex(4)
+            logger.exception("internal error", extra={"fields": {"reference": reference, "user": self.user}})
+            self._complain(
+                tag() if tag else self._dialogue_tag,
+                StoreError(f"Internal error (reference {reference})"),
+                reply,
+                logged=True,
+            )
+
+    _dialogue_tag: bytes | None = None
+
+    def begin_dialogue(self, tag: bytes, dialogue: Callable[[bytes, Reply], None]) -> None:
+        """Send the client's next lines to *dialogue*, until ``end_dialogue``."""
+        self._dialogue_tag = tag
+        self.dialogue = dialogue
+
+    def end_dialogue(self) -> None:
+        """The next line is a command again."""
+        self._dialogue_tag = None
+        self.dialogue = None
+        self.idling = False
+
+    def _complain(self, tag: bytes | None, error: ImapdError, reply: Reply, *, logged: bool = False) -> None:
+        code: bytes | None = getattr(error, "code", None)
+        self.end_dialogue()
+        if isinstance(error, ProtocolError):
+            if tag is None:
+                reply.status(b"BAD", error.text, code)
+            else:
+                reply.write(render.tagged(tag, b"BAD", error.text, code))
+            self.errors += 1
+            before = self.state is State.NOT_AUTHENTICATED
+            if self.errors >= (self.policy.errors_before_login if before else self.policy.errors_after_login):
+                self.say_goodbye(TooManyErrors(), reply)
+            return
+        if code == b"BADCHARSET":
+            code = render.badcharset_code(CHARSETS)
+        if isinstance(error, StoreError) and not logged:
+            logger.warning(
+                error.text, extra={"fields": {"user": self.user, "detail": error.detail, "code": code or b""}}
+            )
+        reply.write(render.tagged(tag or b"*", b"NO", error.text, code))

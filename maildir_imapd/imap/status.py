@@ -1,0 +1,57 @@
+"""STATUS: a mailbox's figures without opening it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.wire import render
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.wire.commands import Status
+
+
+@command(b"STATUS", states=LOGGED_IN)
+def status(session: Session, cmd: Status, reply: Reply) -> Done:
+    """RFC 3501 6.3.10; of the selected mailbox too."""
+    name = session.lookup_name(cmd.mailbox)
+    reply.write(status_line(session, name, session.account.mailbox(name), cmd.items))
+    return Done("STATUS completed")
+
+
+def status_line(session: Session, name: str, mailbox: Mailbox, items: Sequence[bytes]) -> bytes:
+    """Render one STATUS response; the folder is looked at first."""
+    snapshot = mailbox.sync(keep_new=True)
+    values: list[tuple[bytes, bytes]] = []
+    for item in items:
+        match item:
+            case b"MESSAGES":
+                value = len(snapshot)
+            case b"RECENT":
+                value = snapshot.recent
+                if session.view is not None and session.view.mailbox is mailbox and not session.view.read_only:
+                    value += len(session.view.recent)
+            case b"UIDNEXT":
+                value = snapshot.uidnext
+            case b"UIDVALIDITY":
+                value = snapshot.uidvalidity
+            case b"UNSEEN":
+                value = snapshot.unseen
+            case b"DELETED":
+                value = snapshot.deleted
+            case b"SIZE":
+                value = sum(mailbox.sizes(range(len(snapshot)), snapshot))
+            case b"HIGHESTMODSEQ":
+                value = snapshot.modseq
+            case b"APPENDLIMIT":
+                value = session.policy.append_limit
+            case _:
+                # The parser lets through only what it knows; what is not answered yet is left out.
+                continue
+        values.append((item, b"%d" % value))
+    return render.status_line(session.spell(name), values, utf8=session.utf8)

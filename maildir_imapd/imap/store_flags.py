@@ -1,0 +1,95 @@
+"""STORE and UID STORE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import BadSyntax, ReadOnly
+from maildir_imapd.imap import updates
+from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.view import NOTHING
+from maildir_imapd.store.filename import VISIBLE_BITS
+from maildir_imapd.store.snapshot import SYSTEM_FLAGS
+from maildir_imapd.wire.numbers import render_set
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.mailbox import FlagResult, Mailbox
+    from maildir_imapd.store.snapshot import Snapshot
+    from maildir_imapd.wire.commands import Store
+
+SYSTEM = {name.lower() for name, _ in SYSTEM_FLAGS}
+KEYWORD_LIMIT = 255
+
+
+@command(b"STORE", states=State.SELECTED, uses_numbers=True)
+@command(b"UID STORE", states=State.SELECTED)
+def store(session: Session, cmd: Store, reply: Reply) -> Done:
+    """RFC 3501 6.4.6.
+
+    Every message named answers with its flags, changed or not, unless .SILENT; what other sessions changed
+    is told either way.
+    """
+    view = session.selected
+    check_flags(cmd.flags)
+    positions = view.resolve(cmd.numbers, uid=cmd.uid)
+    if view.read_only:
+        raise ReadOnly
+    before = view.snapshot
+    uids = view.uids_at(positions)
+    alive = [uid for uid in uids if not view.is_ghost(uid)]
+    bits, extra = view.mailbox.bits(cmd.flags, create=cmd.action != b"-")
+    result = _set(view.mailbox, cmd, alive, bits, extra)
+    told = view.advance(expunge=False)
+    untouched = set(result.modified) | set(result.gone)
+    answered = {uid for uid in alive if uid not in untouched}
+    if told is not NOTHING:
+        # Own changes are answered below; a surprise in them (another session's flag) must not be lost.
+        skip = {uid for uid in answered if not cmd.silent or _as_expected(before, view.snapshot, uid, cmd.action, bits)}
+        updates.write(session, reply, before, told, skip)
+    if not cmd.silent or b"CONDSTORE" in session.enabled:
+        shown = [i for i in view.snapshot.positions(sorted(answered)) if i >= 0]
+        if cmd.silent:
+            shown = [i for i in shown if view.snapshot.modseqs[i] > before.modseq]
+        updates.fetch_flags(
+            session, reply, shown, uid=cmd.uid or b"QRESYNC" in session.enabled, flags=not cmd.silent
+        )
+    if result.modified:
+        sequence = result.modified if cmd.uid else [i + 1 for i in view.snapshot.positions(result.modified) if i >= 0]
+        return Done("Some messages were changed by others first", b"MODIFIED " + render_set(sequence))
+    if len(alive) < len(uids) or result.gone:
+        return Done("Some of the messages no longer exist", b"EXPUNGEISSUED", b"OK" if cmd.uid else b"NO")
+    return Done("STORE completed")
+
+
+def check_flags(flags: tuple[bytes, ...]) -> None:
+    """Raise BadSyntax for a system flag that does not exist, or a keyword beyond reason."""
+    for flag in flags:
+        if flag.startswith(b"\\") and flag.lower() not in SYSTEM:
+            raise BadSyntax("a flag that this server knows")
+        if len(flag) > KEYWORD_LIMIT:
+            raise BadSyntax(f"keywords of at most {KEYWORD_LIMIT} octets")
+
+
+def _set(mailbox: Mailbox, cmd: Store, uids: list[int], bits: int, extra: frozenset[int]) -> FlagResult:
+    if cmd.action == b"-":
+        return mailbox.set_flags(uids, remove=bits, extra_remove=extra, unchanged_since=cmd.unchanged_since)
+    return mailbox.set_flags(
+        uids, add=bits, replace=not cmd.action, extra_add=extra, unchanged_since=cmd.unchanged_since
+    )
+
+
+def _as_expected(before: Snapshot, after: Snapshot, uid: int, action: bytes, bits: int) -> bool:
+    """Whether a message has now what this STORE alone would have made of what the client knew."""
+    old, new = before.position(uid), after.position(uid)
+    if old < 0 or new < 0:
+        return True
+    was = before.flags[old] & VISIBLE_BITS
+    if action == b"+":
+        expected = was | bits
+    elif action == b"-":
+        expected = was & ~bits
+    else:
+        expected = bits
+    return after.flags[new] & VISIBLE_BITS == expected

@@ -1,0 +1,285 @@
+"""What one client has been told about the mailbox it has open.
+
+A view is the last snapshot its client knows.  ``advance`` moves it on; only there do sequence numbers
+change.  While a command runs that counts by number no EXPUNGE may be told (RFC 3501 7.4.1): then the
+vanished rows stay in place as *ghosts*, the one case in which a session owns a snapshot of its own.
+
+A UID below the view's UIDNEXT that the client does not know can only be a message that was told as
+expunged and came back to the folder (another program moved its file away and back).  It would have to
+appear in the middle of the numbers, which IMAP has no words for; so this view hides it, and the next
+SELECT shows it.
+"""
+
+from __future__ import annotations
+
+import operator
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import BadSyntax, Goodbye
+from maildir_imapd.store.filename import RECENT
+from maildir_imapd.store.snapshot import Snapshot
+from maildir_imapd.wire.render import render_flags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maildir_imapd.imap.content import Content
+    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.wire.numbers import NumberSet
+
+
+# Positions in a snapshot: sequence number - 1, ascending.
+Positions = range | list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What ``advance`` moved over: *expunged* are positions in the old view, *flagged* in the new one."""
+
+    expunged: Sequence[int] = ()
+    expunged_uids: Sequence[int] = ()
+    arrived: bool = False
+    flagged: Sequence[int] = ()
+
+
+NOTHING = Told()
+
+
+class _FlagLists(dict[int, bytes]):
+    """Flag bits to the rendered list, made once per distinct integer."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.keywords = snapshot.keywords
+        self._snapshot = snapshot
+
+    def __missing__(self, bits: int) -> bytes:
+        text = self[bits] = render_flags(self._snapshot.flag_names(bits))
+        return text
+
+
+class View:
+    """The open mailbox of one session.  Not shared between threads; ``mailbox`` is."""
+
+    __slots__ = (
+        "_flag_lists",
+        "_ghosts",
+        "_hidden",
+        "_listener",
+        "_seen",
+        "content",
+        "fresh",
+        "mailbox",
+        "name",
+        "read_only",
+        "recent",
+        "saved",
+        "snapshot",
+    )
+
+    def __init__(self, mailbox: Mailbox, name: str, *, read_only: bool, wake: Callable[[], None]) -> None:
+        self.mailbox = mailbox
+        self.name = name
+        self.read_only = read_only or mailbox.read_only
+        # Listen first: what changes after this is announced, what changed before is in the snapshot.
+        self._listener = mailbox.listen(wake, keep_new=self.read_only)
+        self.recent: set[int] = set()
+        self.snapshot: Snapshot = mailbox.sync(keep_new=self.read_only)
+        self.claim_recent()
+        self.snapshot = self._seen = mailbox.snapshot
+        self._ghosts: set[int] = set()
+        self._hidden: set[int] = set()
+        self._flag_lists = _FlagLists(self.snapshot)
+        self.fresh = True
+        # The UIDs that "$" stands for (RFC 5182).
+        self.saved: frozenset[int] = frozenset()
+        # The large message that was read last: clients fetch a
+        # part in pieces, one command each.
+        self.content: Content | None = None
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.close()
+        self.content = None
+
+    # --- moving on --------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Look at the folder, once per packet from the client: what arrives later may be told later."""
+        if not self.fresh:
+            self.mailbox.sync(keep_new=self.read_only)
+            self.fresh = True
+
+    def claim_recent(self) -> None:
+        """Take what no session has seen yet as this session's \\Recent (RFC 3501 2.3.2)."""
+        if self.read_only:
+            snapshot = self.mailbox.snapshot
+            if snapshot.recent:
+                self.recent.update(
+                    uid for uid, bits in zip(snapshot.uids, snapshot.flags, strict=True) if bits & RECENT
+                )
+        elif self.mailbox.snapshot.recent:
+            self.recent.update(self.mailbox.claim_recent())
+
+    def advance(self, *, expunge: bool) -> Told:
+        """Move on to the mailbox's present snapshot, and say what that changes for the client."""
+        new = self.mailbox.snapshot
+        if self.mailbox.gone:
+            raise Goodbye("The selected mailbox was deleted")
+        if new is self._seen and not (expunge and self._ghosts):
+            return NOTHING
+        old = self.snapshot
+        if new.uidvalidity != old.uidvalidity:
+            raise Goodbye("UIDVALIDITY of the selected mailbox changed")
+        self.claim_recent()
+        new = self._seen = self.mailbox.snapshot
+        if new.keywords != self._flag_lists.keywords:
+            self._flag_lists = _FlagLists(new)
+
+        vanished: list[int] = []
+        arrived = new.uidnext > old.uidnext and len(new) > 0 and new.uids[-1] >= old.uidnext
+        if new.uids[: len(old)] != old.uids:
+            present = set(new.uids)
+            vanished = [i for i, uid in enumerate(old.uids) if uid not in present]
+            known = len(new) - bisect_left(new.uids, old.uidnext)
+            if known > 0 or len(new) != len(old) - len(vanished):
+                self._hide_strangers(new, old)
+        gone = [old.uids[i] for i in vanished]
+        if expunge:
+            self._ghosts.clear()
+            self.snapshot = _without(new, self._hidden) if self._hidden else new
+        else:
+            self._ghosts.update(gone)
+            kept = [(uid, i) for uid, i in zip(gone, vanished, strict=True)]
+            shown = _without(new, self._hidden) if self._hidden else new
+            self.snapshot = _with_ghosts(shown, old, kept) if kept else shown
+            vanished, gone = [], []
+        if gone:
+            self.recent.difference_update(gone)
+        return Told(vanished, gone, arrived, self._changed_flags(old, self.snapshot))
+
+    def _hide_strangers(self, new: Snapshot, old: Snapshot) -> None:
+        known = set(old.uids)
+        self._hidden.update(uid for uid in new.uids[: bisect_left(new.uids, old.uidnext)] if uid not in known)
+
+    def _changed_flags(self, old: Snapshot, new: Snapshot) -> list[int]:
+        """Positions in *new* of messages that *old* has with an older mod-sequence."""
+        if new.modseq == old.modseq:
+            return []
+        since = old.modseq
+        end = bisect_left(new.uids, old.uidnext)
+        delta = self.mailbox.since(since)
+        if delta is not None:
+            found = (new.position(uid) for uid in delta.changed)
+            return sorted(i for i in found if 0 <= i < end)
+        return [i for i, modseq in enumerate(new.modseqs[:end]) if modseq > since]
+
+    # --- numbers ----------------------------------------------------------------------------------
+
+    def resolve(self, numbers: NumberSet, *, uid: bool, strict: bool = True) -> Positions:
+        """Turn a set from the client into positions, ascending, each once.
+
+        UIDs that do not exist are left out (RFC 3501 6.4.8).  With *strict* a sequence number beyond the
+        last one raises BadSyntax ("*" in an empty mailbox is one, RFC 3501 section 9, seq-number).
+        """
+        snapshot = self.snapshot
+        count = len(snapshot)
+        spans: list[range] = []
+        if numbers.saved:
+            return [i for i in map(snapshot.position, sorted(self.saved)) if i >= 0]
+        if uid:
+            uids = snapshot.uids
+            for low, high in numbers.resolve(uids[-1] if count else 0):
+                span = range(bisect_left(uids, low), bisect_right(uids, high))
+                if span:
+                    spans.append(span)
+        else:
+            if strict and not count:
+                raise BadSyntax("no sequence number, for the mailbox is empty,", 0)
+            for low, high in numbers.resolve(count):
+                if high > count:
+                    if strict:
+                        raise BadSyntax(f"sequence numbers up to {count}", 0)
+                    high = count
+                if low <= high:
+                    spans.append(range(low - 1, high))
+        if not spans:
+            return range(0)
+        if len(spans) == 1:
+            return spans[0]
+        return [i for span in spans for i in span]
+
+    def uids_at(self, positions: Positions) -> list[int]:
+        """The UIDs at *positions*."""
+        return list(column(self.snapshot.uids, positions))
+
+    def is_ghost(self, uid: int) -> bool:
+        """Whether the message is gone and only this client does not know yet."""
+        return uid in self._ghosts
+
+    # --- flags ------------------------------------------------------------------------------------
+
+    def flag_lists(self, positions: Positions) -> list[bytes]:
+        """The rendered flag list of each position, ``\\Recent`` included."""
+        snapshot = self.snapshot
+        lists = self._flag_lists
+        texts = [lists[bits] for bits in column(snapshot.flags, positions)]
+        if snapshot.extra or self.recent:
+            for k, i in enumerate(positions):
+                uid = snapshot.uids[i]
+                if uid in self.recent or uid in snapshot.extra:
+                    names = snapshot.flag_names(snapshot.flags[i], uid)
+                    texts[k] = render_flags((*names, b"\\Recent") if uid in self.recent else names)
+        return texts
+
+
+def column(values: Sequence[int] | array[int], positions: Positions) -> Sequence[int]:
+    """Pick *positions* out of a column, as fast as its shape allows."""
+    if isinstance(positions, range):
+        return values[positions.start : positions.stop]
+    if len(positions) > 1:
+        return operator.itemgetter(*positions)(values)  # type: ignore[no-any-return]  # typed as Any
+    return [values[i] for i in positions]
+
+
+def _without(snapshot: Snapshot, hidden: set[int]) -> Snapshot:
+    """A snapshot that lacks the rows of *hidden*."""
+    if not hidden.intersection(snapshot.uids):
+        return snapshot
+    return _assemble(snapshot, [(snapshot, i) for i, uid in enumerate(snapshot.uids) if uid not in hidden])
+
+
+def _with_ghosts(new: Snapshot, old: Snapshot, ghosts: list[tuple[int, int]]) -> Snapshot:
+    """*new* with the rows of *old* that it lost, each in its place: *ghosts* as (uid, position in old)."""
+    rows = [(uid, new, i) for i, uid in enumerate(new.uids)]
+    rows += [(uid, old, i) for uid, i in ghosts]
+    rows.sort(key=operator.itemgetter(0))
+    return _assemble(new, [(source, i) for _, source, i in rows])
+
+
+def _assemble(like: Snapshot, rows: list[tuple[Snapshot, int]]) -> Snapshot:
+    """A snapshot of chosen *rows*, each (where from, position there), under the numbers of *like*."""
+    extra = {}
+    for source, i in rows:
+        uid = source.uids[i]
+        if uid in source.extra:
+            extra[uid] = source.extra[uid]
+    return Snapshot(
+        uids=array("I", [source.uids[i] for source, i in rows]),
+        flags=array("Q", [source.flags[i] for source, i in rows]),
+        modseqs=array("Q", [source.modseqs[i] for source, i in rows]),
+        received=array("q", [source.received[i] for source, i in rows]),
+        saved=array("q", [source.saved[i] for source, i in rows]),
+        sizes=array("Q", [source.sizes[i] for source, i in rows]),
+        names=[source.names[i] for source, i in rows],
+        extra=extra,
+        keywords=like.keywords,
+        uidvalidity=like.uidvalidity,
+        uidnext=like.uidnext,
+        modseq=like.modseq,
+        revivals=like.revivals,
+    )

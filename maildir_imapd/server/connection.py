@@ -1,0 +1,78 @@
+"""The loop of one handler thread: octets in, answers out, until one side says goodbye."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import Goodbye, IdleTooLong
+from maildir_imapd.imap.registry import State
+from maildir_imapd.imap.reply import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.server.transport import PipeTransport, Transport
+
+logger = logging.getLogger(__name__)
+
+HANDSHAKE_TIMEOUT = 60.0
+
+
+def converse(
+    transport: Transport | PipeTransport,
+    session: Session,
+    *,
+    implicit_tls: bool = False,
+    leaving: Callable[[], Goodbye | None] = lambda: None,
+) -> None:
+    """Serve one client to the end; closes both *session* and *transport*, raises nothing.
+
+    *leaving* is asked after each wake: when the process is to end it gives the BYE to send.
+    """
+    reply = Reply(transport.send)
+    started = heard = time.monotonic()
+    try:
+        if implicit_tls:
+            transport.start_tls(HANDSHAKE_TIMEOUT)
+        session.greet(reply)
+        while not session.over:
+            if session.upgrade is not None:
+                _upgrade(transport, session)
+            goodbye = leaving()
+            if goodbye is not None:
+                session.say_goodbye(goodbye, reply)
+                break
+            # Before login traffic prolongs nothing: a login comes in its time or not at all.
+            since = started if session.state is State.NOT_AUTHENTICATED else heard
+            left = since + session.patience - time.monotonic()
+            woken, data = transport.wait(left) if left > 0 else (False, b"")
+            if data is None:
+                break
+            if woken:
+                session.announce(reply)
+            if data:
+                heard = time.monotonic()
+                session.feed(data, reply)
+            elif not woken and session.upgrade is None:
+                session.say_goodbye(IdleTooLong(), reply)
+    except (ConnectionError, TimeoutError) as error:
+        session.note("connection-lost", why=str(error))
+    except Exception:
+        logger.exception("connection failed", extra={"fields": {"peer": session.peer, "user": session.user}})
+    finally:
+        session.close()
+        transport.close()
+        session.note("disconnect", sent=reply.sent, seconds=round(time.monotonic() - started, 1))
+
+
+def _upgrade(transport: Transport | PipeTransport, session: Session) -> None:
+    kind = session.upgrade
+    assert kind is not None
+    if kind == b"TLS":
+        transport.start_tls(HANDSHAKE_TIMEOUT)
+    else:
+        transport.start_deflate()
+    session.upgraded(kind)

@@ -1,0 +1,310 @@
+"""The parent of the workers: binds, forks, replaces the dead, reloads, stops.
+
+One thread and no other work.  Signals are blocked and taken with ``sigtimedwait``, so nothing ever runs in
+a signal handler.  The supervisor forks before it has any thread, and never starts one.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import pwd
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+from maildir_imapd import __version__
+from maildir_imapd import log as logs
+from maildir_imapd.errors import ConfigError
+from maildir_imapd.server import worker
+from maildir_imapd.server.worker import Listener
+
+if TYPE_CHECKING:
+    from maildir_imapd.config import Address, Config
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 1024
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+# A worker whose main thread has not moved for this long hangs.
+HANGS_AFTER = 60.0
+# A worker that dies younger than this has a reason that will not go away: wait before the next one.
+YOUNG = 5.0
+LONGEST_PAUSE = 30.0
+READY_TIMEOUT = 60.0
+
+
+@dataclass
+class Child:
+    """A worker process.  *slot* is its place in the heartbeat page."""
+
+    pid: int
+    slot: int
+    started: float
+    retired: bool = False
+
+
+@dataclass
+class Supervisor:
+    """*reload* reads the configuration again; raises ConfigError, and the old one stays."""
+
+    config: Config
+    reload: Callable[[], Config]
+    listeners: list[Listener] = field(default_factory=list)
+    children: dict[int, Child] = field(default_factory=dict)
+    _pause: float = 0.0
+    _next_start: float = 0.0
+
+    def run(self, announce: Callable[[str], None]) -> int:
+        """Serve until SIGTERM; *announce* gets one line once connections are taken."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self._bind()
+        self._drop_root()
+        # Whatever is wrong with the settings shows here, and not in every worker again.
+        worker.tls_context(self.config)
+        self._beats = mmap.mmap(-1, 8 * 4096)
+        self._write_pid()
+        try:
+            for _ in range(self.config.workers):
+                self._spawn(wait=True)
+            announce(self._ready_line())
+            logger.info("started", extra={"fields": {"version": __version__, "workers": self.config.workers}})
+            self._watch()
+        finally:
+            self._end()
+        return 0
+
+    # --- sockets ----------------------------------------------------------------------------------
+
+    def _bind(self) -> None:
+        if not self.config.imap and not self.config.imaps:
+            raise ConfigError(
+                "nothing to listen on: give --imap HOST:PORT or --imaps HOST:PORT, "
+                "or set imap or imaps in the configuration file"
+            )
+        if self.config.imaps and self.config.tls_cert is None:
+            raise ConfigError("imaps needs a certificate: set tls_cert (and tls_key)")
+        for address in self.config.imap:
+            self.listeners.append(Listener(_listen(address), implicit_tls=False))
+        for address in self.config.imaps:
+            self.listeners.append(Listener(_listen(address), implicit_tls=True))
+
+    def _ready_line(self) -> str:
+        places = []
+        for listener in self.listeners:
+            host, port = listener.sock.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            places.append(f"{'imaps' if listener.implicit_tls else 'imap'} {host}:{port}")
+        count = self.config.workers
+        return (
+            f"maildir-imapd {__version__} ready: {', '.join(places)}; "
+            f"{count} worker{'s' if count != 1 else ''}, pid {os.getpid()}"
+        )
+
+    def _drop_root(self) -> None:
+        name = self.config.mail_user
+        if name is None:
+            return
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise ConfigError(f"mail_user: there is no user {name!r}") from None
+        if entry.pw_uid == os.geteuid():
+            return
+        if os.geteuid() != 0:
+            raise ConfigError(f"mail_user: only root can become {name}")
+        os.initgroups(name, entry.pw_gid)
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+
+    def _write_pid(self) -> None:
+        if self.config.pid_file:
+            try:
+                with open(self.config.pid_file, "w", encoding="ascii") as file:
+                    file.write(f"{os.getpid()}\n")
+            except OSError as error:
+                raise ConfigError(f"pid_file {self.config.pid_file}: {error.strerror}") from error
+
+    # --- workers ----------------------------------------------------------------------------------
+
+    def _spawn(self, *, wait: bool = False) -> Child:
+        """Fork a worker; with *wait* return once it takes connections, or raise ConfigError."""
+        used = {child.slot for child in self.children.values()}
+        slot = next(n for n in range(4096) if n not in used)
+        now = time.monotonic()
+        struct.pack_into("d", self._beats, slot * 8, now)
+        ours, theirs = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(ours)
+            self._child(slot, theirs)
+        os.close(theirs)
+        child = self.children[pid] = Child(pid, slot, now)
+        try:
+            if wait:
+                readable, _, _ = select.select([ours], [], [], READY_TIMEOUT)
+                if not readable or not os.read(ours, 1):
+                    raise ConfigError("a worker did not start; the log says why")
+        finally:
+            os.close(ours)
+        return child
+
+    def _child(self, slot: int, ready: int) -> NoReturn:
+        """The worker's whole life; it must not return into the supervisor's frames."""
+        status = 1
+        try:
+            beats = self._beats
+
+            def beat() -> None:
+                struct.pack_into("d", beats, slot * 8, time.monotonic())
+
+            status = worker.run(self.config, self.listeners, ready, beat)
+        except ConfigError as error:
+            logger.error(error.text)
+            status = ConfigError.exit_status
+        except BaseException:
+            logger.critical("worker failed", extra={"fields": {"why": traceback.format_exc()}})
+        finally:
+            logging.shutdown()
+            try:
+                sys.stdout.flush()
+            finally:
+                os._exit(status)
+
+    def _watch(self) -> None:
+        """The loop: until SIGTERM or SIGINT."""
+        while True:
+            info = signal.sigtimedwait(SIGNALS, 1.0)
+            if info is not None and info.si_signo in (signal.SIGTERM, signal.SIGINT):
+                return
+            if info is not None and info.si_signo == signal.SIGHUP:
+                self._reload()
+            self._reap()
+            self._kill_hanging()
+            self._fill_up()
+
+    def _reload(self) -> None:
+        """New workers with the new settings; the old ones finish with the clients they have."""
+        try:
+            config = self.reload()
+            worker.tls_context(config)
+        except ConfigError as error:
+            logger.error("reload failed, the old settings stay", extra={"fields": {"why": error.text}})
+            return
+        logs.set_up(config.log_level, config.log_file)
+        if (config.imap, config.imaps) != (self.config.imap, self.config.imaps):
+            logger.warning("new listening addresses need a restart")
+        old = [child for child in self.children.values() if not child.retired]
+        previous, self.config = self.config, config
+        try:
+            for _ in range(config.workers):
+                self._spawn(wait=True)
+        except ConfigError as error:
+            logger.error("reload failed, the old workers stay", extra={"fields": {"why": error.text}})
+            self.config = previous
+            for child in self.children.values():
+                if child not in old and not child.retired:
+                    child.retired = True
+                    _kill(child.pid, signal.SIGTERM)
+            return
+        for child in old:
+            child.retired = True
+            _kill(child.pid, signal.SIGUSR1)
+        logger.info("reloaded", extra={"fields": {"workers": config.workers}})
+
+    def _reap(self) -> None:
+        while self.children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self.children.pop(pid, None)
+            if child is None or child.retired:
+                continue
+            age = time.monotonic() - child.started
+            logger.error(
+                "worker died",
+                extra={"fields": {"worker": pid, "status": os.waitstatus_to_exitcode(status), "age": round(age, 1)}},
+            )
+            self._pause = min(LONGEST_PAUSE, max(0.5, self._pause * 2)) if age < YOUNG else 0.0
+            self._next_start = time.monotonic() + self._pause
+
+    def _fill_up(self) -> None:
+        active = sum(not child.retired for child in self.children.values())
+        if active < self.config.workers and time.monotonic() >= self._next_start:
+            for _ in range(self.config.workers - active):
+                self._spawn()
+
+    def _kill_hanging(self) -> None:
+        now = time.monotonic()
+        for child in self.children.values():
+            (beat,) = struct.unpack_from("d", self._beats, child.slot * 8)
+            if now - beat > HANGS_AFTER:
+                logger.error("worker hangs", extra={"fields": {"worker": child.pid}})
+                _kill(child.pid, signal.SIGKILL)
+
+    def _end(self) -> None:
+        """Have every worker say goodbye; what is left after the deadline is killed."""
+        for listener in self.listeners:
+            listener.sock.close()
+        for child in self.children.values():
+            _kill(child.pid, signal.SIGTERM)
+        deadline = time.monotonic() + self.config.shutdown_timeout + 2.0
+        while self.children and time.monotonic() < deadline:
+            for child in self.children.values():
+                child.retired = True
+            self._reap()
+            if self.children:
+                signal.sigtimedwait((signal.SIGCHLD,), 0.1)
+        for child in self.children.values():
+            _kill(child.pid, signal.SIGKILL)
+        for pid in list(self.children):
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass  # reaped a moment ago
+        if self.config.pid_file:
+            try:
+                os.unlink(self.config.pid_file)
+            except OSError:
+                pass  # an administrator was faster
+        logger.info("stopped")
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has ended by itself and is about to be reaped
+
+
+def _listen(address: Address) -> socket.socket:
+    """Bind and listen.  Non-blocking: a worker that lost the race for a connection must not sleep in accept."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    if family == socket.AF_INET6 and address.host == "::" and not socket.has_dualstack_ipv6():
+        family, host = socket.AF_INET, "0.0.0.0"  # noqa: S104  # the administrator asked for every address
+    else:
+        host = address.host
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+        sock.bind((host, address.port))
+        sock.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        sock.close()
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen on {address}: {why}") from error
+    sock.setblocking(False)
+    return sock

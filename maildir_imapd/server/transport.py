@@ -1,0 +1,257 @@
+"""The octets of one connection: plain, under TLS, deflated; and the bell that wakes its thread.
+
+Only the thread that owns the connection calls anything here but ``wake``.  Sockets are non-blocking and
+every wait is a poll with a deadline, so a client that stops reading or stops sending costs a thread only
+until its time is up.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import time
+import zlib
+
+# One read takes at most this many octets; of a deflated stream one read unpacks at most as many.
+READ_SIZE = 64 * 1024
+# One write call is offered at most this much: OpenSSL copies what it is given.
+WRITE_SIZE = 1024 * 1024
+
+
+class Bell:
+    """An eventfd that any thread may ring."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def ring(self) -> None:
+        """Wake the owner; a bell that is already closed stays silent."""
+        fd = self.fd
+        if fd >= 0:
+            try:
+                os.eventfd_write(fd, 1)
+            except OSError:
+                # Closed between the look and the write, or rung 2**64 times: either way nothing to do.
+                pass
+
+    def clear(self) -> None:
+        """Forget all rings so far."""
+        try:
+            os.eventfd_read(self.fd)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Close it; rings from now on do nothing."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class Closed(ConnectionError):
+    """The client is gone."""
+
+
+class Transport:
+    """A socket connection.  *stall_timeout*: seconds a client may leave an answer unread."""
+
+    def __init__(
+        self, sock: socket.socket, *, tls: ssl.SSLContext | None = None, stall_timeout: float = 300.0
+    ) -> None:
+        sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._sock: socket.socket | ssl.SSLSocket = sock
+        self._tls = tls
+        self._stall_timeout = stall_timeout
+        self._inflate: zlib._Decompress | None = None
+        self._deflate: zlib._Compress | None = None
+        self._packed = b""
+        self.bell = Bell()
+        self._poll = select.poll()
+        self._poll.register(sock.fileno(), select.POLLIN)
+        self._poll.register(self.bell.fd, select.POLLIN)
+
+    def wait(self, timeout: float) -> tuple[bool, bytes | None]:
+        """Wait for the bell, for octets, or for *timeout* seconds.
+
+        Returns whether the bell rang, and the octets: b"" for none, None when the client has closed.
+        """
+        data = self._read()
+        if data != b"":
+            return False, data
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            events = self._poll.poll(max(0, int(left * 1000) + 1))
+            if not events:
+                return False, b""
+            woken = False
+            for fd, _ in events:
+                if fd == self.bell.fd:
+                    self.bell.clear()
+                    woken = True
+                else:
+                    data = self._read()
+            # A TLS record may arrive in halves, and a record may carry no octets for us.
+            if woken or data != b"":
+                return woken, data
+
+    def _read(self) -> bytes | None:
+        """What can be had without waiting: b"" for nothing yet, None at the end."""
+        if self._inflate is not None:
+            return self._read_inflated(self._inflate)
+        return self._receive()
+
+    def _receive(self) -> bytes | None:
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return b""
+        except (ConnectionError, TimeoutError, ssl.SSLError):
+            return None
+        return data or None
+
+    def _read_inflated(self, inflate: zlib._Decompress) -> bytes | None:
+        packed: bytes | None = self._packed
+        if not packed:
+            packed = self._receive()
+            if not packed:
+                return packed
+        assert packed is not None
+        try:
+            # max_length: a deflate bomb comes out in pieces no larger than any other read.
+            data = inflate.decompress(packed, READ_SIZE)
+        except zlib.error:
+            return None
+        self._packed = inflate.unconsumed_tail
+        return data
+
+    def send(self, data: bytes) -> None:
+        """Send all of *data*; raises Closed, or TimeoutError when the client does not read."""
+        if self._deflate is not None:
+            data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+        view = memoryview(data)
+        deadline = time.monotonic() + self._stall_timeout
+        while view:
+            try:
+                sent = self._sock.send(view[:WRITE_SIZE])
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._wait_for(select.POLLOUT, deadline)
+            except ssl.SSLWantReadError:
+                self._wait_for(select.POLLIN, deadline)
+            except (ConnectionError, ssl.SSLError) as error:
+                raise Closed(str(error)) from error
+            else:
+                view = view[sent:]
+                deadline = time.monotonic() + self._stall_timeout
+
+    def _wait_for(self, event: int, deadline: float) -> None:
+        poll = select.poll()
+        poll.register(self._sock.fileno(), event)
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            raise TimeoutError("the client does not read what it asked for")
+
+    def start_tls(self, timeout: float) -> None:
+        """Shake hands as the server; raises Closed or TimeoutError.  Nothing read before stays."""
+        assert self._tls is not None
+        sock = self._tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+        self._sock = sock
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                sock.do_handshake()
+            except ssl.SSLWantReadError:
+                self._wait_for(select.POLLIN, deadline)
+            except ssl.SSLWantWriteError:
+                self._wait_for(select.POLLOUT, deadline)
+            except (ssl.SSLError, ConnectionError) as error:
+                raise Closed(f"TLS handshake failed: {getattr(error, 'reason', error)}") from error
+            else:
+                return
+
+    def start_deflate(self) -> None:
+        """RFC 4978: raw deflate both ways from here on."""
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+
+    @property
+    def cipher(self) -> str:
+        """The TLS version and cipher, or an empty string."""
+        if isinstance(self._sock, ssl.SSLSocket):
+            cipher = self._sock.cipher()
+            return f"{self._sock.version()} {cipher[0]}" if cipher else ""
+        return ""
+
+    def close(self) -> None:
+        """Close the connection; safe to call twice."""
+        try:
+            if isinstance(self._sock, ssl.SSLSocket):
+                # Send close_notify, wait for nobody.
+                self._sock.unwrap()
+        except (OSError, ValueError):
+            pass
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        self._sock.close()
+        self.bell.close()
+
+
+class PipeTransport:
+    """Standard input and output, for ``maildir-imapd tunnel``; same interface, never TLS."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self.bell = Bell()
+        self.cipher = ""
+        self._poll = select.poll()
+        self._poll.register(read_fd, select.POLLIN)
+        self._poll.register(self.bell.fd, select.POLLIN)
+
+    def wait(self, timeout: float) -> tuple[bool, bytes | None]:
+        """As ``Transport.wait``."""
+        woken, data = False, b""
+        for fd, _ in self._poll.poll(int(timeout * 1000) + 1):
+            if fd == self.bell.fd:
+                self.bell.clear()
+                woken = True
+            else:
+                try:
+                    data = os.read(self._read_fd, READ_SIZE)
+                except OSError:
+                    data = b""
+                if not data:
+                    return woken, None
+        return woken, data
+
+    def send(self, data: bytes) -> None:
+        """Write all of *data*; the other end of a pipe may take its time."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._write_fd, view) :]
+            except BlockingIOError:
+                select.select([], [self._write_fd], [])
+            except OSError as error:
+                raise Closed(str(error)) from error
+
+    def start_tls(self, timeout: float) -> None:
+        """Not offered on a pipe."""
+        raise Closed("no TLS on a pipe")
+
+    def start_deflate(self) -> None:
+        """Not offered on a pipe: ssh compresses."""
+        raise Closed("no compression on a pipe")
+
+    def close(self) -> None:
+        """Close the bell; the descriptors belong to the process."""
+        self.bell.close()

@@ -1,0 +1,401 @@
+"""One user's mailboxes: which there are, and making, removing, renaming and subscribing them.
+
+One ``Account`` serves all sessions of a user in a process.  Other processes and other programs change the
+same directories: nothing here is believed for longer than the directory's time stamps bear it out.
+
+What a crash may leave: a folder under a hidden name that was not yet put in place or not yet emptied, both
+swept at the next start; and a RENAME with children that was half done, which its intent file finishes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from maildir_imapd.errors import (
+    BadMailboxName,
+    CannotDo,
+    HasChildren,
+    MailboxExists,
+    MailboxMissing,
+    NotSelectable,
+    Refused,
+)
+from maildir_imapd.store import durable, special_use, subscriptions
+from maildir_imapd.store.layout import MaildirPlusPlus, is_maildir
+from maildir_imapd.store.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from maildir_imapd.store.watch import Watcher
+
+logger = logging.getLogger(__name__)
+
+LOCK = b"maildir-imapd.account.lock"
+UIDVALIDITY = b"maildir-imapd.uidvalidity"
+INTENT = b"maildir-imapd.rename"
+SUBSCRIPTIONS = b"subscriptions"
+TRASH = b"..maildir-imapd-trash-"
+NASCENT = b"..maildir-imapd-new-"
+
+# A directory stamped less than this many seconds ago may change again within its clock's grain.
+GRAIN = 2.0
+# Mailboxes kept open although no session has them selected: STATUS and the next SELECT are quick then.
+KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A row of LIST.  *marked* is whether new mail waits in it."""
+
+    name: str
+    path: bytes | None
+    selectable: bool
+    children: bool
+    marked: bool | None = None
+
+
+class Account:
+    """*root* is the Maildir of the INBOX.  It is made, private to its owner, when it is not there."""
+
+    def __init__(
+        self,
+        root: bytes,
+        *,
+        delimiter: str = ".",
+        fsync: str = "delivery",
+        watcher: Watcher | None = None,
+    ) -> None:
+        self.root = root
+        self.delimiter = delimiter
+        self._layout = MaildirPlusPlus(root, delimiter)
+        self._fsync = fsync
+        self._watcher = watcher
+        # Guards _mailboxes, _kept and _listing; taken before any mailbox's lock, never held while a folder
+        # is read.
+        self._lock = threading.Lock()
+        self._mailboxes: WeakValueDictionary[bytes, Mailbox] = WeakValueDictionary()
+        self._kept: OrderedDict[bytes, Mailbox] = OrderedDict()
+        self._listing: tuple[tuple[int, int], dict[str, bytes]] | None = None
+        with durable.told(root):
+            for name in (b"", b"cur", b"new", b"tmp"):
+                os.makedirs(os.path.join(root, name), mode=0o700, exist_ok=True)
+        self._recover()
+
+    # --- what there is ----------------------------------------------------------------------------
+
+    def _paths(self) -> dict[str, bytes]:
+        """Every folder but INBOX, by mailbox name.  The same object as long as nothing changed."""
+        with durable.told(self.root):
+            state = os.stat(self.root)
+            stamp = (state.st_mtime_ns, state.st_ctime_ns)
+            with self._lock:
+                if self._listing is not None and self._listing[0] == stamp:
+                    return self._listing[1]
+            paths = dict(sorted(self._layout.scan().items()))
+        # A stamp that is too young may hide a later change: then this listing is good for once only.
+        if time.time() - max(stamp) / 1e9 > GRAIN:
+            with self._lock:
+                self._listing = (stamp, paths)
+        return paths
+
+    def folders(self) -> list[Folder]:
+        """INBOX first, then every name in order, with the parents that exist as names only."""
+        paths = self._paths()
+        names: dict[str, bytes | None] = {"INBOX": self.root}
+        names.update(paths)
+        parents: set[str] = set()
+        for name in paths:
+            end = name.rfind(self.delimiter)
+            while end > 0:
+                parent = name[:end]
+                if parent in parents:
+                    break
+                parents.add(parent)
+                names.setdefault(parent, None)
+                end = name.rfind(self.delimiter, 0, end)
+        order = sorted(names, key=lambda name: (name != "INBOX", name))
+        return [
+            Folder(name, names[name], names[name] is not None, name in parents, self._marked(names[name]))
+            for name in order
+        ]
+
+    def _marked(self, path: bytes | None) -> bool | None:
+        if path is None:
+            return None
+        try:
+            with os.scandir(os.path.join(path, b"new")) as entries:
+                return any(not entry.name.startswith(b".") for entry in entries)
+        except OSError:
+            return None
+
+    def special_use(self) -> dict[str, tuple[bytes, ...]]:
+        """The special-use attributes of mailboxes that have one (RFC 6154)."""
+        return special_use.by_name(self._paths(), self.delimiter)
+
+    def mailbox(self, name: str) -> Mailbox:
+        """Open a mailbox; raises MailboxMissing, NotSelectable, BadMailboxName, StoreError."""
+        path = self._find(name)
+        if path is None:
+            if self._has_children(name):
+                raise NotSelectable
+            raise MailboxMissing
+        with self._lock:
+            mailbox = self._mailboxes.get(path)
+            if mailbox is None or mailbox.gone:
+                mailbox = self._mailboxes[path] = Mailbox(
+                    path, fsync=self._fsync, watcher=self._watcher, uidvalidity=self._next_uidvalidity
+                )
+            self._kept[path] = mailbox
+            self._kept.move_to_end(path)
+            dropped = self._kept.popitem(last=False) if len(self._kept) > KEPT else None
+        del dropped
+        return mailbox
+
+    def _find(self, name: str) -> bytes | None:
+        """The folder of *name*, also one that is spelled unusually on disk; None where there is none."""
+        if name == "INBOX":
+            return self.root
+        try:
+            path = self._layout.path(name)
+        except BadMailboxName:
+            return None
+        if is_maildir(path):
+            return path
+        found = self._paths().get(name)
+        return found if found is not None and is_maildir(found) else None
+
+    def _has_children(self, name: str) -> bool:
+        prefix = name + self.delimiter
+        return any(other.startswith(prefix) for other in self._paths())
+
+    # --- changing it ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _changing(self) -> Iterator[int]:
+        """Hold the account's lock file; yields a descriptor of the root.
+
+        Taken before any folder's lock.  The kernel frees it when its holder dies.
+        """
+        with durable.told(self.root):
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=root)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    yield root
+                finally:
+                    os.close(lock)
+            finally:
+                os.close(root)
+                with self._lock:
+                    self._listing = None
+
+    def _next_uidvalidity(self) -> int:
+        """A UIDVALIDITY that no mailbox of this account ever had: max(now, last + 1) (robustness rule 6).
+
+        Called while a folder's lock is held, so its lock is a leaf of its own: the counter file itself,
+        which is never replaced.
+        """
+        path = os.path.join(self.root, UIDVALIDITY)
+        with durable.told(path):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                text = os.pread(fd, 32, 0).strip()
+                value = max(int(time.time()), int(text) + 1 if text.isdigit() else 0)
+                durable.write_at(fd, b"%d\n" % value, 0)
+                durable.sync(fd)
+                return value
+            finally:
+                os.close(fd)
+
+    def create(self, name: str) -> None:
+        """Make a mailbox and the parents it lacks; raises MailboxExists, BadMailboxName."""
+        path = self._layout.path(name)
+        with self._changing() as root:
+            if self._find(name) is not None:
+                raise MailboxExists
+            levels = name.split(self.delimiter)
+            for depth in range(1, len(levels)):
+                parent = self.delimiter.join(levels[:depth])
+                if self._find(parent) is None:
+                    self._make(self._layout.path(parent), root)
+            self._make(path, root)
+
+    def _make(self, path: bytes, root: int) -> None:
+        """Make a folder under a hidden name and rename it into place: nobody sees half of one."""
+        entry = os.path.basename(path)
+        nascent = NASCENT + secrets.token_hex(8).encode()
+        mode = os.fstat(root).st_mode & 0o777
+        os.mkdir(nascent, mode, dir_fd=root)
+        for sub in (b"cur", b"new", b"tmp"):
+            os.mkdir(os.path.join(nascent, sub), mode, dir_fd=root)
+        os.close(durable.create(os.path.join(nascent, b"maildirfolder"), root))
+        try:
+            durable.rename(nascent, entry, root, root)
+        except FileExistsError:
+            self._remove_tree(nascent)
+            raise MailboxExists from None
+        durable.sync(root)
+
+    def delete(self, name: str) -> None:
+        """Remove a mailbox; its children stay, and with them its name (RFC 3501 6.3.4)."""
+        with self._changing() as root:
+            path = self._find(name)
+            if path is None:
+                if self._has_children(name):
+                    raise HasChildren
+                raise MailboxMissing
+            trash = TRASH + secrets.token_hex(8).encode()
+            # One rename, and it is gone for everybody; emptying it can be interrupted.
+            durable.rename(os.path.basename(path), trash, root, root)
+            durable.sync(root)
+        self._gone(path)
+        self._remove_tree(trash)
+
+    def _gone(self, path: bytes) -> None:
+        with self._lock:
+            mailbox = self._mailboxes.pop(path, None)
+            self._kept.pop(path, None)
+        if mailbox is not None:
+            mailbox.mark_gone()
+
+    def _remove_tree(self, entry: bytes) -> None:
+        """Remove a hidden folder; what cannot be removed now is swept at the next start."""
+
+        def complain(function: object, path: str, info: object) -> None:
+            logger.warning("cannot remove a deleted folder", extra={"fields": {"detail": f"{path}: {info}"}})
+
+        shutil.rmtree(os.path.join(self.root, entry), onerror=complain)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a mailbox with its children, or move what is in INBOX to a new mailbox (RFC 3501 6.3.5)."""
+        target = self._layout.path(new)
+        if old == "INBOX":
+            self.create(new)
+            inbox = self.mailbox("INBOX")
+            uids = list(inbox.sync().uids)
+            if uids:
+                self.mailbox(new).copy_from(inbox, uids, move=True)
+            return
+        if new == old:
+            raise MailboxExists
+        if new.startswith(old + self.delimiter):
+            raise CannotDo(why="A mailbox cannot become a child of itself")
+        with self._changing() as root:
+            source = self._find(old)
+            if self._find(new) is not None or self._has_children(new):
+                raise MailboxExists
+            moves = self._moves(old, new)
+            if not moves:
+                raise MailboxMissing
+            del source, target
+            levels = new.split(self.delimiter)
+            for depth in range(1, len(levels)):
+                parent = self.delimiter.join(levels[:depth])
+                if self._find(parent) is None:
+                    self._make(self._layout.path(parent), root)
+            if len(moves) > 1:
+                lines = b"".join(a + b"\0" + b + b"\n" for a, b in moves)
+                durable.put(INTENT, lines, root, durable=True)
+                durable.sync(root)
+            for a, b in moves:
+                durable.rename(a, b, root, root)
+            durable.sync(root)
+            if len(moves) > 1:
+                durable.unlink(INTENT, root)
+        for a, _ in moves:
+            self._gone(os.path.join(self.root, a))
+
+    def _moves(self, old: str, new: str) -> list[tuple[bytes, bytes]]:
+        """The renames of directory entries that RENAME is made of; checks every new name."""
+        moves = []
+        for name, path in self._paths().items():
+            if name == old or name.startswith(old + self.delimiter):
+                moves.append((os.path.basename(path), os.path.basename(self._layout.path(new + name[len(old) :]))))
+        return moves
+
+    def _recover(self) -> None:
+        """Finish what a crash interrupted: a RENAME of several folders; sweep hidden ones."""
+        try:
+            entries = os.listdir(self.root)
+        except OSError:
+            return
+        if INTENT in entries:
+            with self._changing() as root:
+                try:
+                    lines = durable.read_file(INTENT, root).split(b"\n")
+                except FileNotFoundError:
+                    lines = []
+                for line in lines:
+                    a, _, b = line.partition(b"\0")
+                    if b:
+                        try:
+                            durable.rename(a, b, root, root)
+                        except (FileNotFoundError, FileExistsError):
+                            # It was done before the crash, or somebody has taken the name since.
+                            pass
+                if lines:
+                    durable.sync(root)
+                    durable.unlink(INTENT, root)
+        for entry in entries:
+            if entry.startswith((TRASH, NASCENT)) and self._abandoned(entry):
+                self._remove_tree(entry)
+
+    def _abandoned(self, entry: bytes) -> bool:
+        """Whether a hidden folder is old enough that nobody is still at work on it."""
+        try:
+            return time.time() - os.stat(os.path.join(self.root, entry)).st_ctime > 3600
+        except OSError:
+            return False
+
+    # --- subscriptions ----------------------------------------------------------------------------
+
+    def subscriptions(self) -> list[str]:
+        """The subscribed names, in the file's order, existing or not."""
+        return self._read_subscriptions()[0]
+
+    def _read_subscriptions(self) -> tuple[list[str], int]:
+        with durable.told(self.root):
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                return subscriptions.parse(durable.read_file(SUBSCRIPTIONS, root), self.delimiter)
+            except FileNotFoundError:
+                return [], 2
+            finally:
+                os.close(root)
+
+    def subscribe(self, name: str) -> None:
+        """Subscribe a mailbox, or a name that has children; raises MailboxMissing for any other."""
+        if self._find(name) is None and not self._has_children(name):
+            raise MailboxMissing
+        self._change_subscription(name, wanted=True)
+
+    def unsubscribe(self, name: str) -> None:
+        """Take a subscription back; raises Refused when there is none."""
+        self._change_subscription(name, wanted=False)
+
+    def _change_subscription(self, name: str, *, wanted: bool) -> None:
+        with self._changing() as root:
+            names, version = self._read_subscriptions()
+            if wanted == (name in names):
+                if not wanted:
+                    raise Refused("This mailbox is not subscribed")
+                return
+            if wanted:
+                names.append(name)
+            else:
+                names.remove(name)
+            durable.put(SUBSCRIPTIONS, subscriptions.render(names, self.delimiter, version), root, durable=True)
+            durable.sync(root)

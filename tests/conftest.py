@@ -1,0 +1,137 @@
+"""What all tests share: spools, sessions in memory, one running server."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hypothesis import HealthCheck, settings  # noqa: E402  # after the path is set
+
+from maildir_imapd.auth import schemes  # noqa: E402
+from maildir_imapd.cli import certificate  # noqa: E402
+from spool import Spool  # noqa: E402
+
+settings.register_profile(
+    "project", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.load_profile("project")
+
+USERS = 400
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """An empty spool of its own."""
+    return Spool(tmp_path / "Maildir")
+
+
+@dataclass
+class Running:
+    """A server with two workers; each test takes a user of its own."""
+
+    base: Path
+    port: int
+    tls_port: int
+    process: subprocess.Popen[str]
+    names: Iterator[int]
+
+    def user(self) -> tuple[str, Spool]:
+        """A user nobody has used yet, with an empty spool; the password is ``secret``."""
+        name = f"u{next(self.names)}"
+        return name, Spool(self.base / name / "Maildir")
+
+    def connect(self, *, tls: bool = False) -> socket.socket:
+        """Open a connection."""
+        sock = socket.create_connection(("127.0.0.1", self.tls_port if tls else self.port), timeout=20)
+        if tls:
+            context = ssl.create_default_context(cafile=str(self.base / "cert.pem"))
+            return context.wrap_socket(sock, server_hostname="localhost")
+        return sock
+
+
+def start_server(base: Path, *options: str, users: int = USERS) -> Running:
+    """Start ``maildir-imapd serve`` on free ports and wait until it is ready."""
+    cert, key = certificate.ensure(base)
+    stored = schemes.make(b"secret", "SSHA")
+    passwd = base / "passwd"
+    passwd.write_text("".join(f"u{n}:{stored}::::::\n" for n in range(users)))
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "maildir_imapd",
+            "serve",
+            "--imap=127.0.0.1:0",
+            "--imaps=127.0.0.1:0",
+            f"--mail-location=maildir:{base}/%n/Maildir",
+            f"--passwd-file={passwd}",
+            "--plaintext-login=loopback",
+            f"--tls-cert={cert}",
+            f"--tls-key={key}",
+            "--workers=2",
+            "--fsync=never",
+            "--auth-failure-delay=0",
+            f"--log-file={base}/log",
+            *options,
+        ],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    ports = [int(word.rstrip(",;").rpartition(":")[2]) for word in line.split() if "127.0.0.1:" in word]
+    if len(ports) != 2:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        log = base / "log"
+        raise AssertionError(f"the server did not start: {line!r} {log.read_text() if log.exists() else ''}")
+    return Running(base, ports[0], ports[1], process, itertools.count())
+
+
+def stop_server(running: Running) -> None:
+    """SIGTERM; it must end by itself, in good time."""
+    running.process.send_signal(signal.SIGTERM)
+    try:
+        assert running.process.wait(30) == 0
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+        if running.process.stdout is not None:
+            running.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server for all tests of a session."""
+    running = start_server(tmp_path_factory.mktemp("server"))
+    yield running
+    stop_server(running)
+    # A traceback in the log is a defect (robustness rule 20).
+    log = (running.base / "log").read_text()
+    assert "Traceback" not in log, log
+
+
+def program(name: str) -> str:
+    """The path of an outside program, or a skip that says so; in CI none may be missing."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/lib/dovecot")
+    if found is None:
+        if os.environ.get("MAILDIR_IMAPD_REQUIRE_PROGRAMS"):
+            pytest.fail(f"{name} is not installed")
+        pytest.skip(f"{name} is not installed")
+    return found

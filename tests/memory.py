@@ -1,0 +1,91 @@
+"""Clients without sockets: a session, its reply, and the octets between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maildir_imapd.errors import AuthenticationFailed
+from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
+from maildir_imapd.imap.reply import Reply
+from maildir_imapd.imap.session import Access, Policy, Session
+from maildir_imapd.store.account import Account
+
+POLICY = Policy(plaintext_login=True)
+
+
+class MemoryClient:
+    """Drives one session; what it is woken for is announced before the next line is read."""
+
+    def __init__(self, account: Account, policy: Policy = POLICY) -> None:
+        self._account = account
+        self._out = bytearray()
+        self.woken = False
+        self.session = Session(policy, self._gate, wake=self._wake, peer="memory")
+        self.reply = Reply(self._take)
+        self.session.greet(self.reply)
+
+    def _gate(self, user: str, password: bytes, authzid: str | None) -> Access:
+        if (user, password) != ("ann", b"secret"):
+            raise AuthenticationFailed
+        return Access(user, self._account)
+
+    def _wake(self) -> None:
+        self.woken = True
+
+    def _take(self, data: bytes) -> None:
+        self._out += data
+
+    def send(self, data: bytes) -> None:
+        self.session.feed(data, self.reply)
+
+    def _announce(self) -> None:
+        if self.woken:
+            self.woken = False
+            self.session.announce(self.reply)
+
+    def read_line(self) -> bytes | None:
+        self._announce()
+        end = self._out.find(b"\r\n")
+        if end < 0:
+            assert self.session.over, f"nothing more to read; left: {bytes(self._out)!r}"
+            return None
+        line = bytes(self._out[:end])
+        del self._out[: end + 2]
+        return line
+
+    def unread(self) -> bytes:
+        self._announce()
+        return bytes(self._out)
+
+    def command(self, line: bytes) -> list[bytes]:
+        """Send one command and return all lines it was answered with."""
+        before = len(self._out)
+        self.send(line + b"\r\n")
+        out = bytes(self._out[before:])
+        del self._out[before:]
+        return out.split(b"\r\n")[:-1]
+
+
+class MemoryWires:
+    """All clients of one account."""
+
+    def __init__(self, root: Path, policy: Policy = POLICY) -> None:
+        self.account = Account(bytes(root), fsync="never")
+        self.policy = policy
+        self.clients: list[MemoryClient] = []
+
+    def connect(self, *, login: bool) -> MemoryClient:
+        client = MemoryClient(self.account, self.policy)
+        client.read_line()
+        if login:
+            assert client.command(b"L LOGIN ann secret")[-1].startswith(b"L OK")
+        self.clients.append(client)
+        return client
+
+    def changed(self) -> None:
+        """What the watch thread does in a server."""
+        for client in self.clients:
+            view = client.session.view
+            if view is not None and client.session.idling:
+                view.mailbox.sync()
+                client.woken = True

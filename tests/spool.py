@@ -1,0 +1,85 @@
+"""Making and changing Maildirs as other programs do: for tests."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+SIMPLE = (
+    b"From: Ann <ann@example.org>\nTo: ben@example.net\nSubject: message %d\n"
+    b"Date: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <m%d@example.org>\n\nbody of %d\n"
+)
+
+# 2 November 2026, 10:00 UTC
+WHEN = 1793613600
+
+
+class Spool:
+    """A Maildir++ tree."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._count = 0
+        self.folder("INBOX")
+
+    def path(self, name: str) -> Path:
+        """The folder of a mailbox (an ASCII name, levels joined by dots)."""
+        return self.root if name == "INBOX" else self.root / f".{name}"
+
+    def folder(self, name: str) -> Path:
+        """Make a folder."""
+        path = self.path(name)
+        for sub in ("cur", "new", "tmp"):
+            (path / sub).mkdir(parents=True, exist_ok=True)
+        if name != "INBOX":
+            (path / "maildirfolder").touch()
+        return path
+
+    def put(self, name: str, data: bytes, flags: str | None = None, *, when: int = WHEN, base: str = "") -> str:
+        """Put a message in: into new/ without *flags*, into cur/ with (perhaps empty) ones.  Returns its base."""
+        path = self.folder(name)
+        self._count += 1
+        base = base or f"{when + self._count}.M{self._count}P1.test,S={len(data)}"
+        (path / "tmp" / base).write_bytes(data)
+        os.utime(path / "tmp" / base, (when, when))
+        target = path / "new" / base if flags is None else path / "cur" / f"{base}:2,{flags}"
+        os.rename(path / "tmp" / base, target)
+        return base
+
+    def simple(self, name: str, count: int, flags: str | None = "") -> list[str]:
+        """Put *count* small messages in, numbered from 1 in the whole spool."""
+        bases = []
+        for _ in range(count):
+            n = self._count + 1
+            bases.append(self.put(name, SIMPLE % (n, n, n), flags))
+        return bases
+
+    def files(self, name: str) -> list[str]:
+        """All message files of a folder, in the order of delivery."""
+        path = self.path(name)
+        names = [f.name for sub in ("cur", "new") for f in (path / sub).iterdir() if not f.name.startswith(".")]
+        return sorted(names, key=lambda n: n.split(":")[0])
+
+    def find(self, name: str, base: str) -> Path:
+        """Where a message lies now."""
+        for sub in ("cur", "new"):
+            for file in (self.path(name) / sub).iterdir():
+                if file.name.split(":")[0] == base:
+                    return file
+        raise FileNotFoundError(base)
+
+    def reflag(self, name: str, base: str, flags: str) -> None:
+        """Rename a message as mutt would."""
+        file = self.find(name, base)
+        os.rename(file, self.path(name) / "cur" / f"{base}:2,{flags}")
+
+    def remove(self, name: str, base: str) -> None:
+        """Unlink a message."""
+        self.find(name, base).unlink()
+
+    def age(self, name: str = "INBOX") -> None:
+        """Set the time stamps of a folder back, so that it counts as at rest."""
+        past = time.time() - 60
+        for sub in ("cur", "new"):
+            os.utime(self.path(name) / sub, (past, past))

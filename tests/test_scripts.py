@@ -1,0 +1,92 @@
+"""Every protocol script, in memory and over sockets with TLS and two workers."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from pathlib import Path
+
+import pytest
+from conftest import Running
+from imap_script import Runner
+from memory import MemoryWires
+from spool import Spool
+
+SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.imap"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_in_memory(script: Path, spool: Spool) -> None:
+    Runner(spool, MemoryWires(spool.root)).run(script)
+
+
+class SocketClient:
+    """A connection to the running server."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._in = bytearray()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def read_line(self) -> bytes | None:
+        while (end := self._in.find(b"\r\n")) < 0:
+            try:
+                data = self.sock.recv(65536)
+            except ConnectionError:
+                data = b""
+            if not data:
+                return None
+            self._in += data
+        line = bytes(self._in[:end])
+        del self._in[: end + 2]
+        return line
+
+    def unread(self) -> bytes:
+        while select.select([self.sock], [], [], 0)[0]:
+            data = self.sock.recv(65536)
+            if not data:
+                break
+            self._in += data
+        return bytes(self._in)
+
+
+class SocketWires:
+    """Every second client inside TLS."""
+
+    def __init__(self, server: Running, user: str) -> None:
+        self.server = server
+        self.user = user
+        self.clients: list[SocketClient] = []
+
+    def connect(self, *, login: bool) -> SocketClient:
+        client = SocketClient(self.server.connect(tls=len(self.clients) % 2 == 1))
+        self.clients.append(client)
+        client.read_line()
+        if login:
+            client.send(f"L LOGIN {self.user} secret\r\n".encode())
+            line = client.read_line()
+            assert line is not None
+            assert line.startswith(b"L OK"), line
+        return client
+
+    def changed(self) -> None:
+        """The server finds out by itself."""
+
+    def close(self) -> None:
+        for client in self.clients:
+            with contextlib.suppress(OSError):
+                client.sock.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_over_sockets(script: Path, server: Running) -> None:
+    user, spool = server.user()
+    wires = SocketWires(server, user)
+    try:
+        Runner(spool, wires).run(script)
+    finally:
+        wires.close()
