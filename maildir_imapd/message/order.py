@@ -88,7 +88,8 @@ _MONTHS = {name: number for number, name in enumerate(b"jan feb mar apr may jun 
 # RFC 5322 3.3 and 4.3: date-time = [ day-of-week "," ] date time [CFWS]; comments come out first.
 _DATE = re.compile(
     rb"[ \t]*(?:[A-Za-z]+[ \t]*,?[ \t]*)?([0-9]{1,2})[ \t-]+([A-Za-z]{3})[a-z]*[ \t-]+([0-9]{2,4})"
-    rb"(?:[ \t]+([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?(?:\.[0-9]+)?[ \t]*([+-][0-9]{4}|[A-Za-z]{1,5})?)?"
+    rb"(?:[ \t]+([0-9]{1,2})[ \t]*:[ \t]*([0-9]{2})(?:[ \t]*:[ \t]*([0-9]{2}))?(?:\.[0-9]+)?"
+    rb"[ \t]*([+-][0-9]{4}|[A-Za-z]{1,5})?)?"
 ).match
 # RFC 5322 4.3: obs-zone; the military letters "SHOULD all be considered equivalent to "-0000""
 _ZONES = {b"EDT": -4, b"EST": -5, b"CDT": -5, b"CST": -6, b"MDT": -6, b"MST": -7, b"PDT": -7, b"PST": -8}
@@ -120,6 +121,8 @@ def parse_date(value: bytes) -> tuple[int, int] | None:
     also invalid, the time SHOULD be treated as 00:00:00."
     """
     value = value[:_DATE_LIMIT]
+    if b"(" in value:
+        value = _COMMENT.sub(b" ", value)
     match = _DATE(value)
     if match is not None:
         day, name, year, hour, minute, second, zone = match.groups()
@@ -157,7 +160,7 @@ def _zone(zone: bytes | None) -> int:
 
 
 def _parse_tolerantly(value: bytes) -> tuple[int, int] | None:
-    text = _COMMENT.sub(b"", value).decode("ascii", "replace").strip()
+    text = value.decode("ascii", "replace").strip()
     if not any(char.isdigit() for char in text):
         return None
     try:

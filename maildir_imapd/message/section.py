@@ -79,7 +79,8 @@ def header_fields(header: bytes, names: frozenset[bytes], invert: bool) -> bytes
 def _expression(names: frozenset[bytes], invert: bool) -> re.Pattern[bytes]:
     chosen = rb"(?:" + b"|".join(map(re.escape, sorted(names))) + rb")[ \t]*:"
     if invert:
-        return re.compile(rb"\n(?!" + chosen + rb")" + FOLDED, re.IGNORECASE)
+        # no continuation line, which belongs to the field before it; but for one at the very beginning
+        return re.compile(rb"\n(?!" + chosen + rb")(?:(?![ \t])|(?<=\A\n))" + FOLDED, re.IGNORECASE)
     return re.compile(rb"\n" + chosen + FOLDED, re.IGNORECASE)
 
 
