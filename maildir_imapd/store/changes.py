@@ -30,23 +30,23 @@ _NO_WORDS: Final[frozenset[int]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class FlagChange:
-    """What STORE asks for. With *replace*, all flags a client can see become that and *words_add*."""
+    """What STORE asks for. With *replace*, all flags a client can see become *add* and *words_add*."""
 
     add: int = 0
     remove: int = 0
-    replace: int | None = None
+    replace: bool = False
     words_add: frozenset[int] = _NO_WORDS
     words_remove: frozenset[int] = _NO_WORDS
 
     def bits(self, old: int) -> int:
         """Return the flags of a message that had *old*. Letters without an IMAP meaning stay."""
-        if self.replace is not None:
-            return (old & ~VISIBLE_BITS) | (self.replace & VISIBLE_BITS)
+        if self.replace:
+            return (old & ~VISIBLE_BITS) | self.add
         return (old & ~self.remove) | self.add
 
     def words(self, old: frozenset[int]) -> frozenset[int]:
         """Return the keywords without a bit."""
-        return self.words_add if self.replace is not None else (old - self.words_remove) | self.words_add
+        return self.words_add if self.replace else (old - self.words_remove) | self.words_add
 
 
 @dataclass(slots=True)

@@ -374,12 +374,12 @@ class Mailbox:
         *,
         add: int = 0,
         remove: int = 0,
-        replace: int | None = None,
+        replace: bool = False,
         extra_add: frozenset[int] = _NO_WORDS,
         extra_remove: frozenset[int] = _NO_WORDS,
         unchanged_since: int | None = None,
     ) -> FlagResult:
-        """Add and remove flags of messages (UIDs rising); with *replace*, that and *extra_add* is all that stays.
+        """Add and remove flags of messages (UIDs rising); with *replace*, *add* is all that stays.
 
         An error is raised when one rename fails; what was changed until then is on record.
         """
