@@ -27,6 +27,7 @@ class Delivery:
         self.trouble: errors.StoreError | None = None
         self.size_disk = 0
         self.size_crlf = 0
+        self.has_nul = False  # RFC 3501: only a literal8 may carry one
         self.has_nul = False
         self.name = b"tmp/" + filename.unique()
         self._path = path
@@ -51,6 +52,7 @@ class Delivery:
             piece = piece[: -len(self._held)]
         else:
             self._held = b""
+        self.has_nul = self.has_nul or b"\0" in piece
         if piece:
             self._store(piece)
 
