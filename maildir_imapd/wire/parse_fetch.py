@@ -57,7 +57,7 @@ def parse_fetch(at: Cursor, tag: bytes, uid: bool) -> Fetch:
     return Fetch(tag, numbers, items, uid, *modifiers)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=256)
 def _remember_rest(rest: bytes, uid: bool) -> tuple[tuple[FetchItem, ...], _Modifiers]:
     return _parse_rest(Cursor(rest), uid)
 

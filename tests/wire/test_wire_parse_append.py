@@ -203,6 +203,20 @@ def test_wrong_before_the_literal_is_taken() -> None:
         parse_append_start(LiteralWanted(b"a APPEND ", 5, synchronizing=True, literal8=True))
 
 
+def test_a_name_that_went_into_a_sink() -> None:
+    """A session that streams what is no message gets a syntax error, not a sink for a name."""
+    for text, place in ((b"APPEND {1}\r\n {1}\r\nx", 14), (b"APPEND b CATENATE (URL {1}\r\n)", 30)):
+        with pytest.raises(BadSyntax):
+            parse(Frame(b"a " + text, ((place, Sink()),)))
+    with pytest.raises(BadSyntax):
+        parse(Frame(b"a SELECT {1}\r\n", ((14, Sink()),)))
+
+
+def test_no_command_yet() -> None:
+    with pytest.raises(BadSyntax):
+        parse_append_start(LiteralWanted(b"a", 1, synchronizing=True))
+
+
 def test_a_thousand_messages() -> None:
     command, starts, _ = streamed(b"APPEND box" + b" (a) {1+}\r\nx" * 1000)
     assert isinstance(command, Append)
