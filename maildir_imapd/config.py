@@ -221,8 +221,7 @@ SETTINGS: tuple[Setting, ...] = (
         "passwd_file",
         path,
         None,
-        "Users, in Dovecot's passwd-file format: user:{SCHEME}hash:uid:gid::home::extra. "
-        "Read again when it changes.",
+        "Users, in Dovecot's passwd-file format: user:{SCHEME}hash:uid:gid::home::extra. Read again when it changes.",
         "FILE",
         "Users",
     ),
@@ -289,7 +288,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Mailboxes",
     ),
     Setting(
-        "poll_interval", duration(0.1, 3600), 1.0, "Pause between two looks with watch = poll.", "TIME", "Mailboxes",
+        "poll_interval",
+        duration(0.1, 3600),
+        1.0,
+        "Pause between two looks with watch = poll.",
+        "TIME",
+        "Mailboxes",
         shown="1s",
     ),
     Setting(
@@ -320,7 +324,12 @@ SETTINGS: tuple[Setting, ...] = (
         shown="30m",
     ),
     Setting(
-        "line_limit", size(1 << 10, 1 << 30), 1 << 20, "The longest command line after login.", "SIZE", "Limits",
+        "line_limit",
+        size(1 << 10, 1 << 30),
+        1 << 20,
+        "The longest command line after login.",
+        "SIZE",
+        "Limits",
         shown="1M",
     ),
     Setting(

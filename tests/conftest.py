@@ -18,11 +18,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hypothesis import HealthCheck, settings  # noqa: E402  # after the path is set
+from hypothesis import HealthCheck, settings  # after the path is set
+from spool import Spool
 
-from maildir_imapd.auth import schemes  # noqa: E402
-from maildir_imapd.cli import certificate  # noqa: E402
-from spool import Spool  # noqa: E402
+from maildir_imapd.auth import schemes
+from maildir_imapd.cli import certificate
 
 settings.register_profile(
     "project", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True

@@ -149,7 +149,7 @@ def compile_line(text: str) -> re.Pattern[str]:
     """Turn an expected line into an expression."""
     rest = ""
     if text.endswith("..."):
-        text, rest = text[:-3], ".*"
+        text, rest = text[:-3].removesuffix(" "), ".*"
     parts = []
     for piece in re.split(r"(\{\{.*?\}\})", text):
         if piece.startswith("{{"):

@@ -57,9 +57,11 @@ def test_layers() -> None:
                 if layer in ALLOWED:
                     # "from maildir_imapd.x import y" names x and x.y; a class is not a module.
                     top = rest.split(".")[0]
-                    if not (fits(rest, ALLOWED[layer]) or rest in ("", "__version__") or f"{rest}." in "".join(
-                        f"{entry}." for entry in ALLOWED[layer]
-                    )) and not fits(top, ALLOWED[layer]):
+                    if not (
+                        fits(rest, ALLOWED[layer])
+                        or rest in ("", "__version__")
+                        or f"{rest}." in "".join(f"{entry}." for entry in ALLOWED[layer])
+                    ) and not fits(top, ALLOWED[layer]):
                         breaches.append(f"{path}: {name}")
                 elif layer in LEAVES and rest:
                     breaches.append(f"{path}: {name}")

@@ -37,7 +37,9 @@ def parse(text: str, source: str = "passwd-file") -> dict[str, Entry]:
         try:
             user, entry = _line(line)
         except ValueError as error:
-            logger.warning("passwd-file line passed over", extra={"fields": {"line": f"{source}:{number}", "why": error}})
+            logger.warning(
+                "passwd-file line passed over", extra={"fields": {"line": f"{source}:{number}", "why": error}}
+            )
             continue
         if user in entries:
             logger.warning("passwd-file names a user twice", extra={"fields": {"line": f"{source}:{number}"}})

@@ -46,7 +46,9 @@ def messages() -> list[tuple[str, str, EmailMessage]]:
     out.append(("", "RS", answer))
     out.append(("", "FS", _message(4, SHOP, "Übergrößen — order № 4711", "Grüße aus Köln, 你好, привет.\n")))
     html = _message(5, SHOP, "Your receipt", "Total: 12.50 EUR\n")
-    html.add_alternative("<html><body><h1>Receipt</h1><p>Total: <b>12.50&nbsp;EUR</b></p></body></html>", subtype="html")
+    html.add_alternative(
+        "<html><body><h1>Receipt</h1><p>Total: <b>12.50&nbsp;EUR</b></p></body></html>", subtype="html"
+    )
     out.append(("", "S", html))
     picture = _message(6, BEN, "A picture", "Look at this.\n")
     picture.add_attachment(PNG, maintype="image", subtype="png", filename="tiny.png")
@@ -59,8 +61,9 @@ def messages() -> list[tuple[str, str, EmailMessage]]:
     out.append((".Lists.Garden", "S", news))
     out.append((".Lists.Garden", "", _message(9, LIST, "[garden] Frost tonight", "Cover the lemon trees.\n")))
     invoice = _message(10, SHOP, "Invoice 2026-11", "The invoice is attached.\n")
-    invoice.add_attachment(b"%PDF-1.4\n" + bytes(range(256)) * 200, maintype="application", subtype="pdf",
-                           filename="Rechnung für Ann.pdf")
+    invoice.add_attachment(
+        b"%PDF-1.4\n" + bytes(range(256)) * 200, maintype="application", subtype="pdf", filename="Rechnung für Ann.pdf"
+    )
     out.append(("", "F", invoice))
     out.append((".Drafts", "D", _message(11, ANN, "To the neighbours", "Dear neighbours,\n\n", to=BEN)))
     out.append(("", "", _message(12, BEN, "Keys", "They are under the flower pot.\n")))

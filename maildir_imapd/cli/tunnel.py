@@ -15,7 +15,9 @@ from maildir_imapd.cli.options import config_option, read_config, setting_option
 
 @click.command()
 @config_option
-@setting_options(["mail_location", "delimiter", "fsync", "watch", "poll_interval", "append_limit", "log_level", "log_file"])
+@setting_options(
+    ["mail_location", "delimiter", "fsync", "watch", "poll_interval", "append_limit", "log_level", "log_file"]
+)
 def tunnel(config_file: str | None, **given: Any) -> None:
     """Speak IMAP on standard input and output, as the user who runs it, already logged in.
 
@@ -29,8 +31,8 @@ def tunnel(config_file: str | None, **given: Any) -> None:
     from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
     from maildir_imapd.imap.session import Access, Policy, Session
     from maildir_imapd.server.connection import converse
-    from maildir_imapd.server.tunnel import open_account
     from maildir_imapd.server.transport import PipeTransport
+    from maildir_imapd.server.tunnel import open_account
 
     config = read_config(config_file, given)
     log.set_up(config.log_level if given.get("log_level") else "warning", config.log_file)

@@ -8,7 +8,7 @@ from maildir_imapd.imap import (
     extras,
     fetch,
     idle,
-    list,  # noqa: A004  # the command's name
+    list,  # the command's name
     login,
     mailboxes,
     search,

@@ -76,7 +76,7 @@ def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
         for parent in _parents(name, delimiter):
             names.setdefault(parent, False)
     rows = []
-    for name, own in names.items():
+    for name, own in sorted(names.items(), key=lambda item: (item[0] != "INBOX", item[0])):
         folder = folders.get(name)
         row = Row(name)
         if not own or (folder is not None and not folder.selectable):
@@ -93,9 +93,7 @@ def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
         chosen = [row for row in chosen if not row.child_info or row.name in hiding]
     for row in chosen:
         reply.write(
-            render.list_line(
-                b"LSUB", row.attributes, delimiter.encode(), session.spell(row.name), utf8=session.utf8
-            )
+            render.list_line(b"LSUB", row.attributes, delimiter.encode(), session.spell(row.name), utf8=session.utf8)
         )
     return Done("LSUB completed")
 

@@ -82,4 +82,3 @@ def _finish(session: Session, mechanism: bytes, answer: tuple[bytes, bytes, byte
     authzid, user, password = answer
     login.enter(session, user, password, mechanism.decode("ascii"), authzid)
     return login.logged_in(session)
-

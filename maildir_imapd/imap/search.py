@@ -120,9 +120,7 @@ class Search:
                 return self._header(key, among)
             case ast.KeyText():
                 needle = text.fold(key.text)
-                return self._contents(
-                    among, lambda c: text.contains(c.data, c.tree, needle, body_only=key.body_only)
-                )
+                return self._contents(among, lambda c: text.contains(c.data, c.tree, needle, body_only=key.body_only))
             case ast.KeyFuzzy():
                 return self._eval(key.key, among)
             case _:
@@ -160,29 +158,25 @@ class Search:
     def _date(self, key: ast.KeyDate, among: Positions) -> Positions:
         day = (key.date - _EPOCH).days
         if key.kind == "sent":
-            days: Sequence[int] = self._sent_days(among)
+            days: Sequence[int | None] = self._sent_days(among)
         else:
             # INTERNALDATE is always shown in UTC, so its date is the date in UTC.
             times = column(self.view.snapshot.received, among)
             days = [seconds // DAY for seconds in times]
         pairs = zip(among, days, strict=True)
         if key.relation == "before":
-            return [i for i, d in pairs if d < day]
+            return [i for i, d in pairs if d is not None and d < day]
         if key.relation == "since":
-            return [i for i, d in pairs if d >= day]
+            return [i for i, d in pairs if d is not None and d >= day]
         return [i for i, d in pairs if d == day]
 
-    def _sent_days(self, among: Positions) -> list[int]:
+    def _sent_days(self, among: Positions) -> list[int | None]:
         """Day numbers of the Date fields, as written there, zone and time disregarded (RFC 3501 6.4.4).
 
-        A message without a readable Date has the day it was received.
+        None for a message without a readable one: it was sent on no day.
         """
-        received = column(self.view.snapshot.received, among)
         blobs = self._cached(among, b"sent", _sent_blob)
-        return [
-            struct.unpack("<i", blob)[0] if blob else seconds // DAY
-            for blob, seconds in zip(blobs, received, strict=True)
-        ]
+        return [struct.unpack("<i", blob)[0] if blob else None for blob in blobs]
 
     def _header(self, key: ast.KeyHeader, among: Positions) -> Positions:
         needle = text.fold(key.text).encode("utf-8", "surrogatepass")

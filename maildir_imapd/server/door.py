@@ -45,8 +45,6 @@ def valid_user(name: str) -> bool:
     return _USER(name) is not None
 
 
-
-
 class Door:
     """Shared by all connections of a worker; safe from any thread."""
 
@@ -135,9 +133,7 @@ class Door:
         with self._lock:
             account = self._accounts.get(root)
         if account is None:
-            made = Account(
-                root, delimiter=self.config.delimiter, fsync=self.config.fsync, watcher=self.watcher
-            )
+            made = Account(root, delimiter=self.config.delimiter, fsync=self.config.fsync, watcher=self.watcher)
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.
                 account = self._accounts.setdefault(root, made)

@@ -59,9 +59,7 @@ class Closed(ConnectionError):
 class Transport:
     """A socket connection.  *stall_timeout*: seconds a client may leave an answer unread."""
 
-    def __init__(
-        self, sock: socket.socket, *, tls: ssl.SSLContext | None = None, stall_timeout: float = 300.0
-    ) -> None:
+    def __init__(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None, stall_timeout: float = 300.0) -> None:
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -24,8 +24,8 @@ def by_name(names: Iterable[str], delimiter: str) -> dict[str, tuple[bytes, ...]
     uses: dict[str, tuple[bytes, ...]] = {}
     for attribute, candidates in WELL_KNOWN:
         for candidate in candidates:
-            name = found.get(candidate.lower())
-            if name is not None:
-                uses[name] = (attribute,)
+            holder = found.get(candidate.lower())
+            if holder is not None:
+                uses[holder] = (attribute,)
                 break
     return uses
