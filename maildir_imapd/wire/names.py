@@ -5,23 +5,13 @@ RFC 3501 section 5.1.3 (modified UTF-7), RFC 6855 section 3 (UTF-8), RFC 3501 se
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from functools import lru_cache
 
+from maildir_imapd import mutf7
 from maildir_imapd.errors import BadMailboxName
 
 # RFC 6855 section 3 forbids control characters and the line separators; so do we under any encoding.
 _FORBIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]").search
-
-# What modified UTF-7 writes as it is: printable US-ASCII, "&" apart.
-_SHIFTED = re.compile("[^ -~]+|&")
-_UNSHIFTED = re.compile(rb"&([A-Za-z0-9+,]*)-")
-
-
-# Only names worth remembering are remembered: clients choose them, and may choose long ones.
-_REMEMBERED = 512
 
 # Longer than any name can be; longer patterns match nothing.
 _LONGEST = 4096
@@ -40,66 +30,21 @@ def decode_mailbox(raw: bytes, *, utf8: bool = False) -> str:
             name = raw.decode("utf-8")
         except UnicodeDecodeError:
             raise BadMailboxName(why="it is not valid UTF-8") from None
-    elif raw.isascii() and b"&" not in raw:
-        name = raw.decode("ascii")
     else:
-        name = _decode_short(raw) if len(raw) <= _REMEMBERED else _decode_utf7(raw)
+        try:
+            name = mutf7.decode(raw)
+        except ValueError as error:
+            raise BadMailboxName(why=str(error)) from None
     if _FORBIDDEN(name):
         raise BadMailboxName(why="it has control characters")
     return name
-
-
-def _decode_utf7(raw: bytes) -> str:
-    try:
-        name = raw.decode("ascii")
-    except UnicodeDecodeError:
-        raise BadMailboxName(why="it must be modified UTF-7") from None
-    parts = []
-    position = 0
-    for shift in _UNSHIFTED.finditer(raw):
-        parts.append(name[position : shift.start()])
-        parts.append(_decode_shift(shift[1]) if shift[1] else "&")
-        position = shift.end()
-    parts.append(name[position:])
-    decoded = "".join(parts)
-    # Needless or adjacent shifts, stray bits and a lone "&" all show in this way.
-    if encode_mailbox(decoded) != raw:
-        raise BadMailboxName(why="it is not proper modified UTF-7")
-    return decoded
-
-
-_decode_short = lru_cache(maxsize=2048)(_decode_utf7)
-
-
-def _decode_shift(text: bytes) -> str:
-    try:
-        octets = base64.b64decode(text.replace(b",", b"/") + b"=" * (-len(text) % 4), validate=True)
-        return octets.decode("utf-16-be")
-    except (binascii.Error, UnicodeDecodeError):
-        raise BadMailboxName(why="it is not proper modified UTF-7") from None
 
 
 def encode_mailbox(name: str, *, utf8: bool = False) -> bytes:
     """Write a mailbox name's octets, not yet quoted; never fails, whatever the disk held."""
     if utf8:
         return name.encode("utf-8", "replace")
-    if name.isascii() and name.isprintable() and "&" not in name:
-        return name.encode("ascii")
-    return _encode_short(name) if len(name) <= _REMEMBERED else _encode_utf7(name)
-
-
-def _encode_utf7(name: str) -> bytes:
-    return _SHIFTED.sub(_encode_shift, name).encode("ascii")
-
-
-_encode_short = lru_cache(maxsize=2048)(_encode_utf7)
-
-
-def _encode_shift(match: re.Match[str]) -> str:
-    if match[0] == "&":
-        return "&-"
-    octets = match[0].encode("utf-16-be", "surrogatepass")
-    return "&" + base64.b64encode(octets).rstrip(b"=").replace(b"/", b",").decode("ascii") + "-"
+    return mutf7.encode(name)
 
 
 class Pattern:
