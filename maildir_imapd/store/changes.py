@@ -222,15 +222,19 @@ def name_keywords(folder: Folder, wanted: Sequence[bytes]) -> dict[bytes, int]:
     letters = 0
     for bits in set(rows.flags):
         letters |= bits
+    file, _ = keywords.read(folder.fd)
     batch = Batch()
-    for number, name in zip(keywords.unused(rows.keywords, letters, len(fresh)), fresh.values(), strict=True):
-        batch.keywords[number] = name
-    if min(batch.keywords) < filename.LETTERED:
-        names = list(rows.keywords) + [b""] * (max(batch.keywords) + 1 - len(rows.keywords))
-        for number, name in batch.keywords.items():
-            names[number] = name
+    batch.keywords = keywords.merge(rows.keywords, file)
+    chosen = keywords.unused(rows.keywords, file, letters, len(fresh))
+    batch.keywords.update(
+        (number, name)
+        for number, name in zip(chosen, fresh.values(), strict=True)
+        if name.lower() not in {known.lower() for known in batch.keywords.values()}
+    )
+    lettered = {number: name for number, name in batch.keywords.items() if number < filename.LETTERED}
+    if lettered:
         try:
-            folder.write_keywords(names)
+            folder.write_keywords(lettered)
         except OSError as error:
             if not durable.cannot_write(error):
                 raise
@@ -260,7 +264,10 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, fr
         folder.commit(batch, keep=False)
     except OSError:
         for path, name in done:
-            durable.rename(path, name, folder.fd, folder.fd)
+            try:
+                durable.rename(path, name, folder.fd, folder.fd)
+            except OSError:
+                pass  # then it stays, as a message that came from nowhere; the first error is the one to tell
         raise
     for item, *_ in arrivals:
         item.done()
@@ -310,8 +317,8 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool) -> 
         for path in done:
             try:
                 durable.unlink(path, target.fd)
-            except FileNotFoundError:
-                pass  # somebody renamed it already; it stays, a copy too many and not one too few
+            except OSError:
+                pass  # it stays, a copy too many and not one too few; the first error is the one to tell
         raise
     pairs = [(old, row.uid) for old, row in zip(uids, batch.added, strict=True)]
     if move:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from typing import Final
 
@@ -128,7 +129,7 @@ class Delivery:
 
 
 def copy_bytes(source: bytes, target: bytes, source_dir: int, target_dir: int, mode: int) -> None:
-    """Copy a message where it cannot be linked, dates included; the caller has checked that it is a file.
+    """Copy a message where it cannot be linked, dates included.
 
     The copy is made in tmp/ and linked or renamed to *target* only when it is whole.
     """
@@ -136,6 +137,8 @@ def copy_bytes(source: bytes, target: bytes, source_dir: int, target_dir: int, m
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     reading = os.open(source, flags, dir_fd=source_dir)
     try:
+        if not stat.S_ISREG(os.fstat(reading).st_mode):
+            raise errors.MessageUnreadable(detail=f"not a file: {os.fsdecode(source)}")
         writing = durable.create(temporary, target_dir, mode)
         try:
             try:

@@ -11,23 +11,21 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.store import delivery, durable, filename, keywords, scan
-from maildir_imapd.store.filename import IN_NEW, INFO_BITS, RECENT
+from maildir_imapd.store.filename import IN_NEW
 from maildir_imapd.store.index import Index, clock_uidvalidity
-from maildir_imapd.store.journal import NEVER, Added, Batch, to_ranges
+from maildir_imapd.store.journal import NEVER, Batch
 from maildir_imapd.store.lock import FolderLock
+from maildir_imapd.store.reconcile import Reconciler
 from maildir_imapd.store.snapshot import Snapshot, empty
 from maildir_imapd.store.state import State
 
 log = logging.getLogger(__name__)
-
-_LONGEST_WAIT_NS: Final = 25_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +74,7 @@ class Folder:
         self.touched: list[Batch] | None = []  # what changed since the mailbox last looked; None: everything
         self._listed_at = 0.0  # monotonic time of the last listing of cur/
         self._suspicious = False  # a listing was not to be trusted: list again at the next chance
+        self._unsynced = False  # something was committed under this lock
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
         self._keywords_at = -1  # mtime of dovecot-keywords as last read
 
@@ -85,6 +84,8 @@ class Folder:
             self.fd = os.open(self.path, flags)
             status = os.fstat(self.fd)
             os.stat(b"cur", dir_fd=self.fd)
+            for name in (b"new", b"tmp"):
+                self._make_directory(name, status.st_mode)
         except (FileNotFoundError, NotADirectoryError):
             raise errors.MailboxMissing(detail=os.fsdecode(self.path)) from None
         except OSError as error:
@@ -115,6 +116,13 @@ class Folder:
             uidvalidity=self.settings.uidvalidity,
         )
 
+    def _make_directory(self, name: bytes, mode: int) -> None:
+        """Make a directory that every Maildir has and some copies of one lack; a cur/ alone can be read."""
+        try:
+            os.mkdir(name, mode & 0o777, dir_fd=self.fd)
+        except OSError:
+            pass  # it is there, or we may not
+
     def close(self) -> None:
         """Let go of every descriptor."""
         if self._index_fd >= 0:
@@ -143,13 +151,17 @@ class Folder:
             self.check_place()
             with durable.told(self.path):
                 self._catch_up()
+                self._unsynced = False
                 yield
+                if self._unsynced and self.settings.fsync == "always":
+                    self.sync()
 
     @contextmanager
     def _file_lock(self) -> Iterator[None]:
         try:
             self.lock.acquire_file()
         except OSError as error:
+            self.check_place()
             if not durable.cannot_write(error):
                 raise durable.store_error(error, self.index_path) from error
             # Rule 12: reading must not need writing. The history goes on in memory.
@@ -202,8 +214,7 @@ class Folder:
         """Write a batch and remember it for the mailbox."""
         self.index.commit(batch, keep=keep)
         self.note([batch])
-        if self.settings.fsync == "always" and self.index.writable and not self.index.behind:
-            self.index.sync()
+        self._unsynced = True
 
     @property
     def rows(self) -> Snapshot:
@@ -252,11 +263,16 @@ class Folder:
         self._suspicious = True
         return target
 
+    @property
+    def suspicious(self) -> bool:
+        """Whether the folder must be listed again at the next chance."""
+        return self._suspicious
+
     def suspect(self) -> None:
         """Have cur/ listed at the next chance: a message was not where it should be."""
         self._suspicious = True
 
-    def write_keywords(self, names: Sequence[bytes]) -> None:
+    def write_keywords(self, names: dict[int, bytes]) -> None:
         """Tell other programs what the letters mean."""
         self._keywords_at = keywords.write(self.fd, names, self.mode)
 
@@ -313,10 +329,11 @@ class Folder:
         now = time.time_ns()
         list_cur = look or seen[:2] != state.stamp[:2] or self.due(seen)
         list_new = look or seen[2:] != state.stamp[2:4] or not state.stamp.settled
+        list_new = list_new or (not keep_new and not self.read_only and state.snapshot.in_new > 0)
         if not list_cur and not list_new:
             return
         batch = Batch()
-        work = _Work(self, batch, keep_new or self.read_only)
+        work = Reconciler(self, batch, keep_new or self.read_only)
         self._suspicious = False
         if list_cur:
             self._read_keywords(batch)
@@ -325,7 +342,9 @@ class Folder:
             work.take_new()
         self._finish(batch, work, seen, now, listed=list_cur)
 
-    def _finish(self, batch: Batch, work: _Work, seen: tuple[int, int, int, int], now: int, *, listed: bool) -> None:
+    def _finish(
+        self, batch: Batch, work: Reconciler, seen: tuple[int, int, int, int], now: int, *, listed: bool
+    ) -> None:
         if listed:
             self._listed_at = time.monotonic()
         if self._suspicious:
@@ -369,11 +388,11 @@ class Folder:
         if seed is not None:
             state.snapshot.modseq = max(seed.modseq, 1)
             state.snapshot.uidnext = max([seed.uidnext, *[uid + 1 for uid in seed.uids.values()]])
-        state.whole_above = state.snapshot.modseq
+        state.whole_above = state.snapshot.modseq if seed is not None else 0
         batch = Batch(modseq=state.snapshot.modseq)
         names, self._keywords_at = keywords.read(self.fd)
-        batch.keywords.update({**names, **(seed.keywords if seed else {})})
-        work = _Work(self, batch, self.read_only)
+        batch.keywords.update(keywords.merge((), {**(seed.keywords if seed else {}), **names}))
+        work = Reconciler(self, batch, self.read_only)
         work.adopt(state.snapshot, seed.uids if seed else {})
         batch.stamp = NEVER if self._suspicious else scan.stamp(seen, now, ours=work.renamed)
         if work.renamed and batch.stamp is not NEVER:
@@ -398,268 +417,6 @@ class Folder:
             delivery.clean_tmp(self.fd, time.time())
         except OSError:
             pass
-
-
-class _Work:
-    """One comparison of the directories with the index, and what it finds."""
-
-    def __init__(self, folder: Folder, batch: Batch, keep_new: bool) -> None:
-        self.folder = folder
-        self.batch = batch
-        self.keep_new = keep_new
-        self.renamed = False  # we changed a directory ourselves
-        self._uid = 0  # next to give out
-        self._reserved: bool | None = None
-        self._here: set[bytes] = set()  # bases of this batch
-
-    # cur/
-
-    def scan_cur(self, seen: tuple[int, int, int, int], now: int) -> tuple[tuple[int, int, int, int], int]:
-        folder = self.folder
-        found = scan.compare(folder.rows, scan.names(folder.fd, b"cur"), folder.odd)
-        sure = False
-        if found.missing or found.twice or found.doubtful:
-            found, sure, seen, now = self._look_twice()
-        for uid, name in found.moved:
-            self._move(uid, name)
-        if sure:
-            self._vanish(found.missing)
-            for _, name in found.twice:
-                if not folder.read_only:
-                    self._part(name, found.fresh)
-        self._add_fresh(found.fresh + (found.doubtful if sure else []))
-        return seen, now
-
-    def _look_twice(self) -> tuple[scan.Difference, bool, tuple[int, int, int, int], int]:
-        """List cur/ until two listings with the same stamps around them agree, or give up for now."""
-        folder = self.folder
-        for _ in range(3):
-            before = scan.look(folder.fd)
-            wait = scan.quiet_in(before, time.time_ns())
-            if wait:
-                # A change within this tick of the clock would not show in the stamp: let the tick pass.
-                time.sleep(min(wait, _LONGEST_WAIT_NS) / 1e9)
-            now = time.time_ns()
-            listed = scan.names(folder.fd, b"cur")
-            between = scan.look(folder.fd)
-            again = scan.names(folder.fd, b"cur")
-            if before[:2] == between[:2] == scan.look(folder.fd)[:2] and scan.quiet_in(before, now) == 0:
-                return scan.compare(folder.rows, {*listed, *again}, folder.odd), True, before, now
-        # Somebody is busy in there. What is missing stays a suspect until it is quiet.
-        folder._suspicious = True
-        return scan.compare(folder.rows, again, folder.odd), False, before, now
-
-    def _move(self, uid: int, name: bytes) -> None:
-        """Note the new flags, or the new base, of a message that another program has renamed."""
-        folder, rows = self.folder, self.folder.rows
-        at = rows.position(uid)
-        parsed = filename.parse(name)
-        old, new = rows.flags[at], scan.moved_bits(rows.flags[at], name)
-        if parsed.base != rows.names[at]:
-            self.batch.renamed.append((uid, parsed.base))
-            folder.odd.pop(rows.names[at], None)
-        if old != new:
-            self.batch.flagged.append(([(uid, uid)], new & ~old, old & ~new))
-        self._canonical(parsed, b"cur/" + name)
-
-    def _canonical(self, parsed: filename.Name, path: bytes) -> None:
-        """See to it that the file is where its base and flags say, or remember where it is."""
-        folder = self.folder
-        folder.odd.pop(parsed.base, None)
-        if parsed.canonical:
-            return
-        if parsed.tail or folder.read_only:
-            folder.odd[parsed.base] = path
-            return
-        try:
-            durable.rename(path, filename.render(parsed.base, parsed.bits), folder.fd, folder.fd)
-            self.renamed = True
-        except FileNotFoundError:
-            folder._suspicious = True  # Race: another program has renamed it since we listed.
-        except OSError:
-            folder.odd[parsed.base] = path
-
-    def _vanish(self, missing: list[int]) -> None:
-        if not missing:
-            return
-        folder, rows = self.folder, self.folder.rows
-        # Some programs put a message back into new/; take_new() deals with it.
-        back = {filename.parse(name).base for name in scan.names(folder.fd, b"new")}
-        gone = [uid for uid in missing if rows.names[rows.position(uid)] not in back]
-        self.batch.vanished = to_ranges(gone)
-        self.batch.vanished_at = int(time.time())
-        for uid in gone:
-            folder.odd.pop(rows.names[rows.position(uid)], None)
-
-    def _part(self, name: bytes, fresh: list[bytes]) -> None:
-        """Give a second file of one base a name of its own."""
-        try:
-            fresh.append(self.folder.make_way(b"cur/" + name)[4:])
-            self.renamed = True
-        except OSError:
-            pass  # it stays hidden behind the first; nothing is lost
-
-    def _add_fresh(self, names: list[bytes]) -> None:
-        folder = self.folder
-        for name in sorted(names, key=filename.arrival):
-            parsed = filename.parse(name)
-            path = b"cur/" + name
-            status = scan.inspect(folder.fd, path)
-            if status is None:
-                continue
-            if not parsed.base or parsed.base in self._here:
-                folder._suspicious = True
-                if not folder.read_only and not parsed.base:
-                    self._part(name, [])
-                continue
-            if not self._room(len(names)):
-                continue
-            self._add(parsed, status, parsed.bits)
-            self._canonical(parsed, path)
-
-    def _room(self, wanted: int) -> bool:
-        """Make sure of UIDs, once; without room on the disk new messages wait."""
-        if self._reserved is None:
-            try:
-                self._uid = self.folder.index.allocate(wanted)
-                self._reserved = True
-            except errors.OutOfUids as error:
-                log.warning("no UID for new messages path=%s error=%s", error.detail, error)
-                self._reserved = False
-            except OSError as error:
-                if not durable.cannot_write(error):
-                    raise
-                log.warning("no room for new messages path=%s error=%s", os.fsdecode(self.folder.path), error)
-                self._reserved = False
-        if not self._reserved:
-            self.folder._suspicious = True
-        return self._reserved
-
-    def _add(self, parsed: filename.Name, status: os.stat_result, bits: int) -> Added:
-        state = self.folder.index.state
-        tomb = state.tombs.get(parsed.base)
-        if tomb is not None and state.snapshot.position(tomb[0]) < 0:
-            row = scan.describe(tomb[0], parsed, status, bits & ~RECENT)
-        else:
-            row = scan.describe(self._uid, parsed, status, bits)
-            self._uid += 1
-        self._here.add(parsed.base)
-        self.batch.added.append(row)
-        return row
-
-    # new/
-
-    def take_new(self) -> None:
-        folder, rows = self.folder, self.folder.rows
-        listed = scan.names(folder.fd, b"new")
-        if not listed:
-            return
-        listed.sort(key=filename.arrival)
-        known = scan.positions(rows, [filename.parse(name).base for name in listed])
-        for name in listed:
-            parsed = filename.parse(name)
-            path = b"new/" + name
-            status = scan.inspect(folder.fd, path)
-            if status is None:
-                continue
-            at = known.get(parsed.base, -1)
-            if at >= 0 or parsed.base in self._here:
-                self._take_known(at, parsed, path)
-            elif self._room(len(listed)):
-                moved = self._into_cur(parsed, path)
-                if moved is not None:
-                    self._add(moved[0], status, moved[0].bits | RECENT | moved[1])
-
-    def _take_known(self, at: int, parsed: filename.Name, path: bytes) -> None:
-        """Deal with a file in new/ whose base we know."""
-        folder, rows = self.folder, self.folder.rows
-        if at >= 0 and rows.flags[at] & IN_NEW:
-            if not self.keep_new and self._into_cur(parsed, path, rows.flags[at]) is not None:
-                self.batch.flagged.append(([(rows.uids[at], rows.uids[at])], 0, IN_NEW))
-            return
-        if folder.read_only:
-            return
-        if at >= 0 and scan.inspect(folder.fd, folder.place(at)) is None:
-            if self._into_cur(parsed, path, rows.flags[at]) is not None:
-                folder._suspicious = True  # it was put back into new/: look whether all agrees now
-            return
-        try:
-            folder.make_way(path)
-            self.renamed = True
-        except OSError:
-            pass  # it stays hidden behind the first; nothing is lost
-
-    def _into_cur(
-        self, parsed: filename.Name, path: bytes, bits: int | None = None
-    ) -> tuple[filename.Name, int] | None:
-        """Move a file from new/ to cur/; return what it is called and IN_NEW if it had to stay, None if it is gone."""
-        folder = self.folder
-        flags = parsed.bits if bits is None else bits & INFO_BITS
-        if not parsed.base:
-            parsed = parsed._replace(base=filename.unique())
-            if self.keep_new:
-                return None
-        if not self.keep_new:
-            for _ in range(2):
-                try:
-                    durable.rename(path, filename.render(parsed.base, flags) + parsed.tail, folder.fd, folder.fd)
-                except FileNotFoundError:
-                    return None  # Race: another program took it; the next scan finds it in cur/.
-                except FileExistsError:
-                    size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
-                    parsed = parsed._replace(base=filename.sized(filename.unique(), size, wire))
-                except OSError as error:
-                    if not durable.cannot_write(error):
-                        raise
-                    break
-                else:
-                    self.renamed = True
-                    if parsed.tail:
-                        folder.odd[parsed.base] = filename.render(parsed.base, flags) + parsed.tail
-                    return parsed, 0
-        if path != b"new/" + parsed.base:
-            folder.odd[parsed.base] = path
-        return parsed, IN_NEW
-
-    # both, the first time
-
-    def adopt(self, rows: Snapshot, uids: dict[bytes, int]) -> None:
-        """Fill the batch with every message there is; *rows* is empty but for its UIDNEXT."""
-        folder = self.folder
-        found = [(name, b"cur/" + name) for name in scan.names(folder.fd, b"cur")]
-        found += [(name, b"new/" + name) for name in scan.names(folder.fd, b"new")]
-        found.sort(key=lambda pair: filename.arrival(pair[0]))
-        stems = {filename.stem(base): uid for base, uid in uids.items()} if uids else {}
-        taken: set[int] = set()
-        late: list[tuple[filename.Name, os.stat_result, int]] = []
-        for name, path in found:
-            status = scan.inspect(folder.fd, path)
-            if status is None:
-                continue
-            parsed = filename.parse(name)
-            if not parsed.base or parsed.base in self._here:
-                folder._suspicious = True  # the next scan gives it a name of its own
-                continue
-            bits = parsed.bits
-            if path.startswith(b"new/"):
-                moved = self._into_cur(parsed, path)
-                if moved is None:
-                    continue
-                parsed, bits = moved[0], moved[0].bits | RECENT | moved[1]
-            else:
-                self._canonical(parsed, path)
-            self._here.add(parsed.base)
-            uid = uids.get(parsed.base) or stems.get(filename.stem(parsed.base), 0) if uids else 0
-            if uid and uid not in taken:
-                taken.add(uid)
-                self.batch.added.append(scan.describe(uid, parsed, status, bits))
-            else:
-                late.append((parsed, status, bits))
-        self.batch.added.sort()
-        uid = rows.uidnext
-        for parsed, status, bits in late:
-            self.batch.added.append(scan.describe(uid, parsed, status, bits))
-            uid += 1
 
 
 def _writable(folder: int) -> bool:

@@ -25,7 +25,6 @@ ours, load what it wrote and compare the folder again.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -99,6 +98,7 @@ class Index:
         self._size = self._inode = 0  # of the journal, as last seen
         self._unwritten: list[Batch] = []
         self._imagined = False  # memory has batches that were never to be written
+        self.rotations = 0
         self._floor = 0  # clients have been told this mod-sequence, whatever the disk says
         self._rotate_at = ROTATE_BYTES
 
@@ -159,18 +159,21 @@ class Index:
         self._take(state, fd, len(data))
 
     def _take(self, state: State, fd: int, size: int) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._size, self._inode = fd, size, os.fstat(fd).st_ino
         if self.boot not in state.boots and state.reserve >= state.snapshot.uidnext:
             # What was given out before this boot may have been lost with the journal's tail.
             state.snapshot = state.snapshot.evolve(uidnext=state.reserve + 1)
         if self.loaded:
             self._floor = max(self._floor, self.state.snapshot.modseq)
+        if state.snapshot.modseq < self._floor:
+            state.snapshot = state.snapshot.evolve(modseq=self._floor)
         self._unwritten.clear()
         self._imagined = False
-        self.state = state
-        self.loaded = True
+        # The state first: who looks without a lock must not take the old moment for the new file's.
+        self.state, self.loaded = state, True
+        old, self._fd = self._fd, fd
+        self._size, self._inode = size, os.fstat(fd).st_ino
+        if old >= 0:
+            os.close(old)
         self._rotate_at = max(ROTATE_BYTES, 20 * len(state.snapshot))  # a quarter of the checkpoint
 
     def _open_journal(self) -> tuple[int, bytes]:
@@ -194,7 +197,7 @@ class Index:
 
     def seen(self) -> tuple[int, int]:
         """Return inode and size of the journal as far as it is known, to compare with a stat of its name."""
-        return self._inode, self._size
+        return self._inode, self.state.position
 
     def catch_up(self) -> list[Batch] | None:
         """Apply what others have committed and return it; None if all had to be loaded anew."""
@@ -268,10 +271,20 @@ class Index:
                 data = _read_from(self._fd, self.state.position)
                 if journal.salvage(data, 0):
                     raise Unfit
+                self._cut()
         except (FileNotFoundError, Unfit):
             self.rebuild()
             return None
         return fresh
+
+    def _cut(self) -> None:
+        """Cut off what a dead writer left: half a batch is nobody's, and we hold the lock."""
+        try:
+            durable.truncate(self._fd, self.state.position)
+            self._size = self.state.position
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise
 
     def allocate(self, count: int) -> int:
         """Return the first of *count* UIDs that nobody has had, and see to it that nobody gets them again."""
@@ -340,17 +353,12 @@ class Index:
     def _append(self, data: bytes) -> None:
         position = self.state.position
         if self._size > position:
-            durable.truncate(self._fd, position)  # what a dead writer left
-            self._size = position
+            self._cut()
         try:
             durable.write_at(self._fd, data, position)
         except OSError:
             self._size = position + len(data)
-            try:
-                durable.truncate(self._fd, position)
-                self._size = position
-            except OSError:
-                pass  # half a batch is nobody's; the next writer cuts it
+            self._cut()
             raise
         self.state.position = self._size = position + len(data)
 
@@ -389,13 +397,14 @@ class Index:
         """Write a checkpoint and begin a new journal behind it."""
         try:
             try:
-                os.unlink(OLD, dir_fd=self._directory)
+                durable.unlink(OLD, self._directory)
             except FileNotFoundError:
                 pass
-            os.link(CHECKPOINT, OLD, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            durable.link(CHECKPOINT, OLD, self._directory, self._directory)
         except OSError:
             pass  # no hard links here, so no .old: it is a second net
         self._write_generation(self.state, durable_too=self._sync)
+        self.rotations += 1
 
     def _write_generation(self, state: State, *, durable_too: bool) -> None:
         durable.put(CHECKPOINT, checkpoint.render(state), self._directory, durable=durable_too, mode=self._mode)
@@ -488,8 +497,13 @@ class Index:
             state.snapshot.uidvalidity,
             state.snapshot.uidvalidity == last,
         )
-        self._lock.note_reserve(state.snapshot.uidvalidity, state.reserve, sync=self._sync)
-        self._write_generation(state, durable_too=self._sync)
+        try:
+            self._lock.note_reserve(state.snapshot.uidvalidity, state.reserve, sync=self._sync)
+            self._write_generation(state, durable_too=self._sync)
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise
+            self.imagine(state)
 
     def _another_uidvalidity(self, last: int, noted: tuple[int, int] | None) -> int:
         # Clients remember the old one: never that again, whatever the clock or the counter says.
@@ -500,7 +514,7 @@ class Index:
         try:
             durable.put(name + DAMAGED, data, self._directory, durable=False, mode=self._mode)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not durable.cannot_write(error):
                 raise
 
     def close(self) -> None:

@@ -20,7 +20,9 @@ from maildir_imapd.store.filename import LETTERED
 NAME: Final = b"dovecot-keywords"
 LIMIT: Final = 500  # keywords in one folder, so that a client cannot make every FLAGS line a page long
 
-_LINE = re.compile(rb"([0-9]{1,2}) (\S+)").fullmatch
+_LINE = re.compile(rb"([0-9]{1,2}) ([^\n]+)").fullmatch
+# RFC 3501 section 9: flag-keyword = atom. What is none cannot be told to a client.
+_ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+").fullmatch
 
 
 def parse(data: bytes) -> dict[int, bytes]:
@@ -35,9 +37,9 @@ def parse(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def render(names: Sequence[bytes]) -> bytes:
+def render(names: dict[int, bytes]) -> bytes:
     """Write the names that have a letter."""
-    return b"".join([b"%d %b\n" % (number, name) for number, name in enumerate(names[:LETTERED]) if name])
+    return b"".join([b"%d %b\n" % (number, name) for number, name in sorted(names.items()) if number < LETTERED])
 
 
 def read(directory: int) -> tuple[dict[int, bytes], int]:
@@ -57,22 +59,26 @@ def mtime(directory: int) -> int:
         return 0
 
 
-def write(directory: int, names: Sequence[bytes], mode: int) -> int:
-    """Write the file and return its mtime, which grows by a second at least: Dovecot compares seconds."""
-    before = mtime(directory)
-    durable.put(NAME, render(names), directory, durable=False, mode=mode)
+def write(directory: int, names: dict[int, bytes], mode: int) -> int:
+    """Add names to the file and return its mtime, which grows by a second at least: Dovecot compares seconds."""
+    known, before = read(directory)
+    durable.put(NAME, render({**names, **known}), directory, durable=False, mode=mode)
     after = max(time.time_ns(), before + 1_000_000_000)
     os.utime(NAME, ns=(after, after), dir_fd=directory)
     return os.stat(NAME, dir_fd=directory).st_mtime_ns
 
 
-def unused(names: Sequence[bytes], letters: int, wanted: int) -> list[int]:
+def unused(names: Sequence[bytes], file: dict[int, bytes], letters: int, wanted: int) -> list[int]:
     """Choose *wanted* numbers: a letter that no message carries first, then numbers without a letter.
 
     *letters*: all flag bits of the folder's messages. A letter that is in use and has no name means
-    something to somebody; we do not give it another meaning.
+    something to somebody, and so does one that only the file has a name for.
     """
-    free = [n for n in range(LETTERED) if not (n < len(names) and names[n]) and not letters & (1 << (26 + n))]
+    free = [
+        n
+        for n in range(LETTERED)
+        if not (n < len(names) and names[n]) and n not in file and not letters & (1 << (26 + n))
+    ]
     number = LETTERED
     while len(free) < wanted:
         if not (number < len(names) and names[number]):
@@ -87,7 +93,7 @@ def merge(ours: Sequence[bytes], theirs: dict[int, bytes]) -> dict[int, bytes]:
     return {
         number: name
         for number, name in theirs.items()
-        if not (number < len(ours) and ours[number]) and name.lower() not in known
+        if not (number < len(ours) and ours[number]) and name.lower() not in known and _ATOM(name)
     }
 
 

@@ -98,6 +98,7 @@ class Mailbox:
         self._journal = self._folder.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._cache: Cache | None = None
+        self._rotations = 0
         self._cache_path = cache or self._folder.index_path
         try:
             self.snapshot = self._load()
@@ -118,7 +119,8 @@ class Mailbox:
             pass  # under the lock it is made, or made anew
         if not folder.index.loaded:
             with folder.exclusive():
-                folder.clean_tmp()
+                pass
+        folder.clean_tmp()
         self._ring_from = folder.rows.modseq
         folder.touched = []
         return folder.rows
@@ -187,10 +189,14 @@ class Mailbox:
                     return False
             cur, new = os.stat(self._cur), os.stat(self._new)
             seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
-            if seen != state.stamp[:4] or folder.index.behind:
+            if seen != state.stamp[:4] or folder.suspicious or folder.index.behind:
+                return False
+            if state.snapshot is not self.snapshot:
+                return False  # another thread has seen something and is about to show it
+            if state.snapshot.in_new and not keep_new and not folder.read_only:
                 return False
             if state.stamp.settled:
-                return keep_new or not state.snapshot.in_new or folder.read_only
+                return True
             # new/ is empty most of the time, so listing it is as cheap as asking for its stamp.
             return not folder.due(seen) and not any(map(filename.usable, map(os.fsencode, os.listdir(self._new))))
         except OSError:
@@ -207,6 +213,10 @@ class Mailbox:
             raise
         finally:
             after = self.snapshot
+            if self._rotations != self._folder.index.rotations:
+                self._rotations = self._folder.index.rotations
+                if self._cache is not None:
+                    self._cache.trim(after.uids)
             if after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity):
                 self._wake()
 
@@ -420,6 +430,8 @@ class Mailbox:
         """
         folder = self._folder
         self._demand_writable()
+        if not deliveries:
+            return []
         durable_too = folder.settings.fsync != "never"
         try:
             with durable.told(self.path):

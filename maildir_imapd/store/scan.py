@@ -57,7 +57,10 @@ class Difference:
 def look(folder: int) -> tuple[int, int, int, int]:
     """Return mtime and ctime of cur/ and new/."""
     cur = os.stat(b"cur", dir_fd=folder)
-    new = os.stat(b"new", dir_fd=folder)
+    try:
+        new = os.stat(b"new", dir_fd=folder)
+    except FileNotFoundError:
+        return cur.st_mtime_ns, cur.st_ctime_ns, 0, 0
     return cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns
 
 
@@ -74,7 +77,12 @@ def stamp(seen: tuple[int, int, int, int], now: int, *, ours: bool = False) -> S
 
 def names(folder: int, directory: bytes) -> list[bytes]:
     """List the names in new/ or cur/ that may be messages."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        if directory == b"new":
+            return []  # somebody's copy of a Maildir, which we may not complete
+        raise
     try:
         found = [os.fsencode(name) for name in os.listdir(fd)]
     finally:

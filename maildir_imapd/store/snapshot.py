@@ -39,6 +39,7 @@ SYSTEM_FLAGS: Final = (
 )
 
 _NO_WORDS: Final[frozenset[int]] = frozenset()
+_COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,31 +156,32 @@ class Snapshot:
 
     # --- counts --------------------------------------------------------------------------------
 
-    def _count(self, key: str, bit: int) -> int:
+    def _count(self, key: str) -> int:
         found = self._counts.get(key)
         if found is None:
+            bit = _COUNTED[key]
             found = self._counts[key] = sum(1 for bits in self.flags if bits & bit)
         return found
 
     @property
     def unseen(self) -> int:
         """How many messages lack \\Seen."""
-        return len(self.uids) - self._count("seen", SEEN)
+        return len(self.uids) - self._count("seen")
 
     @property
     def recent(self) -> int:
         """How many messages have a \\Recent that no session has claimed."""
-        return self._count("recent", RECENT)
+        return self._count("recent")
 
     @property
     def in_new(self) -> int:
         """How many messages still lie in new/."""
-        return self._count("in_new", IN_NEW)
+        return self._count("in_new")
 
     @property
     def deleted(self) -> int:
         """How many messages have \\Deleted."""
-        return self._count("deleted", DELETED)
+        return self._count("deleted")
 
     @property
     def first_unseen(self) -> int:
@@ -252,7 +254,7 @@ class Snapshot:
         new = Builder(self)
         for batch in batches:
             new.apply(batch)
-        return new.snapshot
+        return new.finish()
 
     def evolve(self, *, uidnext: int | None = None, modseq: int | None = None) -> Snapshot:
         """Return the same messages under another UIDNEXT or HIGHESTMODSEQ."""
@@ -326,6 +328,16 @@ class Builder:
         self.snapshot = _copy(old)
         self._own_rows = self._own_flags = self._own_modseqs = False
         self._own_names = self._own_sizes = self._own_extra = False
+        self._counted = old._counts
+        self._touched = 0  # bits whose counts may have changed
+
+    def finish(self) -> Snapshot:
+        """Return the new snapshot, with the counts that are still true."""
+        for key, count in self._counted.items():
+            bit = _COUNTED.get(key, 0)
+            if bit and not bit & self._touched:
+                self.snapshot._counts[key] = count
+        return self.snapshot
 
     def _rows(self) -> Snapshot:
         new = self.snapshot
@@ -411,6 +423,8 @@ class Builder:
     def _add(self, added: list[Added], modseq: int) -> None:
         new = self._rows()
         self._modseqs()
+        for row in added:
+            self._touched |= row.flags
         if not new.uids or added[0].uid > new.uids[-1]:
             new.uids.extend([row.uid for row in added])
             new.flags.extend([row.flags for row in added])
@@ -438,6 +452,7 @@ class Builder:
         new = self._flags()
         flags = new.flags
         keep = ~remove
+        self._touched |= add | remove
         touch = (add | remove) & ~INTERNAL_BITS
         if touch:
             self._modseqs()
@@ -473,7 +488,7 @@ class Builder:
         for at in range(bisect_left(new.uids, below) - 1, -1, -1):
             if flags[at] & RECENT:
                 flags[at] &= ~RECENT
-        new._counts = {}
+        self._touched |= RECENT
 
     def _remove(self, ranges: Ranges) -> None:
         new = self.snapshot
@@ -485,6 +500,8 @@ class Builder:
             if start < stop:
                 kept.append(slice(last, start))
                 gone += new.uids[start:stop]
+                for bits in new.flags[start:stop]:
+                    self._touched |= bits
                 last = stop
         if not gone:
             return

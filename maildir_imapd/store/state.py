@@ -44,7 +44,7 @@ class State:
                 touched = True
             self._note(batch)
         if touched:  # a stamp or a reserve alone is no new moment
-            self.snapshot = builder.snapshot
+            self.snapshot = builder.finish()
 
     def _bury(self, rows: Snapshot, batch: Batch) -> None:
         """Keep the bases of what vanished, while the rows that know them are still there."""

@@ -1,0 +1,290 @@
+"""Bringing a folder's index to agree with its directories: what scan.py found, turned into a batch.
+
+Runs under the folder's lock. Other programs hold no lock of ours, so every rename here may find that its
+file is not there any more; then the folder is suspicious and is listed again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd import errors
+from maildir_imapd.store import durable, filename, scan
+from maildir_imapd.store.filename import IN_NEW, INFO_BITS, RECENT
+from maildir_imapd.store.journal import Added, Batch, to_ranges
+from maildir_imapd.store.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from maildir_imapd.store.folder import Folder
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_NS: Final = 25_000_000
+
+
+class Reconciler:
+    """One comparison of the directories with the index, and what it finds."""
+
+    def __init__(self, folder: Folder, batch: Batch, keep_new: bool) -> None:
+        self.folder = folder
+        self.batch = batch
+        self.keep_new = keep_new
+        self.renamed = False  # we changed a directory ourselves
+        self._uid = 0  # next to give out
+        self._reserved: bool | None = None
+        self._here: set[bytes] = set()  # bases of this batch
+
+    # cur/
+
+    def scan_cur(self, seen: tuple[int, int, int, int], now: int) -> tuple[tuple[int, int, int, int], int]:
+        folder = self.folder
+        found = scan.compare(folder.rows, scan.names(folder.fd, b"cur"), folder.odd)
+        sure = False
+        if found.missing or found.twice or found.doubtful:
+            found, sure, seen, now = self._look_twice()
+        for uid, name in found.moved:
+            self._move(uid, name)
+        if sure:
+            self._vanish(found.missing)
+            for _, name in found.twice:
+                if not folder.read_only:
+                    self._part(name, found.fresh)
+        self._add_fresh(found.fresh + (found.doubtful if sure else []))
+        return seen, now
+
+    def _look_twice(self) -> tuple[scan.Difference, bool, tuple[int, int, int, int], int]:
+        """List cur/ until two listings with the same stamps around them agree, or give up for now."""
+        folder = self.folder
+        for _ in range(3):
+            before = scan.look(folder.fd)
+            wait = scan.quiet_in(before, time.time_ns())
+            if wait:
+                # A change within this tick of the clock would not show in the stamp: let the tick pass.
+                time.sleep(min(wait, _LONGEST_WAIT_NS) / 1e9)
+            now = time.time_ns()
+            listed = scan.names(folder.fd, b"cur")
+            between = scan.look(folder.fd)
+            again = scan.names(folder.fd, b"cur")
+            if before[:2] == between[:2] == scan.look(folder.fd)[:2] and scan.quiet_in(before, now) == 0:
+                return scan.compare(folder.rows, {*listed, *again}, folder.odd), True, before, now
+        # Somebody is busy in there. What is missing stays a suspect until it is quiet.
+        folder.suspect()
+        return scan.compare(folder.rows, again, folder.odd), False, before, now
+
+    def _move(self, uid: int, name: bytes) -> None:
+        """Note the new flags, or the new base, of a message that another program has renamed."""
+        folder, rows = self.folder, self.folder.rows
+        at = rows.position(uid)
+        parsed = filename.parse(name)
+        old, new = rows.flags[at], scan.moved_bits(rows.flags[at], name)
+        if parsed.base != rows.names[at]:
+            self.batch.renamed.append((uid, parsed.base))
+            folder.odd.pop(rows.names[at], None)
+        if old != new:
+            self.batch.flagged.append(([(uid, uid)], new & ~old, old & ~new))
+        self._canonical(parsed, b"cur/" + name)
+
+    def _canonical(self, parsed: filename.Name, path: bytes) -> None:
+        """See to it that the file is where its base and flags say, or remember where it is."""
+        folder = self.folder
+        folder.odd.pop(parsed.base, None)
+        if parsed.canonical:
+            return
+        if parsed.tail or folder.read_only:
+            folder.odd[parsed.base] = path
+            return
+        try:
+            durable.rename(path, filename.render(parsed.base, parsed.bits), folder.fd, folder.fd)
+            self.renamed = True
+        except FileNotFoundError:
+            folder.suspect()  # Race: another program has renamed it since we listed.
+        except OSError:
+            folder.odd[parsed.base] = path
+
+    def _vanish(self, missing: list[int]) -> None:
+        if not missing:
+            return
+        folder, rows = self.folder, self.folder.rows
+        # Some programs put a message back into new/; take_new() deals with it.
+        back = {filename.parse(name).base for name in scan.names(folder.fd, b"new")}
+        gone = [uid for uid in missing if rows.names[rows.position(uid)] not in back]
+        self.batch.vanished = to_ranges(gone)
+        self.batch.vanished_at = int(time.time())
+        for uid in gone:
+            folder.odd.pop(rows.names[rows.position(uid)], None)
+
+    def _part(self, name: bytes, fresh: list[bytes]) -> None:
+        """Give a second file of one base a name of its own."""
+        try:
+            fresh.append(self.folder.make_way(b"cur/" + name)[4:])
+            self.renamed = True
+        except OSError:
+            pass  # it stays hidden behind the first; nothing is lost
+
+    def _add_fresh(self, names: list[bytes]) -> None:
+        folder = self.folder
+        for name in sorted(names, key=filename.arrival):
+            parsed = filename.parse(name)
+            path = b"cur/" + name
+            status = scan.inspect(folder.fd, path)
+            if status is None:
+                continue
+            if not parsed.base or parsed.base in self._here:
+                if not folder.read_only:
+                    folder.suspect()  # the next scan finds the second, sure of it or under its new name
+                    if not parsed.base:
+                        self._part(name, [])
+                continue
+            if not self._room(len(names)):
+                continue
+            self._add(parsed, status, parsed.bits)
+            self._canonical(parsed, path)
+
+    def _room(self, wanted: int) -> bool:
+        """Make sure of UIDs, once; without room on the disk new messages wait."""
+        if self._reserved is None:
+            try:
+                self._uid = self.folder.index.allocate(wanted)
+                self._reserved = True
+            except errors.OutOfUids as error:
+                log.warning("no UID for new messages path=%s error=%s", error.detail, error)
+                self._reserved = False
+            except OSError as error:
+                if not durable.cannot_write(error):
+                    raise
+                log.warning("no room for new messages path=%s error=%s", os.fsdecode(self.folder.path), error)
+                self._reserved = False
+        if not self._reserved:
+            self.folder.suspect()
+        return self._reserved
+
+    def _add(self, parsed: filename.Name, status: os.stat_result, bits: int) -> Added:
+        state = self.folder.index.state
+        tomb = state.tombs.get(parsed.base)
+        if tomb is not None and state.snapshot.position(tomb[0]) < 0:
+            row = scan.describe(tomb[0], parsed, status, bits & ~RECENT)
+        else:
+            row = scan.describe(self._uid, parsed, status, bits)
+            self._uid += 1
+        self._here.add(parsed.base)
+        self.batch.added.append(row)
+        return row
+
+    # new/
+
+    def take_new(self) -> None:
+        folder, rows = self.folder, self.folder.rows
+        listed = scan.names(folder.fd, b"new")
+        if not listed:
+            return
+        listed.sort(key=filename.arrival)
+        known = scan.positions(rows, [filename.parse(name).base for name in listed])
+        for name in listed:
+            parsed = filename.parse(name)
+            path = b"new/" + name
+            status = scan.inspect(folder.fd, path)
+            if status is None:
+                continue
+            at = known.get(parsed.base, -1)
+            if at >= 0 or parsed.base in self._here:
+                self._take_known(at, parsed, path)
+            elif self._room(len(listed)):
+                moved = self._into_cur(parsed, path)
+                if moved is not None:
+                    self._add(moved[0], status, moved[0].bits | RECENT | moved[1])
+
+    def _take_known(self, at: int, parsed: filename.Name, path: bytes) -> None:
+        """Deal with a file in new/ whose base we know."""
+        folder, rows = self.folder, self.folder.rows
+        if at >= 0 and rows.flags[at] & IN_NEW:
+            if not self.keep_new and self._into_cur(parsed, path, rows.flags[at]) is not None:
+                self.batch.flagged.append(([(rows.uids[at], rows.uids[at])], 0, IN_NEW))
+            return
+        if folder.read_only:
+            return
+        if at >= 0 and scan.inspect(folder.fd, folder.place(at)) is None:
+            if self._into_cur(parsed, path, rows.flags[at]) is not None:
+                folder.suspect()  # it was put back into new/: look whether all agrees now
+            return
+        try:
+            folder.make_way(path)
+            self.renamed = True
+        except OSError:
+            pass  # it stays hidden behind the first; nothing is lost
+
+    def _into_cur(
+        self, parsed: filename.Name, path: bytes, bits: int | None = None
+    ) -> tuple[filename.Name, int] | None:
+        """Move a file from new/ to cur/; return what it is called and IN_NEW if it had to stay, None if it is gone."""
+        folder = self.folder
+        flags = parsed.bits if bits is None else bits & INFO_BITS
+        if not parsed.base:
+            parsed = parsed._replace(base=filename.unique())
+            if self.keep_new:
+                return None
+        if not self.keep_new:
+            for _ in range(2):
+                try:
+                    durable.rename(path, filename.render(parsed.base, flags) + parsed.tail, folder.fd, folder.fd)
+                except FileNotFoundError:
+                    folder.suspect()  # Race: another program took it; the next scan finds it in cur/.
+                    return None
+                except FileExistsError:
+                    size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
+                    parsed = parsed._replace(base=filename.sized(filename.unique(), size, wire))
+                except OSError as error:
+                    if not durable.cannot_write(error):
+                        raise
+                    break
+                else:
+                    self.renamed = True
+                    if parsed.tail:
+                        folder.odd[parsed.base] = filename.render(parsed.base, flags) + parsed.tail
+                    return parsed, 0
+        if path != b"new/" + parsed.base:
+            folder.odd[parsed.base] = path
+        return parsed, IN_NEW
+
+    # both, the first time
+
+    def adopt(self, rows: Snapshot, uids: dict[bytes, int]) -> None:
+        """Fill the batch with every message there is; *rows* is empty but for its UIDNEXT."""
+        folder = self.folder
+        found = [(name, b"cur/" + name) for name in scan.names(folder.fd, b"cur")]
+        found += [(name, b"new/" + name) for name in scan.names(folder.fd, b"new")]
+        found.sort(key=lambda pair: filename.arrival(pair[0]))
+        stems = {filename.stem(base): uid for base, uid in uids.items()} if uids else {}
+        taken: set[int] = set()
+        late: list[tuple[filename.Name, os.stat_result, int]] = []
+        for name, path in found:
+            status = scan.inspect(folder.fd, path)
+            if status is None:
+                continue
+            parsed = filename.parse(name)
+            if not parsed.base or parsed.base in self._here:
+                if not folder.read_only:
+                    folder.suspect()  # the next scan gives it a name of its own
+                continue
+            bits = parsed.bits
+            if path.startswith(b"new/"):
+                moved = self._into_cur(parsed, path)
+                if moved is None:
+                    continue
+                parsed, bits = moved[0], moved[0].bits | RECENT | moved[1]
+            else:
+                self._canonical(parsed, path)
+            self._here.add(parsed.base)
+            uid = uids.get(parsed.base) or stems.get(filename.stem(parsed.base), 0) if uids else 0
+            if uid and uid not in taken:
+                taken.add(uid)
+                self.batch.added.append(scan.describe(uid, parsed, status, bits))
+            else:
+                late.append((parsed, status, bits))
+        self.batch.added.sort()
+        uid = rows.uidnext
+        for parsed, status, bits in late:
+            self.batch.added.append(scan.describe(uid, parsed, status, bits))
+            uid += 1
