@@ -58,19 +58,19 @@ def header_fields(header: bytes, names: frozenset[bytes], invert: bool) -> bytes
     The blank line is always there (RFC 3501 6.4.5: "Subsetting does not exclude the [RFC-2822] delimiting
     blank line"), also where the message has none: clients wait for it.
     """
+    whole = b"\n" + header[:HEADER_LIMIT]
     if len(names) > _EXPRESSION_LIMIT:
-        found = _by_set(header, names, invert)
+        found = _by_set(whole, names, invert)
     elif invert:
-        if header.endswith(b"\r\n\r\n"):
-            header = header[:-3]
-        elif header.endswith(b"\r\n"):
-            header = header[:-1] if len(header) > 2 else b""
-        found = _expression(names, invert).findall(b"\n" + header) if header else []
+        # without the blank line, which would be a field without a name
+        if whole.endswith(b"\n\r\n"):
+            whole = whole[:-2]
+        found = _expression(names, invert).findall(whole[:-1] if whole[-1] == 10 else whole)
     else:
-        found = _expression(names, invert).findall(b"\n" + header[:HEADER_LIMIT])
+        found = _expression(names, invert).findall(whole)
     if not found:
         return b"\r\n"
-    if found[-1][-1] != 13:  # the file ended within the header, without a line end
+    if whole[-1] != 10 and whole.endswith(found[-1]):  # the file ends within its header, without a line end
         found[-1] += b"\r"
     return b"".join(found)[1:] + b"\n\r\n"
 
@@ -84,10 +84,10 @@ def _expression(names: frozenset[bytes], invert: bool) -> re.Pattern[bytes]:
     return re.compile(rb"\n" + chosen + FOLDED, re.IGNORECASE)
 
 
-def _by_set(header: bytes, names: frozenset[bytes], invert: bool) -> list[bytes]:
+def _by_set(whole: bytes, names: frozenset[bytes], invert: bool) -> list[bytes]:
     found = []
-    for line in _lines(b"\n" + header[:HEADER_LIMIT]):
-        if len(line) <= 2:  # the blank line
+    for line in _lines(whole):
+        if line in (b"\n\r", b"\n"):  # the blank line
             break
         name = line[1:].partition(b":")[0].rstrip(b" \t").upper()
         if (b":" in line and name in names) != invert:
