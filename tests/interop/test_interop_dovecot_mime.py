@@ -336,9 +336,11 @@ def test_binary(dovecot: Dovecot) -> None:
                     commands.append(b"FETCH %d BINARY.PEEK[%b]" % (number, one))
                     ours.append((name, one, part))
     responses, statuses = dovecot.run(*commands)
-    answers = iter(responses)
+    answers = {
+        (NAMES[number - 1], key): value for number, items in map(fetched, responses) for key, value in items.items()
+    }
     for (name, one, part), status in zip(ours, statuses, strict=True):
-        theirs = fetched(next(answers))[1][b"BINARY[%b]" % one] if status == b"OK" else None
+        theirs = answers[name, b"BINARY[%b]" % one] if status == b"OK" else None
         try:
             decoded: bytes | None = section.decode_part(DATA[name], part)
         except UnknownCte:
