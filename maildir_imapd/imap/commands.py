@@ -4,6 +4,7 @@ from maildir_imapd.imap import (
     append,
     capability,
     copy,
+    enable,
     expunge,
     extras,
     fetch,
@@ -13,6 +14,7 @@ from maildir_imapd.imap import (
     mailboxes,
     search,
     select,
+    sort,
     status,
     store_flags,
 )
@@ -21,6 +23,7 @@ __all__ = [
     "append",
     "capability",
     "copy",
+    "enable",
     "expunge",
     "extras",
     "fetch",
@@ -30,6 +33,7 @@ __all__ = [
     "mailboxes",
     "search",
     "select",
+    "sort",
     "status",
     "store_flags",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import ReadOnly
+from maildir_imapd.imap import updates
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.store.filename import DELETED
 
@@ -20,12 +21,16 @@ def expunge(session: Session, cmd: Expunge, reply: Reply) -> Done:
     """RFC 3501 6.4.3, RFC 4315 2.1; the EXPUNGE responses are those of any command's end."""
     if session.selected.read_only:
         raise ReadOnly
-    expunge_deleted(session, cmd.uids)
+    removed = expunge_deleted(session, cmd.uids)
+    if removed and b"CONDSTORE" in session.enabled:
+        # RFC 7162 3.2.7.  All that happened until now is told before this line.
+        updates.tell(session, reply, expunge=True)
+        return Done("EXPUNGE completed", b"HIGHESTMODSEQ %d" % session.selected.safe_modseq)
     return Done("EXPUNGE completed")
 
 
-def expunge_deleted(session: Session, only: NumberSet | None) -> None:
-    """Remove the messages that have \\Deleted now, of *only* if given.
+def expunge_deleted(session: Session, only: NumberSet | None) -> bool:
+    """Remove the messages that have \\Deleted now, of *only* if given; says whether any was removed.
 
     Now, not when the client last heard: a flag that another session took back saves its message.  What
     arrived after the client was last told is not touched.
@@ -38,5 +43,4 @@ def expunge_deleted(session: Session, only: NumberSet | None) -> None:
     if only is not None and uids:
         asked = set(view.uids_at(view.resolve(only, uid=True)))
         uids = [uid for uid in uids if uid in asked]
-    if uids:
-        view.mailbox.expunge(uids)
+    return bool(uids and view.mailbox.expunge(uids))

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import MessageGone, MessageUnreadable
+from maildir_imapd.errors import MessageGone, MessageUnreadable, WrongState
 from maildir_imapd.imap import updates
 from maildir_imapd.imap.content import read, report
 from maildir_imapd.imap.fetch_items import FLAGS, MODSEQ, UID, Column, columns
+from maildir_imapd.imap.qresync import tell_vanished
 from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.results import window
 from maildir_imapd.imap.view import NOTHING, Positions, column
 from maildir_imapd.store.filename import SEEN
 from maildir_imapd.wire.commands import FetchBody
@@ -44,8 +46,22 @@ class Missing:
 def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
     """RFC 3501 6.4.5."""
     view = session.selected
-    positions = view.resolve(cmd.numbers, uid=cmd.uid)
     plan = columns(cmd.items)
+    if cmd.vanished and b"QRESYNC" not in session.enabled:
+        raise WrongState(why="ENABLE QRESYNC first")
+    if cmd.changed_since is not None or MODSEQ in plan:
+        session.enable(b"CONDSTORE", reply)
+    positions = view.resolve(cmd.numbers, uid=cmd.uid)
+    if cmd.changed_since is not None:
+        if cmd.vanished:
+            tell_vanished(session, cmd.numbers.resolve(view.snapshot.uidnext - 1), cmd.changed_since, reply)
+        modseqs = column(view.snapshot.modseqs, positions)
+        since = cmd.changed_since
+        positions = [i for i, modseq in zip(positions, modseqs, strict=True) if modseq > since]
+        if MODSEQ not in plan:
+            plan.append(MODSEQ)
+    if cmd.partial is not None:
+        positions = window(list(positions), cmd.partial)
     if cmd.uid and UID not in plan:
         plan.insert(0, UID)
     elif UID in plan:

@@ -5,8 +5,9 @@ RFC 4731, RFC 5182, RFC 9394.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import render
@@ -17,12 +18,29 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.session import Session
 
 
+Numbers = TypeVar("Numbers", range, list[int], Sequence[int])
+
+
+@contextmanager
+def saving(session: Session, returning: ast.ReturnOptions | None) -> Iterator[None]:
+    """RFC 5182 2.1: a search with SAVE that fails leaves ``$`` empty."""
+    try:
+        yield
+    except Exception:
+        if returning is not None and b"SAVE" in returning.names:
+            session.selected.saved = frozenset()
+        raise
+
+
 def write(session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int]) -> None:
     """Answer a search that found *found* (positions in the view, ascending)."""
     view = session.selected
     uids = view.snapshot.uids
     numbers = [uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
     returning = cmd.returning
+    if returning is None and session.rev2:
+        # RFC 9051 6.4.4: the SEARCH response is gone; no RETURN means RETURN (ALL).
+        returning = ast.ReturnOptions(frozenset({b"ALL"}))
     if returning is None:
         highest = max(view.snapshot.modseqs[i] for i in found) if found and uses_modseq(cmd.key) else None
         reply.write(render.search_line(numbers, highest))
@@ -49,6 +67,43 @@ def write(session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int])
     reply.write(render.esearch_line(cmd.tag, cmd.uid, pairs))
 
 
+def write_sorted(session: Session, reply: Reply, cmd: ast.Sort, found: list[int]) -> None:
+    """Answer a SORT: *found* are positions in their order (RFC 5256 4; RFC 5267 3 with RETURN)."""
+    snapshot = session.selected.snapshot
+    numbers = [snapshot.uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
+    highest = max(snapshot.modseqs[i] for i in found) if found and uses_modseq(cmd.key) else None
+    if cmd.returning is None:
+        reply.write(render.search_line(numbers, highest, kind=b"SORT"))
+        return
+    names = cmd.returning.names
+    if b"SAVE" in names:
+        session.selected.saved = frozenset(snapshot.uids[i] for i in _saved(names, found))
+    if names == {b"SAVE"}:
+        return
+    pairs: list[tuple[bytes, bytes]] = []
+    if numbers:
+        # MIN and MAX are the first and the last in the order of the sort (RFC 5267 3).
+        if b"MIN" in names:
+            pairs.append((b"MIN", b"%d" % numbers[0]))
+        if b"MAX" in names:
+            pairs.append((b"MAX", b"%d" % numbers[-1]))
+        if b"ALL" in names:
+            pairs.append((b"ALL", _in_order(numbers)))
+    if b"COUNT" in names:
+        pairs.append((b"COUNT", b"%d" % len(numbers)))
+    if cmd.returning.partial is not None:
+        part = window(numbers, cmd.returning.partial)
+        pairs.append((b"PARTIAL", b"(%d:%d %b)" % (*cmd.returning.partial, _in_order(part) if part else b"NIL")))
+    if highest is not None:
+        pairs.append((b"MODSEQ", b"%d" % highest))
+    reply.write(render.esearch_line(cmd.tag, cmd.uid, pairs))
+
+
+def _in_order(numbers: Sequence[int]) -> bytes:
+    """A sequence-set whose order counts, so nothing is joined."""
+    return b",".join([b"%d" % number for number in numbers])
+
+
 def _saved(names: frozenset[bytes], found: Sequence[int]) -> Sequence[int]:
     """RFC 5182 2.4: with MIN or MAX and neither ALL nor COUNT, only what they name is saved."""
     if names & {b"ALL", b"COUNT", b"PARTIAL"} or not names & {b"MIN", b"MAX"} or not found:
@@ -63,16 +118,19 @@ def _told(names: frozenset[bytes], found: Sequence[int]) -> Sequence[int]:
     return [found[k] for name, k in ((b"MIN", 0), (b"MAX", -1)) if name in names] or found
 
 
-def _partial(window: tuple[int, int], numbers: Sequence[int]) -> bytes:
+def _partial(asked: tuple[int, int], numbers: Sequence[int]) -> bytes:
     """RFC 9394 3.1: the window as asked, then what it holds; NIL when nothing."""
-    first, last = window
-    low, high = min(abs(first), abs(last)), max(abs(first), abs(last))
-    if first > 0:
-        part = numbers[low - 1 : high]
-    else:
-        end = len(numbers) - low + 1
-        part = numbers[max(0, len(numbers) - high) : max(0, end)]
-    return b"(%d:%d %b)" % (first, last, render_set(part) if part else b"NIL")
+    part = window(numbers, asked)
+    return b"(%d:%d %b)" % (*asked, render_set(part) if part else b"NIL")
+
+
+def window(numbers: Numbers, asked: tuple[int, int]) -> Numbers:
+    """RFC 9394 3.1: the asked-for part of a list; negative numbers count from its end."""
+    low, high = sorted(map(abs, asked))
+    if asked[0] > 0:
+        return numbers[low - 1 : high]
+    count = len(numbers)
+    return numbers[max(0, count - high) : max(0, count - low + 1)]
 
 
 def uses_modseq(key: object) -> bool:

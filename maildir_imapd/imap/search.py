@@ -12,9 +12,10 @@ import struct
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax, MessageGone, MessageUnreadable
+from maildir_imapd.errors import BadSyntax
 from maildir_imapd.imap import results
-from maildir_imapd.imap.content import Content, read, report
+from maildir_imapd.imap.content import Content
+from maildir_imapd.imap.derived import column_of, read_or_none
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.imap.view import Positions, column
 from maildir_imapd.message import order, text
@@ -49,15 +50,11 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 3501 6.4.4; with RETURN RFC 4731 and 5182."""
     if cmd.sources:
         raise BadSyntax("a SEARCH of the selected mailbox")
-    saves = cmd.returning is not None and b"SAVE" in cmd.returning.names
-    try:
+    if results.uses_modseq(cmd.key):
+        session.enable(b"CONDSTORE", reply)
+    with results.saving(session, cmd.returning):
         found = Search(session).run(cmd.key)
-    except Exception:
-        if saves:
-            # RFC 5182 2.1: a SAVE that fails leaves "$" empty.
-            session.selected.saved = frozenset()
-        raise
-    results.write(session, reply, cmd, found)
+        results.write(session, reply, cmd, found)
     return Done("SEARCH completed")
 
 
@@ -175,49 +172,24 @@ class Search:
 
         None for a message without a readable one: it was sent on no day.
         """
-        blobs = self._cached(among, b"sent", _sent_blob)
+        blobs = column_of(self.view, among, b"sent", _sent_blob)
         return [struct.unpack("<i", blob)[0] if blob else None for blob in blobs]
 
     def _header(self, key: ast.KeyHeader, among: Positions) -> Positions:
         needle = text.fold(key.text).encode("utf-8", "surrogatepass")
         name = key.field
-        blobs = self._cached(among, b"text:" + name, lambda c: _header_blob(c, name))
+        blobs = column_of(self.view, among, b"text:" + name, lambda c: _header_blob(c, name))
         if not needle:
             return [i for i, blob in zip(among, blobs, strict=True) if blob]
         return [i for i, blob in zip(among, blobs, strict=True) if blob and needle in blob]
 
-    def _cached(self, among: Positions, field: bytes, make: Callable[[Content], bytes]) -> list[bytes]:
-        """A derived text of each message, from the cache or made and kept; b"" for what cannot be read."""
-        view = self.view
-        uids = view.uids_at(among)
-        blobs = view.mailbox.cache.get_many(uids, field)
-        made: list[tuple[int, bytes]] = []
-        for k, blob in enumerate(blobs):
-            if blob is None:
-                content = self._read(uids[k])
-                if content is not None:
-                    blobs[k] = fresh = make(content)
-                    made.append((uids[k], fresh))
-        if made:
-            view.mailbox.cache.put_many(field, made)
-        return [blob or b"" for blob in blobs]
-
     def _contents(self, among: Positions, matches: Callable[[Content], bool]) -> list[int]:
         found = []
         for i, uid in zip(among, self.view.uids_at(among), strict=True):
-            content = self._read(uid)
+            content = read_or_none(self.view, uid)
             if content is not None and matches(content):
                 found.append(i)
         return found
-
-    def _read(self, uid: int) -> Content | None:
-        try:
-            return read(self.view, uid)
-        except MessageGone:
-            return None
-        except MessageUnreadable as error:
-            report(self.view, error)
-            return None
 
 
 def _cost(key: ast.SearchKey) -> int:

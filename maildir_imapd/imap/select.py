@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maildir_imapd.errors import WrongState
 from maildir_imapd.imap.expunge import expunge_deleted
+from maildir_imapd.imap.qresync import resynchronise
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
 from maildir_imapd.imap.view import View
-from maildir_imapd.wire.render import render_flags
+from maildir_imapd.wire.render import list_line, render_flags
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
@@ -17,15 +19,22 @@ if TYPE_CHECKING:
 
 @command(b"SELECT", b"EXAMINE", states=LOGGED_IN, updates=False)
 def select(session: Session, cmd: Select, reply: Reply) -> Done:
-    """RFC 3501 6.3.1, 6.3.2.  The old mailbox is left even when the new one cannot be opened."""
+    """RFC 3501 6.3.1, 6.3.2; RFC 7162; RFC 9051 once enabled.
+
+    The old mailbox is left even when the new one cannot be opened.
+    """
+    if cmd.qresync is not None and b"QRESYNC" not in session.enabled:
+        raise WrongState(why="ENABLE QRESYNC first")
     if session.view is not None:
         session.leave()
-        if b"QRESYNC" in session.enabled or b"CONDSTORE" in session.enabled:
-            # RFC 7162 3.2.11: what follows belongs to the new mailbox.
+        if session.enabled:
+            # RFC 7162 3.2.11, RFC 9051 7.1: what follows belongs to the new mailbox.
             reply.status(b"OK", "Previous mailbox is closed now", b"CLOSED")
+    if cmd.condstore or cmd.qresync is not None:
+        session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)
     mailbox = session.account.mailbox(name)
-    view = View(mailbox, name, read_only=cmd.read_only, wake=session.wake)
+    view = View(mailbox, name, read_only=cmd.read_only, wake=session.wake, rev2=session.rev2)
     session.view = view
     session.state = State.SELECTED
     snapshot = view.snapshot
@@ -37,12 +46,19 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
         permanent = render_flags((*flags, b"\\*"))
         reply.status(b"OK", "Flags that are kept; new keywords can be made", b"PERMANENTFLAGS " + permanent)
     reply.untagged(b"%d EXISTS" % len(snapshot))
-    reply.untagged(b"%d RECENT" % len(view.recent))
-    unseen = snapshot.first_unseen
-    if unseen >= 0:
-        reply.status(b"OK", "First unseen message", b"UNSEEN %d" % (unseen + 1))
+    if session.rev2:
+        delimiter = session.account.delimiter.encode()
+        reply.write(list_line(b"LIST", (), delimiter, session.spell(name), utf8=session.utf8))
+    else:
+        reply.untagged(b"%d RECENT" % len(view.recent))
+        unseen = snapshot.first_unseen
+        if unseen >= 0:
+            reply.status(b"OK", "First unseen message", b"UNSEEN %d" % (unseen + 1))
     reply.status(b"OK", "UIDs are valid", b"UIDVALIDITY %d" % snapshot.uidvalidity)
     reply.status(b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)
+    reply.status(b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % snapshot.modseq)
+    if cmd.qresync is not None and cmd.qresync.uidvalidity == snapshot.uidvalidity:
+        resynchronise(session, cmd.qresync, reply)
     if view.read_only:
         return Done("Mailbox opened read-only", b"READ-ONLY")
     return Done("Mailbox opened", b"READ-WRITE")

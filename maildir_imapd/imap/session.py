@@ -234,6 +234,11 @@ class Session:
         return (b"PLAIN", b"LOGIN")
 
     @property
+    def rev2(self) -> bool:
+        """Whether the client has switched to IMAP4rev2 (RFC 9051)."""
+        return b"IMAP4REV2" in self.enabled
+
+    @property
     def utf8(self) -> bool:
         """Whether the client speaks UTF-8 (RFC 6855, RFC 9051)."""
         return b"UTF8=ACCEPT" in self.enabled or b"IMAP4REV2" in self.enabled
@@ -245,6 +250,20 @@ class Session:
         self.state = State.AUTHENTICATED
         self.buffer.limits = self.policy.after_login
         self.errors = 0
+
+    def enable(self, name: bytes, reply: Reply) -> None:
+        """Switch an extension on for the rest of the connection (RFC 5161).
+
+        QRESYNC brings CONDSTORE with it.  The first CONDSTORE-enabling command with a mailbox open is told
+        its HIGHESTMODSEQ (RFC 7162 3.1).
+        """
+        if name in self.enabled:
+            return
+        self.enabled.add(name)
+        if name == b"QRESYNC":
+            self.enable(b"CONDSTORE", reply)
+        elif name == b"CONDSTORE" and self.view is not None:
+            reply.status(b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % self.view.safe_modseq)
 
     def leave(self) -> None:
         """Close the view, if one is open, without expunging."""
@@ -278,7 +297,12 @@ class Session:
         spec = TABLE[name]
         if spec.updates and self.view is not None:
             updates.tell(self, reply, expunge=spec.expunge)
-        reply.write(render.tagged(tag, done.kind, done.text, done.code))
+        code = done.code
+        if code is None and self.view is not None and self.view.has_ghosts and b"QRESYNC" in self.enabled:
+            # What this client was told about other messages may be newer than an expunge that it was not.
+            # RFC 7162 section 6, rule about delayed VANISHED: say how far it may count itself up to date.
+            code = b"HIGHESTMODSEQ %d" % self.view.safe_modseq
+        reply.write(render.tagged(tag, done.kind, done.text, code))
 
     # --- events -----------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @command(b"STATUS", states=LOGGED_IN)
 def status(session: Session, cmd: Status, reply: Reply) -> Done:
     """RFC 3501 6.3.10; of the selected mailbox too."""
+    if b"HIGHESTMODSEQ" in cmd.items:
+        session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)
     reply.write(status_line(session, name, session.account.mailbox(name), cmd.items))
     return Done("STATUS completed")

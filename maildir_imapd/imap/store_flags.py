@@ -33,6 +33,8 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
     """
     view = session.selected
     check_flags(cmd.flags)
+    if cmd.unchanged_since is not None:
+        session.enable(b"CONDSTORE", reply)
     positions = view.resolve(cmd.numbers, uid=cmd.uid)
     if view.read_only:
         raise ReadOnly

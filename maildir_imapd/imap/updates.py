@@ -45,7 +45,8 @@ def write(
             reply.extend([b"* %d EXPUNGE\r\n" % (i + 1) for i in reversed(told.expunged)])
     if told.arrived:
         reply.untagged(b"%d EXISTS" % len(new))
-        reply.untagged(b"%d RECENT" % len(view.recent))
+        if not session.rev2:
+            reply.untagged(b"%d RECENT" % len(view.recent))
     if told.flagged:
         shown = [i for i in told.flagged if new.uids[i] not in skip]
         if b"CONDSTORE" not in session.enabled:

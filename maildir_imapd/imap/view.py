@@ -71,6 +71,7 @@ class View:
         "_hidden",
         "_listener",
         "_seen",
+        "_told_modseq",
         "content",
         "fresh",
         "mailbox",
@@ -79,18 +80,25 @@ class View:
         "recent",
         "saved",
         "snapshot",
+        "wants_recent",
     )
 
-    def __init__(self, mailbox: Mailbox, name: str, *, read_only: bool, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, mailbox: Mailbox, name: str, *, read_only: bool, wake: Callable[[], None], rev2: bool = False
+    ) -> None:
         self.mailbox = mailbox
         self.name = name
         self.read_only = read_only or mailbox.read_only
         # Listen first: what changes after this is announced, what changed before is in the snapshot.
         self._listener = mailbox.listen(wake, keep_new=self.read_only)
+        # What has no \\Recent to show leaves it for others to claim (RFC 9051 has none).
+        self.wants_recent = not rev2
         self.recent: set[int] = set()
         self.snapshot: Snapshot = mailbox.sync(keep_new=self.read_only)
         self.claim_recent()
         self.snapshot = self._seen = mailbox.snapshot
+        # With ghosts: the mod-sequence up to which the client knows everything.
+        self._told_modseq = self.snapshot.modseq
         self._ghosts: set[int] = set()
         self._hidden: set[int] = set()
         self._flag_lists = _FlagLists(self.snapshot)
@@ -116,6 +124,8 @@ class View:
 
     def claim_recent(self) -> None:
         """Take what no session has seen yet as this session's \\Recent (RFC 3501 2.3.2)."""
+        if not self.wants_recent:
+            return
         if self.read_only:
             snapshot = self.mailbox.snapshot
             if snapshot.recent:
@@ -153,6 +163,8 @@ class View:
             self._ghosts.clear()
             self.snapshot = _without(new, self._hidden) if self._hidden else new
         else:
+            if gone and not self._ghosts:
+                self._told_modseq = old.modseq
             self._ghosts.update(gone)
             kept = [(uid, i) for uid, i in zip(gone, vanished, strict=True)]
             shown = _without(new, self._hidden) if self._hidden else new
@@ -216,6 +228,16 @@ class View:
     def uids_at(self, positions: Positions) -> list[int]:
         """The UIDs at *positions*."""
         return list(column(self.snapshot.uids, positions))
+
+    @property
+    def has_ghosts(self) -> bool:
+        """Whether an expunge is waiting to be told."""
+        return bool(self._ghosts)
+
+    @property
+    def safe_modseq(self) -> int:
+        """The highest mod-sequence with nothing untold below it."""
+        return self._told_modseq if self._ghosts else self.snapshot.modseq
 
     def is_ghost(self, uid: int) -> bool:
         """Whether the message is gone and only this client does not know yet."""

@@ -1,0 +1,39 @@
+"""ENABLE: extensions that change what the server sends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.wire.render import enabled_line
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import Enable
+
+# What can be enabled, in capitals, and how it is spelled.
+ENABLEABLE = {
+    b"CONDSTORE": b"CONDSTORE",
+    b"QRESYNC": b"QRESYNC",
+    b"UTF8=ACCEPT": b"UTF8=ACCEPT",
+    b"IMAP4REV2": b"IMAP4rev2",
+}
+
+
+@command(b"ENABLE", states=LOGGED_IN)
+def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
+    """RFC 5161: what is not known is passed over; mutt asks for UTF8=ACCEPT everywhere.
+
+    Laxer than the RFC, which has it in the authenticated state only: some clients are late.
+    """
+    fresh = []
+    for name in cmd.capabilities:
+        if name in ENABLEABLE and name not in session.enabled:
+            session.enable(name, reply)
+            if session.rev2 and session.view is not None:
+                session.view.wants_recent = False
+                session.view.recent.clear()
+            fresh.append(ENABLEABLE[name])
+    reply.write(enabled_line(fresh))
+    return Done("ENABLE completed")

@@ -1,0 +1,139 @@
+"""SORT and THREAD (RFC 5256, 5957, 5267).
+
+Keys are derived once per message and kept in the cache, so that a second SORT reads no file.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import BadSyntax
+from maildir_imapd.imap import results
+from maildir_imapd.imap.content import Content
+from maildir_imapd.imap.derived import column_of
+from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.search import Search
+from maildir_imapd.imap.view import Positions, View, column
+from maildir_imapd.message import order, thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire import commands as ast
+
+# A date that no message has: it stands for "none" between sent_date and the cache.
+_NO_DATE = -(2**62)
+
+Keys = Sequence[bytes] | Sequence[int]
+
+
+@command(b"SORT", states=State.SELECTED, uses_numbers=True)
+@command(b"UID SORT", states=State.SELECTED)
+def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
+    """RFC 5256 3, BASE.6.4.SORT; with RETURN RFC 5267 3 (ESORT)."""
+    if results.uses_modseq(cmd.key):
+        session.enable(b"CONDSTORE", reply)
+    with results.saving(session, cmd.returning):
+        found = Search(session).run(cmd.key)
+        view = session.selected
+        # Sorted by the last criterion first: Python's sort is stable, so the first one wins in the end,
+        # and equals stay in the order of their numbers.
+        ranked = list(range(len(found)))
+        for name, reverse in reversed(cmd.criteria):
+            keys = _keys(view, name, found)
+            ranked.sort(key=keys.__getitem__, reverse=reverse)
+        results.write_sorted(session, reply, cmd, [found[k] for k in ranked])
+    return Done("SORT completed")
+
+
+@command(b"THREAD", states=State.SELECTED, uses_numbers=True)
+@command(b"UID THREAD", states=State.SELECTED)
+def thread_(session: Session, cmd: ast.Thread, reply: Reply) -> Done:
+    """RFC 5256 3, BASE.6.4.THREAD; REFS as Dovecot and Roundcube know it."""
+    algorithm = ALGORITHMS.get(cmd.algorithm)
+    if algorithm is None:
+        raise BadSyntax("a thread algorithm that this server knows")
+    if results.uses_modseq(cmd.key):
+        session.enable(b"CONDSTORE", reply)
+    found = Search(session).run(cmd.key)
+    entries = _entries(session.selected, found, uid=cmd.uid)
+    threads = thread.render_threads(algorithm(entries))
+    reply.untagged(b"THREAD " + threads if threads else b"THREAD")
+    return Done("THREAD completed")
+
+
+ALGORITHMS: dict[bytes, Callable[[Sequence[thread.Entry]], list[thread.Thread]]] = {
+    b"ORDEREDSUBJECT": thread.ordered_subject,
+    b"REFERENCES": thread.references,
+    b"REFS": thread.refs,
+}
+
+
+def _keys(view: View, name: bytes, positions: Positions) -> Keys:
+    snapshot = view.snapshot
+    match name:
+        case b"ARRIVAL":
+            return column(snapshot.received, positions)
+        case b"SIZE":
+            return view.mailbox.sizes(positions, snapshot)
+        case b"DATE":
+            received = column(snapshot.received, positions)
+            blobs = column_of(view, positions, b"sort:DATE", _date_blob)
+            return [struct.unpack("<q", b)[0] if b else t for b, t in zip(blobs, received, strict=True)]
+        case b"SUBJECT":
+            return column_of(view, positions, b"sort:SUBJECT", lambda c: _utf8(order.subject_key(c.header)))
+        case b"FROM" | b"TO" | b"CC":
+            return column_of(view, positions, b"sort:" + name, lambda c: _utf8(order.mailbox_key(c.header, name)))
+        case b"DISPLAYFROM" | b"DISPLAYTO":
+            field = name.removeprefix(b"DISPLAY")
+            return column_of(view, positions, b"sort:" + name, lambda c: _utf8(order.display_key(c.header, field)))
+        case _:
+            raise BadSyntax("a sort criterion that this server knows")
+
+
+def _utf8(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")
+
+
+def _date_blob(content: Content) -> bytes:
+    date = order.sent_date(content.header, _NO_DATE)
+    return b"" if date == _NO_DATE else struct.pack("<q", date)
+
+
+def _entries(view: View, positions: Positions, *, uid: bool) -> list[thread.Entry]:
+    blobs = column_of(view, positions, b"thread", _thread_blob)
+    received = column(view.snapshot.received, positions)
+    numbers = view.uids_at(positions) if uid else [i + 1 for i in positions]
+    return [_unpack(n, blob, t) for n, blob, t in zip(numbers, blobs, received, strict=True)]
+
+
+def _thread_blob(content: Content) -> bytes:
+    """An ``Entry`` as lines: Message-ID, references, "1" for a reply, date, base subject."""
+    one = thread.entry(0, content.header, _NO_DATE)
+    return b"\n".join(
+        (
+            one.message_id or b"",
+            b" ".join(one.references),
+            b"1" if one.reply else b"",
+            b"" if one.date == _NO_DATE else b"%d" % one.date,
+            _utf8(one.subject),
+        )
+    )
+
+
+def _unpack(number: int, blob: bytes, received: int) -> thread.Entry:
+    if not blob:
+        return thread.Entry(number, None, (), "", False, received)
+    message_id, references, reply, date, subject = blob.split(b"\n", 4)
+    return thread.Entry(
+        number,
+        message_id or None,
+        tuple(references.split(b" ")) if references else (),
+        subject.decode("utf-8", "surrogatepass"),
+        bool(reply),
+        int(date) if date else received,
+    )
