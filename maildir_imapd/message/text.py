@@ -191,14 +191,15 @@ def _preview_of(data: bytes, part: Part) -> str:
     if subtype == b"html":
         text = _without_tags(text)
     elif subtype == b"plain":
-        lines = text.splitlines()
-        own = [line for line in lines if not line.startswith(">")]
-        text = "\n".join(own) if any(map(str.strip, own)) else "\n".join(lines)
+        if ">" in text:
+            own = [line for line in text.splitlines() if not line.startswith(">")]
+            text = "\n".join(own) if any(map(str.strip, own)) else text
     else:
         return ""
-    text = text[: PREVIEW_LENGTH * 40]
-    text = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(text.split())[:PREVIEW_LENGTH].rstrip()
+    text = " ".join(text.lstrip()[: PREVIEW_LENGTH * 40].split())[: PREVIEW_LENGTH * 4]
+    if not text.isprintable():
+        text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return text[:PREVIEW_LENGTH].rstrip()
 
 
 _HIDDEN = ("style", "script", "head", "title", "template")
