@@ -45,13 +45,16 @@ KEYWORD_BITS: Final = LETTER_KEYWORDS | HIGH_KEYWORDS
 VISIBLE_BITS: Final = SYSTEM_BITS | KEYWORD_BITS
 INTERNAL_BITS: Final = RECENT | IN_NEW
 
+SIZE_UNKNOWN: Final = 2**64 - 1
+
 LETTERED: Final = 26  # keywords below this index have an info letter
 IN_BITS: Final = 36  # keywords below this index have a bit; the rest is sparse (Snapshot.extra)
 
 _BIT_OF_LETTER: Final = {letter: 1 << n for n, letter in enumerate(LETTERS)}
 _SIZE = re.compile(rb",S=([0-9]{1,15})(?=,|\Z)").search
 _WIRE_SIZE = re.compile(rb",W=([0-9]{1,15})(?=,|\Z)").search
-_ARRIVAL = re.compile(rb"([0-9]{1,19})(?:\.[^.]*?M([0-9]{1,19}))?").match
+_ARRIVAL = re.compile(rb"([0-9]{1,19})(?:\.[^.:]*?M([0-9]{1,19}))?").match
+_SIZES = re.compile(rb"[^:]*,S=([0-9]{1,15}),W=([0-9]{1,15})(?=[,:]|\Z)").match
 
 
 class Name(NamedTuple):
@@ -112,7 +115,7 @@ def parse(name: bytes) -> Name:
 
 def usable(name: bytes) -> bool:
     """Say whether *name* may be a message: no dot file, nothing that would break a line of the journal."""
-    return not name.startswith(b".") and b"\n" not in name and b"\r" not in name
+    return not (name.startswith(b".") or b"\n" in name or b"\r" in name)
 
 
 def stem(base: bytes) -> bytes:
@@ -132,13 +135,25 @@ def wire_size(base: bytes) -> int | None:
     return int(found[1]) if found else None
 
 
+def known_size(base: bytes, on_disk: float) -> int:
+    """Return the size with CRLF line ends if the name can be believed, because its size on disk is the true one.
+
+    Then one program wrote both, and knew. SIZE_UNKNOWN otherwise.
+    """
+    found = _SIZES(base)
+    if found is not None:
+        return int(found[2]) if int(found[1]) == on_disk else SIZE_UNKNOWN
+    wire = wire_size(base)
+    return wire if wire is not None and disk_size(base) == on_disk else SIZE_UNKNOWN
+
+
 def arrival(name: bytes) -> tuple[int, int, bytes]:
-    """Order names as Dovecot gives UIDs: seconds, then microseconds, then the name."""
-    base = name.partition(b":")[0]
-    found = _ARRIVAL(base)
+    """Order names, or bases, as Dovecot gives UIDs: seconds, then microseconds, then the name."""
+    found = _ARRIVAL(name)
     if found is None:
-        return (0, 0, base)
-    return (int(found[1]), int(found[2] or 0), base)
+        return (0, 0, name)
+    seconds, micros = found.groups()
+    return (int(seconds), int(micros) if micros else 0, name)
 
 
 _naming = threading.Lock()  # guards _last

@@ -384,21 +384,23 @@ class Folder:
         seed = self._seed() if self._seed is not None else None
         now = time.time_ns()
         seen = scan.look(self.fd)
-        state = State(snapshot=empty(seed.uidvalidity if seed else self.settings.uidvalidity()))
+        rows = empty(seed.uidvalidity if seed else self.settings.uidvalidity())
         if seed is not None:
-            state.snapshot.modseq = max(seed.modseq, 1)
-            state.snapshot.uidnext = max([seed.uidnext, *[uid + 1 for uid in seed.uids.values()]])
-        state.whole_above = state.snapshot.modseq if seed is not None else 0
-        batch = Batch(modseq=state.snapshot.modseq)
+            rows.modseq = max(seed.modseq, 1)
+            rows.uidnext = max([seed.uidnext, *[uid + 1 for uid in seed.uids.values()]])
         names, self._keywords_at = keywords.read(self.fd)
-        batch.keywords.update(keywords.merge((), {**(seed.keywords if seed else {}), **names}))
-        work = Reconciler(self, batch, self.read_only)
-        work.adopt(state.snapshot, seed.uids if seed else {})
-        batch.stamp = NEVER if self._suspicious else scan.stamp(seen, now, ours=work.renamed)
-        if work.renamed and batch.stamp is not NEVER:
-            batch.stamp = scan.stamp(scan.look(self.fd), now, ours=True)
-        batch.uidnext = max([state.snapshot.uidnext, *[row.uid + 1 for row in batch.added[-1:]]])
-        state.apply_all([batch])
+        names = keywords.merge((), {**(seed.keywords if seed else {}), **names})
+        rows.keywords = tuple(names.get(number, b"") for number in range(max(names, default=-1) + 1))
+        work = Reconciler(self, Batch(), self.read_only)
+        work.adopt(rows, seed.uids if seed else {})
+        # From here on it is as immutable as every other snapshot.
+        state = State(snapshot=rows, whole_above=rows.modseq if seed is not None else 0)
+        if self._suspicious:
+            state.stamp = NEVER
+        elif work.renamed:
+            state.stamp = scan.stamp(scan.look(self.fd), now, ours=True)
+        else:
+            state.stamp = scan.stamp(seen, now)
         self._listed_at = time.monotonic()
         self.touched = None
         try:

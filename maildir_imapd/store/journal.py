@@ -32,10 +32,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from maildir_imapd.store.filename import INTERNAL_BITS, LETTERS
+from maildir_imapd.store.filename import INTERNAL_BITS, LETTERS, SIZE_UNKNOWN
+
+__all__ = ["NEVER", "SIZE_UNKNOWN", "Added", "Batch", "Ranges", "Stamp"]
 
 Ranges = list[tuple[int, int]]
-SIZE_UNKNOWN: Final = 2**64 - 1
 
 _FLAG_LETTERS: Final = LETTERS + b"*!0123456789"
 _BIT: Final = {letter: 1 << n for n, letter in enumerate(_FLAG_LETTERS)}

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
+from array import array
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
@@ -165,9 +167,9 @@ class Reconciler:
         state = self.folder.index.state
         tomb = state.tombs.get(parsed.base)
         if tomb is not None and state.snapshot.position(tomb[0]) < 0:
-            row = scan.describe(tomb[0], parsed, status, bits & ~RECENT)
+            row = scan.describe(tomb[0], parsed.base, status, bits & ~RECENT)
         else:
-            row = scan.describe(self._uid, parsed, status, bits)
+            row = scan.describe(self._uid, parsed.base, status, bits)
             self._uid += 1
         self._here.add(parsed.base)
         self.batch.added.append(row)
@@ -251,40 +253,73 @@ class Reconciler:
     # both, the first time
 
     def adopt(self, rows: Snapshot, uids: dict[bytes, int]) -> None:
-        """Fill the batch with every message there is; *rows* is empty but for its UIDNEXT."""
-        folder = self.folder
-        found = [(name, b"cur/" + name) for name in scan.names(folder.fd, b"cur")]
-        found += [(name, b"new/" + name) for name in scan.names(folder.fd, b"new")]
-        found.sort(key=lambda pair: filename.arrival(pair[0]))
-        stems = {filename.stem(base): uid for base, uid in uids.items()} if uids else {}
-        taken: set[int] = set()
-        late: list[tuple[filename.Name, os.stat_result, int]] = []
-        for name, path in found:
-            status = scan.inspect(folder.fd, path)
-            if status is None:
-                continue
-            parsed = filename.parse(name)
-            if not parsed.base or parsed.base in self._here:
-                if not folder.read_only:
-                    folder.suspect()  # the next scan gives it a name of its own
-                continue
-            bits = parsed.bits
-            if path.startswith(b"new/"):
-                moved = self._into_cur(parsed, path)
-                if moved is None:
+        """Fill *rows*, which is empty but for its UIDNEXT, with every message there is.
+
+        The loop that a first SELECT of a huge folder spends its time in: columns, and no object per message.
+        """
+        folder, here, known = self.folder, self._here, filename.known_size
+        fresh = set(scan.names(folder.fd, b"new"))
+        plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
+        cur = os.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
+        try:
+            for name in sorted([*scan.names(folder.fd, b"cur"), *fresh], key=filename.arrival):
+                base, _, rest = name.partition(b":")
+                if not base or base in here:
+                    if not folder.read_only:
+                        folder.suspect()  # the next scan gives it a name of its own
                     continue
-                parsed, bits = moved[0], moved[0].bits | RECENT | moved[1]
-            else:
-                self._canonical(parsed, path)
-            self._here.add(parsed.base)
-            uid = uids.get(parsed.base) or stems.get(filename.stem(parsed.base), 0) if uids else 0
-            if uid and uid not in taken:
-                taken.add(uid)
-                self.batch.added.append(scan.describe(uid, parsed, status, bits))
-            else:
-                late.append((parsed, status, bits))
-        self.batch.added.sort()
-        uid = rows.uidnext
-        for parsed, status, bits in late:
-            self.batch.added.append(scan.describe(uid, parsed, status, bits))
-            uid += 1
+                try:
+                    status = os.stat(b"../new/" + name if name in fresh else name, dir_fd=cur, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                bits = plain.get(rest)
+                if bits is None or name in fresh:
+                    parsed = filename.parse(name)
+                    bits = parsed.bits
+                    if name in fresh:
+                        moved = self._into_cur(parsed, b"new/" + name)
+                        if moved is None:
+                            continue
+                        base, bits = moved[0].base, bits | RECENT | moved[1]
+                    elif parsed.canonical:
+                        plain[rest] = bits
+                    else:
+                        self._canonical(parsed, b"cur/" + name)
+                here.add(base)
+                rows.names.append(base)
+                rows.flags.append(bits)
+                rows.received.append(int(status[stat.ST_MTIME]))
+                rows.saved.append(int(status[stat.ST_CTIME]))
+                rows.sizes.append(known(base, status.st_size))
+        finally:
+            os.close(cur)
+        count = len(rows.names)
+        rows.modseqs.extend(array("Q", [rows.modseq]) * count)
+        if uids:
+            _seed(rows, uids)
+        else:
+            rows.uids.extend(range(rows.uidnext, rows.uidnext + count))
+        rows.uidnext = max(rows.uidnext, rows.uids[-1] + 1 if count else 1)
+
+
+def _seed(rows: Snapshot, uids: dict[bytes, int]) -> None:
+    """Give the messages of a first contact the UIDs that another server gave, and new ones to the rest."""
+    stems = {filename.stem(base): uid for base, uid in uids.items()}
+    taken: set[int] = set()
+    late: list[int] = []
+    order: list[tuple[int, int]] = []
+    for at, base in enumerate(rows.names):
+        uid = uids.get(base) or stems.get(filename.stem(base), 0)
+        if uid and uid not in taken:
+            taken.add(uid)
+            order.append((uid, at))
+        else:
+            late.append(at)
+    order.sort()
+    order += [(uid, at) for uid, at in enumerate(late, rows.uidnext)]
+    rows.uids.extend([uid for uid, _ in order])
+    for column in (rows.flags, rows.received, rows.saved, rows.sizes):
+        column[:] = array(column.typecode, [column[at] for _, at in order])
+    rows.names[:] = [rows.names[at] for _, at in order]

@@ -29,7 +29,7 @@ from typing import Final
 
 from maildir_imapd.store import filename
 from maildir_imapd.store.filename import IN_NEW, INFO_BITS
-from maildir_imapd.store.journal import SIZE_UNKNOWN, Added, Stamp
+from maildir_imapd.store.journal import Added, Stamp
 from maildir_imapd.store.snapshot import Snapshot
 
 SETTLE_NS: Final = 2_000_000_000
@@ -84,10 +84,13 @@ def names(folder: int, directory: bytes) -> list[bytes]:
             return []  # somebody's copy of a Maildir, which we may not complete
         raise
     try:
-        found = [os.fsencode(name) for name in os.listdir(fd)]
+        found = list(map(os.fsencode, os.listdir(fd)))
     finally:
         os.close(fd)
-    return [name for name in found if filename.usable(name)]
+    everything = b"/".join(found)
+    if everything.startswith(b".") or b"/." in everything or b"\n" in everything or b"\r" in everything:
+        return [name for name in found if filename.usable(name)]
+    return found
 
 
 def expected(rows: Snapshot, odd: dict[bytes, bytes]) -> Sequence[bytes | None]:
@@ -166,26 +169,19 @@ def positions(rows: Snapshot, bases: list[bytes]) -> dict[bytes, int]:
     return {base: at for at, base in enumerate(rows.names) if base in wanted}
 
 
-def inspect(folder: int, path: bytes) -> os.stat_result | None:
+def inspect(directory: int, path: bytes) -> os.stat_result | None:
     """Return the status of a message file, None if it is gone or no regular file."""
     try:
-        found = os.stat(path, dir_fd=folder, follow_symlinks=False)
+        found = os.stat(path, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return None
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def describe(uid: int, name: filename.Name, status: os.stat_result, flags: int) -> Added:
-    """Make the row of a message that we see for the first time.
-
-    W= is believed when S= agrees with the file: then the same program wrote both.
-    """
-    size = SIZE_UNKNOWN
-    wire = filename.wire_size(name.base)
-    if wire is not None and filename.disk_size(name.base) == status.st_size:
-        size = wire
-    received, saved = status.st_mtime_ns // 1_000_000_000, status.st_ctime_ns // 1_000_000_000
-    return Added(uid, flags, received, saved, size, name.base)
+def describe(uid: int, base: bytes, status: os.stat_result, flags: int) -> Added:
+    """Make the row of a message that we see for the first time."""
+    size = filename.known_size(base, status.st_size)
+    return Added(uid, flags, int(status[stat.ST_MTIME]), int(status[stat.ST_CTIME]), size, base)
 
 
 def moved_bits(old: int, name: bytes) -> int:
