@@ -117,6 +117,12 @@ class NotSelectable(Refused):
     code = b"CANNOT"
 
 
+class UseAttribute(Refused):
+    """A mailbox cannot have this special use here"""
+
+    code = b"USEATTR"
+
+
 class CannotDo(Refused):
     """{why}"""
 

@@ -14,7 +14,37 @@ if TYPE_CHECKING:
 
 ALWAYS = (b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID")
 BEFORE_TLS = (b"STARTTLS",)
-AFTER_LOGIN = (b"IDLE", b"NAMESPACE", b"UIDPLUS", b"UNSELECT", b"CHILDREN", b"MOVE")
+AFTER_LOGIN = (
+    b"IDLE",
+    b"NAMESPACE",
+    b"UIDPLUS",
+    b"UNSELECT",
+    b"CHILDREN",
+    b"MOVE",
+    b"ENABLE",
+    b"CONDSTORE",
+    b"QRESYNC",
+    b"ESEARCH",
+    b"SEARCHRES",
+    b"WITHIN",
+    b"SEARCH=FUZZY",
+    b"PARTIAL",
+    b"SORT",
+    b"SORT=DISPLAY",
+    b"ESORT",
+    b"THREAD=ORDEREDSUBJECT",
+    b"THREAD=REFERENCES",
+    b"THREAD=REFS",
+    b"LIST-EXTENDED",
+    b"LIST-STATUS",
+    b"SPECIAL-USE",
+    b"CREATE-SPECIAL-USE",
+    b"STATUS=SIZE",
+    b"MULTIAPPEND",
+    b"SAVEDATE",
+    b"PREVIEW",
+    b"OBJECTID",
+)
 
 
 def capabilities(session: Session) -> list[bytes]:
@@ -32,6 +62,9 @@ def capabilities(session: Session) -> list[bytes]:
             names.append(b"LOGINDISABLED")
     else:
         names += AFTER_LOGIN
+        names.append(b"APPENDLIMIT=%d" % session.policy.append_limit)
+        if session.policy.compress and not session.compressed:
+            names.append(b"COMPRESS=DEFLATE")
     return names
 
 

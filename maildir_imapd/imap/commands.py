@@ -3,6 +3,7 @@
 from maildir_imapd.imap import (
     append,
     capability,
+    compress,
     copy,
     enable,
     expunge,
@@ -22,6 +23,7 @@ from maildir_imapd.imap import (
 __all__ = [
     "append",
     "capability",
+    "compress",
     "copy",
     "enable",
     "expunge",

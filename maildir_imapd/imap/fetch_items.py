@@ -7,6 +7,7 @@ cache.  *body* columns are made anew each time, from the message.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.message import mime, section
 from maildir_imapd.message.envelope import render_envelope
 from maildir_imapd.message.structure import render_body, render_bodystructure
+from maildir_imapd.message.text import preview
 from maildir_imapd.wire.commands import FetchAtt, FetchBody, FetchItem, FetchPreview
 from maildir_imapd.wire.dates import render_date_time
 from maildir_imapd.wire.render import literal8
@@ -55,6 +57,10 @@ def _dates(view: View, positions: Positions) -> Sequence[bytes]:
     return [render_date_time(seconds) for seconds in column(view.snapshot.received, positions)]
 
 
+def _saved(view: View, positions: Positions) -> Sequence[bytes]:
+    return [render_date_time(seconds) if seconds > 0 else b"NIL" for seconds in column(view.snapshot.saved, positions)]
+
+
 def _modseqs(view: View, positions: Positions) -> Sequence[int]:
     return column(view.snapshot.modseqs, positions)
 
@@ -67,6 +73,10 @@ _SIMPLE = {
     b"UID": UID,
     b"FLAGS": FLAGS,
     b"MODSEQ": MODSEQ,
+    b"SAVEDATE": Column(b"SAVEDATE", b"%b", meta=_saved),
+    # RFC 8474: one identifier for one content, so that COPY and MOVE keep it.  No threads are kept track of.
+    b"EMAILID": Column(b"EMAILID", b"(%b)", field=b"emailid", make=lambda c: email_id(c)),
+    b"THREADID": Column(b"THREADID", b"%b", meta=lambda view, positions: [b"NIL"] * len(positions)),
     b"RFC822.SIZE": Column(b"RFC822.SIZE", b"%d", meta=_sizes),
     b"INTERNALDATE": Column(b"INTERNALDATE", b"%b", meta=_dates),
     b"ENVELOPE": Column(b"ENVELOPE", b"%b", field=b"envelope", make=lambda c: render_envelope(c.header)),
@@ -75,6 +85,19 @@ _SIMPLE = {
         b"BODYSTRUCTURE", b"%b", field=b"bodystructure", make=lambda c: render_bodystructure(c.tree(), c.data)
     ),
 }
+
+# RFC 8970 3.2: with LAZY we may still take the time, and it is taken once per message.
+_PREVIEW = Column(
+    b"PREVIEW",
+    b"%b",
+    field=b"preview",
+    make=lambda c: strings.literal(preview(c.data, c.tree).encode("utf-8", "replace")),
+)
+
+
+def email_id(content: Content) -> bytes:
+    """The EMAILID of a message: made from its octets (RFC 8474 5.1: 1*255 of letters, digits, - and _)."""
+    return b"M" + hashlib.sha256(content.data).hexdigest()[:40].encode()
 
 
 def columns(items: Sequence[FetchItem]) -> list[Column]:
@@ -89,7 +112,7 @@ def _column(item: FetchItem) -> Column:
             raise BadSyntax("a FETCH item that this server knows")
         return found
     if isinstance(item, FetchPreview):
-        raise BadSyntax("a FETCH item that this server knows")
+        return _PREVIEW
     label = item.label
     if item.partial is not None:
         label += b"<%d>" % item.partial[0]

@@ -26,32 +26,37 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Row:
-    """One name on its way into the answer."""
+    """One name on its way into the answer; *own*: it is listed for its own sake and not for its children's."""
 
     name: str
     attributes: list[bytes] = field(default_factory=list)
     selectable: bool = True
+    own: bool = True
     child_info: bool = False
 
 
 @command(b"LIST", states=LOGGED_IN)
 def list_(session: Session, cmd: List, reply: Reply) -> Done:
-    """RFC 3501 6.3.8; with selection and return options RFC 5258, with STATUS RFC 5819."""
+    """RFC 3501 6.3.8; with selection and return options RFC 5258 and 6154, with STATUS RFC 5819."""
     if not cmd.extended and cmd.patterns == (b"",):
         _root(session, reply, b"LIST")
         return Done("LIST completed")
-    rows = _subscribed_rows(session, cmd) if b"SUBSCRIBED" in cmd.select_options else _rows(session, cmd)
-    special = session.account.special_use()
-    delimiter = session.account.delimiter.encode()
-    for row in _matching(session, rows, cmd.reference, cmd.patterns):
-        uses = special.get(row.name, ())
-        if b"SPECIAL-USE" in cmd.select_options and not uses:
-            continue
-        row.attributes += uses
-        child_info = (b"SUBSCRIBED",) if row.child_info else ()
+    delimiter = session.account.delimiter
+    criteria = cmd.select_options & {b"SUBSCRIBED", b"SPECIAL-USE"}
+    recursive = b"RECURSIVEMATCH" in cmd.select_options
+    rows = _rows(session, cmd, criteria, recursive=recursive)
+    matching = _matching(session, rows, cmd.reference, cmd.patterns)
+    if recursive:
+        matching = _not_redundant(rows, list(matching), delimiter)
+    for row in matching:
         reply.write(
             render.list_line(
-                b"LIST", row.attributes, delimiter, session.spell(row.name), child_info=child_info, utf8=session.utf8
+                b"LIST",
+                row.attributes,
+                delimiter.encode(),
+                session.spell(row.name),
+                child_info=sorted(criteria) if row.child_info else (),
+                utf8=session.utf8,
             )
         )
         if cmd.status_items and row.selectable:
@@ -71,26 +76,20 @@ def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
     delimiter = session.account.delimiter
     subscribed = set(session.account.subscriptions())
     folders = {folder.name: folder for folder in session.account.folders()}
-    names = dict.fromkeys(subscribed, True)
-    for name in subscribed:
-        for parent in _parents(name, delimiter):
-            names.setdefault(parent, False)
+    parents = {parent for name in subscribed for parent in _parents(name, delimiter)}
     rows = []
-    for name, own in sorted(names.items(), key=lambda item: (item[0] != "INBOX", item[0])):
+    for name in sorted(subscribed | parents, key=lambda name: (name != "INBOX", name)):
         folder = folders.get(name)
-        row = Row(name)
-        if not own or (folder is not None and not folder.selectable):
+        row = Row(name, own=name in subscribed)
+        if not row.own or (folder is not None and not folder.selectable):
             row.attributes.append(b"\\Noselect")
-        row.child_info = not own
         rows.append(row)
     chosen = list(_matching(session, rows, cmd.reference, [cmd.pattern]))
-    if b"%" not in cmd.pattern:
-        chosen = [row for row in chosen if not row.child_info]
-    else:
+    if b"%" in cmd.pattern:
         # A parent is shown in place of children that the pattern does not reach, not beside them.
-        shown = {row.name for row in chosen}
-        hiding = {parent for name in subscribed - shown for parent in _parents(name, delimiter)}
-        chosen = [row for row in chosen if not row.child_info or row.name in hiding]
+        chosen = _not_redundant(rows, chosen, delimiter)
+    else:
+        chosen = [row for row in chosen if row.own]
     for row in chosen:
         reply.write(
             render.list_line(b"LSUB", row.attributes, delimiter.encode(), session.spell(row.name), utf8=session.utf8)
@@ -135,46 +134,45 @@ def _row(name: str, selectable: bool, children: bool, marked: bool | None = None
     return row
 
 
-def _rows(session: Session, cmd: List) -> list[Row]:
-    rows = []
+def _rows(session: Session, cmd: List, criteria: frozenset[bytes], *, recursive: bool) -> list[Row]:
+    """Every name that meets *criteria* (all there are, without any), and with *recursive* their parents."""
+    account = session.account
+    folders = {folder.name: folder for folder in account.folders()}
+    special = account.special_use()
     subscribed: set[str] = set()
-    if b"SUBSCRIBED" in cmd.return_options:
-        subscribed = set(session.account.subscriptions())
-    for folder in session.account.folders():
-        row = _row(folder.name, folder.selectable, folder.children, folder.marked)
-        if cmd.extended and not folder.selectable:
-            # RFC 5258 3: \NonExistent says more than \Noselect, and implies it.
-            row.attributes.insert(0, b"\\NonExistent")
-        if folder.name in subscribed:
-            row.attributes.append(b"\\Subscribed")
-        rows.append(row)
-    return rows
-
-
-def _subscribed_rows(session: Session, cmd: List) -> list[Row]:
-    """RFC 5258 3.1, 3.5: SUBSCRIBED, and with RECURSIVEMATCH the parents of what is subscribed."""
-    delimiter = session.account.delimiter
-    subscribed = set(session.account.subscriptions())
-    folders = {folder.name: folder for folder in session.account.folders()}
+    if b"SUBSCRIBED" in criteria or b"SUBSCRIBED" in cmd.return_options:
+        subscribed = set(account.subscriptions())
+    chosen = subscribed if b"SUBSCRIBED" in criteria else set(folders)
+    if b"SPECIAL-USE" in criteria:
+        chosen = chosen & set(special)
     parents: set[str] = set()
-    if b"RECURSIVEMATCH" in cmd.select_options:
-        parents = {parent for name in subscribed for parent in _parents(name, delimiter)}
+    if recursive:
+        parents = {parent for name in chosen for parent in _parents(name, account.delimiter)}
     rows = []
-    for name in sorted(subscribed | parents):
+    for name in sorted(chosen | parents, key=lambda name: (name != "INBOX", name)):
         folder = folders.get(name)
         if folder is None:
-            row = Row(name, [b"\\NonExistent"], selectable=False)
-            if b"CHILDREN" in cmd.return_options:
-                row.attributes.append(b"\\HasNoChildren")
+            row = Row(name, [b"\\NonExistent", b"\\HasNoChildren"], selectable=False)
         else:
             row = _row(name, folder.selectable, folder.children, folder.marked)
-            if not folder.selectable:
+            if cmd.extended and not folder.selectable:
+                # RFC 5258 3: \NonExistent says more than \Noselect, and implies it.
                 row.attributes.insert(0, b"\\NonExistent")
         if name in subscribed:
             row.attributes.append(b"\\Subscribed")
+        row.attributes += special.get(name, ())
         row.child_info = name in parents
+        row.own = name in chosen
         rows.append(row)
     return rows
+
+
+def _not_redundant(rows: list[Row], matching: list[Row], delimiter: str) -> list[Row]:
+    """Leave out names that are there for their children alone, all of which are listed (RFC 5258 3.5)."""
+    shown = {row.name for row in matching if row.own}
+    hidden = (row.name for row in rows if row.own and row.name not in shown)
+    hiding = {parent for name in hidden for parent in _parents(name, delimiter)}
+    return [row for row in matching if row.own or row.name in hiding]
 
 
 def _matching(session: Session, rows: Iterable[Row], reference: bytes, patterns: Sequence[bytes]) -> Iterable[Row]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists
+from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, UseAttribute
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.status import mailbox_id
+from maildir_imapd.store.special_use import ATTRIBUTES
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
@@ -13,15 +15,23 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Create, Delete, Rename, Subscribe, Unsubscribe
 
 
+USES = {attribute.lower(): attribute for attribute in ATTRIBUTES}
+
+
 @command(b"CREATE", states=LOGGED_IN)
 def create(session: Session, cmd: Create, reply: Reply) -> Done:
-    """RFC 3501 6.3.3.  A trailing delimiter only declares that children will follow: it is dropped."""
+    """RFC 3501 6.3.3, RFC 6154 3.  A trailing delimiter only declares that children will follow: it is dropped."""
     name = _new_name(session, cmd.mailbox)
     if name == "INBOX":
         raise MailboxExists
+    for attribute in cmd.use:
+        if attribute.lower() not in USES:
+            raise UseAttribute
     session.account.create(name)
+    if cmd.use:
+        session.account.set_special_use(name, tuple(USES[attribute.lower()] for attribute in cmd.use))
     session.note("create", mailbox=name)
-    return Done("CREATE completed")
+    return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(session.account.mailbox(name)))
 
 
 @command(b"DELETE", states=LOGGED_IN)

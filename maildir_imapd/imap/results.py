@@ -5,6 +5,7 @@ RFC 4731, RFC 5182, RFC 9394.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -30,6 +31,15 @@ def saving(session: Session, returning: ast.ReturnOptions | None) -> Iterator[No
         if returning is not None and b"SAVE" in returning.names:
             session.selected.saved = frozenset()
         raise
+
+
+def refused(session: Session, text: bytes) -> None:
+    """The same for a SEARCH that was refused while it was read, for its charset (NO, not BAD)."""
+    if session.view is not None and _SAVE(text):
+        session.view.saved = frozenset()
+
+
+_SAVE = re.compile(rb"RETURN \([^()]*\bSAVE\b", re.IGNORECASE).search
 
 
 def write(session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int]) -> None:

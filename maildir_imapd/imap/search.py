@@ -16,6 +16,7 @@ from maildir_imapd.errors import BadSyntax
 from maildir_imapd.imap import results
 from maildir_imapd.imap.content import Content
 from maildir_imapd.imap.derived import column_of, read_or_none
+from maildir_imapd.imap.fetch_items import email_id
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.imap.view import Positions, column
 from maildir_imapd.message import order, text
@@ -119,7 +120,16 @@ class Search:
                 needle = text.fold(key.text)
                 return self._contents(among, lambda c: text.contains(c.data, c.tree, needle, body_only=key.body_only))
             case ast.KeyFuzzy():
+                # RFC 6203 3: how fuzzy is ours to say.
                 return self._eval(key.key, among)
+            case ast.KeySaveDateSupported():
+                return among
+            case ast.KeyObjectId():
+                if key.name != b"EMAILID":
+                    # No message has a THREADID here.
+                    return range(0)
+                blobs = column_of(self.view, among, b"emailid", email_id)
+                return [i for i, blob in zip(among, blobs, strict=True) if blob == key.value]
             case _:
                 raise BadSyntax("a search key that this server knows")
 
@@ -156,6 +166,8 @@ class Search:
         day = (key.date - _EPOCH).days
         if key.kind == "sent":
             days: Sequence[int | None] = self._sent_days(among)
+        elif key.kind == "saved":
+            days = [seconds // DAY if seconds > 0 else None for seconds in column(self.view.snapshot.saved, among)]
         else:
             # INTERNALDATE is always shown in UTC, so its date is the date in UTC.
             times = column(self.view.snapshot.received, among)

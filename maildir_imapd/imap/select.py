@@ -8,6 +8,7 @@ from maildir_imapd.errors import WrongState
 from maildir_imapd.imap.expunge import expunge_deleted
 from maildir_imapd.imap.qresync import resynchronise
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
+from maildir_imapd.imap.status import mailbox_id
 from maildir_imapd.imap.view import View
 from maildir_imapd.wire.render import list_line, render_flags
 
@@ -57,6 +58,7 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
     reply.status(b"OK", "UIDs are valid", b"UIDVALIDITY %d" % snapshot.uidvalidity)
     reply.status(b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)
     reply.status(b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % snapshot.modseq)
+    reply.status(b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % mailbox_id(mailbox))
     if cmd.qresync is not None and cmd.qresync.uidvalidity == snapshot.uidvalidity:
         resynchronise(session, cmd.qresync, reply)
     if view.read_only:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from maildir_imapd import __version__
 from maildir_imapd.errors import (
+    BadCharsetName,
     BadMailboxName,
     Goodbye,
     ImapdError,
@@ -27,7 +28,7 @@ from maildir_imapd.errors import (
     TooManyErrors,
     WrongState,
 )
-from maildir_imapd.imap import updates
+from maildir_imapd.imap import results, updates
 from maildir_imapd.imap.append import begin
 from maildir_imapd.imap.capability import capability_code
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
@@ -81,6 +82,7 @@ class Policy:
     server_id: tuple[tuple[bytes, bytes], ...] = ((b"name", b"maildir-imapd"), (b"version", __version__.encode()))
     tls_available: bool = False
     plaintext_login: bool = False
+    compress: bool = False
     login_timeout: float = 180.0
     idle_timeout: float = 1800.0
     append_limit: int = 100 * 1024 * 1024
@@ -123,6 +125,7 @@ class Session:
         self.upgrade: bytes | None = None
         self.dialogue: Callable[[bytes, Reply], None] | None = None
         self.idling = False
+        self.compressed = False
         self.errors = 0
         self.deliveries: list[Delivery] = []
         self.append_reader: AppendReader | None = None
@@ -176,6 +179,8 @@ class Session:
         RFC 3501 6.2.1: all that was known of the client before TLS is forgotten.
         """
         self.upgrade = None
+        if kind == b"DEFLATE":
+            self.compressed = True
         if kind == b"TLS":
             self.buffer = CommandBuffer(self.policy.before_login)
             self.secure = True
@@ -332,7 +337,11 @@ class Session:
                 parse(frame)  # says what is wrong
                 raise WrongState(why="Expected a tag and a command")
             spec = self._allowed(name)
-            cmd = parse(frame, decode_charset)
+            try:
+                cmd = parse(frame, decode_charset)
+            except BadCharsetName:
+                results.refused(self, frame.text)
+                raise
             try:
                 done = spec.handler(self, cmd, reply)
             except (Refused, StoreError):

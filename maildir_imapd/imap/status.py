@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Status
 
 
+def mailbox_id(mailbox: Mailbox) -> bytes:
+    """RFC 8474 4: UIDVALIDITY comes from a counter of the account that never gives a number twice, stays
+    with the folder when it is renamed, and so identifies it.
+    """
+    return b"F%x" % mailbox.uidvalidity
+
+
 @command(b"STATUS", states=LOGGED_IN)
 def status(session: Session, cmd: Status, reply: Reply) -> Done:
     """RFC 3501 6.3.10; of the selected mailbox too."""
@@ -50,6 +57,9 @@ def status_line(session: Session, name: str, mailbox: Mailbox, items: Sequence[b
                 value = sum(mailbox.sizes(range(len(snapshot)), snapshot))
             case b"HIGHESTMODSEQ":
                 value = snapshot.modseq
+            case b"MAILBOXID":
+                values.append((item, b"(%b)" % mailbox_id(mailbox)))
+                continue
             case b"APPENDLIMIT":
                 value = session.policy.append_limit
             case _:

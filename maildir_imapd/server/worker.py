@@ -68,6 +68,7 @@ def policy(config: Config, *, tls: bool, loopback: bool) -> Policy:
         plaintext_login=config.plaintext_login == "loopback" and loopback,
         login_timeout=config.login_timeout,
         idle_timeout=config.idle_timeout,
+        compress=True,
         append_limit=config.append_limit,
         after_login=Limits(
             line=config.line_limit,

@@ -45,6 +45,7 @@ LOCK = b"maildir-imapd.account.lock"
 UIDVALIDITY = b"maildir-imapd.uidvalidity"
 INTENT = b"maildir-imapd.rename"
 SUBSCRIPTIONS = b"subscriptions"
+SPECIAL_USE = b"maildir-imapd.special-use"
 TRASH = b"..maildir-imapd-trash-"
 NASCENT = b"..maildir-imapd-new-"
 
@@ -141,7 +142,21 @@ class Account:
 
     def special_use(self) -> dict[str, tuple[bytes, ...]]:
         """The special-use attributes of mailboxes that have one (RFC 6154)."""
-        return special_use.by_name(self._paths(), self.delimiter)
+        return special_use.by_name(self._paths(), self.delimiter, self._chosen_uses())
+
+    def _chosen_uses(self) -> dict[str, tuple[bytes, ...]]:
+        try:
+            with open(os.path.join(self.root, SPECIAL_USE), "rb") as file:
+                return special_use.parse(file.read())
+        except FileNotFoundError:
+            return {}
+
+    def set_special_use(self, name: str, attributes: tuple[bytes, ...]) -> None:
+        """Give a mailbox its special uses, for good."""
+        with self._changing() as root:
+            chosen = {**self._chosen_uses(), name: attributes}
+            durable.put(SPECIAL_USE, special_use.render(chosen), root, durable=True)
+            durable.sync(root)
 
     def mailbox(self, name: str) -> Mailbox:
         """Open a mailbox; raises MailboxMissing, NotSelectable, BadMailboxName, StoreError."""

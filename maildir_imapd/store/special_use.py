@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from maildir_imapd import mutf7
+
 # The first name of a row that exists has the attribute.  Compared without case, at the top or below INBOX.
 WELL_KNOWN: tuple[tuple[bytes, tuple[str, ...]], ...] = (
     (b"\\Drafts", ("Drafts", "Draft")),
@@ -14,18 +16,45 @@ WELL_KNOWN: tuple[tuple[bytes, tuple[str, ...]], ...] = (
 )
 
 
-def by_name(names: Iterable[str], delimiter: str) -> dict[str, tuple[bytes, ...]]:
-    """The attribute of each mailbox of *names* that has one."""
+# What CREATE may ask for.  \\All, \\Flagged and \\Important would be virtual mailboxes, which we have not.
+ATTRIBUTES = tuple(attribute for attribute, _ in WELL_KNOWN)
+
+
+def parse(data: bytes) -> dict[str, tuple[bytes, ...]]:
+    """Read the file of what users chose: a line a mailbox, attributes, TAB, name in modified UTF-7."""
+    chosen = {}
+    for line in data.splitlines():
+        attributes, tab, name = line.partition(b"\t")
+        if tab:
+            try:
+                chosen[mutf7.decode(name)] = tuple(a for a in attributes.split() if a in ATTRIBUTES)
+            except ValueError:
+                continue
+    return chosen
+
+
+def render(chosen: dict[str, tuple[bytes, ...]]) -> bytes:
+    """Write what ``parse`` reads."""
+    return b"".join(b"%b\t%b\n" % (b" ".join(attributes), mutf7.encode(name)) for name, attributes in chosen.items())
+
+
+def by_name(
+    names: Iterable[str], delimiter: str, chosen: dict[str, tuple[bytes, ...]] | None = None
+) -> dict[str, tuple[bytes, ...]]:
+    """The attributes of each mailbox of *names* that has some: those *chosen*, the others by name."""
     found: dict[str, str] = {}
     prefix = f"inbox{delimiter}"
     for name in names:
         plain = name.lower().removeprefix(prefix)
         found.setdefault(plain, name)
-    uses: dict[str, tuple[bytes, ...]] = {}
+    uses: dict[str, tuple[bytes, ...]] = {name: a for name, a in (chosen or {}).items() if name in found.values()}
+    taken = {attribute for attributes in uses.values() for attribute in attributes}
     for attribute, candidates in WELL_KNOWN:
+        if attribute in taken:
+            continue
         for candidate in candidates:
             holder = found.get(candidate.lower())
             if holder is not None:
-                uses[holder] = (attribute,)
+                uses[holder] = (*uses.get(holder, ()), attribute)
                 break
     return uses
