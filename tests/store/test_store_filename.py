@@ -1,0 +1,105 @@
+"""File names: flags, identity, sizes, order."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maildir_imapd.store import filename
+from maildir_imapd.store.filename import ANSWERED, DELETED, DRAFT, FLAGGED, IN_NEW, RECENT, SEEN
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "bits", "tail", "canonical"),
+    [
+        (b"1.M2P3.h:2,", b"1.M2P3.h", 0, b"", True),
+        (b"1.M2P3.h:2,DFRST", b"1.M2P3.h", DRAFT | FLAGGED | ANSWERED | SEEN | DELETED, b"", True),
+        (b"1.M2P3.h", b"1.M2P3.h", 0, b"", False),
+        (b"1.h,S=3,W=4:2,SF", b"1.h,S=3,W=4", SEEN | FLAGGED, b"", False),
+        (b"1.h:2,SS", b"1.h", SEEN, b"", False),
+        (b"1.h:2,S,x=1", b"1.h", SEEN, b",x=1", False),
+        (b"1.h:1,abc", b"1.h", 0, b"", False),
+        (b"1.h:x:2,S", b"1.h", SEEN, b"", False),
+        (b"1.h:2,XZab", b"1.h", 1 << 23 | 1 << 25 | 1 << 26 | 1 << 27, b"", True),
+        (b":2,S", b"", SEEN, b"", True),
+    ],
+)
+def test_take_a_name_apart(name: bytes, base: bytes, bits: int, tail: bytes, canonical: bool) -> None:
+    assert filename.parse(name) == filename.Name(base, bits, tail, canonical)
+
+
+@given(st.integers(0, filename.INFO_BITS))
+def test_flags_survive_the_name(bits: int) -> None:
+    parsed = filename.parse(b"1.h" + filename.info(bits))
+    assert parsed == (b"1.h", bits, b"", True)
+
+
+def test_bits_without_a_letter_are_not_in_the_name() -> None:
+    assert filename.info(SEEN | RECENT | filename.keyword_bit(30)) == b":2,S"
+
+
+def test_a_message_in_new_has_no_info() -> None:
+    assert filename.render(b"1.h", IN_NEW | RECENT) == b"new/1.h"
+    assert filename.render(b"1.h", SEEN) == b"cur/1.h:2,S"
+
+
+def test_every_keyword_has_a_bit_of_its_own() -> None:
+    bits = [filename.keyword_bit(n) for n in range(filename.IN_BITS)]
+    assert len(set(bits)) == 36
+    assert all(bit & filename.KEYWORD_BITS and not bit & (bit - 1) for bit in bits)
+    assert filename.keyword_bit(0) == 1 << 26
+    assert filename.keyword_bit(36) == 0
+
+
+def test_letters_and_bits_agree_with_their_names() -> None:
+    assert filename.parse(b"x:2,S").bits == SEEN
+    assert filename.parse(b"x:2,T").bits == DELETED
+    assert filename.parse(b"x:2,R").bits == ANSWERED
+    assert filename.parse(b"x:2,a").bits == filename.keyword_bit(0)
+
+
+@pytest.mark.parametrize("name", [b".hidden", b"a\nb", b"a\rb", b".nfs0001"])
+def test_what_is_no_message(name: bytes) -> None:
+    assert not filename.usable(name)
+
+
+@pytest.mark.parametrize(
+    ("base", "on_disk", "size"),
+    [
+        (b"1.h,S=10,W=12", 10, 12),
+        (b"1.h,S=10,W=12", 11, filename.SIZE_UNKNOWN),  # S= lies, so W= is not believed either
+        (b"1.h,W=12,S=10", 10, 12),
+        (b"1.h,S=10,W=12,U=3", 10, 12),
+        (b"1.h,W=12", 12, filename.SIZE_UNKNOWN),
+        (b"1.h", 3, filename.SIZE_UNKNOWN),
+        (b"1.h,S=x,W=12", 10, filename.SIZE_UNKNOWN),
+    ],
+)
+def test_sizes_are_believed_when_they_agree(base: bytes, on_disk: int, size: int) -> None:
+    assert filename.known_size(base, on_disk) == size
+
+
+def test_order_of_arrival_is_dovecots() -> None:
+    names = [b"20.M5P1.h", b"100.M10P1.h", b"100.M9P1.h", b"msg.abc", b"100.M9P0.h:2,S", b"100.h"]
+    assert sorted(names, key=filename.arrival) == [
+        b"msg.abc",
+        b"20.M5P1.h",
+        b"100.h",
+        b"100.M9P0.h:2,S",
+        b"100.M9P1.h",
+        b"100.M10P1.h",
+    ]
+
+
+def test_fresh_names_rise() -> None:
+    names = [filename.unique() for _ in range(100)]
+    assert sorted(names, key=filename.arrival) == names
+    assert len(set(names)) == 100
+    assert filename.sized(b"1.h", 3, 4) == b"1.h,S=3,W=4"
+    assert filename.sized(b"1.h", None, None) == b"1.h"
+
+
+@pytest.mark.parametrize("base", [b"1.M2P3.h,S=4,W=5,U=6", b"1.M2P3.h"])
+def test_stem_is_what_others_leave_alone(base: bytes) -> None:
+    assert filename.stem(base) == b"1.M2P3.h"

@@ -1,0 +1,186 @@
+"""Columns: applied batches against a plain model, and what is asked of them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maildir_imapd.store import checkpoint
+from maildir_imapd.store.filename import DELETED, FLAGGED, IN_NEW, RECENT, SEEN, SIZE_UNKNOWN, keyword_bit
+from maildir_imapd.store.journal import Added, Batch, to_ranges
+from maildir_imapd.store.snapshot import Snapshot, empty
+from maildir_imapd.store.state import State
+
+
+def added(uid: int, flags: int = 0) -> Added:
+    return Added(uid, flags, uid + 1000, uid + 2000, uid + 3000, b"%d.h" % uid)
+
+
+def box(*uids: int, flags: int = 0) -> Snapshot:
+    return empty(7).apply(Batch(modseq=1, uidnext=max(uids, default=0) + 1, added=[added(u, flags) for u in uids]))
+
+
+Row = tuple[int, int, int, int, bytes, frozenset[int]]
+
+
+def rows(snapshot: Snapshot) -> list[Row]:
+    return [
+        (uid, flags, modseq, size, name, snapshot.extra.get(uid, frozenset()))
+        for uid, flags, modseq, size, name in zip(
+            snapshot.uids, snapshot.flags, snapshot.modseqs, snapshot.sizes, snapshot.names, strict=True
+        )
+    ]
+
+
+some_bits = st.sampled_from([0, SEEN, FLAGGED, SEEN | DELETED, RECENT, IN_NEW, keyword_bit(0), keyword_bit(30)])
+uid_sets = st.sets(st.integers(1, 40), min_size=1, max_size=12)
+steps = st.one_of(
+    st.tuples(st.just("add"), st.integers(1, 5), some_bits),
+    st.tuples(st.just("flag"), uid_sets, st.tuples(some_bits, some_bits)),
+    st.tuples(st.just("word"), uid_sets, st.tuples(st.just(frozenset({36})), st.just(frozenset({40})))),
+    st.tuples(st.just("expunge"), uid_sets, st.none()),
+    st.tuples(st.just("size"), uid_sets, st.none()),
+    st.tuples(st.just("claim"), st.integers(1, 50), st.none()),
+)
+
+
+def model(before: dict[int, Row], batch: Batch) -> dict[int, Row]:
+    after = dict(before)
+    for row in batch.added:
+        after[row.uid] = (row.uid, row.flags, batch.modseq, row.size, row.base, frozenset())
+    for ranges, add, remove in batch.flagged:
+        for lo, hi in ranges:
+            for uid in range(lo, hi + 1):
+                if uid in after:
+                    _, flags, modseq, size, name, words = after[uid]
+                    seen = (add | remove) & ~(RECENT | IN_NEW)
+                    after[uid] = (uid, flags & ~remove | add, batch.modseq if seen else modseq, size, name, words)
+    for ranges, more, less in batch.worded:
+        for lo, hi in ranges:
+            for uid in range(lo, hi + 1):
+                if uid in after:
+                    _, flags, _, size, name, words = after[uid]
+                    after[uid] = (uid, flags, batch.modseq, size, name, words - less | more)
+    for uid, size in batch.sizes:
+        if uid in after:
+            after[uid] = (*after[uid][:3], size, *after[uid][4:])
+    for uid in after:
+        if uid < batch.claimed:
+            after[uid] = (uid, after[uid][1] & ~RECENT, *after[uid][2:])
+    for lo, hi in batch.expunged:
+        for uid in range(lo, hi + 1):
+            after.pop(uid, None)
+    return after
+
+
+@given(st.lists(steps, max_size=25))
+def test_columns_agree_with_a_plain_model(script: list[tuple[str, object, object]]) -> None:
+    now = empty(7)
+    state = State(snapshot=now)
+    known: dict[int, Row] = {}
+    batches = []
+    for modseq, (verb, what, how) in enumerate(script, 2):
+        batch = Batch(modseq=modseq, uidnext=now.uidnext)
+        if verb == "add":
+            batch.added = [added(now.uidnext + n, how) for n in range(what)]
+            batch.uidnext = now.uidnext + what
+        elif verb == "claim":
+            batch.claimed = what
+        else:
+            ranges = to_ranges(sorted(what))
+            if verb == "flag":
+                batch.flagged = [(ranges, how[0], how[1] & ~how[0])]
+            elif verb == "word":
+                batch.worded = [(ranges, *how)]
+            elif verb == "size":
+                batch.sizes = [(uid, uid) for uid in sorted(what)]
+            else:
+                batch.expunged = ranges
+        before, frozen = now, rows(now)
+        counts = (now.unseen, now.recent, now.deleted, now.in_new, now.first_unseen)
+        now = now.apply(batch)
+        assert rows(before) == frozen, "a snapshot never changes"
+        assert counts == (before.unseen, before.recent, before.deleted, before.in_new, before.first_unseen)
+        known = model(known, batch)
+        assert rows(now) == [known[uid] for uid in sorted(known)]
+        assert now.unseen == sum(not row[1] & SEEN for row in known.values())
+        assert now.recent == sum(bool(row[1] & RECENT) for row in known.values())
+        assert now.deleted == sum(bool(row[1] & DELETED) for row in known.values())
+        assert now.in_new == sum(bool(row[1] & IN_NEW) for row in known.values())
+        delta = now.since(before)
+        assert set(delta.added) == {row.uid for row in batch.added}
+        assert set(delta.expunged) == set(before.uids) - set(now.uids)
+        batches.append(batch)
+    state.apply_all(batches)
+    assert rows(state.snapshot) == rows(now), "all at once is the same as one by one"
+    again = checkpoint.parse(b"".join(checkpoint.render(state)))
+    assert again is not None
+    assert rows(again.snapshot) == rows(now)
+    assert again.history == state.history
+
+
+def test_positions_of_many() -> None:
+    now = box(*range(1, 1001))
+    assert now.positions([]) == []
+    assert now.positions(range(5, 10)) == [4, 5, 6, 7, 8]
+    assert now.positions([1, 500, 1000, 1001]) == [0, 499, 999, -1]
+    assert now.positions(list(range(1, 1001, 2))) == list(range(0, 1000, 2))
+    assert now.positions([0, 2**32, 2**40]) == [-1, -1, -1]
+    assert box(2, 5, 9).positions([1, 2, 3, 5, 9, 10]) == [-1, 0, -1, 1, 2, -1]
+    assert now.position(2**40) == now.position(-1) == now.position(0) == -1
+    assert box(2, 5, 9).span(3, 9) == (1, 3)
+
+
+def test_flag_names_by_keyword() -> None:
+    now = box(1, 2).apply(Batch(modseq=2, uidnext=3, keywords={0: b"$Forwarded", 30: b"High", 36: b"Far"}))
+    now = now.apply(Batch(modseq=3, uidnext=3, worded=[([(2, 2)], frozenset({36}), frozenset())]))
+    assert now.flag_names(SEEN | FLAGGED | keyword_bit(0) | keyword_bit(30)) == (
+        b"\\Flagged",
+        b"\\Seen",
+        b"$Forwarded",
+        b"High",
+    )
+    assert now.flag_names(0, 2) == (b"Far",)
+    assert now.flag_names(RECENT | IN_NEW | keyword_bit(5)) == ()
+    assert now.keyword_number(b"$FORWARDED") == 0
+    assert now.keyword_bit(b"high") == keyword_bit(30)
+    assert now.keyword_bit(b"nobody") == 0
+    assert now.has_keyword(b"far") == [False, True]
+    assert now.has_keyword(b"$forwarded") == [False, False]
+    assert now.has_keyword(b"nobody") is None
+    assert now.all_flag_names()[5:] == (b"$Forwarded", b"High", b"Far")
+
+
+def test_a_message_that_comes_back_goes_where_it_was() -> None:
+    now = box(1, 2, 3).apply(Batch(modseq=2, uidnext=4, vanished=[(2, 2)]))
+    then = now.apply(Batch(modseq=3, uidnext=5, added=[added(2), added(4)]))
+    assert list(then.uids) == [1, 2, 3, 4]
+    assert then.names == [b"1.h", b"2.h", b"3.h", b"4.h"]
+    assert then.revivals == now.revivals + 1
+    assert then.since(now).revived == [2]
+
+
+def test_tombstones_know_the_base() -> None:
+    state = State(snapshot=box(1, 2, 3))
+    state.apply_all([Batch(modseq=2, uidnext=4, vanished=[(2, 3)], vanished_at=5000)])
+    assert state.tombs == {b"2.h": (2, 5000), b"3.h": (3, 5000)}
+    state.apply_all([Batch(modseq=3, uidnext=4, added=[added(3)])])
+    assert state.tombs == {b"2.h": (2, 5000)}
+    later = 5000 + 15 * 86400
+    state.apply_all([Batch(modseq=4, uidnext=4, vanished=[(1, 1)], vanished_at=later)])
+    assert state.tombs == {b"1.h": (1, later)}
+
+
+def test_total_size_waits_for_all() -> None:
+    now = box(1, 2)
+    assert now.total_size == 6003
+    assert now.apply(Batch(modseq=1, uidnext=3, sizes=[(1, SIZE_UNKNOWN)])).total_size is None
+
+
+def test_a_damaged_checkpoint_is_none() -> None:
+    data = b"".join(checkpoint.render(State(snapshot=box(1, 2, 3))))
+    assert checkpoint.parse(data) is not None
+    for at in range(0, len(data), 5):
+        assert checkpoint.parse(data[:at]) is None
+        assert checkpoint.parse(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]) is None
+    assert checkpoint.parse(data + b"x") is None
