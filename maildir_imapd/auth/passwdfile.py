@@ -2,15 +2,20 @@
 
     user:{SCHEME}hash:uid:gid:gecos:home:shell:extra fields
 
-Fields after the password may be left out.  ``extra`` holds ``key=value`` words; ``userdb_mail`` and
-``mail`` name the user's mail_location.  Lines that begin with ``#`` are comments.
+Fields after the password may be left out; uid and gid are numbers or names.  ``extra`` holds ``key=value``
+words, of which the server knows ``userdb_mail`` or ``mail`` (the user's mail_location), ``nologin`` and
+``allow_nets`` (addresses the user may log in from).  Lines that begin with ``#`` are comments.
 """
 
 from __future__ import annotations
 
+import grp
+import ipaddress
 import logging
 import os
+import pwd
 import threading
+from collections import Counter
 from dataclasses import dataclass
 
 from maildir_imapd.auth import schemes
@@ -31,11 +36,11 @@ class Entry:
 def parse(text: str, source: str = "passwd-file") -> dict[str, Entry]:
     """Read a whole file; a line that cannot be understood is logged and passed over."""
     entries: dict[str, Entry] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
         try:
-            user, entry = _line(line)
+            user, entry = _line(line.removesuffix("\r"))
         except ValueError as error:
             logger.warning(
                 "passwd-file line passed over", extra={"fields": {"line": f"{source}:{number}", "why": error}}
@@ -60,14 +65,59 @@ def _line(line: str) -> tuple[str, Entry]:
     for word in extra.split():
         key, _, value = word.partition("=")
         words[key] = value or "yes"
-    identity = Identity(
-        user,
-        home=home or None,
-        uid=int(uid) if uid else None,
-        gid=int(gid) if gid else None,
-        extra=words,
-    )
+    networks(words.get("allow_nets", ""))
+    identity = Identity(user, home=home or None, uid=_uid(uid), gid=_gid(gid), extra=words)
     return user, Entry(stored, identity)
+
+
+# The messages hold nothing of the line: where a field is missing, the password may stand in its place.
+
+
+def _uid(written: str) -> int | None:
+    if not written:
+        return None
+    try:
+        return _number(written) if written.isdigit() else pwd.getpwnam(written).pw_uid
+    except (KeyError, OverflowError):
+        raise ValueError("the third field is not a user of this machine") from None
+
+
+def _gid(written: str) -> int | None:
+    if not written:
+        return None
+    try:
+        return _number(written) if written.isdigit() else grp.getgrnam(written).gr_gid
+    except (KeyError, OverflowError):
+        raise ValueError("the fourth field is not a group of this machine") from None
+
+
+def _number(written: str) -> int:
+    number = int(written) if written.isascii() and len(written) <= 10 else 1 << 32
+    if number >= (1 << 32) - 1:
+        raise OverflowError
+    return number
+
+
+def networks(written: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Read ``allow_nets``: addresses and networks, joined by commas; raises ValueError."""
+    try:
+        return [ipaddress.ip_network(word, strict=False) for word in written.split(",") if word]
+    except ValueError:
+        raise ValueError("allow_nets is not a list of networks such as 192.0.2.0/24,2001:db8::/32") from None
+
+
+def allowed_from(identity: Identity, host: str) -> bool:
+    """Whether the user may log in from the address *host*."""
+    written = identity.extra.get("allow_nets")
+    if written is None:
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address.version == network.version and address in network for network in networks(written))
 
 
 class PasswdFile:
@@ -75,11 +125,10 @@ class PasswdFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._lock = threading.Lock()  # guards _stamp and _entries
+        self._lock = threading.Lock()  # guards everything below
         self._stamp: tuple[int, int, int] | None = None
         self._entries: dict[str, Entry] = {}
-        # What an unknown user's password is compared with: the time taken tells nothing.
-        self._dummy = schemes.make(os.urandom(16).hex().encode())
+        self._dummy: str | None = None
         try:
             self._current()
         except OSError as error:
@@ -94,19 +143,21 @@ class PasswdFile:
         with open(self.path, encoding="utf-8", errors="surrogateescape") as file:
             entries = parse(file.read(), self.path)
         with self._lock:
-            self._stamp, self._entries = stamp, entries
+            self._stamp, self._entries, self._dummy = stamp, entries, _dummy(entries)
         return entries
 
-    def _entry(self, user: str) -> Entry | None:
+    def entry(self, user: str) -> Entry | None:
+        """The line of *user* as it stands now; raises Unavailable when the file cannot be read."""
         try:
             return self._current().get(user)
         except OSError as error:
+            logger.error("passwd-file cannot be read", extra={"fields": {"path": self.path, "why": error.strerror}})
             raise Unavailable(detail=f"{self.path}: {error}") from error
 
     def check(self, user: str, password: bytes) -> Identity:
         """As ``Authenticator.check``."""
-        entry = self._entry(user)
-        stored = entry.stored if entry is not None and entry.stored else self._dummy
+        entry = self.entry(user)
+        stored = entry.stored if entry is not None and entry.stored else self._stand_in()
         try:
             good = schemes.verify(stored, password)
         except ValueError as error:
@@ -118,16 +169,25 @@ class PasswdFile:
             raise AuthenticationFailed
         return entry.identity
 
+    def _stand_in(self) -> str:
+        """What an unknown user's password is compared with, so that the time taken tells nothing."""
+        with self._lock:
+            if self._dummy is None:
+                self._dummy = schemes.make(os.urandom(16).hex().encode())
+            return self._dummy
+
     def look_up(self, user: str) -> Identity | None:
         """As ``Authenticator.look_up``."""
-        entry = self._entry(user)
+        entry = self.entry(user)
         return entry.identity if entry is not None else None
 
     def users(self) -> list[str]:
         """Every user's name, in the file's order."""
         return list(self._current())
 
-    def stored(self, user: str) -> str:
-        """What the file holds for *user*'s password: it changes when the password does.  "" for nobody."""
-        entry = self._entry(user)
-        return entry.stored if entry is not None else ""
+
+def _dummy(entries: dict[str, Entry]) -> str | None:
+    """One of the stored passwords, of the scheme that most of them have: it costs what they cost."""
+    kinds = {entry.stored: schemes.split(entry.stored)[0] for entry in entries.values() if entry.stored}
+    usual = Counter(kinds.values()).most_common(1)
+    return next((stored for stored, kind in kinds.items() if kind == usual[0][0]), None) if usual else None

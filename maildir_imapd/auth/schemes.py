@@ -1,12 +1,19 @@
 """Password schemes: what stands in a passwd-file, and whether a password fits it.
 
-The hashing is libpass's (the maintained passlib), argon2-cffi's and bcrypt's.  Names are Dovecot's.
+Names and spellings are Dovecot's: ``{SCHEME}data``, with ``.B64`` or ``.HEX`` behind the name when the data is
+encoded otherwise than usual.  The slow hashes are libpass's (the maintained passlib), argon2-cffi's and
+bcrypt's; the plain digests come from hashlib.
+
+What is not understood is refused with ValueError, never compared in some other way.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
 
 from passlib import hash as handlers
@@ -14,6 +21,11 @@ from passlib.exc import PasslibSecurityError
 
 # bcrypt looks at no more, and its library refuses more.
 _BCRYPT_LIMIT = 72
+# Bounded: a line of the file must not be able to stop the server.
+_PBKDF2_ROUNDS = 10_000_000
+
+# Schemes whose data is text: the name of the hash says how it is made.
+Text = Callable[[str, bytes], bool]
 
 
 def _plain(stored: str, password: bytes) -> bool:
@@ -25,84 +37,149 @@ def _bcrypt(stored: str, password: bytes) -> bool:
 
 
 def _pbkdf2(stored: str, password: bytes) -> bool:
-    """Dovecot's ``$1$salt$rounds$hex`` (SHA-1); passlib's own forms begin otherwise."""
-    if not stored.startswith("$1$"):
-        return bool(handlers.pbkdf2_sha256.verify(password, stored))
-    _, _, salt, rounds, digest = stored.split("$")
-    # Bounded: a line of the file must not be able to stop the server.
-    made = hashlib.pbkdf2_hmac("sha1", password, salt.encode(), min(int(rounds), 10_000_000))
-    return hmac.compare_digest(made.hex(), digest)
+    """Dovecot's ``$1$salt$rounds$hex``, which is SHA-1; no other form is known to be in use."""
+    match = re.fullmatch(r"\$1\$([^$]+)\$([1-9][0-9]{0,7})\$([0-9a-f]{40})", stored)
+    if match is None or int(match[2]) > _PBKDF2_ROUNDS:
+        raise ValueError("not a PBKDF2 hash of the form $1$salt$rounds$hex")
+    made = hashlib.pbkdf2_hmac("sha1", password, match[1].encode(), int(match[2]))
+    return hmac.compare_digest(made.hex(), match[3])
 
 
-def _handler(name: str, prefix: str = "") -> Callable[[str, bytes], bool]:
+def _handler(name: str) -> Text:
     handler = getattr(handlers, name)
-    return lambda stored, password: bool(handler.verify(password, prefix + stored))
+    return lambda stored, password: bool(handler.verify(password, stored))
 
 
-VERIFY: dict[str, Callable[[str, bytes], bool]] = {
+_TEXT: dict[str, Text] = {
     "ARGON2ID": _handler("argon2"),
     "ARGON2I": _handler("argon2"),
     "BLF-CRYPT": _bcrypt,
+    "BCRYPT": _bcrypt,
     "SHA512-CRYPT": _handler("sha512_crypt"),
     "SHA256-CRYPT": _handler("sha256_crypt"),
-    "SSHA": _handler("ldap_salted_sha1", "{SSHA}"),
-    "SSHA256": _handler("ldap_salted_sha256", "{SSHA256}"),
-    "SSHA512": _handler("ldap_salted_sha512", "{SSHA512}"),
+    "MD5-CRYPT": _handler("md5_crypt"),
+    "DES-CRYPT": _handler("des_crypt"),
     "PBKDF2": _pbkdf2,
-    "PBKDF2-SHA256": _handler("ldap_pbkdf2_sha256", "{PBKDF2-SHA256}"),
     "PLAIN": _plain,
     "PLAINTEXT": _plain,
+    "CLEAR": _plain,
     "CLEARTEXT": _plain,
 }
-VERIFY["BCRYPT"] = VERIFY["BLF-CRYPT"]
 
-# A hash without a scheme in front is a crypt(3) string, told by its beginning.
+# Schemes whose data is octets, a digest with or without a salt behind it: the digest, whether there is a salt,
+# and how the octets are written when the scheme's name does not say.
+_DIGESTS: dict[str, tuple[str, bool, str]] = {
+    "SHA": ("sha1", False, "B64"),
+    "SHA1": ("sha1", False, "B64"),
+    "SHA256": ("sha256", False, "B64"),
+    "SHA512": ("sha512", False, "B64"),
+    "SSHA": ("sha1", True, "B64"),
+    "SSHA256": ("sha256", True, "B64"),
+    "SSHA512": ("sha512", True, "B64"),
+    "SMD5": ("md5", True, "B64"),
+    "LDAP-MD5": ("md5", False, "B64"),
+    "PLAIN-MD5": ("md5", False, "HEX"),
+}
+
+# A hash without a scheme in front, or behind {CRYPT}, is a crypt(3) string and told by its beginning.
 _CRYPT = (
     ("$argon2id$", "ARGON2ID"),
     ("$argon2i$", "ARGON2I"),
-    ("$2", "BLF-CRYPT"),
+    ("$2a$", "BLF-CRYPT"),
+    ("$2b$", "BLF-CRYPT"),
+    ("$2y$", "BLF-CRYPT"),
     ("$6$", "SHA512-CRYPT"),
     ("$5$", "SHA256-CRYPT"),
+    ("$1$", "MD5-CRYPT"),
 )
+_DES = re.compile(r"[./0-9A-Za-z]{13}").fullmatch
 
-# Schemes that ``user add`` and ``passwd`` write.
+# Schemes that ``user add`` and ``user passwd`` write.
 WRITTEN = ("ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "SSHA", "PLAIN")
 
 
-def split(stored: str) -> tuple[str, str]:
-    """Take a stored password apart into its scheme, in capitals, and the rest; raises ValueError."""
-    if stored.startswith("{"):
-        scheme, brace, rest = stored[1:].partition("}")
-        if not brace:
-            raise ValueError("the scheme is not closed with }")
-        scheme = scheme.upper().removesuffix(".B64").removesuffix(".HEX")
-        if scheme == "CRYPT":
-            return split(rest)
-        if scheme not in VERIFY:
-            raise ValueError(f"the scheme {scheme} is not supported")
-        return scheme, rest
+def split(stored: str) -> tuple[str, str, str]:
+    """Take a stored password apart: scheme in capitals, encoding ("", "B64" or "HEX"), data; raises ValueError."""
+    if not stored.startswith("{"):
+        return _crypt_scheme(stored), "", stored
+    name, brace, data = stored[1:].partition("}")
+    if not brace:
+        raise ValueError("the scheme is not closed with }")
+    scheme, dot, encoding = name.upper().partition(".")
+    encoding = {"BASE64": "B64"}.get(encoding, encoding)
+    if dot and encoding not in ("B64", "HEX"):
+        raise ValueError("the encoding behind the scheme is neither .B64 nor .HEX")
+    if scheme in ("CRYPT", "MD5"):
+        # Dovecot's MD5 is MD5-CRYPT by another name.
+        if encoding:
+            data = _decode(data, encoding).decode("ascii")
+        return _crypt_scheme(data), "", data
+    if scheme not in _TEXT and scheme not in _DIGESTS:
+        raise ValueError(f"the scheme {_shown(scheme)} is not supported")
+    return scheme, encoding, data
+
+
+def _shown(scheme: str) -> str:
+    # A line that is only torn may have the password in this place; a scheme's name is never so odd.
+    return scheme if re.fullmatch(r"[A-Z0-9-]{1,20}", scheme) else "there"
+
+
+def _crypt_scheme(data: str) -> str:
     for beginning, scheme in _CRYPT:
-        if stored.startswith(beginning):
-            return scheme, stored
+        if data.startswith(beginning):
+            return scheme
+    if _DES(data):
+        return "DES-CRYPT"
+    match = re.match(r"\$([a-z0-9]{1,10})\$", data)
+    if match:
+        raise ValueError(f"crypt hashes that begin with ${match[1]}$ are not supported")
     raise ValueError("the scheme is missing")
+
+
+def _decode(data: str, encoding: str) -> bytes:
+    try:
+        if encoding == "HEX":
+            return bytes.fromhex(data)
+        return base64.b64decode(data.encode("ascii"), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"the data is not {'hexadecimal' if encoding == 'HEX' else 'base64'}") from error
+
+
+def _digest(scheme: str, encoding: str, data: str, password: bytes) -> bool:
+    name, salted, usual = _DIGESTS[scheme]
+    size = hashlib.new(name, usedforsecurity=False).digest_size
+    if not encoding:
+        # As Dovecot does: a digest without a salt may be written either way, and its length tells which.
+        encoding = usual if salted else "HEX" if len(data) == 2 * size else "B64"
+    octets = _decode(data, encoding)
+    if len(octets) < size or (len(octets) > size) != salted:
+        raise ValueError("the digest has the wrong length")
+    made = hashlib.new(name, password + octets[size:], usedforsecurity=False).digest()
+    return hmac.compare_digest(made, octets[:size])
 
 
 def verify(stored: str, password: bytes) -> bool:
     """Say whether *password* fits; raises ValueError when the stored one cannot be understood."""
-    scheme, rest = split(stored)
+    scheme, encoding, data = split(stored)
+    if scheme in _DIGESTS:
+        return _digest(scheme, encoding, data, password)
+    if encoding:
+        data = _decode(data, encoding).decode("utf-8", "surrogateescape")
     try:
-        return VERIFY[scheme](rest, password)
-    except (PasslibSecurityError, IndexError) as error:
+        return _TEXT[scheme](data, password)
+    except (PasslibSecurityError, IndexError, TypeError) as error:
         raise ValueError(str(error)) from error
 
 
 def make(password: bytes, scheme: str = "ARGON2ID") -> str:
-    """Hash a new password, scheme in front; raises ValueError for a scheme that is not written."""
+    """Hash a new password, scheme in front; raises ValueError for what cannot be written."""
     match scheme:
         case "ARGON2ID":
             return "{ARGON2ID}" + str(handlers.argon2.using(type="ID").hash(password))
         case "BLF-CRYPT":
-            return "{BLF-CRYPT}" + str(handlers.bcrypt.hash(password[:_BCRYPT_LIMIT]))
+            if len(password) > _BCRYPT_LIMIT:
+                raise ValueError(f"BLF-CRYPT looks at the first {_BCRYPT_LIMIT} octets only; take another scheme")
+            return "{BLF-CRYPT}" + str(handlers.bcrypt.hash(password))
         case "SHA512-CRYPT":
             return "{SHA512-CRYPT}" + str(handlers.sha512_crypt.hash(password))
         case "SHA256-CRYPT":
@@ -110,5 +187,8 @@ def make(password: bytes, scheme: str = "ARGON2ID") -> str:
         case "SSHA":
             return str(handlers.ldap_salted_sha1.hash(password))
         case "PLAIN":
-            return "{PLAIN}" + password.decode("utf-8", "surrogateescape")
+            # A colon or a line end would be another field or another user.
+            if re.fullmatch(rb"[\x21-\x39\x3b-\x7e]+", password):
+                return "{PLAIN}" + password.decode("ascii")
+            return "{PLAIN.B64}" + base64.b64encode(password).decode("ascii")
     raise ValueError(f"the scheme {scheme} is not written; choose one of {', '.join(WRITTEN)}")
