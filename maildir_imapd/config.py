@@ -143,7 +143,7 @@ def address(value: Any) -> Address:
     """``HOST:PORT``, ``[IPv6]:PORT`` or ``*:PORT``."""
     host, colon, port = text(value).rpartition(":")
     host = host.strip("[]")
-    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not colon or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
         raise ValueError("must be HOST:PORT, for example 127.0.0.1:143 or *:993")
     return Address("::" if host in ("*", "") else host, int(port))
 
@@ -161,6 +161,8 @@ def location(value: Any) -> str:
         if rest[k + 1 : k + 2] not in ("u", "n", "d", "h", "%") or not rest[k + 1 : k + 2]:
             raise ValueError("may use the variables %u (user), %n (before the @), %d (after it), %h (home)")
         k += 2
+    if not rest.startswith(("/", "~/", "%h")) and rest != "~":
+        raise ValueError("must be an absolute path, or begin with ~/ or %h")
     return written
 
 

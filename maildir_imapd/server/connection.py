@@ -59,12 +59,15 @@ def converse(
             elif not woken and session.upgrade is None:
                 session.say_goodbye(IdleTooLong(), reply)
     except (ConnectionError, TimeoutError) as error:
+        # The transport raises nothing else, and what happens in a session stays there.
         session.note("connection-lost", why=str(error))
     except Exception:
         logger.exception("connection failed", extra={"fields": {"peer": session.peer, "user": session.user}})
     finally:
-        session.close()
-        transport.close()
+        try:
+            session.close()
+        finally:
+            transport.close()
         session.note("disconnect", sent=reply.sent, seconds=round(time.monotonic() - started, 1))
 
 

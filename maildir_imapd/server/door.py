@@ -10,10 +10,11 @@ import re
 import threading
 import time
 from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
-from maildir_imapd.config import Config, expand_location
+from maildir_imapd.auth.passwdfile import allowed_from
+from maildir_imapd.config import Config, expand_location, location
 from maildir_imapd.errors import (
     AuthenticationFailed,
     AuthorizationFailed,
@@ -23,26 +24,33 @@ from maildir_imapd.errors import (
     Unavailable,
 )
 from maildir_imapd.imap.session import Access
+from maildir_imapd.server import identity as identities
 from maildir_imapd.store.account import Account
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity
-    from maildir_imapd.auth.passwdfile import PasswdFile
+    from maildir_imapd.auth.passwdfile import Entry, PasswdFile
+    from maildir_imapd.server.identity import Owner
     from maildir_imapd.store.watch import Watcher
 
 logger = logging.getLogger(__name__)
 
-# A user name becomes part of a path: letters and digits of any script and a few marks, never a slash, never
-# a dot in front (robustness rule 17).
-_USER = re.compile(r"[\w+@=~-][\w.+@=~&'-]{0,254}\Z").match
+# A user name becomes part of a path: letters and digits of any script and a few marks, never a slash
+# (robustness rule 17).
+_USER = re.compile(r"[\w+@=-][\w.+@=~&'-]{0,254}\Z").match
 MAX_FAILURES = 4
+# Password hashes that may be worked out at a time in one process: each takes a core and, of argon2, 64 MiB.
+_HASHES = max(2, os.cpu_count() or 1)
 _CACHE_SIZE = 10_000
 _ACCOUNTS_KEPT = 256
 
 
 def valid_user(name: str) -> bool:
-    """Whether *name* may be a user's name at all."""
-    return _USER(name) is not None
+    """Whether *name* may be a user's name at all.
+
+    %n and %d are what stands before and after the ``@``: neither may be empty, hidden, or ``..``.
+    """
+    return _USER(name) is not None and all(part and not part.startswith(".") for part in name.split("@"))
 
 
 class Door:
@@ -53,10 +61,13 @@ class Door:
         self.users = users
         self.watcher = watcher
         self._key = os.urandom(32)
+        # A flood of wrong passwords waits for its turn; a password that is known needs none.
+        self._hashing = threading.BoundedSemaphore(_HASHES)
+        self._own = identities.own() if identities.supported() else None
         self._lock = threading.Lock()  # guards everything below
-        self._known: OrderedDict[bytes, tuple[str, float, Identity]] = OrderedDict()
-        self._accounts: WeakValueDictionary[bytes, Account] = WeakValueDictionary()
-        self._kept: OrderedDict[bytes, Account] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[Entry, float]] = OrderedDict()
+        self._accounts: WeakValueDictionary[tuple[bytes, Owner | None], Account] = WeakValueDictionary()
+        self._kept: OrderedDict[tuple[bytes, Owner | None], Account] = OrderedDict()
         self._by_address: Counter[str] = Counter()
         self._by_user: Counter[str] = Counter()
         self._inside = 0
@@ -91,69 +102,112 @@ class Door:
         """Check a password; a right one is remembered for a while, as a keyed digest."""
         if self.users is None:
             raise Unavailable
-        if not _USER(user):
+        if not valid_user(user):
             # The database is asked about nobody, so that this takes as long as a wrong password.
-            return self.users.check("", password)
-        stored = self.users.stored(user)
-        if not stored and self.users.stored(user.lower()):
+            user = ""
+        entry = self.users.entry(user)
+        if entry is None and (entry := self.users.entry(user.lower())) is not None:
             user = user.lower()
-            stored = self.users.stored(user)
         digest = hmac.digest(self._key, user.encode() + b"\0" + password, hashlib.sha256)
         now = time.monotonic()
         with self._lock:
             known = self._known.get(digest)
-        if known is not None and known[0] == stored and now < known[1]:
-            return known[2]
-        identity = self.users.check(user, password)
-        if self.config.auth_cache_time:
+        if known is not None and known[0] == entry and now < known[1]:
+            return known[0].identity
+        with self._hashing:
+            identity = self.users.check(user, password)
+        if self.config.auth_cache_time and entry is not None:
             with self._lock:
-                self._known[digest] = (stored, now + self.config.auth_cache_time, identity)
+                self._known[digest] = (entry, now + self.config.auth_cache_time)
                 while len(self._known) > _CACHE_SIZE:
                     self._known.popitem(last=False)
         return identity
 
     def admit(self, identity: Identity) -> Access:
-        """Open the mail of a user who has been identified; raises Unavailable, LimitReached, StoreError."""
+        """Open the mail of a user who has been identified; raises Unavailable, LimitReached, StoreError.
+
+        From here on the calling thread acts as the owner of the mail.
+        """
         user = identity.user
-        account = self.account(identity)
+        owner = self.owner(identity)
+        with identities.acting_as(owner):
+            account = self.account(identity, owner)
         with self._lock:
             if self._by_user[user] >= self.config.connections_per_user:
                 raise LimitReached(why="You have too many connections")
             self._by_user[user] += 1
+        if owner is not None:
+            try:
+                identities.become(owner)
+            except OSError:
+                with self._lock:
+                    self._by_user[user] -= 1
+                raise
         return Access(user, account)
 
-    def account(self, identity: Identity) -> Account:
-        """The account of a user, one object a process."""
+    def owner(self, identity: Identity) -> Owner | None:
+        """Whom the thread must become for this user's mail; None where the process is the right one already.
+
+        Raises Unavailable, with a line in the log, for a user whose files this process cannot keep apart.
+        """
+        uid, gid = identity.uid, identity.gid
+        if uid is None and gid is None:
+            return self._own
+        try:
+            if uid == 0:
+                raise ValueError("mail of root is not served: give the spool to a user without rights")
+            if uid is None:
+                raise ValueError("the passwd-file gives a group and no user")
+            if uid == os.geteuid():
+                if gid is not None and gid != os.getegid() and gid not in os.getgroups():
+                    raise ValueError(f"the server is not in the group {gid} that the passwd-file gives")
+                return None
+            if os.geteuid() != 0:
+                raise ValueError(f"the server is not root and cannot become user {uid} of the passwd-file")
+            if not identities.supported():
+                raise ValueError(f"this system does not let a thread become user {uid} of the passwd-file")
+            return identities.owner(uid, gid)
+        except ValueError as error:
+            logger.error("user refused", extra={"fields": {"user": identity.user, "why": error}})
+            raise Unavailable from error
+
+    def account(self, identity: Identity, owner: Owner | None = None) -> Account:
+        """The account of a user, one object a process; the caller acts as *owner*."""
         template = identity.extra.get("userdb_mail") or identity.extra.get("mail") or self.config.mail_location
         try:
-            root = os.path.abspath(expand_location(template, identity.user, identity.home))
-        except (ConfigError, KeyError) as error:
+            root = os.path.abspath(expand_location(location(template), identity.user, identity.home))
+        except (ConfigError, ValueError) as error:
             logger.error("no mail location", extra={"fields": {"user": identity.user, "why": error}})
             raise Unavailable from error
+        key = (root, owner)
         with self._lock:
-            account = self._accounts.get(root)
+            account = self._accounts.get(key)
         if account is None:
-            made = Account(root, delimiter=self.config.delimiter, fsync=self.config.fsync, watcher=self.watcher)
+            watcher = self.watcher
+            if watcher is not None and owner is not None:
+                watcher = cast("Watcher", identities.OwnedWatcher(watcher, owner))
+            made = Account(root, delimiter=self.config.delimiter, fsync=self.config.fsync, watcher=watcher)
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.
-                account = self._accounts.setdefault(root, made)
+                account = self._accounts.setdefault(key, made)
         with self._lock:
-            self._kept[root] = account
-            self._kept.move_to_end(root)
+            self._kept[key] = account
+            self._kept.move_to_end(key)
             if len(self._kept) > _ACCOUNTS_KEPT:
                 self._kept.popitem(last=False)
         return account
 
-    def gate(self, peer: str) -> Gate:
-        """The door as one connection sees it."""
-        return Gate(self, peer)
+    def gate(self, host: str, peer: str) -> Gate:
+        """The door as one connection from *host* sees it; *peer* is its name in the log."""
+        return Gate(self, host, peer)
 
 
 class Gate:
     """One connection's tries."""
 
-    def __init__(self, door: Door, peer: str) -> None:
+    def __init__(self, door: Door, host: str, peer: str) -> None:
         self._door = door
+        self._host = host
         self._peer = peer
         self._failures = 0
 
@@ -161,6 +215,8 @@ class Gate:
         """As ``imap.session.Gate``: after a wrong password it waits, longer each time, then says BYE."""
         try:
             identity = self._door.identify(user, password)
+            if not allowed_from(identity, self._host):
+                raise AuthenticationFailed
         except AuthenticationFailed:
             self._failures += 1
             logger.warning(

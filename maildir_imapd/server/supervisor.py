@@ -2,6 +2,9 @@
 
 One thread and no other work.  Signals are blocked and taken with ``sigtimedwait``, so nothing ever runs in
 a signal handler.  The supervisor forks before it has any thread, and never starts one.
+
+Started as root it stays root, so that it can read a new certificate and its key at SIGHUP; it hears no
+client.  The workers become ``mail_user`` before they take their first connection.
 """
 
 from __future__ import annotations
@@ -10,9 +13,11 @@ import logging
 import mmap
 import os
 import pwd
+import resource
 import select
 import signal
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -40,6 +45,9 @@ HANGS_AFTER = 60.0
 YOUNG = 5.0
 LONGEST_PAUSE = 30.0
 READY_TIMEOUT = 60.0
+# When the supervisor itself has not run for this long, the machine or its terminal stood still, not a worker.
+STOOD_STILL = 10.0
+SLOTS = 4096
 
 
 @dataclass
@@ -60,17 +68,22 @@ class Supervisor:
     reload: Callable[[], Config]
     listeners: list[Listener] = field(default_factory=list)
     children: dict[int, Child] = field(default_factory=dict)
+    _tls: ssl.SSLContext | None = None
+    _mail_user: pwd.struct_passwd | None = None
     _pause: float = 0.0
     _next_start: float = 0.0
+    _looked: float = 0.0
 
     def run(self, announce: Callable[[str], None]) -> int:
         """Serve until SIGTERM; *announce* gets one line once connections are taken."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        _raise_descriptor_limit()
         self._bind()
-        self._drop_root()
         # Whatever is wrong with the settings shows here, and not in every worker again.
-        worker.tls_context(self.config)
-        self._beats = mmap.mmap(-1, 8 * 4096)
+        self._tls = worker.tls_context(self.config)
+        self._mail_user = _mail_user(self.config)
+        self._give_log()
+        self._beats = mmap.mmap(-1, 8 * SLOTS)
         self._write_pid()
         try:
             for _ in range(self.config.workers):
@@ -109,21 +122,13 @@ class Supervisor:
             f"{count} worker{'s' if count != 1 else ''}, pid {os.getpid()}"
         )
 
-    def _drop_root(self) -> None:
-        name = self.config.mail_user
-        if name is None:
-            return
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            raise ConfigError(f"mail_user: there is no user {name!r}") from None
-        if entry.pw_uid == os.geteuid():
-            return
-        if os.geteuid() != 0:
-            raise ConfigError(f"mail_user: only root can become {name}")
-        os.initgroups(name, entry.pw_gid)
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
+    def _give_log(self) -> None:
+        """The workers must be able to open the log again once it has been rotated away."""
+        if self._mail_user is not None and self.config.log_file and os.geteuid() == 0:
+            try:
+                os.chown(self.config.log_file, self._mail_user.pw_uid, self._mail_user.pw_gid)
+            except OSError as error:
+                logger.warning("log file stays root's", extra={"fields": {"why": error.strerror}})
 
     def _write_pid(self) -> None:
         if self.config.pid_file:
@@ -138,26 +143,35 @@ class Supervisor:
     def _spawn(self, *, wait: bool = False) -> Child:
         """Fork a worker; with *wait* return once it takes connections, or raise ConfigError."""
         used = {child.slot for child in self.children.values()}
-        slot = next(n for n in range(4096) if n not in used)
+        slot = next((n for n in range(SLOTS) if n not in used), None)
+        if slot is None:
+            raise ConfigError("too many workers, old ones that still serve their clients counted")
         now = time.monotonic()
         struct.pack_into("d", self._beats, slot * 8, now)
+        supervisor = os.getpid()
         ours, theirs = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(ours)
+            os.close(theirs)
+            raise ConfigError(f"cannot start a worker: {error.strerror}") from error
         if pid == 0:
             os.close(ours)
-            self._child(slot, theirs)
+            self._child(slot, supervisor, theirs)
         os.close(theirs)
         child = self.children[pid] = Child(pid, slot, now)
         try:
             if wait:
                 readable, _, _ = select.select([ours], [], [], READY_TIMEOUT)
-                if not readable or not os.read(ours, 1):
-                    raise ConfigError("a worker did not start; the log says why")
+                said = os.read(ours, 4096).decode("utf-8", "replace") if readable else ""
+                if said != "+":
+                    raise ConfigError(said or "a worker did not start; the log says why")
         finally:
             os.close(ours)
         return child
 
-    def _child(self, slot: int, ready: int) -> NoReturn:
+    def _child(self, slot: int, supervisor: int, pipe: int) -> NoReturn:
         """The worker's whole life; it must not return into the supervisor's frames."""
         status = 1
         try:
@@ -166,10 +180,22 @@ class Supervisor:
             def beat() -> None:
                 struct.pack_into("d", beats, slot * 8, time.monotonic())
 
-            status = worker.run(self.config, self.listeners, ready, beat)
-        except ConfigError as error:
-            logger.error(error.text)
-            status = ConfigError.exit_status
+            def tell(text: str) -> None:
+                try:
+                    os.write(pipe, text.encode("utf-8", "replace"))
+                except BrokenPipeError:
+                    pass  # one that takes the place of a dead worker is not waited for
+                os.close(pipe)
+
+            try:
+                _become(self._mail_user)
+                status = worker.run(
+                    self.config, self._tls, self.listeners, parent=supervisor, ready=lambda: tell("+"), beat=beat
+                )
+            except ConfigError as error:
+                logger.error("worker cannot start", extra={"fields": {"why": error.text, "detail": error.detail}})
+                status = ConfigError.exit_status
+                tell(f"{error.text} ({error.detail})" if error.detail else error.text)
         except BaseException:
             logger.critical("worker failed", extra={"fields": {"why": traceback.format_exc()}})
         finally:
@@ -190,26 +216,30 @@ class Supervisor:
             self._reap()
             self._kill_hanging()
             self._fill_up()
+            logs.reopen()
 
     def _reload(self) -> None:
         """New workers with the new settings; the old ones finish with the clients they have."""
         try:
             config = self.reload()
-            worker.tls_context(config)
+            tls = worker.tls_context(config)
+            mail_user = _mail_user(config)
+            logs.set_up(config.log_level, config.log_file)
         except ConfigError as error:
             logger.error("reload failed, the old settings stay", extra={"fields": {"why": error.text}})
             return
-        logs.set_up(config.log_level, config.log_file)
         if (config.imap, config.imaps) != (self.config.imap, self.config.imaps):
             logger.warning("new listening addresses need a restart")
         old = [child for child in self.children.values() if not child.retired]
-        previous, self.config = self.config, config
+        before = self.config, self._tls, self._mail_user
+        self.config, self._tls, self._mail_user = config, tls, mail_user
+        self._give_log()
         try:
             for _ in range(config.workers):
                 self._spawn(wait=True)
         except ConfigError as error:
             logger.error("reload failed, the old workers stay", extra={"fields": {"why": error.text}})
-            self.config = previous
+            self.config, self._tls, self._mail_user = before
             for child in self.children.values():
                 if child not in old and not child.retired:
                     child.retired = True
@@ -218,16 +248,18 @@ class Supervisor:
         for child in old:
             child.retired = True
             _kill(child.pid, signal.SIGUSR1)
+        self._pause = self._next_start = 0.0
         logger.info("reloaded", extra={"fields": {"workers": config.workers}})
 
     def _reap(self) -> None:
-        while self.children:
+        died_young = died = False
+        while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG) if self.children else (0, 0)
             except ChildProcessError:
-                return
+                break
             if pid == 0:
-                return
+                break
             child = self.children.pop(pid, None)
             if child is None or child.retired:
                 continue
@@ -236,18 +268,30 @@ class Supervisor:
                 "worker died",
                 extra={"fields": {"worker": pid, "status": os.waitstatus_to_exitcode(status), "age": round(age, 1)}},
             )
-            self._pause = min(LONGEST_PAUSE, max(0.5, self._pause * 2)) if age < YOUNG else 0.0
+            died = True
+            died_young = died_young or age < YOUNG
+        if died:
+            # Several that die together count once.
+            self._pause = min(LONGEST_PAUSE, max(0.5, self._pause * 2)) if died_young else 0.0
             self._next_start = time.monotonic() + self._pause
 
     def _fill_up(self) -> None:
         active = sum(not child.retired for child in self.children.values())
         if active < self.config.workers and time.monotonic() >= self._next_start:
-            for _ in range(self.config.workers - active):
-                self._spawn()
+            try:
+                for _ in range(self.config.workers - active):
+                    self._spawn()
+            except ConfigError as error:
+                logger.error(error.text)
+                self._pause = min(LONGEST_PAUSE, max(0.5, self._pause * 2))
+                self._next_start = time.monotonic() + self._pause
 
     def _kill_hanging(self) -> None:
         now = time.monotonic()
+        stood_still, self._looked = self._looked and now - self._looked > STOOD_STILL, now
         for child in self.children.values():
+            if stood_still:
+                struct.pack_into("d", self._beats, child.slot * 8, now)
             (beat,) = struct.unpack_from("d", self._beats, child.slot * 8)
             if now - beat > HANGS_AFTER:
                 logger.error("worker hangs", extra={"fields": {"worker": child.pid}})
@@ -279,6 +323,39 @@ class Supervisor:
             except OSError:
                 pass  # an administrator was faster
         logger.info("stopped")
+
+
+def _mail_user(config: Config) -> pwd.struct_passwd | None:
+    """Whom the workers become; raises ConfigError."""
+    name = config.mail_user
+    if name is None:
+        if os.geteuid() == 0:
+            logger.warning("running as root; mail_user would confine the server to one user's files")
+        return None
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise ConfigError(f"mail_user: there is no user {name!r}") from None
+    if entry.pw_uid != os.geteuid() and os.geteuid() != 0:
+        raise ConfigError(f"mail_user: only root can become {name}")
+    return entry
+
+
+def _become(entry: pwd.struct_passwd | None) -> None:
+    if entry is not None and entry.pw_uid != os.geteuid():
+        os.initgroups(entry.pw_name, entry.pw_gid)
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+
+
+def _raise_descriptor_limit() -> None:
+    """A connection takes two descriptors and an open mailbox some more: take what the system grants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            pass  # then with what there is
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

@@ -18,6 +18,8 @@ import zlib
 READ_SIZE = 64 * 1024
 # One write call is offered at most this much: OpenSSL copies what it is given.
 WRITE_SIZE = 1024 * 1024
+# Seconds for which a client that is still sending is listened to after the BYE.
+LINGER = 1.0
 
 
 class Bell:
@@ -86,7 +88,8 @@ class Transport:
         deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
-            events = self._poll.poll(max(0, int(left * 1000) + 1))
+            # Past the deadline nothing is read: records that carry nothing must not keep a client alive.
+            events = self._poll.poll(int(left * 1000) + 1) if left > 0 else None
             if not events:
                 return False, b""
             woken = False
@@ -111,7 +114,8 @@ class Transport:
             data = self._sock.recv(READ_SIZE)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return b""
-        except (ConnectionError, TimeoutError, ssl.SSLError):
+        except OSError:
+            # Reset, timed out, no route any more, not TLS after all: it is gone.
             return None
         return data or None
 
@@ -141,9 +145,11 @@ class Transport:
                 sent = self._sock.send(view[:WRITE_SIZE])
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self._wait_for(select.POLLOUT, deadline)
+                # There is room, so the client has read something, though OpenSSL may not call it sent yet.
+                deadline = time.monotonic() + self._stall_timeout
             except ssl.SSLWantReadError:
                 self._wait_for(select.POLLIN, deadline)
-            except (ConnectionError, ssl.SSLError) as error:
+            except OSError as error:
                 raise Closed(str(error)) from error
             else:
                 view = view[sent:]
@@ -159,7 +165,11 @@ class Transport:
     def start_tls(self, timeout: float) -> None:
         """Shake hands as the server; raises Closed or TimeoutError.  Nothing read before stays."""
         assert self._tls is not None
-        sock = self._tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+        try:
+            sock = self._tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+        except (OSError, ValueError) as error:
+            # It asks who the peer is, and the peer may have gone.
+            raise Closed(str(error)) from error
         self._sock = sock
         deadline = time.monotonic() + timeout
         while True:
@@ -169,7 +179,7 @@ class Transport:
                 self._wait_for(select.POLLIN, deadline)
             except ssl.SSLWantWriteError:
                 self._wait_for(select.POLLOUT, deadline)
-            except (ssl.SSLError, ConnectionError) as error:
+            except OSError as error:
                 raise Closed(f"TLS handshake failed: {getattr(error, 'reason', error)}") from error
             else:
                 return
@@ -194,13 +204,30 @@ class Transport:
                 # Send close_notify, wait for nobody.
                 self._sock.unwrap()
         except (OSError, ValueError):
-            pass
+            pass  # gone already, or the handshake never ended
         try:
             self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
+            self._drain()
+        except (OSError, ValueError):
+            pass  # gone already
         self._sock.close()
         self.bell.close()
+
+    def _drain(self) -> None:
+        """Throw away what the client is still sending, for a moment.
+
+        A socket that is closed with octets unread sends a reset, and a reset overtakes the BYE.
+        """
+        fd = self._sock.fileno()
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        deadline = time.monotonic() + LINGER
+        patience = 0
+        while time.monotonic() < deadline and poll.poll(patience):
+            # Below TLS: what comes now is nobody's.
+            if not os.read(fd, READ_SIZE):
+                return
+            patience = 100
 
 
 class PipeTransport:
@@ -225,6 +252,8 @@ class PipeTransport:
             else:
                 try:
                     data = os.read(self._read_fd, READ_SIZE)
+                except BlockingIOError:
+                    continue  # shared with a process that was faster
                 except OSError:
                     data = b""
                 if not data:

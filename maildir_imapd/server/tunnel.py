@@ -1,20 +1,54 @@
-"""The parts of a server that a single user's tunnel needs."""
+"""One user's session on standard input and output, without a daemon."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from maildir_imapd.config import expand_location
+from maildir_imapd.errors import Goodbye, ShuttingDown
+from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
+from maildir_imapd.imap.session import Access, Session
+from maildir_imapd.server.connection import converse
+from maildir_imapd.server.transport import PipeTransport
+from maildir_imapd.server.worker import policy
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.watch import Watcher
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from maildir_imapd.config import Config
 
 
-def open_account(config: Config, user: str, home: str) -> tuple[Account, Watcher]:
-    """The mail of the user who runs the process; raises ConfigError, StoreError."""
+def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signals] = ()) -> None:
+    """Speak IMAP, already logged in as *user*; raises ConfigError, StoreError.
+
+    The signals *ending* have the client told BYE and half-made messages removed.
+    """
     root = os.path.abspath(expand_location(config.mail_location, user, home))
     watcher = Watcher(config.watch, interval=config.poll_interval)
-    return Account(root, delimiter=config.delimiter, fsync=config.fsync, watcher=watcher), watcher
+    goodbye: list[Goodbye] = []
+    try:
+        account = Account(root, delimiter=config.delimiter, fsync=config.fsync, watcher=watcher)
+        transport = PipeTransport(0, 1)
+
+        def end(number: int, frame: FrameType | None) -> None:
+            # Runs between two steps of the one thread that serves: a note and a ring is all it does.
+            goodbye.append(ShuttingDown())
+            transport.bell.ring()
+
+        for number in ending:
+            signal.signal(number, end)
+        session = Session(
+            policy(config, tls=False, loopback=False),
+            secure=True,
+            wake=transport.bell.ring,
+            preauth=Access(user, account),
+            peer="tunnel",
+        )
+        converse(transport, session, leaving=lambda: goodbye[0] if goodbye else None)
+    finally:
+        watcher.close()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from maildir_imapd import log as logs
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import ConfigError, Goodbye, LimitReached, ShuttingDown
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
@@ -53,10 +54,21 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    for name, path in (("tls_cert", config.tls_cert), ("tls_key", config.tls_key)):
+        if path is not None:
+            try:
+                with open(path, "rb"):
+                    pass  # OpenSSL would not say which of the two files it is
+            except OSError as error:
+                raise ConfigError(f"{name} {path}: {error.strerror}") from error
     try:
-        context.load_cert_chain(config.tls_cert, config.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"tls_cert {config.tls_cert}: {error.strerror or error}") from error
+        # A key with a passphrase would have a daemon ask on the terminal.
+        context.load_cert_chain(config.tls_cert, config.tls_key, password=lambda: b"")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        what = "no certificate chain and key without a passphrase that fit each other"
+        raise ConfigError(f"tls_cert {config.tls_cert}: {what} ({reason})") from error
     return context
 
 
@@ -90,6 +102,8 @@ class Server(socketserver.ThreadingTCPServer):
         self.socket = listener.sock
         self.implicit_tls = listener.implicit_tls
         self.worker = worker
+        # A descriptor kept for the moment when there is no other: with it a client can be told.
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept; survive a lost race for the connection, and running out of descriptors."""
@@ -98,13 +112,49 @@ class Server(socketserver.ThreadingTCPServer):
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
                 logger.error("cannot accept", extra={"fields": {"why": error.strerror}})
-                # The connection stays in the queue; without a pause this would spin.
-                time.sleep(0.2)
+                self._turn_away()
             raise
+
+    def _turn_away(self) -> None:
+        """Take the connection that there is no descriptor for, say so, and close it."""
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
+        try:
+            sock, _ = self.socket.accept()
+            with sock:
+                refuse(sock, "The server has too many connections; try again later", silent=self.implicit_tls)
+        except OSError:
+            # Another thread took the descriptor: the connection stays in the queue, so do not spin.
+            time.sleep(0.2)
+        try:
+            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            time.sleep(0.2)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start the thread of a connection; say so when the system has none left."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError as error:
+            logger.error("cannot start a thread", extra={"fields": {"peer": str(client_address), "why": error}})
+            refuse(request, "The server has too many connections; try again later", silent=self.implicit_tls)
+            self.shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A handler lets nothing through; what still comes here is ours."""
-        logger.exception("handler failed", extra={"fields": {"peer": str(client_address)}})
+        logger.error("handler failed", exc_info=sys.exception(), extra={"fields": {"peer": str(client_address)}})
+
+
+def refuse(sock: socket.socket, text: str, *, silent: bool) -> None:
+    """Say BYE to a connection that gets no session; with *silent*, for it expects TLS, say nothing."""
+    if silent:
+        return
+    try:
+        sock.setblocking(False)
+        sock.send(b"* BYE [UNAVAILABLE] %b\r\n" % text.encode("ascii"))
+    except OSError:
+        pass  # it has gone by itself, or does not read
 
 
 class Handler(socketserver.BaseRequestHandler):
@@ -120,9 +170,9 @@ class Handler(socketserver.BaseRequestHandler):
 class Worker:
     """What the connections of one process share."""
 
-    def __init__(self, config: Config, listeners: Sequence[Listener]) -> None:
+    def __init__(self, config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Listener]) -> None:
         self.config = config
-        self.tls = tls_context(config)
+        self.tls = tls
         users = PasswdFile(config.passwd_file) if config.passwd_file else None
         self.watcher = Watcher(config.watch, interval=config.poll_interval)
         self.door = Door(config, users, self.watcher)
@@ -135,21 +185,23 @@ class Worker:
         """One connection, from greeting to goodbye."""
         host = str(address[0])
         peer = f"{host}:{address[1]}"
-        transport = Transport(sock, tls=self.tls)
         try:
             self.door.arrive(host)
         except LimitReached as refusal:
             logger.warning("connection refused", extra={"fields": {"peer": peer, "why": refusal.text}})
-            if not implicit_tls:
-                try:
-                    transport.send(b"* BYE [UNAVAILABLE] %b\r\n" % refusal.text.encode())
-                except OSError:
-                    pass  # it has gone by itself
-            transport.close()
+            refuse(sock, refusal.text, silent=implicit_tls)
+            return
+        try:
+            transport = Transport(sock, tls=self.tls)
+        except OSError as error:
+            # No descriptor for the bell, or the client has gone already.
+            logger.error("cannot serve", extra={"fields": {"peer": peer, "why": error.strerror}})
+            refuse(sock, "The server has too many connections; try again later", silent=implicit_tls)
+            self.door.leave(host, None)
             return
         session = Session(
             policy(self.config, tls=self.tls is not None, loopback=host.startswith(LOOPBACK)),
-            self.door.gate(peer),
+            self.door.gate(host, peer),
             secure=implicit_tls,
             wake=transport.bell.ring,
             peer=peer,
@@ -194,22 +246,29 @@ class Worker:
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
-def run(config: Config, listeners: Sequence[Listener], ready: int, beat: Callable[[], None]) -> int:
-    """The life of a worker process; returns its exit status.
+def run(
+    config: Config,
+    tls: ssl.SSLContext | None,
+    listeners: Sequence[Listener],
+    *,
+    parent: int,
+    ready: Callable[[], None],
+    beat: Callable[[], None],
+) -> int:
+    """The life of a worker process; returns its exit status, raises ConfigError.
 
     SIGTERM: BYE to all, end within ``shutdown_timeout``.  SIGUSR1: accept no more, end when the last client
-    has gone.  *ready* is a descriptor that gets a byte once connections are taken.  *beat* is called every
-    second, so that the supervisor can tell a worker that hangs.
+    has gone.  *ready* is called once connections are taken, *beat* every second, so that the supervisor,
+    process *parent*, can tell a worker that hangs.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    worker = Worker(config, listeners)
+    worker = Worker(config, tls, listeners)
     worker.start()
-    os.write(ready, b"+")
-    os.close(ready)
-    parent = os.getppid()
+    ready()
     retired = False
     while True:
         beat()
+        logs.reopen()
         info = signal.sigtimedwait(SIGNALS, 1.0)
         if info is None:
             if os.getppid() != parent:
@@ -223,9 +282,10 @@ def run(config: Config, listeners: Sequence[Listener], ready: int, beat: Callabl
             worker.stop_accepting()
             continue
         break
-    if not retired:
-        worker.stop_accepting()
+    # Those who are here hear it at once; whoever still comes gets a greeting and BYE.
     worker.say_goodbye(ShuttingDown())
+    if not retired:
+        threading.Thread(target=worker.stop_accepting, name="stop", daemon=True).start()
     deadline = time.monotonic() + config.shutdown_timeout
     while worker.connections and time.monotonic() < deadline:
         select.select([], [], [], 0.02)
