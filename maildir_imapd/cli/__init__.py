@@ -21,12 +21,15 @@ class Group(click.Group):
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except ConfigError as error:
-            click.echo(f"maildir-imapd: {error.text}", err=True)
-            ctx.exit(error.exit_status)
         except ImapdError as error:
             detail = f" ({error.detail})" if error.detail else ""
             click.echo(f"maildir-imapd: {error.text}{detail}", err=True)
+            ctx.exit(error.exit_status if isinstance(error, ConfigError) else 1)
+        except BrokenPipeError:
+            raise  # whoever read our output has enough; click ends quietly
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"maildir-imapd: {where}{error.strerror or error}", err=True)
             ctx.exit(1)
 
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import pwd
+import signal
 from typing import Any
 
 import click
 
 from maildir_imapd import log
 from maildir_imapd.cli.options import config_option, read_config, setting_options
+from maildir_imapd.errors import ConfigError
 
 
 @click.command()
 @config_option
 @setting_options(
-    ["mail_location", "delimiter", "fsync", "watch", "poll_interval", "append_limit", "log_level", "log_file"]
+    [
+        "mail_location",
+        "delimiter",
+        "fsync",
+        "watch",
+        "poll_interval",
+        "append_limit",
+        "idle_timeout",
+        "log_level",
+        "log_file",
+    ]
 )
 def tunnel(config_file: str | None, **given: Any) -> None:
     """Speak IMAP on standard input and output, as the user who runs it, already logged in.
@@ -28,25 +39,13 @@ def tunnel(config_file: str | None, **given: Any) -> None:
     mbsync:  Tunnel "ssh -q HOST maildir-imapd tunnel"
     mutt:    set tunnel="ssh -q HOST maildir-imapd tunnel"
     """
-    from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
-    from maildir_imapd.imap.session import Access, Policy, Session
-    from maildir_imapd.server.connection import converse
-    from maildir_imapd.server.transport import PipeTransport
-    from maildir_imapd.server.tunnel import open_account
+    from maildir_imapd.server.tunnel import serve
 
     config = read_config(config_file, given)
-    log.set_up(config.log_level if given.get("log_level") else "warning", config.log_file)
-    entry = pwd.getpwuid(os.geteuid())
-    account, watcher = open_account(config, entry.pw_name, entry.pw_dir)
-    transport = PipeTransport(0, 1)
-    session = Session(
-        Policy(greeting=config.greeting, append_limit=config.append_limit, idle_timeout=config.idle_timeout),
-        secure=True,
-        wake=transport.bell.ring,
-        preauth=Access(entry.pw_name or getpass.getuser(), account),
-        peer="tunnel",
-    )
+    # Standard error is the user's terminal, and the server's log file is rarely his to write.
+    log.set_up(config.log_level if given.get("log_level") else "warning", given.get("log_file"))
     try:
-        converse(transport, session)
-    finally:
-        watcher.close()
+        entry = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise ConfigError(f"user {os.geteuid()} is not a user of this machine") from None
+    serve(config, entry.pw_name, entry.pw_dir, ending=(signal.SIGTERM, signal.SIGHUP, signal.SIGINT))

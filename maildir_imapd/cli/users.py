@@ -33,7 +33,15 @@ def read_password(prompt: str = "Password", *, confirm: bool = True) -> bytes:
         password = sys.stdin.readline().rstrip("\n")
     if not password:
         raise ConfigError("an empty password would let nobody in")
-    return str(password).encode()
+    return str(password).encode("utf-8", "surrogateescape")
+
+
+def make_password(password: bytes, scheme: str) -> str:
+    """Hash a password; raises ConfigError for one that the scheme cannot hold."""
+    try:
+        return schemes.make(password, scheme.upper())
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 @click.command("hash-password")
@@ -43,7 +51,7 @@ def hash_password(scheme: str) -> None:
 
     The password is asked for, or read from standard input.
     """
-    click.echo(schemes.make(read_password(), scheme.upper()))
+    click.echo(make_password(read_password(), scheme))
 
 
 @click.group()
@@ -78,7 +86,7 @@ def add(name: str, config_file: str | None, passwd_file: str | None, scheme: str
     if ":" in home or "\n" in home:
         raise ConfigError("a home directory cannot have a colon or a line end in it")
     path = _path(config_file, passwd_file)
-    line = f"{name}:{schemes.make(read_password(), scheme.upper())}::::{home}::\n"
+    line = f"{name}:{make_password(read_password(), scheme)}::::{home}::\n"
 
     def change(lines: list[str]) -> list[str]:
         if any(old.startswith(name + ":") for old in lines):
@@ -96,14 +104,14 @@ def add(name: str, config_file: str | None, passwd_file: str | None, scheme: str
 def passwd(name: str, config_file: str | None, passwd_file: str | None, scheme: str) -> None:
     """Change a user's password.  A running server takes the change at once."""
     path = _path(config_file, passwd_file)
-    made = schemes.make(read_password("New password"), scheme.upper())
+    made = make_password(read_password("New password"), scheme)
 
     def change(lines: list[str]) -> list[str]:
         for k, old in enumerate(lines):
             if old.startswith(name + ":"):
-                fields = old.split(":")
+                fields = old.rstrip("\n").split(":")
                 fields[1] = made
-                return [*lines[:k], ":".join(fields), *lines[k + 1 :]]
+                return [*lines[:k], ":".join(fields) + "\n", *lines[k + 1 :]]
         raise ImapdError(f"there is no user {name} in {path}")
 
     edit(path, change)
@@ -153,7 +161,9 @@ def _check_name(name: str) -> None:
     from maildir_imapd.server.door import valid_user
 
     if not valid_user(name):
-        raise ConfigError(f"{name!r} cannot be a user name: letters, digits and . _ + @ = ~ & ' - only, no dot first")
+        raise ConfigError(
+            f"{name!r} cannot be a user name: letters, digits and . _ + @ = ~ & ' - only, no dot first or behind @"
+        )
 
 
 def edit(path: str, change: Callable[[list[str]], list[str]]) -> None:
