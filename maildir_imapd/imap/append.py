@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadMessage, BadSyntax, MailboxMissing, TooBig, TooLong, TryCreate
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.errors import (
+    BadMessage,
+    BadSyntax,
+    ExpungeIssued,
+    MailboxMissing,
+    ReadOnly,
+    TooBig,
+    TooLong,
+    TryCreate,
+    UnknownCte,
+)
+from maildir_imapd.imap.registry import LOGGED_IN, Done, State, command
 from maildir_imapd.imap.store_flags import check_flags
 from maildir_imapd.store.delivery import Delivery
+from maildir_imapd.wire.numbers import STAR
 from maildir_imapd.wire.parse_append import Role
 from maildir_imapd.wire.render import appenduid_code
 
@@ -15,7 +26,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Mailbox
-    from maildir_imapd.wire.commands import Append
+    from maildir_imapd.wire.commands import Append, AppendMessage, Replace
     from maildir_imapd.wire.parse_append import AppendStart
 
 
@@ -44,6 +55,8 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         raise BadSyntax("a message")
     if size > session.policy.append_limit:
         raise TooBig(limit=session.policy.append_limit)
+    if start.number is not None:
+        _replaced(session, start.number, uid=start.uid)
     delivery = target(session, start.mailbox).deliver(size)
     session.deliveries.append(delivery)
     return delivery
@@ -53,14 +66,54 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """RFC 3501 6.3.11, RFC 3502: all messages or none; OK when they are on disk."""
     mailbox = target(session, cmd.mailbox)
+    uids = commit(session, mailbox, cmd.messages)
+    return Done("APPEND completed", appenduid_code(mailbox.snapshot.uidvalidity, uids))
+
+
+@command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, streams=True)
+def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
+    """RFC 8508: the new message is on disk before the old one goes."""
+    view = session.selected
+    if view.read_only:
+        raise ReadOnly
+    position = _replaced(session, cmd.number, uid=cmd.uid)
+    uid = view.snapshot.uids[position]
+    if view.is_ghost(uid):
+        raise ExpungeIssued
+    mailbox = target(session, cmd.mailbox)
+    uids = commit(session, mailbox, (cmd.message,))
+    reply.status(b"OK", "Replacement is stored", appenduid_code(mailbox.snapshot.uidvalidity, uids))
+    view.mailbox.expunge([uid])
+    return Done("REPLACE completed")
+
+
+def _replaced(session: Session, number: int, *, uid: bool) -> int:
+    """The position of the message that REPLACE names; raises BadSyntax, ExpungeIssued."""
+    snapshot = session.selected.snapshot
+    if number == STAR:
+        position = len(snapshot) - 1
+    else:
+        position = snapshot.position(number) if uid else number - 1
+    if not 0 <= position < len(snapshot):
+        if uid and number != STAR:
+            raise ExpungeIssued
+        raise BadSyntax(f"a sequence number up to {len(snapshot)}")
+    return position
+
+
+def commit(session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...]) -> list[int]:
+    """Put messages that have streamed in into a mailbox, all or none; returns their UIDs."""
     batch = []
-    for message in cmd.messages:
+    for message in messages:
         delivery = message.data
         if not isinstance(delivery, Delivery):
             raise BadMessage(why="it must come as a literal")
         if delivery.size_crlf == 0 and delivery.trouble is None:
             raise BadMessage(why="it is empty")
-        if delivery.has_nul and not message.literal8:
+        if delivery.has_nul:
+            if message.literal8:
+                # RFC 3516 4.4: a Maildir of text lines is no place for binary content.
+                raise UnknownCte("Messages with NUL octets cannot be stored; encode the part")
             raise BadMessage(why="it holds a NUL octet")
         check_flags(message.flags)
         bits, extra = mailbox.bits(message.flags, create=True)
@@ -68,4 +121,4 @@ def append(session: Session, cmd: Append, reply: Reply) -> Done:
         batch.append((delivery, bits, extra, received))
     uids = mailbox.commit(batch)
     session.deliveries.clear()
-    return Done("APPEND completed", appenduid_code(mailbox.snapshot.uidvalidity, uids))
+    return uids

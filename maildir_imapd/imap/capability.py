@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.session import Session
     from maildir_imapd.wire.commands import Capability
 
-ALWAYS = (b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID")
+ALWAYS = (b"IMAP4rev1", b"IMAP4rev2", b"LITERAL+", b"SASL-IR", b"ID")
 BEFORE_TLS = (b"STARTTLS",)
 AFTER_LOGIN = (
     b"IDLE",
@@ -41,6 +41,9 @@ AFTER_LOGIN = (
     b"CREATE-SPECIAL-USE",
     b"STATUS=SIZE",
     b"MULTIAPPEND",
+    b"REPLACE",
+    b"BINARY",
+    b"I18NLEVEL=1",
     b"SAVEDATE",
     b"PREVIEW",
     b"OBJECTID",
