@@ -105,8 +105,8 @@ class MaildirPlusPlus:
 
 
 def is_maildir(path: bytes) -> bool:
-    """Whether *path* has a cur/ of its own."""
+    """Whether *path* is a directory, and no link to one, with a cur/ of its own."""
     try:
-        return stat.S_ISDIR(os.stat(os.path.join(path, b"cur"), follow_symlinks=False).st_mode)
+        return all(stat.S_ISDIR(os.lstat(part).st_mode) for part in (path, os.path.join(path, b"cur")))
     except OSError:
         return False

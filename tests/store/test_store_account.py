@@ -1,0 +1,252 @@
+"""The mailboxes of a user: what there is, and changing it, also when the process dies in between."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from spool import Spool
+
+from maildir_imapd.errors import (
+    BadMailboxName,
+    CannotDo,
+    HasChildren,
+    MailboxExists,
+    MailboxMissing,
+    NotSelectable,
+    Refused,
+)
+from maildir_imapd.store import durable, subscriptions
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.layout import MaildirPlusPlus
+
+
+@pytest.fixture
+def account(spool: Spool) -> Account:
+    return Account(os.fsencode(spool.root), fsync="never")
+
+
+def names(account: Account) -> list[str]:
+    return [folder.name for folder in account.folders()]
+
+
+def test_root_is_made_private(tmp_path: Path) -> None:
+    root = tmp_path / "new" / "Maildir"
+    Account(os.fsencode(root))
+    assert sorted(entry.name for entry in root.iterdir()) == ["cur", "new", "tmp"]
+    assert root.stat().st_mode & 0o777 == 0o700
+
+
+def test_folders_with_implied_parents(account: Account, spool: Spool) -> None:
+    spool.folder("a.b.c")
+    (spool.root / ".not-a-maildir").mkdir()
+    (spool.root / "..hidden" / "cur").mkdir(parents=True)
+    (spool.root / "file").touch()
+    rows = {folder.name: (folder.selectable, folder.children) for folder in account.folders()}
+    assert rows == {"INBOX": (True, False), "a": (False, True), "a.b": (False, True), "a.b.c": (True, False)}
+    with pytest.raises(NotSelectable):
+        account.mailbox("a.b")
+    with pytest.raises(MailboxMissing):
+        account.mailbox("x")
+
+
+def test_names_in_utf8_from_courier_are_found(account: Account, spool: Spool) -> None:
+    (spool.root / ".été" / "cur").mkdir(parents=True)
+    for sub in ("new", "tmp"):
+        (spool.root / ".été" / sub).mkdir()
+    assert "été" in names(account)
+    assert account.mailbox("été").path.endswith(".été".encode())
+
+
+def test_links_are_not_followed(account: Account, spool: Spool, tmp_path: Path) -> None:
+    outside = Spool(tmp_path / "outside")
+    outside.simple("INBOX", 1)
+    os.symlink(outside.root, spool.root / ".link")
+    spool.folder("half")
+    os.rename(spool.root / ".half" / "cur", spool.root / ".half" / "was")
+    os.symlink(outside.root / "cur", spool.root / ".half" / "cur")
+    assert names(account) == ["INBOX"]
+    for name in ("link", "half"):
+        with pytest.raises(MailboxMissing):
+            account.mailbox(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a..b",
+        "a.",
+        ".a",
+        "a/b",
+        "../a",
+        "~a",
+        "a.~b",
+        "a\0b",
+        "a\nb",
+        "a\x7f",
+        "x" * 256,
+        ".".join("a" * 17),
+    ],
+)
+def test_names_that_are_refused(account: Account, name: str) -> None:
+    with pytest.raises(BadMailboxName):
+        account.create(name)
+
+
+def test_other_delimiters() -> None:
+    layout = MaildirPlusPlus(b"/spool", "/")
+    assert layout.path("a/b") == b"/spool/.a.b"
+    assert layout.name(b".a.b") == "a/b"
+    with pytest.raises(BadMailboxName):
+        layout.path("a.b/c")
+
+
+def test_create_makes_parents_and_a_whole_maildir(account: Account, spool: Spool) -> None:
+    account.create("a.b")
+    assert names(account) == ["INBOX", "a", "a.b"]
+    made = sorted(entry.name for entry in (spool.root / ".a.b").iterdir())
+    assert made == ["cur", "maildirfolder", "new", "tmp"]
+    with pytest.raises(MailboxExists):
+        account.create("a.b")
+    with pytest.raises(MailboxExists):
+        account.create("a")
+
+
+def test_a_change_by_another_process_is_seen(account: Account, spool: Spool) -> None:
+    assert names(account) == ["INBOX"]
+    spool.folder("late")
+    assert names(account) == ["INBOX", "late"]
+    os.rename(spool.root / ".late", spool.root / ".moved")
+    assert names(account) == ["INBOX", "moved"]
+
+
+def test_uidvalidity_never_repeats(account: Account, spool: Spool) -> None:
+    seen = set()
+    for _ in range(5):
+        account.create("box")
+        seen.add(account.mailbox("box").sync().uidvalidity)
+        account.delete("box")
+    assert len(seen) == 5
+
+
+def test_delete(account: Account, spool: Spool) -> None:
+    spool.folder("a")
+    spool.folder("a.b")
+    box = account.mailbox("a")
+    account.delete("a")
+    assert box.gone
+    assert names(account) == ["INBOX", "a", "a.b"]
+    with pytest.raises(HasChildren):
+        account.delete("a")
+    account.delete("a.b")
+    assert names(account) == ["INBOX"]
+    assert not [entry for entry in os.listdir(spool.root) if entry.startswith("..")]
+
+
+def test_rename_with_children(account: Account, spool: Spool) -> None:
+    for name in ("a", "a.b", "a.b.c", "ab"):
+        spool.folder(name)
+    spool.simple("a.b", 2)
+    before = account.mailbox("a.b").sync()
+    account.rename("a", "x.y")
+    assert names(account) == ["INBOX", "ab", "x", "x.y", "x.y.b", "x.y.b.c"]
+    after = account.mailbox("x.y.b").sync()
+    assert (after.uidvalidity, list(after.uids)) == (before.uidvalidity, list(before.uids))
+    with pytest.raises(CannotDo):
+        account.rename("x", "x.z")
+    with pytest.raises(MailboxExists):
+        account.rename("ab", "x")
+    with pytest.raises(MailboxMissing):
+        account.rename("nothing", "q")
+
+
+def test_rename_of_inbox_moves_its_messages(account: Account, spool: Spool) -> None:
+    spool.simple("INBOX", 3, "S")
+    spool.folder("INBOX.child")
+    account.rename("INBOX", "old")
+    assert len(account.mailbox("INBOX").sync()) == 0
+    assert len(account.mailbox("old").sync()) == 3
+    assert "INBOX.child" in names(account)
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def dying() -> Iterator[list[int]]:
+    """A counter: the n-th step of the disk from now is the last one (0: none)."""
+    left = [0]
+
+    def step(action: str, what: object) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Died
+
+    durable.step = step
+    yield left
+    durable.step = None
+
+
+def test_rename_is_finished_after_a_crash(spool: Spool, dying: list[int]) -> None:
+    """Die at every step: afterwards all children have the old name, or after a restart all the new one."""
+    for moment in range(1, 30):
+        account = Account(os.fsencode(spool.root), fsync="never")
+        for name in ("a", "a.b", "a.c", "a.c.d"):
+            if name not in names(account):
+                spool.folder(name)
+        dying[0] = moment
+        try:
+            account.rename("a", "z")
+        except Died:
+            died = True
+        else:
+            died = False
+        dying[0] = 0
+        found = names(Account(os.fsencode(spool.root), fsync="never"))
+        assert found in (
+            ["INBOX", "a", "a.b", "a.c", "a.c.d"],
+            ["INBOX", "z", "z.b", "z.c", "z.c.d"],
+        ), moment
+        if "z" in found:
+            for name in ("z.c.d", "z.c", "z.b", "z"):
+                Account(os.fsencode(spool.root), fsync="never").delete(name)
+        if not died:
+            break
+    else:
+        pytest.fail("it never came to an end")
+
+
+def test_subscriptions_keep_their_version(account: Account, spool: Spool) -> None:
+    spool.folder("a.é")
+    spool.folder("b")
+    account.subscribe("a.é")
+    assert (spool.root / "subscriptions").read_bytes() == b"V\t2\n\na\t&AOk-\n"
+    (spool.root / "subscriptions").write_bytes(b"inbox\na.&AOk-\ngone.for.good\n")
+    assert account.subscriptions() == ["INBOX", "a.é", "gone.for.good"]
+    account.subscribe("b")
+    account.unsubscribe("gone.for.good")
+    assert (spool.root / "subscriptions").read_bytes() == b"INBOX\na.&AOk-\nb\n"
+    with pytest.raises(Refused):
+        account.unsubscribe("gone.for.good")
+    with pytest.raises(MailboxMissing):
+        account.subscribe("nothing")
+
+
+def test_subscription_escapes() -> None:
+    listed, version = subscriptions.parse(b"V\t2\n\nA\x01tB\tC\n", ".")
+    assert (listed, version) == (["A\tB.C"], 2)
+    assert subscriptions.render(["A.B"], ".", 1) == b"A.B\n"
+
+
+def test_special_use_by_name_and_by_choice(account: Account, spool: Spool) -> None:
+    for name in ("Sent", "Trash", "Mine"):
+        spool.folder(name)
+    assert account.special_use() == {"Sent": (b"\\Sent",), "Trash": (b"\\Trash",)}
+    account.set_special_use("Mine", (b"\\Sent",))
+    assert account.special_use() == {"Mine": (b"\\Sent",), "Trash": (b"\\Trash",)}
