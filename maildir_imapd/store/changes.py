@@ -92,7 +92,10 @@ def set_flags(folder: Folder, uids: Sequence[int], change: FlagChange, unchanged
                         before = infos[old] = filename.info(old)
                     if after is None:
                         after = infos[new] = filename.info(new)
-                    durable.rename(b"cur/%b%b" % (base, before), b"cur/%b%b" % (base, after), fd, fd)
+                    try:
+                        durable.rename(b"cur/%b%b" % (base, before), b"cur/%b%b" % (base, after), fd, fd)
+                    except FileExistsError:
+                        folder.rename(base, folder.place(at), new)
                 renamed = True
             except (FileNotFoundError, FileExistsError):
                 lost.append((uid, at))

@@ -72,7 +72,7 @@ class Folder:
             raise
         self.odd: dict[bytes, bytes] = {}  # base -> path of a file that is not named as usual
         self.touched: list[Batch] | None = []  # what changed since the mailbox last looked; None: everything
-        self._listed_at = 0.0  # monotonic time of the last listing of cur/
+        self._listed_at = time.monotonic()  # of the last listing of cur/
         self._suspicious = False  # a listing was not to be trusted: list again at the next chance
         self._unsynced = False  # something was committed under this lock
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
@@ -384,7 +384,7 @@ class Folder:
         seed = self._seed() if self._seed is not None else None
         now = time.time_ns()
         seen = scan.look(self.fd)
-        rows = empty(seed.uidvalidity if seed else self.settings.uidvalidity())
+        rows = empty(seed.uidvalidity if seed else self.index.another_uidvalidity())
         if seed is not None:
             rows.modseq = max(seed.modseq, 1)
             rows.uidnext = max([seed.uidnext, *[uid + 1 for uid in seed.uids.values()]])

@@ -272,6 +272,9 @@ class Index:
                 if journal.salvage(data, 0):
                     raise Unfit
                 self._cut()
+            if self._lock.rung() > self.state.snapshot.modseq:
+                # The bell is rung after the batch: one that others have been told of is missing.
+                raise Unfit
         except (FileNotFoundError, Unfit):
             self.rebuild()
             return None
@@ -386,6 +389,7 @@ class Index:
         state.boots = (self.boot,)
         self._lock.note_reserve(state.snapshot.uidvalidity, state.reserve, sync=False)
         self._write_generation(state, durable_too=False)
+        self._lock.ring(state.snapshot.modseq)
 
     def imagine(self, state: State) -> None:
         """Keep a history in memory only: nothing can be written here, and reading must not need it."""
@@ -474,13 +478,13 @@ class Index:
         )
         if state is None:
             state = State()
-            state.snapshot.uidvalidity = self._another_uidvalidity(last, noted)
+            state.snapshot.uidvalidity = self.another_uidvalidity(last)
             uidnext = 1
         elif noted is not None and noted[0] == state.snapshot.uidvalidity:
             uidnext = max(uidnext, noted[1] + 1)
         else:
             # Nothing says which UIDs the lost part gave out.
-            state.snapshot.uidvalidity = self._another_uidvalidity(last, noted)
+            state.snapshot.uidvalidity = self.another_uidvalidity(last)
         state.snapshot = state.snapshot.evolve(uidnext=min(uidnext, LAST_UID), modseq=modseq + 1)
         state.snapshot.modseqs = array("Q", [modseq + 1]) * len(state.snapshot)
         state.history.clear()
@@ -500,13 +504,15 @@ class Index:
         try:
             self._lock.note_reserve(state.snapshot.uidvalidity, state.reserve, sync=self._sync)
             self._write_generation(state, durable_too=self._sync)
+            self._lock.ring(state.snapshot.modseq)
         except OSError as error:
             if not durable.cannot_write(error):
                 raise
             self.imagine(state)
 
-    def _another_uidvalidity(self, last: int, noted: tuple[int, int] | None) -> int:
-        # Clients remember the old one: never that again, whatever the clock or the counter says.
+    def another_uidvalidity(self, last: int = 0) -> int:
+        """Return one that this folder has not had: clients remember, whatever the clock or the counter says."""
+        noted = self._lock.reserve()
         return max(self._uidvalidity(), last + 1, noted[0] + 1 if noted else 0)
 
     def _set_aside(self, name: bytes, data: bytes) -> None:

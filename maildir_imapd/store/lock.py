@@ -29,6 +29,7 @@ NAME = b"maildir-imapd.lock"
 _BELL = struct.Struct("<Q")
 _RESERVE = struct.Struct("<II")
 _SUM = struct.Struct("<II")
+_NONSENSE = 1 << 62  # no folder gets there; RFC 7162 allows mod-sequences of 63 bits
 
 
 class FolderLock:
@@ -100,7 +101,8 @@ class FolderLock:
     def rung(self) -> int:
         """Return the mod-sequence that was rung last, 0 if none."""
         data = os.pread(self._fd, _BELL.size, 0) if self._fd >= 0 else b""
-        return _BELL.unpack(data)[0] if len(data) == _BELL.size else 0
+        rung: int = _BELL.unpack(data)[0] if len(data) == _BELL.size else 0
+        return rung if rung < _NONSENSE else 0
 
     def note_reserve(self, uidvalidity: int, reserve: int, *, sync: bool) -> None:
         """Keep the UID reserve in a second place (robustness rule 4)."""

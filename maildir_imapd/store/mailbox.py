@@ -163,9 +163,14 @@ class Mailbox:
                 # The journal's tail needs no file lock, and often is all there is to see.
                 if self._read_tail(look, keep_new):
                     return self._adopt_rows()
-            with folder.exclusive():
-                folder.refresh(look=look, keep_new=keep_new)
-                return self._adopt_rows()
+            try:
+                with folder.exclusive():
+                    folder.refresh(look=look, keep_new=keep_new)
+                    return self._adopt_rows()
+            except errors.LockTimeout as error:
+                # Somebody holds the folder and does not let go: what is known can still be read.
+                log.warning("folder busy path=%s", error.detail)
+                return self.snapshot
 
     def _read_tail(self, look: bool, keep_new: bool) -> bool:
         folder = self._folder
