@@ -166,9 +166,10 @@ class Transport:
         """Shake hands as the server; raises Closed or TimeoutError.  Nothing read before stays."""
         assert self._tls is not None
         try:
+            # A peer that has gone already: wrap_socket would find out after it has taken the descriptor away.
+            self._sock.getpeername()
             sock = self._tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
         except (OSError, ValueError) as error:
-            # It asks who the peer is, and the peer may have gone.
             raise Closed(str(error)) from error
         self._sock = sock
         deadline = time.monotonic() + timeout

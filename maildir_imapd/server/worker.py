@@ -280,6 +280,7 @@ def run(
         if info.si_signo == signal.SIGUSR1:
             retired = True
             worker.stop_accepting()
+            logger.info("retired", extra={"fields": {"connections": worker.connections}})
             continue
         break
     # Those who are here hear it at once; whoever still comes gets a greeting and BYE.

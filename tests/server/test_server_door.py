@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maildir_imapd.auth.base import Identity
+from maildir_imapd.auth.passwdfile import PasswdFile
+from maildir_imapd.config import load
+from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, LimitReached, Unavailable
+from maildir_imapd.server import identity
+from maildir_imapd.server.door import Door, valid_user
+
+
+def make(tmp_path: Path, text: str = "ann:{PLAIN}secret\n", **given: Any) -> Door:
+    passwd = tmp_path / "passwd"
+    passwd.write_text(text)
+    given = {"mail_location": f"maildir:{tmp_path}/%n/Maildir", "auth_failure_delay": 0, "fsync": "never", **given}
+    return Door(load(None, given), PasswdFile(str(passwd)), None)
+
+
+@pytest.mark.parametrize("name", ["ann", "ann@example.org", "Ann.B+c", "müller", "a&b", "o'hara", "7", "a@b@c"])
+def test_good_names(name: str) -> None:
+    assert valid_user(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        ".a",
+        "a/b",
+        "../a",
+        "a\0",
+        "a\n",
+        "a@..",
+        "a@.b",
+        "@b",
+        "a@",
+        "a@@b",
+        "a%n",
+        "a b",
+        "~root",
+        "x" * 256,
+    ],
+)
+def test_names_that_could_lead_elsewhere(name: str) -> None:
+    assert not valid_user(name)
+
+
+def test_a_login(tmp_path: Path) -> None:
+    door = make(tmp_path)
+    access = door.gate("127.0.0.1", "peer")("ann", b"secret", None)
+    assert access.user == "ann"
+    assert access.account.root == os.fsencode(tmp_path / "ann" / "Maildir")
+    assert door.gate("127.0.0.1", "peer")("ann", b"secret", None).account is access.account
+    # Case: what the file has in small letters.
+    assert door.gate("127.0.0.1", "peer")("Ann", b"secret", "ann").user == "ann"
+    with pytest.raises(AuthorizationFailed):
+        door.gate("127.0.0.1", "peer")("ann", b"secret", "ben")
+
+
+def test_wrong_passwords_wait_longer_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("maildir_imapd.server.door.time.sleep", waited.append)
+    gate = make(tmp_path, auth_failure_delay=2).gate("127.0.0.1", "peer")
+    for user in ("ann", "nobody", "../ann"):
+        with pytest.raises(AuthenticationFailed):
+            gate(user, b"wrong", None)
+    with pytest.raises(Goodbye):
+        gate("ann", b"", None)
+    assert waited == [2, 4, 8, 16]
+
+
+def test_a_remembered_password_ends_with_the_entry(tmp_path: Path) -> None:
+    door = make(tmp_path, auth_cache_time=300)
+    passwd = tmp_path / "passwd"
+    assert door.identify("ann", b"secret")
+    passwd.write_text("ann:{PLAIN}secret:::::: nologin\n")
+    with pytest.raises(AuthenticationFailed):
+        door.identify("ann", b"secret")
+    passwd.write_text("ann:{PLAIN}another\n")
+    with pytest.raises(AuthenticationFailed):
+        door.identify("ann", b"secret")
+    passwd.write_text("")
+    with pytest.raises(AuthenticationFailed):
+        door.identify("ann", b"another")
+
+
+def test_a_remembered_password_needs_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    door = make(tmp_path, auth_cache_time=300)
+    door.identify("ann", b"secret")
+    monkeypatch.setattr("maildir_imapd.auth.schemes.verify", lambda *_: pytest.fail("asked again"))
+    assert door.identify("ann", b"secret").user == "ann"
+
+
+def test_allow_nets(tmp_path: Path) -> None:
+    door = make(tmp_path, "ann:{PLAIN}secret:::::: allow_nets=192.0.2.0/24\n")
+    assert door.gate("192.0.2.9", "peer")("ann", b"secret", None)
+    with pytest.raises(AuthenticationFailed):
+        door.gate("198.51.100.9", "peer")("ann", b"secret", None)
+
+
+def test_mail_locations(tmp_path: Path) -> None:
+    door = make(tmp_path)
+    extra = {"userdb_mail": f"maildir:{tmp_path}/elsewhere/%d/%n"}
+    account = door.account(Identity("ann@example.org", extra=extra))
+    assert account.root == os.fsencode(tmp_path / "elsewhere" / "example.org" / "ann")
+    for location in ("mbox:~/mail", "maildir:relative", "maildir:/x:LAYOUT=fs", "maildir:~/Maildir", "maildir:/%x"):
+        with pytest.raises(Unavailable):
+            door.account(Identity("ann", extra={"mail": location}))
+
+
+def test_limits(tmp_path: Path) -> None:
+    door = make(tmp_path, connections=3, connections_per_address=2, connections_per_user=1)
+    door.arrive("192.0.2.1")
+    door.arrive("192.0.2.1")
+    with pytest.raises(LimitReached, match="from your address"):
+        door.arrive("192.0.2.1")
+    door.arrive("192.0.2.2")
+    with pytest.raises(LimitReached, match="Too many connections"):
+        door.arrive("192.0.2.3")
+    door.leave("192.0.2.1", None)
+    door.arrive("192.0.2.3")
+    gate = door.gate("192.0.2.1", "peer")
+    gate("ann", b"secret", None)
+    with pytest.raises(LimitReached):
+        gate("ann", b"secret", None)
+    door.leave("192.0.2.1", "ann")
+    gate("ann", b"secret", None)
+
+
+def test_users_that_this_process_cannot_keep_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    door = make(tmp_path)
+    with pytest.raises(Unavailable):
+        door.owner(Identity("root", uid=0, gid=0))
+    with pytest.raises(Unavailable):
+        door.owner(Identity("ann", gid=12))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    monkeypatch.setattr(os, "getgroups", lambda: [1000, 8])
+    assert door.owner(Identity("ann", uid=1000, gid=1000)) is None
+    assert door.owner(Identity("ann", uid=1000, gid=8)) is None
+    assert door.owner(Identity("ann", uid=1000)) is None
+    for uid, gid in ((1001, 1000), (1000, 9)):
+        with pytest.raises(Unavailable):
+            door.owner(Identity("ann", uid=uid, gid=gid))
+
+
+needs_root = pytest.mark.skipif(not identity.supported(), reason="only root can act as others")
+
+
+@needs_root
+def test_a_thread_acts_as_another(tmp_path: Path) -> None:
+    """In a thread of its own, and no other thread notices."""
+    import threading
+
+    who = identity.owner(54321, 54322)
+    seen: list[object] = []
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == os.geteuid() and parent != Path("/") and str(parent).startswith("/tmp/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+    def work() -> None:
+        before = identity.current()
+        with identity.acting_as(who):
+            seen.append(identity.current())
+            (shared / "made").touch()
+            try:
+                secret.read_text()
+            except PermissionError:
+                seen.append("refused")
+            with identity.acting_as(identity.owner(54400, 54400)):
+                seen.append(identity.current().uid)
+            seen.append(identity.current())
+        seen.append(identity.current() == before)
+        identity.become(who)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [who, "refused", 54400, who, True]
+    made = (shared / "made").stat()
+    assert (made.st_uid, made.st_gid) == (54321, 54322)
+    assert identity.current() == identity.own()
+    assert secret.read_text() == "x"
+
+
+def test_an_owner_needs_a_group() -> None:
+    with pytest.raises(ValueError, match="no group"):
+        identity.owner(54321, None)

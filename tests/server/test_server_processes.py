@@ -1,0 +1,605 @@
+"""Whole servers on loopback: workers, signals, TLS, reload.  Real processes, killed by their number only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from client import Client
+from conftest import Running, start_server, stop_server
+from spool import Spool
+
+from maildir_imapd.auth import schemes
+from maildir_imapd.cli import certificate
+
+pytestmark = pytest.mark.slow
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start servers of a test's own; each ends well, with no traceback in its log."""
+    running: list[Running] = []
+
+    def begin(*options: str) -> Running:
+        server = start_server(tmp_path, "--auth-cache-time=0", *options, users=10)
+        running.append(server)
+        return server
+
+    yield begin
+    Client.close_all()
+    for server in running:
+        if server.process.poll() is None:
+            stop_server(server)
+        elif server.process.stdout is not None:
+            server.process.stdout.close()
+    log = tmp_path / "log"
+    assert not log.exists() or "Traceback" not in log.read_text(), log.read_text()
+
+
+def children(pid: int) -> set[int]:
+    """The processes whose parent is *pid*."""
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def gone(pid: int) -> None:
+    """Wait until a process that is not ours has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        fd = os.pidfd_open(pid)
+        try:
+            import select
+
+            assert select.select([fd], [], [], 30)[0], f"{pid} lives on"
+        finally:
+            os.close(fd)
+
+
+def logged(server: Running, pattern: str) -> str:
+    """Wait for a line in the log."""
+    with subprocess.Popen(
+        ["tail", "-n", "+1", "-F", str(server.base / "log")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as tail:
+        killer = threading.Timer(30, tail.kill)
+        killer.start()
+        try:
+            assert tail.stdout is not None
+            for line in tail.stdout:
+                if re.search(pattern, line):
+                    return line
+        finally:
+            killer.cancel()
+            tail.kill()
+    raise AssertionError(f"no {pattern} in the log")
+
+
+def trust(server: Running) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(server.base / "cert.pem"))
+
+
+def pid_of_worker(server: Running, client: Client) -> int:
+    """Which worker serves a connection: the one that has its socket open."""
+    host, port = client.sock.getsockname()
+    peer = f"0100007F:{port:04X}"
+    del host
+    inode = None
+    for row in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = row.split()
+        if words[2] == peer and words[1] != peer:
+            inode = words[9]
+    for pid in children(server.process.pid):
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if os.readlink(fd) == f"socket:[{inode}]":
+                    return pid
+    raise AssertionError("no worker has it")
+
+
+def on_two_workers(server: Running, user: str) -> tuple[Client, Client]:
+    """Two clients of *user* in two processes."""
+    first = Client.to(server.port, user=user)
+    others = []
+    try:
+        for _ in range(64):
+            other = Client.to(server.port, user=user)
+            if pid_of_worker(server, other) != pid_of_worker(server, first):
+                return first, other
+            others.append(other)
+    finally:
+        for other in others:
+            other.close()
+    raise AssertionError("one worker took all connections")
+
+
+# --- TLS ------------------------------------------------------------------------------------------
+
+
+def test_tls_from_the_start_and_by_starttls(server: Running) -> None:
+    user, _ = server.user()
+    with Client(server.connect(tls=True)) as client:
+        assert b"LOGINDISABLED" not in client.line()
+        assert b"STARTTLS" not in client.ok("CAPABILITY")[0]
+        client.ok(f"LOGIN {user} secret")
+    with Client.to(server.port) as client:
+        assert b"STARTTLS" in client.greeting
+        client.start_tls(trust(server))
+        assert b"STARTTLS" not in client.ok("CAPABILITY")[0]
+        assert b" BAD " in client.command("STARTTLS")[-1]
+        client.ok(f"LOGIN {user} secret")
+        client.ok("SELECT INBOX")
+
+
+@pytest.mark.parametrize("behind", [b"t2 LOGIN u0 secret\r\n", b"t2 NOOP\r\n", b"x", b"\r\n"])
+def test_starttls_injection(server: Running, behind: bytes) -> None:
+    """CVE-2011-0411: what is sent in the clear behind STARTTLS must not count inside TLS."""
+    with Client.to(server.port) as client:
+        client.send(b"t1 STARTTLS\r\n" + behind)
+        lines = client.until("$")
+        assert lines[0].startswith(b"* BYE")
+        assert not any(b" OK" in line for line in lines)
+
+
+def test_octets_behind_the_ok_are_no_commands(server: Running) -> None:
+    """Plain text where the handshake should be ends the connection."""
+    with Client.to(server.port) as client:
+        client.ok("STARTTLS")
+        client.send(b"t2 CAPABILITY\r\n")
+        rest = b""
+        with contextlib.suppress(ConnectionError):
+            while data := client.sock.recv(1000):
+                rest += data
+        assert b"CAPABILITY" not in rest
+
+
+def test_a_client_that_never_shakes_hands_holds_up_nobody(server: Running) -> None:
+    silent = [socket.create_connection(("127.0.0.1", server.tls_port)) for _ in range(20)]
+    user, _ = server.user()
+    try:
+        with Client(server.connect(tls=True)) as client:
+            client.line()
+            client.ok(f"LOGIN {user} secret")
+    finally:
+        for sock in silent:
+            sock.close()
+
+
+def test_old_tls_is_refused(server: Running) -> None:
+    context = trust(server)
+    with warnings.catch_warnings(action="ignore"):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with socket.create_connection(("127.0.0.1", server.tls_port), timeout=30) as sock, pytest.raises(OSError):
+        context.wrap_socket(sock, server_hostname="localhost")
+
+
+# --- reload ---------------------------------------------------------------------------------------
+
+
+def presented(server: Running) -> bytes:
+    """The certificate that a new connection sees."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", server.tls_port), timeout=30) as sock,
+        context.wrap_socket(sock) as tls,
+    ):
+        found = tls.getpeercert(binary_form=True)
+        assert found
+        return found
+
+
+def test_reload_keeps_clients_and_takes_what_is_new(start: Start) -> None:
+    """SIGHUP: an idling client stays and hears of new mail; certificate, users and settings are the new ones."""
+    server = start()
+    old = presented(server)
+    spool = Spool(server.base / "u1" / "Maildir")
+    client = Client.to(server.port, user="u1")
+    client.ok("SELECT INBOX")
+    tag = client.idle()
+    before = children(server.process.pid)
+
+    for name in ("cert.pem", "key.pem"):
+        (server.base / name).unlink()
+    certificate.ensure(server.base)
+    with open(server.base / "passwd", "a") as file:
+        file.write(f"newcomer:{schemes.make(b'secret', 'SSHA')}::::::\n")
+    server.process.send_signal(signal.SIGHUP)
+    for pid in before:
+        logged(server, f"pid={pid} retired")
+
+    assert presented(server) != old
+    Client.to(server.port, user="newcomer").close()
+    spool.put("INBOX", b"Subject: after\n\nx\n", None)
+    client.until(r"\* 1 EXISTS")
+    client.done(tag)
+    client.ok("FETCH 1 BODY.PEEK[]")
+    old_worker = pid_of_worker(server, client)
+    assert old_worker in before
+    client.ok("LOGOUT")
+    client.close()
+    # The last client gone, the old workers end by themselves.
+    for pid in before:
+        gone(pid)
+    assert not before & children(server.process.pid)
+
+
+def test_reload_with_a_bad_configuration_changes_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "conf"
+    config.write_text('greeting = "one"\n')
+    server = start_server(tmp_path, f"--config={config}", users=2)
+    try:
+        assert b"one" in Client.to(server.port).greeting
+        before = children(server.process.pid)
+        config.write_text('greeting = "two"\nworkerz = 3\n')
+        server.process.send_signal(signal.SIGHUP)
+        line = logged(server, "reload failed")
+        assert "workerz" in line
+        assert "did you mean workers" in line
+        assert b"one" in Client.to(server.port).greeting
+        config.write_text('greeting = "two"\nlog_level = "debug"\n')
+        server.process.send_signal(signal.SIGHUP)
+        for pid in before:
+            logged(server, f"pid={pid} retired")
+        assert b"two" in Client.to(server.port).greeting
+        (tmp_path / "cert.pem").write_text("no certificate")
+        server.process.send_signal(signal.SIGHUP)
+        assert "tls_cert" in logged(server, "reload failed.*tls_cert")
+        with Client(socket.create_connection(("127.0.0.1", server.tls_port), timeout=30)):
+            assert presented(server)
+    finally:
+        Client.close_all()
+        stop_server(server)
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def test_sigterm_says_bye(start: Start) -> None:
+    """Idle, idling, not logged in, inside TLS: all hear it; and the process ends with 0."""
+    server = start()
+    waiting = Client.to(server.port)
+    quiet = Client.to(server.port, user="u1")
+    idling = Client.to(server.port, user="u2")
+    idling.ok("SELECT INBOX")
+    idling.idle()
+    inside = Client(server.connect(tls=True))
+    inside.line()
+    workers = children(server.process.pid)
+    server.process.send_signal(signal.SIGTERM)
+    for client in (waiting, quiet, idling, inside):
+        assert re.match(rb"\* BYE \[UNAVAILABLE\] .*shutting down", client.line())
+        assert client.line() == b""
+        client.close()
+    assert server.process.wait(30) == 0
+    for pid in workers:
+        gone(pid)
+
+
+def test_sigterm_beside_clients_that_do_not_end(start: Start) -> None:
+    """One that never shakes hands, one that reads nothing: the deadline counts."""
+    server = start("--shutdown-timeout=1s")
+    spool = Spool(server.base / "u1" / "Maildir")
+    spool.put("INBOX", b"Subject: big\n\n" + b"x" * 70 + b"\n" * 200_000, "")
+    silent = socket.create_connection(("127.0.0.1", server.tls_port))
+    stuck = Client.to(server.port, user="u1")
+    stuck.ok("SELECT INBOX")
+    for _ in range(60):
+        stuck.start("FETCH 1 BODY.PEEK[]")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    silent.close()
+    stuck.close()
+
+
+def test_the_workers_end_when_the_supervisor_is_killed(start: Start) -> None:
+    server = start()
+    client = Client.to(server.port, user="u1")
+    workers = children(server.process.pid)
+    server.process.kill()
+    server.process.wait()
+    assert client.line().startswith(b"* BYE")
+    for pid in workers:
+        gone(pid)
+
+
+def test_a_killed_worker_is_replaced(start: Start) -> None:
+    """kill -9, several times over: service goes on, and in the end there are as many workers as before."""
+    server = start()
+    for _ in range(3):
+        client = Client.to(server.port, user="u1")
+        victim = pid_of_worker(server, client)
+        before = children(server.process.pid)
+        os.kill(victim, signal.SIGKILL)
+        assert client.line() == b""
+        client.close()
+        logged(server, f"worker died worker={victim} status=-9")
+        Client.to(server.port, user="u1").close()
+        # The new one takes connections too, and stays.
+        while not children(server.process.pid) - before:
+            Client.to(server.port).close()
+    seen = set()
+    while len(seen) < 2:
+        with Client.to(server.port, user="u2") as client:
+            seen.add(pid_of_worker(server, client))
+    log = (server.base / "log").read_text()
+    assert log.count("worker died") == 3
+    assert "worker failed" not in log
+
+
+def test_a_worker_that_hangs_is_replaced(start: Start) -> None:
+    """One that was stopped does not touch its heartbeat; the supervisor's clock is its own."""
+    server = start("--workers=2")
+    client = Client.to(server.port, user="u1")
+    os.kill(pid_of_worker(server, client), signal.SIGSTOP)
+    # Not waited for (it takes a minute): the others serve meanwhile, and SIGTERM ends the stopped one as well.
+    for _ in range(8):
+        other = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+        other.close()
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(60) == 0
+    client.close()
+
+
+# --- between workers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("watch", ["inotify", "poll"])
+def test_idle_hears_of_every_hand(start: Start, watch: str) -> None:
+    """A session in the other worker, an MDA, a mail program that renames and one that unlinks."""
+    server = start(f"--watch={watch}", "--poll-interval=0.1s")
+    spool = Spool(server.base / "u1" / "Maildir")
+    spool.simple("INBOX", 3)
+    idler, other = on_two_workers(server, "u1")
+    idler.ok("SELECT INBOX")
+    other.ok("SELECT INBOX")
+    tag = idler.idle()
+    other.ok("STORE 2 +FLAGS (\\Flagged)")
+    idler.until(r"\* 2 FETCH \(.*\\Flagged")
+    other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    idler.until(r"\* 1 FETCH \(.*\\Deleted")
+    other.ok("EXPUNGE")
+    idler.until(r"\* 1 EXPUNGE")
+    other.send(b"x APPEND INBOX {20+}\r\nSubject: y\r\n\r\nbody\r\n\r\n")
+    other.until("x OK")
+    idler.until(r"\* 3 EXISTS")
+    base = spool.put("INBOX", b"Subject: delivered\n\nz\n", None)
+    idler.until(r"\* 4 EXISTS")
+    spool.reflag("INBOX", base, "FS")
+    idler.until(r"\* 4 FETCH \(.*\\Flagged.*\\Seen|\* 4 FETCH \(.*\\Seen.*\\Flagged")
+    spool.remove("INBOX", base)
+    idler.until(r"\* 4 EXPUNGE")
+    idler.done(tag)
+    fetched = [line.replace(b"\\Recent", b"") for line in idler.ok("UID FETCH 1:* (FLAGS)")[:-1]]
+    other.ok("NOOP")
+    assert fetched == [line.replace(b"\\Recent", b"") for line in other.ok("UID FETCH 1:* (FLAGS)")[:-1]]
+    idler.close()
+    other.close()
+
+
+def test_tunnel_beside_the_daemon(start: Start) -> None:
+    """PREAUTH on standard input and output; both see each other's changes at once."""
+    server = start()
+    spool = Spool(server.base / "u1" / "Maildir")
+    spool.simple("INBOX", 2)
+    ours, theirs = socket.socketpair()
+    with subprocess.Popen(
+        [sys.executable, "-m", "maildir_imapd", "tunnel", f"--mail-location=maildir:{spool.root}"],
+        stdin=theirs,
+        stdout=theirs,
+    ) as process:
+        theirs.close()
+        ours.settimeout(30)
+        tunnel = Client(ours)
+        assert tunnel.line().startswith(b"* PREAUTH")
+        assert b" BAD " in tunnel.command("LOGIN a b")[-1]
+        daemon = Client.to(server.port, user="u1")
+        tunnel.ok("SELECT INBOX")
+        daemon.ok("SELECT INBOX")
+        tag = tunnel.idle()
+        daemon.ok("STORE 1 +FLAGS (\\Answered)")
+        tunnel.until(r"\* 1 FETCH .*\\Answered")
+        tunnel.done(tag)
+        tag = daemon.idle()
+        tunnel.ok("STORE 2 +FLAGS (\\Deleted)")
+        daemon.until(r"\* 2 FETCH .*\\Deleted")
+        tunnel.ok("EXPUNGE")
+        daemon.until(r"\* 2 EXPUNGE")
+        spool.put("INBOX", b"Subject: new\n\nx\n", None)
+        daemon.until(r"\* 2 EXISTS")
+        daemon.done(tag)
+        tag = tunnel.idle()
+        process.send_signal(signal.SIGTERM)
+        tunnel.until(r"\* BYE .*shutting down")
+        assert process.wait(30) == 0
+        tunnel.close()
+        daemon.close()
+
+
+def test_tunnel_ends_with_its_input(spool: Spool) -> None:
+    for said in (b"", b"a LOGOUT\r\n", b"a APPEND INBOX {100+}\r\nhalf"):
+        done = subprocess.run(
+            [sys.executable, "-m", "maildir_imapd", "tunnel", f"--mail-location=maildir:{spool.root}"],
+            input=said,
+            capture_output=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(b"* PREAUTH")
+        assert not done.stderr
+    assert not list((spool.root / "tmp").iterdir())
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_limits_of_connections(start: Start) -> None:
+    server = start("--workers=1", "--connections-per-address=3", "--connections-per-user=2")
+    clients = [Client.to(server.port, user="u1"), Client.to(server.port, user="u1")]
+    third = Client.to(server.port)
+    answer = third.command("LOGIN u1 secret")
+    assert b" NO [LIMIT] " in answer[-1]
+    fourth = Client.to(server.port)
+    assert fourth.greeting.startswith(b"* BYE [UNAVAILABLE]")
+    assert fourth.line() == b""
+    clients[0].ok("LOGOUT")
+    assert clients[0].line() == b""
+    third.ok("LOGIN u1 secret")
+    for client in (*clients, third, fourth):
+        client.close()
+
+
+def test_limit_of_all_connections(start: Start) -> None:
+    server = start("--workers=1", "--connections=2")
+    clients = [Client.to(server.port) for _ in range(3)]
+    assert [client.greeting[:5] for client in clients] == [b"* OK ", b"* OK ", b"* BYE"]
+    clients[0].ok("LOGOUT")
+    assert clients[0].line() == b""
+    again = Client.to(server.port)
+    assert again.greeting.startswith(b"* OK")
+    for client in (*clients, again):
+        client.close()
+
+
+def test_out_of_descriptors(start: Start) -> None:
+    """The reserve descriptor tells the client; when others have left, service goes on."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    server = start("--workers=1")
+    (worker,) = children(server.process.pid)
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (40, hard))
+    clients = []
+    while True:
+        client = Client.to(server.port)
+        clients.append(client)
+        if not client.greeting.startswith(b"* OK"):
+            break
+        assert len(clients) < 60
+    assert client.greeting.startswith(b"* BYE [UNAVAILABLE]")
+    assert "cannot" in logged(server, "cannot (accept|serve)")
+    for client in clients:
+        client.close()
+    while True:
+        with Client.to(server.port) as client:
+            if client.greeting.startswith(b"* OK"):
+                assert client.command("LOGIN u1 secret")
+                break
+
+
+def test_login_deadline_that_traffic_does_not_prolong(start: Start) -> None:
+    server = start("--login-timeout=1s")
+    with Client.to(server.port) as client, contextlib.suppress(ConnectionError):
+        count = 0
+        line = b"+"
+        while line and not line.startswith(b"* BYE"):
+            count += 1
+            client.send(b"n NOOP\r\n")
+            line = client.line()
+        assert line.startswith(b"* BYE")
+        assert count > 1
+
+
+def test_wrong_passwords(start: Start) -> None:
+    """Equal answers for a wrong password and an unknown user; BYE after a few; nobody else waits."""
+    server = start("--auth-failure-delay=0.01s")
+    with Client.to(server.port) as client:
+        first = client.command("LOGIN u1 wrong")[-1]
+        second = client.command("LOGIN nobody wrong")[-1]
+        third = client.command('LOGIN "../u1" wrong')[-1]
+        assert first.partition(b" ")[2] == second.partition(b" ")[2] == third.partition(b" ")[2]
+        assert b" NO [AUTHENTICATIONFAILED] " in first
+        client.start("LOGIN u1 wrong")
+        assert client.line().startswith(b"* BYE")
+        assert client.line() == b""
+    log = (server.base / "log").read_text()
+    assert log.count("login failed") == 4
+    assert "wrong" not in log.replace("Too many wrong", "")
+
+
+def test_the_pause_holds_up_nobody(start: Start) -> None:
+    """While forty guessers wait for their answers, a user logs in; with their pause he would not."""
+    server = start("--auth-failure-delay=20s", "--workers=1", "--shutdown-timeout=0.1s")
+    guessers = [Client.to(server.port) for _ in range(40)]
+    for guesser in guessers:
+        guesser.start("LOGIN u1 wrong")
+    with Client.to(server.port, user="u1", timeout=15) as client:
+        client.ok("SELECT INBOX")
+    for guesser in guessers:
+        guesser.close()
+
+
+def test_huge_literals_are_refused_before_they_are_sent(server: Running) -> None:
+    user, _ = server.user()
+    with Client.to(server.port) as client:
+        # Before login: nothing is ever announced as welcome.
+        client.send(b"a LOGIN {99999999}\r\n")
+        assert re.match(rb"a (BAD|NO) ", client.line())
+    with Client.to(server.port, user=user) as client:
+        client.send(b"b APPEND INBOX {99999999999}\r\n")
+        assert b"TOOBIG" in client.until("b (NO|BAD) ")[-1]
+        client.send(b"c SELECT {999999999}\r\n")
+        client.until("c (NO|BAD) ")
+        client.ok("NOOP")
+        client.send(b"d APPEND INBOX {99999999999999999999999}\r\n")
+        assert re.match(rb"(d (NO|BAD)|\* BYE) ", client.line())
+
+
+def test_too_large_a_non_synchronising_literal(server: Running) -> None:
+    """What cannot be skipped ends the connection, and the BYE is not overtaken by a reset."""
+    user, _ = server.user()
+    with Client.to(server.port, user=user) as client:
+        client.send(b"a SELECT {9999999999999+}\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(20):
+                client.send(b"x" * 65536)
+        lines = client.until(r"\* BYE|a (NO|BAD)")
+        assert lines
+
+
+def test_a_client_that_does_not_read(server: Running) -> None:
+    """Its thread waits for it and reads no further commands; others are served, and nothing is lost."""
+    user, spool = server.user()
+    spool.put("INBOX", b"Subject: big\n\n" + (b"x" * 75 + b"\n") * 40_000, "")
+    slow = Client.to(server.port, user=user)
+    slow.ok("SELECT INBOX")
+    tags = [slow.start("FETCH 1 BODY.PEEK[TEXT]") for _ in range(20)]
+    with Client.to(server.port, user=user) as other:
+        other.ok("SELECT INBOX")
+        other.ok("STORE 1 +FLAGS (\\Seen)")
+    for tag in tags:
+        line = slow.until(r"\* 1 FETCH \(BODY\[TEXT\] \{")[-1]
+        size = int(line[line.index(b"{") + 1 : line.index(b"}")])
+        assert size == 77 * 40_000
+        assert slow.octets(size) == (b"x" * 75 + b"\r\n") * 40_000
+        slow.until(f"{tag} OK")
+    slow.close()
+
+
+# --- log and pid file -----------------------------------------------------------------------------
+
+
+def test_rotated_log_and_pid_file(start: Start, tmp_path: Path) -> None:
+    server = start(f"--pid-file={tmp_path}/pid")
+    assert int((tmp_path / "pid").read_text()) == server.process.pid
+    Client.to(server.port, user="u1").close()
+    os.rename(tmp_path / "log", tmp_path / "log.1")
+    Client.to(server.port, user="u2").close()
+    assert "user=u2" in logged(server, "login user=u2")
+    assert "user=u1" in (tmp_path / "log.1").read_text()
+    stop_server(server)
+    assert not (tmp_path / "pid").exists()

@@ -1,0 +1,220 @@
+"""One connection's octets, over a pair of sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maildir_imapd.cli import certificate
+from maildir_imapd.server import transport
+from maildir_imapd.server.transport import Closed, PipeTransport, Transport
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(20)
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    base: Path = tmp_path_factory.mktemp("tls")
+    cert, key = certificate.ensure(base)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(cert, key)
+    return server, ssl.create_default_context(cafile=str(cert))
+
+
+def read_all(conn: Transport | PipeTransport, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        _, more = conn.wait(20)
+        assert more
+        data += more
+    return data
+
+
+def test_octets_both_ways_and_the_bell(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    conn = Transport(ours)
+    theirs.sendall(b"abc")
+    assert read_all(conn, 3) == b"abc"
+    conn.bell.ring()
+    conn.bell.ring()
+    assert conn.wait(20) == (True, b"")
+    assert conn.wait(0) == (False, b"")
+    conn.send(b"def")
+    assert theirs.recv(10) == b"def"
+    theirs.close()
+    assert conn.wait(20) == (False, None)
+    conn.close()
+    conn.close()
+    conn.bell.ring()
+
+
+def test_a_client_that_does_not_read_is_given_up(pair: tuple[socket.socket, socket.socket]) -> None:
+    conn = Transport(pair[0], stall_timeout=0.05)
+    with pytest.raises(TimeoutError):
+        conn.send(b"x" * 10_000_000)
+    conn.close()
+
+
+def test_a_client_that_reads_slowly_is_not(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    conn = Transport(ours, stall_timeout=20)
+    got = bytearray()
+
+    def read() -> None:
+        while len(got) < 3_000_000:
+            got.extend(theirs.recv(10_000))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    conn.send(b"y" * 3_000_000)
+    reader.join(20)
+    assert bytes(got) == b"y" * 3_000_000
+    conn.close()
+
+
+def test_a_client_that_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
+    conn = Transport(pair[0])
+    pair[1].close()
+    with pytest.raises(Closed):
+        conn.send(b"x")
+        conn.send(b"x")
+    conn.close()
+
+
+def handshake(conn: Transport, theirs: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    made: list[ssl.SSLSocket] = []
+    client = threading.Thread(target=lambda: made.append(context.wrap_socket(theirs, server_hostname="localhost")))
+    client.start()
+    conn.start_tls(20)
+    client.join(20)
+    return made[0]
+
+
+def test_tls(pair: tuple[socket.socket, socket.socket], contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    conn = Transport(pair[0], tls=contexts[0])
+    assert conn.cipher == ""
+    client = handshake(conn, pair[1], contexts[1])
+    assert conn.cipher.startswith("TLSv1.")
+    client.sendall(b"z" * 200_000)
+    assert read_all(conn, 200_000) == b"z" * 200_000
+    sender = threading.Thread(target=conn.send, args=(b"q" * 500_000,))
+    sender.start()
+    got = b""
+    while len(got) < 500_000:
+        got += client.recv(65536)
+    sender.join(20)
+    assert got == b"q" * 500_000
+    conn.bell.ring()
+    assert conn.wait(20) == (True, b"")
+    conn.close()
+    assert client.recv(10) == b""
+    client.close()
+
+
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.0\r\n\r\n", b"", b"\x16\x03\x01\xff\xff" + b"x" * 100])
+def test_no_handshake(
+    pair: tuple[socket.socket, socket.socket], contexts: tuple[ssl.SSLContext, ssl.SSLContext], said: bytes
+) -> None:
+    conn = Transport(pair[0], tls=contexts[0])
+    pair[1].sendall(said)
+    pair[1].shutdown(socket.SHUT_WR)
+    with pytest.raises(Closed):
+        conn.start_tls(20)
+    conn.close()
+
+
+def test_a_silent_handshake_times_out(
+    pair: tuple[socket.socket, socket.socket], contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    conn = Transport(pair[0], tls=contexts[0])
+    pair[1].sendall(b"\x16")
+    with pytest.raises(TimeoutError):
+        conn.start_tls(0.02)
+    conn.close()
+
+
+def test_a_peer_that_left_before_the_handshake(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        client.close()  # a reset
+        conn = Transport(ours, tls=contexts[0])
+        with pytest.raises(Closed):
+            conn.start_tls(20)
+        conn.close()
+
+
+def test_bye_arrives_though_the_client_still_sends() -> None:
+    """A socket closed with octets unread sends a reset, which would overtake what was said last."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname(), timeout=20)
+        ours, _ = listener.accept()
+        conn = Transport(ours)
+        client.sendall(b"x" * 100_000)
+        conn.send(b"* BYE\r\n")
+        closer = threading.Thread(target=conn.close)
+        closer.start()
+        got = b""
+        while more := client.recv(1000):
+            got += more
+        assert got == b"* BYE\r\n"
+        client.close()
+        closer.join(20)
+
+
+def test_deflate_comes_out_in_pieces(pair: tuple[socket.socket, socket.socket]) -> None:
+    """A bomb: a few octets that would be ten million."""
+    import zlib
+
+    conn = Transport(pair[0])
+    conn.start_deflate()
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    pair[1].sendall(packer.compress(b"a" * 10_000_000) + packer.flush(zlib.Z_SYNC_FLUSH))
+    total = 0
+    while total < 10_000_000:
+        _, data = conn.wait(20)
+        assert data
+        assert len(data) <= transport.READ_SIZE
+        total += len(data)
+    conn.close()
+
+
+def test_pipes() -> None:
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    conn = PipeTransport(ours_in, ours_out)
+    os.write(theirs_out, b"abc")
+    assert conn.wait(20) == (False, b"abc")
+    conn.bell.ring()
+    assert conn.wait(20) == (True, b"")
+    assert conn.wait(0) == (False, b"")
+    conn.send(b"answer")
+    assert os.read(theirs_in, 100) == b"answer"
+    with pytest.raises(Closed):
+        conn.start_tls(1)
+    with pytest.raises(Closed):
+        conn.start_deflate()
+    os.close(theirs_out)
+    assert conn.wait(20) == (False, None)
+    os.close(theirs_in)
+    with pytest.raises(Closed):
+        conn.send(b"x")
+    conn.close()
+    for fd in (ours_in, ours_out):
+        with contextlib.suppress(OSError):
+            os.close(fd)
