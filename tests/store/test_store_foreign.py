@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from maildir_imapd import errors
-from maildir_imapd.store import durable, filename, reconcile, scan
+from maildir_imapd.store import durable, filename, scan
 from maildir_imapd.store.filename import DELETED, FLAGGED, RECENT, SEEN
 from maildir_imapd.store.mailbox import Mailbox
 
@@ -29,7 +29,7 @@ def bits(box: Mailbox, uid: int) -> int:
 
 
 def test_flags_changed_outside_get_a_mod_sequence(maildir: Any) -> None:
-    first, second = maildir.fill(2)
+    first, _ = maildir.fill(2)
     box = maildir.open()
     cur = maildir.path / "cur"
     (cur / f"{first}:2,").rename(cur / f"{first}:2,SF")
@@ -124,7 +124,6 @@ def test_in_a_busy_folder_nobody_is_expunged(maildir: Any, monkeypatch: Any) -> 
     (maildir.path / "cur" / f"{bases[0]}:2,").unlink()
     ticks = iter(range(10**6))
     true = scan.look
-    monkeypatch.setattr(reconcile, "_LONGEST_WAIT_NS", 0)
     monkeypatch.setattr(scan, "look", lambda folder: (next(ticks), *true(folder)[1:]))
     for _ in range(3):
         assert list(box.sync().uids) == [1, 2, 3, 4]
