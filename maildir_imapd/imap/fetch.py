@@ -71,9 +71,10 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
     if _sets_seen(cmd) and not view.read_only:
         positions, changed = _set_seen(session, positions, reply)
         if changed:
-            plan += [extra for extra in (FLAGS,) if extra not in plan]
-            if b"CONDSTORE" in session.enabled and MODSEQ not in plan:
-                plan.append(MODSEQ)
+            news = [FLAGS, MODSEQ] if b"CONDSTORE" in session.enabled else [FLAGS]
+            # Before the literals, behind the UID.
+            place = 1 if UID in plan else 0
+            plan[place:place] = [extra for extra in news if extra not in plan]
     missing = send(session, plan, positions, reply)
     if missing.gone:
         kind = b"OK" if cmd.uid else b"NO"

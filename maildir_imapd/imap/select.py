@@ -9,8 +9,9 @@ from maildir_imapd.imap.expunge import expunge_deleted
 from maildir_imapd.imap.qresync import resynchronise
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
 from maildir_imapd.imap.status import mailbox_id
+from maildir_imapd.imap.updates import tell_flags
 from maildir_imapd.imap.view import View
-from maildir_imapd.wire.render import list_line, render_flags
+from maildir_imapd.wire.render import list_line
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
@@ -39,13 +40,7 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
     session.view = view
     session.state = State.SELECTED
     snapshot = view.snapshot
-    flags = snapshot.all_flag_names()
-    reply.untagged(b"FLAGS " + render_flags(flags))
-    if view.read_only:
-        reply.status(b"OK", "No flag can be changed", b"PERMANENTFLAGS ()")
-    else:
-        permanent = render_flags((*flags, b"\\*"))
-        reply.status(b"OK", "Flags that are kept; new keywords can be made", b"PERMANENTFLAGS " + permanent)
+    tell_flags(session, reply)
     reply.untagged(b"%d EXISTS" % len(snapshot))
     if session.rev2:
         delimiter = session.account.delimiter.encode()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from maildir_imapd.imap.view import NOTHING
 from maildir_imapd.store.filename import VISIBLE_BITS
 from maildir_imapd.wire.numbers import render_set
+from maildir_imapd.wire.render import render_flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,8 @@ def write(
     """Render what ``View.advance`` returned; *old* is the snapshot before it."""
     view = session.selected
     new = view.snapshot
+    if told.keywords:
+        tell_flags(session, reply)
     if told.expunged:
         if b"QRESYNC" in session.enabled:
             reply.untagged(b"VANISHED " + render_set(told.expunged_uids))
@@ -53,6 +56,18 @@ def write(
             shown = [i for i in shown if flags_differ(old, new, i)]
         if shown:
             fetch_flags(session, reply, shown, uid=b"QRESYNC" in session.enabled)
+
+
+def tell_flags(session: Session, reply: Reply) -> None:
+    """Say which flags there are in the open mailbox, and which of them can be set for good (RFC 3501 7.2.6)."""
+    view = session.selected
+    flags = view.snapshot.all_flag_names()
+    reply.untagged(b"FLAGS " + render_flags(flags))
+    if view.read_only:
+        reply.status(b"OK", "No flag can be changed", b"PERMANENTFLAGS ()")
+    else:
+        permanent = render_flags((*flags, b"\\*"))
+        reply.status(b"OK", "Flags that are kept; new keywords can be made", b"PERMANENTFLAGS " + permanent)
 
 
 def flags_differ(old: Snapshot, new: Snapshot, position: int) -> bool:

@@ -44,6 +44,7 @@ class Told:
     expunged_uids: Sequence[int] = ()
     arrived: bool = False
     flagged: Sequence[int] = ()
+    keywords: bool = False
 
 
 NOTHING = Told()
@@ -147,7 +148,8 @@ class View:
             raise Goodbye("UIDVALIDITY of the selected mailbox changed")
         self.claim_recent()
         new = self._seen = self.mailbox.snapshot
-        if new.keywords != self._flag_lists.keywords:
+        keywords = new.keywords != self._flag_lists.keywords
+        if keywords:
             self._flag_lists = _FlagLists(new)
 
         vanished: list[int] = []
@@ -172,7 +174,7 @@ class View:
             vanished, gone = [], []
         if gone:
             self.recent.difference_update(gone)
-        return Told(vanished, gone, arrived, self._changed_flags(old, self.snapshot))
+        return Told(vanished, gone, arrived, self._changed_flags(old, self.snapshot), keywords)
 
     def _hide_strangers(self, new: Snapshot, old: Snapshot) -> None:
         known = set(old.uids)
