@@ -5,9 +5,9 @@
            field, UIDs (4 bytes each), lengths (4 bytes each), the blobs back to back
 
 Little endian. One put_many() is one block and one write, under the file's own lock, which is the last in
-the lock order. A reader needs none: a block that does not verify is "not yet", and the holder of the lock
-cuts it off. Another UIDVALIDITY or version of the code that made the bytes, and the file begins anew: a
-new file under the same name, because cutting one that others have mapped would kill them.
+the lock order. A reader needs none: a block that does not verify is "not yet", or a dead writer's, and then
+the next one puts a new file in its place. The same when UIDVALIDITY or the version of the code that made
+the bytes is another. Nothing is ever cut: a process that has the file mapped would be killed.
 
 All of it is disposable: no error in here is ever more than a miss.
 """
@@ -47,7 +47,6 @@ class Cache:
         self._lock = threading.Lock()  # guards everything below but the bytes of the map
         self._fd = -1
         self._end = 0  # behind the last block that verifies
-        self._live = 0  # bytes of blobs that can be reached
         self._map: mmap.mmap | None = None
         self._fields: dict[bytes, dict[int, tuple[int, int]]] = {}
 
@@ -73,17 +72,12 @@ class Cache:
         block = _render(field, pairs)
         try:
             with self._lock:
-                if not self._open_for_writing():
-                    return
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
-                try:
-                    self._look(locked=True)
-                    if os.fstat(self._fd).st_size > self._end:
-                        durable.truncate(self._fd, self._end)
-                    durable.write_at(self._fd, block, self._end)
-                    self._take(block, self._end)
-                finally:
-                    fcntl.flock(self._fd, fcntl.LOCK_UN)
+                if self._begin_writing():
+                    try:
+                        durable.write_at(self._fd, block, self._end)
+                        self._take(block, self._end)
+                    finally:
+                        fcntl.flock(self._fd, fcntl.LOCK_UN)
         except OSError as error:
             log.info("cache not written path=%s error=%s", os.fsdecode(self._path), error)
 
@@ -121,18 +115,18 @@ class Cache:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
-        self._end = self._live = 0
+        self._end = 0
         self._map = None  # others may still read from it; it goes when they are done
         self._fields = {}
 
-    def _look(self, *, locked: bool = False) -> None:
+    def _look(self) -> None:
         """Take in what has been added since, by us or by another process."""
         try:
             if self._fd >= 0:
                 status = os.fstat(self._fd)
                 if status.st_nlink and status.st_size == self._end:
                     return
-                if not status.st_nlink and not locked:
+                if not status.st_nlink:
                     self._forget()
             if self._fd < 0:
                 self._open()
@@ -158,12 +152,25 @@ class Cache:
         self._fd = fd
         self._end = len(self._header)
 
-    def _open_for_writing(self) -> bool:
-        self._look()
-        if self._fd < 0:
-            self._replace([])
-            self._open()
-        return self._fd >= 0
+    def _begin_writing(self) -> bool:
+        """Hold the lock of the file that has the name now, with everything in it known; False if there is none."""
+        for _ in range(5):
+            self._look()
+            if self._fd < 0:
+                self._replace([])
+                self._open()
+                if self._fd < 0:
+                    return False
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if os.fstat(self._fd).st_nlink:
+                self._read()
+                if os.fstat(self._fd).st_size == self._end:
+                    return True
+                # A writer died here. Nothing is ever cut off: a process that has the file mapped and reads
+                # where it ended would be killed. So the whole blocks go into a new file.
+                self._replace(self._blocks(None))
+            self._forget()  # it is written anew, by us or since we looked
+        return False
 
     def _read(self) -> None:
         size = os.fstat(self._fd).st_size
@@ -204,21 +211,26 @@ class Cache:
         self._end = at + len(block)
         self._map = mmap.mmap(self._fd, self._end, access=mmap.ACCESS_READ)
 
-    def _rewrite(self, alive: set[int]) -> None:
+    def _blocks(self, alive: set[int] | None) -> list[bytes]:
+        """Return what can be reached, as new blocks; with *alive*, of those messages only."""
         data = self._map
         if data is None:
-            return
+            return []
         blocks = []
         for field, where in self._fields.items():
-            kept = [(uid, data[start:stop]) for uid, (start, stop) in sorted(where.items()) if uid in alive]
+            kept = [(uid, data[a:b]) for uid, (a, b) in sorted(where.items()) if alive is None or uid in alive]
             if kept:
                 blocks.append(_render(field, kept))
+        return blocks
+
+    def _rewrite(self, alive: set[int]) -> None:
+        blocks = self._blocks(alive)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
+            # What another process adds between our last look and this lock is lost: it is only a cache.
             if os.fstat(self._fd).st_nlink:
                 self._replace(blocks)
         finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
             self._forget()
         self._look()
 

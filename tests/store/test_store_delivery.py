@@ -1,0 +1,87 @@
+"""Messages on their way in: line ends, sizes, litter."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from maildir_imapd import errors
+from maildir_imapd.store import delivery, durable
+from maildir_imapd.store.delivery import Delivery
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> int:
+    path = tmp_path_factory.mktemp("Box")
+    for name in ("cur", "new", "tmp"):
+        (path / name).mkdir()
+    return os.open(path, os.O_RDONLY)
+
+
+def on_wire(stored: bytes) -> bytes:
+    """What a reader makes of the file: every bare LF becomes CRLF."""
+    return re.sub(rb"(?<!\r)\n", b"\r\n", stored)
+
+
+lines = st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b"a", b"\0", b"text"]), max_size=30)
+
+
+@given(lines.map(b"".join), st.lists(st.integers(0, 60), max_size=6))
+@example(b"a\r\r\n", [1, 2, 3])
+@example(b"\r\r\r\r\n\r\n", [])
+def test_what_comes_in_goes_out(folder: int, text: bytes, cuts: list[int]) -> None:
+    item = Delivery(folder, b"/box")
+    last = 0
+    for cut in [*sorted(cuts), len(text)]:
+        item.write(memoryview(text)[last:cut])
+        last = max(last, cut)
+    item.close()
+    assert item.trouble is None
+    stored = durable.read_file(item.name, folder)
+    assert item.size_disk == len(stored)
+    assert item.size_crlf == len(on_wire(stored))
+    assert on_wire(stored) == re.sub(rb"(?<!\r)\n", b"\r\n", text)
+    assert b"\r\n" not in stored or b"\r\r\n" in text
+    assert item.has_nul == (b"\0" in text)
+    item.abort()
+
+
+def test_trouble_is_remembered_and_the_file_gone(folder: int) -> None:
+    item = Delivery(folder, b"/box")
+    item.write(b"fine")
+
+    def full(action: str, what: object) -> None:
+        if action == "write":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    durable.step = full
+    item.write(b"x")
+    item.write(b"y")
+    durable.step = None
+    item.close()
+    assert isinstance(item.trouble, errors.DiskFull)
+    assert "/box/tmp/" in item.trouble.detail
+    assert os.listdir(os.open("tmp", os.O_RDONLY, dir_fd=folder)) == []
+
+
+def test_a_delivery_that_cannot_begin(tmp_path: Path) -> None:
+    item = Delivery(os.open(tmp_path, os.O_RDONLY), b"/box")
+    assert item.trouble is not None
+    item.write(b"x")
+    item.close()
+    item.abort()
+
+
+def test_copying_bytes_refuses_what_is_no_file(folder: int) -> None:
+    os.mkfifo("cur/fifo", dir_fd=folder)
+    with pytest.raises(errors.MessageUnreadable):
+        delivery.copy_bytes(b"cur/fifo", b"cur/x", folder, folder, 0o600)
+    with pytest.raises(FileNotFoundError):
+        delivery.copy_bytes(b"cur/none", b"cur/x", folder, folder, 0o600)
+    assert os.listdir(os.open("tmp", os.O_RDONLY, dir_fd=folder)) == []

@@ -1,0 +1,222 @@
+"""The watch thread: who is woken, by what, in both ways of watching. Waits end with the event, never by the clock."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from maildir_imapd import errors
+from maildir_imapd.store import inotify, watch
+from maildir_imapd.store.filename import SEEN
+from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.syncing import SharedSync
+from maildir_imapd.store.watch import Watcher
+
+LONG = 20.0  # a test that waits so long has failed
+
+
+@pytest.fixture(params=["inotify", "poll"])
+def watcher(request: pytest.FixtureRequest) -> Iterator[Watcher]:
+    found = Watcher(request.param, interval=0.02)
+    yield found
+    found.close()
+
+
+def wait_for(box: Mailbox, woken: queue.Queue[int], number: int) -> None:
+    """Return when the mailbox has so many messages."""
+    while len(box.snapshot) != number:
+        woken.get(timeout=LONG)
+
+
+def test_a_delivery_wakes_all_who_listen(maildir: Any, watcher: Watcher) -> None:
+    maildir.fill(1)
+    box = maildir.open(watcher=watcher)
+    woken: queue.Queue[int] = queue.Queue()
+    listeners = [box.listen(lambda n=n: woken.put(n)) for n in range(3)]
+    maildir.put("1800000000.h", where="new")
+    assert {woken.get(timeout=LONG) for _ in range(3)} == {0, 1, 2}
+    assert len(box.snapshot) == 2
+    assert maildir.names("new") == []
+    for listener in listeners:
+        listener.close()
+
+
+def test_what_other_processes_do_wakes_too(maildir: Any, watcher: Watcher) -> None:
+    bases = maildir.fill(3)
+    box, other = maildir.open(watcher=watcher), maildir.open()
+    woken: queue.Queue[int] = queue.Queue()
+    box.listen(lambda: woken.put(1))
+    other.set_flags([1], add=SEEN)
+    while not box.snapshot.flags[0] & SEEN:
+        woken.get(timeout=LONG)
+    other.expunge([1])
+    wait_for(box, woken, 2)
+    (maildir.path / "cur" / f"{bases[1]}:2,").unlink()
+    wait_for(box, woken, 1)
+
+
+def test_a_folder_that_goes_away_wakes_its_listeners(maildir: Any, watcher: Watcher) -> None:
+    box = maildir.open(watcher=watcher)
+    woken = threading.Event()
+    box.listen(woken.set)
+    maildir.path.rename(maildir.path.with_name("Other"))
+    assert woken.wait(LONG)
+    assert box.gone
+
+
+def test_somebody_who_only_looks_leaves_new_alone(maildir: Any, watcher: Watcher) -> None:
+    box = maildir.open(watcher=watcher)
+    woken: queue.Queue[int] = queue.Queue()
+    box.listen(lambda: woken.put(1), keep_new=True)
+    maildir.put("1.h", where="new")
+    wait_for(box, woken, 1)
+    assert maildir.names("new") == ["1.h"]
+
+
+def test_nobody_is_woken_after_closing(maildir: Any, watcher: Watcher) -> None:
+    box = maildir.open(watcher=watcher)
+    woken: queue.Queue[str] = queue.Queue()
+    first = box.listen(lambda: woken.put("first"))
+    box.listen(lambda: woken.put("second"))
+    first.close()
+    maildir.put("1.h", where="new")
+    assert woken.get(timeout=LONG) == "second"
+    assert woken.empty()
+    box.close()
+    assert watcher._boxes == {}
+    assert watcher._watches == {}
+
+
+def test_a_hidden_change_is_looked_for_by_itself(maildir: Any, watcher: Watcher, monkeypatch: Any) -> None:
+    bases = maildir.fill(2)
+    monkeypatch.setattr(Mailbox, "recheck", lambda self: 0.01)
+    box = maildir.open(watcher=watcher)
+    synced: queue.Queue[int] = queue.Queue()
+    true = Mailbox.sync
+    monkeypatch.setattr(Mailbox, "sync", lambda self, **how: (true(self, **how), synced.put(1))[0])
+    box.listen(lambda: None)
+    for _ in range(3):
+        synced.get(timeout=LONG)
+    assert len(bases) == len(box.snapshot)
+
+
+def test_lost_events_mean_looking_everywhere(maildir: Any, monkeypatch: Any) -> None:
+    watcher = Watcher("inotify")
+    box = maildir.open(watcher=watcher)
+    woken: queue.Queue[int] = queue.Queue()
+    true = inotify.Inotify.read
+    monkeypatch.setattr(inotify.Inotify, "read", lambda self: (set(), bool(true(self)[0])))
+    box.listen(lambda: woken.put(1))
+    maildir.put("1.h", where="new")
+    wait_for(box, woken, 1)
+    watcher.close()
+
+
+def test_without_a_watch_to_spare_it_polls(maildir: Any, monkeypatch: Any) -> None:
+    def refuse(self: object, path: bytes, mask: int) -> int:
+        raise OSError(errno.ENOSPC, "no watches left")
+
+    monkeypatch.setattr(inotify.Inotify, "watch", refuse)
+    watcher = Watcher("auto", interval=0.01)
+    box = maildir.open(watcher=watcher)
+    woken: queue.Queue[int] = queue.Queue()
+    box.listen(lambda: woken.put(1))
+    maildir.put("1.h", where="new")
+    wait_for(box, woken, 1)
+    watcher.close()
+
+
+def test_without_inotify_auto_polls_and_inotify_refuses(maildir: Any, monkeypatch: Any) -> None:
+    def refuse(self: object) -> None:
+        raise OSError(errno.EMFILE, "too many instances")
+
+    monkeypatch.setattr(inotify.Inotify, "__init__", refuse)
+    with pytest.raises(errors.ConfigError):
+        Watcher("inotify")
+    watcher = Watcher("auto", interval=0.01)
+    box = maildir.open(watcher=watcher)
+    woken: queue.Queue[int] = queue.Queue()
+    box.listen(lambda: woken.put(1))
+    maildir.put("1.h", where="new")
+    wait_for(box, woken, 1)
+    watcher.close()
+    watcher.close()
+
+
+def test_a_folder_that_cannot_be_read_does_not_stop_the_others(make_maildir: Any, monkeypatch: Any) -> None:
+    good, bad = make_maildir("Good"), make_maildir("Bad")
+    watcher = Watcher("poll", interval=0.01)
+    box, broken = good.open(watcher=watcher), bad.open(watcher=watcher)
+    true = Mailbox.sync
+    raised: queue.Queue[int] = queue.Queue()
+
+    def sync(self: Mailbox, **how: bool) -> object:
+        if self is broken:
+            raised.put(1)
+            raise (errors.SpoolUnreadable(detail="x") if raised.qsize() % 2 else ValueError("bug"))
+        return true(self, **how)
+
+    monkeypatch.setattr(Mailbox, "sync", sync)
+    woken: queue.Queue[int] = queue.Queue()
+    broken.listen(lambda: None)
+    box.listen(lambda: woken.put(1))
+    for _ in range(2):
+        raised.get(timeout=LONG)
+    good.put("1.h", where="new")
+    wait_for(box, woken, 1)
+    watcher.close()
+
+
+def test_the_bell_is_eight_bytes_in_the_lock_file(maildir: Any) -> None:
+    maildir.fill(1)
+    box = maildir.open()
+    box.set_flags([1], add=SEEN)
+    data = (maildir.path / "maildir-imapd.lock").read_bytes()
+    assert int.from_bytes(data[:8], "little") == box.snapshot.modseq == 2
+
+
+# --- one fsync for many -----------------------------------------------------------------------------
+
+
+def test_one_sync_serves_all_who_came_before_it() -> None:
+    running, go_on = threading.Event(), threading.Event()
+    runs: list[int] = []
+
+    def action() -> None:
+        runs.append(1)
+        running.set()
+        assert go_on.wait(LONG)
+
+    shared = SharedSync(action)
+    first = threading.Thread(target=shared.wait)
+    first.start()
+    assert running.wait(LONG)
+    others = [threading.Thread(target=shared.wait) for _ in range(5)]
+    for thread in others:
+        thread.start()
+    go_on.set()
+    for thread in [first, *others]:
+        thread.join(LONG)
+    # Those who came during the first run share later ones; how many, the scheduler decides.
+    assert 1 < len(runs) <= 6
+
+
+def test_an_error_of_a_shared_sync_reaches_whoever_relied_on_it() -> None:
+    def action() -> None:
+        raise OSError(errno.EIO, "bad disk")
+
+    shared = SharedSync(action)
+    for _ in range(3):
+        with pytest.raises(OSError, match="bad disk"):
+            shared.wait()
+    assert os.strerror(errno.EIO)
+
+
+def test_modes() -> None:
+    assert watch.MODES == ("auto", "inotify", "poll")
