@@ -27,10 +27,12 @@ def converse(
     *,
     implicit_tls: bool = False,
     leaving: Callable[[], Goodbye | None] = lambda: None,
+    ended: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve one client to the end; closes both *session* and *transport*, raises nothing.
 
-    *leaving* is asked after each wake: when the process is to end it gives the BYE to send.
+    *leaving* is asked after each wake: when the process is to end it gives the BYE to send.  *ended* is
+    called when the session is over and the client cannot know it yet: what it held is free by then.
     """
     reply = Reply(transport.send)
     started = heard = time.monotonic()
@@ -67,6 +69,7 @@ def converse(
         try:
             session.close()
         finally:
+            ended()
             transport.close()
         session.note("disconnect", sent=reply.sent, seconds=round(time.monotonic() - started, 1))
 

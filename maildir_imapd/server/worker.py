@@ -209,11 +209,16 @@ class Worker:
         with self._lock:
             self._bells[id(session)] = transport.bell.ring
         try:
-            converse(transport, session, implicit_tls=implicit_tls, leaving=lambda: self._goodbye)
+            converse(
+                transport,
+                session,
+                implicit_tls=implicit_tls,
+                leaving=lambda: self._goodbye,
+                ended=lambda: self.door.leave(host, session.user),
+            )
         finally:
             with self._lock:
                 del self._bells[id(session)]
-            self.door.leave(host, session.user)
 
     @property
     def connections(self) -> int:

@@ -1,0 +1,131 @@
+"""The loop of one connection, without a server around it: deadlines, and what a stranger may do."""
+
+from __future__ import annotations
+
+import mmap
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from client import Client
+
+from maildir_imapd.config import load
+from maildir_imapd.errors import AuthenticationFailed, ShuttingDown
+from maildir_imapd.imap.session import Access, Policy, Session
+from maildir_imapd.server import supervisor
+from maildir_imapd.server.connection import converse
+from maildir_imapd.server.transport import Transport
+from maildir_imapd.server.worker import policy
+from maildir_imapd.store.account import Account
+
+
+def serve(rules: Policy, tmp_path: Path, *, leave: list[ShuttingDown] | None = None) -> tuple[Client, threading.Thread]:
+    """One connection in a thread."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(30)
+    conn = Transport(ours)
+
+    def gate(user: str, password: bytes, authzid: str | None) -> Access:
+        if password != b"secret":
+            raise AuthenticationFailed
+        return Access(user, Account(bytes(tmp_path / "Maildir"), fsync="never"))
+
+    session = Session(rules, gate, wake=conn.bell.ring)
+    thread = threading.Thread(
+        target=converse, args=(conn, session), kwargs={"leaving": lambda: leave[0] if leave else None}
+    )
+    thread.start()
+    return Client(theirs), thread
+
+
+def test_autologout(tmp_path: Path) -> None:
+    client, thread = serve(Policy(plaintext_login=True, idle_timeout=0.05), tmp_path)
+    client.line()
+    client.start("LOGIN ann secret")
+    assert client.until(r"\* BYE")[-1].startswith(b"* BYE Autologout")
+    assert client.line() == b""
+    thread.join(30)
+
+
+def test_the_end_of_the_process(tmp_path: Path) -> None:
+    leave: list[ShuttingDown] = []
+    client, thread = serve(Policy(plaintext_login=True), tmp_path, leave=leave)
+    client.line()
+    client.ok("LOGIN ann secret")
+    leave.append(ShuttingDown())
+    client.start("NOOP")
+    client.until(r"\* BYE .*shutting down")
+    thread.join(30)
+
+
+def test_strangers_and_passwords(tmp_path: Path) -> None:
+    """From elsewhere than loopback there is no login without TLS, whatever plaintext_login says."""
+    config = load(None, {"plaintext_login": "loopback"})
+    client, thread = serve(policy(config, tls=True, loopback=False), tmp_path)
+    assert b"LOGINDISABLED" in (greeting := client.line())
+    assert b"AUTH=" not in greeting
+    assert b"STARTTLS" in greeting
+    assert b" NO [PRIVACYREQUIRED] " in client.command("LOGIN ann secret")[-1]
+    assert b" NO [PRIVACYREQUIRED] " in client.command("AUTHENTICATE PLAIN AGFubgBzZWNyZXQ=")[-1]
+    assert b" BAD " in client.command("SELECT INBOX")[-1]
+    client.ok("LOGOUT")
+    thread.join(30)
+    assert not policy(load(None, {}), tls=False, loopback=True).plaintext_login
+    assert policy(config, tls=False, loopback=True).plaintext_login
+
+
+def test_three_bad_commands(tmp_path: Path) -> None:
+    """A web browser that was led here (cross-protocol requests) is sent away."""
+    client, thread = serve(Policy(), tmp_path)
+    client.line()
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n\r\na LOGIN ann secret\r\n")
+    lines = client.until(r"\* BYE")
+    assert not any(b" OK" in line for line in lines)
+    thread.join(30)
+
+
+def test_endless_lines_before_login(tmp_path: Path) -> None:
+    client, thread = serve(Policy(), tmp_path)
+    client.line()
+    client.send(b"a " + b"x" * 100_000 + b"\r\n")
+    assert client.until(r"(a|\*) (BAD|BYE)")
+    client.sock.shutdown(socket.SHUT_WR)
+    thread.join(30)
+
+
+def test_a_worker_without_a_heartbeat_is_killed() -> None:
+    """Unless it was the supervisor itself, or the machine, that stood still."""
+    parent = supervisor.Supervisor(load(None, {}), lambda: load(None, {}))
+    parent._beats = mmap.mmap(-1, 4096)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        now = time.monotonic()
+        parent.children[process.pid] = supervisor.Child(process.pid, 3, now)
+        long_ago = now - supervisor.HANGS_AFTER - 1
+        struct.pack_into("d", parent._beats, 3 * 8, long_ago)
+        parent._looked = now - supervisor.STOOD_STILL - 1
+        parent._kill_hanging()
+        assert struct.unpack_from("d", parent._beats, 3 * 8)[0] > long_ago
+        struct.pack_into("d", parent._beats, 3 * 8, long_ago)
+        parent._kill_hanging()
+        assert process.wait(30) == -9
+
+
+def test_the_pause_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that die young are replaced ever more slowly; those that die together count once."""
+    parent = supervisor.Supervisor(load(None, {"workers": 3}), lambda: load(None, {}))
+    dead: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.waitpid", lambda *_: dead.pop() if dead else (0, 0))
+    pauses = []
+    for age in (1.0, 1.0, 1.0, 100.0):
+        for pid in (10, 11, 12):
+            parent.children[pid] = supervisor.Child(pid, 0, time.monotonic() - age)
+            dead.append((pid, 0))
+        parent.children[13] = supervisor.Child(13, 0, 0)
+        parent._reap()
+        pauses.append(parent._pause)
+    assert pauses == [0.5, 1.0, 2.0, 0.0]
