@@ -17,21 +17,32 @@ logger = logging.getLogger(__name__)
 
 
 class Content:
-    """*data* is the whole message in CRLF form, as every octet count of IMAP means it."""
+    """*raw* is the message as it lies on the disk; what is asked of it has CRLF for line ends."""
 
-    __slots__ = ("_header", "_tree", "data", "uid")
+    __slots__ = ("_data", "_header", "_raw", "_tree", "uid")
 
-    def __init__(self, uid: int, data: bytes) -> None:
+    def __init__(self, uid: int, raw: bytes) -> None:
         self.uid = uid
-        self.data = data
+        self._raw = raw
+        self._data: bytes | None = None
         self._tree: Part | None = None
         self._header: bytes | None = None
 
     @property
+    def data(self) -> bytes:
+        """The whole message in CRLF form, as every octet count of IMAP means it."""
+        if self._data is None:
+            self._data, self._raw = to_crlf(self._raw), b""
+        return self._data
+
+    @property
     def header(self) -> bytes:
-        """The header with the empty line that ends it."""
+        """The header with the empty line that ends it; alone it does not cost the body's line ends."""
         if self._header is None:
-            self._header = self.data[: header.split(self.data)]
+            if self._data is None:
+                self._header = to_crlf(self._raw[: header.split_raw(self._raw)])
+            else:
+                self._header = self._data[: header.split(self._data)]
         return self._header
 
     def tree(self) -> Part:
@@ -53,8 +64,9 @@ def read(view: View, uid: int) -> Content:
     kept = view.content
     if kept is not None and kept.uid == uid:
         return kept
-    content = Content(uid, to_crlf(view.mailbox.read(uid)))
-    if len(content.data) > WORTH_KEEPING:
+    raw = view.mailbox.read(uid)
+    content = Content(uid, raw)
+    if len(raw) > WORTH_KEEPING:
         view.content = content
     return content
 

@@ -136,11 +136,7 @@ def _column(item: FetchItem) -> Column:
 
 def _body(content: Content, item: FetchBody) -> bytes | None:
     wanted = item.section
-    if not wanted.part and not wanted.kind:
-        whole: bytes | None = content.data
-    else:
-        whole = section.extract(content.data, wanted.part, wanted.kind, wanted.fields, content.tree)
-    return _cut(whole, item)
+    return section.extract(content.data, wanted.part, wanted.kind, wanted.fields, content.tree, item.partial)
 
 
 def _cut(whole: bytes | None, item: FetchBody) -> bytes | None:

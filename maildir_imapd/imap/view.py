@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax, Goodbye
+from maildir_imapd.errors import BadSyntax, Goodbye, MailboxMissing
 from maildir_imapd.store.filename import RECENT
 from maildir_imapd.store.snapshot import Snapshot
 from maildir_imapd.wire.render import render_flags
@@ -120,8 +120,11 @@ class View:
     def sync(self) -> None:
         """Look at the folder, once per packet from the client: what arrives later may be told later."""
         if not self.fresh:
-            self.mailbox.sync(keep_new=self.read_only)
             self.fresh = True
+            try:
+                self.mailbox.sync(keep_new=self.read_only)
+            except MailboxMissing:
+                raise Goodbye("The selected mailbox was deleted") from None
 
     def claim_recent(self) -> None:
         """Take what no session has seen yet as this session's \\Recent (RFC 3501 2.3.2)."""

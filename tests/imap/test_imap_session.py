@@ -1,0 +1,266 @@
+"""The session at its edges: limits, errors, trouble below, and input in pieces of any size."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from memory import POLICY, MemoryClient, MemoryWires
+from spool import Spool
+
+from maildir_imapd.imap.registry import TABLE, Done, Spec, State
+from maildir_imapd.store import durable
+from maildir_imapd.wire.buffer import Limits
+
+
+@pytest.fixture
+def wires(spool: Spool) -> MemoryWires:
+    return MemoryWires(spool.root)
+
+
+def selected(wires: MemoryWires) -> MemoryClient:
+    client = wires.connect(login=True)
+    assert client.command(b"s SELECT INBOX")[-1].startswith(b"s OK")
+    return client
+
+
+def test_octet_by_octet_is_the_same_as_at_once(wires: MemoryWires, spool: Spool) -> None:
+    spool.simple("INBOX", 3)
+    text = (
+        b"a SELECT INBOX\r\nb FETCH 1:* (FLAGS BODY.PEEK[TEXT])\r\nc APPEND INBOX () {9+}\r\nA: b\r\n\r\nc\r\n"
+        b"d SEARCH SUBJECT {7+}\r\nmessage\r\ne IDLE\r\nDONE\r\nf NOOP\r\ng LOGOUT\r\n"
+    )
+
+    def play(pieces: list[bytes]) -> list[bytes]:
+        client = wires.connect(login=True)
+        for piece in pieces:
+            client.send(piece)
+        lines = client.unread().split(b"\r\n")
+        # What the second run finds is what the first left: one message more, none recent.
+        return [line for line in lines if line.startswith((b"a ", b"b ", b"d ", b"e ", b"f ", b"g ", b"+", b"* BYE"))]
+
+    assert play([text]) == play([text[i : i + 1] for i in range(len(text))])
+
+
+def test_pipelined_commands_are_answered_in_order(wires: MemoryWires) -> None:
+    client = wires.connect(login=True)
+    client.send(b"".join(b"t%d NOOP\r\n" % n for n in range(200)))
+    assert client.unread() == b"".join(b"t%d OK NOOP completed\r\n" % n for n in range(200))
+
+
+def test_too_many_errors_before_login(spool: Spool) -> None:
+    client = MemoryWires(spool.root).connect(login=False)
+    client.send(b"a FOO\r\nb BAR\r\nc BAZ\r\nd NOOP\r\n")
+    lines = client.unread().split(b"\r\n")
+    assert [line[:5] for line in lines] == [b"a BAD", b"b BAD", b"c BAD", b"* BYE", b""]
+    assert client.session.over
+
+
+def test_errors_in_a_row_only(wires: MemoryWires) -> None:
+    client = wires.connect(login=True)
+    for _ in range(15):
+        client.command(b"x FOO")
+        client.command(b"x FOO")
+        assert client.command(b"y NOOP")[-1].startswith(b"y OK")
+    for _ in range(20):
+        client.command(b"x FOO")
+    assert client.session.over
+
+
+def test_an_http_client_is_sent_away(spool: Spool) -> None:
+    client = MemoryWires(spool.root).connect(login=False)
+    client.send(b"GET / HTTP/1.1\r\nHost: mail\r\nUser-Agent: x\r\nAccept: */*\r\n\r\n")
+    assert client.session.over
+
+
+def test_long_line(spool: Spool) -> None:
+    policy = dataclasses.replace(POLICY, after_login=Limits(line=2000, literal=1000, command=4000))
+    client = MemoryWires(spool.root, policy).connect(login=True)
+    lines = client.command(b"a SEARCH SUBJECT " + b"x" * 5000)
+    assert lines[-1].startswith(b"a BAD [TOOBIG]")
+    assert client.command(b"b NOOP")[-1].startswith(b"b OK")
+
+
+def test_large_literal_is_refused_before_it_is_sent(wires: MemoryWires) -> None:
+    client = wires.connect(login=True)
+    assert client.command(b"a SEARCH SUBJECT {70000}")[-1][:2] == b"a "
+    assert client.command(b"b LIST {99999999999} x")[-1][:5] == b"b BAD"
+    assert client.command(b"c APPEND INBOX {999999999}")[-1].startswith(b"c NO [TOOBIG]")
+    # A literal that does not wait is read and thrown away; what is in it is no command.
+    client.send(b"d SELECT {70000+}\r\n" + b"e LOGOUT\r\n" * 7000 + b"\r\nf NOOP\r\n")
+    lines = client.unread().split(b"\r\n")
+    assert lines[0].startswith(b"d BAD [TOOBIG]")
+    assert lines[1].startswith(b"f OK")
+    assert not client.session.over
+
+
+def test_no_password_without_tls(spool: Spool) -> None:
+    policy = dataclasses.replace(POLICY, plaintext_login=False, tls_available=True)
+    client = MemoryWires(spool.root, policy).connect(login=False)
+    lines = client.command(b"a CAPABILITY")
+    assert b"LOGINDISABLED" in lines[0]
+    assert b"STARTTLS" in lines[0]
+    assert b"AUTH=" not in lines[0]
+    assert client.command(b"b LOGIN ann secret")[-1].startswith(b"b NO [PRIVACYREQUIRED]")
+    assert client.command(b"c AUTHENTICATE PLAIN")[-1].startswith(b"c NO [PRIVACYREQUIRED]")
+
+
+def test_what_follows_starttls_in_the_clear_is_never_run(spool: Spool) -> None:
+    policy = dataclasses.replace(POLICY, tls_available=True)
+    client = MemoryWires(spool.root, policy).connect(login=False)
+    client.send(b"a STARTTLS\r\nb LOGIN ann secret\r\n")
+    assert client.session.over
+    assert client.session.user is None
+    assert b"b OK" not in client.unread()
+
+
+def test_tls_forgets_what_was_said_before(spool: Spool) -> None:
+    policy = dataclasses.replace(POLICY, tls_available=True)
+    client = MemoryWires(spool.root, policy).connect(login=False)
+    client.command(b'a ID ("name" "evil")')
+    client.command(b"b STARTTLS")
+    assert client.session.upgrade == b"TLS"
+    client.session.upgraded(b"TLS")
+    assert client.session.client_id is None
+    assert b"STARTTLS" not in client.command(b"c CAPABILITY")[0]
+    assert client.command(b"d STARTTLS")[-1].startswith(b"d BAD")
+
+
+def test_passwords_that_nobody_has(wires: MemoryWires) -> None:
+    for line in (b'a LOGIN ann ""', b"a LOGIN ann {2000+}\r\n" + b"x" * 2000, b'a LOGIN "" secret'):
+        client = wires.connect(login=False)
+        assert client.command(line)[-1].startswith(b"a NO [AUTHENTICATIONFAILED]")
+
+
+def test_a_bug_costs_one_command(wires: MemoryWires, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(*_: object) -> Done:
+        raise ZeroDivisionError
+
+    old = TABLE[b"NAMESPACE"]
+    TABLE[b"NAMESPACE"] = Spec(b"NAMESPACE", State.AUTHENTICATED, broken, expunge=True, updates=True)
+    try:
+        client = wires.connect(login=True)
+        line = client.command(b"a NAMESPACE")[-1]
+        assert re.fullmatch(rb"a NO \[SERVERBUG\] Internal error \(reference [0-9a-f]{8}\)", line)
+        assert client.command(b"b NOOP")[-1].startswith(b"b OK")
+    finally:
+        TABLE[b"NAMESPACE"] = old
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_message_that_is_no_file_is_left_out(wires: MemoryWires, spool: Spool) -> None:
+    bases = spool.simple("INBOX", 3)
+    client = selected(wires)
+    path = spool.find("INBOX", bases[1])
+    path.unlink()
+    os.mkfifo(path)
+    lines = client.command(b"a FETCH 1:3 (UID BODY.PEEK[])")
+    assert [line for line in lines if b"FETCH (UID" in line] == [
+        b"* 1 FETCH (UID 1 BODY[] {151}",
+        b"* 3 FETCH (UID 3 BODY[] {151}",
+    ]
+    assert lines[-1].startswith(b"a NO [SERVERBUG]")
+    assert client.command(b"b FETCH 1:3 FLAGS")[-1].startswith(b"b OK")
+
+
+def test_a_message_renamed_behind_our_back_is_found(wires: MemoryWires, spool: Spool) -> None:
+    bases = spool.simple("INBOX", 2)
+    client = selected(wires)
+    spool.reflag("INBOX", bases[0], "FS")
+    lines = client.command(b"a FETCH 1 BODY.PEEK[TEXT]")
+    assert b"body of 1" in lines
+    assert lines[-1].startswith(b"a OK")
+
+
+def test_a_message_that_comes_back_does_not_shift_the_numbers(wires: MemoryWires, spool: Spool) -> None:
+    bases = spool.simple("INBOX", 3)
+    client = selected(wires)
+    path = spool.find("INBOX", bases[1])
+    away = spool.root / "tmp" / "away"
+    os.rename(path, away)
+    assert b"* 2 EXPUNGE" in client.command(b"a NOOP")
+    os.rename(away, path)
+    assert client.command(b"b CHECK") == [b"b OK CHECK completed"]
+    assert client.command(b"c FETCH 1:* UID")[:-1] == [b"* 1 FETCH (UID 1)", b"* 2 FETCH (UID 3)"]
+    # It has its old UID for whoever looks anew.
+    again = selected(wires)
+    assert again.command(b"d FETCH 1:* UID")[:-1] == [b"* %d FETCH (UID %d)" % (n, n) for n in (1, 2, 3)]
+    # And news still reach the first client under its own numbers.
+    again.command(b"e STORE 2:3 +FLAGS.SILENT (\\Seen)")
+    assert client.command(b"f NOOP")[:-1] == [b"* 2 FETCH (FLAGS (\\Seen))"]
+
+
+def test_the_open_mailbox_is_deleted_by_another(wires: MemoryWires, spool: Spool) -> None:
+    spool.simple("box", 1)
+    one, two = wires.connect(login=True), wires.connect(login=True)
+    one.command(b"a SELECT box")
+    assert two.command(b"a DELETE box")[-1].startswith(b"a OK")
+    assert any(line.startswith(b"* BYE") for line in one.command(b"b NOOP"))
+    assert one.session.over
+    two.command(b"b CREATE mine")
+    two.command(b"c SELECT mine")
+    assert two.command(b"d DELETE mine")[-1].startswith(b"d OK")
+    assert two.command(b"e NOOP")[-1].startswith(b"e OK")
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """From now on every write fails for want of room."""
+
+    def step(action: str, what: object) -> None:
+        if action in ("write", "create"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    durable.step = step
+    yield
+    durable.step = None
+
+
+def test_disk_full(wires: MemoryWires, spool: Spool, request: pytest.FixtureRequest) -> None:
+    spool.simple("INBOX", 3)
+    client = selected(wires)
+    request.getfixturevalue("full_disk")
+    lines = client.command(b"a APPEND INBOX {8+}\r\nA: b\r\n\r\n")
+    assert lines[-1].startswith(b"a NO [OVERQUOTA]")
+    assert client.command(b"b FETCH 1:3 (FLAGS ENVELOPE)")[-1].startswith(b"b OK")
+    assert client.command(b"c SEARCH SUBJECT message")[0] == b"* SEARCH 1 2 3"
+    assert client.command(b"d STORE 1 +FLAGS.SILENT (\\Deleted)")[-1].startswith(b"d OK")
+    assert b"* 1 EXPUNGE" in client.command(b"e EXPUNGE")
+    assert not list((spool.root / "tmp").iterdir())
+    other = selected(MemoryWires(spool.root))
+    assert other.command(b"f FETCH 1:* UID")[-1].startswith(b"f OK")
+
+
+def test_unreadable_folder(wires: MemoryWires, spool: Spool, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    spool.simple("box", 1)
+    os.chmod(spool.root / ".box", 0)
+    client = wires.connect(login=True)
+    line = client.command(b"a SELECT box")[-1]
+    os.chmod(spool.root / ".box", 0o700)
+    assert line.startswith(b"a NO [")
+    assert client.command(b"b SELECT INBOX")[-1].startswith(b"b OK")
+
+
+def test_append_that_breaks_off_leaves_nothing(wires: MemoryWires, spool: Spool) -> None:
+    client = wires.connect(login=True)
+    client.send(b"a APPEND INBOX {100}\r\nSubject: half")
+    assert list((spool.root / "tmp").iterdir())
+    client.session.close()
+    assert not list((spool.root / "tmp").iterdir())
+
+
+def test_idle_in_the_authenticated_state(wires: MemoryWires) -> None:
+    client = wires.connect(login=True)
+    client.send(b"a IDLE\r\n")
+    assert client.read_line() == b"+ idling"
+    client.send(b"done\r\n")
+    line = client.read_line()
+    assert line is not None
+    assert line.startswith(b"a OK")
