@@ -1,0 +1,382 @@
+"""Die everywhere: end the process before every single write, rename, link and unlink of each operation.
+
+The operation runs in a child that ends itself (os._exit, no finally runs) before its n-th step, once for
+every n; a write may end half done. Then the folder is opened anew, and must keep every promise:
+
+- no message is lost that anybody was told of, or that lay in the folder
+- no UID belongs to another message than before, and none is used twice
+- folder and index agree after a sync, and a reader that lived through it agrees with a new one
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maildir_imapd.store import durable, filename, index
+from maildir_imapd.store.filename import DELETED, FLAGGED, SEEN
+from maildir_imapd.store.mailbox import Mailbox, Seed
+
+NONE: frozenset[int] = frozenset()
+DEAD = 66
+
+pytestmark = pytest.mark.slow  # a process for every step of every operation
+
+
+class Spool:
+    """Two folders, made anew for every death."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = [root / "A", root / "B"]
+        for path in self.paths:
+            for name in ("cur", "new", "tmp"):
+                (path / name).mkdir(parents=True)
+        for n in range(6):
+            (self.paths[0] / "cur" / f"{1000 + n}.M1P1.h:2,{'S' * (n % 2)}").write_bytes(b"Subject: %d\n\n" % n)
+
+    def open(self, which: int = 0, **options: Any) -> Mailbox:
+        # A process that dies loses nothing that it has written, synced or not.
+        options.setdefault("fsync", "never")
+        return Mailbox(os.fsencode(self.paths[which]), **options)
+
+    def texts(self) -> list[bytes]:
+        """The content of every message file there is, in both folders."""
+        return sorted(p.read_bytes() for path in self.paths for p in [*path.glob("cur/*"), *path.glob("new/*")])
+
+
+def die_at(number: int, torn: bool) -> None:
+    """End the process at step *number*; with *torn*, in the middle of write *number*."""
+    left = [number]
+
+    def step(action: str, what: Any) -> None:
+        # A few bytes within a sector are written or not.
+        if torn and (action != "write" or len(what[1]) <= 32):
+            return
+        left[0] -= 1
+        if left[0] > 0:
+            return
+        if torn:
+            fd, data, offset = what
+            half = bytes(data)[: max(1, len(data) * 2 // 3)]
+            if offset is None:
+                os.write(fd, half)
+            else:
+                os.pwrite(fd, half, offset)
+        os._exit(DEAD)
+
+    durable.step = step
+
+
+def run(work: Callable[[], object]) -> tuple[bool, Any]:
+    """Run *work* in a child; return whether it lived to the end, and what it said until then."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            found = work()
+            durable.step = None
+            with open(writing, "wb") as pipe:
+                pickle.dump(found, pipe)
+            os._exit(0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        data = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, DEAD), code
+    return code == 0, pickle.loads(data) if data else None
+
+
+Rows = dict[bytes, int]
+
+
+def rows(box: Mailbox) -> Rows:
+    return dict(zip(box.snapshot.names, box.snapshot.uids, strict=True))
+
+
+def check(box: Mailbox, path: Path) -> None:
+    """Folder and index agree, and a second reader sees the same."""
+    box.sync(look=True)
+    box.sync(look=True)
+    snapshot = box.snapshot
+    assert list(snapshot.uids) == sorted(set(snapshot.uids))
+    assert not snapshot.uids or snapshot.uids[-1] < snapshot.uidnext
+    expected = sorted(filename.render(base, bits) for base, bits in zip(snapshot.names, snapshot.flags, strict=True))
+    on_disk = sorted([b"cur/" + os.fsencode(p.name) for p in (path / "cur").iterdir()])
+    on_disk += sorted([b"new/" + os.fsencode(p.name) for p in (path / "new").iterdir()])
+    assert sorted(on_disk) == expected
+    other = Mailbox(os.fsencode(path), fsync="never")
+    for column in ("uids", "flags", "modseqs", "received", "sizes", "names", "extra", "keywords", "uidnext", "modseq"):
+        assert getattr(other.snapshot, column) == getattr(snapshot, column), column
+    assert other.snapshot.uidvalidity == snapshot.uidvalidity
+    assert other.vanished_since(snapshot.modseq) == []
+    for uid in snapshot.uids:
+        assert other.read(uid) == box.read(uid)
+    other.close()
+
+
+def deliver(box: Mailbox, count: int = 3) -> list[int]:
+    items = []
+    for n in range(count):
+        item = box.deliver()
+        item.write(b"Subject: delivered %d\r\n\r\n" % n)
+        items.append((item, SEEN * (n % 2), NONE, 1_000_000_000 + n))
+    return box.commit(items)
+
+
+# --- the operations ---------------------------------------------------------------------------------
+# Each takes the spool and returns what a client would have been told.
+
+
+def first_contact(spool: Spool) -> object:
+    return rows(spool.open())
+
+
+def first_contact_with_new_mail(spool: Spool) -> object:
+    for n in range(2):
+        (spool.paths[0] / "new" / f"{2000 + n}.h").write_bytes(b"Subject: new %d\n\n" % n)
+    return rows(spool.open())
+
+
+def first_contact_with_a_seed(spool: Spool) -> object:
+    return rows(spool.open(seed=lambda: Seed(99, 200, {b"1001.M1P1.h": 150, b"1003.M1P1.h": 20}, {0: b"Word"}, 7)))
+
+
+def new_mail(spool: Spool) -> object:
+    box = spool.open()
+    for n in range(3):
+        (spool.paths[0] / "new" / f"{2000 + n}.h").write_bytes(b"Subject: new %d\n\n" % n)
+    box.sync()
+    return rows(box)
+
+
+def set_flags(spool: Spool) -> object:
+    box = spool.open()
+    box.set_flags([1, 2, 3], add=FLAGGED)
+    box.set_flags([2, 3, 4], add=DELETED, remove=SEEN)
+    return rows(box)
+
+
+def keywords(spool: Spool) -> object:
+    box = spool.open()
+    bits, extra = box.bits([b"word%d" % n for n in range(38)], create=True)
+    box.set_flags([1], add=bits, extra_add=extra)
+    return rows(box)
+
+
+def expunge(spool: Spool) -> object:
+    box = spool.open()
+    box.expunge([2, 3, 5])
+    return rows(box)
+
+
+def append(spool: Spool) -> object:
+    box = spool.open()
+    deliver(box)
+    return rows(box)
+
+
+def copy(spool: Spool) -> object:
+    source, target = spool.open(), spool.open(1)
+    bits, _ = source.bits([b"Word"], create=True)
+    source.set_flags([2], add=bits)
+    target.copy_from(source, [1, 2, 4])
+    return rows(source)
+
+
+def move(spool: Spool) -> object:
+    source, target = spool.open(), spool.open(1, fsync="delivery")
+    target.copy_from(source, [1, 2, 4], move=True)
+    return rows(source)
+
+
+def claim(spool: Spool) -> object:
+    box = spool.open()
+    deliver(box, 2)
+    return [sorted(box.claim_recent())]
+
+
+def rotate(spool: Spool) -> object:
+    index.ROTATE_BYTES = 200
+    box = spool.open()
+    for n in range(3):
+        box.set_flags([1, 2], add=FLAGGED) if n % 2 else box.set_flags([1, 2], remove=FLAGGED)
+        deliver(box, 1)
+    return rows(box)
+
+
+def reserve(spool: Spool) -> object:
+    index.RESERVE = 2
+    box = spool.open()
+    for _ in range(3):
+        deliver(box, 1)
+    return rows(box)
+
+
+def outside_changes(spool: Spool) -> object:
+    box = spool.open()
+    cur = spool.paths[0] / "cur"
+    (cur / "1000.M1P1.h:2,").rename(cur / "1000.M1P1.h:2,SF")
+    (cur / "1002.M1P1.h:2,").rename(cur / "1002.M1P1.h,U=3:2,")
+    (cur / "1004.M1P1.h:2,S").write_bytes(b"twin\n")
+    box.sync()
+    box.sync(look=True)
+    return rows(box)
+
+
+def repair(spool: Spool) -> object:
+    box = spool.open()
+    deliver(box, 1)
+    path = spool.paths[0] / "maildir-imapd.journal"
+    path.write_bytes(path.read_bytes()[:-40])
+    box = spool.open()
+    box.sync()
+    return rows(box)
+
+
+def sizes(spool: Spool) -> object:
+    box = spool.open()
+    box.sizes(range(6))
+    box.cache.put_many(b"F", [(1, b"x")])
+    return rows(box)
+
+
+OPERATIONS = [
+    first_contact,
+    first_contact_with_new_mail,
+    first_contact_with_a_seed,
+    new_mail,
+    set_flags,
+    keywords,
+    expunge,
+    append,
+    copy,
+    move,
+    claim,
+    rotate,
+    reserve,
+    outside_changes,
+    repair,
+    sizes,
+]
+# What only these may take away: how many of the six messages.
+REMOVES = {expunge: 3}
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
+def test_die_everywhere(tmp_path: Path, operation: Callable[[Spool], object], torn: bool) -> None:
+    number = 0
+    lived = False
+    while not lived:
+        number += 1
+        assert number < 400, "the operation never ends"
+        spool = Spool(tmp_path / str(number))
+        before: Rows = {}
+        validity = 0
+        reader = None
+        if not operation.__name__.startswith("first_contact"):
+            reader = spool.open()  # it lives through it all
+            before, validity = rows(reader), reader.snapshot.uidvalidity
+        texts = spool.texts()
+
+        def work(spool: Spool = spool, number: int = number) -> object:
+            die_at(number, torn)
+            return operation(spool)
+
+        lived, told = run(work)
+        box = spool.open()
+        check(box, spool.paths[0])
+        check(spool.open(1), spool.paths[1])
+        after = rows(box)
+
+        # No message is lost.
+        left = spool.texts()
+        lost = [text for text in set(texts) if text not in left]
+        assert len(lost) <= REMOVES.get(operation, 0), lost
+
+        if reader is not None:
+            # A UID is still the same message's, or nobody's.
+            assert box.snapshot.uidvalidity == validity
+            owner = {uid: base for base, uid in before.items()}
+            for base, uid in after.items():
+                assert filename.stem(owner.get(uid, base)) == filename.stem(base)
+            for base, uid in before.items():
+                if base in after:
+                    assert after[base] == uid
+            reader.sync()
+            for column in ("uids", "flags", "modseqs", "names", "keywords", "uidnext", "modseq"):
+                assert getattr(reader.snapshot, column) == getattr(box.snapshot, column), column
+            reader.close()
+        if isinstance(told, dict) and operation is not move:
+            assert told.items() <= {**after, **told}.items()
+            for base, uid in told.items():
+                assert after.get(base) == uid
+        # Whatever comes next gets a UID that nobody had.
+        (uid,) = deliver(box, 1)
+        assert uid > max([*before.values(), *after.values()], default=0)
+        box.close()
+    assert number > 1
+
+
+def test_a_claimed_recent_is_never_given_twice(tmp_path: Path) -> None:
+    number, lived = 0, False
+    while not lived:
+        number += 1
+        spool = Spool(tmp_path / str(number))
+        (spool.paths[0] / "new" / "2000.h").write_bytes(b"x")
+        reading, writing = os.pipe()
+
+        def work(spool: Spool = spool, number: int = number, writing: int = writing) -> object:
+            box = spool.open()
+            die_at(number, torn=False)
+            mine = box.claim_recent()
+            os.write(writing, b"%d" % len(mine))  # the client has been told
+            box.set_flags([1], add=SEEN)
+            return None
+
+        lived, _ = run(work)
+        os.close(writing)
+        with open(reading, "rb") as pipe:
+            told = int(pipe.read() or b"0")
+        box = spool.open()
+        box.sync()
+        assert told + len(box.claim_recent()) <= 1
+        assert box.claim_recent() == frozenset()
+        box.close()
+
+
+def test_appended_messages_are_whole_or_absent(tmp_path: Path) -> None:
+    """A message is in tmp/ until all of it is there, whatever happens."""
+    text = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n" * 3000
+    number, lived = 0, False
+    while not lived:
+        number += 1
+        spool = Spool(tmp_path / str(number))
+
+        def work(spool: Spool = spool, number: int = number) -> object:
+            box = spool.open(1)
+            die_at(number, torn=True)
+            item = box.deliver()
+            for at in range(0, len(text), 1000):
+                item.write(text[at : at + 1000])
+            return box.commit([(item, 0, NONE, 1)])
+
+        lived, told = run(work)
+        box = spool.open(1)
+        box.sync(look=True)
+        assert len(box.snapshot) <= 1
+        for uid in box.snapshot.uids:
+            assert box.read(uid) == text.replace(b"\r\n", b"\n")
+        assert not told or list(box.snapshot.uids) == told
+        box.close()
