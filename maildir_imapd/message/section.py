@@ -17,39 +17,52 @@ _lines = re.compile(rb"\n" + FOLDED).findall
 
 
 def extract(
-    data: bytes, part: tuple[int, ...], kind: bytes, names: tuple[bytes, ...], tree: Callable[[], Part]
+    data: bytes,
+    part: tuple[int, ...],
+    kind: bytes,
+    names: tuple[bytes, ...],
+    tree: Callable[[], Part],
+    cut: tuple[int, int] | None = None,
 ) -> bytes | None:
     """Take one section out of a message; None where the message has no such part.
 
     *kind* is ``b""``, ``HEADER``, ``HEADER.FIELDS``, ``HEADER.FIELDS.NOT``, ``TEXT`` or ``MIME``.  *tree* is
     called only where the answer needs the MIME structure, so that a whole message or its header costs
-    no parsing.
+    no parsing.  *cut* is where in the section to begin, and how many octets to give at most: a piece of a
+    large part is taken without copying the part.
     """
+    chosen = _span(data, part, b"HEADER" if kind.startswith(b"HEADER") else kind, tree)
+    if chosen is None:
+        return None
+    start, end = chosen
+    if kind in (b"HEADER.FIELDS", b"HEADER.FIELDS.NOT"):
+        found = header_fields(data[start:end], frozenset(map(bytes.upper, names)), kind == b"HEADER.FIELDS.NOT")
+        return found if cut is None else found[cut[0] : cut[0] + cut[1]]
+    if cut is not None:
+        start = min(start + cut[0], end)
+        end = min(start + cut[1], end)
+    return data[start:end]
+
+
+def _span(data: bytes, part: tuple[int, ...], kind: bytes, tree: Callable[[], Part]) -> tuple[int, int] | None:
+    """Where a section lies in the message; a header is one whole, whatever fields of it are wanted."""
     if not part:
         if not kind:
-            return data
+            return 0, len(data)
         body = split(data)
-        if kind == b"TEXT":
-            return data[body:]
-        start, end = 0, len(data)
-    else:
-        found = find(tree(), part)
-        if found is None:
-            return None
-        if not kind:
-            return data[found.body_start : found.end]
-        if kind == b"MIME":
-            return data[found.header_start : found.body_start]
-        # "provided that the numeric part specifier refers to a part of type MESSAGE/RFC822"
-        if found.message is None:
-            return None
-        start, body, end = found.message.header_start, found.message.body_start, found.message.end
-        if kind == b"TEXT":
-            return data[body:end]
-    header = data[start:body]
-    if kind == b"HEADER":
-        return header
-    return header_fields(header, frozenset(map(bytes.upper, names)), kind == b"HEADER.FIELDS.NOT")
+        return (body, len(data)) if kind == b"TEXT" else (0, body)
+    found = find(tree(), part)
+    if found is None:
+        return None
+    if not kind:
+        return found.body_start, found.end
+    if kind == b"MIME":
+        return found.header_start, found.body_start
+    # "provided that the numeric part specifier refers to a part of type MESSAGE/RFC822"
+    if found.message is None:
+        return None
+    inner = found.message
+    return (inner.body_start, inner.end) if kind == b"TEXT" else (inner.header_start, inner.body_start)
 
 
 def header_fields(header: bytes, names: frozenset[bytes], invert: bool) -> bytes:

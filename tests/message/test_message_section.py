@@ -147,3 +147,15 @@ def test_containers_have_no_encoding_of_their_own() -> None:
     # RFC 2045 6.4: only 7bit, 8bit and binary are allowed there
     data = b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\nU3ViamVjdDog"
     assert decode_part(data, mime.parse(data)) == b"U3ViamVjdDog"
+
+
+@pytest.mark.parametrize("cut", [(0, 4), (3, 100), (5, 0), (1000, 10)])
+@pytest.mark.parametrize("kind", [b"", b"HEADER", b"TEXT", b"MIME", b"HEADER.FIELDS", b"HEADER.FIELDS.NOT"])
+@pytest.mark.parametrize("part", [(), (1,), (2,), (2, 1)])
+def test_a_cut_is_a_piece_of_the_whole(part: tuple[int, ...], kind: bytes, cut: tuple[int, int]) -> None:
+    def tree() -> mime.Part:
+        return mime.parse(DATA)
+
+    whole = extract(DATA, part, kind, (b"subject",), tree)
+    piece = extract(DATA, part, kind, (b"subject",), tree, cut)
+    assert piece == (None if whole is None else whole[cut[0] : cut[0] + cut[1]])
