@@ -24,6 +24,8 @@ HEADER_LIMIT = 10 * 1024 * 1024
 # A line without a colon is part of the block but of no field.
 FOLDED = rb"[^\n]*(?:\n[ \t][^\n]*)*"
 _FIELD = re.compile(rb"\n([^\s:]+)[ \t]*:(" + FOLDED + rb")").finditer
+_BLANK = re.compile(rb"\n\r?\n").search
+_NEAR = 16 * 1024  # most headers end within this many octets
 
 
 def split(data: bytes, start: int = 0) -> int:
@@ -32,6 +34,12 @@ def split(data: bytes, start: int = 0) -> int:
         return start + 2
     blank = data.find(b"\r\n\r\n", start)
     return len(data) if blank < 0 else blank + 4
+
+
+def split_raw(raw: bytes) -> int:
+    """Find the body of a message that has the line ends it has on the disk: LF, CRLF or both."""
+    blank = _BLANK(b"\n" + raw[:_NEAR]) or _BLANK(b"\n" + raw)
+    return len(raw) if blank is None else blank.end() - 1
 
 
 def fields(header: bytes) -> list[tuple[bytes, bytes, int, int]]:

@@ -1,6 +1,9 @@
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from maildir_imapd.message.header import HEADER_LIMIT, decode_rfc2047, every, fields, first, split, unfold
+from maildir_imapd.message.header import HEADER_LIMIT, decode_rfc2047, every, fields, first, split, split_raw, unfold
+from maildir_imapd.message.lines import to_crlf
 
 
 @pytest.mark.parametrize(
@@ -18,6 +21,14 @@ from maildir_imapd.message.header import HEADER_LIMIT, decode_rfc2047, every, fi
 )
 def test_split(data: bytes, body: int) -> None:
     assert split(data) == body
+
+
+@given(st.lists(st.sampled_from([b"A: b", b"\n", b"\r\n", b"\r", b"x"])).map(b"".join))
+@example(b"A: " + b"b" * 20_000 + b"\nC: d\n\nbody\n")
+@example(b"A: " + b"b" * (16 * 1024 - 4) + b"\n\r\nbody\r\n")
+def test_split_raw_finds_what_split_finds_in_the_crlf_form(raw: bytes) -> None:
+    data = to_crlf(raw)
+    assert to_crlf(raw[: split_raw(raw)]) == data[: split(data)]
 
 
 def test_fields() -> None:
