@@ -112,7 +112,10 @@ def set_up(level: str = "info", path: str | None = None) -> None:
     root = logging.getLogger("maildir_imapd")
     for old in list(root.handlers):
         root.removeHandler(old)
-        old.close()
+        try:
+            old.close()
+        except OSError:
+            pass  # a full disk: what it still held is lost
     root.addHandler(handler)
     root.setLevel(level.upper())
     root.propagate = False

@@ -81,6 +81,7 @@ class Supervisor:
         self._bind()
         # Whatever is wrong with the settings shows here, and not in every worker again.
         self._tls = worker.tls_context(self.config)
+        worker.user_database(self.config)
         self._mail_user = _mail_user(self.config)
         self._give_log()
         self._beats = mmap.mmap(-1, 8 * SLOTS)
@@ -223,6 +224,7 @@ class Supervisor:
         try:
             config = self.reload()
             tls = worker.tls_context(config)
+            worker.user_database(config)
             mail_user = _mail_user(config)
             logs.set_up(config.log_level, config.log_file)
         except ConfigError as error:

@@ -72,6 +72,11 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
     return context
 
 
+def user_database(config: Config) -> PasswdFile | None:
+    """Open the users' database; None when none is set.  Raises ConfigError."""
+    return PasswdFile(config.passwd_file) if config.passwd_file else None
+
+
 def policy(config: Config, *, tls: bool, loopback: bool) -> Policy:
     """What of the settings a session needs."""
     return Policy(
@@ -173,9 +178,8 @@ class Worker:
     def __init__(self, config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Listener]) -> None:
         self.config = config
         self.tls = tls
-        users = PasswdFile(config.passwd_file) if config.passwd_file else None
         self.watcher = Watcher(config.watch, interval=config.poll_interval)
-        self.door = Door(config, users, self.watcher)
+        self.door = Door(config, user_database(config), self.watcher)
         self.servers = [Server(listener, self) for listener in listeners]
         self._lock = threading.Lock()  # guards _bells
         self._bells: dict[int, Callable[[], None]] = {}

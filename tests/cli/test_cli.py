@@ -1,0 +1,246 @@
+"""The command line: help, one clear line for what goes wrong, the right exit status."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from maildir_imapd import __version__
+from maildir_imapd.auth import schemes
+from maildir_imapd.cli import main
+from maildir_imapd.config import SETTINGS
+
+
+def commands(group: click.Group = main, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = [prefix]
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found += commands(command, (*prefix, name))
+        else:
+            found.append((*prefix, name))
+    return found
+
+
+def run(*words: str, said: str = "") -> Result:
+    return CliRunner().invoke(main, list(words), input=said, prog_name="maildir-imapd")
+
+
+def fails(*words: str, status: int, said: str = "") -> str:
+    """Run a command that must fail with one line, and return the line."""
+    result = run(*words, said=said)
+    assert result.exit_code == status, (result.output, result.exception)
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert not result.stdout
+    return lines[0]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_help(words: tuple[str, ...]) -> None:
+    """Each command says what it does in a sentence, and every option has its help."""
+    result = run(*words, "--help")
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: maildir-imapd")
+    assert run(*words, "-h").output == result.output
+    command: click.Command = main
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    assert command.help
+    assert command.help.split("\n")[0].endswith(".")
+    for param in command.params:
+        if isinstance(param, click.Option):
+            assert param.help, param.name
+            assert param.help.endswith("."), param.name
+
+
+def test_version() -> None:
+    assert run("--version").output.strip() == f"maildir-imapd, version {__version__}"
+
+
+def test_serve_has_every_setting() -> None:
+    out = run("serve", "--help").output
+    for setting in SETTINGS:
+        assert setting.flag in out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--imap=127.0.0.1:0"], "no users: give --passwd-file"),
+        (["--passwd-file={users}"], "nothing to listen on"),
+        (["--passwd-file={users}", "--imaps=127.0.0.1:0"], "imaps needs a certificate"),
+        (["--passwd-file={users}", "--imap=127.0.0.1"], "--imap must be HOST:PORT"),
+        (["--passwd-file={users}", "--imap=127.0.0.1:²"], "--imap must be HOST:PORT"),
+        (["--passwd-file={users}", "--imap=192.0.2.1:1143"], "cannot listen on 192.0.2.1:1143: Cannot assign"),
+        (["--passwd-file={users}", "--imap=127.0.0.1:{taken}"], "Address already in use"),
+        (["--passwd-file={missing}", "--imap=127.0.0.1:0"], "passwd_file {missing}: No such file"),
+        (["--passwd-file={users}", "--imap=127.0.0.1:0", "--tls-cert={missing}"], "tls_cert {missing}: No such file"),
+        (["--passwd-file={users}", "--imap=127.0.0.1:0", "--tls-cert={users}"], "tls_cert {users}: no certificate"),
+        (["--passwd-file={users}", "--imap=127.0.0.1:0", "--mail-user=nobody-at-all"], "there is no user"),
+        (
+            ["--passwd-file={users}", "--imap=127.0.0.1:0", "--log-file={missing}/log"],
+            "log_file {missing}/log: No such",
+        ),
+        (
+            ["--passwd-file={users}", "--imap=127.0.0.1:0", "--pid-file={missing}/pid"],
+            "pid_file {missing}/pid: No such",
+        ),
+        (["--workers=0"], "--workers must be a whole number from 1"),
+        (["--workers=many"], "--workers must be a whole number"),
+        (["--append-limit=lots"], "--append-limit must be a size"),
+        (["--login-timeout=nan"], "--login-timeout must be a time"),
+        (["--watch=fam"], "--watch must be one of auto, inotify, poll"),
+        (["--mail-location=mbox:~/mail"], "--mail-location must be maildir:PATH"),
+        (["--mail-location=maildir:mail/%u"], "--mail-location must be an absolute path"),
+        (["--mail-location=maildir:/m/%x"], "--mail-location may use the variables"),
+        (["--config={unknown}"], "unknown setting 'worker' (did you mean workers?)"),
+        (["--config={torn}"], "{torn}: "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_serve_that_cannot_start(words: list[str], expected: str, tmp_path: Path) -> None:
+    """In a process of its own, for it forks: one line, exit status 78 (EX_CONFIG)."""
+    (tmp_path / "users").write_text("ann:{PLAIN}x\n")
+    (tmp_path / "unknown").write_text("worker = 3\n")
+    (tmp_path / "torn").write_text("workers = \n")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        names = {name: str(tmp_path / name) for name in ("users", "missing", "unknown", "torn")}
+        names["taken"] = str(listener.getsockname()[1])
+        result = subprocess.run(
+            [sys.executable, "-m", "maildir_imapd", "serve", *[word.format(**names) for word in words]],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    lines = [line for line in result.stderr.splitlines() if "running as root" not in line and " error " not in line]
+    assert result.returncode == 78, result
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("maildir-imapd: ")
+    assert expected.format(**names) in lines[0]
+    assert "Traceback" not in result.stderr
+    assert not result.stdout
+
+
+def test_users_from_beginning_to_end(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    file = f"--passwd-file={path}"
+    assert run("user", "add", "ann", file, "--scheme=ssha", said="secret\n").output == f"added ann to {path}\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert fails("user", "add", "ann", file, said="x\n", status=1).startswith("maildir-imapd: the user ann exists")
+    assert run("user", "add", "ben@example.org", file, "--scheme=PLAIN", "--home=/h/ben", said="a:b\n").exit_code == 0
+    assert run("user", "list", file).output == "ann\nben@example.org\n"
+    assert run("user", "check", "ann", file, said="secret\n").exit_code == 0
+    assert run("user", "check", "ben@example.org", file, said="a:b\n").exit_code == 0
+    assert fails("user", "check", "ann", file, said="Secret\n", status=1) == "ann: user or password is wrong"
+    assert fails("user", "check", "nobody", file, said="x\n", status=1) == "nobody: user or password is wrong"
+    assert run("user", "passwd", "ann", file, "--scheme=SHA256-CRYPT", said="new\n").exit_code == 0
+    assert run("user", "check", "ann", file, said="new\n").exit_code == 0
+    assert "no user nobody" in fails("user", "passwd", "nobody", file, said="x\n", status=1)
+    assert run("user", "remove", "ann", file).output == "removed ann; the mail was not touched\n"
+    assert "no user ann" in fails("user", "remove", "ann", file, status=1)
+    assert run("user", "list", file).output == "ben@example.org\n"
+
+
+def test_a_line_without_further_fields_stays_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text("# people\nann:{PLAIN}a\nben:{PLAIN}b:1:2::/home/b::x=y")
+    path.chmod(0o640)
+    assert run("user", "passwd", "ann", f"--passwd-file={path}", "--scheme=PLAIN", said="c\n").exit_code == 0
+    assert run("user", "passwd", "ben", f"--passwd-file={path}", "--scheme=PLAIN", said="d\n").exit_code == 0
+    assert path.read_text() == "# people\nann:{PLAIN}c\nben:{PLAIN}d:1:2::/home/b::x=y\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("name", ["../ann", ".ann", "a b", "a:b", "#a", "a@..", ""])
+def test_names_that_nobody_may_have(name: str, tmp_path: Path) -> None:
+    line = fails("user", "add", f"--passwd-file={tmp_path}/users", "--", name, said="x\n", status=78)
+    assert "cannot be a user name" in line
+
+
+def test_what_user_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maildir_imapd.cli.options.DEFAULT_FILE", str(tmp_path / "none"))
+    assert "which file?" in fails("user", "list", status=78)
+    assert "No such file" in fails("user", "list", f"--passwd-file={tmp_path}/none", status=78)
+    assert "No such file" in fails("user", "add", "ann", f"--passwd-file={tmp_path}/x/y", said="x\n", status=78)
+    assert "empty password" in fails("user", "add", "ann", f"--passwd-file={tmp_path}/users", said="\n", status=78)
+    assert not (tmp_path / "users").exists()
+
+
+@pytest.mark.parametrize("scheme", schemes.WRITTEN)
+def test_hash_password(scheme: str) -> None:
+    made = run("hash-password", "--scheme", scheme.lower(), said="secret\n").output.strip()
+    assert schemes.verify(made, b"secret")
+
+
+def test_bcrypt_says_what_it_cannot_hold() -> None:
+    line = fails("hash-password", "--scheme=BLF-CRYPT", said="x" * 80 + "\n", status=78)
+    assert "72 octets" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "conf").touch(mode=0)
+    assert "Permission denied" in fails("user", "list", f"--config={tmp_path}/conf", status=78)
+
+
+def test_output_that_nobody_reads(tmp_path: Path) -> None:
+    """``... | head -1`` is no error and no traceback."""
+    path = tmp_path / "users"
+    path.write_text("".join(f"user{n}:{{PLAIN}}x\n" for n in range(20_000)))
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "maildir_imapd", "user", "list", f"--passwd-file={path}"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_try_serves_a_sample(tmp_path: Path) -> None:
+    """The two-minute acquaintance: what it prints works."""
+    import re
+    import signal
+
+    from client import Client
+
+    env = {**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": ""}
+    command = [sys.executable, "-m", "maildir_imapd", "try", "--imap=127.0.0.1:0", "--imaps=127.0.0.1:0"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Ctrl-C"):
+                break
+        said = "".join(lines)
+        port = int(re.search(r"imap 127\.0\.0\.1:(\d+)", said)[1])  # type: ignore[index]
+        user = re.search(r"user +(\S+)", said)[1]  # type: ignore[index]
+        password = re.search(r"password +(\S+)", said)[1]  # type: ignore[index]
+        with Client.to(port, user=user, password=password) as client:
+            client.ok("SELECT INBOX")
+            assert any(b"Lunch on Friday" in line for line in client.ok("FETCH 1:* (ENVELOPE)"))
+            assert any(b"Lists.Garden" in line for line in client.ok('LIST "" *'))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    state = tmp_path / ".local" / "state" / "maildir-imapd"
+    assert {path.name for path in state.iterdir()} >= {"password", "passwd", "cert.pem", "key.pem", "sample"}
+    for name in ("password", "passwd", "key.pem"):
+        assert (state / name).stat().st_mode & 0o077 == 0
+    no_maildir = tmp_path / "empty"
+    no_maildir.mkdir()
+    done = subprocess.run([*command, str(no_maildir)], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 78
+    assert "is not a Maildir" in done.stderr

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maildir_imapd.config import BY_NAME, SETTINGS, Address, expand_location, load
+from maildir_imapd.errors import ConfigError
+
+
+def test_defaults_pass_their_own_checks() -> None:
+    config = load(None, {})
+    for setting in SETTINGS:
+        if setting.default not in (None, ()):
+            assert setting.check(setting.default) == getattr(config, setting.name)
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    file = tmp_path / "conf"
+    file.write_text('workers = 3\nimap = ["127.0.0.1:1", "[::1]:2", "*:3"]\nappend_limit = "2M"\nidle_timeout = "1h"\n')
+    config = load(file, {"workers": "5", "imaps": ("localhost:993",)})
+    assert config.workers == 5
+    assert config.imap == (Address("127.0.0.1", 1), Address("::1", 2), Address("::", 3))
+    assert config.imaps == (Address("localhost", 993),)
+    assert config.append_limit == 2 << 20
+    assert config.idle_timeout == 3600
+    assert config.fsync == "delivery"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("workers = true", "workers must be a whole number"),
+        ("workers = 1.5", "workers must be a whole number"),
+        ("workers = 5000", "from 1 to 1024"),
+        ("greeting = 5", "greeting must be a string"),
+        ("imap = 143", "imap must be a string"),
+        ('append_limit = "1T"', "append_limit must be a size"),
+        ("append_limit = true", "append_limit must be a size"),
+        ("idle_timeout = 60", "must be a time from 1800"),
+        ('delimiter = "x"', "delimiter must be one of"),
+        ("[imap]\nport = 1", "imap must be a string"),
+        ("typo = 1", "unknown setting 'typo'"),
+        ("idle-timeout = 1", "did you mean idle_timeout?"),
+    ],
+)
+def test_what_is_wrong_is_named(line: str, expected: str, tmp_path: Path) -> None:
+    file = tmp_path / "conf"
+    file.write_text(line + "\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert str(file) in caught.value.text
+    assert expected in caught.value.text
+
+
+@pytest.mark.parametrize(
+    ("template", "user", "home", "path"),
+    [
+        ("maildir:/m/%u", "a@b", None, b"/m/a@b"),
+        ("maildir:/m/%d/%n", "a@b", None, b"/m/b/a"),
+        ("maildir:/m/%n%%", "a", None, b"/m/a%"),
+        ("maildir:~/Maildir", "a", "/home/a", b"/home/a/Maildir"),
+        ("maildir:~", "a", "/home/a", b"/home/a"),
+        ("maildir:%h/mail", "a", "/home/a", b"/home/a/mail"),
+        ("maildir:/m/%u", "müller", None, "/m/müller".encode()),
+    ],
+)
+def test_locations(template: str, user: str, home: str | None, path: bytes) -> None:
+    assert BY_NAME["mail_location"].check(template) == template
+    assert expand_location(template, user, home) == path
+
+
+def test_a_home_that_is_not_known() -> None:
+    with pytest.raises(ConfigError, match="home"):
+        expand_location("maildir:~/Maildir", "a", None)
