@@ -32,11 +32,12 @@ from maildir_imapd.errors import (
     NotSelectable,
     Refused,
 )
-from maildir_imapd.store import durable, special_use, subscriptions
+from maildir_imapd.store import durable, special_use, subscriptions, takeover
 from maildir_imapd.store.layout import MaildirPlusPlus, is_maildir
 from maildir_imapd.store.mailbox import Mailbox
 
 if TYPE_CHECKING:
+    from maildir_imapd.store.folder import Seed
     from maildir_imapd.store.watch import Watcher
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ class Account:
         self._mailboxes: WeakValueDictionary[bytes, Mailbox] = WeakValueDictionary()
         self._kept: OrderedDict[bytes, Mailbox] = OrderedDict()
         self._listing: tuple[tuple[int, int], dict[str, bytes]] | None = None
+        # Whether new/ had anything in it at these stamps; an entry is replaced whole, so no lock is needed.
+        self._marks: dict[bytes, tuple[tuple[int, int], bool]] = {}
         with durable.told(root):
             for name in (b"", b"cur", b"new", b"tmp"):
                 os.makedirs(os.path.join(root, name), mode=0o700, exist_ok=True)
@@ -108,6 +111,7 @@ class Account:
         if time.time() - max(stamp) / 1e9 > GRAIN:
             with self._lock:
                 self._listing = (stamp, paths)
+                self._marks = {}
         return paths
 
     def folders(self) -> list[Folder]:
@@ -134,11 +138,20 @@ class Account:
     def _marked(self, path: bytes | None) -> bool | None:
         if path is None:
             return None
+        new = path + b"/new"
         try:
-            with os.scandir(os.path.join(path, b"new")) as entries:
-                return any(not entry.name.startswith(b".") for entry in entries)
+            state = os.stat(new)
+            stamp = (state.st_mtime_ns, state.st_ctime_ns)
+            known = self._marks.get(path)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            with os.scandir(new) as entries:
+                marked = any(not entry.name.startswith(b".") for entry in entries)
         except OSError:
             return None
+        if time.time() - max(stamp) / 1e9 > GRAIN:
+            self._marks[path] = (stamp, marked)
+        return marked
 
     def special_use(self) -> dict[str, tuple[bytes, ...]]:
         """The special-use attributes of mailboxes that have one (RFC 6154)."""
@@ -168,13 +181,24 @@ class Account:
         with self._lock:
             mailbox = self._mailboxes.get(path)
             if mailbox is None or mailbox.gone:
-                mailbox = self._mailboxes[path] = Mailbox(
-                    path, fsync=self._fsync, watcher=self._watcher, uidvalidity=self._next_uidvalidity
-                )
+                mailbox = self._mailboxes[path] = self._open(path)
             self._kept[path] = mailbox
             self._kept.move_to_end(path)
             dropped = self._kept.popitem(last=False) if len(self._kept) > KEPT else None
         del dropped
+        return mailbox
+
+    def _open(self, path: bytes) -> Mailbox:
+        """Make the object for a folder; at first contact it takes over what another server knew of it."""
+        found: list[takeover.Found] = []
+
+        def seed() -> Seed | None:
+            found.append(takeover.look(path))
+            return found[0].seed()
+
+        mailbox = Mailbox(path, fsync=self._fsync, watcher=self._watcher, uidvalidity=self._next_uidvalidity, seed=seed)
+        if found and found[0].words:
+            takeover.set_keywords(mailbox, found[0].words)
         return mailbox
 
     def _find(self, name: str) -> bytes | None:
