@@ -89,8 +89,8 @@ class Pattern:
             return True
         if self._letters > min(len(name), _LONGEST):
             return False
-        if self._plain and self.pattern == name:
-            return True
+        if self._plain and name[:5] != "INBOX":
+            return self.pattern == name
         return bool(self._walk(name) & self._final)
 
     def matches_below(self, name: str) -> bool:
