@@ -36,7 +36,7 @@ class Server:
             directory.mkdir()
             spool.give(directory)
         entry = "{user}:{{PLAIN}}secret::::::\n"
-        users = ["main", "many", *(f"user{n}" for n in range(50))]
+        users = ["main", "many", "some", *(f"user{n}" for n in range(50))]
         (root / "passwd").write_text("".join(entry.format(user=user) for user in users))
 
     def start(self) -> None:
