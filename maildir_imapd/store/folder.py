@@ -92,7 +92,7 @@ class Folder:
             raise durable.store_error(error, self.path) from error
         self._identity = (status.st_dev, status.st_ino)
         self.mode = status.st_mode & 0o666 or 0o600
-        self.read_only = not _writable(self.fd)
+        self._locked_away = not _writable(self.fd)
         if self.index_path != self.path:
             try:
                 os.makedirs(self.index_path, mode=0o700, exist_ok=True)
@@ -167,7 +167,7 @@ class Folder:
             # Rule 12: reading must not need writing. The history goes on in memory.
             self.index.writable = False
             if durable.not_ours(error):
-                self.read_only = True
+                self._locked_away = True
         try:
             yield
         finally:
@@ -258,10 +258,15 @@ class Folder:
         parsed = filename.parse(path[4:])
         size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
         target = b"cur/" + filename.sized(filename.unique(), size, wire) + filename.info(parsed.bits)
-        log.warning("same base twice, renamed path=%s", os.fsdecode(self.path))
+        log.info("same base twice, renamed path=%s", os.fsdecode(self.path))
         durable.rename(path, target, self.fd, self.fd)
         self._suspicious = True
         return target
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be changed: the spool is not ours to write, or an index that others keep is not."""
+        return self._locked_away or (not self.index.writable and self.index.on_disk())
 
     @property
     def suspicious(self) -> bool:
@@ -329,7 +334,10 @@ class Folder:
         now = time.time_ns()
         list_cur = look or seen[:2] != state.stamp[:2] or self.due(seen)
         list_new = look or seen[2:] != state.stamp[2:4] or not state.stamp.settled
-        list_new = list_new or (not keep_new and not self.read_only and state.snapshot.in_new > 0)
+        if state.snapshot.in_new:
+            # A message that we left in new/ may have been taken to cur/, or be gone.
+            list_cur = list_cur or list_new
+            list_new = list_new or not (keep_new or self.read_only)
         if not list_cur and not list_new:
             return
         batch = Batch()

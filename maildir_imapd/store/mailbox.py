@@ -474,6 +474,8 @@ class Mailbox:
             source._demand_writable()
         if not uids:
             return []
+        if source.path == self.path:
+            source = self  # another object for the same folder would wait for our own lock
         with self._changing(), source._changing():
             # Lock order: two folders by path.
             first, second = sorted((self, source), key=lambda box: box.path)
@@ -528,7 +530,7 @@ class Mailbox:
             found = self._folder.locate().get(base)
             if found is not None:
                 return found
-        rows = self.sync(look=True)
+        rows = self.sync(look=True, keep_new=True)
         at = rows.position(uid)
         if at < 0:
             raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")

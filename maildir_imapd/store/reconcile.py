@@ -43,7 +43,7 @@ class Reconciler:
 
     def scan_cur(self, seen: tuple[int, int, int, int], now: int) -> tuple[tuple[int, int, int, int], int]:
         folder = self.folder
-        found = scan.compare(folder.rows, scan.names(folder.fd, b"cur"), folder.odd)
+        found = scan.compare(folder.rows, *self._list(), folder.odd)
         sure = False
         if found.missing or found.twice or found.doubtful:
             found, sure, seen, now = self._look_twice()
@@ -60,21 +60,29 @@ class Reconciler:
     def _look_twice(self) -> tuple[scan.Difference, bool, tuple[int, int, int, int], int]:
         """List cur/ until two listings with the same stamps around them agree, or give up for now."""
         folder = self.folder
+        width = 4 if folder.rows.in_new else 2  # new/ matters only if known messages lie there
         for _ in range(3):
             before = scan.look(folder.fd)
-            wait = scan.quiet_in(before, time.time_ns())
+            wait = scan.quiet_in(before[:width], time.time_ns())
             if wait:
                 # A change within this tick of the clock would not show in the stamp: let the tick pass.
                 time.sleep(min(wait, _LONGEST_WAIT_NS) / 1e9)
             now = time.time_ns()
-            listed = scan.names(folder.fd, b"cur")
+            cur, new = self._list()
             between = scan.look(folder.fd)
-            again = scan.names(folder.fd, b"cur")
-            if before[:2] == between[:2] == scan.look(folder.fd)[:2] and scan.quiet_in(before, now) == 0:
-                return scan.compare(folder.rows, {*listed, *again}, folder.odd), True, before, now
+            cur_again, new_again = self._list()
+            after = scan.look(folder.fd)
+            if before[:width] == between[:width] == after[:width] and scan.quiet_in(before[:width], now) == 0:
+                both = scan.compare(folder.rows, {*cur, *cur_again}, {*new, *new_again}, folder.odd)
+                return both, True, before, now
         # Somebody is busy in there. What is missing stays a suspect until it is quiet.
         folder.suspect()
-        return scan.compare(folder.rows, again, folder.odd), False, before, now
+        return scan.compare(folder.rows, cur_again, new_again, folder.odd), False, before, now
+
+    def _list(self) -> tuple[list[bytes], list[bytes]]:
+        """List cur/, and new/ if known messages lie there."""
+        folder = self.folder
+        return scan.names(folder.fd, b"cur"), scan.names(folder.fd, b"new") if folder.rows.in_new else []
 
     def _move(self, uid: int, name: bytes) -> None:
         """Note the new flags, or the new base, of a message that another program has renamed."""
@@ -113,6 +121,8 @@ class Reconciler:
         # Some programs put a message back into new/; take_new() deals with it.
         back = {filename.parse(name).base for name in scan.names(folder.fd, b"new")}
         gone = [uid for uid in missing if rows.names[rows.position(uid)] not in back]
+        if not gone:
+            return
         self.batch.vanished = to_ranges(gone)
         self.batch.vanished_at = int(time.time())
         for uid in gone:
@@ -202,7 +212,11 @@ class Reconciler:
         """Deal with a file in new/ whose base we know."""
         folder, rows = self.folder, self.folder.rows
         if at >= 0 and rows.flags[at] & IN_NEW:
-            if not self.keep_new and self._into_cur(parsed, path, rows.flags[at]) is not None:
+            if self.keep_new:
+                folder.odd.pop(parsed.base, None)
+                if path != b"new/" + parsed.base:
+                    folder.odd[parsed.base] = path
+            elif self._into_cur(parsed, path, rows.flags[at]) is not None:
                 self.batch.flagged.append(([(rows.uids[at], rows.uids[at])], 0, IN_NEW))
             return
         if folder.read_only:

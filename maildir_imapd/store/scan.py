@@ -110,11 +110,21 @@ def expected(rows: Snapshot, odd: dict[bytes, bytes]) -> Sequence[bytes | None]:
     return found
 
 
-def compare(rows: Snapshot, listed: Iterable[bytes], odd: dict[bytes, bytes]) -> Difference:
-    """Compare a listing of cur/ with what we know. *odd*: bases whose file is named out of the ordinary."""
-    here = set(listed)
+def compare(rows: Snapshot, cur: Iterable[bytes], new: Iterable[bytes], odd: dict[bytes, bytes]) -> Difference:
+    """Compare a listing of cur/ with what we know. *odd*: bases whose file is named out of the ordinary.
+
+    *new*: a listing of new/, which matters only for messages that are known to lie there.
+    """
+    here = set(cur)
     wanted = expected(rows, odd)
     lacking = [at for at, name in enumerate(wanted) if name not in here and name is not None]
+    if rows.in_new:
+        there = set(new)
+        lacking += [
+            at
+            for at, base in enumerate(rows.names)
+            if wanted[at] is None and odd.get(base, b"new/" + base)[4:] not in there
+        ]
     surplus = here.difference(wanted)
     found = Difference()
     if not lacking and not surplus:
@@ -189,7 +199,7 @@ def moved_bits(old: int, name: bytes) -> int:
     return old & ~(INFO_BITS | IN_NEW) | filename.parse(name).bits
 
 
-def quiet_in(seen: tuple[int, int, int, int], now: int) -> int:
-    """Return the nanoseconds until a change would show in the stamp of cur/: 0 when it would already."""
-    newest = max(seen[0], seen[1])
+def quiet_in(seen: Sequence[int], now: int) -> int:
+    """Return the nanoseconds until a change would show in the stamps: 0 when it would already."""
+    newest = max(seen)
     return 0 if newest > now else max(0, newest + 2 * TICK_NS - now)

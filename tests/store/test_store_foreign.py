@@ -85,6 +85,29 @@ def test_a_message_put_back_into_new_stays_the_same(maildir: Any) -> None:
     assert maildir.names("new") == []
 
 
+def test_a_message_left_in_new_is_still_the_same_in_cur(maildir: Any) -> None:
+    box = maildir.open()
+    for n in range(4):
+        maildir.put(f"{n + 1}.h", where="new")
+    assert list(box.sync(keep_new=True).uids) == [1, 2, 3, 4]
+    new, cur = maildir.path / "new", maildir.path / "cur"
+    (new / "1.h").rename(cur / "1.h:2,S")
+    (new / "2.h").unlink()
+    (new / "3.h").rename(new / "3.h:2,")
+    assert list(box.sync(keep_new=True).uids) == [1, 3, 4]
+    assert bits(box, 1) == SEEN | RECENT
+    assert box.read(1)
+    assert box.read(3)
+    other = maildir.open()
+    assert other.read(3)
+    assert list(other.sync(keep_new=True).uids) == [1, 3, 4]
+    assert list(other.sync().uids) == [1, 3, 4]
+    assert maildir.names("new") == []
+    assert other.snapshot.in_new == 0
+    assert list(box.sync().uids) == [1, 3, 4]
+    assert box.snapshot.names == [b"1.h", b"3.h", b"4.h"]
+
+
 # --- listings that lie ------------------------------------------------------------------------------
 
 

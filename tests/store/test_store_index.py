@@ -505,6 +505,28 @@ def test_a_spool_that_is_not_ours_is_read(spool: Path) -> None:
     assert sorted(os.listdir(spool / "new")) == ["9.h"]
 
 
+def test_a_spool_that_cannot_be_listed(spool: Path) -> None:
+    Mailbox(os.fsencode(spool)).close()
+    (spool / "cur").chmod(0o300)
+
+    def work() -> None:
+        box = Mailbox(os.fsencode(spool))
+        with pytest.raises(errors.SpoolUnreadable) as caught:
+            box.sync(look=True)
+        assert os.fsdecode(os.fsencode(spool)) in caught.value.detail
+        (spool / "cur").parent.stat()
+
+    as_nobody(work)
+    spool.chmod(0o700)
+
+    def closed() -> None:
+        with pytest.raises(errors.SpoolUnreadable):
+            Mailbox(os.fsencode(spool))
+
+    if os.getuid() == 0:
+        as_nobody(closed)
+
+
 def test_uids_of_an_index_stay_on_a_spool_that_is_not_ours(spool: Path) -> None:
     owner = Mailbox(os.fsencode(spool))
     owner.expunge([2])
@@ -534,7 +556,6 @@ def test_memory_gives_way_to_what_is_on_record(maildir: Any) -> None:
     maildir.fill(2)
     owner = maildir.open()
     reader = maildir.open()
-    reader._folder.read_only = True
     reader._folder.index.writable = False
     maildir.put("1800000001.h", where="new")
     assert list(reader.sync().uids) == [1, 2, 3]

@@ -304,6 +304,12 @@ def test_copy_into_the_same_folder(maildir: Any) -> None:
     assert uids(box) == [2, 3, 4, 5]
 
 
+def test_two_objects_for_one_folder_do_not_wait_for_each_other(maildir: Any) -> None:
+    maildir.fill(2)
+    one, other = maildir.open(lock_timeout=0.05), maildir.open(lock_timeout=0.05)
+    assert one.copy_from(other, [1]) == [(1, 3)]
+
+
 def test_copy_of_what_is_gone_copies_nothing(make_maildir: Any) -> None:
     source, target = make_maildir("A"), make_maildir("B")
     bases = source.fill(3)
