@@ -1,0 +1,115 @@
+"""Courier's keyword and subscription files (maildir-formats 6).
+
+``courierimapkeywords/:list`` holds the names, an empty line, and ``base:n n ...`` per message;
+``courierimapkeywords/<base>`` and ``.N.<base>`` are changes that Courier has not merged yet, newest wins.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from maildir_imapd import mutf7
+from maildir_imapd.store import durable
+
+UIDDB = b"courierimapuiddb"
+KEYWORDS = b"courierimapkeywords"
+LIST = b":list"
+SUBSCRIBED = b"courierimapsubscribed"
+PREFIX = "INBOX."
+
+_AGED = re.compile(rb"\.([0-9]+)\.(.+)\Z", re.DOTALL).match
+
+
+def parse_keywords(data: bytes) -> dict[bytes, tuple[bytes, ...]]:
+    """Read ``:list``: the keyword names of each base that has some."""
+    head, _, body = data.partition(b"\n\n")
+    names = head.split(b"\n") if head else []
+    found = {}
+    for line in body.split(b"\n"):
+        base, colon, numbers = line.rpartition(b":")
+        if not colon or not base:
+            continue
+        chosen = [int(n) for n in numbers.split() if n.isdigit()]
+        found[base] = tuple(names[n] for n in chosen if n < len(names) and names[n])
+    return found
+
+
+def render_keywords(words: dict[bytes, tuple[bytes, ...]]) -> bytes:
+    """Write ``:list``."""
+    names: dict[bytes, int] = {}
+    lines = []
+    for base, chosen in words.items():
+        if chosen:
+            numbers = [names.setdefault(name, len(names)) for name in chosen]
+            lines.append(b"%b:%b\n" % (base, b" ".join(b"%d" % number for number in numbers)))
+    return b"".join(name + b"\n" for name in names) + b"\n" + b"".join(lines)
+
+
+def read_keywords(folder: bytes) -> dict[bytes, tuple[bytes, ...]]:
+    """The keywords of a folder's messages, with the changes that are still on their way; {} without any."""
+    directory = os.path.join(folder, KEYWORDS)
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return {}
+    try:
+        try:
+            found = parse_keywords(durable.read_file(LIST, fd))
+        except OSError:
+            found = {}
+        newest: dict[bytes, tuple[float, bytes]] = {}
+        for name in map(os.fsencode, os.listdir(fd)):
+            aged = _AGED(name)
+            if name == LIST or (name.startswith(b".") and aged is None):
+                continue
+            base, age = (aged[2], float(aged[1])) if aged is not None else (name, float("inf"))
+            if base not in newest or age > newest[base][0]:
+                newest[base] = (age, name)
+        for base, (_, name) in newest.items():
+            try:
+                found[base] = tuple(word for word in durable.read_file(name, fd).split(b"\n") if word)
+            except OSError:
+                # Race: Courier merged it between the listing and now; then it is in the next :list.
+                continue
+        return found
+    finally:
+        os.close(fd)
+
+
+def parse_subscriptions(data: bytes, delimiter: str) -> list[str]:
+    """Read ``courierimapsubscribed``: names with the prefix INBOX., in UTF-8 from version 5 on, else modified UTF-7.
+
+    The prefix is Courier's namespace and no folder, so it goes; names of other namespaces (#shared.) are left out.
+    """
+    names = []
+    for line in data.split(b"\n"):
+        text = _decode(line)
+        if text is None:
+            continue
+        if text.upper() == "INBOX":
+            names.append("INBOX")
+        elif text.upper().startswith(PREFIX):
+            names.append(text[len(PREFIX) :].replace(".", delimiter))
+    return names
+
+
+def render_subscriptions(names: list[str], delimiter: str, *, utf8: bool) -> bytes:
+    """Write what ``parse_subscriptions`` reads."""
+    lines = []
+    for name in names:
+        text = "INBOX" if name == "INBOX" else PREFIX + name.replace(delimiter, ".")
+        lines.append((text.encode("utf-8") if utf8 else mutf7.encode(text)) + b"\n")
+    return b"".join(lines)
+
+
+def _decode(line: bytes) -> str | None:
+    if not line:
+        return None
+    try:
+        return mutf7.decode(line)
+    except ValueError:
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError:
+            return None

@@ -1,0 +1,158 @@
+"""Other servers' files: read tolerantly, written strictly, and believed at first contact."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spool import Spool
+
+from maildir_imapd.store import courier, takeover
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.uidlist import Record, UidList, parse, render, updated
+
+V3 = b"""3 V1795392037 N1 P2 G084425162582036b9b40000083ecc375
+1 :1795392037.M579570P16539.vm,S=73,W=79
+7 :1795392038.M1P1.vm,S=1:2,FS
+25017 W2481 :1276533073.M242911P3632.kurkku
+"""
+
+
+def test_version_3() -> None:
+    found = parse(V3)
+    assert found is not None
+    assert (found.uidvalidity, found.uidnext) == (1795392037, 25018)
+    assert found.others == (b"P2", b"G084425162582036b9b40000083ecc375")
+    assert found.records[1] == Record(7, b"1795392038.M1P1.vm,S=1")
+    assert found.records[2].fields == (b"W2481",)
+    again = render(found)
+    assert again.splitlines()[0] == b"3 V1795392037 N25018 P2 G084425162582036b9b40000083ecc375"
+    assert again.splitlines()[3] == b"25017 W2481 :1276533073.M242911P3632.kurkku"
+    assert parse(again) == found
+
+
+def test_version_1_is_couriers() -> None:
+    data = b"1 1795392021 3\n1 1795392021.M1P2V00I00_0.host,S=73\n2 x\n"
+    found = parse(data)
+    assert found is not None
+    assert found.uids() == {b"1795392021.M1P2V00I00_0.host,S=73": 1, b"x": 2}
+    assert render(found) == data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"3 V1 N1",
+        b"2 V1 N1\n",
+        b"3 V0 N1\n",
+        b"3 N1\n",
+        b"3 V1 Nx\n",
+        b"1 2\n",
+        b"1 2 3 4\n",
+        b"\n",
+        b"3 V9999999999 N1\n",
+    ],
+)
+def test_headers_that_cannot_be_believed(data: bytes) -> None:
+    assert parse(data) is None
+
+
+def test_what_is_wrong_is_left_out_and_said() -> None:
+    found = parse(b"3 V5 N4\n1 :a\n1 :b\n0 :c\n3 :a\n2 :d\nx :e\n9 f\n10 :g/h\n8 :i\n12 :torn")
+    assert found is not None
+    assert found.uids() == {b"a": 1, b"i": 8}
+    # No UID that was ever named is given again.
+    assert found.uidnext == 9
+    assert len(found.problems) == 8
+
+
+def test_update_keeps_what_is_not_ours() -> None:
+    old = parse(V3)
+    new = updated(
+        old, uidvalidity=1795392037, uidnext=10, rows=[(7, b"1795392038.M1P1.vm,S=1"), (30000, b"n")], version=3
+    )
+    assert new.uidnext == 25018
+    assert new.others == (b"P2", b"G084425162582036b9b40000083ecc375")
+    kept = updated(old, uidvalidity=1795392037, uidnext=1, rows=[(25017, b"1276533073.M242911P3632.kurkku")], version=3)
+    assert kept.records[0].fields == (b"W2481",)
+
+
+bases = st.binary(min_size=1, max_size=30).filter(lambda b: not set(b) & set(b" :/\n\r\0"))
+
+
+@given(st.dictionaries(bases, st.integers(1, 2**32 - 3)), st.integers(1, 2**32 - 1))
+def test_round_trip(uids: dict[bytes, int], uidvalidity: int) -> None:
+    rows = sorted({uid: base for base, uid in uids.items()}.items())
+    made = UidList(uidvalidity, (rows[-1][0] if rows else 0) + 1, tuple(Record(uid, base) for uid, base in rows))
+    assert parse(render(made)) == made
+
+
+@given(st.binary(max_size=200))
+def test_any_octets(data: bytes) -> None:
+    found = parse(b"3 V1 N1\n" + data)
+    assert found is not None
+    uids = [record.uid for record in found.records]
+    assert uids == sorted(set(uids))
+    assert all(uid < found.uidnext for uid in uids)
+
+
+def test_courier_keywords(tmp_path: Path) -> None:
+    box = tmp_path / "courierimapkeywords"
+    box.mkdir()
+    (box / ":list").write_bytes(b"one\ntwo\n\nbase1:0 1\nbase2:1\nbase:with:2:0\n")
+    (box / "base2").write_bytes(b"three\n")
+    (box / ".5.base1").write_bytes(b"old\n")
+    (box / ".7.base1").write_bytes(b"")
+    (box / ".tmp.x").write_bytes(b"no\n")
+    found = courier.read_keywords(os.fsencode(tmp_path))
+    assert found == {b"base1": (), b"base2": (b"three",), b"base:with:2": (b"one",)}
+    assert courier.parse_keywords(courier.render_keywords(found)) == {b"base2": (b"three",), b"base:with:2": (b"one",)}
+    assert courier.read_keywords(os.fsencode(tmp_path / "nothing")) == {}
+
+
+def test_courier_subscriptions() -> None:
+    data = "INBOX\nINBOX.Sub.Deep\nINBOX.été\n#shared.x\n".encode()
+    assert courier.parse_subscriptions(data, ".") == ["INBOX", "Sub.Deep", "été"]
+    assert courier.parse_subscriptions(b"INBOX.&AOk-t&AOk-\n", "/") == ["été"]
+    assert courier.render_subscriptions(["INBOX", "Sub.é"], ".", utf8=True) == "INBOX\nINBOX.Sub.é\n".encode()
+
+
+def test_uids_come_from_dovecot(spool: Spool) -> None:
+    bases = spool.simple("INBOX", 3, "ab")
+    text = "3 V77 N9 Gaa\n" + f"2 :{bases[1]}\n5 :{bases[0]}\n"
+    (spool.root / "dovecot-uidlist").write_text(text)
+    (spool.root / "dovecot-keywords").write_text("0 kw1\n1 $Label\n")
+    snapshot = Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync()
+    assert snapshot.uidvalidity == 77
+    assert dict(zip(snapshot.names, snapshot.uids, strict=True)) == {
+        bases[1].encode(): 2,
+        bases[0].encode(): 5,
+        bases[2].encode(): 9,
+    }
+    assert snapshot.flag_names(snapshot.flags[0], snapshot.uids[0]) == (b"kw1", b"$Label")
+    assert snapshot.modseq > 1_700_000_000_000_000
+    assert (spool.root / "dovecot-uidlist").read_text() == text
+
+
+def test_uids_and_keywords_come_from_courier(spool: Spool) -> None:
+    bases = spool.simple("INBOX", 2, "S")
+    (spool.root / "courierimapuiddb").write_text(f"1 88 12\n4 {bases[0]}\n11 {bases[1]}\n")
+    box = spool.root / "courierimapkeywords"
+    box.mkdir()
+    (box / ":list").write_text(f"urgent\n\n{bases[1]}:0\n")
+    snapshot = Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync()
+    assert (snapshot.uidvalidity, list(snapshot.uids), snapshot.uidnext) == (88, [4, 11], 12)
+    assert snapshot.flag_names(snapshot.flags[1], 11) == (b"\\Seen", b"urgent")
+
+
+def test_a_file_that_is_no_uidlist_is_said_and_left_alone(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    spool.simple("INBOX", 1)
+    (spool.root / "dovecot-uidlist").write_text("garbage\n")
+    assert takeover.look(os.fsencode(spool.root)).seed() is None
+    assert len(Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync()) == 1
+    assert "cannot be taken over" in caplog.text
+    assert (spool.root / "dovecot-uidlist").read_text() == "garbage\n"
