@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from maildir_imapd.store.mailbox import Mailbox
@@ -134,13 +135,21 @@ class OwnedWatcher:
         self._watcher = watcher
         self._who = who
         self._lock = threading.Lock()  # guards _owned
-        self._owned: dict[int, _Owned] = {}
+        # By id() of the mailbox, for as long as the watcher has it, also when nobody listens for a while.
+        self._owned: WeakValueDictionary[int, _Owned] = WeakValueDictionary()
 
     def add(self, mailbox: Mailbox) -> None:
         """Begin to watch a folder."""
         with self._lock:
             owned = self._owned.setdefault(id(mailbox), _Owned(mailbox, self._who))
         self._watcher.add(cast("Mailbox", owned))
+
+    def release(self, mailbox: Mailbox) -> None:
+        """Note that nobody listens to a folder for now."""
+        with self._lock:
+            owned = self._owned.get(id(mailbox))
+        if owned is not None:
+            self._watcher.release(cast("Mailbox", owned))
 
     def remove(self, mailbox: Mailbox) -> None:
         """Watch a folder no longer."""

@@ -276,7 +276,7 @@ class Mailbox:
             self._listeners.remove(listener)
             last = not self._listeners
         if last and self._watcher is not None:
-            self._watcher.remove(self)
+            self._watcher.release(self)
 
     @property
     def keep_new(self) -> bool:

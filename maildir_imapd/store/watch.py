@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 MODES: Final = ("auto", "inotify", "poll")
 
+# Folders that are watched although nobody listens any more: most are opened again soon, by the next request
+# of a webmail or a client that goes to and fro, and setting watches costs more than all else in a SELECT.
+LINGERING: Final = 64
+
 
 class Watcher:
     """Watches folders for as long as somebody listens to them."""
@@ -38,6 +42,7 @@ class Watcher:
         self._polled: set[int] = set()  # those that inotify does not cover
         self._due: dict[int, float] = {}  # when to look again although nothing happened
         self._watches: dict[int, set[int]] = {}  # watch -> mailboxes; one folder may have two objects
+        self._left: dict[int, None] = {}  # those that nobody listens to, the longest left first
         self._thread: threading.Thread | None = None
         self._closing = False
         self._inotify: inotify.Inotify | None = None
@@ -56,6 +61,9 @@ class Watcher:
             if self._closing:
                 return
             key = id(mailbox)
+            if key in self._left:
+                del self._left[key]
+                return
             self._boxes[key] = mailbox
             self._polled.add(key)
             if self._inotify is not None and self._watch(key, mailbox):
@@ -96,15 +104,31 @@ class Watcher:
                 if self._inotify is not None:
                     self._inotify.forget(number)
 
+    def release(self, mailbox: Mailbox) -> None:
+        """Note that nobody listens to a folder for now; its watches stay until others have been left later."""
+        with self._guard:
+            key = id(mailbox)
+            if key not in self._boxes:
+                return
+            if key in self._polled:
+                self._drop(key)
+                return
+            self._left[key] = None
+            while len(self._left) > LINGERING:
+                self._drop(next(iter(self._left)))
+
     def remove(self, mailbox: Mailbox) -> None:
         """Watch a folder no longer."""
         with self._guard:
-            key = id(mailbox)
-            if self._boxes.pop(key, None) is None:
-                return
-            self._polled.discard(key)
-            self._due.pop(key, None)
-            self._unwatch(key)
+            if id(mailbox) in self._boxes:
+                self._drop(id(mailbox))
+
+    def _drop(self, key: int) -> None:
+        del self._boxes[key]
+        self._left.pop(key, None)
+        self._polled.discard(key)
+        self._due.pop(key, None)
+        self._unwatch(key)
 
     def close(self) -> None:
         """End the thread."""
@@ -116,6 +140,7 @@ class Watcher:
             thread.join()
         with self._guard:
             self._boxes.clear()
+            self._left.clear()
             self._watches.clear()
             if self._inotify is not None:
                 self._inotify.close()

@@ -93,6 +93,26 @@ def test_nobody_is_woken_after_closing(maildir: Any, watcher: Watcher) -> None:
     assert watcher._watches == {}
 
 
+def test_a_folder_that_was_left_is_watched_until_others_have_been(make_maildir: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(watch, "LINGERING", 1)
+    watcher = Watcher("inotify")
+    first, second = (make_maildir(name).open(watcher=watcher) for name in ("First", "Second"))
+    woken: queue.Queue[int] = queue.Queue()
+    first.listen(lambda: None).close()
+    numbers = set(watcher._watches)
+    listener = first.listen(lambda: woken.put(1))
+    assert set(watcher._watches) == numbers
+    os.close(os.open(first.path + b"/new/1.h", os.O_CREAT))
+    wait_for(first, woken, 1)
+    listener.close()
+    second.listen(lambda: None).close()
+    assert list(watcher._boxes.values()) == [second]
+    second.close()
+    assert watcher._boxes == {}
+    assert watcher._watches == {}
+    watcher.close()
+
+
 def test_a_hidden_change_is_looked_for_by_itself(maildir: Any, watcher: Watcher, monkeypatch: Any) -> None:
     bases = maildir.fill(2)
     monkeypatch.setattr(Mailbox, "recheck", lambda self: 0.01)
