@@ -37,6 +37,7 @@ config_option = click.option(
     "config_file",
     type=click.Path(exists=True, dir_okay=False),
     envvar="MAILDIR_IMAPD_CONFIG",
+    metavar="FILE",
     help=f"Configuration file, TOML. Default: {DEFAULT_FILE} if it exists.",
 )
 

@@ -21,7 +21,8 @@ scheme_option = click.option(
     type=click.Choice(schemes.WRITTEN, case_sensitive=False),
     default="ARGON2ID",
     show_default=True,
-    help="How the password is stored.",
+    metavar="SCHEME",
+    help=f"How the password is stored: {', '.join(schemes.WRITTEN)}.",
 )
 
 
@@ -75,7 +76,7 @@ def _path(config_file: str | None, passwd_file: str | None) -> str:
 @click.argument("name")
 @file_options
 @scheme_option
-@click.option("--home", default="", help="Home directory, for %h in mail_location.")
+@click.option("--home", default="", metavar="DIRECTORY", help="Home directory, for %h in mail_location.")
 def add(name: str, config_file: str | None, passwd_file: str | None, scheme: str, home: str) -> None:
     """Add a user, or fail when NAME is there already.
 

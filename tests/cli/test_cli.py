@@ -106,6 +106,7 @@ def test_serve_has_every_setting() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
+@pytest.mark.slow
 def test_serve_that_cannot_start(words: list[str], expected: str, tmp_path: Path) -> None:
     """In a process of its own, for it forks: one line, exit status 78 (EX_CONFIG)."""
     (tmp_path / "users").write_text("ann:{PLAIN}x\n")

@@ -1,0 +1,133 @@
+"""The manual says what the code does: made from it, complete, and readable."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from maildir_imapd.cli import main
+from maildir_imapd.config import SETTINGS
+from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every layer can be imported from here
+from maildir_imapd.store import account, cache, index, keywords, lock
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("maildir-imapd.8", "maildir-imapd.conf.5", "maildir-imapd-index.5")
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("manual", ROOT / "scripts" / "manual.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def plain(name: str) -> str:
+    """A page without its markup."""
+    text = (ROOT / "man" / name).read_text()
+    text = re.sub(r"\\f[A-Z]", "", text)
+    for roff, char in (("\\-", "-"), ("\\(aq", "'"), ("\\(ti", "~"), ("\\(ha", "^"), ("\\&", ""), ("\\e", "\\")):
+        text = text.replace(roff, char)
+    return text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_pages_are_what_the_code_makes(name: str) -> None:
+    assert generator().pages()[name] == (ROOT / "man" / name).read_text(), "run scripts/man"
+
+
+def test_every_setting_is_there() -> None:
+    page = plain("maildir-imapd.conf.5")
+    for setting in SETTINGS:
+        assert f".BR {setting.name} " in page, setting.name
+        assert setting.help in page, setting.name
+        assert f"Default: {setting.default_text}." in page, setting.name
+    for name in re.findall(r"^\.BR ([a-z_]+) \" = ", page, re.MULTILINE):
+        assert name in {setting.name for setting in SETTINGS}
+
+
+def test_every_command_is_there() -> None:
+    page = plain("maildir-imapd.8")
+
+    def look(group: click.Group, prefix: str) -> None:
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                look(command, f"{prefix} {name}")
+                continue
+            assert f".SS {prefix} {name}" in page
+            for param in command.params:
+                if isinstance(param, click.Option) and param.name not in {setting.name for setting in SETTINGS}:
+                    for word in param.opts:
+                        assert word in page
+
+    look(main, "maildir-imapd")
+
+
+def test_every_file_on_disk_is_there() -> None:
+    page = plain("maildir-imapd-index.5")
+    for name in (
+        lock.NAME,
+        index.JOURNAL,
+        index.CHECKPOINT,
+        index.OLD,
+        index.DAMAGED,
+        cache.NAME,
+        keywords.NAME,
+        account.LOCK,
+        account.UIDVALIDITY,
+        account.INTENT,
+        account.SUBSCRIPTIONS,
+        account.TRASH,
+        account.NASCENT,
+    ):
+        assert name.decode() in page, name
+
+
+def test_the_pages_say_the_numbers_of_the_code() -> None:
+    from maildir_imapd.store import state
+
+    page = plain("maildir-imapd-index.5").replace("\\ ", " ")
+    assert index.ROTATE_BYTES == 256 * 1024
+    assert "256 KiB" in page
+    assert f"the last {state.HISTORY_LIMIT:,} ranges".replace(",", " ") in page
+    assert f"the last {state.TOMB_LIMIT:,}".replace(",", " ") in page
+    assert state.TOMB_SECONDS == 14 * 86400
+    assert "two\nweeks" in page
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_warning_from_the_formatter(name: str) -> None:
+    tools = {
+        "groff": ["groff", "-man", "-ww", "-Tutf8", "-z"],
+        "mandoc": ["mandoc", "-Tlint", "-Wwarning"],
+        "man": ["man", "--warnings=w", "-l"],
+    }
+    found = [words for tool, words in tools.items() if shutil.which(tool)]
+    if not found:
+        pytest.skip("neither groff nor mandoc nor man is installed")
+    for words in found:
+        done = subprocess.run([*words, str(ROOT / "man" / name)], capture_output=True, text=True)
+        said = done.stderr if words[0] != "mandoc" else done.stdout
+        # A minimal Debian has man without pages, or groff without its macros for other languages.
+        assert not said.strip(), said
+
+
+def test_readme_names_commands_and_options_that_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    options = {word for setting in SETTINGS for word in [setting.flag]} | {"--config", "--passwd-file"}
+    for word in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text):
+        assert word in options or word in ("--fast", "--help"), word
+    for name in re.findall(r"maildir-imapd ([a-z]+)\b", text):
+        assert name in main.commands, name
+    for path in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / path).exists(), path
+    for script in re.findall(r"scripts/([a-z]+)", text):
+        assert (ROOT / "scripts" / script).exists(), script
