@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from maildir_imapd import errors
-from maildir_imapd.store import delivery, durable, filename, keywords, scan
+from maildir_imapd.store import delivery, durable, filename, keywords, mirror, scan
 from maildir_imapd.store.filename import IN_NEW
 from maildir_imapd.store.index import Index, clock_uidvalidity
 from maildir_imapd.store.journal import NEVER, Batch
 from maildir_imapd.store.lock import FolderLock
+from maildir_imapd.store.mirror import Mirror
 from maildir_imapd.store.reconcile import Reconciler
 from maildir_imapd.store.snapshot import Snapshot, empty
 from maildir_imapd.store.state import State
@@ -47,6 +48,8 @@ class Settings:
     lock_timeout: float = 30.0
     uidvalidity: Callable[[], int] = clock_uidvalidity
     cache_version: bytes = b"1"  # of the code whose bytes are cached; another version empties the cache
+    mirror: mirror.Kind | None = None  # the server whose list of UIDs is kept true beside ours
+    coexist: bool = False  # that server runs at the same time: its lock is taken for every scan and rename
 
 
 class Folder:
@@ -73,10 +76,15 @@ class Folder:
         self.odd: dict[bytes, bytes] = {}  # base -> path of a file that is not named as usual
         self.touched: list[Batch] | None = []  # what changed since the mailbox last looked; None: everything
         self._listed_at = time.monotonic()  # of the last listing of cur/
+        self._pause_until = 0.0  # monotonic: not before, unless a stamp says that something has changed
         self._suspicious = False  # a listing was not to be trusted: list again at the next chance
         self._unsynced = False  # something was committed under this lock
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
         self._keywords_at = -1  # mtime of dovecot-keywords as last read
+        self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
+        self.mirror: Mirror | None = None
+        if self.settings.mirror is not None and not self.read_only:
+            self.mirror = Mirror(self.settings.mirror, self.fd, path, self.mode)
 
     def _open(self) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -147,14 +155,27 @@ class Folder:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Shut everybody out, and begin with the folder's history as it is now."""
-        with self.shared(), self._file_lock():
+        with self.shared(), self._file_lock(), self._foreign_lock():
             self.check_place()
             with durable.told(self.path):
                 self._catch_up()
                 self._unsynced = False
-                yield
+                try:
+                    yield
+                finally:
+                    if self.mirror is not None:
+                        self.mirror.update(self.rows, locked=self.settings.coexist)
                 if self._unsynced and self.settings.fsync == "always":
                     self.sync()
+
+    @contextmanager
+    def _foreign_lock(self) -> Iterator[None]:
+        """With ``coexist``, the other server's lock; ours comes first, for only we take both."""
+        if self.mirror is None or not self.settings.coexist:
+            yield
+            return
+        with durable.told(self.path), self.mirror.lock():
+            yield
 
     @contextmanager
     def _file_lock(self) -> Iterator[None]:
@@ -202,6 +223,23 @@ class Folder:
                 self.touched = None
         else:
             self.adopt()
+        self._take_foreign_uids()
+
+    def _take_foreign_uids(self) -> None:
+        """See whether the other server has given out UIDs since we wrote its list; they are not ours to give."""
+        if self.mirror is None or not self.index.writable:
+            return
+        news = self.mirror.news(self.rows)
+        if news is None:
+            return
+        self.foreign = news.uids()
+        try:
+            if news.uidnext > self.rows.uidnext:
+                self.refresh(look=True)
+                if news.uidnext > self.rows.uidnext:
+                    self.commit(Batch(raised=news.uidnext))
+        finally:
+            self.foreign = {}
 
     def note(self, batches: list[Batch] | None) -> None:
         """Remember for the mailbox what others have done."""
@@ -308,7 +346,7 @@ class Folder:
         state = self.index.state
         if self._suspicious:
             return True
-        if state.stamp.settled:
+        if state.stamp.settled or time.monotonic() < self._pause_until:
             return False
         if time.time_ns() >= max(seen[0], seen[1]) + scan.SETTLE_NS:
             return True
@@ -322,8 +360,8 @@ class Folder:
         stamp = self.index.state.stamp
         if stamp.settled:
             return None
-        wait = (max(stamp[:4]) + scan.SETTLE_NS - time.time_ns()) / 1e9
-        return min(max(wait, 0.05), 4.0) + 0.01
+        wait = min((max(stamp[:4]) + scan.SETTLE_NS - time.time_ns()) / 1e9, 4.0)
+        return max(wait, self._pause_until - time.monotonic(), 0.05) + 0.01
 
     # --- bringing the index up to date ---------------------------------------------------------
 
@@ -344,8 +382,11 @@ class Folder:
         work = Reconciler(self, batch, keep_new or self.read_only)
         self._suspicious = False
         if list_cur:
+            began = time.monotonic()
             self._read_keywords(batch)
             seen, now = work.scan_cur(seen, now)
+            # A folder of 100,000 that never rests must not keep us listing: a twentieth of the time at most.
+            self._pause_until = began + 20 * (time.monotonic() - began)
         if list_new:
             work.take_new()
         self._finish(batch, work, seen, now, listed=list_cur)
@@ -367,6 +408,8 @@ class Folder:
             batch.stamp = None
         if batch.stamp is None and not batch.touches():
             return
+        if self.foreign:
+            batch.added.sort(key=lambda row: row.uid)
         try:
             self.commit(batch)
         except OSError as error:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import changes, durable, filename, keywords
+from maildir_imapd.store import changes, durable, filename, history, keywords
 from maildir_imapd.store.cache import Cache
 from maildir_imapd.store.delivery import Delivery
 from maildir_imapd.store.filename import RECENT, keyword_bit
@@ -301,24 +301,7 @@ class Mailbox:
             if modseq < self._ring_from:
                 return None
             batches = [batch for batch in self._ring if batch.modseq > modseq]
-        added: set[int] = set()
-        changed: set[int] = set()
-        expunged: set[int] = set()
-        for batch in batches:
-            fresh = {row.uid for row in batch.added}
-            expunged -= fresh
-            added |= fresh
-            for ranges, add, remove in batch.flagged:
-                if (add | remove) & ~filename.INTERNAL_BITS:
-                    changed.update(uid for lo, hi in ranges for uid in range(lo, hi + 1))
-            for ranges, *_ in batch.worded:
-                changed.update(uid for lo, hi in ranges for uid in range(lo, hi + 1))
-            for lo, hi in batch.expunged + batch.vanished:
-                gone = set(range(lo, hi + 1))
-                expunged |= gone - added
-                added -= gone
-                changed -= gone
-        return Delta(sorted(added), sorted(changed - added), sorted(expunged))
+        return history.delta(batches)
 
     def vanished_since(self, modseq: int) -> list[tuple[int, int]] | None:
         """Return the UIDs expunged after *modseq*; None if the history does not reach back so far (RFC 7162)."""
@@ -326,16 +309,9 @@ class Mailbox:
             state = self._folder.index.state
             if modseq < state.whole_above:
                 return None
-            ranges = sorted((lo, hi) for when, lo, hi in state.history if when > modseq)
+            ranges = [(lo, hi) for when, lo, hi in state.history if when > modseq]
             rows = state.snapshot
-        found: list[tuple[int, int]] = []
-        for lo, hi in ranges:
-            for piece in _without(rows, lo, hi):
-                if found and piece[0] <= found[-1][1] + 1:
-                    found[-1] = (found[-1][0], max(found[-1][1], piece[1]))
-                else:
-                    found.append(piece)
-        return found
+        return history.vanished(ranges, rows)
 
     def claim_recent(self) -> frozenset[int]:
         """Take the messages no session has seen yet, and note that they are taken.
@@ -601,16 +577,3 @@ class Mailbox:
             found = Cache(self._cache_path, self.snapshot.uidvalidity, self._folder.settings.cache_version)
             self._cache = found
         return found
-
-
-def _without(rows: Snapshot, lo: int, hi: int) -> list[tuple[int, int]]:
-    """Return the range without the UIDs that exist: a message may have come back."""
-    start, stop = rows.span(lo, hi)
-    found = []
-    for uid in rows.uids[start:stop]:
-        if lo < uid:
-            found.append((lo, uid - 1))
-        lo = uid + 1
-    if lo <= hi:
-        found.append((lo, hi))
-    return found

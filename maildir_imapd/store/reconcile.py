@@ -159,7 +159,10 @@ class Reconciler:
         """Make sure of UIDs, once; without room on the disk new messages wait."""
         if self._reserved is None:
             try:
-                self._uid = self.folder.index.allocate(wanted)
+                index, foreign = self.folder.index, self.folder.foreign
+                # UIDs that another server gave are taken as they are; ours begin above them.
+                above = max(foreign.values(), default=0) + 1 - index.state.snapshot.uidnext
+                self._uid = index.allocate(wanted + max(0, above)) + max(0, above)
                 self._reserved = True
             except errors.OutOfUids as error:
                 log.warning("no UID for new messages path=%s error=%s", error.detail, error)
@@ -179,8 +182,11 @@ class Reconciler:
         if tomb is not None and state.snapshot.position(tomb[0]) < 0:
             row = scan.describe(tomb[0], parsed.base, status, bits & ~RECENT)
         else:
-            row = scan.describe(self._uid, parsed.base, status, bits)
-            self._uid += 1
+            uid = self.folder.foreign.get(parsed.base, 0)
+            if uid < state.snapshot.uidnext:
+                uid = self._uid
+                self._uid += 1
+            row = scan.describe(uid, parsed.base, status, bits)
         self._here.add(parsed.base)
         self.batch.added.append(row)
         return row

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from maildir_imapd.store.journal import Added, Stamp
 from maildir_imapd.store.snapshot import Snapshot
 
 SETTLE_NS: Final = 2_000_000_000
+
+_ENCODING: Final = sys.getfilesystemencoding()
 
 # The clock that stamps files moves in ticks. Where the kernel does not say, a generous guess.
 _COARSE: Final = 5  # CLOCK_REALTIME_COARSE
@@ -84,7 +87,7 @@ def names(folder: int, directory: bytes) -> list[bytes]:
             return []  # somebody's copy of a Maildir, which we may not complete
         raise
     try:
-        found = list(map(os.fsencode, os.listdir(fd)))
+        found = [name.encode(_ENCODING, "surrogateescape") for name in os.listdir(fd)]
     finally:
         os.close(fd)
     everything = b"/".join(found)
@@ -117,7 +120,11 @@ def compare(rows: Snapshot, cur: Iterable[bytes], new: Iterable[bytes], odd: dic
     """
     here = set(cur)
     wanted = expected(rows, odd)
-    lacking = [at for at, name in enumerate(wanted) if name not in here and name is not None]
+    every = set(wanted)
+    if every == here and len(every) == len(wanted):
+        return Difference()
+    unseen = every - here
+    lacking = [at for at, name in enumerate(wanted) if name in unseen and name is not None]
     if rows.in_new:
         there = set(new)
         lacking += [
@@ -125,7 +132,7 @@ def compare(rows: Snapshot, cur: Iterable[bytes], new: Iterable[bytes], odd: dic
             for at, base in enumerate(rows.names)
             if wanted[at] is None and odd.get(base, b"new/" + base)[4:] not in there
         ]
-    surplus = here.difference(wanted)
+    surplus = here - every
     found = Difference()
     if not lacking and not surplus:
         return found

@@ -421,19 +421,14 @@ class Builder:
         self.snapshot._words = {}
 
     def _add(self, added: list[Added], modseq: int) -> None:
-        new = self._rows()
-        self._modseqs()
         for row in added:
             self._touched |= row.flags
+        new = self.snapshot
         if not new.uids or added[0].uid > new.uids[-1]:
-            new.uids.extend([row.uid for row in added])
-            new.flags.extend([row.flags for row in added])
-            new.modseqs.extend([modseq] * len(added))
-            new.received.extend([row.received for row in added])
-            new.saved.extend([row.saved for row in added])
-            new.sizes.extend([row.size for row in added])
-            new.names.extend([row.base for row in added])
+            self._append(added, modseq)
             return
+        new = self._rows()
+        self._modseqs()
         for row in added:
             # A message came back (see index.py, tombstones): it goes where it was.
             at = bisect_left(new.uids, row.uid)
@@ -447,6 +442,38 @@ class Builder:
             new.saved.insert(at, row.saved)
             new.sizes.insert(at, row.size)
             new.names.insert(at, row.base)
+
+    def _append(self, added: list[Added], modseq: int) -> None:
+        new = self.snapshot
+        uids, flags, received, saved, sizes, names = zip(
+            *[(row.uid, row.flags, row.received, row.saved, row.size, row.base) for row in added], strict=True
+        )
+        # A sum makes the new column in one piece; a copy that grows is copied twice.
+        if self._own_rows:
+            new.uids.extend(uids)
+            new.received.extend(received)
+            new.saved.extend(saved)
+        else:
+            new.uids = new.uids + array("I", uids)
+            new.received = new.received + array("q", received)
+            new.saved = new.saved + array("q", saved)
+        if self._own_flags:
+            new.flags.extend(flags)
+        else:
+            new.flags = new.flags + array("Q", flags)
+        if self._own_modseqs:
+            new.modseqs.extend([modseq] * len(added))
+        else:
+            new.modseqs = new.modseqs + array("Q", [modseq]) * len(added)
+        if self._own_sizes:
+            new.sizes.extend(sizes)
+        else:
+            new.sizes = new.sizes + array("Q", sizes)
+        if self._own_names:
+            new.names.extend(names)
+        else:
+            new.names = [*new.names, *names]
+        self._own_rows = self._own_flags = self._own_modseqs = self._own_sizes = self._own_names = True
 
     def _flag(self, ranges: Ranges, add: int, remove: int, modseq: int) -> None:
         new = self._flags()
