@@ -68,7 +68,8 @@ def try_(maildir: Path | None, imap: str, imaps: str) -> None:
         "tls_cert": str(cert),
         "tls_key": str(key),
         "workers": 2,
-        "log_level": "warning",
+        # Whoever tries it looks at the terminal for what to type, not for advice on operating a server.
+        "log_level": "error",
     }
     config = load(None, given)
     log.set_up(config.log_level, None)

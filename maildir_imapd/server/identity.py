@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from maildir_imapd.store.mailbox import Mailbox
@@ -135,25 +136,24 @@ class OwnedWatcher:
         self._watcher = watcher
         self._who = who
         self._lock = threading.Lock()  # guards _owned
-        # By id() of the mailbox, for as long as the watcher has it, also when nobody listens for a while.
+        # By id() of the mailbox.  Weak: the watcher keeps what it watches, and forgets what it has dropped.
         self._owned: WeakValueDictionary[int, _Owned] = WeakValueDictionary()
+
+    def _find(self, mailbox: Mailbox) -> Mailbox:
+        with self._lock:
+            owned = self._owned.get(id(mailbox))
+            if owned is None:
+                owned = self._owned[id(mailbox)] = _Owned(mailbox, self._who)
+            return cast("Mailbox", owned)
 
     def add(self, mailbox: Mailbox) -> None:
         """Begin to watch a folder."""
-        with self._lock:
-            owned = self._owned.setdefault(id(mailbox), _Owned(mailbox, self._who))
-        self._watcher.add(cast("Mailbox", owned))
+        self._watcher.add(self._find(mailbox))
 
     def release(self, mailbox: Mailbox) -> None:
         """Note that nobody listens to a folder for now."""
-        with self._lock:
-            owned = self._owned.get(id(mailbox))
-        if owned is not None:
-            self._watcher.release(cast("Mailbox", owned))
+        self._watcher.release(self._find(mailbox))
 
     def remove(self, mailbox: Mailbox) -> None:
         """Watch a folder no longer."""
-        with self._lock:
-            owned = self._owned.pop(id(mailbox), None)
-        if owned is not None:
-            self._watcher.remove(cast("Mailbox", owned))
+        self._watcher.remove(self._find(mailbox))

@@ -196,6 +196,14 @@ def test_a_thread_acts_as_another(tmp_path: Path) -> None:
     assert secret.read_text() == "x"
 
 
+def test_the_watcher_of_an_owner_does_all_that_a_watcher_does() -> None:
+    """Mailboxes do not know that theirs is another one."""
+    from maildir_imapd.store.watch import Watcher
+
+    asked = {name for name in vars(Watcher) if not name.startswith("_")} - {"close"}
+    assert asked <= set(vars(identity.OwnedWatcher))
+
+
 def test_an_owner_needs_a_group() -> None:
     with pytest.raises(ValueError, match="no group"):
         identity.owner(54321, None)
