@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
-from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from maildir_imapd.store.mailbox import Mailbox
