@@ -82,9 +82,12 @@ class Transport:
 
         Returns whether the bell rang, and the octets: b"" for none, None when the client has closed.
         """
-        data = self._read()
-        if data != b"":
-            return False, data
+        if self._inflate is not None or isinstance(self._sock, ssl.SSLSocket):
+            # Octets that OpenSSL or zlib holds already wake no poll.  Without them a read would be in vain.
+            data = self._read()
+            if data != b"":
+                return False, data
+        data = b""
         deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
