@@ -129,7 +129,7 @@ def mixed_worst(scene: Scene) -> Iterator[float]:
         yield p99(taken)
 
 
-@row("noop-beside", "p99 of NOOP beside a client of the same worker that fetches all envelopes", 1, sizes="all")
+@row("noop-beside", "p99 of NOOP beside a client of the same worker that fetches all envelopes", None, sizes="all")
 def noop_beside(scene: Scene) -> Iterator[float]:
     name = scene.server.standing(scene.base)
     with scene.server.alone(), scene.server.login() as busy, scene.server.login() as client:
