@@ -127,6 +127,15 @@ def choice(*words: str) -> Callable[[Any], str]:
     return check
 
 
+def switch(value: Any) -> bool:
+    """yes or no."""
+    if value in (True, "yes", "true", "on"):
+        return True
+    if value in (False, "no", "false", "off"):
+        return False
+    raise ValueError("must be yes or no")
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where to listen."""
@@ -297,6 +306,26 @@ SETTINGS: tuple[Setting, ...] = (
         "TIME",
         "Mailboxes",
         shown="1s",
+    ),
+    Setting(
+        "mirror",
+        choice("auto", "dovecot", "courier", "none"),
+        "auto",
+        "Keep another server's list of UIDs true beside our index, so that going back is to stop this server and "
+        "start that one: Dovecot's dovecot-uidlist, Courier's courierimapuiddb. auto does so for the server whose "
+        "files are in the spool.",
+        "auto|dovecot|courier|none",
+        "Mailboxes",
+    ),
+    Setting(
+        "coexist",
+        switch,
+        False,
+        "The server that is mirrored runs on the same spool at the same time: take its locks around every look at a "
+        "folder and every change, as it does.",
+        "yes|no",
+        "Mailboxes",
+        shown="no",
     ),
     Setting(
         "append_limit",

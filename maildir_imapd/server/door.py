@@ -186,7 +186,14 @@ class Door:
             watcher = self.watcher
             if watcher is not None and owner is not None:
                 watcher = cast("Watcher", identities.OwnedWatcher(watcher, owner))
-            made = Account(root, delimiter=self.config.delimiter, fsync=self.config.fsync, watcher=watcher)
+            made = Account(
+                root,
+                delimiter=self.config.delimiter,
+                fsync=self.config.fsync,
+                watcher=watcher,
+                mirror=self.config.mirror,
+                coexist=self.config.coexist,
+            )
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.
                 account = self._accounts.setdefault(key, made)

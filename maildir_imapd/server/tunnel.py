@@ -32,7 +32,14 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     watcher = Watcher(config.watch, interval=config.poll_interval)
     goodbye: list[Goodbye] = []
     try:
-        account = Account(root, delimiter=config.delimiter, fsync=config.fsync, watcher=watcher)
+        account = Account(
+            root,
+            delimiter=config.delimiter,
+            fsync=config.fsync,
+            watcher=watcher,
+            mirror=config.mirror,
+            coexist=config.coexist,
+        )
         transport = PipeTransport(0, 1)
 
         def end(number: int, frame: FrameType | None) -> None:

@@ -32,12 +32,13 @@ from maildir_imapd.errors import (
     NotSelectable,
     Refused,
 )
-from maildir_imapd.store import durable, special_use, subscriptions, takeover
+from maildir_imapd.store import courier, durable, special_use, subscriptions, takeover
 from maildir_imapd.store.layout import MaildirPlusPlus, is_maildir
 from maildir_imapd.store.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from maildir_imapd.store.folder import Seed
+    from maildir_imapd.store.mirror import Kind
     from maildir_imapd.store.watch import Watcher
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,11 @@ class Folder:
 
 
 class Account:
-    """*root* is the Maildir of the INBOX.  It is made, private to its owner, when it is not there."""
+    """*root* is the Maildir of the INBOX.  It is made, private to its owner, when it is not there.
+
+    *mirror*: "dovecot", "courier" or "none", the server whose files are kept true beside ours; "auto" takes the
+    one that has been here.  *coexist*: that server runs at the same time.
+    """
 
     def __init__(
         self,
@@ -77,12 +82,15 @@ class Account:
         delimiter: str = ".",
         fsync: str = "delivery",
         watcher: Watcher | None = None,
+        mirror: str = "auto",
+        coexist: bool = False,
     ) -> None:
         self.root = root
         self.delimiter = delimiter
         self._layout = MaildirPlusPlus(root, delimiter)
         self._fsync = fsync
         self._watcher = watcher
+        self._coexist = coexist
         # Guards _mailboxes, _kept and _listing; taken before any mailbox's lock, never held while a folder
         # is read.
         self._lock = threading.Lock()
@@ -94,6 +102,11 @@ class Account:
         with durable.told(root):
             for name in (b"", b"cur", b"new", b"tmp"):
                 os.makedirs(os.path.join(root, name), mode=0o700, exist_ok=True)
+        self._mirror: Kind | None = None
+        if mirror == "auto":
+            mirror = takeover.look(root).server
+        if mirror != "none":
+            self._mirror = "courier" if mirror == "courier" else "dovecot" if mirror == "dovecot" else None
         self._recover()
 
     # --- what there is ----------------------------------------------------------------------------
@@ -196,7 +209,15 @@ class Account:
             found.append(takeover.look(path))
             return found[0].seed()
 
-        mailbox = Mailbox(path, fsync=self._fsync, watcher=self._watcher, uidvalidity=self._next_uidvalidity, seed=seed)
+        mailbox = Mailbox(
+            path,
+            fsync=self._fsync,
+            watcher=self._watcher,
+            uidvalidity=self._next_uidvalidity,
+            seed=seed,
+            mirror=self._mirror,
+            coexist=self._coexist,
+        )
         if found and found[0].words:
             takeover.set_keywords(mailbox, found[0].words)
         return mailbox
@@ -411,9 +432,18 @@ class Account:
             try:
                 return subscriptions.parse(durable.read_file(SUBSCRIPTIONS, root), self.delimiter)
             except FileNotFoundError:
+                pass
+            try:
+                # No file of Dovecot's form yet: what Courier's users subscribed to.
+                return courier.parse_subscriptions(durable.read_file(courier.SUBSCRIBED, root), self.delimiter), 2
+            except FileNotFoundError:
                 return [], 2
             finally:
                 os.close(root)
+
+    def _utf8_names(self) -> bool:
+        """Whether Courier spells names in UTF-8 here (from version 5 on), told by those that need it."""
+        return any(not os.path.basename(path).isascii() for path in self._paths().values())
 
     def subscribe(self, name: str) -> None:
         """Subscribe a mailbox, or a name that has children; raises MailboxMissing for any other."""
@@ -437,4 +467,7 @@ class Account:
             else:
                 names.remove(name)
             durable.put(SUBSCRIPTIONS, subscriptions.render(names, self.delimiter, version), root, durable=True)
+            if self._mirror == "courier":
+                text = courier.render_subscriptions(names, self.delimiter, utf8=self._utf8_names())
+                durable.put(courier.SUBSCRIBED, text, root, durable=True)
             durable.sync(root)

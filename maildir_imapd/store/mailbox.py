@@ -29,6 +29,7 @@ from maildir_imapd.store.snapshot import SYSTEM_FLAGS, Delta, Snapshot
 from maildir_imapd.store.syncing import SharedSync
 
 if TYPE_CHECKING:
+    from maildir_imapd.store.mirror import Kind
     from maildir_imapd.store.watch import Watcher
 
 __all__ = ["FlagResult", "Listener", "Mailbox", "Seed"]
@@ -69,7 +70,8 @@ class Mailbox:
 
     *index* and *cache*: directories, if not the folder itself. *fsync*: "delivery", "always" or "never".
     *uidvalidity*: gives a number that no mailbox of this user has had. *seed*: asked at first contact for
-    the UIDs another server gave. *cache_version*: of the code whose bytes are cached.
+    the UIDs another server gave. *cache_version*: of the code whose bytes are cached. *mirror*, *coexist*: see
+    folder.py, Settings.
     """
 
     def __init__(
@@ -84,10 +86,12 @@ class Mailbox:
         seed: Callable[[], Seed | None] | None = None,
         watcher: Watcher | None = None,
         cache_version: bytes = b"1",
+        mirror: Kind | None = None,
+        coexist: bool = False,
     ) -> None:
         self.path = path
         self.gone = False  # the folder was deleted or renamed; every further call raises MailboxMissing
-        settings = Settings(fsync, lock_timeout, uidvalidity, cache_version)
+        settings = Settings(fsync, lock_timeout, uidvalidity, cache_version, mirror, coexist)
         self._folder = Folder(path, index=index, settings=settings, seed=seed)
         self._watcher = watcher
         self._guard = threading.Lock()  # guards _listeners, _ring and _ring_from; taken last, held for no call
@@ -137,8 +141,10 @@ class Mailbox:
 
     def close(self) -> None:
         """Let go of all descriptors. The object is of no use afterwards."""
+        with self._guard:
+            self._listeners.clear()
         if self._watcher is not None:
-            self._watcher.remove(self)
+            self._watcher.remove(self, at_once=True)
         self._folder.close()
         if self._cache is not None:
             self._cache.close()
@@ -162,7 +168,7 @@ class Mailbox:
             with folder.shared():
                 # The journal's tail needs no file lock, and often is all there is to see.
                 if self._read_tail(look, keep_new):
-                    return self._adopt_rows()
+                    return self.snapshot
             try:
                 with folder.exclusive():
                     folder.refresh(look=look, keep_new=keep_new)
@@ -181,6 +187,7 @@ class Mailbox:
             folder.note(folder.index.catch_up())
         except (Unfit, OSError):
             return False
+        self._adopt_rows()
         return self._unchanged(keep_new)
 
     def _unchanged(self, keep_new: bool) -> bool:
@@ -277,6 +284,11 @@ class Mailbox:
             last = not self._listeners
         if last and self._watcher is not None:
             self._watcher.release(self)
+
+    @property
+    def listened(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
 
     @property
     def keep_new(self) -> bool:

@@ -1,0 +1,167 @@
+"""The other server's list of UIDs stays true while we run, and what it gave out meanwhile is taken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from spool import Spool
+
+from maildir_imapd.store import durable, takeover
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.dotlock import DotLock
+from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.uidlist import UidList, parse
+
+
+def listed(spool: Spool, name: str = "INBOX") -> UidList:
+    found = parse((spool.path(name) / "dovecot-uidlist").read_bytes())
+    assert found is not None
+    assert not found.problems
+    return found
+
+
+def agree(spool: Spool, box: Mailbox) -> None:
+    """Every message that is there has its UID in the file, under the same UIDVALIDITY."""
+    rows = box.sync()
+    found = listed(spool)
+    assert found.uidvalidity == rows.uidvalidity
+    assert found.uidnext <= rows.uidnext
+    uids = found.uids()
+    assert all(uids[base] == uid for uid, base in zip(rows.uids, rows.names, strict=True))
+
+
+def account(spool: Spool, mirror: str = "dovecot", **options: bool) -> Account:
+    return Account(os.fsencode(spool.root), fsync="never", mirror=mirror, **options)
+
+
+def test_new_messages_are_appended(spool: Spool) -> None:
+    spool.simple("INBOX", 3)
+    box = account(spool).mailbox("INBOX")
+    agree(spool, box)
+    first = (spool.root / "dovecot-uidlist").read_bytes()
+    assert first.startswith(b"3 V")
+    spool.simple("INBOX", 2, None)
+    agree(spool, box)
+    second = (spool.root / "dovecot-uidlist").read_bytes()
+    assert second.startswith(first)
+    assert not (spool.root / "dovecot-uidlist.lock").exists()
+    # Flags change nothing in it.
+    box.set_flags([1, 2], add=1 << 18)
+    assert (spool.root / "dovecot-uidlist").read_bytes() == second
+
+
+def test_dead_lines_go_in_the_end(spool: Spool) -> None:
+    spool.simple("INBOX", 100)
+    box = account(spool).mailbox("INBOX")
+    box.sync()
+    guid = [word for word in listed(spool).others if word.startswith(b"G")]
+    box.expunge([7])
+    spool.simple("INBOX", 1)
+    agree(spool, box)
+    assert len(listed(spool).records) == 101
+    box.expunge(list(range(10, 90)))
+    spool.simple("INBOX", 1)
+    agree(spool, box)
+    assert len(listed(spool).records) == len(box.snapshot)
+    assert [word for word in listed(spool).others if word.startswith(b"G")] == guid
+
+
+def test_two_processes_append_to_one_file(spool: Spool) -> None:
+    spool.simple("INBOX", 2)
+    one, two = account(spool).mailbox("INBOX"), account(spool).mailbox("INBOX")
+    for n in range(6):
+        spool.simple("INBOX", 1, None)
+        agree(spool, (one, two)[n % 2])
+    assert len(listed(spool).records) == 8
+
+
+def test_uids_that_dovecot_gave_while_we_were_away(spool: Spool) -> None:
+    spool.simple("INBOX", 2)
+    box = account(spool).mailbox("INBOX")
+    box.sync()
+    del box
+    bases = spool.simple("INBOX", 3)
+    # Dovecot numbers them in an order of its own.
+    with open(spool.root / "dovecot-uidlist", "ab") as file:
+        file.write(f"10 :{bases[2]}\n12 :{bases[0]}\n".encode())
+    box = account(spool).mailbox("INBOX")
+    rows = box.sync()
+    uids = dict(zip(rows.names, rows.uids, strict=True))
+    assert (uids[bases[2].encode()], uids[bases[0].encode()], uids[bases[1].encode()]) == (10, 12, 13)
+    agree(spool, box)
+
+
+def test_uids_that_dovecot_gives_while_we_run(spool: Spool) -> None:
+    spool.simple("INBOX", 2)
+    box = account(spool, coexist=True).mailbox("INBOX")
+    box.sync()
+    (base,) = spool.simple("INBOX", 1, None)
+    with open(spool.root / "dovecot-uidlist", "ab") as file:
+        file.write(f"3 :{base}\n".encode())
+    delivery = box.deliver()
+    delivery.write(b"Subject: ours\r\n\r\n")
+    assert box.commit([(delivery, 0, frozenset(), 1_700_000_000)]) == [4]
+    rows = box.sync()
+    assert rows.names[rows.position(3)] == base.encode()
+    agree(spool, box)
+
+
+def test_courier(spool: Spool) -> None:
+    spool.simple("INBOX", 2)
+    box = account(spool, "courier").mailbox("INBOX")
+    box.sync()
+    spool.simple("INBOX", 1, None)
+    rows = box.sync()
+    found = parse((spool.root / "courierimapuiddb").read_bytes())
+    assert found is not None
+    assert found.version == 1
+    assert found.uids() == dict(zip(rows.names, rows.uids, strict=True))
+    assert (found.uidvalidity, found.uidnext) == (rows.uidvalidity, rows.uidnext)
+
+
+def test_the_mirror_is_of_the_server_that_was_here(spool: Spool) -> None:
+    spool.simple("INBOX", 1)
+    Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync()
+    assert not (spool.root / "dovecot-uidlist").exists()
+    (spool.root / "dovecot-uidlist").write_text("3 V5 N1\n")
+    made = Account(os.fsencode(spool.root), fsync="never")
+    made.create("fresh")
+    spool.simple("fresh", 1)
+    made.mailbox("fresh").sync()
+    assert takeover.look(os.fsencode(spool.path("fresh"))).server == "dovecot"
+    assert len(listed(spool, "fresh").records) == 1
+
+
+def test_a_mirror_that_cannot_be_written_costs_no_mail(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    spool.simple("INBOX", 1)
+    (spool.root / "dovecot-uidlist").mkdir()
+    box = account(spool).mailbox("INBOX")
+    assert len(box.sync()) == 1
+    assert "behind" in caplog.text
+
+
+def test_lock_of_a_dead_process(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    lock = tmp_path / "x.lock"
+    fd = os.open(tmp_path, os.O_RDONLY)
+    import socket
+
+    lock.write_text(f"{ended.pid}:{socket.gethostname()}")
+    os.utime(lock, (1_700_000_000, 1_700_000_000))
+    with DotLock(b"x.lock", fd):
+        assert lock.read_text() == f"{os.getpid()}:{socket.gethostname()}"
+    assert not lock.exists()
+    # One of another host counts until nothing has touched it for two minutes.
+    lock.write_text("1:elsewhere")
+    with pytest.raises(OSError, match="holds"), DotLock(b"x.lock", fd, timeout=0):
+        pass
+    os.utime(lock, (1_700_000_000, 1_700_000_000))
+    with DotLock(b"x.lock", fd, timeout=0):
+        pass
+    os.close(fd)
+    assert durable.step is None
