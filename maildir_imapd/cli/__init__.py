@@ -7,6 +7,8 @@ import sys
 import click
 
 from maildir_imapd import __version__
+from maildir_imapd.cli.import_config import import_config
+from maildir_imapd.cli.migrate import adopt, release
 from maildir_imapd.cli.serve import serve
 from maildir_imapd.cli.try_ import try_
 from maildir_imapd.cli.tunnel import tunnel
@@ -50,6 +52,9 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(tunnel)
 main.add_command(try_)
+main.add_command(adopt)
+main.add_command(release)
+main.add_command(import_config)
 main.add_command(user)
 main.add_command(hash_password)
 

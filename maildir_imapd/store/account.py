@@ -441,6 +441,19 @@ class Account:
             finally:
                 os.close(root)
 
+    def release_subscriptions(self, kind: Kind) -> int:
+        """Write the other server's file of subscriptions; returns how many there are."""
+        with self._changing() as root:
+            names, version = self._read_subscriptions()
+            if kind == "courier":
+                text = courier.render_subscriptions(names, self.delimiter, utf8=self._utf8_names())
+                durable.put(courier.SUBSCRIBED, text, root, durable=True)
+            else:
+                text = subscriptions.render(names, self.delimiter, version)
+                durable.put(SUBSCRIPTIONS, text, root, durable=True)
+            durable.sync(root)
+            return len(names)
+
     def _utf8_names(self) -> bool:
         """Whether Courier spells names in UTF-8 here (from version 5 on), told by those that need it."""
         return any(not os.path.basename(path).isascii() for path in self._paths().values())

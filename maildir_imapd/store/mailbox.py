@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import changes, durable, filename, history, keywords
+from maildir_imapd.store import changes, durable, filename, history, keywords, release
 from maildir_imapd.store.cache import Cache
 from maildir_imapd.store.delivery import Delivery
 from maildir_imapd.store.filename import RECENT, keyword_bit
@@ -30,6 +30,7 @@ from maildir_imapd.store.syncing import SharedSync
 
 if TYPE_CHECKING:
     from maildir_imapd.store.mirror import Kind
+    from maildir_imapd.store.release import Released
     from maildir_imapd.store.watch import Watcher
 
 __all__ = ["FlagResult", "Listener", "Mailbox", "Seed"]
@@ -407,6 +408,18 @@ class Mailbox:
     def _demand_writable(self) -> None:
         if self._folder.read_only:
             raise errors.ReadOnly
+
+    # --- other servers -------------------------------------------------------------------------
+
+    def release(self, kind: Kind) -> Released:
+        """Write Dovecot's or Courier's files for this folder in full (release.py)."""
+        with self._changing(), self._folder.exclusive():
+            self._demand_writable()
+            self._folder.refresh(look=True)
+            try:
+                return release.write(self._folder, kind)
+            finally:
+                self._adopt_rows()
 
     # --- messages in ---------------------------------------------------------------------------
 

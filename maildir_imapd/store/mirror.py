@@ -109,6 +109,13 @@ class Mirror:
             return
         self._uids, self._uidvalidity = rows.uids, rows.uidvalidity
 
+    def write(self, rows: Snapshot) -> None:
+        """Write the whole file, under the other server's lock; raises OSError."""
+        if self.kind == "courier":
+            self._write_courier(rows)
+        else:
+            self._rewrite(rows)
+
     def _write_dovecot(self, rows: Snapshot) -> None:
         known = self._stamp is not None and self._stamp == self._look(UIDLIST) and rows.uidvalidity == self._uidvalidity
         first = bisect_right(rows.uids, self._last)

@@ -1,0 +1,204 @@
+"""maildir-imapd import-config"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from maildir_imapd.errors import ConfigError
+
+
+@dataclass
+class Imported:
+    """Our settings, and what could not be carried over with the reason."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    left: list[tuple[str, str]] = field(default_factory=list)
+
+
+# Settings that say nothing to us, or that we do by ourselves.
+HARMLESS = re.compile(
+    r"(dovecot_(config|storage)_version|base_dir|instance_name|log_|info_log|debug_log|mail_debug|auth_(verbose|debug)|"
+    r"ssl_dh|ssl_cipher|ssl_prefer|ssl_min|first_valid|last_valid|service|protocols|plugin|mail_plugins|"
+    r"login_(greeting|log|trusted)|mmap_disable|mail_nfs|dotlock|lock_method|maildir_|mail_cache|mail_index|"
+    r"mailbox_(idle|list_index)|imap_(id|idle|capability|logout)|pop3|lmtp|lda|postmaster|hostname|submission|"
+    r"managesieve|sieve|stats|verbose_proctitle|shutdown_clients|version_ignore|protocol)"
+).match
+
+DOVECOT_VARIABLES = {
+    "%u": "%u", "%n": "%n", "%d": "%d", "%h": "%h", "%Lu": "%u", "%Ln": "%n", "%Ld": "%d",
+    "%{user}": "%u", "%{user | username}": "%n", "%{user|username}": "%n", "%{user | domain}": "%d",
+    "%{user|domain}": "%d", "%{home}": "%h", "%{username}": "%n", "%{domain}": "%d",
+}  # fmt: skip
+
+
+def parse_dovecot(text: str) -> list[tuple[str, str]]:
+    """Read what ``doveconf -n`` prints: settings with the path of the blocks they stand in."""
+    found = []
+    blocks: list[str] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line == "}":
+            if not blocks:
+                raise ConfigError(f"line {number}: a block ends that never began")
+            blocks.pop()
+        elif line.endswith("{"):
+            blocks.append(" ".join(line[:-1].split()))
+        else:
+            name, equals, value = line.partition("=")
+            if not equals:
+                continue
+            found.append(("/".join([*blocks, name.strip()]), value.strip()))
+    return found
+
+
+def from_dovecot(pairs: list[tuple[str, str]]) -> Imported:
+    """Carry Dovecot's settings over, of 2.3 and of 2.4."""
+    out = Imported()
+    for name, value in pairs:
+        last = name.rpartition("/")[2]
+        match last:
+            case "mail_location" | "mail_path":
+                _location(out, name, value)
+            case "mail_driver" if value == "maildir":
+                pass
+            case "ssl_cert" | "ssl_server_cert_file":
+                out.settings["tls_cert"] = value.removeprefix("<")
+            case "ssl_key" | "ssl_server_key_file":
+                out.settings["tls_key"] = value.removeprefix("<")
+            case "disable_plaintext_auth" | "auth_allow_cleartext":
+                allowed = value == ("no" if last.startswith("disable") else "yes")
+                out.settings["plaintext_login"] = "loopback" if allowed else "never"
+                if allowed:
+                    out.left.append((name, "passwords without TLS are taken from loopback addresses only"))
+            case "ssl":
+                if value == "no":
+                    out.left.append((name, "without tls_cert there is no TLS"))
+            case "separator" if name.startswith("namespace"):
+                out.settings["delimiter"] = value.strip('"')
+            case "prefix" if name.startswith("namespace"):
+                if value.strip('"'):
+                    out.left.append((name, "a namespace prefix is not supported; names lose it"))
+            case "inbox" | "type" | "list" | "subscriptions" | "hidden" if name.startswith("namespace"):
+                pass
+            case "special_use" | "auto":
+                pass  # by well-known names, or as clients choose
+            case "args" if "passdb" in name or "userdb" in name:
+                path = next((word for word in value.split() if word.startswith("/")), "")
+                if path:
+                    out.settings["passwd_file"] = path
+                else:
+                    out.left.append((name, "only a passwd-file can be read"))
+            case "passwd_file_path":
+                out.settings["passwd_file"] = value
+            case "driver" if "passdb" in name or "userdb" in name:
+                if value != "passwd-file":
+                    out.left.append((name, f"the user database {value} is not supported; make a passwd-file"))
+            case "mail_fsync":
+                out.settings["fsync"] = {"always": "always", "never": "never"}.get(value, "delivery")
+            case "mail_max_userip_connections":
+                out.settings["connections_per_user"] = int(value)
+            case "listen" | "port" | "address":
+                out.left.append((name, "set imap and imaps"))
+            case "mail_uid":
+                out.settings["mail_user"] = value
+            case "mail_gid" | "mail_privileged_group":
+                pass  # that of mail_user
+            case _:
+                if not HARMLESS(name):
+                    out.left.append((name, "there is no such setting here"))
+    return out
+
+
+def _location(out: Imported, name: str, value: str) -> None:
+    kind, colon, rest = value.partition(":")
+    if not colon:
+        kind, rest = "maildir", value
+    if kind != "maildir":
+        out.left.append((name, f"only Maildir is served, this is {kind}"))
+        return
+    path, *options = rest.split(":")
+    for option in options:
+        out.left.append((f"{name} :{option}", "not supported: control and index files lie in the Maildir"))
+    for theirs, ours in sorted(DOVECOT_VARIABLES.items(), key=lambda pair: -len(pair[0])):
+        path = path.replace(theirs, ours)
+    out.settings["mail_location"] = f"maildir:{path}"
+
+
+def from_courier(text: str) -> Imported:
+    """Carry over Courier's imapd, imapd-ssl and authdaemonrc: NAME=VALUE lines of a shell."""
+    out = Imported()
+    for line in text.splitlines():
+        match = re.match(r"\s*([A-Z][A-Z0-9_]*)=(.*)", line)
+        if match is None:
+            continue
+        name, value = match[1], match[2].strip().strip("\"'")
+        match name:
+            case "MAILDIRPATH":
+                out.settings["mail_location"] = f"maildir:~/{value}"
+            case "PORT":
+                out.settings["imap"] = [f"*:{port.rpartition('.')[2]}" for port in value.split(",")]
+            case "SSLPORT":
+                out.settings["imaps"] = [f"*:{port.rpartition('.')[2]}" for port in value.split(",")]
+            case "TLS_CERTFILE":
+                out.settings["tls_cert"] = value
+            case "TLS_PRIVATE_KEYFILE" if value:
+                out.settings["tls_key"] = value
+            case "MAXPERIP":
+                out.settings["connections_per_address"] = int(value)
+            case "IMAP_TLS_REQUIRED":
+                out.settings["plaintext_login"] = "never" if value == "1" else "loopback"
+            case "authmodulelist":
+                out.left.append((name, "users come from a passwd-file"))
+            case "IMAP_EMPTYTRASH" | "IMAP_MOVE_EXPUNGE_TO_TRASH" | "OUTBOX":
+                if value not in ("", "0"):
+                    out.left.append((name, "there is no such feature here"))
+            case _:
+                pass
+    if "mail_location" not in out.settings:
+        out.settings["mail_location"] = "maildir:~/Maildir"
+    out.left.append(("INBOX.", "Courier shows folders below INBOX.; here they stand beside it, so clients need it set"))
+    return out
+
+
+def render(found: Imported) -> str:
+    """Our configuration file, with what is missing as comments."""
+    lines = []
+    for name, value in found.settings.items():
+        if isinstance(value, list):
+            lines.append(f"{name} = [{', '.join(_string(item) for item in value)}]")
+        else:
+            lines.append(f"{name} = {value if isinstance(value, int) else _string(value)}")
+    if "imap" not in found.settings and "imaps" not in found.settings:
+        lines += ['imap = ["*:143"]', 'imaps = ["*:993"]']
+    if found.left:
+        lines += ["", "# Not carried over:"]
+        lines += [f"#   {name}: {why}" for name, why in found.left]
+    return "\n".join(lines) + "\n"
+
+
+def _string(value: str) -> str:
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@click.command("import-config")
+@click.argument("files", nargs=-1, required=True, type=click.File("r", encoding="utf-8", errors="replace"))
+def import_config(files: tuple[Any, ...]) -> None:
+    """Print our configuration made from another server's.
+
+    FILES are the output of 'doveconf -n' (Dovecot 2.3 or 2.4; - for standard input), or Courier's imapd,
+    imapd-ssl and authdaemonrc.  What cannot be carried over is named, with the reason, in comments.
+    """
+    text = "\n".join(file.read() for file in files)
+    if re.search(r"^\s*(MAILDIRPATH|TLS_CERTFILE|IMAP_CAPABILITY|authmodulelist)=", text, re.MULTILINE):
+        found = from_courier(text)
+    else:
+        found = from_dovecot(parse_dovecot(text))
+        if not found.settings and not found.left:
+            raise ConfigError("this is neither the output of 'doveconf -n' nor a file of Courier's")
+    click.echo(render(found), nl=False)

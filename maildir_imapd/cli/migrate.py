@@ -1,0 +1,183 @@
+"""maildir-imapd adopt, maildir-imapd release"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from maildir_imapd import log
+from maildir_imapd.cli.options import config_option, read_config, setting_options
+from maildir_imapd.errors import ImapdError
+from maildir_imapd.server import spools
+from maildir_imapd.store import release as releasing
+from maildir_imapd.store import takeover
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.index import CHECKPOINT, JOURNAL
+from maildir_imapd.store.mirror import Kind
+
+
+def user_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--user, --all and where users and mail are."""
+    for decorate in (
+        setting_options(["passwd_file", "mail_location", "delimiter", "fsync", "mail_user"]),
+        config_option,
+        click.option("--all", "everybody", is_flag=True, help="Every user of the passwd-file."),
+        click.option("--user", "users", multiple=True, metavar="NAME", help="This user; may be given several times."),
+        click.option("--dry-run", "-n", is_flag=True, help="Say what would be done, and change nothing."),
+    ):
+        function = decorate(function)
+    return function
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A folder in the report; *bad* where a client would notice."""
+
+    user: str
+    mailbox: str
+    server: str
+    messages: str
+    uids: str
+    note: str
+    bad: bool = False
+
+
+def report(title: str, rows: list[Row]) -> None:
+    """Print a table; wide enough for a pipe, too."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("user", "mailbox", "found", "messages", "UIDs", ""):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(
+            row.user, row.mailbox, row.server, row.messages, row.uids, row.note, style="bold red" if row.bad else None
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@click.command()
+@user_options
+def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: str | None, **given: Any) -> None:
+    """Take over spools that Dovecot or Courier kept: UIDs, UIDVALIDITY, keywords, subscriptions.
+
+    Says per folder what it found and whether any UID would change.  A server that is started without this does
+    the same by itself, folder by folder, when a folder is first opened; this does it for all at once and tells
+    you before.  Safe to interrupt and to run again.  Nothing of the other server's is changed.
+
+    Without --user or --all it takes the mail of whoever runs it.  Exit status 1 when a UID would change.
+    """
+    config = read_config(config_file, given)
+    log.set_up("error", None)
+    chosen = spools.chosen(config, users, everybody=everybody)
+    rows: list[Row] = []
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("folders", total=None)
+        for identity in chosen:
+            try:
+                with spools.opened(config, identity) as account:
+                    for folder in account.folders():
+                        if folder.path is not None:
+                            rows.append(_adopt(account, identity.user, folder.name, folder.path, dry_run=dry_run))
+                            progress.advance(task)
+            except ImapdError as error:
+                rows.append(Row(identity.user, "", "", "", "", f"{error.text} {error.detail}".strip(), bad=True))
+    report("What would be taken over" if dry_run else "Taken over", rows)
+    bad = sum(row.bad for row in rows)
+    if bad:
+        click.echo(f"{bad} of {len(rows)} folders need a look: clients would see new UIDs there.", err=True)
+        sys.exit(1)
+    click.echo(f"{len(rows)} folders; no UID {'would change' if dry_run else 'changed'}.")
+
+
+def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool) -> Row:
+    ours = any(os.path.exists(os.path.join(path, entry)) for entry in (CHECKPOINT, JOURNAL))
+    found = takeover.look(path)
+    server = found.server or "nothing"
+    if found.uids is not None:
+        uids = f"UIDVALIDITY {found.uids.uidvalidity}, next {found.uids.uidnext}"
+    else:
+        uids = "new ones" if not ours else ""
+    notes = []
+    bad = bool(found.problems) and not ours
+    if found.problems:
+        notes.append("; ".join(found.problems[:3]))
+    words = len({word for chosen in found.words.values() for word in chosen}) or len(found.keywords)
+    if words:
+        notes.append(f"{words} keywords")
+    if ours:
+        notes.append("adopted before")
+    if dry_run:
+        count = sum(1 for sub in (b"cur", b"new") for _ in os.scandir(os.path.join(path, sub)))
+        return Row(user, name, server, str(count), uids, ", ".join(notes), bad)
+    try:
+        snapshot = account.mailbox(name).sync(keep_new=True)
+    except ImapdError as error:
+        return Row(user, name, server, "", uids, f"{error.text} {error.detail}", bad=True)
+    if found.uids is not None and snapshot.uidvalidity != found.uids.uidvalidity:
+        bad = True
+        notes.append(f"UIDVALIDITY is {snapshot.uidvalidity} here")
+    return Row(user, name, server, str(len(snapshot)), uids, ", ".join(notes), bad)
+
+
+@click.command()
+@click.option(
+    "--to", "kind", type=click.Choice(["dovecot", "courier"]), required=True, help="The server that goes on from here."
+)
+@user_options
+def release(
+    kind: Kind, dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: str | None, **given: Any
+) -> None:
+    """Give spools back to Dovecot or Courier: write their files in full, so that no client notices.
+
+    Stop the server first.  Our own files stay where they are and harm nobody.  For Dovecot it prints the
+    doveadm commands that clients with CONDSTORE need: run them before clients come back.
+
+    Without --user or --all it takes the mail of whoever runs it.
+    """
+    config = read_config(config_file, {**given})
+    log.set_up("error", None)
+    rows: list[Row] = []
+    commands: list[str] = []
+    for identity in spools.chosen(config, users, everybody=everybody):
+        try:
+            with spools.opened(config, identity) as account:
+                for folder in account.folders():
+                    if folder.path is None:
+                        continue
+                    mailbox = account.mailbox(folder.name)
+                    if dry_run:
+                        done = releasing.describe(mailbox.sync(keep_new=True), kind)
+                    else:
+                        done = mailbox.release(kind)
+                    uids = f"UIDVALIDITY {done.uidvalidity}, next {done.uidnext}"
+                    lost = b" ".join(done.lost).decode("utf-8", "replace")
+                    note = f"keywords without a letter: {lost}" if lost else ""
+                    rows.append(Row(identity.user, folder.name, kind, str(done.messages), uids, note, bool(lost)))
+                    commands.append(
+                        f"doveadm mailbox update -u {_quoted(identity.user)} --min-highest-modseq {done.modseq} "
+                        f"{_quoted(folder.name)}"
+                    )
+                if not dry_run:
+                    account.release_subscriptions(kind)
+        except ImapdError as error:
+            rows.append(Row(identity.user, "", "", "", "", f"{error.text} {error.detail}".strip(), bad=True))
+    report("What would be written" if dry_run else "Written", rows)
+    if kind == "dovecot":
+        click.echo("\nOnce Dovecot runs, before clients come back:\n")
+        for command in commands:
+            click.echo(command)
+    if any(row.bad for row in rows):
+        sys.exit(1)
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)

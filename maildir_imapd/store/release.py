@@ -1,0 +1,75 @@
+"""Giving a folder back: the other server's files written in full, so that it goes on where we stop.
+
+Its list of UIDs never loses a UIDVALIDITY, a UIDNEXT, a GUID or a field that is not ours.  Our own files stay:
+they are in nobody's way, and true again should the folder come back.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from maildir_imapd.store import courier, durable
+from maildir_imapd.store.filename import LETTERED, keyword_bit
+from maildir_imapd.store.mirror import Kind, Mirror
+
+if TYPE_CHECKING:
+    from maildir_imapd.store.folder import Folder
+    from maildir_imapd.store.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What the other server will find; *lost* are keywords that its files have no place for."""
+
+    messages: int
+    uidvalidity: int
+    uidnext: int
+    modseq: int
+    lost: tuple[bytes, ...] = ()
+
+
+def describe(rows: Snapshot, kind: Kind) -> Released:
+    """Say what ``write`` would leave behind."""
+    lost: tuple[bytes, ...] = ()
+    if kind == "dovecot":
+        # Dovecot keeps the 27th keyword and later ones in its own index alone.
+        used = {number for numbers in rows.extra.values() for number in numbers}
+        used |= {n for n in range(LETTERED, len(rows.keywords)) if any(b & keyword_bit(n) for b in rows.flags)}
+        lost = tuple(rows.keywords[n] for n in sorted(used) if n < len(rows.keywords) and rows.keywords[n])
+    return Released(len(rows), rows.uidvalidity, rows.uidnext, rows.modseq, lost)
+
+
+def write(folder: Folder, kind: Kind) -> Released:
+    """Write the files; runs under the folder's lock."""
+    rows = folder.rows
+    mirror = Mirror(kind, folder.fd, folder.path, folder.mode)
+    with mirror.lock():
+        mirror.write(rows)
+        if kind == "courier":
+            _write_keywords(folder, rows)
+    durable.sync(folder.fd)
+    return describe(rows, kind)
+
+
+def _write_keywords(folder: Folder, rows: Snapshot) -> None:
+    """Courier's ``:list``; the letters in the file names mean nothing to it, and it drops them."""
+    words = {}
+    for uid, base, bits in zip(rows.uids, rows.names, rows.flags, strict=True):
+        names = tuple(name for name in rows.flag_names(bits, uid) if not name.startswith(b"\\"))
+        if names:
+            words[base] = names
+    try:
+        os.mkdir(courier.KEYWORDS, 0o700, dir_fd=folder.fd)
+    except FileExistsError:
+        pass
+    fd = os.open(courier.KEYWORDS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder.fd)
+    try:
+        # Changes that Courier had not merged are in what we took over; they would win over our list.
+        for name in map(os.fsencode, os.listdir(fd)):
+            if name != courier.LIST:
+                durable.unlink(name, fd)
+        durable.put(courier.LIST, courier.render_keywords(words), fd, durable=True, mode=folder.mode)
+    finally:
+        os.close(fd)

@@ -1,0 +1,69 @@
+"""The real Dovecot, logged in already, on a pipe: for tests that hand a spool to and fro."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from pathlib import Path
+
+from conftest import program
+
+CONFIG = """
+protocols = imap
+log_path = {home}/log
+ssl = no
+base_dir = {home}/run
+state_dir = {home}/state
+mail_location = maildir:{home}/Maildir
+first_valid_uid = 0
+first_valid_gid = 0
+mail_uid = {uid}
+mail_gid = {gid}
+stats_writer_socket_path =
+namespace inbox {{
+  inbox = yes
+  separator = .
+}}
+"""
+
+
+class Dovecot:
+    """One user, whose home is *home* and whose mail is ``home/Maildir``.  Root becomes ``nobody`` for it."""
+
+    def __init__(self, home: Path) -> None:
+        self.program = program("/usr/lib/dovecot/imap")
+        self.home = home
+        nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self.uid = nobody.pw_uid if nobody else os.geteuid()
+        self.gid = nobody.pw_gid if nobody else os.getegid()
+        self._drop = nobody is not None
+        (home / "dovecot.conf").write_text(CONFIG.format(home=home, uid=self.uid, gid=self.gid))
+
+    def own(self) -> None:
+        """Give everything to the user that Dovecot runs as."""
+        if not self._drop:
+            return
+        for parent in self.home.parents:
+            if str(parent).startswith("/tmp/") or "pytest" in str(parent):
+                os.chmod(parent, 0o755)
+        for directory, _, files in os.walk(self.home):
+            os.chown(directory, self.uid, self.gid)
+            for name in files:
+                os.chown(os.path.join(directory, name), self.uid, self.gid, follow_symlinks=False)
+
+    def talk(self, *commands: str) -> list[str]:
+        """Send commands, one after the other, and return all lines that came back."""
+        self.own()
+        text = "".join(f"t{n} {command}\r\n" for n, command in enumerate(commands)) + "bye LOGOUT\r\n"
+        options = {"user": self.uid, "group": self.gid, "extra_groups": []} if self._drop else {}
+        done = subprocess.run(
+            [self.program, "-c", str(self.home / "dovecot.conf")],
+            input=text.encode(),
+            capture_output=True,
+            env={"HOME": str(self.home), "USER": "witness", "CONFIG_FILE": str(self.home / "dovecot.conf")},
+            timeout=60,
+            check=True,
+            **options,  # type: ignore[call-overload]  # a dictionary of options for root only
+        )
+        return done.stdout.decode("utf-8", "replace").split("\r\n")
