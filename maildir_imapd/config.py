@@ -127,6 +127,16 @@ def choice(*words: str) -> Callable[[Any], str]:
     return check
 
 
+def prefix(value: Any) -> str:
+    """auto, none, or a prefix; "" is none."""
+    written = text(value)
+    if written in ("auto", "none", ""):
+        return "" if written == "none" else written
+    if written[-1] not in "./|^" or written[0] in "./|^~":
+        raise ValueError("must be auto, none, or a name with the delimiter at its end, for example INBOX.")
+    return written
+
+
 def switch(value: Any) -> bool:
     """yes or no."""
     if value in (True, "yes", "true", "on"):
@@ -278,6 +288,16 @@ SETTINGS: tuple[Setting, ...] = (
         ".",
         "The hierarchy delimiter that clients see. Folders on disk are Maildir++ (.A.B) whatever it is.",
         "CHAR",
+        "Mailboxes",
+    ),
+    Setting(
+        "prefix",
+        prefix,
+        "auto",
+        "What clients see before the name of every mailbox but INBOX, the delimiter at its end; it is no folder. "
+        "Dovecot's namespace prefix. auto: INBOX. where Courier's files are, which shows all folders so, and none "
+        "elsewhere.",
+        "auto|none|PREFIX",
         "Mailboxes",
     ),
     Setting(

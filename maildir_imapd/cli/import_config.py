@@ -69,6 +69,8 @@ def from_dovecot(pairs: list[tuple[str, str]]) -> Imported:
                 pass
             case "ssl_cert" | "ssl_server_cert_file":
                 out.settings["tls_cert"] = value.removeprefix("<")
+            case "ssl_key" | "ssl_server_key_file" if value.startswith("#"):
+                out.left.append((name, "doveconf hides it; set tls_key to the file"))
             case "ssl_key" | "ssl_server_key_file":
                 out.settings["tls_key"] = value.removeprefix("<")
             case "disable_plaintext_auth" | "auth_allow_cleartext":
@@ -83,7 +85,11 @@ def from_dovecot(pairs: list[tuple[str, str]]) -> Imported:
                 out.settings["delimiter"] = value.strip('"')
             case "prefix" if name.startswith("namespace"):
                 if value.strip('"'):
-                    out.left.append((name, "a namespace prefix is not supported; names lose it"))
+                    out.settings["prefix"] = value.strip('"')
+            case "auth_mechanisms":
+                pass  # PLAIN and LOGIN
+            case "location" if not value:
+                pass
             case "inbox" | "type" | "list" | "subscriptions" | "hidden" if name.startswith("namespace"):
                 pass
             case "special_use" | "auto":
@@ -162,7 +168,7 @@ def from_courier(text: str) -> Imported:
                 pass
     if "mail_location" not in out.settings:
         out.settings["mail_location"] = "maildir:~/Maildir"
-    out.left.append(("INBOX.", "Courier shows folders below INBOX.; here they stand beside it, so clients need it set"))
+    out.settings["prefix"] = "INBOX."
     return out
 
 

@@ -114,8 +114,8 @@ def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
 
 @command(b"NAMESPACE", states=LOGGED_IN)
 def namespace(session: Session, cmd: Namespace, reply: Reply) -> Done:
-    """RFC 2342: one personal namespace with the empty prefix."""
-    reply.write(render.namespace_line([(b"", session.account.delimiter.encode())]))
+    """RFC 2342: one personal namespace."""
+    reply.write(render.namespace_line([(session.account.prefix.encode(), session.account.delimiter.encode())]))
     return Done("NAMESPACE completed")
 
 

@@ -193,6 +193,7 @@ class Door:
                 watcher=watcher,
                 mirror=self.config.mirror,
                 coexist=self.config.coexist,
+                prefix=self.config.prefix,
             )
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.

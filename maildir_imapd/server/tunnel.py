@@ -39,6 +39,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
             watcher=watcher,
             mirror=config.mirror,
             coexist=config.coexist,
+            prefix=config.prefix,
         )
         transport = PipeTransport(0, 1)
 

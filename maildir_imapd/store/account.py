@@ -72,7 +72,8 @@ class Account:
     """*root* is the Maildir of the INBOX.  It is made, private to its owner, when it is not there.
 
     *mirror*: "dovecot", "courier" or "none", the server whose files are kept true beside ours; "auto" takes the
-    one that has been here.  *coexist*: that server runs at the same time.
+    one that has been here.  *coexist*: that server runs at the same time.  *prefix*: of all names but INBOX, as
+    clients see them; ends in the delimiter; "auto" is "INBOX." where Courier has been, none elsewhere.
     """
 
     def __init__(
@@ -84,10 +85,10 @@ class Account:
         watcher: Watcher | None = None,
         mirror: str = "auto",
         coexist: bool = False,
+        prefix: str = "auto",
     ) -> None:
         self.root = root
         self.delimiter = delimiter
-        self._layout = MaildirPlusPlus(root, delimiter)
         self._fsync = fsync
         self._watcher = watcher
         self._coexist = coexist
@@ -102,9 +103,15 @@ class Account:
         with durable.told(root):
             for name in (b"", b"cur", b"new", b"tmp"):
                 os.makedirs(os.path.join(root, name), mode=0o700, exist_ok=True)
+        server = takeover.look(root).server
+        if prefix == "auto":
+            # Courier has no other way than to show all folders below INBOX; Dovecot's files do not tell.
+            prefix = "INBOX" + delimiter if server == "courier" else ""
+        self.prefix = prefix
+        self._layout = MaildirPlusPlus(root, delimiter, prefix)
         self._mirror: Kind | None = None
         if mirror == "auto":
-            mirror = takeover.look(root).server
+            mirror = server
         if mirror != "none":
             self._mirror = "courier" if mirror == "courier" else "dovecot" if mirror == "dovecot" else None
         self._recover()
@@ -430,12 +437,14 @@ class Account:
         with durable.told(self.root):
             root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                return subscriptions.parse(durable.read_file(SUBSCRIPTIONS, root), self.delimiter)
+                names, version = subscriptions.parse(durable.read_file(SUBSCRIPTIONS, root), self.delimiter)
+                return self._prefixed(names), version
             except FileNotFoundError:
                 pass
             try:
                 # No file of Dovecot's form yet: what Courier's users subscribed to.
-                return courier.parse_subscriptions(durable.read_file(courier.SUBSCRIBED, root), self.delimiter), 2
+                names = courier.parse_subscriptions(durable.read_file(courier.SUBSCRIBED, root), self.delimiter)
+                return self._prefixed(names), 2
             except FileNotFoundError:
                 return [], 2
             finally:
@@ -446,13 +455,21 @@ class Account:
         with self._changing() as root:
             names, version = self._read_subscriptions()
             if kind == "courier":
-                text = courier.render_subscriptions(names, self.delimiter, utf8=self._utf8_names())
+                text = courier.render_subscriptions(self._plain(names), self.delimiter, utf8=self._utf8_names())
                 durable.put(courier.SUBSCRIBED, text, root, durable=True)
             else:
-                text = subscriptions.render(names, self.delimiter, version)
+                text = subscriptions.render(self._plain(names), self.delimiter, version)
                 durable.put(SUBSCRIPTIONS, text, root, durable=True)
             durable.sync(root)
             return len(names)
+
+    def _prefixed(self, names: list[str]) -> list[str]:
+        """Names of a file, which lack the prefix, as clients see them."""
+        return [name if name == "INBOX" else self.prefix + name for name in names]
+
+    def _plain(self, names: list[str]) -> list[str]:
+        """Names as the files have them."""
+        return [name.removeprefix(self.prefix) for name in names]
 
     def _utf8_names(self) -> bool:
         """Whether Courier spells names in UTF-8 here (from version 5 on), told by those that need it."""
@@ -479,8 +496,10 @@ class Account:
                 names.append(name)
             else:
                 names.remove(name)
-            durable.put(SUBSCRIPTIONS, subscriptions.render(names, self.delimiter, version), root, durable=True)
+            durable.put(
+                SUBSCRIPTIONS, subscriptions.render(self._plain(names), self.delimiter, version), root, durable=True
+            )
             if self._mirror == "courier":
-                text = courier.render_subscriptions(names, self.delimiter, utf8=self._utf8_names())
+                text = courier.render_subscriptions(self._plain(names), self.delimiter, utf8=self._utf8_names())
                 durable.put(courier.SUBSCRIBED, text, root, durable=True)
             durable.sync(root)

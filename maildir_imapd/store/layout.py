@@ -46,17 +46,23 @@ class MaildirPlusPlus:
     """Flat folders: ``A.B`` is ``root/.A.B``, INBOX the root itself (maildir-formats 1).
 
     *delimiter* is what clients see; on disk it is always a dot.  So a level may hold neither, unless
-    they are the same.
+    they are the same.  *prefix* (``INBOX.``, as Courier has it) stands before every name but INBOX for clients
+    and is no folder.
     """
 
     root: bytes
     delimiter: str = "."
+    prefix: str = ""
 
     def path(self, name: str) -> bytes:
         """The folder of a mailbox; raises BadMailboxName."""
         if name == "INBOX":
             return self.root
         levels = split(name, self.delimiter)
+        if self.prefix:
+            if not name.upper().startswith(self.prefix.upper()):
+                raise BadMailboxName(why=f"it does not begin with {self.prefix}")
+            levels = levels[self.prefix.count(self.delimiter) :]
         if any("." in level for level in levels):
             raise BadMailboxName(why="a level of it has a dot in it")
         entry = b"." + mutf7.encode(".".join(levels))
@@ -78,7 +84,7 @@ class MaildirPlusPlus:
                 text = entry[1:].decode("utf-8")
             except UnicodeDecodeError:
                 return None
-        name = text.replace(".", self.delimiter)
+        name = self.prefix + text.replace(".", self.delimiter)
         try:
             split(name, self.delimiter)
         except BadMailboxName:
@@ -98,7 +104,7 @@ class MaildirPlusPlus:
                     continue
                 if is_maildir(entry.path):
                     # Two spellings of one name: the canonical one is the mailbox.
-                    if name in found and os.path.basename(entry.path) != b"." + mutf7.encode(name):
+                    if name in found and entry.path != self.path(name):
                         continue
                     found[name] = entry.path
         return found

@@ -140,6 +140,10 @@ class Mirror:
             old = uidlist.parse(durable.read_file(UIDLIST, self._directory))
         except FileNotFoundError:
             old = None
+        else:
+            if old is None:
+                # It is not ours to throw away, and Dovecot would.
+                durable.replace(UIDLIST, UIDLIST + b".unreadable", self._directory)
         pairs = zip(rows.uids, rows.names, strict=True)
         new = uidlist.updated(old, uidvalidity=rows.uidvalidity, uidnext=rows.uidnext, rows=pairs, version=3)
         if not any(word.startswith(b"G") for word in new.others):

@@ -250,3 +250,32 @@ def test_special_use_by_name_and_by_choice(account: Account, spool: Spool) -> No
     assert account.special_use() == {"Sent": (b"\\Sent",), "Trash": (b"\\Trash",)}
     account.set_special_use("Mine", (b"\\Sent",))
     assert account.special_use() == {"Mine": (b"\\Sent",), "Trash": (b"\\Trash",)}
+
+
+def test_prefix(spool: Spool) -> None:
+    spool.folder("Sent")
+    (spool.root / "subscriptions").write_bytes(b"V\t2\n\nINBOX\nSent\n")
+    account = Account(os.fsencode(spool.root), fsync="never", prefix="INBOX.")
+    assert names(account) == ["INBOX", "INBOX.Sent"]
+    assert account.subscriptions() == ["INBOX", "INBOX.Sent"]
+    assert account.special_use() == {"INBOX.Sent": (b"\\Sent",)}
+    account.create("INBOX.a.b")
+    assert (spool.root / ".a.b" / "cur").is_dir()
+    account.subscribe("INBOX.a.b")
+    assert (spool.root / "subscriptions").read_bytes() == b"V\t2\n\nINBOX\nSent\na\tb\n"
+    account.rename("INBOX.a", "INBOX.c")
+    assert names(account) == ["INBOX", "INBOX.Sent", "INBOX.c", "INBOX.c.b"]
+    for name in ("outside", "INBOX.", "Sent"):
+        with pytest.raises(BadMailboxName):
+            account.create(name)
+
+
+def test_prefix_where_courier_was(spool: Spool) -> None:
+    spool.folder("Sub.Deep")
+    (spool.root / "courierimapuiddb").write_text("1 5 1\n")
+    (spool.root / "courierimapsubscribed").write_text("INBOX\nINBOX.Sub.Deep\n")
+    account = Account(os.fsencode(spool.root), fsync="never")
+    assert names(account) == ["INBOX", "INBOX.Sub", "INBOX.Sub.Deep"]
+    assert account.subscriptions() == ["INBOX", "INBOX.Sub.Deep"]
+    account.unsubscribe("INBOX")
+    assert (spool.root / "courierimapsubscribed").read_text() == "INBOX.Sub.Deep\n"

@@ -126,7 +126,7 @@ def test_uids_come_from_dovecot(spool: Spool) -> None:
     text = "3 V77 N9 Gaa\n" + f"2 :{bases[1]}\n5 :{bases[0]}\n"
     (spool.root / "dovecot-uidlist").write_text(text)
     (spool.root / "dovecot-keywords").write_text("0 kw1\n1 $Label\n")
-    snapshot = Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync()
+    snapshot = Account(os.fsencode(spool.root), fsync="never", mirror="none").mailbox("INBOX").sync()
     assert snapshot.uidvalidity == 77
     assert dict(zip(snapshot.names, snapshot.uids, strict=True)) == {
         bases[1].encode(): 2,
@@ -153,6 +153,14 @@ def test_a_file_that_is_no_uidlist_is_said_and_left_alone(spool: Spool, caplog: 
     spool.simple("INBOX", 1)
     (spool.root / "dovecot-uidlist").write_text("garbage\n")
     assert takeover.look(os.fsencode(spool.root)).seed() is None
-    assert len(Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync()) == 1
+    assert len(Account(os.fsencode(spool.root), fsync="never", mirror="none").mailbox("INBOX").sync()) == 1
     assert "cannot be taken over" in caplog.text
     assert (spool.root / "dovecot-uidlist").read_text() == "garbage\n"
+
+
+def test_the_mirror_sets_aside_what_it_cannot_read(spool: Spool) -> None:
+    spool.simple("INBOX", 1)
+    (spool.root / "dovecot-uidlist").write_text("garbage\n")
+    Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync()
+    assert (spool.root / "dovecot-uidlist").read_text().startswith("3 V")
+    assert (spool.root / "dovecot-uidlist.unreadable").read_text() == "garbage\n"
