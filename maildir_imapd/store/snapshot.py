@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -159,8 +160,11 @@ class Snapshot:
     def _count(self, key: str) -> int:
         found = self._counts.get(key)
         if found is None:
-            bit = _COUNTED[key]
-            found = self._counts[key] = sum(1 for bits in self.flags if bits & bit)
+            # All of them at once: messages differ in their flags far less than there are messages.
+            tally = Counter(self.flags).items()
+            for name, bit in _COUNTED.items():
+                self._counts[name] = sum(number for bits, number in tally if bits & bit)
+            found = self._counts[key]
         return found
 
     @property
