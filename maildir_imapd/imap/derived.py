@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from maildir_imapd.errors import MessageGone, MessageUnreadable
 from maildir_imapd.imap.content import Content, read, report
@@ -31,14 +31,16 @@ def column_of(view: View, positions: Positions, field: bytes, make: Make) -> lis
     One read of a file at most, and one write to the cache for all that was missing.
     """
     uids = view.uids_at(positions)
-    blobs = view.mailbox.cache.get_many(uids, field)
+    found = view.mailbox.cache.get_many(uids, field)
+    missing = [k for k, blob in enumerate(found) if blob is None]
     made: list[tuple[int, bytes]] = []
-    for k, blob in enumerate(blobs):
-        if blob is None:
-            content = read_or_none(view, uids[k])
-            if content is not None:
-                blobs[k] = fresh = make(content)
-                made.append((uids[k], fresh))
+    for k in missing:
+        content = read_or_none(view, uids[k])
+        if content is None:
+            found[k] = b""
+        else:
+            found[k] = fresh = make(content)
+            made.append((uids[k], fresh))
     if made:
         view.mailbox.cache.put_many(field, made)
-    return [blob or b"" for blob in blobs]
+    return cast("list[bytes]", found)

@@ -20,7 +20,7 @@ from maildir_imapd.message.envelope import render_envelope
 from maildir_imapd.message.structure import render_body, render_bodystructure
 from maildir_imapd.message.text import preview
 from maildir_imapd.wire.commands import FetchAtt, FetchBody, FetchItem, FetchPreview
-from maildir_imapd.wire.dates import render_date_time
+from maildir_imapd.wire.dates import render_date_time, render_date_times
 from maildir_imapd.wire.render import literal8
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _sizes(view: View, positions: Positions) -> Sequence[int]:
 
 
 def _dates(view: View, positions: Positions) -> Sequence[bytes]:
-    return [render_date_time(seconds) for seconds in column(view.snapshot.received, positions)]
+    return render_date_times(column(view.snapshot.received, positions))
 
 
 def _saved(view: View, positions: Positions) -> Sequence[bytes]:

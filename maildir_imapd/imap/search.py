@@ -193,7 +193,7 @@ class Search:
         blobs = column_of(self.view, among, b"text:" + name, lambda c: _header_blob(c, name))
         if not needle:
             return [i for i, blob in zip(among, blobs, strict=True) if blob]
-        return [i for i, blob in zip(among, blobs, strict=True) if blob and needle in blob]
+        return [i for i, blob in zip(among, blobs, strict=True) if needle in blob]
 
     def _contents(self, among: Positions, matches: Callable[[Content], bool]) -> list[int]:
         found = []

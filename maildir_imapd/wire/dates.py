@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from functools import lru_cache
 
 from maildir_imapd.errors import BadSyntax
@@ -64,8 +65,14 @@ def render_date_time(epoch: int) -> bytes:
 
     What the calendar cannot hold (a file's time stamp may be anything) becomes its first or last day.
     """
-    day, second = divmod(epoch, _DAY)
-    return b"%b%b%b" % (_day_text(day), _MINUTES[second // 60], _SECONDS[second % 60])
+    return render_date_times((epoch,))[0]
+
+
+def render_date_times(column: Iterable[int]) -> list[bytes]:
+    """Render a whole column as ``render_date_time`` does."""
+    return [
+        b"%b%b%b" % (_day_text(epoch // _DAY), _MINUTES[epoch % _DAY // 60], _SECONDS[epoch % 60]) for epoch in column
+    ]
 
 
 @lru_cache(maxsize=4096)
