@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from dovecot import Dovecot
 from memory import MemoryClient, MemoryWires
+from migration import State, look, subscribed
 
 from maildir_imapd.cli import main
 
@@ -16,12 +16,6 @@ pytestmark = pytest.mark.interop
 
 FOLDERS = ("INBOX", "Sent", "a.b.c", "&AOk-t&AOk-", '"with space"', "x&-y")
 KEYWORDS = [f"kw{n}" for n in range(40)]
-
-MESSAGE = re.compile(
-    r"\* \d+ FETCH \(UID (\d+) FLAGS \(([^)]*)\) INTERNALDATE (\S+ \S+ \S+) RFC822.SIZE (\d+)"
-).match
-
-State = dict[str, tuple[str, str, list[str]]]
 
 
 @pytest.fixture
@@ -45,47 +39,15 @@ def dovecot(tmp_path: Path) -> Dovecot:
     return made
 
 
-def parse(lines: list[str], name: str) -> tuple[str, str, list[str]]:
-    """UIDVALIDITY, UIDNEXT and messages of an answer to SELECT and FETCH."""
-    text = "\n".join(lines)
-    uidvalidity = re.search(r"UIDVALIDITY (\d+)", text)
-    uidnext = re.search(r"UIDNEXT (\d+)", text)
-    assert uidvalidity, (name, text)
-    assert uidnext, (name, text)
-    messages = []
-    for line in lines:
-        if match := re.match(
-            r"\* \d+ FETCH \(UID (\d+) FLAGS \(([^)]*)\) INTERNALDATE (\S+ \S+ \S+) RFC822.SIZE (\d+)", line
-        ):
-            flags = sorted(set(match[2].split()) - {"\\Recent"})
-            messages.append(f"{match[1]} {' '.join(flags)} {match[3]} {match[4]}")
-    return uidvalidity[1], uidnext[1], messages
-
-
 def from_dovecot(dovecot: Dovecot, names: tuple[str, ...] = FOLDERS) -> State:
-    return {
-        name: parse(dovecot.talk(f"EXAMINE {name}", "FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)"), name)
-        for name in names
-    }
+    return look(dovecot.talk, names)
 
 
 def from_us(client: MemoryClient, names: tuple[str, ...] = FOLDERS) -> State:
-    found = {}
-    for name in names:
-        lines = client.command(f"a EXAMINE {name}".encode())
-        lines += client.command(b"b FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)")
-        found[name] = parse([line.decode() for line in lines], name)
-    return found
+    def talk(*commands: str) -> list[str]:
+        return [line.decode() for command in commands for line in client.command(f"a {command}".encode())]
 
-
-def utc(state: State) -> State:
-    """Dovecot shows dates in the zone of the machine; compare what does not depend on it."""
-    strip = re.compile(r'"[^"]*"')
-    return {name: (v, n, [strip.sub("", m) for m in messages]) for name, (v, n, messages) in state.items()}
-
-
-def subscribed(lines: list[str]) -> set[str]:
-    return {line.rpartition(" ")[2] for line in lines if line.startswith("* LSUB")}
+    return look(talk, names)
 
 
 def test_there_and_back(dovecot: Dovecot) -> None:
@@ -93,7 +55,7 @@ def test_there_and_back(dovecot: Dovecot) -> None:
     before = from_dovecot(dovecot)
     assert all(len(messages) == 2 for _, _, messages in before.values())
     client = MemoryWires(root).connect(login=True)
-    assert utc(from_us(client)) == utc(before)
+    assert from_us(client) == before
     lines = [line.decode() for line in client.command(b'c LSUB "" *')]
     assert subscribed(lines) == subscribed(dovecot.talk('LSUB "" *'))
 
@@ -114,13 +76,13 @@ def test_there_and_back(dovecot: Dovecot) -> None:
     client.command(b"o LOGOUT")
 
     theirs = from_dovecot(dovecot, names)
-    assert utc(theirs) == utc(ours)
+    assert theirs == ours
     assert subscribed(dovecot.talk('LSUB "" *')) == subscribed(lines)
 
     # And once more: what Dovecot did in the meantime is ours again, under its UIDs.
     dovecot.talk("SELECT INBOX", "COPY 1 Sent", "STORE 1 +FLAGS (\\Answered)", "APPEND INBOX {6+}\r\nA: b\r\n")
     again = from_dovecot(dovecot, names)
-    assert utc(from_us(MemoryWires(root).connect(login=True), names)) == utc(again)
+    assert from_us(MemoryWires(root).connect(login=True), names) == again
 
 
 def test_many_keywords(dovecot: Dovecot) -> None:
@@ -147,7 +109,7 @@ def test_adopt_and_release(dovecot: Dovecot) -> None:
     assert not list(dovecot.home.rglob("maildir-imapd.index"))
     assert "no UID changed" in run(dovecot, "adopt")
     assert "adopted before" in run(dovecot, "adopt")
-    assert utc(from_us(MemoryWires(dovecot.home / "Maildir").connect(login=True))) == utc(before)
+    assert from_us(MemoryWires(dovecot.home / "Maildir").connect(login=True)) == before
     # Without the mirror: release alone must do.
     for file in dovecot.home.rglob("dovecot-uidlist"):
         file.unlink()
@@ -158,4 +120,4 @@ def test_adopt_and_release(dovecot: Dovecot) -> None:
     said = run(dovecot, "release", "--to", "dovecot")
     assert "doveadm mailbox update" in said
     assert "--min-highest-modseq" in said
-    assert utc(from_dovecot(dovecot)) == utc(before)
+    assert from_dovecot(dovecot) == before
