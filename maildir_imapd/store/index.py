@@ -25,6 +25,7 @@ ours, load what it wrote and compare the folder again.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -204,24 +205,36 @@ class Index:
         fresh: list[Batch] = []
         while self._fd >= 0:
             state = self.state
-            found = os.fstat(self._fd)  # before reading: a journal without a name does not grow any more
+            try:
+                found = os.fstat(self._fd)  # before reading: a journal without a name does not grow any more
+                data = _read_from(self._fd, state.position) if found.st_size > state.position else b""
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                # NFS: the journal was rotated on another host, and nothing is left of the old one.
+                self._load_anew()
+                return None
             if found.st_size < state.position:
                 raise Unfit
-            data = _read_from(self._fd, state.position) if found.st_size > state.position else b""
             if data:
                 if self._ahead() and next(journal.replay(data), None) is not None:
-                    # Another process found room before us: its history counts, ours is in the folder.
-                    self.load()
-                    self.state.stamp = NEVER
+                    self._load_anew()
                     return None
                 self._apply_tail(data, fresh)
             self._size = max(found.st_size, state.position)
             if found.st_nlink:
                 return fresh
             if self._ahead() or not self._follow(fresh):
-                self.load()
+                self._load_anew()
                 return None
         return fresh
+
+    def _load_anew(self) -> None:
+        """Load all of it. Where memory was ahead, the other's history counts: what ours had is in the folder."""
+        ahead = self._ahead()
+        self.load()
+        if ahead:
+            self.state.stamp = NEVER
 
     def _apply_tail(self, data: bytes, fresh: list[Batch]) -> None:
         start = self.state.position

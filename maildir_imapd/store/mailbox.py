@@ -145,7 +145,7 @@ class Mailbox:
         with self._guard:
             self._listeners.clear()
         if self._watcher is not None:
-            self._watcher.remove(self, at_once=True)
+            self._watcher.remove(self)
         self._folder.close()
         if self._cache is not None:
             self._cache.close()

@@ -58,7 +58,8 @@ class Watcher:
     def add(self, mailbox: Mailbox) -> None:
         """Begin to watch a folder."""
         with self._guard:
-            if self._closing:
+            # Race: whoever listened may have stopped since, and another begun: the call that comes last counts.
+            if self._closing or not mailbox.listened:
                 return
             key = id(mailbox)
             if key in self._left:
@@ -108,7 +109,7 @@ class Watcher:
         """Note that nobody listens to a folder for now; its watches stay until others have been left later."""
         with self._guard:
             key = id(mailbox)
-            if key not in self._boxes:
+            if key not in self._boxes or mailbox.listened:
                 return
             if key in self._polled:
                 self._drop(key)
