@@ -6,7 +6,7 @@ RFC 4731, RFC 5182, RFC 9394.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -55,26 +55,7 @@ def write(session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int])
         highest = max(view.snapshot.modseqs[i] for i in found) if found and uses_modseq(cmd.key) else None
         reply.write(render.search_line(numbers, highest))
         return
-    names = returning.names
-    if b"SAVE" in names:
-        view.saved = frozenset(uids[i] for i in _saved(names, found))
-    if names == {b"SAVE"}:
-        return
-    pairs: list[tuple[bytes, bytes]] = []
-    if numbers:
-        if b"MIN" in names:
-            pairs.append((b"MIN", b"%d" % numbers[0]))
-        if b"MAX" in names:
-            pairs.append((b"MAX", b"%d" % numbers[-1]))
-        if b"ALL" in names:
-            pairs.append((b"ALL", render_set(numbers)))
-    if b"COUNT" in names:
-        pairs.append((b"COUNT", b"%d" % len(numbers)))
-    if returning.partial is not None:
-        pairs.append((b"PARTIAL", _partial(returning.partial, numbers)))
-    if found and uses_modseq(cmd.key):
-        pairs.append((b"MODSEQ", b"%d" % max(view.snapshot.modseqs[i] for i in _told(names, found))))
-    reply.write(render.esearch_line(cmd.tag, cmd.uid, pairs))
+    _write_esearch(session, reply, cmd, returning, found, render_set)
 
 
 def write_sorted(session: Session, reply: Reply, cmd: ast.Sort, found: list[int]) -> None:
@@ -85,27 +66,40 @@ def write_sorted(session: Session, reply: Reply, cmd: ast.Sort, found: list[int]
     if cmd.returning is None:
         reply.write(render.search_line(numbers, highest, kind=b"SORT"))
         return
-    names = cmd.returning.names
+    _write_esearch(session, reply, cmd, cmd.returning, found, _in_order)
+
+
+def _write_esearch(
+    session: Session,
+    reply: Reply,
+    cmd: ast.Search | ast.Sort,
+    returning: ast.ReturnOptions,
+    found: Sequence[int],
+    numbers_text: Callable[[Sequence[int]], bytes],
+) -> None:
+    """Answer with ESEARCH, and save.  MIN and MAX are the first and the last in the order of *found*."""
+    snapshot = session.selected.snapshot
+    names = returning.names
     if b"SAVE" in names:
         session.selected.saved = frozenset(snapshot.uids[i] for i in _saved(names, found))
     if names == {b"SAVE"}:
         return
+    numbers = [snapshot.uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
     pairs: list[tuple[bytes, bytes]] = []
     if numbers:
-        # MIN and MAX are the first and the last in the order of the sort (RFC 5267 3).
         if b"MIN" in names:
             pairs.append((b"MIN", b"%d" % numbers[0]))
         if b"MAX" in names:
             pairs.append((b"MAX", b"%d" % numbers[-1]))
         if b"ALL" in names:
-            pairs.append((b"ALL", _in_order(numbers)))
+            pairs.append((b"ALL", numbers_text(numbers)))
     if b"COUNT" in names:
         pairs.append((b"COUNT", b"%d" % len(numbers)))
-    if cmd.returning.partial is not None:
-        part = window(numbers, cmd.returning.partial)
-        pairs.append((b"PARTIAL", b"(%d:%d %b)" % (*cmd.returning.partial, _in_order(part) if part else b"NIL")))
-    if highest is not None:
-        pairs.append((b"MODSEQ", b"%d" % highest))
+    if returning.partial is not None:
+        part = window(numbers, returning.partial)
+        pairs.append((b"PARTIAL", b"(%d:%d %b)" % (*returning.partial, numbers_text(part) if part else b"NIL")))
+    if found and uses_modseq(cmd.key):
+        pairs.append((b"MODSEQ", b"%d" % max(snapshot.modseqs[i] for i in _told(names, found))))
     reply.write(render.esearch_line(cmd.tag, cmd.uid, pairs))
 
 
@@ -126,12 +120,6 @@ def _told(names: frozenset[bytes], found: Sequence[int]) -> Sequence[int]:
     if names & {b"ALL", b"COUNT", b"PARTIAL"}:
         return found
     return [found[k] for name, k in ((b"MIN", 0), (b"MAX", -1)) if name in names] or found
-
-
-def _partial(asked: tuple[int, int], numbers: Sequence[int]) -> bytes:
-    """RFC 9394 3.1: the window as asked, then what it holds; NIL when nothing."""
-    part = window(numbers, asked)
-    return b"(%d:%d %b)" % (*asked, render_set(part) if part else b"NIL")
 
 
 def window(numbers: Numbers, asked: tuple[int, int]) -> Numbers:
