@@ -459,6 +459,8 @@ class Index:
                 continue
             state = checkpoint.parse(data)
             if state is None:
+                if checkpoint.of_another_version(data):
+                    raise errors.IndexDamaged(detail=f"{os.fsdecode(self.path)}: written by another version")
                 self._set_aside(name, data)
             else:
                 found.append(state)

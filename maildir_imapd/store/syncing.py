@@ -30,9 +30,10 @@ class SharedSync:
                     raise self._errors[mine]
                 return
             self._begun = mine = self._begun + 1
-        error: Exception | None = None
+        error: Exception | None = RuntimeError("whoever was to sync was stopped")
         try:
             self._action()
+            error = None
         except Exception as caught:
             error = caught
             raise

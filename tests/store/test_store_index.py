@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,19 @@ def test_every_cut_of_the_journal_keeps_the_promises(make_maildir: Callable[[str
                 assert owner.get(uid, name) == name or cut > 0
         assert len(known(box)) == len(copy.names())
         copy.close()
+
+
+def test_the_index_of_another_version_is_left_alone(maildir: Any) -> None:
+    maildir.fill(2)
+    maildir.open()
+    path = maildir.path / "maildir-imapd.index"
+    newer = path.read_bytes()[:-4].replace(b"index 1\n", b"index 2\n", 1)
+    newer += zlib.crc32(newer).to_bytes(4, "little")
+    path.write_bytes(newer)
+    with pytest.raises(errors.IndexDamaged):
+        maildir.open()
+    assert path.read_bytes() == newer
+    assert not list(maildir.path.glob("*.damaged"))
 
 
 # --- a new boot -------------------------------------------------------------------------------------

@@ -238,5 +238,36 @@ def test_an_error_of_a_shared_sync_reaches_whoever_relied_on_it() -> None:
     assert os.strerror(errno.EIO)
 
 
+def test_who_is_stopped_while_syncing_has_synced_nothing() -> None:
+    running, go_on = threading.Event(), threading.Event()
+    ends: list[type[BaseException]] = [SystemExit]
+
+    def action() -> None:
+        running.set()
+        assert go_on.wait(LONG)
+        if ends:
+            raise ends.pop()
+
+    shared = SharedSync(action)
+    told: list[str] = []
+
+    def wait(name: str) -> None:
+        try:
+            shared.wait()
+            told.append(name)
+        except BaseException as error:
+            told.append(type(error).__name__)
+
+    first = threading.Thread(target=wait, args=("first",))
+    first.start()
+    assert running.wait(LONG)
+    second = threading.Thread(target=wait, args=("second",))
+    second.start()
+    go_on.set()
+    first.join(LONG)
+    second.join(LONG)
+    assert sorted(told) == ["SystemExit", "second"]
+
+
 def test_modes() -> None:
     assert watch.MODES == ("auto", "inotify", "poll")
