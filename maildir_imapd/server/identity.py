@@ -20,11 +20,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.snapshot import Snapshot
     from maildir_imapd.store.watch import Watcher
 
 # libc's setgroups() changes every thread of the process; the bare system call changes the caller alone.
@@ -107,21 +108,18 @@ def acting_as(who: Owner | None) -> Iterator[None]:
 
 
 class _Owned:
-    """A mailbox as the watch thread may use it."""
+    """A mailbox as the watch thread may use it: what touches the disk is done as its owner."""
 
     def __init__(self, mailbox: Mailbox, who: Owner) -> None:
         self._mailbox = mailbox
         self._who = who
-        self.path = mailbox.path
-        self.index_path = mailbox.index_path
 
-    @property
-    def keep_new(self) -> bool:
-        return self._mailbox.keep_new
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._mailbox, name)
 
-    def sync(self, *, keep_new: bool) -> None:
+    def sync(self, **how: bool) -> Snapshot:
         with acting_as(self._who):
-            self._mailbox.sync(keep_new=keep_new)
+            return self._mailbox.sync(**how)
 
     def recheck(self) -> float | None:
         with acting_as(self._who):
