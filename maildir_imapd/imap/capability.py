@@ -29,6 +29,7 @@ AFTER_LOGIN = (
     b"WITHIN",
     b"SEARCH=FUZZY",
     b"PARTIAL",
+    b"MULTISEARCH",
     b"SORT",
     b"SORT=DISPLAY",
     b"ESORT",

@@ -13,6 +13,7 @@ from maildir_imapd.imap import (
     list,  # the command's name
     login,
     mailboxes,
+    multisearch,
     search,
     select,
     sort,
@@ -33,6 +34,7 @@ __all__ = [
     "list",
     "login",
     "mailboxes",
+    "multisearch",
     "search",
     "select",
     "sort",

@@ -17,6 +17,7 @@ from maildir_imapd.wire.numbers import render_set
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
+    from maildir_imapd.imap.view import View
 
 
 Numbers = TypeVar("Numbers", range, list[int], Sequence[int])
@@ -58,6 +59,12 @@ def write(session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int])
     _write_esearch(session, reply, cmd, returning, found, render_set)
 
 
+def write_for_mailbox(session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int], view: View) -> None:
+    """Answer an ESEARCH for one mailbox, selected or not; it is named with its UIDVALIDITY (RFC 7377 2.1)."""
+    assert cmd.returning is not None
+    _write_esearch(session, reply, cmd, cmd.returning, found, render_set, view)
+
+
 def write_sorted(session: Session, reply: Reply, cmd: ast.Sort, found: list[int]) -> None:
     """Answer a SORT: *found* are positions in their order (RFC 5256 4; RFC 5267 3 with RETURN)."""
     snapshot = session.selected.snapshot
@@ -76,9 +83,13 @@ def _write_esearch(
     returning: ast.ReturnOptions,
     found: Sequence[int],
     numbers_text: Callable[[Sequence[int]], bytes],
+    named: View | None = None,
 ) -> None:
-    """Answer with ESEARCH, and save.  MIN and MAX are the first and the last in the order of *found*."""
-    snapshot = session.selected.snapshot
+    """Answer with ESEARCH, and save.  MIN and MAX are the first and the last in the order of *found*.
+
+    *named*: the view that was searched, when the answer has to say so.
+    """
+    snapshot = (named or session.selected).snapshot
     names = returning.names
     if b"SAVE" in names:
         session.selected.saved = frozenset(snapshot.uids[i] for i in _saved(names, found))
@@ -100,7 +111,13 @@ def _write_esearch(
         pairs.append((b"PARTIAL", b"(%d:%d %b)" % (*returning.partial, numbers_text(part) if part else b"NIL")))
     if found and uses_modseq(cmd.key):
         pairs.append((b"MODSEQ", b"%d" % max(snapshot.modseqs[i] for i in _told(names, found))))
-    reply.write(render.esearch_line(cmd.tag, cmd.uid, pairs))
+    if named is None:
+        reply.write(render.esearch_line(cmd.tag, cmd.uid, pairs))
+    else:
+        name = session.spell(named.name)
+        reply.write(
+            render.esearch_line(cmd.tag, True, pairs, name=name, uidvalidity=snapshot.uidvalidity, utf8=session.utf8)
+        )
 
 
 def _in_order(numbers: Sequence[int]) -> bytes:

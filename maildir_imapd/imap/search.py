@@ -49,8 +49,6 @@ _PRESENT = b"\x01"
 @command(b"UID SEARCH", states=State.SELECTED)
 def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 3501 6.4.4; with RETURN RFC 4731 and 5182."""
-    if cmd.sources:
-        raise BadSyntax("a SEARCH of the selected mailbox")
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     with results.saving(session, cmd.returning):
@@ -60,11 +58,10 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
 
 
 class Search:
-    """One search over the session's view."""
+    """One search, over the session's view or another."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.view: View = session.selected
+    def __init__(self, session: Session, view: View | None = None) -> None:
+        self.view: View = view or session.selected
         self.now: Callable[[], float] = session.clock
 
     def run(self, key: ast.SearchKey) -> list[int]:

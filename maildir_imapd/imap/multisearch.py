@@ -1,0 +1,91 @@
+"""ESEARCH: one search over many mailboxes (RFC 7377)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import ImapdError, WrongState
+from maildir_imapd.imap import results
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.search import Search
+from maildir_imapd.imap.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire import commands as ast
+
+
+# "UID ESEARCH" stands in an example of RFC 7377 2, though not in its grammar; UIDs it answers with anyway.
+@command(b"ESEARCH", b"UID ESEARCH", states=LOGGED_IN)
+def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
+    """RFC 7377 2: a response for each mailbox that has matches, and none for the others."""
+    names = _sources(session, cmd.sources)
+    selected = session.view.name if session.view is not None else None
+    returning = cmd.returning
+    assert returning is not None  # the parser sees to it
+    if b"SAVE" in returning.names and names != [selected]:
+        raise WrongState(why="SAVE goes with the selected mailbox alone")
+    if results.uses_modseq(cmd.key):
+        session.enable(b"CONDSTORE", reply)
+    for name in names:
+        if name == selected:
+            with results.saving(session, returning):
+                _search(session, session.selected, cmd, reply)
+            continue
+        try:
+            mailbox = session.account.mailbox(name)
+            view = View(mailbox, name, read_only=True, wake=lambda: None, rev2=True)
+        except ImapdError as error:
+            # One that cannot be opened is passed over, as one would be that we may not see.
+            session.note("esearch-failed", mailbox=name, why=error.text, detail=error.detail)
+            continue
+        try:
+            _search(session, view, cmd, reply)
+        finally:
+            view.close()
+    return Done("ESEARCH completed")
+
+
+def _search(session: Session, view: View, cmd: ast.Search, reply: Reply) -> None:
+    found = Search(session, view).run(cmd.key)
+    saves = cmd.returning is not None and b"SAVE" in cmd.returning.names
+    if found or saves:
+        results.write_for_mailbox(session, reply, cmd, found, view)
+
+
+def _sources(session: Session, sources: tuple[ast.SearchSource, ...]) -> list[str]:
+    """The selectable mailboxes that are meant, each once; raises WrongState for "selected" without one."""
+    account = session.account
+    folders = [folder.name for folder in account.folders() if folder.selectable]
+    known = set(folders)
+    found: dict[str, None] = {}
+
+    def add(names: Iterable[str]) -> None:
+        found.update(dict.fromkeys(name for name in names if name in known))
+
+    for source in sources:
+        match source.scope:
+            case b"SELECTED":
+                if session.view is None:
+                    raise WrongState(why="No mailbox is selected")
+                add([session.view.name])
+            case b"INBOXES":
+                # Where new mail is delivered to.
+                add(["INBOX"])
+            case b"PERSONAL":
+                add(folders)
+            case b"SUBSCRIBED":
+                add(account.subscriptions())
+            case b"SUBTREE" | b"SUBTREE-ONE":
+                for root in map(session.lookup_name, source.mailboxes):
+                    prefix = root + account.delimiter
+                    below = [name for name in folders if name.startswith(prefix)]
+                    if source.scope == b"SUBTREE-ONE":
+                        below = [name for name in below if account.delimiter not in name[len(prefix) :]]
+                    add([root, *below])
+            case _:
+                add(map(session.lookup_name, source.mailboxes))
+    return list(found)
