@@ -32,11 +32,6 @@ if _renameat2 is not None:
     _renameat2.restype = ctypes.c_int
 
 
-def no_room(error: OSError) -> bool:
-    """Say whether *error* means that the disk or the quota is full."""
-    return error.errno in _NO_ROOM
-
-
 def not_ours(error: OSError) -> bool:
     """Say whether *error* means that we may not write here."""
     return error.errno in _NO_RIGHT

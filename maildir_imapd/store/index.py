@@ -251,20 +251,13 @@ class Index:
         except FileNotFoundError:
             return False
         batches = list(journal.replay(data))
-        if (
-            not batches
-            or batches[0][0].header is None
-            or batches[0][0].header[1:]
-            != (
-                self.state.generation,
-                self.state.position,
-            )
-        ):
+        header = batches[0][0].header if batches else None
+        if header is None or header[1:] != (self.state.generation, self.state.position):
             os.close(fd)
             return False
         os.close(self._fd)
         self._fd, self._inode = fd, os.fstat(fd).st_ino
-        self.state.generation = batches[0][0].header[0]
+        self.state.generation = header[0]
         self.state.position = 0
         self._apply_tail(data, fresh)
         self._size = len(data)
@@ -378,12 +371,10 @@ class Index:
             raise
         self.state.position = self._size = position + len(data)
 
-    def sync(self) -> None:
-        """Return when every batch so far is on the disk."""
-        durable.sync_data(self._fd)
-
     def sync_named(self, *, everything: bool) -> None:
-        """The same without the lock, by name: should the journal have been rotated, what was before is synced.
+        """Return when every batch so far is on the disk.
+
+        By name, so without the lock: should the journal have been rotated since, what was before is synced.
 
         *everything*: also what a first contact made without waiting for the disk.
         """

@@ -185,7 +185,10 @@ class Mailbox:
             return False
         try:
             folder.check_place()
+            before = folder.index.seen()
             folder.note(folder.index.catch_up())
+            if folder.index.seen() == before:
+                return False  # the journal has no news, so the directories have
         except (Unfit, OSError):
             return False
         self._adopt_rows()

@@ -219,16 +219,6 @@ class Snapshot:
         number = self.keyword_number(name)
         return keyword_bit(number) if number >= 0 else 0
 
-    def has_keyword(self, name: bytes) -> list[bool] | None:
-        """Say for each position whether it has the keyword; None if the folder does not know it."""
-        number = self.keyword_number(name)
-        if number < 0:
-            return None
-        bit = keyword_bit(number)
-        if bit:
-            return [bool(bits & bit) for bits in self.flags]
-        return [number in self.extra.get(uid, _NO_WORDS) for uid in self.uids]
-
     def flag_names(self, bits: int, uid: int = 0) -> tuple[bytes, ...]:
         """Return the flags of a message by name, \\Recent excepted: whose that is, only a session knows."""
         found = self._words.get(bits)
