@@ -163,6 +163,8 @@ class View:
             known = len(new) - bisect_left(new.uids, old.uidnext)
             if known > 0 or len(new) != len(old) - len(vanished):
                 self._hide_strangers(new, old)
+        elif len(new) > len(old) and new.uids[len(old)] < old.uidnext:
+            self._hide_strangers(new, old)
         gone = [old.uids[i] for i in vanished]
         if expunge:
             self._ghosts.clear()

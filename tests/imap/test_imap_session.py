@@ -195,6 +195,22 @@ def test_a_message_that_comes_back_does_not_shift_the_numbers(wires: MemoryWires
     assert client.command(b"f NOOP")[:-1] == [b"* 2 FETCH (FLAGS (\\Seen))"]
 
 
+def test_the_last_message_comes_back(wires: MemoryWires, spool: Spool) -> None:
+    """At the end it would shift nobody, but the client has been told that this UID is gone."""
+    bases = spool.simple("INBOX", 2)
+    client = selected(wires)
+    path = spool.find("INBOX", bases[1])
+    away = spool.root / "tmp" / "away"
+    os.rename(path, away)
+    assert b"* 2 EXPUNGE" in client.command(b"a NOOP")
+    os.rename(away, path)
+    assert client.command(b"b CHECK") == [b"b OK CHECK completed"]
+    assert client.command(b"c FETCH 1:* UID")[:-1] == [b"* 1 FETCH (UID 1)"]
+    spool.simple("INBOX", 1)
+    assert client.command(b"d NOOP")[:-1] == [b"* 2 EXISTS", b"* 0 RECENT"]
+    assert client.command(b"e FETCH 2 UID")[:-1] == [b"* 2 FETCH (UID 3)"]
+
+
 def test_the_open_mailbox_is_deleted_by_another(wires: MemoryWires, spool: Spool) -> None:
     spool.simple("box", 1)
     one, two = wires.connect(login=True), wires.connect(login=True)
