@@ -41,11 +41,12 @@ def tell_vanished(session: Session, wanted: Ranges, since: int, reply: Reply, *,
     those up to *matched*, about which the client has shown that it knows (RFC 7162 3.2.5.2, 3.2.6).
     """
     view = session.selected
-    last = view.snapshot.uidnext - 1
+    uids, last = view.snapshot.uids, view.snapshot.uidnext - 1
     gone: Ranges | None = view.mailbox.vanished_since(since)
-    if gone is None:
-        gone = _missing(view.snapshot.uids, matched + 1, last)
-    told = _intersect(wanted, gone)
+    # What was expunged after the view's moment is still counted by this client: it is not EARLIER, and will be
+    # told in its time.
+    missing = _missing(uids, 1 if gone is not None else matched + 1, last)
+    told = _intersect(wanted, missing if gone is None else _intersect(gone, missing))
     if told:
         reply.write(vanished_line(told, earlier=True))
 

@@ -40,7 +40,7 @@ class Model:
             return
         self.command("ENABLE QRESYNC")
         known = f" (QRESYNC ({self.uidvalidity} {self.modseq}))" if self.uidvalidity else " (CONDSTORE)"
-        before = dict(self.messages)
+        before = {uid: flags for uid, flags in self.messages if uid}
         self.messages = []
         self.vanished: set[int] = set()
         self.changed: dict[int, frozenset[str]] = {}
