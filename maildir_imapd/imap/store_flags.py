@@ -48,11 +48,15 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
     answered = {uid for uid in alive if uid not in untouched}
     if told is not NOTHING:
         # Own changes are answered below; a surprise in them (another session's flag) must not be lost.
-        skip = {uid for uid in answered if not cmd.silent or _as_expected(before, view.snapshot, uid, cmd.action, bits)}
+        skip = {
+            uid
+            for uid in answered
+            if not cmd.silent or _as_expected(before, view.snapshot, uid, cmd.action, bits, extra)
+        }
         updates.write(session, reply, before, told, skip)
     if not cmd.silent or b"CONDSTORE" in session.enabled:
         shown = [i for i in view.snapshot.positions(sorted(answered)) if i >= 0]
-        if cmd.silent:
+        if cmd.silent and cmd.unchanged_since is None:
             shown = [i for i in shown if view.snapshot.modseqs[i] > before.modseq]
         updates.fetch_flags(session, reply, shown, uid=cmd.uid or b"QRESYNC" in session.enabled, flags=not cmd.silent)
     if result.modified:
@@ -80,16 +84,17 @@ def _set(mailbox: Mailbox, cmd: Store, uids: list[int], bits: int, extra: frozen
     )
 
 
-def _as_expected(before: Snapshot, after: Snapshot, uid: int, action: bytes, bits: int) -> bool:
+def _as_expected(before: Snapshot, after: Snapshot, uid: int, action: bytes, bits: int, extra: frozenset[int]) -> bool:
     """Whether a message has now what this STORE alone would have made of what the client knew."""
     old, new = before.position(uid), after.position(uid)
     if old < 0 or new < 0:
         return True
     was = before.flags[old] & VISIBLE_BITS
+    words = before.extra.get(uid, frozenset())
     if action == b"+":
-        expected = was | bits
+        expected, words = was | bits, words | extra
     elif action == b"-":
-        expected = was & ~bits
+        expected, words = was & ~bits, words - extra
     else:
-        expected = bits
-    return after.flags[new] & VISIBLE_BITS == expected
+        expected, words = bits, extra
+    return after.flags[new] & VISIBLE_BITS == expected and after.extra.get(uid, frozenset()) == words
