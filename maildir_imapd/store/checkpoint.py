@@ -72,9 +72,9 @@ def parse(data: bytes) -> State | None:
     """Read the file; None if it does not verify."""
     if not data.startswith(MAGIC) or zlib.crc32(memoryview(data)[:-4]) != int.from_bytes(data[-4:], "little"):
         return None
-    head, _, _ = data.partition(b"\n\n")
+    end = data.find(b"\n\n")
     try:
-        return _parse(data, head.split(b"\n")[1:], len(head) + 2)
+        return _parse(data, data[:end].split(b"\n")[1:], end + 2)
     except (ValueError, KeyError, IndexError):
         return None  # the sum is right, so another version wrote it
 

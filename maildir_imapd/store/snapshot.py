@@ -6,9 +6,9 @@ changes; the others are the same objects in the next snapshot.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -41,6 +41,8 @@ SYSTEM_FLAGS: Final = (
 
 _NO_WORDS: Final[frozenset[int]] = frozenset()
 _COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
+# For each bit of an octet the table that makes the octet 1 or 0.
+_TAKE: Final = tuple(bytes(octet >> bit & 1 for octet in range(256)) for bit in range(8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +162,17 @@ class Snapshot:
     def _count(self, key: str) -> int:
         found = self._counts.get(key)
         if found is None:
-            # All of them at once: messages differ in their flags far less than there are messages.
-            tally = Counter(self.flags).items()
-            for name, bit in _COUNTED.items():
-                self._counts[name] = sum(number for bits, number in tally if bits & bit)
-            found = self._counts[key]
+            found = self._counts[key] = self.marks(_COUNTED[key]).count(1)
         return found
+
+    def marks(self, bit: int) -> bytes:
+        """Return an octet for each message: 1 where its flags have *bit*, else 0.
+
+        The octet of every integer that holds the bit, and a table that takes the bit out: no loop in Python.
+        """
+        number = bit.bit_length() - 1
+        lane = number // 8 if sys.byteorder == "little" else self.flags.itemsize - 1 - number // 8
+        return self.flags.tobytes()[lane :: self.flags.itemsize].translate(_TAKE[number % 8])
 
     @property
     def unseen(self) -> int:
@@ -192,8 +199,7 @@ class Snapshot:
         """Position of the first message without \\Seen, -1 if there is none."""
         found = self._counts.get("first_unseen")
         if found is None:
-            found = next((at for at, bits in enumerate(self.flags) if not bits & SEEN), -1)
-            self._counts["first_unseen"] = found
+            found = self._counts["first_unseen"] = self.marks(SEEN).find(0)
         return found
 
     @property
