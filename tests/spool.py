@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -16,11 +17,12 @@ WHEN = 1793613600
 
 
 class Spool:
-    """A Maildir++ tree."""
+    """A Maildir++ tree.  Several threads may put messages in."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._count = 0
+        self._counter = itertools.count(1)
+        self._simple = itertools.count(1)
         self.folder("INBOX")
 
     def path(self, name: str) -> Path:
@@ -39,8 +41,8 @@ class Spool:
     def put(self, name: str, data: bytes, flags: str | None = None, *, when: int = WHEN, base: str = "") -> str:
         """Put a message in: into new/ without *flags*, into cur/ with (perhaps empty) ones.  Returns its base."""
         path = self.folder(name)
-        self._count += 1
-        base = base or f"{when + self._count}.M{self._count}P1.test,S={len(data)}"
+        count = next(self._counter)
+        base = base or f"{when + count}.M{count}P1.test,S={len(data)}"
         (path / "tmp" / base).write_bytes(data)
         os.utime(path / "tmp" / base, (when, when))
         target = path / "new" / base if flags is None else path / "cur" / f"{base}:2,{flags}"
@@ -51,7 +53,7 @@ class Spool:
         """Put *count* small messages in, numbered from 1 in the whole spool."""
         bases = []
         for _ in range(count):
-            n = self._count + 1
+            n = next(self._simple)
             bases.append(self.put(name, SIMPLE % (n, n, n), flags))
         return bases
 

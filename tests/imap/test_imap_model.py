@@ -107,10 +107,9 @@ class Model:
             self.uidvalidity = int(match[1])
 
     def settle(self) -> None:
-        """NOOP; new messages are asked about."""
+        """NOOP; new messages are asked about, also those that come while we ask."""
         self.command("NOOP")
-        new = [k + 1 for k, (uid, _) in enumerate(self.messages) if not uid]
-        if new:
+        while new := [k + 1 for k, (uid, _) in enumerate(self.messages) if not uid]:
             self.command(f"FETCH {new[0]}:{new[-1]} (UID FLAGS)")
 
     def leave(self) -> None:
