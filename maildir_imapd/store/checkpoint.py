@@ -18,8 +18,8 @@
     the columns, little endian: uids (4 bytes each), flags, modseqs, received, saved, sizes (8 bytes each),
     the bases joined by LF, CRC-32 of all before it
 
-Loading is frombytes() and one split(). It is written beside the old one, synced and renamed; the one
-before is kept as ``.old`` for the day this one is damaged.
+Loading is frombytes(); the bases are cut apart when they are first asked for. The file is written beside the
+old one, synced and renamed; the one before is kept as ``.old`` for the day this one is damaged.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
             values.byteswap()
         columns[column] = values
         at += size
-    names = data[at : at + names_size].split(b"\n") if count else []
-    if at + names_size + 4 != len(data) or len(names) != count:
+    names = data[at : at + names_size]
+    if at + names_size + 4 != len(data) or (count and names.count(b"\n") != count - 1):
         raise ValueError("lengths do not agree")
     state.reserve, state.whole_above, state.history = numbers[b"u"], numbers[b"l"], history
     state.snapshot = Snapshot(
@@ -145,7 +145,7 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
         received=columns["received"],
         saved=columns["saved"],
         sizes=columns["sizes"],
-        names=names,
+        names=names if count else [],
         extra=extra,
         keywords=tuple(keywords.get(n, b"") for n in range(max(keywords, default=-1) + 1)),
         uidvalidity=numbers[b"v"],

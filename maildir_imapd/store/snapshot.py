@@ -61,13 +61,13 @@ class Snapshot:
 
     __slots__ = (
         "_counts",
+        "_names",
         "_words",
         "extra",
         "flags",
         "keywords",
         "modseq",
         "modseqs",
-        "names",
         "received",
         "revivals",
         "saved",
@@ -83,7 +83,6 @@ class Snapshot:
     received: array[int]
     saved: array[int]
     sizes: array[int]
-    names: list[bytes]
     extra: dict[int, frozenset[int]]  # UID -> numbers of its keywords that have no bit
     keywords: tuple[bytes, ...]  # by number; b"" for a number without a name
     uidvalidity: int
@@ -100,7 +99,7 @@ class Snapshot:
         received: array[int],
         saved: array[int],
         sizes: array[int],
-        names: list[bytes],
+        names: list[bytes] | bytes,
         extra: dict[int, frozenset[int]],
         keywords: tuple[bytes, ...],
         uidvalidity: int,
@@ -115,7 +114,7 @@ class Snapshot:
         self.received = received
         self.saved = saved
         self.sizes = sizes
-        self.names = names
+        self._names = names  # joined by LF, as the checkpoint has them, until somebody asks
         self.extra = extra
         self.keywords = keywords
         self.uidvalidity = uidvalidity
@@ -131,6 +130,19 @@ class Snapshot:
 
     def __repr__(self) -> str:
         return f"<Snapshot {len(self)} messages, uidnext {self.uidnext}, modseq {self.modseq}>"
+
+    @property
+    def names(self) -> list[bytes]:
+        """The base of each message's file name."""
+        found = self._names
+        if isinstance(found, bytes):
+            # Two threads may both do it; the lists are equal.
+            found = self._names = found.split(b"\n")
+        return found
+
+    @names.setter
+    def names(self, names: list[bytes]) -> None:
+        self._names = names
 
     # --- find ----------------------------------------------------------------------------------
 
@@ -310,7 +322,7 @@ def _copy(old: Snapshot) -> Snapshot:
         received=old.received,
         saved=old.saved,
         sizes=old.sizes,
-        names=old.names,
+        names=old._names,
         extra=old.extra,
         keywords=old.keywords,
         uidvalidity=old.uidvalidity,
