@@ -1,4 +1,4 @@
-"""A self-signed certificate for trying things out."""
+"""A self-signed certificate, for trying things out and for who has no other yet."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 DAYS = 825
+CERT = "cert.pem"
+KEY = "key.pem"
+
+
+def state_dir() -> Path:
+    """Where what is made at a first start is kept."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return Path(base) / "maildir-imapd"
 
 
 def ensure(directory: Path) -> tuple[Path, Path]:
     """Return certificate and key in *directory*, made if they are not there or about to expire."""
-    cert, key = directory / "cert.pem", directory / "key.pem"
+    cert, key = directory / CERT, directory / KEY
     try:
         loaded = x509.load_pem_x509_certificate(cert.read_bytes())
         if key.exists() and loaded.not_valid_after_utc > dt.datetime.now(dt.UTC) + dt.timedelta(days=1):

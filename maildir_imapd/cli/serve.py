@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
 import click
 
 from maildir_imapd import log
+from maildir_imapd.cli import certificate
+from maildir_imapd.cli.certificate import state_dir
 from maildir_imapd.cli.options import config_option, read_config, setting_options
+from maildir_imapd.config import Config
+from maildir_imapd.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -18,7 +25,8 @@ def serve(config_file: str | None, **given: Any) -> None:
     """Serve mailboxes over IMAP, in the foreground, until SIGTERM.
 
     Everything can be said here or in the configuration file; what is said here wins.  One line is printed
-    when connections are taken.  SIGHUP reads the configuration and the certificate again without dropping
+    when connections are taken.  Without --tls-cert it makes itself a certificate at the first start, which clients
+    have to be told to trust.  SIGHUP reads the configuration and the certificate again without dropping
     a client.
 
     \b
@@ -27,12 +35,40 @@ def serve(config_file: str | None, **given: Any) -> None:
           --mail-location 'maildir:/srv/mail/%n/Maildir' \\
           --passwd-file /srv/mail/passwd --plaintext-login loopback
     """
-    from maildir_imapd.errors import ConfigError
     from maildir_imapd.server.supervisor import Supervisor
 
-    config = read_config(config_file, given)
+    def read() -> Config:
+        return with_certificate(read_config(config_file, given))
+
+    config = read()
     if config.passwd_file is None:
         raise ConfigError("no users: give --passwd-file FILE (see 'maildir-imapd user add --help')")
     log.set_up(config.log_level, config.log_file)
-    supervisor = Supervisor(config, lambda: read_config(config_file, given))
-    sys.exit(supervisor.run(lambda line: click.echo(line)))
+    _warn_of_own_certificate(config)
+    sys.exit(Supervisor(config, read).run(lambda line: click.echo(line)))
+
+
+def with_certificate(config: Config) -> Config:
+    """Without ``tls_cert`` the server makes itself a certificate, once, so that nobody is without TLS.
+
+    Raises ConfigError when that fails and TLS was asked for.
+    """
+    if config.tls_cert is not None:
+        return config
+    directory = state_dir()
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        cert, key = certificate.ensure(directory)
+    except OSError as error:
+        if config.imaps:
+            why = f"none could be made in {directory}: {error.strerror}"
+            raise ConfigError(f"imaps needs a certificate: set tls_cert (and tls_key); {why}") from error
+        return config
+    return Config({**config.values, "tls_cert": str(cert), "tls_key": str(key)}, config.source)
+
+
+def _warn_of_own_certificate(config: Config) -> None:
+    if config.tls_cert is not None and config.tls_cert == str(state_dir() / certificate.CERT):
+        logger.warning(
+            "no tls_cert is set; clients must trust our own", extra={"fields": {"tls_cert": config.tls_cert}}
+        )

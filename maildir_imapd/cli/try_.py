@@ -14,14 +14,9 @@ import click
 from maildir_imapd import log
 from maildir_imapd.auth import schemes
 from maildir_imapd.cli import certificate, sample
+from maildir_imapd.cli.certificate import state_dir
 from maildir_imapd.config import load
 from maildir_imapd.errors import ConfigError
-
-
-def state_dir() -> Path:
-    """Where the password and the certificate of ``try`` are kept."""
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return Path(base) / "maildir-imapd"
 
 
 @click.command("try")

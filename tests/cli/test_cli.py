@@ -120,6 +120,8 @@ def test_serve_that_cannot_start(words: list[str], expected: str, tmp_path: Path
             capture_output=True,
             text=True,
             timeout=60,
+            # A file where the directory of a certificate of its own would be made.
+            env={**os.environ, "XDG_STATE_HOME": names["users"]},
         )
     lines = [line for line in result.stderr.splitlines() if "running as root" not in line and " error " not in line]
     assert result.returncode == 78, result
