@@ -192,7 +192,7 @@ def _string(value: str) -> str:
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-@click.command("import-config")
+@click.command("import-config", short_help="Make a configuration from another server's.")
 @click.argument("files", nargs=-1, required=True, type=click.File("r", encoding="utf-8", errors="replace"))
 def import_config(files: tuple[Any, ...]) -> None:
     """Print our configuration made from another server's.

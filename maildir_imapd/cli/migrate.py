@@ -62,7 +62,7 @@ def report(title: str, rows: list[Row]) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-@click.command()
+@click.command(short_help="Take over spools of Dovecot or Courier.")
 @user_options
 def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: str | None, **given: Any) -> None:
     """Take over spools that Dovecot or Courier kept: UIDs, UIDVALIDITY, keywords, subscriptions.
@@ -126,7 +126,7 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
     return Row(user, name, server, str(len(snapshot)), uids, ", ".join(notes), bad)
 
 
-@click.command()
+@click.command(short_help="Give spools back to Dovecot or Courier.")
 @click.option(
     "--to", "kind", type=click.Choice(["dovecot", "courier"]), required=True, help="The server that goes on from here."
 )

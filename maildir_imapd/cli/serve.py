@@ -18,7 +18,7 @@ from maildir_imapd.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 
-@click.command()
+@click.command(short_help="Serve mailboxes over IMAP.")
 @config_option
 @setting_options()
 def serve(config_file: str | None, **given: Any) -> None:

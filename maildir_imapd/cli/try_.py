@@ -19,7 +19,7 @@ from maildir_imapd.config import load
 from maildir_imapd.errors import ConfigError
 
 
-@click.command("try")
+@click.command("try", short_help="Serve one Maildir, to see it at work.")
 @click.argument("maildir", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--imap", default="127.0.0.1:1143", show_default=True, metavar="HOST:PORT", help="Listen here, STARTTLS.")
 @click.option("--imaps", default="127.0.0.1:1993", show_default=True, metavar="HOST:PORT", help="Listen here, TLS.")

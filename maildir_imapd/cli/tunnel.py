@@ -14,7 +14,7 @@ from maildir_imapd.cli.options import config_option, read_config, setting_option
 from maildir_imapd.errors import ConfigError
 
 
-@click.command()
+@click.command(short_help="Speak IMAP on stdin and stdout, for ssh.")
 @config_option
 @setting_options(
     [

@@ -45,7 +45,7 @@ def make_password(password: bytes, scheme: str) -> str:
         raise ConfigError(str(error)) from error
 
 
-@click.command("hash-password")
+@click.command("hash-password", short_help="Print the hash of a password.")
 @scheme_option
 def hash_password(scheme: str) -> None:
     """Print the hash of a password, for a passwd-file.
@@ -55,7 +55,7 @@ def hash_password(scheme: str) -> None:
     click.echo(make_password(read_password(), scheme))
 
 
-@click.group()
+@click.group(short_help="Add, remove and check users.")
 def user() -> None:
     """Add, remove and check users of a passwd-file."""
 
