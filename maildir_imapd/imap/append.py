@@ -15,6 +15,7 @@ from maildir_imapd.errors import (
     TryCreate,
     UnknownCte,
 )
+from maildir_imapd.imap import updates
 from maildir_imapd.imap.registry import LOGGED_IN, Done, State, command
 from maildir_imapd.imap.store_flags import check_flags
 from maildir_imapd.store.delivery import Delivery
@@ -84,7 +85,7 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     uids = commit(session, mailbox, (cmd.message,))
     reply.status(b"OK", "Replacement is stored", appenduid_code(mailbox.snapshot.uidvalidity, uids))
     view.mailbox.expunge([uid])
-    return Done("REPLACE completed")
+    return Done("REPLACE completed", updates.code_after_expunge(session, reply))
 
 
 def _replaced(session: Session, number: int, *, uid: bool) -> int:

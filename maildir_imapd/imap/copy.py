@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import ExpungeIssued, MessageGone, ReadOnly
+from maildir_imapd.imap import updates
 from maildir_imapd.imap.append import target
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.wire.render import copyuid_code
@@ -28,9 +29,10 @@ def move(session: Session, cmd: Copy, reply: Reply) -> Done:
     if session.selected.read_only:
         raise ReadOnly
     code = _transfer(session, cmd)
-    if code is not None:
-        reply.status(b"OK", "Moved UIDs", code)
-    return Done("MOVE completed")
+    if code is None:
+        return Done("MOVE completed")
+    reply.status(b"OK", "Moved UIDs", code)
+    return Done("MOVE completed", updates.code_after_expunge(session, reply))
 
 
 def _transfer(session: Session, cmd: Copy) -> bytes | None:

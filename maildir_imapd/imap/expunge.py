@@ -22,11 +22,7 @@ def expunge(session: Session, cmd: Expunge, reply: Reply) -> Done:
     if session.selected.read_only:
         raise ReadOnly
     removed = expunge_deleted(session, cmd.uids)
-    if removed and b"CONDSTORE" in session.enabled:
-        # RFC 7162 3.2.7.  All that happened until now is told before this line.
-        updates.tell(session, reply, expunge=True)
-        return Done("EXPUNGE completed", b"HIGHESTMODSEQ %d" % session.selected.safe_modseq)
-    return Done("EXPUNGE completed")
+    return Done("EXPUNGE completed", updates.code_after_expunge(session, reply) if removed else None)
 
 
 def expunge_deleted(session: Session, only: NumberSet | None) -> bool:

@@ -32,6 +32,17 @@ def tell(session: Session, reply: Reply, *, expunge: bool, skip: frozenset[int] 
         write(session, reply, old, told, skip)
 
 
+def code_after_expunge(session: Session, reply: Reply) -> bytes | None:
+    """Tell what happened, and return the code of the tagged OK for a command that removed messages.
+
+    RFC 7162 3.2.7, RFC 6851 4.4: HIGHESTMODSEQ; all that happened until then is told before it.
+    """
+    if b"CONDSTORE" not in session.enabled:
+        return None
+    tell(session, reply, expunge=True)
+    return b"HIGHESTMODSEQ %d" % session.selected.safe_modseq
+
+
 def write(
     session: Session, reply: Reply, old: Snapshot, told: Told, skip: frozenset[int] | set[int] = frozenset()
 ) -> None:
