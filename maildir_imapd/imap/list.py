@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from maildir_imapd.errors import ImapdError
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
@@ -17,10 +18,11 @@ from maildir_imapd.wire import render
 from maildir_imapd.wire.names import Pattern, encode_mailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Sequence, Set
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.account import Account, Folder
     from maildir_imapd.wire.commands import List, Lsub, Namespace, Xlist
 
 
@@ -35,33 +37,71 @@ class Row:
     child_info: bool = False
 
 
+@dataclass(slots=True)
+class _Found:
+    """What the spool has to say to a LIST."""
+
+    folders: tuple[Folder, ...]
+    special: dict[str, tuple[bytes, ...]]
+    subscribed: frozenset[str] = frozenset()
+
+    def same(self, other: _Found) -> bool:
+        # The account gives the same objects while nothing changes: no thousand rows need be compared.
+        return self.folders is other.folders and self.special is other.special and self.subscribed == other.subscribed
+
+
+# Each line, and the mailbox if STATUS can be asked of it.
+Lines = list[tuple[bytes, str | None]]
+# The last answer to LIST of each account: a client that asks again, or a second one, gets it as it is.
+_last: WeakKeyDictionary[Account, tuple[tuple[object, ...], _Found, Lines]] = WeakKeyDictionary()
+
+
 @command(b"LIST", states=LOGGED_IN)
 def list_(session: Session, cmd: List, reply: Reply) -> Done:
     """RFC 3501 6.3.8; with selection and return options RFC 5258 and 6154, with STATUS RFC 5819."""
     if not cmd.extended and cmd.patterns == (b"",):
         _root(session, reply, b"LIST")
         return Done("LIST completed")
-    delimiter = session.account.delimiter
+    lines = _listing(session, cmd)
+    if not cmd.status_items:
+        reply.extend([line for line, _ in lines])
+        return Done("LIST completed")
+    for line, selectable in lines:
+        reply.write(line)
+        if selectable is not None:
+            _status(session, reply, selectable, cmd.status_items)
+    return Done("LIST completed")
+
+
+def _listing(session: Session, cmd: List) -> Lines:
+    """The lines of an answer to LIST; those given last for this account, if nothing that shows has changed."""
+    account = session.account
+    found = _Found(account.folders(), account.special_use())
     criteria = cmd.select_options & {b"SUBSCRIBED", b"SPECIAL-USE"}
+    if b"SUBSCRIBED" in criteria or b"SUBSCRIBED" in cmd.return_options:
+        found.subscribed = frozenset(account.subscriptions())
+    asked = (cmd.reference, cmd.patterns, cmd.select_options, cmd.return_options, cmd.extended, session.utf8)
+    last = _last.get(account)
+    if last is not None and last[0] == asked and last[1].same(found):
+        return last[2]
     recursive = b"RECURSIVEMATCH" in cmd.select_options
-    rows = _rows(session, cmd, criteria, recursive=recursive)
+    rows = _rows(account, cmd, found, criteria, recursive=recursive)
     matching = _matching(session, rows, cmd.reference, cmd.patterns)
     if recursive:
-        matching = _not_redundant(rows, list(matching), delimiter)
+        matching = _not_redundant(rows, list(matching), account.delimiter)
+    lines = []
     for row in matching:
-        reply.write(
-            render.list_line(
-                b"LIST",
-                row.attributes,
-                delimiter.encode(),
-                session.spell(row.name),
-                child_info=sorted(criteria) if row.child_info else (),
-                utf8=session.utf8,
-            )
+        line = render.list_line(
+            b"LIST",
+            row.attributes,
+            account.delimiter.encode(),
+            session.spell(row.name),
+            child_info=sorted(criteria) if row.child_info else (),
+            utf8=session.utf8,
         )
-        if cmd.status_items and row.selectable:
-            _status(session, reply, row.name, cmd.status_items)
-    return Done("LIST completed")
+        lines.append((line, row.name if row.selectable else None))
+    _last[account] = (asked, found, lines)
+    return lines
 
 
 @command(b"LSUB", states=LOGGED_IN)
@@ -134,22 +174,18 @@ def _row(name: str, selectable: bool, children: bool, marked: bool | None = None
     return row
 
 
-def _rows(session: Session, cmd: List, criteria: frozenset[bytes], *, recursive: bool) -> list[Row]:
+def _rows(account: Account, cmd: List, found: _Found, criteria: frozenset[bytes], *, recursive: bool) -> list[Row]:
     """Every name that meets *criteria* (all there are, without any), and with *recursive* their parents."""
-    account = session.account
-    folders = {folder.name: folder for folder in account.folders()}
-    special = account.special_use()
-    subscribed: set[str] = set()
-    if b"SUBSCRIBED" in criteria or b"SUBSCRIBED" in cmd.return_options:
-        subscribed = set(account.subscriptions())
-    chosen = subscribed if b"SUBSCRIBED" in criteria else set(folders)
+    folders = {folder.name: folder for folder in found.folders}
+    special, subscribed = found.special, found.subscribed
+    chosen: Set[str] = subscribed if b"SUBSCRIBED" in criteria else set(folders)
     if b"SPECIAL-USE" in criteria:
         chosen = chosen & set(special)
     parents: set[str] = set()
     if recursive:
         parents = {parent for name in chosen for parent in _parents(name, account.delimiter)}
     rows = []
-    for name in sorted(chosen | parents, key=lambda name: (name != "INBOX", name)):
+    for name in sorted({*chosen, *parents}, key=lambda name: (name != "INBOX", name)):
         folder = folders.get(name)
         if folder is None:
             row = Row(name, [b"\\NonExistent", b"\\HasNoChildren"], selectable=False)

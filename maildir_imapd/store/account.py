@@ -19,7 +19,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -100,6 +100,9 @@ class Account:
         self._listing: tuple[tuple[int, int], dict[str, bytes]] | None = None
         # Whether new/ had anything in it at these stamps; an entry is replaced whole, so no lock is needed.
         self._marks: dict[bytes, tuple[tuple[int, int], bool]] = {}
+        # What was made of the paths last, and the paths: good for as long as they are the same object.
+        self._rows: tuple[dict[str, bytes], tuple[Folder, ...]] | None = None
+        self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
         with durable.told(root):
             for name in (b"", b"cur", b"new", b"tmp"):
                 os.makedirs(os.path.join(root, name), mode=0o700, exist_ok=True)
@@ -134,9 +137,24 @@ class Account:
                 self._marks = {}
         return paths
 
-    def folders(self) -> list[Folder]:
-        """INBOX first, then every name in order, with the parents that exist as names only."""
+    def folders(self) -> tuple[Folder, ...]:
+        """INBOX first, then every name in order, with the parents that exist as names only.
+
+        The same object as long as nothing changed.
+        """
         paths = self._paths()
+        before = self._rows
+        if before is not None and before[0] is paths:
+            rows = before[1]
+            marks = [self._marked(row.path) for row in rows]
+            if any(row.marked is not marked for row, marked in zip(rows, marks, strict=True)):
+                rows = tuple([replace(row, marked=marked) for row, marked in zip(rows, marks, strict=True)])
+        else:
+            rows = self._tree(paths)
+        self._rows = (paths, rows)
+        return rows
+
+    def _tree(self, paths: dict[str, bytes]) -> tuple[Folder, ...]:
         names: dict[str, bytes | None] = {"INBOX": self.root}
         names.update(paths)
         parents: set[str] = set()
@@ -150,10 +168,12 @@ class Account:
                 names.setdefault(parent, None)
                 end = name.rfind(self.delimiter, 0, end)
         order = sorted(names, key=lambda name: (name != "INBOX", name))
-        return [
-            Folder(name, names[name], names[name] is not None, name in parents, self._marked(names[name]))
-            for name in order
-        ]
+        return tuple(
+            [
+                Folder(name, names[name], names[name] is not None, name in parents, self._marked(names[name]))
+                for name in order
+            ]
+        )
 
     def _marked(self, path: bytes | None) -> bool | None:
         if path is None:
@@ -175,7 +195,11 @@ class Account:
 
     def special_use(self) -> dict[str, tuple[bytes, ...]]:
         """The special-use attributes of mailboxes that have one (RFC 6154)."""
-        return special_use.by_name(self._paths(), self.delimiter, self._chosen_uses())
+        paths, chosen = self._paths(), self._chosen_uses()
+        before = self._uses
+        if before is None or before[0] is not paths or before[1] != chosen:
+            before = self._uses = (paths, chosen, special_use.by_name(paths, self.delimiter, chosen))
+        return before[2]
 
     def _chosen_uses(self) -> dict[str, tuple[bytes, ...]]:
         try:
