@@ -1,0 +1,112 @@
+"""Another server's settings become ours, and what does not is named with the reason."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from maildir_imapd.cli import main
+from maildir_imapd.config import load
+
+DOVECOT_23 = """
+# 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf
+auth_mechanisms = plain login
+disable_plaintext_auth = no
+mail_location = maildir:/srv/mail/%d/%n/Maildir:INDEX=/var/idx/%u
+mail_uid = vmail
+namespace inbox {
+  inbox = yes
+  location =
+  mailbox Drafts {
+    special_use = \\Drafts
+  }
+  prefix = INBOX.
+  separator = .
+}
+passdb {
+  args = scheme=CRYPT username_format=%u /etc/dovecot/users
+  driver = passwd-file
+}
+ssl_cert = </etc/ssl/mail.pem
+ssl_key = # hidden, use -P to show it
+quota_full_tempfail = yes
+"""
+
+DOVECOT_24 = """
+dovecot_config_version = 2.4.0
+mail_driver = maildir
+mail_path = /srv/mail/%{user | domain}/%{user | username}/Maildir
+ssl_server_cert_file = /etc/ssl/mail.pem
+ssl_server_key_file = /etc/ssl/mail.key
+passdb sql {
+  driver = sql
+}
+"""
+
+COURIER = """
+##NAME: PORT:1
+PORT=143
+SSLPORT=127.0.0.1.993
+MAXPERIP=20
+MAILDIRPATH=Maildir
+TLS_CERTFILE=/etc/courier/imapd.pem
+IMAP_EMPTYTRASH=Trash:7
+authmodulelist="authpam"
+"""
+
+
+def imported(text: str, tmp_path: Path) -> tuple[dict[str, object], str]:
+    """What is printed, as settings and as text; it must be a configuration that loads."""
+    source = tmp_path / "theirs"
+    source.write_text(text)
+    done = CliRunner().invoke(main, ["import-config", str(source)])
+    assert done.exit_code == 0, done.output
+    ours = tmp_path / "ours.conf"
+    ours.write_text(done.output)
+    load(ours, {})
+    return tomllib.loads(done.output), done.output
+
+
+def test_dovecot_2_3(tmp_path: Path) -> None:
+    settings, text = imported(DOVECOT_23, tmp_path)
+    assert settings == {
+        "plaintext_login": "loopback",
+        "mail_location": "maildir:/srv/mail/%d/%n/Maildir",
+        "mail_user": "vmail",
+        "prefix": "INBOX.",
+        "delimiter": ".",
+        "passwd_file": "/etc/dovecot/users",
+        "tls_cert": "/etc/ssl/mail.pem",
+        "imap": ["*:143"],
+        "imaps": ["*:993"],
+    }
+    for missing in ("INDEX=/var/idx/%u: ", "ssl_key: ", "quota_full_tempfail: ", "disable_plaintext_auth: "):
+        assert missing in text
+
+
+def test_dovecot_2_4(tmp_path: Path) -> None:
+    settings, text = imported(DOVECOT_24, tmp_path)
+    assert settings["mail_location"] == "maildir:/srv/mail/%d/%n/Maildir"
+    assert (settings["tls_cert"], settings["tls_key"]) == ("/etc/ssl/mail.pem", "/etc/ssl/mail.key")
+    assert "the user database sql is not supported" in text
+
+
+def test_courier(tmp_path: Path) -> None:
+    settings, text = imported(COURIER, tmp_path)
+    assert settings["imap"] == ["*:143"]
+    assert settings["imaps"] == ["*:993"]
+    assert settings["prefix"] == "INBOX."
+    assert settings["connections_per_address"] == 20
+    assert "IMAP_EMPTYTRASH: " in text
+
+
+@pytest.mark.parametrize("text", ["root:x:0:0::/root:/bin/sh\n", "}\n"])
+def test_neither(text: str, tmp_path: Path) -> None:
+    source = tmp_path / "other"
+    source.write_text(text)
+    done = CliRunner().invoke(main, ["import-config", str(source)])
+    assert done.exit_code == 78
+    assert done.output.startswith("maildir-imapd: ")
