@@ -92,7 +92,7 @@ def _write_esearch(
     snapshot = (named or session.selected).snapshot
     names = returning.names
     if b"SAVE" in names:
-        session.selected.saved = frozenset(snapshot.uids[i] for i in _saved(names, found))
+        session.selected.saved = frozenset(snapshot.uids[i] for i in _saved(returning, found))
     if names == {b"SAVE"}:
         return
     numbers = [snapshot.uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
@@ -125,11 +125,13 @@ def _in_order(numbers: Sequence[int]) -> bytes:
     return b",".join([b"%d" % number for number in numbers])
 
 
-def _saved(names: frozenset[bytes], found: Sequence[int]) -> Sequence[int]:
-    """RFC 5182 2.4: with MIN or MAX and neither ALL nor COUNT, only what they name is saved."""
-    if names & {b"ALL", b"COUNT", b"PARTIAL"} or not names & {b"MIN", b"MAX"} or not found:
+def _saved(returning: ast.ReturnOptions, found: Sequence[int]) -> Sequence[int]:
+    """RFC 5182 2.4, RFC 9394 3.2: without ALL and COUNT, only what MIN, MAX and PARTIAL name is saved."""
+    names = returning.names
+    if names & {b"ALL", b"COUNT"} or not names & {b"MIN", b"MAX", b"PARTIAL"} or not found:
         return found
-    return [found[k] for name, k in ((b"MIN", 0), (b"MAX", -1)) if name in names]
+    named = [found[k] for name, k in ((b"MIN", 0), (b"MAX", -1)) if name in names]
+    return named if returning.partial is None else [*named, *window(found, returning.partial)]
 
 
 def _told(names: frozenset[bytes], found: Sequence[int]) -> Sequence[int]:
