@@ -56,14 +56,21 @@ class Dovecot:
         """Send commands, one after the other, and return all lines that came back."""
         self.own()
         text = "".join(f"t{n} {command}\r\n" for n, command in enumerate(commands)) + "bye LOGOUT\r\n"
-        options = {"user": self.uid, "group": self.gid, "extra_groups": []} if self._drop else {}
-        done = subprocess.run(
-            [self.program, "-c", str(self.home / "dovecot.conf")],
-            input=text.encode(),
-            capture_output=True,
-            env={"HOME": str(self.home), "USER": "witness", "CONFIG_FILE": str(self.home / "dovecot.conf")},
-            timeout=60,
-            check=True,
-            **options,  # type: ignore[call-overload]  # a dictionary of options for root only
+        process = self.start()
+        out, complaint = process.communicate(text.encode(), timeout=60)
+        assert process.returncode == 0, complaint
+        return out.decode("utf-8", "replace").split("\r\n")
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it, logged in, on pipes; it greets and waits for commands."""
+        config = str(self.home / "dovecot.conf")
+        return subprocess.Popen(
+            [self.program, "-c", config],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"HOME": str(self.home), "USER": "witness", "CONFIG_FILE": config},
+            user=self.uid if self._drop else None,
+            group=self.gid if self._drop else None,
+            extra_groups=[] if self._drop else None,
         )
-        return done.stdout.decode("utf-8", "replace").split("\r\n")

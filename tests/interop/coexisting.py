@@ -1,0 +1,52 @@
+"""Our half of test_interop_dovecot_coexist: a session with ``coexist``, in a process of its own.
+
+    coexisting.py MAILDIR SEED STEPS [UID GID]
+
+Prints how many messages it put in.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from memory import MemoryClient
+
+from maildir_imapd.store.account import Account
+
+
+def main(root: str, seed: str, steps: str, *owner: str) -> None:
+    if owner:
+        os.setgid(int(owner[1]))
+        os.setuid(int(owner[0]))
+    account = Account(os.fsencode(root), fsync="never", mirror="dovecot", coexist=True)
+    client = MemoryClient(account)
+    client.read_line()
+    client.command(b"a LOGIN ann secret")
+    client.command(b"b SELECT INBOX")
+    rng = random.Random(int(seed))
+    added = 0
+    for _ in range(int(steps)):
+        match rng.randrange(8):
+            case 0 | 1:
+                lines = client.command(b"c APPEND INBOX () {15+}\r\nSubject: ours\r\n")
+                added += lines[-1].startswith(b"c OK")
+            case 2 | 3:
+                client.command(b"d STORE %d +FLAGS (\\Seen)" % rng.randint(1, 5))
+            case 4:
+                client.command(b"e STORE %d -FLAGS (\\Seen)" % rng.randint(1, 5))
+            case 5:
+                client.command(b"f STORE 3 +FLAGS.SILENT (\\Deleted)")
+                client.command(b"g EXPUNGE")
+            case _:
+                client.command(b"h NOOP")
+        assert not client.session.over
+    print(added)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

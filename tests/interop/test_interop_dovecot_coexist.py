@@ -1,0 +1,104 @@
+"""The real Dovecot and we on one mailbox at the same time: no message is lost, none has two UIDs."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dovecot import Dovecot
+from memory import MemoryClient
+from migration import look
+
+from maildir_imapd.store.account import Account
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
+
+STEPS = 400
+
+
+class Talker:
+    """A Dovecot that stays, for one command after the other."""
+
+    def __init__(self, dovecot: Dovecot) -> None:
+        self.process = dovecot.start()
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+
+    def command(self, text: str) -> list[bytes]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"t {text}\r\n".encode())
+        self.process.stdin.flush()
+        lines = []
+        while line := self.process.stdout.readline():
+            lines.append(line)
+            if line.startswith(b"t "):
+                break
+        assert not lines[-1].startswith(b"t BAD"), lines[-1]
+        return lines
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_both_at_once(seed: int, tmp_path: Path) -> None:
+    dovecot = Dovecot(tmp_path)
+    text = "Subject: first\r\n\r\nbody\r\n"
+    dovecot.talk(*[f"APPEND INBOX () {{{len(text)}+}}\r\n{text}"] * 6)
+    dovecot.own()
+    owner = [str(dovecot.uid), str(dovecot.gid)] if os.geteuid() == 0 else []
+    script = Path(__file__).parent / "coexisting.py"
+    ours = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "Maildir"), str(seed), str(STEPS), *owner],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    theirs = Talker(dovecot)
+    added = 6
+    try:
+        theirs.command("SELECT INBOX")
+        rng = random.Random(seed + 100)
+        steps = 0
+        # As long as we are at it, and for some steps at least.
+        while ours.poll() is None or steps < STEPS:
+            steps += 1
+            match rng.randrange(8):
+                case 0:
+                    added += theirs.command("APPEND INBOX () {17+}\r\nSubject: theirs\r\n")[-1].startswith(b"t OK")
+                case 1 | 2:
+                    theirs.command(f"STORE {rng.randint(1, 5)} +FLAGS (\\Flagged)")
+                case 3:
+                    theirs.command(f"STORE {rng.randint(1, 5)} -FLAGS (\\Flagged)")
+                case 4 if steps % 10 == 0:
+                    theirs.command("STORE 2 +FLAGS.SILENT (\\Deleted)")
+                    theirs.command("EXPUNGE")
+                case _:
+                    theirs.command("NOOP")
+        said, _ = ours.communicate(timeout=60)
+        assert ours.returncode == 0, said
+        theirs.command("LOGOUT")
+    finally:
+        if ours.poll() is None:
+            ours.kill()
+            ours.wait()
+        theirs.process.communicate(timeout=60)
+    added += int(said)
+
+    account = Account(os.fsencode(tmp_path / "Maildir"), fsync="never", mirror="dovecot", coexist=True)
+    client = MemoryClient(account)
+    client.read_line()
+    client.command(b"l LOGIN ann secret")
+
+    def talk(*commands: str) -> list[str]:
+        return [line.decode() for command in commands for line in client.command(f"a {command}".encode())]
+
+    mine, their = look(talk, ("INBOX",)), look(dovecot.talk, ("INBOX",))
+    assert mine == their
+    _, uidnext, messages = mine["INBOX"]
+    uids = [int(message.split()[0]) for message in messages]
+    assert len(uids) == len(set(uids)) == sum(len(os.listdir(tmp_path / "Maildir" / sub)) for sub in ("cur", "new"))
+    # Every message got one UID and no more: none was taken for gone and numbered again.
+    assert int(uidnext) - 1 == added
