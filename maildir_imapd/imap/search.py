@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import struct
 from bisect import bisect_left
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadSyntax
@@ -145,10 +146,10 @@ class Search:
                 tagged = {uid for uid, numbers in snapshot.extra.items() if number in numbers}
                 uids = column(snapshot.uids, among)
                 return [i for i, uid in zip(among, uids, strict=True) if (uid in tagged) == present]
-        flags = column(snapshot.flags, among)
-        if present:
-            return [i for i, bits in zip(among, flags, strict=True) if bits & bit]
-        return [i for i, bits in zip(among, flags, strict=True) if not bits & bit]
+        marks = snapshot.marks(bit, present=present)
+        if isinstance(among, range):
+            return list(compress(among, marks[among.start : among.stop]))
+        return [i for i in among if marks[i]]
 
     def _numbers(self, key: ast.KeyNumbers, among: Positions) -> Positions:
         wanted = self.view.resolve(key.numbers, uid=key.uid, strict=False)

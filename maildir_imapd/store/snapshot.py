@@ -41,8 +41,9 @@ SYSTEM_FLAGS: Final = (
 
 _NO_WORDS: Final[frozenset[int]] = frozenset()
 _COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
-# For each bit of an octet the table that makes the octet 1 or 0.
+# For each bit of an octet the table that makes the octet 1 where it has the bit, and the one that makes it 0.
 _TAKE: Final = tuple(bytes(octet >> bit & 1 for octet in range(256)) for bit in range(8))
+_LACK: Final = tuple(bytes(1 - mark for mark in table) for table in _TAKE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +178,15 @@ class Snapshot:
             found = self._counts[key] = self.marks(_COUNTED[key]).count(1)
         return found
 
-    def marks(self, bit: int) -> bytes:
-        """Return an octet for each message: 1 where its flags have *bit*, else 0.
+    def marks(self, bit: int, *, present: bool = True) -> bytes:
+        """Return an octet for each message: 1 where its flags have *bit* (or lack it), else 0.
 
         The octet of every integer that holds the bit, and a table that takes the bit out: no loop in Python.
         """
         number = bit.bit_length() - 1
+        table = (_TAKE if present else _LACK)[number % 8]
         lane = number // 8 if sys.byteorder == "little" else self.flags.itemsize - 1 - number // 8
-        return self.flags.tobytes()[lane :: self.flags.itemsize].translate(_TAKE[number % 8])
+        return self.flags.tobytes()[lane :: self.flags.itemsize].translate(table)
 
     @property
     def unseen(self) -> int:
