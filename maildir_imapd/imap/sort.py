@@ -6,13 +6,14 @@ Keys are derived once per message and kept in the cache, so that a second SORT r
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadSyntax
 from maildir_imapd.imap import results
 from maildir_imapd.imap.content import Content
-from maildir_imapd.imap.derived import column_of
+from maildir_imapd.imap.derived import LastAnswer, column_of
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.imap.search import Search
 from maildir_imapd.imap.view import Positions, View, column
@@ -30,6 +31,9 @@ _NO_DATE = -(2**62)
 
 Keys = Sequence[bytes] | Sequence[int]
 
+_last_order: LastAnswer[array[int]] = LastAnswer()
+_last_threads: LastAnswer[bytes] = LastAnswer()
+
 
 @command(b"SORT", states=State.SELECTED, uses_numbers=True)
 @command(b"UID SORT", states=State.SELECTED)
@@ -40,14 +44,29 @@ def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
     with results.saving(session, cmd.returning):
         found = Search(session).run(cmd.key)
         view = session.selected
+        results.write_sorted(session, reply, cmd, [found[k] for k in _ranked(view, cmd.criteria, found)])
+    return Done("SORT completed")
+
+
+def _ranked(view: View, criteria: Sequence[tuple[bytes, bool]], found: Positions) -> Sequence[int]:
+    """The order of the messages at the positions *found*."""
+    asked = (criteria, _messages(view, found))
+    ranked: Sequence[int] | None = _last_order.get(view.mailbox, asked)
+    if ranked is None:
+        unread: list[int] = []
         # Sorted by the last criterion first: Python's sort is stable, so the first one wins in the end,
         # and equals stay in the order of their numbers.
         ranked = list(range(len(found)))
-        for name, reverse in reversed(cmd.criteria):
-            keys = _keys(view, name, found)
+        for name, reverse in reversed(criteria):
+            keys = _keys(view, name, found, unread)
             ranked.sort(key=keys.__getitem__, reverse=reverse)
-        results.write_sorted(session, reply, cmd, [found[k] for k in ranked])
-    return Done("SORT completed")
+        if not unread:
+            _last_order.keep(view.mailbox, asked, array("I", ranked))
+    return ranked
+
+
+def _messages(view: View, positions: Positions) -> tuple[int, array[int]]:
+    return view.snapshot.uidvalidity, array("I", view.uids_at(positions))
 
 
 @command(b"THREAD", states=State.SELECTED, uses_numbers=True)
@@ -60,8 +79,15 @@ def thread_(session: Session, cmd: ast.Thread, reply: Reply) -> Done:
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     found = Search(session).run(cmd.key)
-    entries = _entries(session.selected, found, uid=cmd.uid)
-    threads = thread.render_threads(algorithm(entries))
+    view = session.selected
+    numbers = array("I", view.uids_at(found) if cmd.uid else [i + 1 for i in found])
+    asked = (cmd.algorithm, numbers, _messages(view, found))
+    threads = _last_threads.get(view.mailbox, asked)
+    if threads is None:
+        unread: list[int] = []
+        threads = thread.render_threads(algorithm(_entries(view, found, numbers, unread)))
+        if not unread:
+            _last_threads.keep(view.mailbox, asked, threads)
     reply.untagged(b"THREAD " + threads if threads else b"THREAD")
     return Done("THREAD completed")
 
@@ -73,7 +99,7 @@ ALGORITHMS: dict[bytes, Callable[[Sequence[thread.Entry]], list[thread.Thread]]]
 }
 
 
-def _keys(view: View, name: bytes, positions: Positions) -> Keys:
+def _keys(view: View, name: bytes, positions: Positions, unread: list[int]) -> Keys:
     snapshot = view.snapshot
     match name:
         case b"ARRIVAL":
@@ -82,15 +108,19 @@ def _keys(view: View, name: bytes, positions: Positions) -> Keys:
             return view.mailbox.sizes(positions, snapshot)
         case b"DATE":
             received = column(snapshot.received, positions)
-            blobs = column_of(view, positions, b"sort:DATE", _date_blob)
+            blobs = column_of(view, positions, b"sort:DATE", _date_blob, unread)
             return [struct.unpack("<q", b)[0] if b else t for b, t in zip(blobs, received, strict=True)]
         case b"SUBJECT":
-            return column_of(view, positions, b"sort:SUBJECT", lambda c: _utf8(order.subject_key(c.header)))
+            return column_of(view, positions, b"sort:SUBJECT", lambda c: _utf8(order.subject_key(c.header)), unread)
         case b"FROM" | b"TO" | b"CC":
-            return column_of(view, positions, b"sort:" + name, lambda c: _utf8(order.mailbox_key(c.header, name)))
+            return column_of(
+                view, positions, b"sort:" + name, lambda c: _utf8(order.mailbox_key(c.header, name)), unread
+            )
         case b"DISPLAYFROM" | b"DISPLAYTO":
             field = name.removeprefix(b"DISPLAY")
-            return column_of(view, positions, b"sort:" + name, lambda c: _utf8(order.display_key(c.header, field)))
+            return column_of(
+                view, positions, b"sort:" + name, lambda c: _utf8(order.display_key(c.header, field)), unread
+            )
         case _:
             raise BadSyntax("a sort criterion that this server knows")
 
@@ -104,10 +134,9 @@ def _date_blob(content: Content) -> bytes:
     return b"" if date == _NO_DATE else struct.pack("<q", date)
 
 
-def _entries(view: View, positions: Positions, *, uid: bool) -> list[thread.Entry]:
-    blobs = column_of(view, positions, b"thread", _thread_blob)
+def _entries(view: View, positions: Positions, numbers: Sequence[int], unread: list[int]) -> list[thread.Entry]:
+    blobs = column_of(view, positions, b"thread", _thread_blob, unread)
     received = column(view.snapshot.received, positions)
-    numbers = view.uids_at(positions) if uid else [i + 1 for i in positions]
     return [_unpack(n, blob, t) for n, blob, t in zip(numbers, blobs, received, strict=True)]
 
 
