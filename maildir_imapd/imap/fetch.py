@@ -52,6 +52,9 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
     if cmd.changed_since is not None or MODSEQ in plan:
         session.enable(b"CONDSTORE", reply)
     positions = view.resolve(cmd.numbers, uid=cmd.uid)
+    if cmd.partial is not None:
+        # RFC 9394 3.4: first the part, then what of it has changed.
+        positions = window(list(positions), cmd.partial)
     if cmd.changed_since is not None:
         if cmd.vanished:
             tell_vanished(session, cmd.numbers.resolve(view.snapshot.uidnext - 1), cmd.changed_since, reply)
@@ -60,8 +63,6 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
         positions = [i for i, modseq in zip(positions, modseqs, strict=True) if modseq > since]
         if MODSEQ not in plan:
             plan.append(MODSEQ)
-    if cmd.partial is not None:
-        positions = window(list(positions), cmd.partial)
     if cmd.uid and UID not in plan:
         plan.insert(0, UID)
     elif UID in plan:
