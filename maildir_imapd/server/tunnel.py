@@ -51,7 +51,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         for number in ending:
             signal.signal(number, end)
         session = Session(
-            policy(config, tls=False, loopback=False),
+            policy(config, tls=False, loopback=False, compress=False),
             secure=True,
             wake=transport.bell.ring,
             preauth=Access(user, account),

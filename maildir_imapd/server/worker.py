@@ -81,7 +81,7 @@ def user_database(config: Config) -> PasswdFile | None:
     return PasswdFile(config.passwd_file) if config.passwd_file else None
 
 
-def policy(config: Config, *, tls: bool, loopback: bool) -> Policy:
+def policy(config: Config, *, tls: bool, loopback: bool, compress: bool = True) -> Policy:
     """What of the settings a session needs."""
     return Policy(
         greeting=config.greeting,
@@ -89,7 +89,7 @@ def policy(config: Config, *, tls: bool, loopback: bool) -> Policy:
         plaintext_login=config.plaintext_login == "loopback" and loopback,
         login_timeout=config.login_timeout,
         idle_timeout=config.idle_timeout,
-        compress=True,
+        compress=compress,
         append_limit=config.append_limit,
         after_login=Limits(
             line=config.line_limit,
