@@ -76,15 +76,15 @@ def number(low: int, high: int) -> Callable[[Any], int]:
     return check
 
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def size(low: int, high: int) -> Callable[[Any], int]:
-    """Octets, with K, M or G for the powers of 1024."""
+    """Octets, with K, M, G or T for the powers of 1024."""
 
     def check(value: Any) -> int:
         digits = str(value).strip().upper().removesuffix("B")
-        unit = digits[-1:] if digits[-1:] in ("K", "M", "G") else ""
+        unit = digits[-1:] if digits[-1:] in _UNITS else ""
         try:
             result = int(digits.removesuffix(unit) if unit else digits) * _UNITS[unit]
         except ValueError:
@@ -192,6 +192,28 @@ def delimiter(value: Any) -> str:
     return str(value)
 
 
+MOST = 1 << 62
+
+
+def quota_rule(written: str) -> tuple[int, int]:
+    """The limits in Dovecot's ``*:storage=1G:messages=1000``: octets and messages, 0 for none.
+
+    As there, a storage without a unit is in KiB.  Raises ValueError for what is understood otherwise.
+    """
+    mailbox, _, rest = written.partition(":")
+    limits = {"storage": 0, "messages": 0}
+    for word in rest.split(":"):
+        name, equals, value = word.partition("=")
+        if mailbox != "*" or not equals or name not in ("storage", "bytes", "messages"):
+            raise ValueError("the rule for a quota must be as *:storage=1G:messages=1000")
+        if name == "messages":
+            limits["messages"] = number(0, MOST)(value)
+        else:
+            in_kib = name == "storage" and value.isdigit()
+            limits["storage"] = size(0, MOST)(value + "K" if in_kib else value)
+    return limits["storage"], limits["messages"]
+
+
 # --- the table ------------------------------------------------------------------------------------
 
 SETTINGS: tuple[Setting, ...] = (
@@ -225,7 +247,15 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "greeting", text, "maildir-imapd ready", "The text of the greeting that every client sees.", "TEXT", "Listening"
     ),
-    Setting("tls_cert", path, None, "Certificate chain, PEM. Read again on SIGHUP.", "FILE", "TLS"),
+    Setting(
+        "tls_cert",
+        path,
+        None,
+        "Certificate chain, PEM. Read again on SIGHUP. Without one the server makes itself one at its first start, in "
+        "~/.local/state/maildir-imapd; clients must be told to trust it.",
+        "FILE",
+        "TLS",
+    ),
     Setting(
         "tls_key", path, None, "Private key, PEM. Left out, it is looked for in the certificate's file.", "FILE", "TLS"
     ),
@@ -355,6 +385,19 @@ SETTINGS: tuple[Setting, ...] = (
         "SIZE",
         "Limits",
         shown="100M",
+    ),
+    Setting(
+        "quota_storage",
+        size(1, MOST),
+        None,
+        "What all mailboxes of a user may take up on the disk. The passwd-file's field "
+        "userdb_quota_rule=*:storage=1G:messages=1000 goes before this and the next, and where none of them is, the "
+        "first line of the file maildirsize in the spool decides.",
+        "SIZE",
+        "Limits",
+    ),
+    Setting(
+        "quota_messages", number(1, MOST), None, "How many messages a user may have in all mailboxes.", "N", "Limits"
     ),
     Setting(
         "login_timeout",

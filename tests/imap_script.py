@@ -9,6 +9,7 @@ A script is lines:
     ! mailbox Work                an empty folder
     ! reflag INBOX 2 FS           rename the second file of the folder, as another program does
     ! remove INBOX 2              unlink it
+    ! file maildirsize            a file in the root of the spool; its lines follow
     ! connect 3                   the third client is connected but not logged in
     1 C: a1 SELECT INBOX          client 1 sends a line
     1 C> abc                      client 1 sends octets without a line end (escapes as in Python)
@@ -138,6 +139,8 @@ class Runner:
                 self.spool.reflag(name, base, flags[0] if flags else "")
             case ["remove", name, n]:
                 self.spool.remove(name, self.spool.files(name)[int(n) - 1].split(":")[0])
+            case ["file", name]:
+                (self.spool.root / name).write_bytes(data)
             case ["connect", client]:
                 self.clients[client] = self.wires.connect(login=False)
             case _:

@@ -4,7 +4,8 @@
 
 Fields after the password may be left out; uid and gid are numbers or names.  ``extra`` holds ``key=value``
 words, of which the server knows ``userdb_mail`` or ``mail`` (the user's mail_location), ``nologin`` and
-``allow_nets`` (addresses the user may log in from).  Lines that begin with ``#`` are comments.
+``allow_nets`` (addresses the user may log in from), and ``userdb_quota_rule`` or ``quota_rule`` (limits, as
+``*:storage=1G:messages=1000``).  Lines that begin with ``#`` are comments.
 """
 
 from __future__ import annotations

@@ -19,11 +19,14 @@ from maildir_imapd.imap import updates
 from maildir_imapd.imap.registry import LOGGED_IN, Done, State, command
 from maildir_imapd.imap.store_flags import check_flags
 from maildir_imapd.store.delivery import Delivery
+from maildir_imapd.store.quota import NOTHING, Amount
 from maildir_imapd.wire.numbers import STAR
 from maildir_imapd.wire.parse_append import Role
 from maildir_imapd.wire.render import appenduid_code
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Mailbox
@@ -56,9 +59,12 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         raise BadSyntax("a message")
     if size > session.policy.append_limit:
         raise TooBig(limit=session.policy.append_limit)
+    freed = NOTHING
     if start.number is not None:
-        _replaced(session, start.number, uid=start.uid)
-    delivery = target(session, start.mailbox).deliver(size)
+        freed = _freed(session, _replaced(session, start.number, uid=start.uid))
+    mailbox = target(session, start.mailbox)
+    _demand_room(session, session.deliveries, freed, size)
+    delivery = mailbox.deliver(size)
     session.deliveries.append(delivery)
     return delivery
 
@@ -82,7 +88,7 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     if view.is_ghost(uid):
         raise ExpungeIssued
     mailbox = target(session, cmd.mailbox)
-    uids = commit(session, mailbox, (cmd.message,))
+    uids = commit(session, mailbox, (cmd.message,), _freed(session, position))
     reply.status(b"OK", "Replacement is stored", appenduid_code(mailbox.snapshot.uidvalidity, uids))
     view.mailbox.expunge([uid])
     return Done("REPLACE completed", updates.code_after_expunge(session, reply))
@@ -102,7 +108,25 @@ def _replaced(session: Session, number: int, *, uid: bool) -> int:
     return position
 
 
-def commit(session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...]) -> list[int]:
+def _freed(session: Session, position: int) -> Amount:
+    """What REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
+    view = session.selected
+    return view.mailbox.amount([view.snapshot.uids[position]]) if session.account.quota.on else NOTHING
+
+
+def _demand_room(session: Session, deliveries: Iterable[Delivery], freed: Amount, more: int | None = None) -> None:
+    """Raise OverQuota when the account has no room for what has come, and *more* octets that are to come."""
+    quota = session.account.quota
+    if quota.on:
+        sizes = [delivery.size_disk for delivery in deliveries]
+        if more is not None:
+            sizes.append(more)
+        quota.demand(Amount(sum(sizes) - freed.storage, len(sizes) - freed.messages))
+
+
+def commit(
+    session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount = NOTHING
+) -> list[int]:
     """Put messages that have streamed in into a mailbox, all or none; returns their UIDs."""
     batch = []
     for message in messages:
@@ -120,6 +144,7 @@ def commit(session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ..
         bits, extra = mailbox.bits(message.flags, create=True)
         received = int(message.date.timestamp() if message.date is not None else session.clock())
         batch.append((delivery, bits, extra, received))
+    _demand_room(session, (delivery for delivery, *_ in batch), freed)
     uids = mailbox.commit(batch)
     session.deliveries.clear()
     return uids

@@ -48,6 +48,9 @@ AFTER_LOGIN = (
     b"SAVEDATE",
     b"PREVIEW",
     b"OBJECTID",
+    b"QUOTA",
+    b"QUOTA=RES-STORAGE",
+    b"QUOTA=RES-MESSAGE",
 )
 
 

@@ -46,6 +46,9 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
     uids = [uid for uid in uids if not view.is_ghost(uid)]
     if not uids:
         return None
+    quota = session.account.quota
+    if quota.on and not cmd.move:
+        quota.demand(view.mailbox.amount(uids))
     try:
         pairs = mailbox.copy_from(view.mailbox, uids, move=cmd.move)
     except MessageGone as error:

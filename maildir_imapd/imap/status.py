@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.store.filename import DELETED
 from maildir_imapd.wire import render
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ def status(session: Session, cmd: Status, reply: Reply) -> Done:
     return Done("STATUS completed")
 
 
+def _deleted_storage(mailbox: Mailbox) -> int:
+    """RFC 9208 4.1.4: what EXPUNGE would give back, in octets."""
+    rows = mailbox.snapshot
+    return mailbox.amount([uid for uid, bits in zip(rows.uids, rows.flags, strict=True) if bits & DELETED]).storage
+
+
 def status_line(session: Session, name: str, mailbox: Mailbox, items: Sequence[bytes]) -> bytes:
     """Render one STATUS response; the folder is looked at first."""
     snapshot = mailbox.sync(keep_new=True)
@@ -53,6 +60,8 @@ def status_line(session: Session, name: str, mailbox: Mailbox, items: Sequence[b
                 value = snapshot.unseen
             case b"DELETED":
                 value = snapshot.deleted
+            case b"DELETED-STORAGE":
+                value = _deleted_storage(mailbox)
             case b"SIZE":
                 value = sum(mailbox.sizes(range(len(snapshot)), snapshot))
             case b"HIGHESTMODSEQ":

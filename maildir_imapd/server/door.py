@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
 from maildir_imapd.auth.passwdfile import allowed_from
-from maildir_imapd.config import Config, expand_location, location
+from maildir_imapd.config import Config, expand_location, location, quota_rule
 from maildir_imapd.errors import (
     AuthenticationFailed,
     AuthorizationFailed,
@@ -182,6 +182,7 @@ class Door:
         key = (root, owner)
         with self._lock:
             account = self._accounts.get(key)
+        storage, messages = self._limits(identity)
         if account is None:
             watcher = self.watcher
             if watcher is not None and owner is not None:
@@ -194,16 +195,30 @@ class Door:
                 mirror=self.config.mirror,
                 coexist=self.config.coexist,
                 prefix=self.config.prefix,
+                quota_storage=storage,
+                quota_messages=messages,
             )
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.
                 account = self._accounts.setdefault(key, made)
+        else:
+            account.limit(storage, messages)
         with self._lock:
             self._kept[key] = account
             self._kept.move_to_end(key)
             if len(self._kept) > _ACCOUNTS_KEPT:
                 self._kept.popitem(last=False)
         return account
+
+    def _limits(self, identity: Identity) -> tuple[int, int]:
+        """The user's quota: octets and messages, 0 for none."""
+        rule = identity.extra.get("userdb_quota_rule") or identity.extra.get("quota_rule")
+        if rule is not None:
+            try:
+                return quota_rule(rule)
+            except ValueError as error:
+                logger.error("quota passed over", extra={"fields": {"user": identity.user, "why": error}})
+        return self.config.quota_storage or 0, self.config.quota_messages or 0
 
     def gate(self, host: str, peer: str) -> Gate:
         """The door as one connection from *host* sees it; *peer* is its name in the log."""

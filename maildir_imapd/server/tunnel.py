@@ -40,6 +40,8 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
             mirror=config.mirror,
             coexist=config.coexist,
             prefix=config.prefix,
+            quota_storage=config.quota_storage or 0,
+            quota_messages=config.quota_messages or 0,
         )
         transport = PipeTransport(0, 1)
 

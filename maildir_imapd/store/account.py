@@ -35,6 +35,7 @@ from maildir_imapd.errors import (
 from maildir_imapd.store import courier, durable, special_use, subscriptions, takeover
 from maildir_imapd.store.layout import MaildirPlusPlus, is_maildir
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.quota import Amount, Quota
 
 if TYPE_CHECKING:
     from maildir_imapd.store.folder import Seed
@@ -74,6 +75,7 @@ class Account:
     *mirror*: "dovecot", "courier" or "none", the server whose files are kept true beside ours; "auto" takes the
     one that has been here.  *coexist*: that server runs at the same time.  *prefix*: of all names but INBOX, as
     clients see them; ends in the delimiter; "auto" is "INBOX." where Courier has been, none elsewhere.
+    *quota_storage* (octets), *quota_messages*: limits, 0 for none; without either the file maildirsize decides.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class Account:
         mirror: str = "auto",
         coexist: bool = False,
         prefix: str = "auto",
+        quota_storage: int = 0,
+        quota_messages: int = 0,
     ) -> None:
         self.root = root
         self.delimiter = delimiter
@@ -117,7 +121,14 @@ class Account:
             mirror = server
         if mirror != "none":
             self._mirror = "courier" if mirror == "courier" else "dovecot" if mirror == "dovecot" else None
+        self.quota = Quota(
+            root, Amount(quota_storage, quota_messages), padded=self._mirror == "courier", synced=fsync != "never"
+        )
         self._recover()
+
+    def limit(self, storage: int, messages: int) -> None:
+        """Change the limits of the quota."""
+        self.quota.set_limit(Amount(storage, messages))
 
     # --- what there is ----------------------------------------------------------------------------
 
@@ -248,6 +259,7 @@ class Account:
             seed=seed,
             mirror=self._mirror,
             coexist=self._coexist,
+            quota=self.quota,
         )
         if found and found[0].words:
             takeover.set_keywords(mailbox, found[0].words)
@@ -352,6 +364,7 @@ class Account:
             # One rename, and it is gone for everybody; emptying it can be interrupted.
             durable.rename(os.path.basename(path), trash, root, root)
             durable.sync(root)
+            self.quota.doubt()
         self._gone(path)
         self._remove_tree(trash)
 

@@ -23,6 +23,7 @@ from maildir_imapd.store.filename import (
 )
 from maildir_imapd.store.folder import Folder
 from maildir_imapd.store.journal import SIZE_UNKNOWN, Added, Batch, to_ranges
+from maildir_imapd.store.quota import Amount, Quota, size_of
 
 _TRIES: Final = 10
 _NO_WORDS: Final[frozenset[int]] = frozenset()
@@ -166,22 +167,56 @@ def _rename_lost(
     folder.suspect()
 
 
-def expunge(folder: Folder, uids: Sequence[int]) -> list[int]:
-    """Remove messages for good; return the UIDs that are gone now, whoever removed the file."""
+def counted(folder: Folder) -> Quota | None:
+    """Return the account's quota if there is one to be kept."""
+    quota = folder.settings.quota
+    return quota if quota is not None and quota.on else None
+
+
+def amount(folder: Folder, uids: Sequence[int]) -> Amount:
+    """Return what the messages take up on the disk; what is gone takes nothing."""
+    return Amount(*map(sum, zip(*(_size(folder, at) for at in folder.rows.positions(uids)), strict=True)))
+
+
+def _size(folder: Folder, at: int) -> Amount:
+    if at >= 0:
+        try:
+            return Amount(size_of(folder.rows.names[at], folder.place(at), folder.fd), 1)
+        except OSError:
+            pass  # somebody has renamed or removed it; if that makes the sum wrong, a scan will doubt it
+    return Amount()
+
+
+def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False) -> list[int]:
+    """Remove messages for good; return the UIDs that are gone now, whoever removed the file.
+
+    *moved*: they live on elsewhere in the account, so the quota is not told.
+    """
     rows = folder.rows
+    quota = None if moved else counted(folder)
+    freed = Amount()
+    by_others = False
     unseen = folder.unseen_change()
     gone: list[int] = []
     trouble: OSError | None = None
     for uid, at in zip(uids, rows.positions(uids), strict=True):
         if at < 0:
             continue
+        size = _size(folder, at) if quota is not None else freed
         try:
-            _unlink(folder, at)
+            ours = _unlink(folder, at)
         except OSError as error:
             trouble = error
             break
         gone.append(uid)
+        if quota is not None:
+            by_others = by_others or not ours or not size.messages
+            freed = freed.plus(size)
     if gone:
+        if quota is not None:
+            quota.add(Amount(-freed.storage, -freed.messages))
+            if by_others:
+                quota.doubt()
         batch = Batch(expunged=to_ranges(gone))
         folder.stamp_own(batch, unseen)
         for uid in gone:
@@ -192,22 +227,24 @@ def expunge(folder: Folder, uids: Sequence[int]) -> list[int]:
     return gone
 
 
-def _unlink(folder: Folder, at: int) -> None:
+def _unlink(folder: Folder, at: int) -> bool:
+    """Remove a message's file; say whether it was us who did."""
     try:
         durable.unlink(folder.place(at), folder.fd)
-        return
+        return True
     except FileNotFoundError:
         pass
     for _ in range(_TRIES):
         # Race: another client changed the flags, and with them the file name. Look again.
         path = folder.locate().get(folder.rows.names[at])
         if path is None:
-            return
+            return False
         try:
             durable.unlink(path, folder.fd)
         except FileNotFoundError:
             continue
-        return
+        return True
+    return False
 
 
 def name_keywords(folder: Folder, wanted: Sequence[bytes]) -> dict[bytes, int]:
@@ -251,6 +288,7 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, fr
     unseen = folder.unseen_change()
     first = folder.index.allocate(len(arrivals))
     batch = Batch()
+    quota = counted(folder)
     done: list[tuple[bytes, bytes]] = []
     now = int(filename.unique().partition(b".")[0])
     try:
@@ -263,9 +301,12 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, fr
             batch.added.append(Added(uid, bits | RECENT, received, now, item.size_crlf, base))
             if words:
                 batch.worded.append(([(uid, uid)], words, _NO_WORDS))
+        if quota is not None:
+            quota.add(Amount(sum(item.size_disk for item, *_ in arrivals), len(arrivals)))
         folder.stamp_own(batch, unseen)
         folder.commit(batch, keep=False)
     except OSError:
+        folder.doubt_quota()
         for path, name in done:
             try:
                 durable.rename(path, name, folder.fd, folder.fd)
@@ -289,6 +330,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool) -> 
         raise errors.MessageGone(detail=os.fsdecode(source.path))
     unseen = target.unseen_change()
     mapped = _map_keywords(source, target, positions)
+    quota = None if move else counted(target)
     first = target.index.allocate(len(uids))
     batch = Batch()
     done: list[bytes] = []
@@ -314,9 +356,12 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool) -> 
             batch.added.append(Added(first + uid, bits | RECENT, rows.received[at], now, size, base))
             if words:
                 batch.worded.append(([(first + uid, first + uid)], frozenset(words), _NO_WORDS))
+        if quota is not None:
+            quota.add(amount(source, uids))
         target.stamp_own(batch, unseen)
         target.commit(batch, keep=False)
     except (OSError, errors.ImapdError):
+        target.doubt_quota()
         for path in done:
             try:
                 durable.unlink(path, target.fd)
@@ -327,7 +372,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool) -> 
     if move:
         if target.settings.fsync != "never":
             target.sync()
-        expunge(source, uids)
+        expunge(source, uids, moved=True)
     return pairs
 
 

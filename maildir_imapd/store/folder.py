@@ -22,6 +22,7 @@ from maildir_imapd.store.index import Index, clock_uidvalidity
 from maildir_imapd.store.journal import NEVER, Batch
 from maildir_imapd.store.lock import FolderLock
 from maildir_imapd.store.mirror import Mirror
+from maildir_imapd.store.quota import Quota
 from maildir_imapd.store.reconcile import Reconciler
 from maildir_imapd.store.snapshot import Snapshot, empty
 from maildir_imapd.store.state import State
@@ -50,6 +51,7 @@ class Settings:
     cache_version: bytes = b"1"  # of the code whose bytes are cached; another version empties the cache
     mirror: mirror.Kind | None = None  # the server whose list of UIDs is kept true beside ours
     coexist: bool = False  # that server runs at the same time: its lock is taken for every scan and rename
+    quota: Quota | None = None  # the account's
 
 
 class Folder:
@@ -408,6 +410,8 @@ class Folder:
             batch.stamp = None
         if batch.stamp is None and not batch.touches():
             return
+        if batch.added or batch.vanished:
+            self.doubt_quota()
         if self.foreign:
             batch.added.sort(key=lambda row: row.uid)
         try:
@@ -420,6 +424,11 @@ class Folder:
             batch.added, batch.stamp, batch.boot, batch.raised = [], NEVER, None, None
             if batch.touches():
                 self.commit(batch)
+
+    def doubt_quota(self) -> None:
+        """Have the quota counted anew: others have added or removed messages, and may have counted them or not."""
+        if self.settings.quota is not None and self.settings.quota.on:
+            self.settings.quota.doubt()
 
     def _read_keywords(self, batch: Batch) -> None:
         mtime = keywords.mtime(self.fd)
@@ -444,6 +453,8 @@ class Folder:
         rows.keywords = tuple(names.get(number, b"") for number in range(max(names, default=-1) + 1))
         work = Reconciler(self, Batch(), self.read_only)
         work.adopt(rows, seed.uids if seed else {})
+        if rows.uids:
+            self.doubt_quota()
         # From here on it is as immutable as every other snapshot.
         state = State(snapshot=rows, whole_above=rows.modseq if seed is not None else 0)
         if self._suspicious:

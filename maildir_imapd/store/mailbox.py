@@ -30,6 +30,7 @@ from maildir_imapd.store.syncing import SharedSync
 
 if TYPE_CHECKING:
     from maildir_imapd.store.mirror import Kind
+    from maildir_imapd.store.quota import Amount, Quota
     from maildir_imapd.store.release import Released
     from maildir_imapd.store.watch import Watcher
 
@@ -71,8 +72,8 @@ class Mailbox:
 
     *index* and *cache*: directories, if not the folder itself. *fsync*: "delivery", "always" or "never".
     *uidvalidity*: gives a number that no mailbox of this user has had. *seed*: asked at first contact for
-    the UIDs another server gave. *cache_version*: of the code whose bytes are cached. *mirror*, *coexist*: see
-    folder.py, Settings.
+    the UIDs another server gave. *cache_version*: of the code whose bytes are cached. *mirror*, *coexist*, *quota*:
+    see folder.py, Settings.
     """
 
     def __init__(
@@ -89,10 +90,11 @@ class Mailbox:
         cache_version: bytes = b"1",
         mirror: Kind | None = None,
         coexist: bool = False,
+        quota: Quota | None = None,
     ) -> None:
         self.path = path
         self.gone = False  # the folder was deleted or renamed; every further call raises MailboxMissing
-        settings = Settings(fsync, lock_timeout, uidvalidity, cache_version, mirror, coexist)
+        settings = Settings(fsync, lock_timeout, uidvalidity, cache_version, mirror, coexist, quota)
         self._folder = Folder(path, index=index, settings=settings, seed=seed)
         self._watcher = watcher
         self._guard = threading.Lock()  # guards _listeners, _ring and _ring_from; taken last, held for no call
@@ -501,6 +503,11 @@ class Mailbox:
             self._adopt_rows()
             if source is not self:
                 source._adopt_rows()
+
+    def amount(self, uids: Sequence[int]) -> Amount:
+        """Return what messages (UIDs rising) take up on the disk, as the quota counts."""
+        with self._folder.shared():
+            return changes.amount(self._folder, uids)
 
     # --- messages out --------------------------------------------------------------------------
 

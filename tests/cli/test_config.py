@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from maildir_imapd.config import BY_NAME, SETTINGS, Address, expand_location, load
+from maildir_imapd.config import BY_NAME, SETTINGS, Address, expand_location, load, quota_rule
 from maildir_imapd.errors import ConfigError
 
 
@@ -35,7 +35,7 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
         ("workers = 5000", "from 1 to 1024"),
         ("greeting = 5", "greeting must be a string"),
         ("imap = 143", "imap must be a string"),
-        ('append_limit = "1T"', "append_limit must be a size"),
+        ('append_limit = "2T"', "append_limit must be a size"),
         ("append_limit = true", "append_limit must be a size"),
         ("idle_timeout = 60", "must be a time from 1800"),
         ('delimiter = "x"', "delimiter must be one of"),
@@ -73,3 +73,13 @@ def test_locations(template: str, user: str, home: str | None, path: bytes) -> N
 def test_a_home_that_is_not_known() -> None:
     with pytest.raises(ConfigError, match="home"):
         expand_location("maildir:~/Maildir", "a", None)
+
+
+def test_quota_rules() -> None:
+    assert quota_rule("*:storage=1G:messages=1000") == (1 << 30, 1000)
+    assert quota_rule("*:storage=100") == (100 << 10, 0)
+    assert quota_rule("*:bytes=100B") == (100, 0)
+    assert quota_rule("*:messages=0") == (0, 0)
+    for wrong in ("", "*", "*:", "Trash:storage=1M", "*:ignore", "*:storage=10%", "*:storage=-1", "*:messages=many"):
+        with pytest.raises(ValueError, match="must be"):
+            quota_rule(wrong)

@@ -115,6 +115,28 @@ def test_mail_locations(tmp_path: Path) -> None:
             door.account(Identity("ann", extra={"mail": location}))
 
 
+def test_quotas(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rule = "userdb_quota_rule=*:storage=1G:messages=1000"
+    door = make(tmp_path, f"ann:{{PLAIN}}secret::::::x=y {rule}\nben:{{PLAIN}}secret\n", quota_storage="1M")
+
+    def limit(user: str) -> tuple[int, int]:
+        usage = door.account(door.identify(user, b"secret")).quota.usage()
+        assert usage is not None
+        return usage.limit
+
+    assert limit("ann") == (1 << 30, 1000)
+    assert limit("ben") == (1 << 20, 0)
+    # Another rule in the file is taken at the next login, by the same account.
+    account = door.account(Identity("ann"))
+    assert door.account(Identity("ann", extra={"quota_rule": "*:bytes=5:messages=7"})) is account
+    assert (usage := account.quota.usage()) is not None
+    assert usage.limit == (5, 7)
+    assert not caplog.records
+    door.account(Identity("ben", extra={"quota_rule": "Trash:storage=+100M"}))
+    assert "quota passed over" in caplog.text
+    assert limit("ben") == (1 << 20, 0)
+
+
 def test_limits(tmp_path: Path) -> None:
     door = make(tmp_path, connections=3, connections_per_address=2, connections_per_user=1)
     door.arrive("192.0.2.1")
