@@ -93,7 +93,8 @@ def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: s
     if bad:
         click.echo(f"{bad} of {len(rows)} folders need a look: clients would see new UIDs there.", err=True)
         sys.exit(1)
-    click.echo(f"{len(rows)} folders; no UID {'would change' if dry_run else 'changed'}.")
+    count = f"{len(rows)} folder{'s' if len(rows) != 1 else ''}"
+    click.echo(f"{count}; no UID {'would change' if dry_run else 'changed'}.")
 
 
 def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool) -> Row:
@@ -110,7 +111,7 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
         notes.append("; ".join(found.problems[:3]))
     words = len({word for chosen in found.words.values() for word in chosen}) or len(found.keywords)
     if words:
-        notes.append(f"{words} keywords")
+        notes.append(f"{words} keyword{'s' if words != 1 else ''}")
     if ours:
         notes.append("adopted before")
     if dry_run:
