@@ -168,8 +168,9 @@ def _row(name: str, selectable: bool, children: bool, marked: bool | None = None
     row = Row(name, selectable=selectable)
     if not selectable:
         row.attributes.append(b"\\Noselect")
-    elif marked is not None:
-        row.attributes.append(b"\\Marked" if marked else b"\\UnMarked")
+    elif marked:
+        # Never \\Unmarked: what STATUS or APPEND put into cur/ is news to whoever selects next.
+        row.attributes.append(b"\\Marked")
     row.attributes.append(b"\\HasChildren" if children else b"\\HasNoChildren")
     return row
 
