@@ -46,7 +46,7 @@ from maildir_imapd.wire.buffer import (
     Overflow,
 )
 from maildir_imapd.wire.names import decode_mailbox, encode_mailbox
-from maildir_imapd.wire.parse import parse, peek_command, peek_tag
+from maildir_imapd.wire.parse import parse, peek_command
 from maildir_imapd.wire.parse_append import AppendReader
 
 if TYPE_CHECKING:
@@ -328,41 +328,40 @@ class Session:
                 self._complain(event.tag, TooLong(f"{event.what} is too long"), reply)
 
     def _command(self, frame: Frame, reply: Reply) -> None:
-        tag: bytes | None = None
-
-        def run() -> None:
-            nonlocal tag
-            tag, name = peek_command(frame.text)
+        tag, name = peek_command(frame.text)
+        try:
             if name is None or tag is None:
                 parse(frame)  # says what is wrong
                 raise WrongState(why="Expected a tag and a command")
-            spec = self._allowed(name)
-            try:
-                cmd = parse(frame, decode_charset)
-            except BadCharsetName:
-                results.refused(self, frame.text)
-                raise
-            try:
-                done = spec.handler(self, cmd, reply)
-            except (Refused, StoreError):
-                # A refusal is an answer like any other: what else happened may be told with it.
-                if spec.updates and self.view is not None:
-                    updates.tell(self, reply, expunge=spec.expunge)
-                raise
-            self.errors = 0
-            if done is not None:
-                self.finish(tag, spec.name, done, reply)
-
-        self._guarded(run, lambda: tag if tag is not None else peek_tag(frame.text), reply)
+            self._run(self._allowed(name), tag, frame, reply)
+        except Exception as error:
+            self._failed(error, tag, reply)
         if self.deliveries:
             self._drop_deliveries()
+
+    def _run(self, spec: Spec, tag: bytes, frame: Frame, reply: Reply) -> None:
+        try:
+            cmd = parse(frame, decode_charset)
+        except BadCharsetName:
+            results.refused(self, frame.text)
+            raise
+        try:
+            done = spec.handler(self, cmd, reply)
+        except (Refused, StoreError):
+            # A refusal is an answer like any other: what else happened may be told with it.
+            if spec.updates and self.view is not None:
+                updates.tell(self, reply, expunge=spec.expunge)
+            raise
+        self.errors = 0
+        if done is not None:
+            self.finish(tag, spec.name, done, reply)
 
     def _allowed(self, name: bytes | None) -> Spec:
         """Look a command up; its state is checked before its arguments are parsed."""
         spec = TABLE.get(name or b"")
         if spec is None:
             raise WrongState(why="Unknown command")
-        if not spec.states & self.state:
+        if not spec.states.value & self.state.value:
             if self.state is State.NOT_AUTHENTICATED:
                 raise WrongState(why="Log in first")
             if spec.states is State.SELECTED:
@@ -392,7 +391,7 @@ class Session:
                 reply.write(b"+ OK\r\n")
             self.buffer.accept(sink)
 
-        self._guarded(decide, lambda: event.tag, reply)
+        self._guarded(decide, event.tag, reply)
         if not accepted:
             self._drop_deliveries()
             self.buffer.refuse()
@@ -404,26 +403,27 @@ class Session:
 
     # --- errors -----------------------------------------------------------------------------------
 
-    def _guarded(self, act: Callable[[], None], tag: Callable[[], bytes | None] | None, reply: Reply) -> None:
-        """Run *act*; whatever it raises becomes one answer, and one line in the log where it should."""
+    def _guarded(self, act: Callable[[], None], tag: bytes | None, reply: Reply) -> None:
+        """Run *act*; what it raises is answered with *tag*, or the tag of the dialogue under way."""
         try:
             act()
-        except Goodbye as goodbye:
-            self.say_goodbye(goodbye, reply)
-        except ImapdError as error:
-            self._complain(tag() if tag else self._dialogue_tag, error, reply)
-        except (ConnectionError, TimeoutError):
+        except Exception as error:
+            self._failed(error, self._dialogue_tag if tag is None else tag, reply)
+
+    def _failed(self, error: Exception, tag: bytes | None, reply: Reply) -> None:
+        """Make of whatever was raised one answer, and one line in the log where it should be."""
+        if isinstance(error, Goodbye):
+            self.say_goodbye(error, reply)
+        elif isinstance(error, ImapdError):
+            self._complain(tag, error, reply)
+        elif isinstance(error, (ConnectionError, TimeoutError)):
             # The transport broke while a long answer was being sent; there is nobody to tell.
             self.close()
-        except Exception:
+        else:
             reference = secrets.token_hex(4)
-            logger.exception("internal error", extra={"fields": {"reference": reference, "user": self.user}})
-            self._complain(
-                tag() if tag else self._dialogue_tag,
-                StoreError(f"Internal error (reference {reference})"),
-                reply,
-                logged=True,
-            )
+            fields = {"reference": reference, "user": self.user}
+            logger.error("internal error", exc_info=error, extra={"fields": fields})
+            self._complain(tag, StoreError(f"Internal error (reference {reference})"), reply, logged=True)
 
     _dialogue_tag: bytes | None = None
 
