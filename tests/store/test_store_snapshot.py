@@ -181,3 +181,20 @@ def test_a_damaged_checkpoint_is_none() -> None:
         assert checkpoint.parse(data[:at]) is None
         assert checkpoint.parse(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]) is None
     assert checkpoint.parse(data + b"x") is None
+
+
+def test_names_that_nobody_has_asked_for_yet() -> None:
+    for uids in ((), (1,), (1, 2, 3)):
+        state = checkpoint.parse(b"".join(checkpoint.render(State(snapshot=box(*uids)))))
+        assert state is not None
+        then = state.snapshot.apply(Batch(modseq=9, uidnext=8, added=[added(7)]))
+        assert then.names == [b"%d.h" % uid for uid in (*uids, 7)]
+        assert state.snapshot.names == [b"%d.h" % uid for uid in uids]
+
+
+def test_marks_of_every_bit() -> None:
+    for number in range(64):
+        now = box(1, 2, 3).apply(Batch(modseq=2, uidnext=4, flagged=[([(2, 2)], 1 << number, 0)]))
+        assert now.marks(1 << number)[1] == 1
+        assert list(now.marks(1 << number)) == [bits >> number & 1 for bits in now.flags]
+        assert list(now.marks(1 << number, present=False)) == [1 - (bits >> number & 1) for bits in now.flags]
