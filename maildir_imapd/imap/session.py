@@ -279,13 +279,18 @@ class Session:
             self.state = State.AUTHENTICATED
 
     def mailbox_name(self, raw: bytes) -> str:
-        """Decode a mailbox name from the wire; raises BadMailboxName."""
-        return decode_mailbox(raw, utf8=self.utf8)
+        """Decode a mailbox name from the wire; raises BadMailboxName.
+
+        INBOX in any case is INBOX as a first level too: one mailbox has one name.
+        """
+        name = decode_mailbox(raw, utf8=self.utf8)
+        first, delimiter, rest = name.partition(self.account.delimiter)
+        return f"INBOX{delimiter}{rest}" if first.isascii() and first.upper() == "INBOX" else name
 
     def lookup_name(self, raw: bytes) -> str:
         """Decode a name that should exist already: one that cannot be a name names nothing."""
         try:
-            return decode_mailbox(raw, utf8=self.utf8)
+            return self.mailbox_name(raw)
         except BadMailboxName as error:
             raise MailboxMissing(detail=error.text) from error
 

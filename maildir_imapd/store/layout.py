@@ -36,7 +36,7 @@ def split(name: str, delimiter: str) -> list[str]:
             raise BadMailboxName(why="a level of it begins with ~")
         if any(ord(char) < 32 or ord(char) == 127 for char in level):
             raise BadMailboxName(why="it has control characters")
-    if levels[0].upper() == "INBOX":
+    if levels[0].isascii() and levels[0].upper() == "INBOX":
         levels[0] = "INBOX"
     return levels
 
