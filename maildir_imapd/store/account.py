@@ -329,11 +329,7 @@ class Account:
         with self._changing() as root:
             if self._find(name) is not None:
                 raise MailboxExists
-            levels = name.split(self.delimiter)
-            for depth in range(1, len(levels)):
-                parent = self.delimiter.join(levels[:depth])
-                if self._find(parent) is None:
-                    self._make(self._layout.path(parent), root)
+            self._make_parents(name, root)
             self._make(path, root)
 
     def _make(self, path: bytes, root: int) -> None:
@@ -385,7 +381,6 @@ class Account:
 
     def rename(self, old: str, new: str) -> None:
         """Rename a mailbox with its children, or move what is in INBOX to a new mailbox (RFC 3501 6.3.5)."""
-        target = self._layout.path(new)
         if old == "INBOX":
             self.create(new)
             inbox = self.mailbox("INBOX")
@@ -398,18 +393,12 @@ class Account:
         if new.startswith(old + self.delimiter):
             raise CannotDo(why="A mailbox cannot become a child of itself")
         with self._changing() as root:
-            source = self._find(old)
             if self._find(new) is not None or self._has_children(new):
                 raise MailboxExists
             moves = self._moves(old, new)
             if not moves:
                 raise MailboxMissing
-            del source, target
-            levels = new.split(self.delimiter)
-            for depth in range(1, len(levels)):
-                parent = self.delimiter.join(levels[:depth])
-                if self._find(parent) is None:
-                    self._make(self._layout.path(parent), root)
+            self._make_parents(new, root)
             if len(moves) > 1:
                 lines = b"".join(a + b"\0" + b + b"\n" for a, b in moves)
                 durable.put(INTENT, lines, root, durable=True)
@@ -419,8 +408,28 @@ class Account:
             durable.sync(root)
             if len(moves) > 1:
                 durable.unlink(INTENT, root)
+            self._rename_uses(old, new, root)
         for a, _ in moves:
             self._gone(os.path.join(self.root, a))
+
+    def _make_parents(self, name: str, root: int) -> None:
+        """Make the mailboxes above *name* that are not there."""
+        levels = name.split(self.delimiter)
+        for depth in range(1, len(levels)):
+            parent = self.delimiter.join(levels[:depth])
+            if self._find(parent) is None:
+                self._make(self._layout.path(parent), root)
+
+    def _rename_uses(self, old: str, new: str, root: int) -> None:
+        """Let the special uses that were chosen go along with their mailboxes."""
+        chosen = self._chosen_uses()
+        moved = {
+            new + name[len(old) :] if name == old or name.startswith(old + self.delimiter) else name: uses
+            for name, uses in chosen.items()
+        }
+        if moved != chosen:
+            durable.put(SPECIAL_USE, special_use.render(moved), root, durable=True)
+            durable.sync(root)
 
     def _moves(self, old: str, new: str) -> list[tuple[bytes, bytes]]:
         """The renames of directory entries that RENAME is made of; checks every new name."""

@@ -39,8 +39,9 @@ def parse(data: bytes, delimiter: str, separator: bytes = b".") -> tuple[list[st
                 text = [level.decode("utf-8") for level in levels]
             except UnicodeDecodeError:
                 continue
-        name = delimiter.join(text)
-        names["INBOX" if name.upper() == "INBOX" else name] = None
+        if text[0].isascii() and text[0].upper() == "INBOX":
+            text[0] = "INBOX"
+        names[delimiter.join(text)] = None
     return list(names), version
 
 

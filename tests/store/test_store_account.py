@@ -238,6 +238,10 @@ def test_subscriptions_keep_their_version(account: Account, spool: Spool) -> Non
         account.subscribe("nothing")
 
 
+def test_subscriptions_know_inbox_in_any_case() -> None:
+    assert subscriptions.parse(b"V\t2\n\ninbox\tSub\nInbox\n", ".")[0] == ["INBOX.Sub", "INBOX"]
+
+
 def test_subscription_escapes() -> None:
     listed, version = subscriptions.parse(b"V\t2\n\nA\x01tB\tC\n", ".")
     assert (listed, version) == (["A\tB.C"], 2)
@@ -250,6 +254,8 @@ def test_special_use_by_name_and_by_choice(account: Account, spool: Spool) -> No
     assert account.special_use() == {"Sent": (b"\\Sent",), "Trash": (b"\\Trash",)}
     account.set_special_use("Mine", (b"\\Sent",))
     assert account.special_use() == {"Mine": (b"\\Sent",), "Trash": (b"\\Trash",)}
+    account.rename("Mine", "Out")
+    assert account.special_use() == {"Out": (b"\\Sent",), "Trash": (b"\\Trash",)}
 
 
 def test_prefix(spool: Spool) -> None:
