@@ -188,8 +188,11 @@ class Session:
             self.errors = 0
 
     def announce(self, reply: Reply) -> None:
-        """Tell an idling client what has happened (RFC 2177); at any other time do nothing."""
-        if self.idling:
+        """Tell an idling client what has happened (RFC 2177); at any other time do nothing.
+
+        Nor without an open mailbox: the bell also rings for a goodbye, which is not ours to say.
+        """
+        if self.idling and self.view is not None:
             self._guarded(lambda: updates.tell(self, reply, expunge=True), None, reply)
             reply.flush()
 

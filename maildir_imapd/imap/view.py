@@ -15,7 +15,8 @@ from __future__ import annotations
 import operator
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -106,8 +107,7 @@ class View:
         self.fresh = True
         # The UIDs that "$" stands for (RFC 5182).
         self.saved: frozenset[int] = frozenset()
-        # The large message that was read last: clients fetch a
-        # part in pieces, one command each.
+        # The large message that was read last: clients fetch a part in pieces, one command each.
         self.content: Content | None = None
 
     def close(self) -> None:
@@ -121,10 +121,8 @@ class View:
         """Look at the folder, once per packet from the client: what arrives later may be told later."""
         if not self.fresh:
             self.fresh = True
-            try:
+            with _goodbye_if_gone():
                 self.mailbox.sync(keep_new=self.read_only)
-            except MailboxMissing:
-                raise Goodbye("The selected mailbox was deleted") from None
 
     def claim_recent(self) -> None:
         """Take what no session has seen yet as this session's \\Recent (RFC 3501 2.3.2)."""
@@ -147,10 +145,11 @@ class View:
         if new is self._seen and not (expunge and self._ghosts):
             return NOTHING
         old = self.snapshot
+        with _goodbye_if_gone():
+            self.claim_recent()
+        new = self._seen = self.mailbox.snapshot
         if new.uidvalidity != old.uidvalidity:
             raise Goodbye("UIDVALIDITY of the selected mailbox changed")
-        self.claim_recent()
-        new = self._seen = self.mailbox.snapshot
         keywords = new.keywords != self._flag_lists.keywords
         if keywords:
             self._flag_lists = _FlagLists(new)
@@ -264,6 +263,15 @@ class View:
                     names = snapshot.flag_names(snapshot.flags[i], uid)
                     texts[k] = render_flags((*names, b"\\Recent") if uid in self.recent else names)
         return texts
+
+
+@contextmanager
+def _goodbye_if_gone() -> Iterator[None]:
+    """Without the folder there is no mailbox to go on with."""
+    try:
+        yield
+    except MailboxMissing:
+        raise Goodbye("The selected mailbox was deleted") from None
 
 
 def column(values: Sequence[int] | array[int], positions: Positions) -> Sequence[int]:

@@ -280,3 +280,27 @@ def test_idle_in_the_authenticated_state(wires: MemoryWires) -> None:
     line = client.read_line()
     assert line is not None
     assert line.startswith(b"a OK")
+
+
+def test_a_bell_while_idling_without_a_mailbox(wires: MemoryWires) -> None:
+    """The process rings it to say goodbye; there is nothing to tell, and IDLE goes on."""
+    client = wires.connect(login=True)
+    client.send(b"a IDLE\r\n")
+    assert client.read_line() == b"+ idling"
+    client.session.announce(client.reply)
+    assert client.unread() == b""
+    client.send(b"DONE\r\n")
+    assert client.unread().startswith(b"a OK")
+
+
+def test_the_folder_goes_while_its_recent_mail_is_claimed(wires: MemoryWires, spool: Spool) -> None:
+    spool.simple("box", 1)
+    client = wires.connect(login=True)
+    client.command(b"a SELECT box")
+    spool.simple("box", 1, None)
+    view = client.session.selected
+    view.mailbox.sync()
+    os.rename(spool.root / ".box", spool.root / ".elsewhere")
+    view.fresh = True
+    client.send(b"b NOOP\r\n")
+    assert client.unread().startswith(b"* BYE")
