@@ -8,45 +8,26 @@ that the table stays true.
 from __future__ import annotations
 
 import os
-import pwd
 import random
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dovecot import Dovecot
 
 from maildir_imapd.errors import UnknownCte
 from maildir_imapd.message import header, lines, mime, order, section, structure, text, thread
 from maildir_imapd.message.envelope import render_envelope
 
-PROGRAM = Path("/usr/lib/dovecot/imap")
 CORPUS = Path(__file__).parent.parent / "corpus"
 NAMES = sorted(path.stem for path in CORPUS.glob("*.eml"))
 # the first message came in at this time, each other a day later
 RECEIVED = 1_700_000_000
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(not PROGRAM.exists(), reason="dovecot-imapd is not installed"),
-]
-
-CONFIG = """
-protocols = imap
-log_path = {home}/log
-ssl = no
-base_dir = {home}/run
-state_dir = {home}/state
-mail_location = maildir:{home}/Maildir
-first_valid_uid = 0
-first_valid_gid = 0
-mail_uid = {uid}
-mail_gid = {gid}
-stats_writer_socket_path =
-"""
+pytestmark = pytest.mark.interop
 
 Value = bytes | int | None | list["Value"]
 
@@ -82,19 +63,12 @@ def read(wire: bytes) -> list[Value]:
     return root
 
 
-class Dovecot:
+class Witness:
     """Runs commands, all in one process each time."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.user: int | None = None
-        group = os.getgid()
-        if os.geteuid() == 0:  # it refuses to work for root
-            nobody = pwd.getpwnam("nobody")
-            self.user, group = nobody.pw_uid, nobody.pw_gid
-        self.group = group
-        config = CONFIG.format(home=home, uid=os.getuid() if self.user is None else self.user, gid=group)
-        (home / "dovecot.conf").write_text(config)
+        self.dovecot = Dovecot(home)
 
     def fill(self, messages: list[bytes]) -> None:
         for name in ("cur", "new", "tmp"):
@@ -104,29 +78,14 @@ class Dovecot:
             path.write_bytes(raw)
             os.utime(path, (RECEIVED + number * 86400,) * 2)
         (self.home / "log").touch()
-        if self.user is not None:
-            for path in (self.home, *self.home.rglob("*")):
-                os.chown(path, self.user, self.group)
+        self.dovecot.own()
 
     def run(self, *commands: bytes) -> tuple[list[list[Value]], list[bytes]]:
         """Run *commands* with INBOX selected; give the untagged responses to them, and OK, NO or BAD for each."""
         sent = [b"A SELECT INBOX", *(b"B%d %b" % numbered for numbered in enumerate(commands)), b"C LOGOUT", b""]
-        done = subprocess.run(
-            [PROGRAM, "-c", str(self.home / "dovecot.conf")],
-            input=b"\r\n".join(sent),
-            env={"HOME": str(self.home), "USER": "witness", "CONFIG_FILE": str(self.home / "dovecot.conf")},
-            capture_output=True,
-            timeout=60,
-            user=self.user,
-            group=None if self.user is None else self.group,
-            extra_groups=None if self.user is None else (),
-            check=False,
-        )
-        out = done.stdout
+        out, complaint = self.dovecot.start().communicate(b"\r\n".join(sent), timeout=60)
         if b"\r\nA OK" not in out:
-            pytest.skip(
-                "dovecot does not run here: " + (done.stderr + (self.home / "log").read_bytes()).decode()[-300:]
-            )
+            pytest.skip("dovecot does not run here: " + (complaint + (self.home / "log").read_bytes()).decode()[-300:])
         found: list[list[Value]] = []
         statuses: list[bytes] = []
         at = out.index(b"\r\n", out.index(b"\r\nA OK") + 2) + 2
@@ -158,12 +117,12 @@ def fetched(response: list[Value]) -> tuple[int, dict[bytes, Value]]:
 
 
 @pytest.fixture(scope="module")
-def dovecot() -> Iterator[Dovecot]:
+def dovecot() -> Iterator[Witness]:
     # not tmp_path: another user must be able to get there
     home = Path(tempfile.mkdtemp(prefix="dovecot-mime-"))
     home.chmod(0o755)
     try:
-        witness = Dovecot(home)
+        witness = Witness(home)
         witness.fill([(CORPUS / f"{name}.eml").read_bytes() for name in NAMES])
         yield witness
     finally:
@@ -218,14 +177,14 @@ def compare(what: str, name: str, ours: object, theirs: object) -> None:
         assert ours == theirs
 
 
-def test_size(dovecot: Dovecot) -> None:
+def test_size(dovecot: Witness) -> None:
     found = dovecot.fetch(b"RFC822.SIZE")
     assert {name: int(found[n][b"RFC822.SIZE"]) for n, name in enumerate(NAMES, 1)} == {  # type: ignore[arg-type]
         name: len(data) for name, data in DATA.items()
     }
 
 
-def test_envelope(dovecot: Dovecot) -> None:
+def test_envelope(dovecot: Witness) -> None:
     found = dovecot.fetch(b"ENVELOPE")
     for number, name in enumerate(NAMES, 1):
         (ours,) = read(render_envelope(HEADERS[name]))
@@ -233,7 +192,7 @@ def test_envelope(dovecot: Dovecot) -> None:
 
 
 @pytest.mark.parametrize("item", [b"BODY", b"BODYSTRUCTURE"])
-def test_structure(dovecot: Dovecot, item: bytes) -> None:
+def test_structure(dovecot: Witness, item: bytes) -> None:
     found = dovecot.fetch(item)
     render = structure.render_body if item == b"BODY" else structure.render_bodystructure
     for number, name in enumerate(NAMES, 1):
@@ -304,7 +263,7 @@ def ours_of(name: str, asked: bytes, root: mime.Part) -> bytes | None:
     return section.extract(DATA[name], numbers, match[2], tuple((match[3] or b"").split()), lambda: root)
 
 
-def test_sections(dovecot: Dovecot) -> None:
+def test_sections(dovecot: Witness) -> None:
     roots = {name: mime.parse(data) for name, data in DATA.items()}
     asked = {name: sections(root) for name, root in roots.items()}
     commands = [
@@ -324,7 +283,7 @@ def test_sections(dovecot: Dovecot) -> None:
     assert {case for case in PARTS_DIFFERENT if case not in different} == set()
 
 
-def test_binary(dovecot: Dovecot) -> None:
+def test_binary(dovecot: Witness) -> None:
     commands, ours = [], []
     for number, name in enumerate(NAMES, 1):
         root = mime.parse(DATA[name])
@@ -392,7 +351,7 @@ SEARCH_MORE = {
     ],
 )
 @pytest.mark.parametrize("key", [b"BODY", b"TEXT"])
-def test_search(dovecot: Dovecot, key: bytes, needle: str) -> None:
+def test_search(dovecot: Witness, key: bytes, needle: str) -> None:
     ((found,), _) = dovecot.run(b'SEARCH CHARSET UTF-8 %b "%b"' % (key, needle.encode()))
     theirs = {NAMES[int(number) - 1] for number in found[1:]}  # type: ignore[arg-type]
     folded = text.fold(needle)
@@ -410,7 +369,7 @@ SORT_DIFFERENT = {"addresses-broken", "addresses-groups", "latin1-headers"}
 
 
 @pytest.mark.parametrize("key", ["SUBJECT", "DATE", "FROM", "TO", "CC", "DISPLAYFROM", "DISPLAYTO", "ARRIVAL"])
-def test_sort(dovecot: Dovecot, key: str) -> None:
+def test_sort(dovecot: Witness, key: str) -> None:
     def ours(position: int) -> str | int:
         head, received = HEADERS[NAMES[position]], RECEIVED + position * 86400
         if key == "SUBJECT":
@@ -462,7 +421,7 @@ def test_thread(seed: int) -> None:
     home = Path(tempfile.mkdtemp(prefix="dovecot-thread-"))
     home.chmod(0o755)
     try:
-        witness = Dovecot(home)
+        witness = Witness(home)
         witness.fill(messages)
         entries = [thread.entry(number, lines.to_crlf(raw), 0) for number, raw in enumerate(messages, 1)]
         names = {
