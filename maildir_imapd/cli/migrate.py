@@ -91,7 +91,7 @@ def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: s
     report("What would be taken over" if dry_run else "Taken over", rows)
     bad = sum(row.bad for row in rows)
     if bad:
-        click.echo(f"{bad} of {len(rows)} folders need a look: clients would see new UIDs there.", err=True)
+        click.echo(f"{bad} of {len(rows)} folders need a look: the table says why.", err=True)
         sys.exit(1)
     count = f"{len(rows)} folder{'s' if len(rows) != 1 else ''}"
     click.echo(f"{count}; no UID {'would change' if dry_run else 'changed'}.")

@@ -21,6 +21,7 @@ from maildir_imapd.errors import (
     ConfigError,
     Goodbye,
     LimitReached,
+    MailboxMissing,
     Unavailable,
 )
 from maildir_imapd.imap.session import Access
@@ -171,14 +172,19 @@ class Door:
             logger.error("user refused", extra={"fields": {"user": identity.user, "why": error}})
             raise Unavailable from error
 
-    def account(self, identity: Identity, owner: Owner | None = None) -> Account:
-        """The account of a user, one object a process; the caller acts as *owner*."""
+    def account(self, identity: Identity, owner: Owner | None = None, *, make: bool = True) -> Account:
+        """The account of a user, one object a process; the caller acts as *owner*.
+
+        Without *make* mail that is not there is MailboxMissing, and nothing is made.
+        """
         template = identity.extra.get("userdb_mail") or identity.extra.get("mail") or self.config.mail_location
         try:
             root = os.path.abspath(expand_location(location(template), identity.user, identity.home))
         except (ConfigError, ValueError) as error:
             logger.error("no mail location", extra={"fields": {"user": identity.user, "why": error}})
             raise Unavailable from error
+        if not make and not os.path.isdir(os.path.join(root, b"cur")):
+            raise MailboxMissing("There is no Maildir", detail=os.fsdecode(root))
         key = (root, owner)
         with self._lock:
             account = self._accounts.get(key)

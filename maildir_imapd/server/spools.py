@@ -41,8 +41,8 @@ def chosen(config: Config, users: tuple[str, ...], *, everybody: bool) -> list[I
 
 @contextmanager
 def opened(config: Config, identity: Identity) -> Iterator[Account]:
-    """The mail of one user, under his own identity where the server would take it; raises StoreError."""
+    """The mail of one user, under his own identity where the server takes it; raises MailboxMissing, StoreError."""
     door = Door(config, None, None)
     owner = door.owner(identity)
     with identities.acting_as(owner):
-        yield door.account(identity, owner)
+        yield door.account(identity, owner, make=False)

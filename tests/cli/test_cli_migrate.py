@@ -1,4 +1,4 @@
-"""Another server's settings become ours, and what does not is named with the reason."""
+"""Moving in: another server's settings become ours, and looking at mail that is not there makes none."""
 
 from __future__ import annotations
 
@@ -110,3 +110,11 @@ def test_neither(text: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["import-config", str(source)])
     assert done.exit_code == 78
     assert done.output.startswith("maildir-imapd: ")
+
+
+@pytest.mark.parametrize("words", [["adopt", "--dry-run"], ["adopt"], ["release", "--to", "dovecot"]])
+def test_no_maildir_is_made_by_looking(words: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, [*words, "--mail-location", f"maildir:{tmp_path}/none"])
+    assert done.exit_code == 1
+    assert "There is no Maildir" in done.output
+    assert not list(tmp_path.iterdir())
