@@ -56,10 +56,21 @@ class Dovecot:
         """Send commands, one after the other, and return all lines that came back."""
         self.own()
         text = "".join(f"t{n} {command}\r\n" for n, command in enumerate(commands)) + "bye LOGOUT\r\n"
+        return self.converse(text.encode()).decode("utf-8", "replace").split("\r\n")
+
+    def converse(self, commands: bytes) -> bytes:
+        """Send everything, LOGOUT at its end, and return everything that comes back."""
         process = self.start()
-        out, complaint = process.communicate(text.encode(), timeout=60)
+        assert process.stdin is not None
+        # Dovecot gives up what it has not sent when it reads the end of its input.
+        held_open = os.dup(process.stdin.fileno())
+        try:
+            out, complaint = process.communicate(commands, timeout=60)
+        finally:
+            os.close(held_open)
+            process.kill()  # if it hangs
         assert process.returncode == 0, complaint
-        return out.decode("utf-8", "replace").split("\r\n")
+        return out
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start it, logged in, on pipes; it greets and waits for commands."""

@@ -95,9 +95,11 @@ def test_both_at_once(seed: int, tmp_path: Path) -> None:
     def talk(*commands: str) -> list[str]:
         return [line.decode() for command in commands for line in client.command(f"a {command}".encode())]
 
-    mine, their = look(talk, ("INBOX",)), look(dovecot.talk, ("INBOX",))
+    mine, their = look(talk, ("INBOX",))["INBOX"], look(dovecot.talk, ("INBOX",))["INBOX"]
+    log = (tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""
+    assert set(mine[2]) ^ set(their[2]) == set(), log
     assert mine == their
-    _, uidnext, messages = mine["INBOX"]
+    _, uidnext, messages = mine
     uids = [int(message.split()[0]) for message in messages]
     assert len(uids) == len(set(uids)) == sum(len(os.listdir(tmp_path / "Maildir" / sub)) for sub in ("cur", "new"))
     # Every message got one UID and no more: none was taken for gone and numbered again.
