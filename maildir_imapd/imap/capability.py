@@ -51,6 +51,7 @@ AFTER_LOGIN = (
     b"QUOTA",
     b"QUOTA=RES-STORAGE",
     b"QUOTA=RES-MESSAGE",
+    b"INPROGRESS",
 )
 
 

@@ -59,7 +59,8 @@ def column_of(
     found = view.mailbox.cache.get_many(uids, field)
     missing = [k for k, blob in enumerate(found) if blob is None]
     made: list[tuple[int, bytes]] = []
-    for k in missing:
+    for n, k in enumerate(missing):
+        view.progress.report(n, len(missing))
         content = read_or_none(view, uids[k])
         if content is None:
             found[k] = b""

@@ -50,7 +50,7 @@ def _flags(view: View, positions: Positions) -> Sequence[bytes]:
 
 
 def _sizes(view: View, positions: Positions) -> Sequence[int]:
-    return view.mailbox.sizes(positions, view.snapshot)
+    return view.sizes(positions)
 
 
 def _dates(view: View, positions: Positions) -> Sequence[bytes]:

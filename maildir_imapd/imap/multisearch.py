@@ -37,7 +37,7 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
             continue
         try:
             mailbox = session.account.mailbox(name)
-            view = View(mailbox, name, read_only=True, wake=lambda: None, rev2=True)
+            view = View(mailbox, name, read_only=True, wake=lambda: None, progress=session.progress, rev2=True)
         except ImapdError as error:
             # One that cannot be opened is passed over, as one would be that we may not see.
             session.note("esearch-failed", mailbox=name, why=error.text, detail=error.detail)

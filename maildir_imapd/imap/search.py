@@ -96,7 +96,7 @@ class Search:
             case ast.KeyNumbers():
                 return self._numbers(key, among)
             case ast.KeySize():
-                sizes = self.view.mailbox.sizes(among, snapshot)
+                sizes = self.view.sizes(among)
                 limit = key.size
                 if key.larger:
                     return [i for i, size in zip(among, sizes, strict=True) if size > limit]
@@ -195,7 +195,8 @@ class Search:
 
     def _contents(self, among: Positions, matches: Callable[[Content], bool]) -> list[int]:
         found = []
-        for i, uid in zip(among, self.view.uids_at(among), strict=True):
+        for n, (i, uid) in enumerate(zip(among, self.view.uids_at(among), strict=True)):
+            self.view.progress.report(n, len(among))
             content = read_or_none(self.view, uid)
             if content is not None and matches(content):
                 found.append(i)

@@ -31,6 +31,8 @@ from maildir_imapd.errors import (
 from maildir_imapd.imap import results, updates
 from maildir_imapd.imap.append import begin
 from maildir_imapd.imap.capability import capability_code
+from maildir_imapd.imap.progress import Progress
+from maildir_imapd.imap.metadata import Following, too_big
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.wire import render
@@ -97,7 +99,10 @@ def _no_gate(user: str, password: bytes, authzid: str | None) -> Access:
 
 
 class Session:
-    """See the module.  *wake* may be called from any thread: it makes the owner call ``announce``."""
+    """See the module.  *wake* may be called from any thread: it makes the owner call ``announce``.
+
+    *clock* gives the time of day, *ticks* seconds that never go back.
+    """
 
     def __init__(
         self,
@@ -110,6 +115,7 @@ class Session:
         peer: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
+        ticks: Callable[[], float] = time.monotonic,
         self.policy = policy
         self.gate = gate
         self.secure = secure
@@ -117,6 +123,7 @@ class Session:
         self.peer = peer
         self.clock = clock
         self.buffer = CommandBuffer(policy.before_login)
+        self.progress = Progress(ticks)
         self.state = State.NOT_AUTHENTICATED
         self.user: str | None = None
         self._account: Account | None = None
@@ -357,6 +364,7 @@ class Session:
             done = spec.handler(self, cmd, reply)
         except (Refused, StoreError):
             # A refusal is an answer like any other: what else happened may be told with it.
+        self.progress.end()
             if spec.updates and self.view is not None:
                 updates.tell(self, reply, expunge=spec.expunge)
             raise
@@ -366,6 +374,7 @@ class Session:
 
     def _allowed(self, name: bytes | None) -> Spec:
         """Look a command up; its state is checked before its arguments are parsed."""
+        self.progress.begin(tag, reply)
         spec = TABLE.get(name or b"")
         if spec is None:
             raise WrongState(why="Unknown command")

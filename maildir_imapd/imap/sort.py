@@ -105,7 +105,7 @@ def _keys(view: View, name: bytes, positions: Positions, unread: list[int]) -> K
         case b"ARRIVAL":
             return column(snapshot.received, positions)
         case b"SIZE":
-            return view.mailbox.sizes(positions, snapshot)
+            return view.sizes(positions)
         case b"DATE":
             received = column(snapshot.received, positions)
             blobs = column_of(view, positions, b"sort:DATE", _date_blob, unread)

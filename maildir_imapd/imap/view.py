@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maildir_imapd.imap.content import Content
+    from maildir_imapd.imap.progress import Progress
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire.numbers import NumberSet
 
@@ -78,6 +79,7 @@ class View:
         "fresh",
         "mailbox",
         "name",
+        "progress",
         "read_only",
         "recent",
         "saved",
@@ -86,10 +88,19 @@ class View:
     )
 
     def __init__(
-        self, mailbox: Mailbox, name: str, *, read_only: bool, wake: Callable[[], None], rev2: bool = False
+        self,
+        mailbox: Mailbox,
+        name: str,
+        *,
+        read_only: bool,
+        wake: Callable[[], None],
+        progress: Progress,
+        rev2: bool = False,
     ) -> None:
         self.mailbox = mailbox
         self.name = name
+        # Told by whatever works on many messages of this view.
+        self.progress = progress
         self.read_only = read_only or mailbox.read_only
         # Listen first: what changes after this is announced, what changed before is in the snapshot.
         self._listener = mailbox.listen(wake, keep_new=self.read_only)
@@ -234,6 +245,10 @@ class View:
     def uids_at(self, positions: Positions) -> list[int]:
         """The UIDs at *positions*."""
         return list(column(self.snapshot.uids, positions))
+
+    def sizes(self, positions: Positions) -> list[int]:
+        """The CRLF sizes of the messages at *positions*; those not known yet are counted."""
+        return self.mailbox.sizes(positions, self.snapshot, self.progress.report)
 
     @property
     def has_ghosts(self) -> bool:

@@ -1,0 +1,127 @@
+"""FETCH responses, rows by the hundred, from a plan of columns.
+
+A closure per item and message would be three times slower (architecture D8).  Nothing in the loop over a
+snapshot's columns calls out of the interpreter; what must read files reads those alone that the cache
+does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import MessageGone, MessageUnreadable
+from maildir_imapd.imap.content import read, report
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.fetch_items import Column
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.imap.view import Positions, View
+
+# Rows that are made together: enough to make the loops long, few enough to keep memory flat.
+CHUNK = 500
+
+
+@dataclass(slots=True)
+class Missing:
+    """Messages that could not be sent: *gone* were expunged by somebody, *broken* cannot be read."""
+
+    gone: int = 0
+    broken: int = 0
+
+
+def send(session: Session, plan: list[Column], positions: Positions, reply: Reply) -> Missing:
+    """Write one FETCH response per position; what cannot be read is left out and counted."""
+    view = session.selected
+    missing = Missing()
+    template = b"* %d FETCH (" + b" ".join(c.label.replace(b"%", b"%%") + b" " + c.slot for c in plan) + b")\r\n"
+    bodies = any(c.meta is None and c.field is None for c in plan)
+    work = _send_bodies if bodies else _send_columns
+    for start in range(0, len(positions), CHUNK):
+        view.progress.part(start, len(positions))
+        work(view, plan, template, positions[start : start + CHUNK], reply, missing)
+    return missing
+
+
+def _send_columns(
+    view: View, plan: list[Column], template: bytes, chunk: Positions, reply: Reply, missing: Missing
+) -> None:
+    cached = [c for c in plan if c.field is not None]
+    lost: set[int] = set()
+    values: dict[bytes, list[bytes | None]] = {}
+    if cached:
+        values, lost = _fill(view, cached, chunk, missing)
+    numbers = [i + 1 for i in chunk]
+    rows = zip(
+        numbers,
+        *(c.meta(view, chunk) if c.meta is not None else values[c.field or b""] for c in plan),
+        strict=True,
+    )
+    if lost:
+        reply.extend([template % row for k, row in enumerate(rows) if k not in lost])
+    else:
+        reply.extend([template % row for row in rows])
+
+
+def _fill(
+    view: View, cached: list[Column], chunk: Positions, missing: Missing
+) -> tuple[dict[bytes, list[bytes | None]], set[int]]:
+    """The cached columns of a chunk, and the indexes in it of messages that cannot be had.
+
+    What the cache lacks is made from the message, and kept: each file is read once for all columns.
+    """
+    uids = view.uids_at(chunk)
+    cache = view.mailbox.cache
+    values = {c.field: cache.get_many(uids, c.field) for c in cached if c.field is not None}
+    wanting = sorted({k for found in values.values() for k, blob in enumerate(found) if blob is None})
+    lost: set[int] = set()
+    made: dict[bytes, list[tuple[int, bytes]]] = {field: [] for field in values}
+    for n, k in enumerate(wanting):
+        view.progress.report(n, len(chunk))
+        try:
+            content = read(view, uids[k])
+        except MessageGone:
+            missing.gone += 1
+            lost.add(k)
+            continue
+        except MessageUnreadable as error:
+            report(view, error)
+            missing.broken += 1
+            lost.add(k)
+            continue
+        for c in cached:
+            if c.field is not None and c.make is not None and values[c.field][k] is None:
+                blob = values[c.field][k] = c.make(content)
+                made[c.field].append((uids[k], blob))
+    for field, blobs in made.items():
+        if blobs:
+            cache.put_many(field, blobs)
+    return values, lost
+
+
+def _send_bodies(
+    view: View, plan: list[Column], template: bytes, chunk: Positions, reply: Reply, missing: Missing
+) -> None:
+    """Row by row: a body may be large, and is on its way before the next one is read."""
+    metas = [c.meta(view, chunk) if c.meta is not None else None for c in plan]
+    makes = [c.make for c in plan]
+    for k, position in enumerate(chunk):
+        view.progress.report(k, len(chunk))
+        uid = view.snapshot.uids[position]
+        try:
+            content = read(view, uid)
+        except MessageGone:
+            missing.gone += 1
+            continue
+        except MessageUnreadable as error:
+            report(view, error)
+            missing.broken += 1
+            continue
+        row: list[int | bytes] = [position + 1]
+        for meta, make in zip(metas, makes, strict=True):
+            if meta is not None:
+                row.append(meta[k])
+            elif make is not None:
+                row.append(make(content))
+        reply.write(template % tuple(row))

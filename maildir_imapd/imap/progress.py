@@ -1,0 +1,65 @@
+"""A sign of life from a command that takes long (INPROGRESS, RFC 9585)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maildir_imapd.imap.reply import Reply
+
+# Seconds until the first word, and from one to the next: middleboxes and clients that wait for an answer lose
+# patience after half a minute, nobody after this.
+INTERVAL = 10.0
+
+
+class Progress:
+    """How far the command under way has come; one a session, called by whatever works message by message.
+
+    ``report`` costs one look at the clock.  It may send, so it is called between whole lines and while no lock is
+    held, and nowhere else: what works under a folder's lock (COPY, MOVE, the first SELECT) stays silent.
+    """
+
+    __slots__ = ("_before", "_clock", "_done", "_goal", "_next", "_reply", "_tag", "_uncertain", "_whole")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._reply: Reply | None = None
+        self._tag = b""
+        self._next = 0.0
+        self._done = self._goal = self._before = self._whole = 0
+        self._uncertain = False
+
+    def begin(self, tag: bytes, reply: Reply) -> None:
+        """Note that a command begins."""
+        self._tag = tag
+        self._reply = reply
+        self._next = self._clock() + INTERVAL
+        self._done = self._goal = self._before = self._whole = 0
+        self._uncertain = False
+
+    def end(self) -> None:
+        """Note that it has had its answer: no word about it after that."""
+        self._reply = None
+
+    def part(self, before: int, whole: int) -> None:
+        """Note that what is reported from here on is a part of *whole*, of which *before* are done."""
+        self._before, self._whole = before, whole
+
+    def report(self, done: int, goal: int) -> None:
+        """Say that *done* of *goal* are done, if it is time to say something; raises what sending raises."""
+        now = self._clock()
+        if now < self._next or self._reply is None:
+            return
+        self._next = now + INTERVAL
+        done += self._before
+        goal = self._whole or goal
+        # A command may go over the messages more than once.  Numbers never go back, so without a common
+        # measure there are none.
+        if self._goal and (goal != self._goal or done < self._done):
+            self._uncertain = True
+        self._done, self._goal = done, goal
+        known = b"NIL NIL" if self._uncertain or not 0 <= done < goal else b"%d %d" % (done, goal)
+        self._reply.status(b"OK", "Still working", b'INPROGRESS ("%b" %b)' % (self._tag, known))
+        self._reply.flush()
