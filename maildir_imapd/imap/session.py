@@ -32,7 +32,6 @@ from maildir_imapd.imap import results, updates
 from maildir_imapd.imap.append import begin
 from maildir_imapd.imap.capability import capability_code
 from maildir_imapd.imap.progress import Progress
-from maildir_imapd.imap.metadata import Following, too_big
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.wire import render
