@@ -378,6 +378,16 @@ SETTINGS: tuple[Setting, ...] = (
         shown="no",
     ),
     Setting(
+        "server_metadata",
+        path,
+        None,
+        "What the server tells all users of itself (METADATA): a line an entry, its name, a blank and its value, for "
+        "example /shared/admin mailto:postmaster@example.org, /shared/comment, or /shared/filters/values/NAME with a "
+        "search that all may use as FILTER NAME. Lines that begin with # are passed over. Read again on SIGHUP.",
+        "FILE",
+        "Mailboxes",
+    ),
+    Setting(
         "append_limit",
         size(1 << 10, 1 << 40),
         100 << 20,

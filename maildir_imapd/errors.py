@@ -195,6 +195,18 @@ class TooBig(Refused):
     code = b"TOOBIG"
 
 
+class AnnotationTooBig(Refused):
+    """The value is larger than an annotation may be"""
+
+    code = b"METADATA MAXSIZE"
+
+
+class TooManyAnnotations(Refused):
+    """There are too many annotations already"""
+
+    code = b"METADATA TOOMANY"
+
+
 class OverQuota(Refused):
     """The quota is used up"""
 

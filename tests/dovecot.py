@@ -29,16 +29,19 @@ namespace inbox {{
 
 
 class Dovecot:
-    """One user, whose home is *home* and whose mail is ``home/Maildir``.  Root becomes ``nobody`` for it."""
+    """One user, whose home is *home* and whose mail is ``home/Maildir``.  Root becomes ``nobody`` for it.
 
-    def __init__(self, home: Path) -> None:
+    *more* are lines of configuration.
+    """
+
+    def __init__(self, home: Path, more: str = "") -> None:
         self.program = program("/usr/lib/dovecot/imap")
         self.home = home
         nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self.uid = nobody.pw_uid if nobody else os.geteuid()
         self.gid = nobody.pw_gid if nobody else os.getegid()
         self._drop = nobody is not None
-        (home / "dovecot.conf").write_text(CONFIG.format(home=home, uid=self.uid, gid=self.gid))
+        (home / "dovecot.conf").write_text(CONFIG.format(home=home, uid=self.uid, gid=self.gid) + more)
 
     def own(self) -> None:
         """Give everything to the user that Dovecot runs as."""

@@ -48,6 +48,7 @@ AFTER_LOGIN = (
     b"SAVEDATE",
     b"PREVIEW",
     b"OBJECTID",
+    b"METADATA",
     b"QUOTA",
     b"QUOTA=RES-STORAGE",
     b"QUOTA=RES-MESSAGE",

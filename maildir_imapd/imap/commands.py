@@ -13,6 +13,7 @@ from maildir_imapd.imap import (
     list,  # the command's name
     login,
     mailboxes,
+    metadata,
     multisearch,
     quota,
     search,
@@ -35,6 +36,7 @@ __all__ = [
     "list",
     "login",
     "mailboxes",
+    "metadata",
     "multisearch",
     "quota",
     "search",

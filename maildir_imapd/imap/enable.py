@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maildir_imapd.imap.metadata import Following
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.wire.render import enabled_line
 
@@ -18,6 +19,7 @@ ENABLEABLE = {
     b"QRESYNC": b"QRESYNC",
     b"UTF8=ACCEPT": b"UTF8=ACCEPT",
     b"IMAP4REV2": b"IMAP4rev2",
+    b"METADATA": b"METADATA",
 }
 
 
@@ -34,6 +36,8 @@ def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
             if session.rev2 and session.view is not None:
                 session.view.wants_recent = False
                 session.view.recent.clear()
+            if name == b"METADATA":
+                session.following = Following(session)
             fresh.append(ENABLEABLE[name])
     reply.write(enabled_line(fresh))
     return Done("ENABLE completed")

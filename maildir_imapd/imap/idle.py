@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import WrongState
-from maildir_imapd.imap import updates
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.wire import render
 
@@ -28,5 +27,4 @@ def idle(session: Session, cmd: Idle, reply: Reply) -> None:
     session.begin_dialogue(cmd.tag, on_line)
     session.idling = True
     reply.write(render.continuation("idling"))
-    if session.view is not None:
-        updates.tell(session, reply, expunge=True)
+    session.tell(reply, expunge=True)

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, UseAttribute
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import mailbox_id
-from maildir_imapd.store.special_use import ATTRIBUTES
+from maildir_imapd.store.special_use import SPELLED
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.wire.commands import Create, Delete, Rename, Subscribe, Unsubscribe
-
-
-USES = {attribute.lower(): attribute for attribute in ATTRIBUTES}
 
 
 @command(b"CREATE", states=LOGGED_IN)
@@ -25,11 +22,13 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
     if name == "INBOX":
         raise MailboxExists
     for attribute in cmd.use:
-        if attribute.lower() not in USES:
+        if attribute.lower() not in SPELLED:
             raise UseAttribute
     session.account.create(name)
     if cmd.use:
-        session.account.set_special_use(name, tuple(USES[attribute.lower()] for attribute in cmd.use))
+        serial = session.account.set_special_use(name, tuple(SPELLED[attribute.lower()] for attribute in cmd.use))
+        if session.following is not None:
+            session.following.ours.add(serial)
     session.note("create", mailbox=name)
     return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(session.account.mailbox(name)))
 

@@ -32,6 +32,7 @@ from maildir_imapd.imap import results, updates
 from maildir_imapd.imap.append import begin
 from maildir_imapd.imap.capability import capability_code
 from maildir_imapd.imap.progress import Progress
+from maildir_imapd.imap.metadata import Following, too_big
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.wire import render
@@ -87,6 +88,7 @@ class Policy:
     login_timeout: float = 180.0
     idle_timeout: float = 1800.0
     append_limit: int = 100 * 1024 * 1024
+    server_metadata: tuple[tuple[bytes, bytes], ...] = ()
     errors_before_login: int = 3
     errors_after_login: int = 20
     before_login: Limits = BEFORE_LOGIN
@@ -113,16 +115,16 @@ class Session:
         preauth: Access | None = None,
         peer: str = "",
         clock: Callable[[], float] = time.time,
-    ) -> None:
         ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.policy = policy
         self.gate = gate
         self.secure = secure
         self.wake = wake
         self.peer = peer
         self.clock = clock
-        self.buffer = CommandBuffer(policy.before_login)
         self.progress = Progress(ticks)
+        self.buffer = CommandBuffer(policy.before_login)
         self.state = State.NOT_AUTHENTICATED
         self.user: str | None = None
         self._account: Account | None = None
@@ -136,6 +138,7 @@ class Session:
         self.deliveries: list[Delivery] = []
         self.append_reader: AppendReader | None = None
         self.client_id: dict[bytes, bytes | None] | None = None
+        self.following: Following | None = None
         self._preauth = preauth
 
     # --- what the rim asks ------------------------------------------------------------------------
@@ -198,8 +201,8 @@ class Session:
 
         Nor without an open mailbox: the bell also rings for a goodbye, which is not ours to say.
         """
-        if self.idling and self.view is not None:
-            self._guarded(lambda: updates.tell(self, reply, expunge=True), None, reply)
+        if self.idling and (self.view is not None or self.following is not None):
+            self._guarded(lambda: self.tell(reply, expunge=True), None, reply)
             reply.flush()
 
     def say_goodbye(self, goodbye: Goodbye, reply: Reply) -> None:
@@ -215,6 +218,8 @@ class Session:
         self.dialogue = None
         self._drop_deliveries()
         self.leave()
+        if self.following is not None:
+            self.following.close()
 
     # --- what the commands use --------------------------------------------------------------------
 
@@ -314,14 +319,21 @@ class Session:
     def finish(self, tag: bytes, name: bytes, done: Done, reply: Reply) -> None:
         """End a command: tell what may be told now, then its tagged line."""
         spec = TABLE[name]
-        if spec.updates and self.view is not None:
-            updates.tell(self, reply, expunge=spec.expunge)
+        if spec.updates:
+            self.tell(reply, expunge=spec.expunge)
         code = done.code
         if code is None and self.view is not None and self.view.has_ghosts and b"QRESYNC" in self.enabled:
             # What this client was told about other messages may be newer than an expunge that it was not.
             # RFC 7162 section 6, rule about delayed VANISHED: say how far it may count itself up to date.
             code = b"HIGHESTMODSEQ %d" % self.view.safe_modseq
         reply.write(render.tagged(tag, done.kind, done.text, code))
+
+    def tell(self, reply: Reply, *, expunge: bool) -> None:
+        """Say what has happened, as far as this client wants to hear of it."""
+        if self.view is not None:
+            updates.tell(self, reply, expunge=expunge)
+        if self.following is not None:
+            self.following.tell(self, reply)
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -338,6 +350,8 @@ class Session:
             self._drop_deliveries()
             if event.fatal:
                 self.say_goodbye(Goodbye(f"{event.what} is too long"), reply)
+            elif self.user is not None and peek_command(event.begin)[1] == b"SETMETADATA":
+                self._complain(event.tag, too_big(self), reply)
             else:
                 self._complain(event.tag, TooLong(f"{event.what} is too long"), reply)
 
@@ -350,6 +364,7 @@ class Session:
             self._run(self._allowed(name), tag, frame, reply)
         except Exception as error:
             self._failed(error, tag, reply)
+        self.progress.end()
         if self.deliveries:
             self._drop_deliveries()
 
@@ -359,13 +374,13 @@ class Session:
         except BadCharsetName:
             results.refused(self, frame.text)
             raise
+        self.progress.begin(tag, reply)
         try:
             done = spec.handler(self, cmd, reply)
         except (Refused, StoreError):
             # A refusal is an answer like any other: what else happened may be told with it.
-        self.progress.end()
-            if spec.updates and self.view is not None:
-                updates.tell(self, reply, expunge=spec.expunge)
+            if spec.updates:
+                self.tell(reply, expunge=spec.expunge)
             raise
         self.errors = 0
         if done is not None:
@@ -373,7 +388,6 @@ class Session:
 
     def _allowed(self, name: bytes | None) -> Spec:
         """Look a command up; its state is checked before its arguments are parsed."""
-        self.progress.begin(tag, reply)
         spec = TABLE.get(name or b"")
         if spec is None:
             raise WrongState(why="Unknown command")

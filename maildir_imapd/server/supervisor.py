@@ -82,6 +82,7 @@ class Supervisor:
         # Whatever is wrong with the settings shows here, and not in every worker again.
         self._tls = worker.tls_context(self.config)
         worker.user_database(self.config)
+        worker.server_metadata(self.config)
         self._mail_user = _mail_user(self.config)
         self._give_log()
         self._beats = mmap.mmap(-1, 8 * SLOTS)
@@ -225,6 +226,7 @@ class Supervisor:
             config = self.reload()
             tls = worker.tls_context(config)
             worker.user_database(config)
+            worker.server_metadata(config)
             mail_user = _mail_user(config)
             logs.set_up(config.log_level, config.log_file)
         except ConfigError as error:

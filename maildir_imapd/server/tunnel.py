@@ -13,7 +13,7 @@ from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the 
 from maildir_imapd.imap.session import Access, Session
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.transport import PipeTransport
-from maildir_imapd.server.worker import policy
+from maildir_imapd.server.worker import policy, server_metadata
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.watch import Watcher
 
@@ -53,7 +53,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         for number in ending:
             signal.signal(number, end)
         session = Session(
-            policy(config, tls=False, loopback=False, compress=False),
+            policy(config, tls=False, loopback=False, compress=False, metadata=server_metadata(config)),
             secure=True,
             wake=transport.bell.ring,
             preauth=Access(user, account),

@@ -26,6 +26,7 @@ from maildir_imapd.imap.session import Policy, Session
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.transport import Transport
+from maildir_imapd.store.metadata import parse_server
 from maildir_imapd.store.watch import Watcher
 from maildir_imapd.wire.buffer import Limits
 
@@ -81,8 +82,27 @@ def user_database(config: Config) -> PasswdFile | None:
     return PasswdFile(config.passwd_file) if config.passwd_file else None
 
 
-def policy(config: Config, *, tls: bool, loopback: bool, compress: bool = True) -> Policy:
-    """What of the settings a session needs."""
+def server_metadata(config: Config) -> tuple[tuple[bytes, bytes], ...]:
+    """Read what the server tells of itself; raises ConfigError."""
+    if config.server_metadata is None:
+        return ()
+    try:
+        with open(config.server_metadata, "rb") as file:
+            return parse_server(file.read())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"server_metadata {config.server_metadata}: {reason}") from error
+
+
+def policy(
+    config: Config,
+    *,
+    tls: bool,
+    loopback: bool,
+    compress: bool = True,
+    metadata: tuple[tuple[bytes, bytes], ...] = (),
+) -> Policy:
+    """What of the settings a session needs; *metadata* is what ``server_metadata`` gave."""
     return Policy(
         greeting=config.greeting,
         tls_available=tls,
@@ -91,6 +111,7 @@ def policy(config: Config, *, tls: bool, loopback: bool, compress: bool = True) 
         idle_timeout=config.idle_timeout,
         compress=compress,
         append_limit=config.append_limit,
+        server_metadata=metadata,
         after_login=Limits(
             line=config.line_limit,
             literal=config.literal_limit,
@@ -184,6 +205,7 @@ class Worker:
         self.tls = tls
         self.watcher = Watcher(config.watch, interval=config.poll_interval)
         self.door = Door(config, user_database(config), self.watcher)
+        self.server_metadata = server_metadata(config)
         self.servers = [Server(listener, self) for listener in listeners]
         self._lock = threading.Lock()  # guards _bells
         self._bells: dict[int, Callable[[], None]] = {}
@@ -208,7 +230,12 @@ class Worker:
             self.door.leave(host, None)
             return
         session = Session(
-            policy(self.config, tls=self.tls is not None, loopback=host.startswith(LOOPBACK)),
+            policy(
+                self.config,
+                tls=self.tls is not None,
+                loopback=host.startswith(LOOPBACK),
+                metadata=self.server_metadata,
+            ),
             self.door.gate(host, peer),
             secure=implicit_tls,
             wake=transport.bell.ring,

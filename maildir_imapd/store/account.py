@@ -35,6 +35,7 @@ from maildir_imapd.errors import (
 from maildir_imapd.store import courier, durable, special_use, subscriptions, takeover
 from maildir_imapd.store.layout import MaildirPlusPlus, is_maildir
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.metadata import Metadata
 from maildir_imapd.store.quota import Amount, Quota
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Account:
         self.quota = Quota(
             root, Amount(quota_storage, quota_messages), padded=self._mirror == "courier", synced=fsync != "never"
         )
+        self.metadata = Metadata(root, self._find, self._changing)
         self._recover()
 
     def limit(self, storage: int, messages: int) -> None:
@@ -219,10 +221,30 @@ class Account:
         except FileNotFoundError:
             return {}
 
-    def set_special_use(self, name: str, attributes: tuple[bytes, ...]) -> None:
-        """Give a mailbox its special uses, for good."""
+    def set_special_use(self, name: str, attributes: tuple[bytes, ...]) -> int:
+        """Give a mailbox exactly these special uses, for good, and take them from any other that was given them.
+
+        Returns the serial of the change of metadata that it is (RFC 6154 4), 0 when it changes nothing.
+        """
+        serial = 0
         with self._changing() as root:
-            chosen = {**self._chosen_uses(), name: attributes}
+            before = self.special_use()
+            chosen = {
+                other: tuple(a for a in uses if other == name or a not in attributes)
+                for other, uses in {**self._chosen_uses(), name: attributes}.items()
+            }
+            self._put_uses(chosen, root)
+            after = self.special_use()
+            entry = (special_use.ENTRY,)
+            others = {n: entry for n in {*before, *after} - {name} if before.get(n, ()) != after.get(n, ())}
+            self.metadata.note(root, others)
+            if before.get(name, ()) != after.get(name, ()):
+                serial = self.metadata.note(root, {name: entry})
+        self.metadata.wake()
+        return serial
+
+    def _put_uses(self, chosen: dict[str, tuple[bytes, ...]], root: int) -> None:
+        if chosen != self._chosen_uses():
             durable.put(SPECIAL_USE, special_use.render(chosen), root, durable=True)
             durable.sync(root)
 
@@ -277,6 +299,10 @@ class Account:
             return path
         found = self._paths().get(name)
         return found if found is not None and is_maildir(found) else None
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a mailbox of that name, or one below it."""
+        return self._find(name) is not None or self._has_children(name)
 
     def _has_children(self, name: str) -> bool:
         prefix = name + self.delimiter
@@ -361,6 +387,12 @@ class Account:
             durable.rename(os.path.basename(path), trash, root, root)
             durable.sync(root)
             self.quota.doubt()
+            try:
+                self._put_uses({other: uses for other, uses in self._chosen_uses().items() if other != name}, root)
+                self.metadata.deleted(root, name, self.exists)
+            except OSError as error:
+                # The mailbox is gone all the same, and the client must hear so.
+                logger.warning("what was noted of a deleted folder stays", extra={"fields": {"detail": error}})
         self._gone(path)
         self._remove_tree(trash)
 
@@ -387,6 +419,8 @@ class Account:
             uids = list(inbox.sync().uids)
             if uids:
                 self.mailbox(new).copy_from(inbox, uids, move=True)
+            # RFC 5464 4.1: INBOX keeps its annotations, and the new mailbox has them too.
+            self.metadata.change(new, list(self.metadata.entries(old).values()))
             return
         if new == old:
             raise MailboxExists
@@ -409,6 +443,7 @@ class Account:
             if len(moves) > 1:
                 durable.unlink(INTENT, root)
             self._rename_uses(old, new, root)
+            self.metadata.renamed(root, old, new, self.delimiter)
         for a, _ in moves:
             self._gone(os.path.join(self.root, a))
 
@@ -427,9 +462,7 @@ class Account:
             new + name[len(old) :] if name == old or name.startswith(old + self.delimiter) else name: uses
             for name, uses in chosen.items()
         }
-        if moved != chosen:
-            durable.put(SPECIAL_USE, special_use.render(moved), root, durable=True)
-            durable.sync(root)
+        self._put_uses(moved, root)
 
     def _moves(self, old: str, new: str) -> list[tuple[bytes, bytes]]:
         """The renames of directory entries that RENAME is made of; checks every new name."""
@@ -523,7 +556,7 @@ class Account:
 
     def subscribe(self, name: str) -> None:
         """Subscribe a mailbox, or a name that has children; raises MailboxMissing for any other."""
-        if self._find(name) is None and not self._has_children(name):
+        if not self.exists(name):
             raise MailboxMissing
         self._change_subscription(name, wanted=True)
 

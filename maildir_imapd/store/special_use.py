@@ -16,8 +16,13 @@ WELL_KNOWN: tuple[tuple[bytes, tuple[str, ...]], ...] = (
 )
 
 
+# RFC 6154 4: the entry of metadata that says and sets them.
+ENTRY = b"/private/specialuse"
+
 # What CREATE may ask for.  \\All, \\Flagged and \\Important would be virtual mailboxes, which we have not.
 ATTRIBUTES = tuple(attribute for attribute, _ in WELL_KNOWN)
+# As clients may spell them, in small letters.
+SPELLED = {attribute.lower(): attribute for attribute in ATTRIBUTES}
 
 
 def parse(data: bytes) -> dict[str, tuple[bytes, ...]]:
@@ -49,12 +54,14 @@ def by_name(
         found.setdefault(plain, name)
     uses: dict[str, tuple[bytes, ...]] = {name: a for name, a in (chosen or {}).items() if name in found.values()}
     taken = {attribute for attributes in uses.values() for attribute in attributes}
+    decided = set(uses)
     for attribute, candidates in WELL_KNOWN:
         if attribute in taken:
             continue
         for candidate in candidates:
             holder = found.get(candidate.lower())
-            if holder is not None:
+            # One that was given its uses has these and no other, also when they are none.
+            if holder is not None and holder not in decided:
                 uses[holder] = (*uses.get(holder, ()), attribute)
                 break
-    return uses
+    return {name: attributes for name, attributes in uses.items() if attributes}

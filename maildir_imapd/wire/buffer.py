@@ -90,12 +90,14 @@ class LiteralWanted:
 class Overflow:
     """A limit was passed; *what* is "line", "literal" or "command".
 
-    The rest of the command is skipped and the stream stays in step, unless *fatal*.
+    The rest of the command is skipped and the stream stays in step, unless *fatal*.  *begin* is how a
+    command begins whose literal is too long.
     """
 
     tag: bytes | None
     what: str
     fatal: bool = False
+    begin: bytes = b""
 
 
 Event = Frame | Line | LiteralWanted | Overflow
@@ -247,8 +249,9 @@ class CommandBuffer:
         streaming = bool(self._head) or _STREAMING(self._data, self._start) is not None
         what = self._excess(0 if streaming else size)
         if what is not None:
-            tag = self._tag()
-            return Overflow(tag, what) if self._drop(size, wait=not plus) else self._die(tag, what)
+            tag, begin = self._tag(), bytes(self._data[self._start : self._start + 256])
+            in_step = self._drop(size, wait=not plus)
+            return Overflow(tag, what, begin=begin) if in_step else self._die(tag, what)
         if plus and not streaming:
             self._line = self._scan = self._scan + size
             return None

@@ -134,9 +134,13 @@ _DEPTHS = {b"0": 0, b"1": 1, b"INFINITY": -1}
 
 
 def _entries(at: Cursor) -> tuple[bytes, ...]:
-    """entries = entry / "(" entry *(SP entry) ")" """
+    """entries = entry / "(" entry *(SP entry) ")"; RFC 5464's examples leave the parentheses out"""
     if not at.take(b"("):
-        return (_entry(at),)
+        entries = [_entry(at)]
+        while not at.at_end():
+            at.space()
+            entries.append(_entry(at))
+        return tuple(entries)
     entries = [_entry(at)]
     while at.more():
         entries.append(_entry(at))
