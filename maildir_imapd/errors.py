@@ -74,6 +74,12 @@ class TooLong(ProtocolError):
     code = b"TOOBIG"
 
 
+class FilterCharset(ProtocolError):
+    """A stored filter goes with the charset UTF-8 only"""
+
+    code = b"BADCHARSET (UTF-8 US-ASCII)"
+
+
 class WrongState(ProtocolError):
     """{why}"""
 
@@ -175,6 +181,12 @@ class BadCharsetName(Refused):
     """This charset is not supported"""
 
     code = b"BADCHARSET"
+
+
+class UndefinedFilter(Refused):
+    """There is no such filter, or it is none"""
+
+    code = b"UNDEFINED-FILTER"
 
 
 class ExpungeIssued(Refused):

@@ -49,6 +49,7 @@ AFTER_LOGIN = (
     b"PREVIEW",
     b"OBJECTID",
     b"METADATA",
+    b"FILTERS",
     b"QUOTA",
     b"QUOTA=RES-STORAGE",
     b"QUOTA=RES-MESSAGE",

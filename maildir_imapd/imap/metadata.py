@@ -12,6 +12,7 @@ from maildir_imapd.errors import (
     NoPermission,
     UseAttribute,
 )
+from maildir_imapd.imap import filters
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.store.metadata import VALUE_LIMIT, Entries
 from maildir_imapd.store.special_use import ENTRY, SPELLED
@@ -57,6 +58,8 @@ def setmetadata(session: Session, cmd: SetMetadata, reply: Reply) -> Done:
     uses: tuple[bytes, ...] | None = None
     for entry, value in cmd.entries:
         name = entry.lower()
+        if mailbox == SERVER:
+            filters.check(entry, value)
         if mailbox == SERVER and not name.startswith(b"/private/"):
             # RFC 5464 3.3: what all users see is the administrator's to say.
             raise NoPermission("Only the administrator sets what all users see")

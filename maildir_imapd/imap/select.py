@@ -36,9 +36,7 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
         session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)
     mailbox = session.account.mailbox(name)
-    view = View(
-        mailbox, name, read_only=cmd.read_only, wake=session.wake, progress=session.progress, rev2=session.rev2
-    )
+    view = View(mailbox, name, read_only=cmd.read_only, wake=session.wake, progress=session.progress, rev2=session.rev2)
     session.view = view
     session.state = State.SELECTED
     snapshot = view.snapshot

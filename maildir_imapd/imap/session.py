@@ -26,13 +26,14 @@ from maildir_imapd.errors import (
     StoreError,
     TooLong,
     TooManyErrors,
+    UndefinedFilter,
     WrongState,
 )
-from maildir_imapd.imap import results, updates
+from maildir_imapd.imap import filters, results, updates
 from maildir_imapd.imap.append import begin
 from maildir_imapd.imap.capability import capability_code
-from maildir_imapd.imap.progress import Progress
 from maildir_imapd.imap.metadata import Following, too_big
+from maildir_imapd.imap.progress import Progress
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.wire import render
@@ -350,7 +351,7 @@ class Session:
             self._drop_deliveries()
             if event.fatal:
                 self.say_goodbye(Goodbye(f"{event.what} is too long"), reply)
-            elif self.user is not None and peek_command(event.begin)[1] == b"SETMETADATA":
+            elif self.user is not None and event.what == "literal" and peek_command(event.begin)[1] == b"SETMETADATA":
                 self._complain(event.tag, too_big(self), reply)
             else:
                 self._complain(event.tag, TooLong(f"{event.what} is too long"), reply)
@@ -370,8 +371,8 @@ class Session:
 
     def _run(self, spec: Spec, tag: bytes, frame: Frame, reply: Reply) -> None:
         try:
-            cmd = parse(frame, decode_charset)
-        except BadCharsetName:
+            cmd = parse(frame, decode_charset, self._stored)
+        except (BadCharsetName, UndefinedFilter):
             results.refused(self, frame.text)
             raise
         self.progress.begin(tag, reply)
@@ -385,6 +386,9 @@ class Session:
         self.errors = 0
         if done is not None:
             self.finish(tag, spec.name, done, reply)
+
+    def _stored(self, name: bytes) -> bytes | None:
+        return filters.stored(self, name)
 
     def _allowed(self, name: bytes | None) -> Spec:
         """Look a command up; its state is checked before its arguments are parsed."""

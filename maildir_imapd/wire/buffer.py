@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from maildir_imapd.wire import abnf
@@ -97,7 +97,7 @@ class Overflow:
     tag: bytes | None
     what: str
     fatal: bool = False
-    begin: bytes = b""
+    begin: bytes = field(default=b"", compare=False)
 
 
 Event = Frame | Line | LiteralWanted | Overflow
@@ -249,7 +249,7 @@ class CommandBuffer:
         streaming = bool(self._head) or _STREAMING(self._data, self._start) is not None
         what = self._excess(0 if streaming else size)
         if what is not None:
-            tag, begin = self._tag(), bytes(self._data[self._start : self._start + 256])
+            tag, begin = self._tag(), bytes(self._data[self._start : min(marker.start(), self._start + 256)])
             in_step = self._drop(size, wait=not plus)
             return Overflow(tag, what, begin=begin) if in_step else self._die(tag, what)
         if plus and not streaming:

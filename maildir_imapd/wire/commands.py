@@ -543,13 +543,6 @@ class KeyObjectId:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyFilter:
-    """RFC 5466: FILTER name."""
-
-    name: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class KeyGmail:
     """X-GM-RAW and X-GM-LABELS."""
 
@@ -597,7 +590,6 @@ SearchKey = (
     | KeyWithin
     | KeySaveDateSupported
     | KeyObjectId
-    | KeyFilter
     | KeyGmail
     | KeyFuzzy
     | KeyNot

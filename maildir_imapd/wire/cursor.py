@@ -20,6 +20,9 @@ from maildir_imapd.wire.numbers import LARGEST, NumberSet, parse_number_set
 DecodeText = Callable[[bytes, bytes], str]
 """(charset, octets) -> text; LookupError for a charset it does not know, UnicodeError for bad octets."""
 
+Stored = Callable[[bytes], bytes | None]
+"""name -> the text of a stored filter (RFC 5466), None if there is none."""
+
 LARGEST64 = (1 << 63) - 1
 
 # RFC 3501 section 9: flag; without \Recent, which no client may set.
@@ -38,18 +41,32 @@ def decode_ascii_or_utf8(charset: bytes, data: bytes) -> str:
     raise LookupError
 
 
-class Cursor:
-    """Reads *text* from *pos* on; *streamed* are the sinks of literals that are not in it."""
+def no_filters(name: bytes) -> bytes | None:
+    """What a server without stored filters knows of them."""
+    return None
 
-    __slots__ = ("_decode_text", "_streamed", "pos", "text")
+
+class Cursor:
+    """Reads *text* from *pos* on; *streamed* are the sinks of literals that are not in it.
+
+    *stored* gives the text of a filter (RFC 5466); None: there is no such filter.
+    """
+
+    __slots__ = ("_decode_text", "_streamed", "pos", "stored", "text")
 
     def __init__(
-        self, text: bytes, pos: int = 0, streamed: Streamed = (), decode_text: DecodeText = decode_ascii_or_utf8
+        self,
+        text: bytes,
+        pos: int = 0,
+        streamed: Streamed = (),
+        decode_text: DecodeText = decode_ascii_or_utf8,
+        stored: Stored = no_filters,
     ) -> None:
         self.text = text
         self.pos = pos
         self._streamed = dict(streamed) if streamed else None
         self._decode_text = decode_text
+        self.stored = stored
 
     def fail(self, expected: str, pos: int | None = None) -> NoReturn:
         """Raise ``BadSyntax`` for here, or for *pos*."""

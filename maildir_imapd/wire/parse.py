@@ -1,6 +1,7 @@
 """From a frame to a command: the table of all commands, and the short ones among them.
 
-``parse`` raises ``ProtocolError``, and ``BadCharsetName`` for a search in an unknown charset; nothing else.
+``parse`` raises ``ProtocolError``, and for a search ``BadCharsetName`` when its charset and ``UndefinedFilter`` when
+its filter is unknown; nothing else, but for what *stored* raises.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from maildir_imapd.wire.commands import (
     Unselect,
     Unsubscribe,
 )
-from maildir_imapd.wire.cursor import Cursor, DecodeText, decode_ascii_or_utf8
+from maildir_imapd.wire.cursor import Cursor, DecodeText, Stored, decode_ascii_or_utf8, no_filters
 from maildir_imapd.wire.parse_append import parse_append, parse_replace
 from maildir_imapd.wire.parse_fetch import parse_fetch
 from maildir_imapd.wire.parse_list import parse_list, parse_lsub, parse_status, parse_xlist
@@ -68,8 +69,8 @@ from maildir_imapd.wire.parse_search import (
 Parser = Callable[[Cursor, bytes, bool], Command]
 
 
-def parse(frame: Frame, decode_text: DecodeText | None = None) -> Command:
-    """Read a whole command; *decode_text* knows the charsets that SEARCH may name."""
+def parse(frame: Frame, decode_text: DecodeText | None = None, stored: Stored = no_filters) -> Command:
+    """Read a whole command; *decode_text* knows the charsets that SEARCH may name, *stored* its filters."""
     text = frame.text
     head = abnf.HEAD(text)
     if head is not None:
@@ -86,7 +87,7 @@ def parse(frame: Frame, decode_text: DecodeText | None = None) -> Command:
         else:
             parser = UID_PARSERS.get(name)
         if parser is not None:
-            at = Cursor(text, head.end(), frame.streamed, decode_text or decode_ascii_or_utf8)
+            at = Cursor(text, head.end(), frame.streamed, decode_text or decode_ascii_or_utf8, stored)
             return parser(at, tag, uid is not None)
     return _complain(text)
 

@@ -1,6 +1,8 @@
 """SEARCH, SORT, THREAD, ESEARCH (RFC 3501 6.4.4, 4466, 4731, 5032, 5182, 5256, 5267, 5466, 6203, 7162,
 7377, 8474, 8514, 9394).
 
+The text of a stored filter is put in the place of the key that names it, and read there.
+
 Keys are read without recursion: what is open (a list, NOT, OR, FUZZY) lies on a stack.  Lists inside
 lists and chains of OR become one key as they are read, so a chain may be as long as a line; lists and
 NOT may be ``DEEPEST`` deep, which bounds the depth of the tree for whoever walks it.
@@ -11,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from maildir_imapd.errors import BadCharsetName, BadSyntax, FilterCharset, ProtocolError, UndefinedFilter
 from maildir_imapd.wire import abnf
 from maildir_imapd.wire.commands import (
     CancelUpdate,
@@ -18,7 +21,6 @@ from maildir_imapd.wire.commands import (
     KeyAll,
     KeyAnd,
     KeyDate,
-    KeyFilter,
     KeyFlag,
     KeyFuzzy,
     KeyGmail,
@@ -226,6 +228,7 @@ def _program(at: Cursor, charset: bytes | None) -> SearchKey:
     """search-key *(SP search-key), to the end of the command"""
     stack = [_Open(KeyAnd, [], 0)]
     depth = 0
+    filters = _Filters()
     while True:
         # Open whatever comes next until there is a key that is complete in itself.
         start = at.pos
@@ -246,6 +249,10 @@ def _program(at: Cursor, charset: bytes | None) -> SearchKey:
                 at.space()
                 depth = _deeper(at, depth, start)
                 stack.append(_Open(wrapper, [], 1))
+                continue
+            if word == b"FILTER":
+                filters.insert(at, start, charset)
+                charset = b"UTF-8"
                 continue
             if word == b"OR":
                 at.space()
@@ -350,13 +357,56 @@ def _modseq(at: Cursor, _charset: bytes | None) -> SearchKey:
 _ENTRY_TYPES = frozenset([b"PRIV", b"SHARED", b"ALL"])
 
 
-def _filter(at: Cursor, _charset: bytes | None) -> SearchKey:
-    """ "FILTER" SP filter-name, an atom without "/" (RFC 5466)"""
-    start = at.pos
-    name = at.atom()
-    if b"/" in name:
-        at.fail("the name of a filter", start)
-    return KeyFilter(name)
+class _Filters:
+    """The filters that one search uses, each within the text of others."""
+
+    __slots__ = ("_inserted", "_open")
+
+    def __init__(self) -> None:
+        self._inserted = 0
+        # Those whose text is being read, with how much is left of the whole where each ends.
+        self._open: list[tuple[bytes, int]] = []
+
+    def insert(self, at: Cursor, start: int, charset: bytes | None) -> None:
+        """Put the filter's text in the place of "FILTER" SP filter-name, which begins at *start*.
+
+        RFC 5466 3.1: one that names itself, or is buried too deep, does not exist; nor does what is no search.
+        """
+        at.space()
+        begin = at.pos
+        name = at.atom()
+        if b"/" in name:
+            at.fail("the name of a filter", begin)
+        if charset not in (None, b"UTF-8", b"US-ASCII"):
+            raise FilterCharset
+        left = len(at.text) - at.pos
+        while self._open and left < self._open[-1][1]:
+            self._open.pop()
+        self._inserted += 1
+        text = at.stored(name)
+        nested = [other for other, _ in self._open]
+        if text is None or name.upper() in nested or len(nested) >= NESTED or self._inserted > INSERTED:
+            raise UndefinedFilter(code=b"UNDEFINED-FILTER " + name)
+        try:
+            check_criteria(text)
+        except ProtocolError as error:
+            raise UndefinedFilter(code=b"UNDEFINED-FILTER " + name) from error
+        self._open.append((name.upper(), left))
+        at.text = at.text[:start] + text + at.text[at.pos :]
+        at.pos = start
+
+
+# Filters within filters, and in all of one search (RFC 5466 3.1 asks for 3 passes).
+NESTED = 10
+INSERTED = 200
+
+
+def check_criteria(text: bytes) -> None:
+    """Raise ProtocolError when *text* is not search-criteria in UTF-8; filters that it names are not looked at."""
+    try:
+        _program(Cursor(text, stored=lambda name: b"ALL"), None)
+    except BadCharsetName:
+        raise BadSyntax("no other charset") from None
 
 
 def _object_id(name: bytes) -> Argument:
@@ -384,7 +434,6 @@ Argument = Callable[[Cursor, bytes | None], SearchKey]
 _ARGUMENTS: dict[bytes, Argument] = {
     b"BODY": lambda at, charset: KeyText(_text(at, charset), body_only=True),
     b"EMAILID": _object_id(b"EMAILID"),
-    b"FILTER": _filter,
     b"HEADER": _header,
     b"KEYWORD": lambda at, _charset: KeyFlag(at.atom()),
     b"LARGER": lambda at, _charset: KeySize(True, at.number64()),

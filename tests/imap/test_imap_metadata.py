@@ -71,3 +71,29 @@ def test_an_idling_client_hears_at_once(tmp_path: Path) -> None:
     one.woken = False
     two.command(b'b SETMETADATA "" (/private/comment "y")')
     assert not one.woken
+
+
+def test_filters_of_the_administrator(tmp_path: Path) -> None:
+    shared = ((b"/shared/Filters/values/Two", b"2"), (b"/shared/filters/values/bad", b"OR SEEN"))
+    wires = MemoryWires(tmp_path / "Maildir", replace(POLICY, server_metadata=shared))
+    one = wires.connect(login=True)
+    for text in (b"one", b"two"):
+        one.command(b"a APPEND INBOX {15+}\r\nSubject: %b\r\n\r\n" % text)
+    one.command(b"b SELECT INBOX")
+    assert one.command(b"c SEARCH FILTER two")[0] == b"* SEARCH 2"
+    # RFC 5466 3.1: what is not a whole search is no filter, also when the rest of the command would make it one.
+    assert one.command(b"d SEARCH FILTER bad SEEN")[0].startswith(b"d NO [UNDEFINED-FILTER bad]")
+    # The user's own goes first.
+    one.command(b'e SETMETADATA "" (/private/filters/values/TWO "1")')
+    assert one.command(b"f SEARCH FILTER two")[0] == b"* SEARCH 1"
+
+
+def test_filters_do_not_multiply(tmp_path: Path) -> None:
+    one = client(tmp_path)
+    for n in range(9):
+        line = b'/private/filters/values/f%d "FILTER f%d FILTER f%d FILTER f%d"' % (n, n + 1, n + 1, n + 1)
+        assert one.command(b'a SETMETADATA "" (%b)' % line)[0][:4] == b"a OK"
+    one.command(b'b SETMETADATA "" (/private/filters/values/f9 "ALL")')
+    one.command(b"c SELECT INBOX")
+    assert one.command(b"d SEARCH FILTER f6")[-1][:4] == b"d OK"
+    assert one.command(b"e SEARCH FILTER f0")[-1].startswith(b"e NO [UNDEFINED-FILTER f9]")

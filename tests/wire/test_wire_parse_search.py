@@ -13,7 +13,6 @@ from maildir_imapd.wire.commands import (
     KeyAll,
     KeyAnd,
     KeyDate,
-    KeyFilter,
     KeyFlag,
     KeyFuzzy,
     KeyGmail,
@@ -109,7 +108,6 @@ KEYS: list[tuple[bytes, SearchKey]] = [
     (b"X-GM-THRID 1", KeyObjectId(b"X-GM-THRID", b"1")),
     (b'X-GM-RAW "has:attachment x"', KeyGmail(b"X-GM-RAW", "has:attachment x")),
     (b"X-GM-LABELS x", KeyGmail(b"X-GM-LABELS", "x")),
-    (b"FILTER on-the-road", KeyFilter(b"on-the-road")),
     # composed
     (b"NOT SEEN", KeyNot(SEEN)),
     (b"NOT NOT SEEN", KeyNot(KeyNot(SEEN))),
