@@ -235,6 +235,14 @@ class BadMessage(Refused):
     """The message cannot be stored: {why}"""
 
 
+class BadUrl(Refused):
+    """No message or part of one has this URL"""
+
+    def __init__(self, spelled: bytes, *, detail: str = "") -> None:
+        super().__init__(detail=detail)
+        self.code = b"BADURL " + spelled
+
+
 # --- trouble below --------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from maildir_imapd.errors import (
     TryCreate,
     UnknownCte,
 )
-from maildir_imapd.imap import updates
+from maildir_imapd.imap import catenate, updates
 from maildir_imapd.imap.registry import LOGGED_IN, Done, State, command
 from maildir_imapd.imap.store_flags import check_flags
 from maildir_imapd.store.delivery import Delivery
@@ -25,7 +25,7 @@ from maildir_imapd.wire.parse_append import Role
 from maildir_imapd.wire.render import appenduid_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
@@ -55,15 +55,17 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         if size > session.buffer.limits.literal:
             raise TooLong(f"A mailbox name may have {session.buffer.limits.literal} octets here")
         return None
-    if start.role is not Role.MESSAGE:
-        raise BadSyntax("a message")
+    if start.role is Role.URL:
+        if size > session.buffer.limits.literal:
+            raise TooLong(f"A URL may have {session.buffer.limits.literal} octets here")
+        return None
     if size > session.policy.append_limit:
         raise TooBig(limit=session.policy.append_limit)
     freed = NOTHING
     if start.number is not None:
         freed = _freed(session, _replaced(session, start.number, uid=start.uid))
     mailbox = target(session, start.mailbox)
-    _demand_room(session, session.deliveries, freed, size)
+    _demand_room(session, [*(held.size_disk for held in session.deliveries), size], start.index + 1, freed)
     delivery = mailbox.deliver(size)
     session.deliveries.append(delivery)
     return delivery
@@ -114,14 +116,10 @@ def _freed(session: Session, position: int) -> Amount:
     return view.mailbox.amount([view.snapshot.uids[position]]) if session.account.quota.on else NOTHING
 
 
-def _demand_room(session: Session, deliveries: Iterable[Delivery], freed: Amount, more: int | None = None) -> None:
-    """Raise OverQuota when the account has no room for what has come, and *more* octets that are to come."""
-    quota = session.account.quota
-    if quota.on:
-        sizes = [delivery.size_disk for delivery in deliveries]
-        if more is not None:
-            sizes.append(more)
-        quota.demand(Amount(sum(sizes) - freed.storage, len(sizes) - freed.messages))
+def _demand_room(session: Session, sizes: Sequence[int], messages: int, freed: Amount) -> None:
+    """Raise OverQuota when the account has no room for so many octets and *messages* more."""
+    if session.account.quota.on:
+        session.account.quota.demand(Amount(sum(sizes) - freed.storage, messages - freed.messages))
 
 
 def commit(
@@ -130,7 +128,7 @@ def commit(
     """Put messages that have streamed in into a mailbox, all or none; returns their UIDs."""
     batch = []
     for message in messages:
-        delivery = message.data
+        delivery = catenate.assemble(session, mailbox, message.catenate) if message.catenate else message.data
         if not isinstance(delivery, Delivery):
             raise BadMessage(why="it must come as a literal")
         if delivery.size_crlf == 0 and delivery.trouble is None:
@@ -144,7 +142,7 @@ def commit(
         bits, extra = mailbox.bits(message.flags, create=True)
         received = int(message.date.timestamp() if message.date is not None else session.clock())
         batch.append((delivery, bits, extra, received))
-    _demand_room(session, (delivery for delivery, *_ in batch), freed)
+    _demand_room(session, [delivery.size_disk for delivery, *_ in batch], len(batch), freed)
     uids = mailbox.commit(batch)
-    session.deliveries.clear()
+    session.drop_deliveries()
     return uids

@@ -42,6 +42,7 @@ AFTER_LOGIN = (
     b"CREATE-SPECIAL-USE",
     b"STATUS=SIZE",
     b"MULTIAPPEND",
+    b"CATENATE",
     b"REPLACE",
     b"BINARY",
     b"I18NLEVEL=1",

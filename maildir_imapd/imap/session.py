@@ -217,7 +217,7 @@ class Session:
         self.state = State.LOGOUT
         self.idling = False
         self.dialogue = None
-        self._drop_deliveries()
+        self.drop_deliveries()
         self.leave()
         if self.following is not None:
             self.following.close()
@@ -348,7 +348,7 @@ class Session:
         elif isinstance(event, LiteralWanted):
             self._literal(event, reply)
         else:
-            self._drop_deliveries()
+            self.drop_deliveries()
             if event.fatal:
                 self.say_goodbye(Goodbye(f"{event.what} is too long"), reply)
             elif self.user is not None and event.what == "literal" and peek_command(event.begin)[1] == b"SETMETADATA":
@@ -367,7 +367,7 @@ class Session:
             self._failed(error, tag, reply)
         self.progress.end()
         if self.deliveries:
-            self._drop_deliveries()
+            self.drop_deliveries()
 
     def _run(self, spec: Spec, tag: bytes, frame: Frame, reply: Reply) -> None:
         try:
@@ -427,10 +427,11 @@ class Session:
 
         self._guarded(decide, event.tag, reply)
         if not accepted:
-            self._drop_deliveries()
+            self.drop_deliveries()
             self.buffer.refuse()
 
-    def _drop_deliveries(self) -> None:
+    def drop_deliveries(self) -> None:
+        """Take away what has streamed in and is in no mailbox."""
         for delivery in self.deliveries:
             delivery.abort()
         self.deliveries.clear()

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from maildir_imapd import errors
@@ -29,7 +30,6 @@ class Delivery:
         self.size_disk = 0
         self.size_crlf = 0
         self.has_nul = False  # RFC 3501: only a literal8 may carry one
-        self.has_nul = False
         self.name = b"tmp/" + filename.unique()
         self._path = path
         self._folder = os.dup(folder)  # the sink may outlive the mailbox that made it
@@ -81,6 +81,21 @@ class Delivery:
             durable.start_writing(self._fd)
             os.close(self._fd)
             self._fd = -1
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give back what came in, as it lies on the disk; raises StoreError."""
+        self.close()
+        if self.trouble is not None:
+            raise self.trouble
+        try:
+            fd = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+            try:
+                while piece := os.read(fd, _COPY_BYTES):
+                    yield piece
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise durable.store_error(error, self._path + b"/" + self.name) from error
 
     def date(self, received: int) -> None:
         """Give the file its received date, which is its mtime."""

@@ -109,7 +109,7 @@ def parse_item(at: Cursor) -> FetchItem:
     if at.at(b"["):
         match name:
             case b"BODY" | b"BODY.PEEK":
-                section, label = _section(at)
+                section, label = parse_section(at)
                 return FetchBody(b"BODY" + label, section, _partial(at), peek=name == b"BODY.PEEK")
             case b"BINARY" | b"BINARY.PEEK":
                 section, label = _section_binary(at)
@@ -140,7 +140,7 @@ def _preview(at: Cursor) -> FetchPreview:
 # --- sections -------------------------------------------------------------------------------------
 
 
-def _section(at: Cursor) -> tuple[Section, bytes]:
+def parse_section(at: Cursor) -> tuple[Section, bytes]:
     """section = "[" [section-spec] "]"; also returns it as the answer has to spell it."""
     at.pos += 1
     part, label = _part(at)
