@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -108,7 +109,48 @@ def create(name: bytes, directory: int, mode: int = 0o600) -> int:
     if step is not None:
         step("create", name)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    return os.open(name, flags, mode, dir_fd=directory)
+    fd = os.open(name, flags, mode, dir_fd=directory)
+    if mode & 0o077:
+        share(fd, mode, os.fstat(directory))
+    return fd
+
+
+def share(fd: int, mode: int, like: os.stat_result) -> None:
+    """Give a file or directory that others may use its mode, whatever the umask, and the group of the directory *like*.
+
+    As Dovecot: the group matters where it may do what the world may not, and a setgid directory has given it already.
+    """
+    found = os.fstat(fd)
+    if (mode >> 3 ^ mode) & 0o007 and found.st_gid != like.st_gid and not like.st_mode & stat.S_ISGID:
+        try:
+            os.fchown(fd, -1, like.st_gid)
+        except PermissionError:
+            mode &= ~0o070  # not our group: what was meant for that one is not for this one
+    if found.st_mode & 0o777 != mode:
+        # A directory keeps its setgid bit.
+        os.fchmod(fd, found.st_mode & ~0o777 & 0o7777 | mode)
+
+
+def make_directory(path: bytes, parent: bytes) -> None:
+    """Make a directory that is open to whomever *parent* is."""
+    if step is not None:
+        step("mkdir", path)
+    like = os.stat(parent)
+    mode = like.st_mode & 0o777 | 0o700
+    os.mkdir(path, mode)
+    if mode & 0o077:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            share(fd, mode, like)
+        finally:
+            os.close(fd)
+
+
+def remove_directory(path: bytes) -> None:
+    """Remove an empty directory."""
+    if step is not None:
+        step("rmdir", path)
+    os.rmdir(path)
 
 
 def write(fd: int, data: bytes | memoryview) -> None:
