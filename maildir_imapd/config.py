@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from maildir_imapd import location as locations
 from maildir_imapd.errors import ConfigError
 
 
@@ -168,27 +169,16 @@ def address(value: Any) -> Address:
 
 
 def location(value: Any) -> str:
-    """``maildir:PATH`` with the variables %u %n %d %h."""
+    """Dovecot's mail_location, as it is written; see location.py."""
     written = text(value)
-    kind, colon, rest = written.partition(":")
-    if not colon or kind != "maildir" or not rest:
-        raise ValueError("must be maildir:PATH, for example maildir:/srv/mail/%d/%n/Maildir")
-    if ":" in rest:
-        raise ValueError("must be maildir:PATH without further options")
-    k = 0
-    while (k := rest.find("%", k)) >= 0:
-        if rest[k + 1 : k + 2] not in ("u", "n", "d", "h", "%") or not rest[k + 1 : k + 2]:
-            raise ValueError("may use the variables %u (user), %n (before the @), %d (after it), %h (home)")
-        k += 2
-    if not rest.startswith(("/", "~/", "%h")) and rest != "~":
-        raise ValueError("must be an absolute path, or begin with ~/ or %h")
+    locations.parse(written)
     return written
 
 
 def delimiter(value: Any) -> str:
-    """One character between the levels of a mailbox name."""
-    if value not in (".", "/", "|", "^"):
-        raise ValueError("must be one of . / | ^")
+    """One character between the levels of a mailbox name, or auto."""
+    if value not in ("auto", ".", "/", "|", "^"):
+        raise ValueError("must be one of auto . / | ^")
     return str(value)
 
 
@@ -280,9 +270,12 @@ SETTINGS: tuple[Setting, ...] = (
         "mail_location",
         location,
         "maildir:~/Maildir",
-        "Where a user's mail is. Variables: %u user name, %n the part before @, %d the part after it, "
-        "%h home directory; a leading ~/ is the home too.",
-        "maildir:PATH",
+        "Where a user's mail is, as in Dovecot. Variables: %u user name, %n the part before @, %d the part after it, "
+        "%h home directory; a leading ~/ is the home too. Options behind the path: LAYOUT=fs for nested directories "
+        "(a/b) instead of Maildir++ (.a.b), INBOX=PATH if INBOX is not the path itself, CONTROL=PATH where Dovecot's "
+        "dovecot-uidlist, dovecot-keywords and subscriptions lie apart, INDEX=PATH for our cache (MEMORY: beside the "
+        "mail), UTF-8 if folders are named in UTF-8 on the disk. A colon in a path is written twice.",
+        "maildir:PATH[:OPTION...]",
         "Users",
     ),
     Setting(
@@ -315,9 +308,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "delimiter",
         delimiter,
-        ".",
-        "The hierarchy delimiter that clients see. Folders on disk are Maildir++ (.A.B) whatever it is.",
-        "CHAR",
+        "auto",
+        "The hierarchy delimiter that clients see, whatever is on the disk. auto: . for Maildir++, / for LAYOUT=fs.",
+        "auto|CHAR",
         "Mailboxes",
     ),
     Setting(
@@ -549,29 +542,3 @@ def _checked(setting: Setting, value: Any, where: str) -> Any:
         return setting.check(value)
     except ValueError as error:
         raise ConfigError(f"{where} {error}") from error
-
-
-def expand_location(template: str, user: str, home: str | None) -> bytes:
-    """The Maildir of *user*: fill the variables of a mail_location.
-
-    *user* has been checked by the login (no slash, no leading dot), so a value cannot leave its place in the
-    path.  Raises ConfigError when the home is needed and not known.
-    """
-    name, _, domain = user.partition("@")
-    rest = template.partition(":")[2]
-    if rest == "~" or rest.startswith("~/"):
-        rest = "%h" + rest[1:]
-    parts = []
-    k = 0
-    while (found := rest.find("%", k)) >= 0:
-        parts.append(rest[k:found])
-        variable = rest[found + 1 : found + 2]
-        if variable == "h":
-            if not home:
-                raise ConfigError("mail_location needs the home directory, and this user has none")
-            parts.append(home)
-        else:
-            parts.append({"u": user, "n": name, "d": domain, "%": "%"}[variable])
-        k = found + 2
-    parts.append(rest[k:])
-    return os.fsencode("".join(parts))

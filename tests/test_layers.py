@@ -22,10 +22,25 @@ ALLOWED = {
     "store": {"store", "errors", "mutf7"},
     "auth": {"auth", "errors"},
     "imap": {"imap", "wire", "message", "store", "auth.base", "errors", "strings", ""},
-    "server": {"server", "imap", "auth", "store", "config", "log", "errors", "wire.buffer", ""},
+    "location": {"store.layout", "errors"},
+    "config": {"location", "errors", ""},
+    "server": {"server", "imap", "auth", "store", "config", "location", "log", "errors", "wire.buffer", ""},
     # The two commands that serve (serve, try) and the tunnel start a server and need nothing of the protocol
     # but what a session is made of.
-    "cli": {"cli", "server", "store", "auth", "config", "log", "errors", "imap.session", "imap.commands", "imap", ""},
+    "cli": {
+        "cli",
+        "server",
+        "store",
+        "auth",
+        "config",
+        "location",
+        "log",
+        "errors",
+        "imap.session",
+        "imap.commands",
+        "imap",
+        "",
+    },
 }
 LEAVES = {"errors", "strings", "mutf7"}
 

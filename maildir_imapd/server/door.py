@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
 from maildir_imapd.auth.passwdfile import allowed_from
-from maildir_imapd.config import Config, expand_location, location, quota_rule
+from maildir_imapd.config import Config, quota_rule
 from maildir_imapd.errors import (
     AuthenticationFailed,
     AuthorizationFailed,
@@ -25,6 +25,7 @@ from maildir_imapd.errors import (
     Unavailable,
 )
 from maildir_imapd.imap.session import Access
+from maildir_imapd.location import expand
 from maildir_imapd.server import identity as identities
 from maildir_imapd.store.account import Account
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity
     from maildir_imapd.auth.passwdfile import Entry, PasswdFile
     from maildir_imapd.server.identity import Owner
+    from maildir_imapd.store.layout import Places
     from maildir_imapd.store.watch import Watcher
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,21 @@ def valid_user(name: str) -> bool:
     return _USER(name) is not None and all(part and not part.startswith(".") for part in name.split("@"))
 
 
+def open_account(config: Config, places: Places, watcher: Watcher | None, limits: tuple[int, int]) -> Account:
+    """The account at *places*, kept as the settings say; *limits* of its quota in octets and messages."""
+    return Account(
+        places,
+        delimiter=config.delimiter,
+        fsync=config.fsync,
+        watcher=watcher,
+        mirror=config.mirror,
+        coexist=config.coexist,
+        prefix=config.prefix,
+        quota_storage=limits[0],
+        quota_messages=limits[1],
+    )
+
+
 class Door:
     """Shared by all connections of a worker; safe from any thread."""
 
@@ -67,8 +84,8 @@ class Door:
         self._own = identities.own() if identities.supported() else None
         self._lock = threading.Lock()  # guards everything below
         self._known: OrderedDict[bytes, tuple[Entry, float]] = OrderedDict()
-        self._accounts: WeakValueDictionary[tuple[bytes, Owner | None], Account] = WeakValueDictionary()
-        self._kept: OrderedDict[tuple[bytes, Owner | None], Account] = OrderedDict()
+        self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()
+        self._kept: OrderedDict[tuple[Places, Owner | None], Account] = OrderedDict()
         self._by_address: Counter[str] = Counter()
         self._by_user: Counter[str] = Counter()
         self._inside = 0
@@ -179,36 +196,27 @@ class Door:
         """
         template = identity.extra.get("userdb_mail") or identity.extra.get("mail") or self.config.mail_location
         try:
-            root = os.path.abspath(expand_location(location(template), identity.user, identity.home))
+            places = expand(template, identity.user, identity.home)
         except (ConfigError, ValueError) as error:
             logger.error("no mail location", extra={"fields": {"user": identity.user, "why": error}})
             raise Unavailable from error
-        if not make and not os.path.isdir(os.path.join(root, b"cur")):
-            raise MailboxMissing("There is no Maildir", detail=os.fsdecode(root))
-        key = (root, owner)
+        inbox = places.inbox or places.root
+        if not make and not os.path.isdir(os.path.join(inbox, b"cur")):
+            raise MailboxMissing("There is no Maildir", detail=os.fsdecode(inbox))
+        key = (places, owner)
         with self._lock:
             account = self._accounts.get(key)
-        storage, messages = self._limits(identity)
+        limits = self._limits(identity)
         if account is None:
             watcher = self.watcher
             if watcher is not None and owner is not None:
                 watcher = cast("Watcher", identities.OwnedWatcher(watcher, owner))
-            made = Account(
-                root,
-                delimiter=self.config.delimiter,
-                fsync=self.config.fsync,
-                watcher=watcher,
-                mirror=self.config.mirror,
-                coexist=self.config.coexist,
-                prefix=self.config.prefix,
-                quota_storage=storage,
-                quota_messages=messages,
-            )
+            made = open_account(self.config, places, watcher, limits)
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.
                 account = self._accounts.setdefault(key, made)
         else:
-            account.limit(storage, messages)
+            account.limit(*limits)
         with self._lock:
             self._kept[key] = account
             self._kept.move_to_end(key)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from maildir_imapd.config import expand_location
 from maildir_imapd.errors import Goodbye, ShuttingDown
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
 from maildir_imapd.imap.session import Access, Session
+from maildir_imapd.location import expand
 from maildir_imapd.server.connection import converse
+from maildir_imapd.server.door import open_account
 from maildir_imapd.server.transport import PipeTransport
 from maildir_imapd.server.worker import policy, server_metadata
-from maildir_imapd.store.account import Account
 from maildir_imapd.store.watch import Watcher
 
 if TYPE_CHECKING:
@@ -28,21 +27,11 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
 
     The signals *ending* have the client told BYE and half-made messages removed.
     """
-    root = os.path.abspath(expand_location(config.mail_location, user, home))
+    places = expand(config.mail_location, user, home)
     watcher = Watcher(config.watch, interval=config.poll_interval)
     goodbye: list[Goodbye] = []
     try:
-        account = Account(
-            root,
-            delimiter=config.delimiter,
-            fsync=config.fsync,
-            watcher=watcher,
-            mirror=config.mirror,
-            coexist=config.coexist,
-            prefix=config.prefix,
-            quota_storage=config.quota_storage or 0,
-            quota_messages=config.quota_messages or 0,
-        )
+        account = open_account(config, places, watcher, (config.quota_storage or 0, config.quota_messages or 0))
         transport = PipeTransport(0, 1)
 
         def end(number: int, frame: FrameType | None) -> None:

@@ -24,19 +24,18 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from maildir_imapd.errors import (
-    BadMailboxName,
     CannotDo,
     HasChildren,
     MailboxExists,
     MailboxMissing,
     NotSelectable,
-    Refused,
 )
-from maildir_imapd.store import courier, durable, special_use, subscriptions, takeover
-from maildir_imapd.store.layout import MaildirPlusPlus, is_maildir
+from maildir_imapd.store import durable, special_use, takeover
+from maildir_imapd.store.layout import GRAIN, KINDS, Places, Tree
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.metadata import Metadata
 from maildir_imapd.store.quota import Amount, Quota
+from maildir_imapd.store.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     from maildir_imapd.store.folder import Seed
@@ -48,13 +47,10 @@ logger = logging.getLogger(__name__)
 LOCK = b"maildir-imapd.account.lock"
 UIDVALIDITY = b"maildir-imapd.uidvalidity"
 INTENT = b"maildir-imapd.rename"
-SUBSCRIPTIONS = b"subscriptions"
 SPECIAL_USE = b"maildir-imapd.special-use"
 TRASH = b"..maildir-imapd-trash-"
 NASCENT = b"..maildir-imapd-new-"
 
-# A directory stamped less than this many seconds ago may change again within its clock's grain.
-GRAIN = 2.0
 # Mailboxes kept open although no session has them selected: STATUS and the next SELECT are quick then.
 KEPT = 256
 
@@ -71,19 +67,20 @@ class Folder:
 
 
 class Account:
-    """*root* is the Maildir of the INBOX.  It is made, private to its owner, when it is not there.
+    """*root* is the Maildir of the INBOX, or says where all is.  INBOX is made, for its owner only, if it is not there.
 
     *mirror*: "dovecot", "courier" or "none", the server whose files are kept true beside ours; "auto" takes the
-    one that has been here.  *coexist*: that server runs at the same time.  *prefix*: of all names but INBOX, as
-    clients see them; ends in the delimiter; "auto" is "INBOX." where Courier has been, none elsewhere.
+    one that has been here.  *coexist*: that server runs at the same time.  *delimiter*: "auto" is "." for Maildir++
+    and "/" for fs.  *prefix*: of all names but INBOX, as clients see them; ends in the delimiter; "auto" is "INBOX."
+    where Courier has been, none elsewhere.
     *quota_storage* (octets), *quota_messages*: limits, 0 for none; without either the file maildirsize decides.
     """
 
     def __init__(
         self,
-        root: bytes,
+        root: bytes | Places,
         *,
-        delimiter: str = ".",
+        delimiter: str = "auto",
         fsync: str = "delivery",
         watcher: Watcher | None = None,
         mirror: str = "auto",
@@ -92,38 +89,45 @@ class Account:
         quota_storage: int = 0,
         quota_messages: int = 0,
     ) -> None:
-        self.root = root
-        self.delimiter = delimiter
+        places = root if isinstance(root, Places) else Places(root)
+        self._layout = KINDS[places.kind](places, delimiter)
+        self.root = root = places.root
+        self.delimiter = self._layout.delimiter
         self._fsync = fsync
         self._watcher = watcher
         self._coexist = coexist
-        # Guards _mailboxes, _kept and _listing; taken before any mailbox's lock, never held while a folder
-        # is read.
+        # Guards _mailboxes and _kept; taken before any mailbox's lock, never held while a folder is read.
         self._lock = threading.Lock()
         self._mailboxes: WeakValueDictionary[bytes, Mailbox] = WeakValueDictionary()
         self._kept: OrderedDict[bytes, Mailbox] = OrderedDict()
-        self._listing: tuple[tuple[int, int], dict[str, bytes]] | None = None
         # Whether new/ had anything in it at these stamps; an entry is replaced whole, so no lock is needed.
         self._marks: dict[bytes, tuple[tuple[int, int], bool]] = {}
-        # What was made of the paths last, and the paths: good for as long as they are the same object.
-        self._rows: tuple[dict[str, bytes], tuple[Folder, ...]] | None = None
+        # What was made of the tree last, and the tree: good for as long as they are the same object.
+        self._rows: tuple[Tree, tuple[Folder, ...]] | None = None
         self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
         with durable.told(root):
-            for name in (b"", b"cur", b"new", b"tmp"):
-                os.makedirs(os.path.join(root, name), mode=0o700, exist_ok=True)
-        server = takeover.look(root).server
+            # What is on its way in or out is in the root's tmp/, also where INBOX is elsewhere.
+            for path in (root, os.path.join(root, b"tmp"), self._layout.control_root):
+                os.makedirs(path, mode=0o700, exist_ok=True)
+            for name in (b"cur", b"new", b"tmp"):
+                os.makedirs(os.path.join(self._layout.inbox, name), mode=0o700, exist_ok=True)
+        server = self.look(self._layout.inbox).server
         if prefix == "auto":
             # Courier has no other way than to show all folders below INBOX; Dovecot's files do not tell.
-            prefix = "INBOX" + delimiter if server == "courier" else ""
-        self.prefix = prefix
-        self._layout = MaildirPlusPlus(root, delimiter, prefix)
+            prefix = "INBOX" + self.delimiter if server == "courier" else ""
+        self.prefix = self._layout.prefix = prefix
         self._mirror: Kind | None = None
         if mirror == "auto":
             mirror = server
         if mirror != "none":
             self._mirror = "courier" if mirror == "courier" else "dovecot" if mirror == "dovecot" else None
+        self._subscriptions = Subscriptions(self._layout, self._mirror)
         self.quota = Quota(
-            root, Amount(quota_storage, quota_messages), padded=self._mirror == "courier", synced=fsync != "never"
+            root,
+            Amount(quota_storage, quota_messages),
+            padded=self._mirror == "courier",
+            synced=fsync != "never",
+            folders=self._layout.storage,
         )
         self.metadata = Metadata(root, self._find, self._changing)
         self._recover()
@@ -134,44 +138,41 @@ class Account:
 
     # --- what there is ----------------------------------------------------------------------------
 
-    def _paths(self) -> dict[str, bytes]:
-        """Every folder but INBOX, by mailbox name.  The same object as long as nothing changed."""
+    def _tree(self) -> Tree:
+        """Every folder but INBOX.  The same object as long as nothing changed."""
         with durable.told(self.root):
-            state = os.stat(self.root)
-            stamp = (state.st_mtime_ns, state.st_ctime_ns)
-            with self._lock:
-                if self._listing is not None and self._listing[0] == stamp:
-                    return self._listing[1]
-            paths = dict(sorted(self._layout.scan().items()))
-        # A stamp that is too young may hide a later change: then this listing is good for once only.
-        if time.time() - max(stamp) / 1e9 > GRAIN:
-            with self._lock:
-                self._listing = (stamp, paths)
-                self._marks = {}
-        return paths
+            return self._layout.scan()
+
+    def _paths(self) -> dict[str, bytes]:
+        """Every folder but INBOX, by mailbox name."""
+        return self._tree().folders
+
+    def look(self, path: bytes) -> takeover.Found:
+        """See what other servers have left for the folder at *path*."""
+        return takeover.look(path, self._layout.control(path))
 
     def folders(self) -> tuple[Folder, ...]:
         """INBOX first, then every name in order, with the parents that exist as names only.
 
         The same object as long as nothing changed.
         """
-        paths = self._paths()
+        tree = self._tree()
         before = self._rows
-        if before is not None and before[0] is paths:
+        if before is not None and before[0] is tree:
             rows = before[1]
             marks = [self._marked(row.path) for row in rows]
             if any(row.marked is not marked for row, marked in zip(rows, marks, strict=True)):
                 rows = tuple([replace(row, marked=marked) for row, marked in zip(rows, marks, strict=True)])
         else:
-            rows = self._tree(paths)
-        self._rows = (paths, rows)
+            self._marks = {}
+            rows = self._list(tree)
+        self._rows = (tree, rows)
         return rows
 
-    def _tree(self, paths: dict[str, bytes]) -> tuple[Folder, ...]:
-        names: dict[str, bytes | None] = {"INBOX": self.root}
-        names.update(paths)
+    def _list(self, tree: Tree) -> tuple[Folder, ...]:
+        names: dict[str, bytes | None] = {"INBOX": self._layout.inbox, **tree.folders, **dict.fromkeys(tree.bare)}
         parents: set[str] = set()
-        for name in paths:
+        for name in [*tree.folders, *tree.bare]:
             end = name.rfind(self.delimiter)
             while end > 0:
                 parent = name[:end]
@@ -252,7 +253,7 @@ class Account:
         """Open a mailbox; raises MailboxMissing, NotSelectable, BadMailboxName, StoreError."""
         path = self._find(name)
         if path is None:
-            if self._has_children(name):
+            if self.exists(name):
                 raise NotSelectable
             raise MailboxMissing
         with self._lock:
@@ -270,11 +271,13 @@ class Account:
         found: list[takeover.Found] = []
 
         def seed() -> Seed | None:
-            found.append(takeover.look(path))
+            found.append(self.look(path))
             return found[0].seed()
 
         mailbox = Mailbox(
             path,
+            control=self._layout.control(path),
+            cache=self._layout.cache(path),
             fsync=self._fsync,
             watcher=self._watcher,
             uidvalidity=self._next_uidvalidity,
@@ -289,24 +292,16 @@ class Account:
 
     def _find(self, name: str) -> bytes | None:
         """The folder of *name*, also one that is spelled unusually on disk; None where there is none."""
-        if name == "INBOX":
-            return self.root
-        try:
-            path = self._layout.path(name)
-        except BadMailboxName:
-            return None
-        if is_maildir(path):
-            return path
-        found = self._paths().get(name)
-        return found if found is not None and is_maildir(found) else None
+        with durable.told(self.root):
+            return self._layout.find(name)
 
     def exists(self, name: str) -> bool:
-        """Whether there is a mailbox of that name, or one below it."""
-        return self._find(name) is not None or self._has_children(name)
+        """Whether there is a mailbox of that name, or one below it, or a name that is none."""
+        return self._find(name) is not None or self._has_children(name) or name in self._tree().bare
 
     def _has_children(self, name: str) -> bool:
-        prefix = name + self.delimiter
-        return any(other.startswith(prefix) for other in self._paths())
+        prefix, tree = name + self.delimiter, self._tree()
+        return any(other.startswith(prefix) for names in (tree.folders, tree.bare) for other in names)
 
     # --- changing it ------------------------------------------------------------------------------
 
@@ -327,8 +322,7 @@ class Account:
                     os.close(lock)
             finally:
                 os.close(root)
-                with self._lock:
-                    self._listing = None
+                self._layout.forget()
 
     def _next_uidvalidity(self) -> int:
         """A UIDVALIDITY that no mailbox of this account ever had: max(now, last + 1) (robustness rule 6).
@@ -352,27 +346,26 @@ class Account:
     def create(self, name: str) -> None:
         """Make a mailbox and the parents it lacks; raises MailboxExists, BadMailboxName."""
         path = self._layout.path(name)
-        with self._changing() as root:
+        with self._changing():
             if self._find(name) is not None:
                 raise MailboxExists
-            self._make_parents(name, root)
-            self._make(path, root)
+            self._make_parents(name)
+            self._make(path)
 
-    def _make(self, path: bytes, root: int) -> None:
-        """Make a folder under a hidden name and rename it into place: nobody sees half of one."""
-        entry = os.path.basename(path)
+    def _make(self, path: bytes) -> None:
+        """Make a folder; nobody sees half of one."""
         nascent = NASCENT + secrets.token_hex(8).encode()
-        mode = os.fstat(root).st_mode & 0o777
-        os.mkdir(nascent, mode, dir_fd=root)
-        for sub in (b"cur", b"new", b"tmp"):
-            os.mkdir(os.path.join(nascent, sub), mode, dir_fd=root)
-        os.close(durable.create(os.path.join(nascent, b"maildirfolder"), root))
+        for beside in (self._layout.control(path), self._layout.cache(path)):
+            # What was left there of a folder that is no more would give this one its UIDs.
+            if beside is not None:
+                _clear(beside)
         try:
-            durable.rename(nascent, entry, root, root)
+            self._layout.make(path, nascent)
         except FileExistsError:
             self._remove_tree(nascent)
             raise MailboxExists from None
-        durable.sync(root)
+        _sync(os.path.dirname(path))
+        self._layout.forget()
 
     def delete(self, name: str) -> None:
         """Remove a mailbox; its children stay, and with them its name (RFC 3501 6.3.4)."""
@@ -381,12 +374,18 @@ class Account:
             if path is None:
                 if self._has_children(name):
                     raise HasChildren
+                if name in self._tree().bare:
+                    self._layout.remove_bare(name)
+                    return
                 raise MailboxMissing
             trash = TRASH + secrets.token_hex(8).encode()
-            # One rename, and it is gone for everybody; emptying it can be interrupted.
-            durable.rename(os.path.basename(path), trash, root, root)
-            durable.sync(root)
+            self._layout.remove(path, trash)
+            self._layout.forget()
+            _sync(os.path.dirname(path))
             self.quota.doubt()
+            for beside in (self._layout.control(path), self._layout.cache(path)):
+                if beside is not None:
+                    _clear(beside)
             try:
                 self._put_uses({other: uses for other, uses in self._chosen_uses().items() if other != name}, root)
                 self.metadata.deleted(root, name, self.exists)
@@ -409,7 +408,9 @@ class Account:
         def complain(function: object, path: str, info: object) -> None:
             logger.warning("cannot remove a deleted folder", extra={"fields": {"detail": f"{path}: {info}"}})
 
-        shutil.rmtree(os.path.join(self.root, entry), onerror=complain)
+        path = os.path.join(self.root, self._layout.attic, entry)
+        if os.path.lexists(path):
+            shutil.rmtree(path, onerror=complain)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a mailbox with its children, or move what is in INBOX to a new mailbox (RFC 3501 6.3.5)."""
@@ -429,31 +430,41 @@ class Account:
         with self._changing() as root:
             if self._find(new) is not None or self._has_children(new):
                 raise MailboxExists
-            moves = self._moves(old, new)
+            moves = self._layout.moves(old, new)
             if not moves:
                 raise MailboxMissing
-            self._make_parents(new, root)
+            within = old + self.delimiter
+            gone = [path for name, path in self._paths().items() if name == old or name.startswith(within)]
+            beside = self._layout.control_moves(moves)
+            self._make_parents(new)
+            for _, b in beside:
+                # No mailbox has been there until now: what there is was left behind.
+                shutil.rmtree(b, ignore_errors=True)
+                os.makedirs(os.path.dirname(b), mode=0o700, exist_ok=True)
+            moves += beside
             if len(moves) > 1:
                 lines = b"".join(a + b"\0" + b + b"\n" for a, b in moves)
                 durable.put(INTENT, lines, root, durable=True)
                 durable.sync(root)
             for a, b in moves:
                 durable.rename(a, b, root, root)
-            durable.sync(root)
+            self._layout.forget()
+            for parent in {os.path.dirname(path) for pair in moves for path in pair}:
+                _sync(parent)
             if len(moves) > 1:
                 durable.unlink(INTENT, root)
             self._rename_uses(old, new, root)
             self.metadata.renamed(root, old, new, self.delimiter)
-        for a, _ in moves:
-            self._gone(os.path.join(self.root, a))
+        for path in gone:
+            self._gone(path)
 
-    def _make_parents(self, name: str, root: int) -> None:
+    def _make_parents(self, name: str) -> None:
         """Make the mailboxes above *name* that are not there."""
         levels = name.split(self.delimiter)
         for depth in range(1, len(levels)):
             parent = self.delimiter.join(levels[:depth])
             if self._find(parent) is None:
-                self._make(self._layout.path(parent), root)
+                self._make(self._layout.path(parent))
 
     def _rename_uses(self, old: str, new: str, root: int) -> None:
         """Let the special uses that were chosen go along with their mailboxes."""
@@ -463,14 +474,6 @@ class Account:
             for name, uses in chosen.items()
         }
         self._put_uses(moved, root)
-
-    def _moves(self, old: str, new: str) -> list[tuple[bytes, bytes]]:
-        """The renames of directory entries that RENAME is made of; checks every new name."""
-        moves = []
-        for name, path in self._paths().items():
-            if name == old or name.startswith(old + self.delimiter):
-                moves.append((os.path.basename(path), os.path.basename(self._layout.path(new + name[len(old) :]))))
-        return moves
 
     def _recover(self) -> None:
         """Finish what a crash interrupted: a RENAME of several folders; sweep hidden ones."""
@@ -495,14 +498,14 @@ class Account:
                 if lines:
                     durable.sync(root)
                     durable.unlink(INTENT, root)
-        for entry in entries:
+        for entry in os.listdir(os.path.join(self.root, self._layout.attic)):
             if entry.startswith((TRASH, NASCENT)) and self._abandoned(entry):
                 self._remove_tree(entry)
 
     def _abandoned(self, entry: bytes) -> bool:
         """Whether a hidden folder is old enough that nobody is still at work on it."""
         try:
-            return time.time() - os.stat(os.path.join(self.root, entry)).st_ctime > 3600
+            return time.time() - os.stat(os.path.join(self.root, self._layout.attic, entry)).st_ctime > 3600
         except OSError:
             return False
 
@@ -510,75 +513,42 @@ class Account:
 
     def subscriptions(self) -> list[str]:
         """The subscribed names, in the file's order, existing or not."""
-        return self._read_subscriptions()[0]
-
-    def _read_subscriptions(self) -> tuple[list[str], int]:
         with durable.told(self.root):
-            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                names, version = subscriptions.parse(durable.read_file(SUBSCRIPTIONS, root), self.delimiter)
-                return self._prefixed(names), version
-            except FileNotFoundError:
-                pass
-            try:
-                # No file of Dovecot's form yet: what Courier's users subscribed to.
-                names = courier.parse_subscriptions(durable.read_file(courier.SUBSCRIBED, root), self.delimiter)
-                return self._prefixed(names), 2
-            except FileNotFoundError:
-                return [], 2
-            finally:
-                os.close(root)
+            return self._subscriptions.read()
 
     def release_subscriptions(self, kind: Kind) -> int:
         """Write the other server's file of subscriptions; returns how many there are."""
-        with self._changing() as root:
-            names, version = self._read_subscriptions()
-            if kind == "courier":
-                text = courier.render_subscriptions(self._plain(names), self.delimiter, utf8=self._utf8_names())
-                durable.put(courier.SUBSCRIBED, text, root, durable=True)
-            else:
-                text = subscriptions.render(self._plain(names), self.delimiter, version)
-                durable.put(SUBSCRIPTIONS, text, root, durable=True)
-            durable.sync(root)
-            return len(names)
-
-    def _prefixed(self, names: list[str]) -> list[str]:
-        """Names of a file, which lack the prefix, as clients see them."""
-        return [name if name == "INBOX" else self.prefix + name for name in names]
-
-    def _plain(self, names: list[str]) -> list[str]:
-        """Names as the files have them."""
-        return [name.removeprefix(self.prefix) for name in names]
-
-    def _utf8_names(self) -> bool:
-        """Whether Courier spells names in UTF-8 here (from version 5 on), told by those that need it."""
-        return any(not os.path.basename(path).isascii() for path in self._paths().values())
+        with self._changing():
+            return self._subscriptions.write(kind)
 
     def subscribe(self, name: str) -> None:
         """Subscribe a mailbox, or a name that has children; raises MailboxMissing for any other."""
         if not self.exists(name):
             raise MailboxMissing
-        self._change_subscription(name, wanted=True)
+        with self._changing():
+            self._subscriptions.change(name, wanted=True)
 
     def unsubscribe(self, name: str) -> None:
         """Take a subscription back; raises Refused when there is none."""
-        self._change_subscription(name, wanted=False)
+        with self._changing():
+            self._subscriptions.change(name, wanted=False)
 
-    def _change_subscription(self, name: str, *, wanted: bool) -> None:
-        with self._changing() as root:
-            names, version = self._read_subscriptions()
-            if wanted == (name in names):
-                if not wanted:
-                    raise Refused("This mailbox is not subscribed")
-                return
-            if wanted:
-                names.append(name)
-            else:
-                names.remove(name)
-            durable.put(
-                SUBSCRIPTIONS, subscriptions.render(self._plain(names), self.delimiter, version), root, durable=True
-            )
-            if self._mirror == "courier":
-                text = courier.render_subscriptions(self._plain(names), self.delimiter, utf8=self._utf8_names())
-                durable.put(courier.SUBSCRIBED, text, root, durable=True)
-            durable.sync(root)
+
+def _sync(directory: bytes) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        durable.sync(fd)
+    finally:
+        os.close(fd)
+
+
+def _clear(directory: bytes) -> None:
+    """Remove the files of a directory that lies beside a folder's, and it, if nothing else is in it; never an error."""
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.path)
+        os.rmdir(directory)
+    except OSError:
+        pass  # it is not there, or has those of children in it

@@ -262,7 +262,7 @@ def name_keywords(folder: Folder, wanted: Sequence[bytes]) -> dict[bytes, int]:
     letters = 0
     for bits in set(rows.flags):
         letters |= bits
-    file, _ = keywords.read(folder.fd)
+    file, _ = keywords.read(folder.control_fd)
     batch = Batch()
     batch.keywords = keywords.merge(rows.keywords, file)
     chosen = keywords.unused(rows.keywords, file, letters, len(fresh))

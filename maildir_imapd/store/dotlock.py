@@ -1,4 +1,4 @@
-"""Dovecot's lock file for ``dovecot-uidlist`` (maildir-formats 3): for the sake of its files, never of ours.
+"""Dovecot's lock file for ``dovecot-uidlist`` and others (maildir-formats 3): for the sake of its files, never of ours.
 
 Made with O_EXCL; holds ``pid:host`` without a line end.  A waiter removes it when the host is its own and the
 process is dead, or when nothing has touched it for two minutes.
@@ -25,10 +25,11 @@ TIMEOUT: Final = 30.0
 class DotLock:
     """A context manager; raises OSError (ETIMEDOUT) when it cannot be had in time."""
 
-    def __init__(self, name: bytes, directory: int, timeout: float = TIMEOUT) -> None:
+    def __init__(self, name: bytes, directory: int, timeout: float = TIMEOUT, stale: float = STALE_AFTER) -> None:
         self._name = name
         self._directory = directory
         self._timeout = timeout
+        self._stale = stale
         self._content = f"{os.getpid()}:{socket.gethostname()}".encode()
 
     def __enter__(self) -> Self:
@@ -76,7 +77,7 @@ class DotLock:
                 dead = True
             except (PermissionError, OverflowError):
                 pass  # it lives, as somebody else
-        if not dead and age <= STALE_AFTER:
+        if not dead and age <= self._stale:
             return False
         try:
             # Race: between the look and this a new holder may have come; Dovecot bears the same one.

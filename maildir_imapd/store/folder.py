@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from maildir_imapd import errors
 from maildir_imapd.store import delivery, durable, filename, keywords, mirror, scan
@@ -62,14 +62,16 @@ class Folder:
         path: bytes,
         *,
         index: bytes | None = None,
+        control: bytes | None = None,
         settings: Settings | None = None,
         seed: Callable[[], Seed | None] | None = None,
     ) -> None:
         self.path = path
         self.index_path = index or path
+        self.control_path = control or path
         self.settings = settings or Settings()
         self._seed = seed
-        self.fd = self._index_fd = -1
+        self.fd = self._index_fd = self.control_fd = -1
         try:
             self._open()
         except BaseException:
@@ -86,7 +88,7 @@ class Folder:
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
         self.mirror: Mirror | None = None
         if self.settings.mirror is not None and not self.read_only:
-            self.mirror = Mirror(self.settings.mirror, self.fd, path, self.mode)
+            self.mirror = self.mirror_of(self.settings.mirror)
 
     def _open(self) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -103,6 +105,7 @@ class Folder:
         self._identity = (status.st_dev, status.st_ino)
         self.mode = status.st_mode & 0o666 or 0o600
         self._locked_away = not _writable(self.fd)
+        self.control_fd = self._open_control(flags)
         if self.index_path != self.path:
             try:
                 os.makedirs(self.index_path, mode=0o700, exist_ok=True)
@@ -126,6 +129,23 @@ class Folder:
             uidvalidity=self.settings.uidvalidity,
         )
 
+    def _open_control(self, flags: int) -> int:
+        """Open where Dovecot's files about the folder are; without the right to make the place they are not kept."""
+        if self.control_path != self.path:
+            try:
+                os.makedirs(self.control_path, mode=0o700, exist_ok=True)
+                return os.open(self.control_path, flags)
+            except OSError as error:
+                if not durable.cannot_write(error):
+                    raise durable.store_error(error, self.control_path) from error
+                log.warning("no control directory path=%s error=%s", os.fsdecode(self.control_path), error)
+                self.settings = replace(self.settings, mirror=None)
+        return os.dup(self.fd)
+
+    def mirror_of(self, kind: mirror.Kind) -> Mirror:
+        """The mirror of a server's list of UIDs, where that server keeps it."""
+        return Mirror(kind, self.fd if kind == "courier" else self.control_fd, self.path, self.mode)
+
     def _make_directory(self, name: bytes, mode: int) -> None:
         """Make a directory that every Maildir has and some copies of one lack; a cur/ alone can be read."""
         try:
@@ -139,9 +159,10 @@ class Folder:
             self.lock.close()
             self.index.close()
             os.close(self._index_fd)
-        if self.fd >= 0:
-            os.close(self.fd)
-        self.fd = self._index_fd = -1
+        for fd in (self.fd, self.control_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self._index_fd = self.control_fd = -1
 
     # --- the lock ------------------------------------------------------------------------------
 
@@ -319,7 +340,7 @@ class Folder:
 
     def write_keywords(self, names: dict[int, bytes]) -> None:
         """Tell other programs what the letters mean."""
-        self._keywords_at = keywords.write(self.fd, names, self.mode)
+        self._keywords_at = keywords.write(self.control_fd, names, self.mode)
 
     def sync(self) -> None:
         """Return when every batch and every name so far is on the disk."""
@@ -431,10 +452,10 @@ class Folder:
             self.settings.quota.doubt()
 
     def _read_keywords(self, batch: Batch) -> None:
-        mtime = keywords.mtime(self.fd)
+        mtime = keywords.mtime(self.control_fd)
         if mtime == self._keywords_at:
             return
-        names, self._keywords_at = keywords.read(self.fd)
+        names, self._keywords_at = keywords.read(self.control_fd)
         batch.keywords.update(keywords.merge(self.rows.keywords, names))
 
     # --- first contact -------------------------------------------------------------------------
@@ -448,7 +469,7 @@ class Folder:
         if seed is not None:
             rows.modseq = max(seed.modseq, 1)
             rows.uidnext = max([seed.uidnext, *[uid + 1 for uid in seed.uids.values()]])
-        names, self._keywords_at = keywords.read(self.fd)
+        names, self._keywords_at = keywords.read(self.control_fd)
         names = keywords.merge((), {**(seed.keywords if seed else {}), **names})
         rows.keywords = tuple(names.get(number, b"") for number in range(max(names, default=-1) + 1))
         work = Reconciler(self, Batch(), self.read_only)

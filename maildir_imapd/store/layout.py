@@ -1,21 +1,41 @@
-"""Mailbox names to folders and back: the one door from names to paths.
+"""Mailbox names to folders and back: the one door from names to paths, for both ways of laying folders out.
 
-A name never meets ``os.path`` anywhere else.  Every level is checked before a path is composed, and a
-path is composed, never normalised (robustness rule 17).
+A name never meets ``os.path`` anywhere else.  Every level is checked before a path is composed, a path is
+composed, never normalised, and no link is followed (robustness rule 17).
+
+    Maildir++   ``A.B`` is ``root/.A.B``: flat, so that a folder is always one entry of the root
+    fs          ``A/B`` is ``root/A/B``: nested; a directory without cur/ is \\Noselect (Dovecot's LAYOUT=fs)
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+import threading
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
 
 from maildir_imapd import mutf7
-from maildir_imapd.errors import BadMailboxName
+from maildir_imapd.errors import BadMailboxName, MailboxExists
+from maildir_imapd.store import durable
 
 DEPTH = 16
 # ext4, xfs and most others: 255 octets a directory entry.
 ENTRY = 255
+# A directory stamped less than this many seconds ago may change again within its clock's grain.
+GRAIN: Final = 2.0
+SHARED: Final = b"dovecot-shared"
+_MAILDIR: Final = (b"cur", b"new", b"tmp")
+# Directories that programs keep among nested folders.
+_OTHERS: Final = frozenset({*_MAILDIR, b"courierimapkeywords", b"courierimaphieracl"})
+# What a folder's directory holds besides its children: a child may not have such a name.
+_FILES: Final = frozenset({b"subscriptions", b"maildirsize", b"maildirfolder"})
+_OF_SERVERS: Final = (b"dovecot-", b"dovecot.", b"courierimap", b"maildir-imapd.")
+
+_Stamp = tuple[int, int]
+_Seen = dict[bytes, tuple[_Stamp, list[bytes]]]
 
 
 def split(name: str, delimiter: str) -> list[str]:
@@ -41,49 +61,266 @@ def split(name: str, delimiter: str) -> list[str]:
     return levels
 
 
-@dataclass(frozen=True, slots=True)
-class MaildirPlusPlus:
-    """Flat folders: ``A.B`` is ``root/.A.B``, INBOX the root itself (maildir-formats 1).
+def is_maildir(path: bytes) -> bool:
+    """Whether *path* is a directory, and no link to one, with a cur/ of its own."""
+    return _is_directory(path) and _is_directory(os.path.join(path, b"cur"))
 
-    *delimiter* is what clients see; on disk it is always a dot.  So a level may hold neither, unless
-    they are the same.  *prefix* (``INBOX.``, as Courier has it) stands before every name but INBOX for clients
-    and is no folder.
+
+def _stamp(path: bytes) -> _Stamp:
+    try:
+        state = os.lstat(path)
+    except OSError:
+        return 0, 0
+    return state.st_mtime_ns, state.st_ctime_ns
+
+
+def _is_directory(path: bytes) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where an account's files lie, as absolute paths; what Dovecot's mail_location says.
+
+    *inbox*: of INBOX, if not *root*.  *control*: where Dovecot keeps its lists of UIDs, keywords and subscriptions,
+    if not beside the mail.  *cache*: where our cache is kept, if not there.  *utf8*: folders are named in UTF-8, not
+    modified UTF-7; otherwise new ones are as the old ones are.
     """
 
     root: bytes
-    delimiter: str = "."
-    prefix: str = ""
+    kind: str = "maildir++"  # maildir++ | fs
+    inbox: bytes | None = None
+    control: bytes | None = None
+    cache: bytes | None = None
+    utf8: bool = False
 
-    def path(self, name: str) -> bytes:
-        """The folder of a mailbox; raises BadMailboxName."""
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What a look at the spool found: mailboxes but INBOX with their folders, and *bare* names that are none."""
+
+    folders: dict[str, bytes] = field(default_factory=dict)
+    bare: frozenset[str] = frozenset()
+
+
+class Layout(ABC):
+    """One account's.  Safe from any thread.
+
+    *delimiter* is what clients see between levels ("auto": what is natural).  *prefix* (``INBOX.``, as Courier has
+    it) stands before every name but INBOX for clients and is no folder.
+    """
+
+    natural: ClassVar[str]
+    # Between the levels on disk and in version 1 of the file of subscriptions.
+    separator: ClassVar[bytes]
+    # Where hidden folders are, below the root.
+    attic: ClassVar[bytes]
+
+    def __init__(self, places: Places, delimiter: str = "auto", prefix: str = "") -> None:
+        self.root = places.root
+        self.inbox = places.inbox or places.root
+        self.control_root = places.control or places.root
+        self.utf8 = places.utf8
+        self.delimiter = self.natural if delimiter == "auto" else delimiter
+        self.prefix = prefix
+        self._control, self._cache = places.control, places.cache
+        self._lock = threading.Lock()  # guards what follows; held for no call
+        self._tree = Tree()
+        self._seen: _Seen = {}  # what was found in each directory, and at which stamp
+        self._settled = False  # whether the tree is good for as long as these stamps are
+
+    # --- what there is ----------------------------------------------------------------------------
+
+    def scan(self) -> Tree:
+        """Look for every mailbox but INBOX, in the order of their names.  Links are passed over: they may lead out.
+
+        The same object as long as nothing has changed.  Raises OSError when the root cannot be read.
+        """
+        with self._lock:
+            tree, seen, settled = self._tree, self._seen, self._settled
+        if settled and all(_stamp(path) == stamp for path, (stamp, _) in seen.items()):
+            return tree
+        fresh: _Seen = {}
+        found = self._look(fresh)
+        tree = Tree(dict(sorted(found.folders.items())), found.bare)
+        # A stamp that is too young may hide a later change: then this look is good for once only.
+        newest = max([max(stamp) for stamp, _ in fresh.values()], default=0)
+        with self._lock:
+            self._seen, self._settled = fresh, time.time() - newest / 1e9 > GRAIN
+            if tree != self._tree:
+                self._tree = tree
+            return self._tree
+
+    def forget(self) -> None:
+        """Look again at the next chance, whatever the stamps say."""
+        with self._lock:
+            self._seen, self._settled = {}, False
+
+    def find(self, name: str) -> bytes | None:
+        """The folder of a mailbox, also one that is spelled unusually on disk; None where there is none."""
         if name == "INBOX":
-            return self.root
+            return self.inbox
+        try:
+            path = self.path(name)
+            if is_maildir(path):
+                return path
+        except BadMailboxName:
+            pass  # another server may have made it all the same
+        found = self.scan().folders.get(name)
+        return found if found is not None and is_maildir(found) else None
+
+    @abstractmethod
+    def path(self, name: str) -> bytes:
+        """Where the folder of a mailbox is, or would be made; raises BadMailboxName."""
+
+    @abstractmethod
+    def storage(self) -> list[bytes]:
+        """Every folder that may hold mail, also those whose names cannot be shown: for counting."""
+
+    @abstractmethod
+    def _look(self, seen: _Seen) -> Tree: ...
+
+    def spells_utf8(self) -> bool:
+        """Whether folders are named in UTF-8 here."""
+        return self.utf8
+
+    def levels(self, name: str) -> list[str]:
+        """The levels of a name as they are on disk, checked and without the prefix; raises BadMailboxName."""
         levels = split(name, self.delimiter)
         if self.prefix:
             if not name.upper().startswith(self.prefix.upper()):
                 raise BadMailboxName(why=f"it does not begin with {self.prefix}")
             levels = levels[self.prefix.count(self.delimiter) :]
-        if any("." in level for level in levels):
-            raise BadMailboxName(why="a level of it has a dot in it")
-        entry = b"." + mutf7.encode(".".join(levels))
-        if len(entry) > ENTRY:
-            raise BadMailboxName(why="it is too long")
-        return os.path.join(self.root, entry)
+        return levels
 
-    def name(self, entry: bytes) -> str | None:
-        """The mailbox of an entry of the root directory; None for what is none.
+    def encode(self, text: str) -> bytes:
+        """Spell a name for the disk."""
+        return text.encode("utf-8") if self.utf8 else mutf7.encode(text)
+
+    def decode(self, entry: bytes) -> str | None:
+        """Read a name of the disk; None for what is none.
 
         Names that are not proper modified UTF-7 but are UTF-8 come from Courier 5 and are shown.
         """
+        if not self.utf8:
+            try:
+                return mutf7.decode(entry)
+            except ValueError:
+                pass
+        try:
+            return entry.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+
+    def _entries(self, path: bytes, seen: _Seen) -> list[bytes]:
+        """The directories in a directory, no links; notes them in *seen*.  Raises OSError."""
+        stamp = _stamp(path)
+        known = self._seen.get(path)
+        if known is not None and known[0] == stamp and time.time() - max(stamp) / 1e9 > GRAIN:
+            seen[path] = known
+            return known[1]
+        with os.scandir(path) as entries:
+            found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        seen[path] = (stamp, found)
+        return found
+
+    # --- changing it ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def make(self, path: bytes, nascent: bytes) -> None:
+        """Make a folder that nobody sees half of; *nascent* is a hidden name.  Raises MailboxExists, OSError."""
+
+    @abstractmethod
+    def remove(self, path: bytes, trash: bytes) -> None:
+        """Take a folder out of the tree, its children not, and what is left of it to the hidden name *trash*."""
+
+    @abstractmethod
+    def remove_bare(self, name: str) -> None:
+        """Remove a name that is no mailbox and has no children; raises OSError."""
+
+    @abstractmethod
+    def moves(self, old: str, new: str) -> list[tuple[bytes, bytes]]:
+        """The renames that RENAME is made of, as absolute paths; [] if there is nothing to rename.
+
+        Checks every new name: raises BadMailboxName.
+        """
+
+    def control_moves(self, moves: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """The renames of Dovecot's control directories, where they lie apart, and of our caches, to go with *moves*."""
+        found = []
+        for of in (self.control, self.cache):
+            for a, b in moves:
+                source, target = of(a), of(b)
+                if source is not None and target is not None and _is_directory(source):
+                    found.append((source, target))
+        return found
+
+    # --- beside it --------------------------------------------------------------------------------
+
+    def control(self, path: bytes) -> bytes | None:
+        """Dovecot's control directory for the folder at *path*; None where it is the folder itself."""
+        return self._beside(self._control, path)
+
+    def cache(self, path: bytes) -> bytes | None:
+        """Where our cache of the folder at *path* is to be; None for beside its index."""
+        return self._beside(self._cache, path)
+
+    def _beside(self, other: bytes | None, path: bytes) -> bytes | None:
+        if other is None:
+            return None
+        return os.path.join(other, self._inbox_entry() if path == self.inbox else os.path.relpath(path, self.root))
+
+    @abstractmethod
+    def _inbox_entry(self) -> bytes: ...
+
+
+class MaildirPlusPlus(Layout):
+    """Flat folders: ``A.B`` is ``root/.A.B`` (maildir-formats 1).
+
+    On disk there is always a dot between levels.  So a level may hold neither it nor the delimiter.
+    """
+
+    natural = "."
+    separator = b"."
+    attic = b""
+
+    def path(self, name: str) -> bytes:
+        """Where the folder of a mailbox is, or would be made; raises BadMailboxName."""
+        if name == "INBOX":
+            return self.inbox
+        levels = self.levels(name)
+        if any("." in level for level in levels):
+            raise BadMailboxName(why="a level of it has a dot in it")
+        text = ".".join(levels)
+        path = os.path.join(self.root, b"." + self.encode(text))
+        other = os.path.join(self.root, b"." + text.encode("utf-8"))
+        # Courier 5 has new folders in UTF-8 beside old ones that are not.
+        spelled = path == other or self.utf8 or os.path.lexists(path)
+        if not spelled and (os.path.lexists(other) or self.spells_utf8()):
+            path = other
+        if len(os.path.basename(path)) > ENTRY:
+            raise BadMailboxName(why="it is too long")
+        return path
+
+    def spells_utf8(self) -> bool:
+        """Whether folders are named in UTF-8 here, by the setting or told by those that need it."""
+        if self.utf8:
+            return True
+        try:
+            return any(self.name(entry) is not None and not entry.isascii() for entry in self._entries(self.root, {}))
+        except OSError:
+            return False
+
+    def name(self, entry: bytes) -> str | None:
+        """The mailbox of an entry of the root directory; None for what is none."""
         if entry[:1] != b"." or entry[:2] == b".." or len(entry) < 2:
             return None
-        try:
-            text = mutf7.decode(entry[1:])
-        except ValueError:
-            try:
-                text = entry[1:].decode("utf-8")
-            except UnicodeDecodeError:
-                return None
+        text = self.decode(entry[1:])
+        if text is None:
+            return None
         name = self.prefix + text.replace(".", self.delimiter)
         try:
             split(name, self.delimiter)
@@ -91,28 +328,215 @@ class MaildirPlusPlus:
             return None
         return name
 
-    def scan(self) -> dict[str, bytes]:
-        """Every mailbox but INBOX with its folder.  Links are passed over: they may lead out of the spool.
+    def storage(self) -> list[bytes]:
+        """Every folder that may hold mail, also those whose names cannot be shown: for counting."""
+        found = [os.path.join(self.root, entry) for entry in self._entries(self.root, {})]
+        hidden = os.path.join(self.root, b"..")
+        beside = [path for path in found if os.path.basename(path)[:1] == b"." and not path.startswith(hidden)]
+        return [self.inbox, *[path for path in beside if path != self.inbox]]
 
-        Raises OSError when the root cannot be read.
-        """
+    def _look(self, seen: _Seen) -> Tree:
         found: dict[str, bytes] = {}
-        with os.scandir(self.root) as entries:
-            for entry in entries:
-                name = self.name(entry.name)
-                if name is None or not entry.is_dir(follow_symlinks=False):
+        for entry in self._entries(self.root, seen):
+            name = self.name(entry)
+            path = os.path.join(self.root, entry)
+            if name is None or name == "INBOX" or path == self.inbox:
+                continue
+            if is_maildir(path):
+                # Two spellings of one name: the canonical one is the mailbox.
+                if name in found and path != self.path(name):
                     continue
-                if is_maildir(entry.path):
-                    # Two spellings of one name: the canonical one is the mailbox.
-                    if name in found and entry.path != self.path(name):
-                        continue
-                    found[name] = entry.path
-        return found
+                found[name] = path
+        return Tree(found)
+
+    def make(self, path: bytes, nascent: bytes) -> None:
+        """Make a folder that nobody sees half of; *nascent* is a hidden name.  Raises MailboxExists, OSError."""
+        hidden = os.path.join(self.root, nascent)
+        durable.make_directory(hidden, self.root)
+        for sub in _MAILDIR:
+            durable.make_directory(os.path.join(hidden, sub), self.root)
+        _share(hidden, self.root)
+        _touch(hidden, b"maildirfolder")
+        durable.rename(hidden, path, -1, -1)
+
+    def remove(self, path: bytes, trash: bytes) -> None:
+        """Take a folder out of the tree, its children not, and what is left of it to the hidden name *trash*."""
+        # One rename, and it is gone for everybody; emptying it can be interrupted.
+        durable.rename(path, os.path.join(os.path.dirname(path), trash), -1, -1)
+
+    def remove_bare(self, name: str) -> None:
+        """Here there are no such names: one exists by its children only."""
+        raise FileNotFoundError(name)
+
+    def moves(self, old: str, new: str) -> list[tuple[bytes, bytes]]:
+        """The renames that RENAME is made of, as absolute paths; [] if there is nothing to rename."""
+        return [
+            (path, self.path(new + name[len(old) :]))
+            for name, path in self.scan().folders.items()
+            if name == old or name.startswith(old + self.delimiter)
+        ]
+
+    def _inbox_entry(self) -> bytes:
+        return b".INBOX"
 
 
-def is_maildir(path: bytes) -> bool:
-    """Whether *path* is a directory, and no link to one, with a cur/ of its own."""
+class Nested(Layout):
+    """Nested folders: ``A/B`` is ``root/A/B``, Dovecot's LAYOUT=fs (maildir-formats 1)."""
+
+    natural = "/"
+    separator = b"/"
+    # Whatever a directory is called, Dovecot shows it, but for cur, new and tmp.
+    attic = b"tmp"
+
+    def path(self, name: str) -> bytes:
+        """Where the folder of a mailbox is, or would be made; raises BadMailboxName."""
+        if name == "INBOX":
+            return self.inbox
+        path = self.root
+        for level in self.levels(name):
+            path = self._child(path, level)
+        return path
+
+    def _child(self, directory: bytes, level: str) -> bytes:
+        entry = self.encode(level)
+        taken = entry in _FILES or entry.startswith(_OF_SERVERS)
+        # What Dovecot has made all the same is a mailbox.
+        if entry in _OTHERS or (taken and not _is_directory(os.path.join(directory, entry))):
+            raise BadMailboxName(why=f"the name {level} is reserved")
+        if entry[:1] == b"~":
+            raise BadMailboxName(why="a level of it begins with ~")
+        path = os.path.join(directory, entry)
+        if not _is_directory(path):
+            if os.path.lexists(path):
+                raise BadMailboxName(why=f"{level} is no directory here")
+            other = os.path.join(directory, level.encode("utf-8"))
+            if not self.utf8 and _is_directory(other):
+                return other
+            if len(entry) > ENTRY:
+                raise BadMailboxName(why="it is too long")
+        return path
+
+    def storage(self) -> list[bytes]:
+        """Every folder that may hold mail, also those whose names cannot be shown: for counting."""
+        found, stack = [], [(self.root, 0)]
+        while stack:
+            path, depth = stack.pop()
+            entries = self._entries_of(path, {})
+            if b"cur" in entries and path != self.inbox:
+                found.append(path)
+            if depth < DEPTH:
+                stack += [(os.path.join(path, entry), depth + 1) for entry in entries if entry not in _OTHERS]
+        return [self.inbox, *found]
+
+    def _look(self, seen: _Seen) -> Tree:
+        found: dict[str, bytes] = {}
+        bare: set[str] = set()
+        stack = [(self.root, self.prefix, 0)]
+        self._entries(self.root, seen)
+        while stack:
+            directory, above, depth = stack.pop()
+            for entry in self._entries_of(directory, seen):
+                level = None if entry in _OTHERS else self.decode(entry)
+                if level is None or self.delimiter in level:
+                    continue
+                name = above + level
+                try:
+                    split(name, self.delimiter)
+                except BadMailboxName:
+                    continue
+                path = os.path.join(directory, entry)
+                if path != os.path.join(directory, self.encode(level)) and _is_directory(
+                    os.path.join(directory, self.encode(level))
+                ):
+                    continue  # two spellings of one name: the canonical one is the mailbox
+                if depth < DEPTH - 1:
+                    stack.append((path, name + self.delimiter, depth + 1))
+                if path == self.inbox or name == "INBOX":
+                    continue
+                if b"cur" in self._entries_of(path, seen):
+                    found[name] = path
+                else:
+                    bare.add(name)
+        return Tree(found, frozenset(bare))
+
+    def _entries_of(self, path: bytes, seen: _Seen) -> list[bytes]:
+        if path in seen:
+            return seen[path][1]
+        try:
+            return self._entries(path, seen)
+        except OSError:
+            return []  # it is gone, or not for us to read
+
+    def make(self, path: bytes, nascent: bytes) -> None:
+        """Make a folder that nobody sees half of.  Raises MailboxExists, OSError.
+
+        It may be there as a directory that is no mailbox; cur/, which makes it one, comes last.
+        """
+        if not _is_directory(path):
+            durable.make_directory(path, os.path.dirname(path))
+        for sub in (b"tmp", b"new"):
+            if not _is_directory(os.path.join(path, sub)):
+                durable.make_directory(os.path.join(path, sub), path)
+        _share(path, self.root)
+        durable.make_directory(os.path.join(path, b"cur"), path)
+
+    def remove(self, path: bytes, trash: bytes) -> None:
+        """Take a folder out of the tree, its children not, and what is left of it to the hidden name *trash*."""
+        attic = os.path.join(self.root, self.attic)
+        if not _is_directory(attic):
+            durable.make_directory(attic, self.root)
+        hidden = os.path.join(attic, os.path.basename(trash))
+        if all(entry in _OTHERS for entry in self._entries_of(path, {})):
+            durable.rename(path, hidden, -1, -1)
+            return
+        os.mkdir(hidden, 0o700)
+        # Without cur/ it is no mailbox any more; the rest is litter from then on.
+        durable.rename(os.path.join(path, b"cur"), os.path.join(hidden, b"cur"), -1, -1)
+        with os.scandir(path) as entries:
+            rest = [entry.name for entry in entries if entry.name in _OTHERS or not entry.is_dir(follow_symlinks=False)]
+        for entry in rest:
+            durable.rename(os.path.join(path, entry), os.path.join(hidden, entry), -1, -1)
+
+    def remove_bare(self, name: str) -> None:
+        """Remove a name that is no mailbox and has no children; raises OSError."""
+        durable.remove_directory(self.path(name))
+
+    def moves(self, old: str, new: str) -> list[tuple[bytes, bytes]]:
+        """The renames that RENAME is made of: one, for children are inside."""
+        tree = self.scan()
+        source = tree.folders.get(old) or (self.path(old) if old in tree.bare else None)
+        if source is None:
+            return []
+        for name in (*tree.folders, *tree.bare):
+            if name.startswith(old + self.delimiter):
+                split(new + name[len(old) :], self.delimiter)
+        target = self.path(new)
+        if _is_directory(target):
+            # A name that is no mailbox gives way, unless there is anything in it.
+            try:
+                durable.remove_directory(target)
+            except OSError:
+                raise MailboxExists from None
+        return [(source, target)]
+
+    def _inbox_entry(self) -> bytes:
+        return b"INBOX"
+
+
+def _share(path: bytes, root: bytes) -> None:
+    """Copy the mark of a shared spool into a new folder, as Dovecot does: with the mode of the folder."""
+    if os.path.lexists(os.path.join(root, SHARED)):
+        _touch(path, SHARED)
+
+
+def _touch(directory: bytes, name: bytes) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return all(stat.S_ISDIR(os.lstat(part).st_mode) for part in (path, os.path.join(path, b"cur")))
-    except OSError:
-        return False
+        os.close(durable.create(name, fd, os.fstat(fd).st_mode & 0o666))
+    except FileExistsError:
+        pass
+    finally:
+        os.close(fd)
+
+
+KINDS: Final[dict[str, type[Layout]]] = {"maildir++": MaildirPlusPlus, "fs": Nested}

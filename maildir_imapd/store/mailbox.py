@@ -70,10 +70,10 @@ class Listener:
 class Mailbox:
     """One folder of one user.
 
-    *index* and *cache*: directories, if not the folder itself. *fsync*: "delivery", "always" or "never".
-    *uidvalidity*: gives a number that no mailbox of this user has had. *seed*: asked at first contact for
-    the UIDs another server gave. *cache_version*: of the code whose bytes are cached. *mirror*, *coexist*, *quota*:
-    see folder.py, Settings.
+    *index* and *cache*: directories, if not the folder itself; *control*: Dovecot's, likewise. *fsync*: "delivery",
+    "always" or "never". *uidvalidity*: gives a number that no mailbox of this user has had. *seed*: asked at first
+    contact for the UIDs another server gave. *cache_version*: of the code whose bytes are cached. *mirror*,
+    *coexist*, *quota*: see folder.py, Settings.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Mailbox:
         path: bytes,
         *,
         index: bytes | None = None,
+        control: bytes | None = None,
         cache: bytes | None = None,
         fsync: str = "delivery",
         lock_timeout: float = 30.0,
@@ -95,7 +96,7 @@ class Mailbox:
         self.path = path
         self.gone = False  # the folder was deleted or renamed; every further call raises MailboxMissing
         settings = Settings(fsync, lock_timeout, uidvalidity, cache_version, mirror, coexist, quota)
-        self._folder = Folder(path, index=index, settings=settings, seed=seed)
+        self._folder = Folder(path, index=index, control=control, settings=settings, seed=seed)
         self._watcher = watcher
         self._guard = threading.Lock()  # guards _listeners, _ring and _ring_from; taken last, held for no call
         self._listeners: list[Listener] = []
@@ -617,6 +618,11 @@ class Mailbox:
         """Derived blobs by UID and field; disposable."""
         found = self._cache
         if found is None or found.uidvalidity != self.snapshot.uidvalidity:
+            if self._cache_path != self._folder.index_path:
+                try:
+                    os.makedirs(self._cache_path, mode=0o700, exist_ok=True)
+                except OSError as error:
+                    log.warning("no place for the cache path=%s error=%s", os.fsdecode(self._cache_path), error)
             found = Cache(self._cache_path, self.snapshot.uidvalidity, self._folder.settings.cache_version)
             self._cache = found
         return found

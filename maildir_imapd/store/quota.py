@@ -18,6 +18,7 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -128,16 +129,25 @@ def size_of(base: bytes, path: bytes, directory: int) -> int:
 class Quota:
     """The quota of one account; safe from any thread.
 
-    *root*: where ``maildirsize`` is.  *padded*: write as Courier does.  *synced*: a file that is written anew is
-    on the disk before it takes the place of the old one.
+    *root*: where ``maildirsize`` is.  *folders*: gives every folder that may hold mail.  *padded*: write as Courier
+    does.  *synced*: a file that is written anew is on the disk before it takes the place of the old one.
     """
 
-    def __init__(self, root: bytes, limit: Amount = NOTHING, *, padded: bool = False, synced: bool = True) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        limit: Amount = NOTHING,
+        *,
+        folders: Callable[[], list[bytes]],
+        padded: bool = False,
+        synced: bool = True,
+    ) -> None:
         self._root = root
         self._path = os.path.join(root, FILE)
         self._mark = os.path.join(root, MARK)
         self._padded = padded
         self._synced = synced
+        self._folders = folders
         self._limit = limit
         # What each directory held at its stamps.  The lock guards it, and lets one thread count at a time; a leaf.
         self._lock = threading.Lock()
@@ -323,18 +333,10 @@ class Quota:
 
     def _measure(self, root: int) -> tuple[Amount, bool]:
         """Add up the folders, and say whether each was at rest while it was looked at."""
-        with os.scandir(root) as entries:
-            folders = [
-                os.fsencode(entry.name) + b"/"
-                for entry in entries
-                if entry.name.startswith(".")
-                and not entry.name.startswith("..")
-                and entry.is_dir(follow_symlinks=False)
-            ]
         used, quiet = NOTHING, True
         sums: dict[bytes, tuple[tuple[int, int], Amount]] = {}
-        for folder in [b"", *folders]:
-            paths = folder + b"new", folder + b"cur"
+        for folder in self._folders():
+            paths = folder + b"/new", folder + b"/cur"
             for _ in range(_TRIES):
                 # From new/ to cur/ is no change, so the two must be of one moment.
                 found = [self._directory(root, path, sums) for path in paths]

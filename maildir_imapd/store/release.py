@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.store import courier, durable
 from maildir_imapd.store.filename import LETTERED, keyword_bit
-from maildir_imapd.store.mirror import Kind, Mirror
 
 if TYPE_CHECKING:
     from maildir_imapd.store.folder import Folder
+    from maildir_imapd.store.mirror import Kind
     from maildir_imapd.store.snapshot import Snapshot
 
 
@@ -44,12 +44,13 @@ def describe(rows: Snapshot, kind: Kind) -> Released:
 def write(folder: Folder, kind: Kind) -> Released:
     """Write the files; runs under the folder's lock."""
     rows = folder.rows
-    mirror = Mirror(kind, folder.fd, folder.path, folder.mode)
+    mirror = folder.mirror_of(kind)
     with mirror.lock():
         mirror.write(rows)
         if kind == "courier":
             _write_keywords(folder, rows)
     durable.sync(folder.fd)
+    durable.sync(folder.control_fd)
     return describe(rows, kind)
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from maildir_imapd.config import BY_NAME, SETTINGS, Address, expand_location, load, quota_rule
+from maildir_imapd.config import BY_NAME, SETTINGS, Address, load, quota_rule
 from maildir_imapd.errors import ConfigError
+from maildir_imapd.location import expand
 
 
 def test_defaults_pass_their_own_checks() -> None:
@@ -67,12 +68,12 @@ def test_what_is_wrong_is_named(line: str, expected: str, tmp_path: Path) -> Non
 )
 def test_locations(template: str, user: str, home: str | None, path: bytes) -> None:
     assert BY_NAME["mail_location"].check(template) == template
-    assert expand_location(template, user, home) == path
+    assert expand(template, user, home).root == path
 
 
 def test_a_home_that_is_not_known() -> None:
     with pytest.raises(ConfigError, match="home"):
-        expand_location("maildir:~/Maildir", "a", None)
+        expand("maildir:~/Maildir", "a", None)
 
 
 def test_quota_rules() -> None:

@@ -110,7 +110,10 @@ def test_mail_locations(tmp_path: Path) -> None:
     extra = {"userdb_mail": f"maildir:{tmp_path}/elsewhere/%d/%n"}
     account = door.account(Identity("ann@example.org", extra=extra))
     assert account.root == os.fsencode(tmp_path / "elsewhere" / "example.org" / "ann")
-    for location in ("mbox:~/mail", "maildir:relative", "maildir:/x:LAYOUT=fs", "maildir:~/Maildir", "maildir:/%x"):
+    account = door.account(Identity("ben", extra={"mail": f"maildir:{tmp_path}/%n:LAYOUT=fs:INBOX={tmp_path}/in/%n"}))
+    assert account.delimiter == "/"
+    assert (tmp_path / "in" / "ben" / "cur").is_dir()
+    for location in ("mbox:~/mail", "maildir:relative", "maildir:/x:LAYOUT=index", "maildir:~/Maildir", "maildir:/%x"):
         with pytest.raises(Unavailable):
             door.account(Identity("ann", extra={"mail": location}))
 

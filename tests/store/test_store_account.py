@@ -20,7 +20,7 @@ from maildir_imapd.errors import (
 )
 from maildir_imapd.store import durable, subscriptions
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.layout import MaildirPlusPlus
+from maildir_imapd.store.layout import MaildirPlusPlus, Places
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_names_that_are_refused(account: Account, name: str) -> None:
 
 
 def test_other_delimiters() -> None:
-    layout = MaildirPlusPlus(b"/spool", "/")
+    layout = MaildirPlusPlus(Places(b"/spool"), "/")
     assert layout.path("a/b") == b"/spool/.a.b"
     assert layout.name(b".a.b") == "a/b"
     with pytest.raises(BadMailboxName):

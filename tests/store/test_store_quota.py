@@ -286,7 +286,7 @@ def test_an_append_that_cannot_be_written_is_doubted(account: Account, spool: Sp
 
 
 def test_an_append_during_a_count_is_not_lost(account: Account, spool: Spool) -> None:
-    other = Quota(bytes(spool.root), Amount(10_000, 10), synced=False)
+    other = Quota(bytes(spool.root), Amount(10_000, 10), folders=account._layout.storage, synced=False)
     assert used(account) == (0, 0)
     spool.put("INBOX", b"12345\n", "")
     account.quota.doubt()
@@ -307,7 +307,7 @@ def test_an_append_during_a_count_is_not_lost(account: Account, spool: Spool) ->
 
 def test_an_append_to_a_file_that_was_just_replaced(account: Account, spool: Spool) -> None:
     assert used(account) == (0, 0)
-    other = Quota(bytes(spool.root), Amount(10_000, 10), synced=False)
+    other = Quota(bytes(spool.root), Amount(10_000, 10), folders=account._layout.storage, synced=False)
     done = []
 
     def step(action: str, what: object) -> None:
