@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from maildir_imapd import location as locations
 from maildir_imapd.errors import ConfigError
+from maildir_imapd.store.layout import KINDS
 
 
 @dataclass
@@ -60,13 +62,21 @@ def parse_dovecot(text: str) -> list[tuple[str, str]]:
 def from_dovecot(pairs: list[tuple[str, str]]) -> Imported:
     """Carry Dovecot's settings over, of 2.3 and of 2.4."""
     out = Imported()
+    mail = Mail()
     for name, value in pairs:
         last = name.rpartition("/")[2]
         match last:
-            case "mail_location" | "mail_path":
-                _location(out, name, value)
-            case "mail_driver" if value == "maildir":
+            case "mail_location":
+                mail.location(out, name, value)
+            case "location" if name.startswith("namespace") and value:
+                # That of the namespace with INBOX goes before mail_location.
+                mail.location(out, name, value)
+            case "mail_driver" if value != "maildir":
+                out.left.append((name, f"only Maildir is served, this is {value}"))
+            case "mail_driver":
                 pass
+            case _ if last in MAIL_2_4:
+                mail.said[MAIL_2_4[last]] = value
             case "ssl_cert" | "ssl_server_cert_file":
                 out.settings["tls_cert"] = value.removeprefix("<")
             case "ssl_key" | "ssl_server_key_file" if value.startswith("#"):
@@ -88,7 +98,7 @@ def from_dovecot(pairs: list[tuple[str, str]]) -> Imported:
                     out.settings["prefix"] = value.strip('"')
             case "auth_mechanisms":
                 pass  # PLAIN and LOGIN
-            case "location" if not value:
+            case "location":
                 pass
             case "inbox" | "type" | "list" | "subscriptions" | "hidden" if name.startswith("namespace"):
                 pass
@@ -118,22 +128,85 @@ def from_dovecot(pairs: list[tuple[str, str]]) -> Imported:
             case _:
                 if not HARMLESS(name):
                     out.left.append((name, "there is no such setting here"))
+    mail.finish(out)
     return out
 
 
-def _location(out: Imported, name: str, value: str) -> None:
-    kind, colon, rest = value.partition(":")
-    if not colon:
-        kind, rest = "maildir", value
-    if kind != "maildir":
-        out.left.append((name, f"only Maildir is served, this is {kind}"))
-        return
-    path, *options = rest.split(":")
-    for option in options:
-        out.left.append((f"{name} :{option}", "not supported: control and index files lie in the Maildir"))
+# Settings of 2.4 that are options of mail_location in 2.3.
+MAIL_2_4 = {
+    "mail_path": "",
+    "mailbox_list_layout": "LAYOUT",
+    "mail_inbox_path": "INBOX",
+    "mail_control_path": "CONTROL",
+    "mail_index_path": "INDEX",
+    "mailbox_list_utf8": "UTF-8",
+    "mailbox_directory_name": "DIRNAME",
+    "mailbox_subscriptions_filename": "SUBSCRIPTIONS",
+    "mail_alt_path": "ALT",
+    "mail_index_private_path": "INDEXPVT",
+    "mailbox_list_storage_escape_char": "BROKENCHAR",
+}
+# What these would mean; the others have no effect here.
+NOT_SERVED = {
+    "DIRNAME": "messages are looked for in cur, new and tmp of each folder itself: do not serve this spool",
+    "MAILBOXDIR": "folders are looked for in the root itself: do not serve this spool",
+    "SUBSCRIPTIONS": "the file of subscriptions is called subscriptions: rename it",
+    "INDEXPVT": "there are no private flags",
+    "ALT": "there is no second storage",
+    "BROKENCHAR": "names are shown as they are on the disk",
+}
+
+
+@dataclass
+class Mail:
+    """Where mail is: *said* has the path under "" and options by Dovecot's 2.3 names."""
+
+    said: dict[str, str] = field(default_factory=dict)
+
+    def location(self, out: Imported, name: str, value: str) -> None:
+        """Read a mail_location of 2.3."""
+        kind, _, rest = value.partition(":")
+        if kind != "maildir":
+            out.left.append((name, f"only Maildir is served, this is {kind}"))
+            return
+        path, *options = locations.split(rest)
+        self.said = {"": path}
+        for option in options:
+            word, _, of = option.partition("=")
+            self.said[word.upper()] = of
+
+    def finish(self, out: Imported) -> None:
+        """Make our mail_location of it."""
+        said = {name: value.strip('"') for name, value in self.said.items()}
+        path = _translated(said.pop("", ""))
+        layout = said.pop("LAYOUT", "").lower()
+        if layout not in ("", *KINDS):
+            out.left.append(("LAYOUT", f"there are {' and '.join(KINDS)}, this is {layout}: do not serve this spool"))
+        for name, value in list(said.items()):
+            if name in NOT_SERVED and value:
+                out.left.append((f"{name}={value}", NOT_SERVED[name]))
+        if not path:
+            return
+        places = {}
+        for name in ("INBOX", "CONTROL", "INDEX"):
+            value = _translated(said.get(name, ""))
+            if value in ("", ".") or value.upper() == "MEMORY":
+                continue
+            places[name.lower()] = value if value.startswith(("/", "~", "%h")) else f"{path}/{value}"
+        utf8 = "UTF-8" in said and said["UTF-8"] in ("", "yes")
+        where = locations.Location(path, layout if layout in KINDS else "maildir++", utf8=utf8, **places)
+        try:
+            locations.parse(str(where))
+        except ValueError as error:
+            out.left.append(("mail_location", f"{where} {error}"))
+        else:
+            out.settings["mail_location"] = str(where)
+
+
+def _translated(path: str) -> str:
     for theirs, ours in sorted(DOVECOT_VARIABLES.items(), key=lambda pair: -len(pair[0])):
         path = path.replace(theirs, ours)
-    out.settings["mail_location"] = f"maildir:{path}"
+    return path
 
 
 def from_courier(text: str) -> Imported:

@@ -18,7 +18,6 @@ from maildir_imapd.cli.options import config_option, read_config, setting_option
 from maildir_imapd.errors import ImapdError
 from maildir_imapd.server import spools
 from maildir_imapd.store import release as releasing
-from maildir_imapd.store import takeover
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.index import CHECKPOINT, JOURNAL
 from maildir_imapd.store.mirror import Kind
@@ -99,7 +98,7 @@ def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: s
 
 def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool) -> Row:
     ours = any(os.path.exists(os.path.join(path, entry)) for entry in (CHECKPOINT, JOURNAL))
-    found = takeover.look(path)
+    found = account.look(path)
     server = found.server or "nothing"
     if found.uids is not None:
         uids = f"UIDVALIDITY {found.uids.uidvalidity}, next {found.uids.uidnext}"

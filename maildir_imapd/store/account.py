@@ -106,9 +106,7 @@ class Account:
         self._rows: tuple[Tree, tuple[Folder, ...]] | None = None
         self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
         with durable.told(root):
-            # What is on its way in or out is in the root's tmp/, also where INBOX is elsewhere.
-            for path in (root, os.path.join(root, b"tmp"), self._layout.control_root):
-                os.makedirs(path, mode=0o700, exist_ok=True)
+            os.makedirs(root, mode=0o700, exist_ok=True)
             for name in (b"cur", b"new", b"tmp"):
                 os.makedirs(os.path.join(self._layout.inbox, name), mode=0o700, exist_ok=True)
         server = self.look(self._layout.inbox).server
@@ -477,8 +475,13 @@ class Account:
 
     def _recover(self) -> None:
         """Finish what a crash interrupted: a RENAME of several folders; sweep hidden ones."""
+        entries: list[bytes] = []
+        attic: list[bytes] = []
         try:
             entries = os.listdir(self.root)
+            attic = os.listdir(os.path.join(self.root, self._layout.attic))
+        except FileNotFoundError:
+            pass  # nothing has been put there
         except OSError:
             return
         if INTENT in entries:
@@ -498,7 +501,7 @@ class Account:
                 if lines:
                     durable.sync(root)
                     durable.unlink(INTENT, root)
-        for entry in os.listdir(os.path.join(self.root, self._layout.attic)):
+        for entry in attic:
             if entry.startswith((TRASH, NASCENT)) and self._abandoned(entry):
                 self._remove_tree(entry)
 

@@ -316,6 +316,9 @@ class Quota:
     def _write(self, root: int, data: bytes, mode: int) -> None:
         temporary = b"tmp/" + filename.unique()
         try:
+            if not os.path.isdir(os.path.join(self._root, b"tmp")):
+                # INBOX is elsewhere.
+                durable.make_directory(os.path.join(self._root, b"tmp"), self._root)
             fd = durable.create(temporary, root, mode)
             try:
                 durable.write(fd, data)

@@ -127,6 +127,7 @@ class Subscriptions:
 
     @contextmanager
     def _locked(self, *, dovecot: bool) -> Iterator[None]:
+        os.makedirs(self._layout.control_root, mode=0o700, exist_ok=True)
         directory = _open(self._layout.control_root)
         try:
             with DotLock(LOCK, directory, timeout=2 * STALE, stale=STALE) if dovecot else nullcontext():
@@ -165,7 +166,10 @@ def _open(directory: bytes) -> int:
 
 
 def _load(place: bytes, name: bytes) -> tuple[bytes | None, int]:
-    directory = _open(place)
+    try:
+        directory = _open(place)
+    except FileNotFoundError:
+        return None, 0
     try:
         stamp = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
         return durable.read_file(name, directory), stamp

@@ -15,7 +15,7 @@ DOVECOT_23 = """
 # 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf
 auth_mechanisms = plain login
 disable_plaintext_auth = no
-mail_location = maildir:/srv/mail/%d/%n/Maildir:INDEX=/var/idx/%u
+mail_location = maildir:/srv/mail/%d/%n/Maildir:LAYOUT=fs:INDEX=/var/i/%u:CONTROL=/var/ctl/%u:INBOX=~/in:UTF-8:ALT=/x
 mail_uid = vmail
 namespace inbox {
   inbox = yes
@@ -39,6 +39,11 @@ DOVECOT_24 = """
 dovecot_config_version = 2.4.0
 mail_driver = maildir
 mail_path = /srv/mail/%{user | domain}/%{user | username}/Maildir
+mailbox_list_layout = fs
+mail_inbox_path = .
+mail_control_path = /var/ctl/%{user}
+mail_index_path = MEMORY
+mailbox_list_utf8 = no
 ssl_server_cert_file = /etc/ssl/mail.pem
 ssl_server_key_file = /etc/ssl/mail.key
 passdb sql {
@@ -74,7 +79,8 @@ def test_dovecot_2_3(tmp_path: Path) -> None:
     settings, text = imported(DOVECOT_23, tmp_path)
     assert settings == {
         "plaintext_login": "loopback",
-        "mail_location": "maildir:/srv/mail/%d/%n/Maildir",
+        "mail_location": "maildir:/srv/mail/%d/%n/Maildir:LAYOUT=fs:INBOX=~/in:CONTROL=/var/ctl/%u:INDEX=/var/i/%u"
+        ":UTF-8",
         "mail_user": "vmail",
         "prefix": "INBOX.",
         "delimiter": ".",
@@ -83,13 +89,13 @@ def test_dovecot_2_3(tmp_path: Path) -> None:
         "imap": ["*:143"],
         "imaps": ["*:993"],
     }
-    for missing in ("INDEX=/var/idx/%u: ", "ssl_key: ", "quota_full_tempfail: ", "disable_plaintext_auth: "):
+    for missing in ("ALT=/x: ", "ssl_key: ", "quota_full_tempfail: ", "disable_plaintext_auth: "):
         assert missing in text
 
 
 def test_dovecot_2_4(tmp_path: Path) -> None:
     settings, text = imported(DOVECOT_24, tmp_path)
-    assert settings["mail_location"] == "maildir:/srv/mail/%d/%n/Maildir"
+    assert settings["mail_location"] == "maildir:/srv/mail/%d/%n/Maildir:LAYOUT=fs:CONTROL=/var/ctl/%u"
     assert (settings["tls_cert"], settings["tls_key"]) == ("/etc/ssl/mail.pem", "/etc/ssl/mail.key")
     assert "the user database sql is not supported" in text
 
