@@ -15,7 +15,7 @@ log_path = {home}/log
 ssl = no
 base_dir = {home}/run
 state_dir = {home}/state
-mail_location = maildir:{home}/Maildir
+mail_location = {location}
 first_valid_uid = 0
 first_valid_gid = 0
 mail_uid = {uid}
@@ -23,7 +23,7 @@ mail_gid = {gid}
 stats_writer_socket_path =
 namespace inbox {{
   inbox = yes
-  separator = .
+  separator = {separator}
 }}
 """
 
@@ -31,17 +31,20 @@ namespace inbox {{
 class Dovecot:
     """One user, whose home is *home* and whose mail is ``home/Maildir``.  Root becomes ``nobody`` for it.
 
-    *more* are lines of configuration.
+    *more* are lines of configuration, *options* what stands behind the path in mail_location, with ``{home}``.
     """
 
-    def __init__(self, home: Path, more: str = "") -> None:
+    def __init__(self, home: Path, more: str = "", *, options: str = "", separator: str = ".") -> None:
         self.program = program("/usr/lib/dovecot/imap")
         self.home = home
         nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self.uid = nobody.pw_uid if nobody else os.geteuid()
         self.gid = nobody.pw_gid if nobody else os.getegid()
         self._drop = nobody is not None
-        (home / "dovecot.conf").write_text(CONFIG.format(home=home, uid=self.uid, gid=self.gid) + more)
+        self.location = f"maildir:{home}/Maildir" + options.format(home=home)
+        self.separator = separator
+        config = CONFIG.format(home=home, uid=self.uid, gid=self.gid, location=self.location, separator=separator)
+        (home / "dovecot.conf").write_text(config + more)
 
     def own(self) -> None:
         """Give everything to the user that Dovecot runs as."""

@@ -69,8 +69,8 @@ class MemoryClient:
 class MemoryWires:
     """All clients of one account."""
 
-    def __init__(self, root: Path, policy: Policy = POLICY) -> None:
-        self.account = Account(bytes(root), fsync="never")
+    def __init__(self, root: Path | Account, policy: Policy = POLICY) -> None:
+        self.account = root if isinstance(root, Account) else Account(bytes(root), fsync="never")
         self.policy = policy
         self.clients: list[MemoryClient] = []
 

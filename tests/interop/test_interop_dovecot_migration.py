@@ -11,105 +11,152 @@ from memory import MemoryClient, MemoryWires
 from migration import State, look, subscribed
 
 from maildir_imapd.cli import main
+from maildir_imapd.location import expand
+from maildir_imapd.store.account import Account
 
 pytestmark = pytest.mark.interop
 
-FOLDERS = ("INBOX", "Sent", "a.b.c", "&AOk-t&AOk-", '"with space"', "x&-y")
+# Options of Dovecot's mail_location, and the separator of its namespace.
+SPOOLS = {
+    "maildir++": ("", "."),
+    "apart": (":INBOX={home}/inbox:CONTROL={home}/control:INDEX={home}/index", "."),
+    "fs": (":LAYOUT=fs", "/"),
+    "fs-apart": (":LAYOUT=fs:INBOX={home}/inbox:CONTROL={home}/control:INDEX={home}/index", "/"),
+    "fs-inside": (":LAYOUT=fs:INBOX={home}/Maildir/INBOX:CONTROL={home}/control", "."),
+}
 KEYWORDS = [f"kw{n}" for n in range(40)]
 
 
-@pytest.fixture
-def dovecot(tmp_path: Path) -> Dovecot:
+def folders(dovecot: Dovecot) -> tuple[str, ...]:
+    names = ("INBOX", "Sent", "a.b.c", "&AOk-t&AOk-", "&AOk-t&AOk-.x&-y", '"with space"', "INBOX.child", "trailing-")
+    return tuple(name.replace(".", dovecot.separator) for name in names)
+
+
+@pytest.fixture(params=SPOOLS)
+def dovecot(tmp_path: Path, request: pytest.FixtureRequest) -> Dovecot:
     """A Dovecot whose user has mail in several folders."""
-    made = Dovecot(tmp_path)
-    commands = [f"CREATE {name}" for name in FOLDERS[1:]] + [
-        "SUBSCRIBE a.b.c",
-        "SUBSCRIBE INBOX",
-        "SUBSCRIBE &AOk-t&AOk-",
-    ]
-    for n, name in enumerate(FOLDERS):
+    options, separator = SPOOLS[request.param]
+    made = Dovecot(tmp_path, options=options, separator=separator)
+    names = folders(made)
+    commands = [f"CREATE {name}" for name in names[1:]] + [f"SUBSCRIBE {names[n]}" for n in (2, 0, 4)]
+    for n, name in enumerate(names):
         for k in range(4):
             flags = ["", "\\Seen", "\\Seen \\Flagged", f"\\Answered {KEYWORDS[(n * 4 + k) % 25]} $Label{k}"][k]
             text = f"Subject: message {n}.{k}\r\n\r\nbody\r\n"
             commands.append(f'APPEND {name} ({flags}) "0{k + 1}-Nov-2026 10:00:00 +0000" {{{len(text)}+}}\r\n{text}')
-    for name in FOLDERS:
+    for name in names:
         # A gap in the UIDs, and a UIDNEXT above the last message.
         commands += [f"SELECT {name}", "STORE 2,4 +FLAGS.SILENT (\\Deleted)", "EXPUNGE", "UNSELECT"]
     made.talk(*commands)
     return made
 
 
-def from_dovecot(dovecot: Dovecot, names: tuple[str, ...] = FOLDERS) -> State:
+def ours(dovecot: Dovecot) -> MemoryClient:
+    """A client of ours on Dovecot's spool, which finds everything where Dovecot's setting says."""
+    places = expand(dovecot.location, "witness", str(dovecot.home))
+    account = Account(places, fsync="never", delimiter=dovecot.separator)
+    return MemoryWires(account).connect(login=True)
+
+
+def from_dovecot(dovecot: Dovecot, names: tuple[str, ...]) -> State:
     return look(dovecot.talk, names)
 
 
-def from_us(client: MemoryClient, names: tuple[str, ...] = FOLDERS) -> State:
+def from_us(client: MemoryClient, names: tuple[str, ...]) -> State:
     def talk(*commands: str) -> list[str]:
         return [line.decode() for command in commands for line in client.command(f"a {command}".encode())]
 
     return look(talk, names)
 
 
+def listed(lines: list[str]) -> dict[str, bool]:
+    """The names of an answer to LIST, and whether each can be selected."""
+    found = {}
+    for line in lines:
+        if line.startswith("* LIST "):
+            attributes, _, rest = line.removeprefix("* LIST ").partition(") ")
+            found[rest.split(" ", 1)[1].strip('"')] = "\\noselect" not in attributes.lower()
+    return found
+
+
 def test_there_and_back(dovecot: Dovecot) -> None:
-    root = dovecot.home / "Maildir"
-    before = from_dovecot(dovecot)
+    names = folders(dovecot)
+    abc, sep = names[2], dovecot.separator
+    before = from_dovecot(dovecot, names)
     assert all(len(messages) == 2 for _, _, messages in before.values())
-    client = MemoryWires(root).connect(login=True)
-    assert from_us(client) == before
+    client = ours(dovecot)
+    assert from_us(client, names) == before
     lines = [line.decode() for line in client.command(b'c LSUB "" *')]
     assert subscribed(lines) == subscribed(dovecot.talk('LSUB "" *'))
+    lines = [line.decode() for line in client.command(b'c LIST "" *')]
+    assert listed(lines) == listed(dovecot.talk('LIST "" *'))
 
     # Changes of every kind are made through us, with the mirror that an adopted spool has by itself.
-    client.command(b"d SELECT INBOX")
-    client.command(b"e STORE 1 +FLAGS.SILENT (\\Flagged kw3 fresh)")
-    client.command(b"f APPEND INBOX (\\Draft) {10+}\r\nA: b\r\n\r\nc\r")
-    client.command(b"g COPY 2 Sent")
-    client.command(b"h STORE 2 +FLAGS.SILENT (\\Deleted)")
-    client.command(b"i EXPUNGE")
-    client.command(b"j CREATE made.here")
-    client.command(b"k APPEND made.here (kw1) {9+}\r\nA: b\r\n\r\nc")
-    client.command(b"l SUBSCRIBE made.here")
-    client.command(b"m UNSUBSCRIBE a.b.c")
-    names = (*FOLDERS, "made.here")
-    ours = from_us(client, names)
+    made = sep.join(("made", "here"))
+    for command in (
+        "SELECT INBOX",
+        "STORE 1 +FLAGS.SILENT (\\Flagged kw3 fresh)",
+        f"APPEND INBOX (\\Draft) {{{10}+}}\r\nA: b\r\n\r\nc\r",
+        "COPY 2 Sent",
+        "STORE 2 +FLAGS.SILENT (\\Deleted)",
+        "EXPUNGE",
+        f"CREATE {made}",
+        f"APPEND {made} (kw1) {{{9}+}}\r\nA: b\r\n\r\nc",
+        f"SUBSCRIBE {made}",
+        f"UNSUBSCRIBE {abc}",
+        f"RENAME {names[3]} moved",
+        "DELETE trailing-",
+        f"CREATE gone{sep}child",
+        "DELETE gone",
+    ):
+        assert b" OK " in client.command(f"d {command}".encode())[-1], command
+    kept = {name for name in names if not name.startswith((names[3], "trailing-"))}
+    names = (*kept, made, "moved", sep.join(("moved", "x&-y")), sep.join(("gone", "child")))
+    now = from_us(client, names)
     lines = [line.decode() for line in client.command(b'n LSUB "" *')]
+    tree = [line.decode() for line in client.command(b'n LIST "" *')]
     client.command(b"o LOGOUT")
 
     theirs = from_dovecot(dovecot, names)
-    assert theirs == ours
+    assert theirs == now
     assert subscribed(dovecot.talk('LSUB "" *')) == subscribed(lines)
+    assert listed(dovecot.talk('LIST "" *')) == listed(tree)
+    log = dovecot.home / "log"
+    assert not log.exists() or "Error" not in log.read_text()
 
     # And once more: what Dovecot did in the meantime is ours again, under its UIDs.
     dovecot.talk("SELECT INBOX", "COPY 1 Sent", "STORE 1 +FLAGS (\\Answered)", "APPEND INBOX {6+}\r\nA: b\r\n")
     again = from_dovecot(dovecot, names)
-    assert from_us(MemoryWires(root).connect(login=True), names) == again
+    assert from_us(ours(dovecot), names) == again
 
 
 def test_many_keywords(dovecot: Dovecot) -> None:
     """Dovecot gives letters to 26 of them; those are there afterwards."""
     dovecot.talk("SELECT Sent", f"STORE 1 +FLAGS ({' '.join(KEYWORDS)})")
-    client = MemoryWires(dovecot.home / "Maildir").connect(login=True)
+    client = ours(dovecot)
     client.command(b"a SELECT Sent")
     (line,) = [line for line in client.command(b"b FETCH 1 FLAGS") if line.startswith(b"* 1")]
     assert line.count(b"kw") + line.count(b"$Label") >= 24
 
 
 def run(dovecot: Dovecot, *words: str) -> str:
-    location = f"maildir:{dovecot.home}/Maildir"
-    done = CliRunner().invoke(main, [*words, "--mail-location", location], catch_exceptions=False)
+    given = ["--mail-location", dovecot.location, "--delimiter", dovecot.separator]
+    done = CliRunner().invoke(main, [*words, *given], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
 
 
 def test_adopt_and_release(dovecot: Dovecot) -> None:
-    before = from_dovecot(dovecot)
+    names = folders(dovecot)
+    before = from_dovecot(dovecot, names)
+    files = sorted(dovecot.home.rglob("*"))
     looked = run(dovecot, "adopt", "--dry-run")
     assert "no UID would change" in looked
-    assert "dovecot" in looked
-    assert not list(dovecot.home.rglob("maildir-imapd.index"))
+    assert looked.count("dovecot") == len(names)
+    assert sorted(dovecot.home.rglob("*")) == files
     assert "no UID changed" in run(dovecot, "adopt")
     assert "adopted before" in run(dovecot, "adopt")
-    assert from_us(MemoryWires(dovecot.home / "Maildir").connect(login=True)) == before
+    assert from_us(ours(dovecot), names) == before
     # Without the mirror: release alone must do.
     for file in dovecot.home.rglob("dovecot-uidlist"):
         file.unlink()
@@ -120,4 +167,4 @@ def test_adopt_and_release(dovecot: Dovecot) -> None:
     said = run(dovecot, "release", "--to", "dovecot")
     assert "doveadm mailbox update" in said
     assert "--min-highest-modseq" in said
-    assert from_dovecot(dovecot) == before
+    assert from_dovecot(dovecot, names) == before
