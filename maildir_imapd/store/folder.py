@@ -130,13 +130,14 @@ class Folder:
         )
 
     def _open_control(self, flags: int) -> int:
-        """Open where Dovecot's files about the folder are; without the right to make the place they are not kept."""
+        """Open where Dovecot's files about the folder are; where that cannot be, its list of UIDs is not kept."""
         if self.control_path != self.path:
             try:
                 os.makedirs(self.control_path, mode=0o700, exist_ok=True)
                 return os.open(self.control_path, flags)
             except OSError as error:
-                if not durable.cannot_write(error):
+                # Beside a server that runs, its lock must be had.
+                if self.settings.coexist or error.errno in (errno.EMFILE, errno.ENFILE):
                     raise durable.store_error(error, self.control_path) from error
                 log.warning("no control directory path=%s error=%s", os.fsdecode(self.control_path), error)
                 self.settings = replace(self.settings, mirror=None)

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from spool import Spool
 
+from maildir_imapd.errors import StoreError
 from maildir_imapd.store import durable, takeover
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.dotlock import DotLock
+from maildir_imapd.store.layout import Places
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.uidlist import UidList, parse
 
@@ -165,3 +167,62 @@ def test_lock_of_a_dead_process(tmp_path: Path) -> None:
         pass
     os.close(fd)
     assert durable.step is None
+
+
+def test_subscriptions_are_written_under_dovecots_lock(spool: Spool) -> None:
+    seen: list[bool] = []
+    lock = spool.root / "subscriptions.lock"
+
+    def step(action: str, what: object) -> None:
+        if action == "replace" and what == b"subscriptions":
+            seen.append(lock.exists())
+
+    durable.step = step
+    try:
+        made = account(spool)
+        made.subscribe("INBOX")
+        # What a process that died has left, half an hour ago.
+        lock.write_text("half a file")
+        os.utime(lock, (1_700_000_000, 1_700_000_000))
+        made.unsubscribe("INBOX")
+        account(spool, "none").subscribe("INBOX")
+    finally:
+        durable.step = None
+    assert seen == [True, True, False]
+    assert not lock.exists()
+
+
+def test_the_control_directory_is_where_the_lock_is(spool: Spool, tmp_path: Path) -> None:
+    control = tmp_path / "control"
+    places = Places(os.fsencode(spool.root), control=os.fsencode(control))
+    made = Account(places, fsync="never", mirror="dovecot", coexist=True)
+    seen: set[Path] = set()
+
+    def step(action: str, what: object) -> None:
+        seen.update(tmp_path.rglob("dovecot-uidlist.lock"))
+
+    spool.simple("INBOX", 2)
+    durable.step = step
+    try:
+        box = made.mailbox("INBOX")
+        box.set_flags(list(box.sync().uids), add=1)
+    finally:
+        durable.step = None
+    assert seen == {control / ".INBOX" / "dovecot-uidlist.lock"}
+    assert not list(control.rglob("*.lock"))
+    found = parse((control / ".INBOX" / "dovecot-uidlist").read_bytes())
+    assert found is not None
+    assert len(found.records) == 2
+    assert not list(spool.root.glob("dovecot*"))
+
+
+def test_without_a_control_directory(spool: Spool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Mail is served all the same; Dovecot's files are not kept anywhere else."""
+    (tmp_path / "control").touch()
+    spool.simple("INBOX", 1)
+    places = Places(os.fsencode(spool.root), control=os.fsencode(tmp_path / "control"))
+    assert len(Account(places, fsync="never", mirror="dovecot").mailbox("INBOX").sync()) == 1
+    assert "no control directory" in caplog.text
+    with pytest.raises(StoreError):
+        Account(places, fsync="never", mirror="dovecot", coexist=True).mailbox("INBOX")
+    assert not list(spool.root.glob("dovecot*"))
