@@ -15,7 +15,7 @@ A script is lines:
     1 C> abc                      client 1 sends octets without a line end (escapes as in Python)
     1 S: * 3 EXISTS               client 1 receives a line: all lines, in their order
     1 S: a1 OK ...                "..." at the end stands for the rest of the line
-    1 S: * OK [UIDVALIDITY {{v=\d+}}] ...    {{regex}}, or {{name=regex}}, used later as $name
+    1 S: * OK [UIDVALIDITY {{v=\d+}}] ...    {{regex}}, or {{name=regex}}, used later as $name; $user is there
     1 S* * 3 EXISTS               like S:, but lines before it are skipped
     1 closed                      the server has closed the connection
 
@@ -65,8 +65,8 @@ class Runner:
 
     spool: Spool
     wires: Wires
-    clients: dict[str, Client] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    clients: dict[str, Client] = field(default_factory=dict)
 
     def run(self, path: Path) -> None:
         """Run a script; raises AssertionError with the place."""

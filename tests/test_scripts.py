@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Running
-from imap_script import Runner
+from imap_script import USER, Runner
 from memory import MemoryWires
 from spool import Spool
 
@@ -18,7 +18,7 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.imap"))
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_in_memory(script: Path, spool: Spool) -> None:
-    Runner(spool, MemoryWires(spool.root)).run(script)
+    Runner(spool, MemoryWires(spool.root), {"user": USER}).run(script)
 
 
 class SocketClient:
@@ -87,6 +87,6 @@ def test_over_sockets(script: Path, server: Running) -> None:
     user, spool = server.user()
     wires = SocketWires(server, user)
     try:
-        Runner(spool, wires).run(script)
+        Runner(spool, wires, {"user": user}).run(script)
     finally:
         wires.close()

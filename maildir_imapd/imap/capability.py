@@ -74,6 +74,8 @@ def capabilities(session: Session) -> list[bytes]:
     else:
         names += AFTER_LOGIN
         names.append(b"APPENDLIMIT=%d" % session.policy.append_limit)
+        if session.may_leave:
+            names.append(b"UNAUTHENTICATE")
         if session.policy.compress and not session.compressed:
             names.append(b"COMPRESS=DEFLATE")
     return names

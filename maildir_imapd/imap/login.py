@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import AuthenticationFailed, Goodbye, PrivacyRequired, Refused, WrongState
 from maildir_imapd.imap import sasl
 from maildir_imapd.imap.capability import capability_code
-from maildir_imapd.imap.registry import ANY, Done, State, command
+from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.wire.commands import Authenticate, Login, Logout, StartTls
+    from maildir_imapd.wire.commands import Authenticate, Login, Logout, StartTls, Unauthenticate
 
 # A slow hash over a megabyte is a way to stop a server.
 PASSWORD_LIMIT = 1024
@@ -74,6 +74,16 @@ def enter(session: Session, user: bytes, password: bytes, how: str, authzid: byt
 def logged_in(session: Session) -> Done:
     """The tagged OK of a login carries the capabilities: a client need not ask (RFC 3501 7.1)."""
     return Done("Logged in", capability_code(session))
+
+
+@command(b"UNAUTHENTICATE", states=LOGGED_IN, updates=False)
+def unauthenticate(session: Session, cmd: Unauthenticate, reply: Reply) -> Done:
+    """RFC 8437: the next user's turn on the same connection.  Never NO."""
+    if not session.may_leave:
+        raise WrongState(why="Nobody could log in here again")
+    session.note("unauthenticate")
+    session.log_out()
+    return Done("Unauthenticated", capability_code(session))
 
 
 @command(b"LOGOUT", states=ANY, updates=False)

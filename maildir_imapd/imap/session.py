@@ -67,6 +67,8 @@ class Access:
 
     user: str
     account: Account
+    release: Callable[[], None] = lambda: None
+    """Called when he leaves and the connection stays (RFC 8437); raises Goodbye if it can't."""
 
 
 class Gate(Protocol):
@@ -128,7 +130,7 @@ class Session:
         self.buffer = CommandBuffer(policy.before_login)
         self.state = State.NOT_AUTHENTICATED
         self.user: str | None = None
-        self._account: Account | None = None
+        self._access: Access | None = None
         self.view: View | None = None
         self.enabled: set[bytes] = set()
         self.upgrade: bytes | None = None
@@ -184,13 +186,13 @@ class Session:
         reply.flush()
 
     def upgraded(self, kind: bytes) -> None:
-        """Note that the transport now speaks TLS, or deflates.
+        """Note that the transport now speaks TLS, or deflates, or does so no longer.
 
         RFC 3501 6.2.1: all that was known of the client before TLS is forgotten.
         """
         self.upgrade = None
-        if kind == b"DEFLATE":
-            self.compressed = True
+        if kind != b"TLS":
+            self.compressed = kind == b"DEFLATE"
         if kind == b"TLS":
             self.buffer = CommandBuffer(self.policy.before_login)
             self.secure = True
@@ -227,9 +229,9 @@ class Session:
     @property
     def account(self) -> Account:
         """The user's mail; only commands of the authenticated state ask."""
-        if self._account is None:
+        if self._access is None:
             raise WrongState(why="Log in first")
-        return self._account
+        return self._access.account
 
     @property
     def selected(self) -> View:
@@ -266,10 +268,31 @@ class Session:
     def log_in(self, access: Access) -> None:
         """Enter the authenticated state."""
         self.user = access.user
-        self._account = access.account
+        self._access = access
         self.state = State.AUTHENTICATED
         self.buffer.limits = self.policy.after_login
         self.errors = 0
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether UNAUTHENTICATE is there: one who did not log in could not come back."""
+        return self._preauth is None
+
+    def log_out(self) -> None:
+        """Return to the not authenticated state; of the user nothing is left (RFC 8437)."""
+        self.leave()
+        access, self._access, self.user = self._access, None, None
+        if self.following is not None:
+            self.following.close()
+            self.following = None
+        self.enabled.clear()
+        self.state = State.NOT_AUTHENTICATED
+        self.buffer.limits = self.policy.before_login
+        self.errors = 0
+        if self.compressed:
+            self.upgrade = b"PLAIN"
+        if access is not None:
+            access.release()
 
     def enable(self, name: bytes, reply: Reply) -> None:
         """Switch an extension on for the rest of the connection (RFC 5161).

@@ -35,7 +35,7 @@ def converse(
     called when the session is over and the client cannot know it yet: what it held is free by then.
     """
     reply = Reply(transport.send)
-    started = heard = time.monotonic()
+    started = heard = outside = time.monotonic()
     try:
         if implicit_tls:
             transport.start_tls(HANDSHAKE_TIMEOUT)
@@ -48,7 +48,7 @@ def converse(
                 session.say_goodbye(goodbye, reply)
                 break
             # Before login traffic prolongs nothing: a login comes in its time or not at all.
-            since = started if session.state is State.NOT_AUTHENTICATED else heard
+            since = outside if session.state is State.NOT_AUTHENTICATED else heard
             left = since + session.patience - time.monotonic()
             woken, data = transport.wait(left) if left > 0 else (False, b"")
             if data is None:
@@ -57,6 +57,8 @@ def converse(
                 session.announce(reply)
             if data:
                 heard = time.monotonic()
+                if session.state is not State.NOT_AUTHENTICATED:
+                    outside = heard
                 session.feed(data, reply)
             elif not woken and session.upgrade is None:
                 session.say_goodbye(IdleTooLong(), reply)
@@ -77,8 +79,11 @@ def converse(
 def _upgrade(transport: Transport | PipeTransport, session: Session) -> None:
     kind = session.upgrade
     assert kind is not None
-    if kind == b"TLS":
-        transport.start_tls(HANDSHAKE_TIMEOUT)
-    else:
-        transport.start_deflate()
+    match kind:
+        case b"TLS":
+            transport.start_tls(HANDSHAKE_TIMEOUT)
+        case b"DEFLATE":
+            transport.start_deflate()
+        case b"PLAIN":
+            transport.end_deflate()
     session.upgraded(kind)

@@ -109,10 +109,14 @@ class Door:
             self._by_address[host] -= 1
             if not self._by_address[host]:
                 del self._by_address[host]
-            if user is not None:
-                self._by_user[user] -= 1
-                if not self._by_user[user]:
-                    del self._by_user[user]
+        if user is not None:
+            self._forget(user)
+
+    def _forget(self, user: str) -> None:
+        with self._lock:
+            self._by_user[user] -= 1
+            if not self._by_user[user]:
+                del self._by_user[user]
 
     # --- who --------------------------------------------------------------------------------------
 
@@ -158,10 +162,19 @@ class Door:
             try:
                 identities.become(owner)
             except OSError:
-                with self._lock:
-                    self._by_user[user] -= 1
+                self._forget(user)
                 raise
-        return Access(user, account)
+        return Access(user, account, lambda: self._dismiss(user))
+
+    def _dismiss(self, user: str) -> None:
+        """Take back a login: the calling thread is the process again; raises Goodbye if it cannot."""
+        self._forget(user)
+        if self._own is not None:
+            try:
+                identities.become(self._own)
+            except OSError as error:
+                logger.error("cannot take an identity back", extra={"fields": {"user": user, "why": error}})
+                raise Goodbye("Please connect again") from error
 
     def owner(self, identity: Identity) -> Owner | None:
         """Whom the thread must become for this user's mail; None where the process is the right one already.

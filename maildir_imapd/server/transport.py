@@ -71,7 +71,9 @@ class Transport:
         self._stall_timeout = stall_timeout
         self._inflate: zlib._Decompress | None = None
         self._deflate: zlib._Compress | None = None
-        self._packed = b""
+        self._deflate_ended = False  # by us
+        self._inflate_ended = False  # by the client
+        self._held = b""  # octets from the socket that nothing has taken yet
         self.bell = Bell()
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN)
@@ -82,7 +84,7 @@ class Transport:
 
         Returns whether the bell rang, and the octets: b"" for none, None when the client has closed.
         """
-        if self._inflate is not None or isinstance(self._sock, ssl.SSLSocket):
+        if self._held or self._inflate is not None or isinstance(self._sock, ssl.SSLSocket):
             # Octets that OpenSSL or zlib holds already wake no poll.  Without them a read would be in vain.
             data = self._read()
             if data != b"":
@@ -113,6 +115,9 @@ class Transport:
         return self._receive()
 
     def _receive(self) -> bytes | None:
+        if self._held:
+            held, self._held = self._held, b""
+            return held
         try:
             data = self._sock.recv(READ_SIZE)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -123,18 +128,25 @@ class Transport:
         return data or None
 
     def _read_inflated(self, inflate: zlib._Decompress) -> bytes | None:
-        packed: bytes | None = self._packed
+        if self._inflate_ended:
+            return None  # it has ended its stream and gone on; only UNAUTHENTICATE would allow that
+        packed = self._receive()
         if not packed:
-            packed = self._receive()
-            if not packed:
-                return packed
-        assert packed is not None
+            return packed
+        if self._deflate_ended and packed[0] >= 0x20:
+            # A client that just stops deflating, without an end; an end begins with an octet below.
+            self._inflate = None
+            return packed
         try:
             # max_length: a deflate bomb comes out in pieces no larger than any other read.
             data = inflate.decompress(packed, READ_SIZE)
         except zlib.error:
             return None
-        self._packed = inflate.unconsumed_tail
+        self._inflate_ended = inflate.eof
+        self._held = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+        if self._deflate_ended and inflate.eof:
+            self._inflate = None
+            return data or (self._receive() if self._held else b"")
         return data
 
     def send(self, data: bytes) -> None:
@@ -192,6 +204,17 @@ class Transport:
         """RFC 4978: raw deflate both ways from here on."""
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         self._deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        self._deflate_ended = self._inflate_ended = False
+
+    def end_deflate(self) -> None:
+        """RFC 8437 4.1: plain both ways from here on; what the client deflated before is read to its end."""
+        if self._inflate is None or self._deflate is None:
+            return
+        end, self._deflate = self._deflate.flush(zlib.Z_FINISH), None
+        self._deflate_ended = True
+        if self._inflate_ended:
+            self._inflate = None
+        self.send(end)
 
     @property
     def cipher(self) -> str:
@@ -282,6 +305,9 @@ class PipeTransport:
     def start_deflate(self) -> None:
         """Not offered on a pipe: ssh compresses."""
         raise Closed("no compression on a pipe")
+
+    def end_deflate(self) -> None:
+        """There is none."""
 
     def close(self) -> None:
         """Close the bell; the descriptors belong to the process."""

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from client import Client
@@ -17,7 +19,7 @@ from client import Client
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, ShuttingDown
 from maildir_imapd.imap.session import Access, Policy, Session
-from maildir_imapd.server import supervisor
+from maildir_imapd.server import connection, supervisor
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.transport import Transport
 from maildir_imapd.server.worker import policy
@@ -77,6 +79,47 @@ def test_strangers_and_passwords(tmp_path: Path) -> None:
     thread.join(30)
     assert not policy(load(None, {}), tls=False, loopback=True).plaintext_login
     assert policy(config, tls=False, loopback=True).plaintext_login
+
+
+def test_the_next_user(tmp_path: Path) -> None:
+    """RFC 8437: deflated until then, and the new login pipelined."""
+    client, thread = serve(Policy(plaintext_login=True, compress=True), tmp_path)
+    client.line()
+    client.ok("LOGIN ann secret")
+    client.ok("COMPRESS DEFLATE")
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    client.send(
+        packer.compress(b"x SELECT INBOX\r\ny UNAUTHENTICATE\r\n")
+        + packer.flush(zlib.Z_FINISH)
+        + b"z AUTHENTICATE PLAIN AGJvYgBzZWNyZXQ=\r\n"
+    )
+    reader = zlib.decompressobj(-zlib.MAX_WBITS)
+    deflated = b""
+    while not reader.eof:
+        deflated += reader.decompress(client.sock.recv(65536))
+    assert b"\r\nx OK [READ-WRITE]" in deflated
+    assert deflated.count(b"\r\n", deflated.index(b"y OK [CAPABILITY ")) == 1
+    plain = reader.unused_data
+    while not plain.endswith(b"\r\n"):
+        plain += client.sock.recv(65536)
+    assert plain.startswith(b"z OK [CAPABILITY ")
+    assert b"COMPRESS=DEFLATE" in plain
+    client.ok("LOGOUT")
+    thread.join(30)
+
+
+def test_the_time_to_log_in_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted from the greeting, or from when the last user left."""
+    later = [0.0]
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    client, thread = serve(Policy(plaintext_login=True, login_timeout=100, idle_timeout=1000), tmp_path)
+    client.line()
+    client.ok("LOGIN ann secret")
+    later[0] += 500
+    client.ok("UNAUTHENTICATE")
+    client.ok("LOGIN ann secret")
+    client.ok("LOGOUT")
+    thread.join(30)
 
 
 def test_three_bad_commands(tmp_path: Path) -> None:

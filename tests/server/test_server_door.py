@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,9 @@ def test_limits(tmp_path: Path) -> None:
     with pytest.raises(LimitReached):
         gate("ann", b"secret", None)
     door.leave("192.0.2.1", "ann")
+    access = gate("ann", b"secret", None)
+    # RFC 8437: he leaves, and the connection stays.
+    access.release()
     gate("ann", b"secret", None)
 
 
@@ -182,8 +186,6 @@ needs_root = pytest.mark.skipif(not identity.supported(), reason="only root can 
 @needs_root
 def test_a_thread_acts_as_another(tmp_path: Path) -> None:
     """In a thread of its own, and no other thread notices."""
-    import threading
-
     who = identity.owner(54321, 54322)
     seen: list[object] = []
     secret = tmp_path / "secret"
@@ -219,6 +221,27 @@ def test_a_thread_acts_as_another(tmp_path: Path) -> None:
     assert (made.st_uid, made.st_gid) == (54321, 54322)
     assert identity.current() == identity.own()
     assert secret.read_text() == "x"
+
+
+@needs_root
+def test_a_thread_is_the_process_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 8437: nothing of a user is left for the next one."""
+    door = make(tmp_path)
+    os.chmod(tmp_path, 0o777)
+    monkeypatch.setattr(door, "owner", lambda _: identity.owner(54321, 54322))
+    monkeypatch.setattr(door, "account", lambda *_: None)
+    seen: list[identity.Owner] = []
+
+    def work() -> None:
+        access = door.admit(Identity("ann", uid=54321, gid=54322))
+        seen.append(identity.current())
+        access.release()
+        seen.append(identity.current())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [identity.owner(54321, 54322), identity.own()]
 
 
 def test_the_watcher_of_an_owner_does_all_that_a_watcher_does() -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,8 +180,6 @@ def test_bye_arrives_though_the_client_still_sends() -> None:
 
 def test_deflate_comes_out_in_pieces(pair: tuple[socket.socket, socket.socket]) -> None:
     """A bomb: a few octets that would be ten million."""
-    import zlib
-
     conn = Transport(pair[0])
     conn.start_deflate()
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -191,6 +190,45 @@ def test_deflate_comes_out_in_pieces(pair: tuple[socket.socket, socket.socket]) 
         assert data
         assert len(data) <= transport.READ_SIZE
         total += len(data)
+    conn.close()
+
+
+@pytest.mark.parametrize("end", ["with the command", "later", "never", "in one piece with what follows"])
+def test_deflate_ends(pair: tuple[socket.socket, socket.socket], end: str) -> None:
+    """RFC 8437 4.1; a client may end its stream, or just go on without it."""
+    conn = Transport(pair[0])
+    conn.start_deflate()
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    pair[1].sendall(packer.compress(b"a NOOP\r\n") + packer.flush(zlib.Z_SYNC_FLUSH))
+    assert read_all(conn, 8) == b"a NOOP\r\n"
+    conn.send(b"a OK\r\n")
+    last = packer.compress(b"b UNAUTHENTICATE\r\n")
+    if end == "with the command":
+        pair[1].sendall(last + packer.flush(zlib.Z_FINISH))
+    elif end == "in one piece with what follows":
+        pair[1].sendall(last + packer.flush(zlib.Z_FINISH) + b"c NOOP\r\n")
+    else:
+        pair[1].sendall(last + packer.flush(zlib.Z_SYNC_FLUSH))
+    assert read_all(conn, 18) == b"b UNAUTHENTICATE\r\n"
+    conn.send(b"b OK\r\n")
+    conn.end_deflate()
+    conn.send(b"plain\r\n")
+    if end == "later":
+        pair[1].sendall(packer.flush(zlib.Z_FINISH))
+        assert conn.wait(20) == (False, b"")
+    if end != "in one piece with what follows":
+        pair[1].sendall(b"c NOOP\r\n")
+    assert read_all(conn, 8) == b"c NOOP\r\n"
+    reader = zlib.decompressobj(-zlib.MAX_WBITS)
+    received = reader.decompress(pair[1].recv(1000))
+    assert reader.eof
+    assert received + reader.unused_data == b"a OK\r\nb OK\r\nplain\r\n"
+    # And once more.
+    conn.start_deflate()
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    pair[1].sendall(packer.compress(b"x") + packer.flush(zlib.Z_FINISH) + b"y")
+    assert read_all(conn, 1) == b"x"
+    assert conn.wait(20) == (False, None)
     conn.close()
 
 
