@@ -312,7 +312,7 @@ class Account:
         with durable.told(self.root):
             root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=root)
+                lock = durable.open_lasting(LOCK, root)
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX)
                     yield root
@@ -328,9 +328,12 @@ class Account:
         Called while a folder's lock is held, so its lock is a leaf of its own: the counter file itself,
         which is never replaced.
         """
-        path = os.path.join(self.root, UIDVALIDITY)
-        with durable.told(path):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with durable.told(os.path.join(self.root, UIDVALIDITY)):
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fd = durable.open_lasting(UIDVALIDITY, root)
+            finally:
+                os.close(root)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
                 text = os.pread(fd, 32, 0).strip()

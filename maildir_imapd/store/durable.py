@@ -104,15 +104,34 @@ def unlink(name: bytes, directory: int) -> None:
     os.unlink(name, dir_fd=directory)
 
 
-def create(name: bytes, directory: int, mode: int = 0o600) -> int:
-    """Make a new file, which nobody else may have made, and return its descriptor."""
+def create(name: bytes, directory: int, mode: int | None = None) -> int:
+    """Make a new file, which nobody else may have made, and return its descriptor.
+
+    Without *mode* it is as open as the directory.
+    """
     if step is not None:
         step("create", name)
+    like = os.fstat(directory)
+    if mode is None:
+        mode = like.st_mode & 0o666 | 0o600
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(name, flags, mode, dir_fd=directory)
     if mode & 0o077:
-        share(fd, mode, os.fstat(directory))
+        share(fd, mode, like)
     return fd
+
+
+def open_lasting(name: bytes, directory: int, mode: int | None = None) -> int:
+    """Open a file of our own that is never replaced, and make it if it is not there."""
+    while True:
+        try:
+            return os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+        try:
+            return create(name, directory, mode)
+        except FileExistsError:
+            continue  # somebody was faster
 
 
 def share(fd: int, mode: int, like: os.stat_result) -> None:
@@ -203,11 +222,12 @@ def start_writing(fd: int) -> None:
         pass  # an advice
 
 
-def put(name: bytes, data: bytes | list[bytes], directory: int, *, durable: bool, mode: int = 0o600) -> None:
+def put(name: bytes, data: bytes | list[bytes], directory: int, *, durable: bool, mode: int | None = None) -> None:
     """Write a file of our own anew: temporary file beside it, sync, rename.
 
-    The temporary name is the same for all, so it must be called under the lock that guards the file;
-    what a killed writer left is overwritten. The caller syncs the directory, once for all it does there.
+    Without *mode* it is as open as the directory. The temporary name is the same for all, so it must be called
+    under the lock that guards the file; what a killed writer left is overwritten. The caller syncs the directory,
+    once for all it does there.
     """
     temporary = name + b".tmp"
     try:

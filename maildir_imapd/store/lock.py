@@ -73,18 +73,7 @@ class FolderLock:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        while True:
-            try:
-                self._fd = os.open(NAME, flags, dir_fd=self._directory)
-                return
-            except FileNotFoundError:
-                pass
-            try:
-                self._fd = durable.create(NAME, self._directory, self._mode)
-                return
-            except FileExistsError:
-                continue  # somebody was faster
+        self._fd = durable.open_lasting(NAME, self._directory, self._mode)
 
     def _flock(self, deadline: float) -> None:
         # flock has no time-out and a signal would hit the wrong thread: try, and look again ever later.

@@ -155,7 +155,7 @@ class Subscriptions:
             text = render(plain, layout.delimiter, version, layout.separator, layout.encode)
         directory = _open(place)
         try:
-            durable.put(name, text, directory, durable=True, mode=os.fstat(directory).st_mode & 0o666 | 0o600)
+            durable.put(name, text, directory, durable=True)
             durable.sync(directory)
         finally:
             os.close(directory)
