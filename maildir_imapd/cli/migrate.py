@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from collections.abc import Callable
@@ -76,24 +77,42 @@ def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: s
     log.set_up("error", None)
     chosen = spools.chosen(config, users, everybody=everybody)
     rows: list[Row] = []
+    interrupted = False
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("folders", total=None)
-        for identity in chosen:
-            try:
-                with spools.opened(config, identity) as account:
-                    for folder in account.folders():
-                        if folder.path is not None:
-                            rows.append(_adopt(account, identity.user, folder.name, folder.path, dry_run=dry_run))
+        task = progress.add_task("folders", total=0)
+        try:
+            for identity in chosen:
+                try:
+                    with spools.opened(config, identity) as account:
+                        folders = [(row.name, row.path) for row in account.folders() if row.path is not None]
+                        progress.update(task, total=len(rows) + len(folders), description=identity.user)
+                        for name, path in folders:
+                            rows.append(_adopt(account, identity.user, name, path, dry_run=dry_run))
                             progress.advance(task)
-            except ImapdError as error:
-                rows.append(Row(identity.user, "", "", "", "", f"{error.text} {error.detail}".strip(), bad=True))
+                except ImapdError as error:
+                    rows.append(Row(identity.user, "", "", "", "", f"{error.text} {error.detail}".strip(), bad=True))
+        except KeyboardInterrupt:
+            # A folder is taken over whole or not at all.
+            interrupted = True
     report("What would be taken over" if dry_run else "Taken over", rows)
+    if any(row.server == "nothing" and row.uids == NEW_UIDS for row in rows):
+        click.echo(
+            "Where nothing was found, no other server has been; or mail_location lacks the CONTROL= that Dovecot has.",
+            err=True,
+        )
     bad = sum(row.bad for row in rows)
     if bad:
         click.echo(f"{bad} of {len(rows)} folders need a look: the table says why.", err=True)
+    if interrupted:
+        click.echo("Interrupted. What is done stays done; run it again for the rest.", err=True)
+        sys.exit(130)
+    if bad:
         sys.exit(1)
     count = f"{len(rows)} folder{'s' if len(rows) != 1 else ''}"
     click.echo(f"{count}; no UID {'would change' if dry_run else 'changed'}.")
+
+
+NEW_UIDS = "new ones"
 
 
 def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool) -> Row:
@@ -103,18 +122,30 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
     if found.uids is not None:
         uids = f"UIDVALIDITY {found.uids.uidvalidity}, next {found.uids.uidnext}"
     else:
-        uids = "new ones" if not ours else ""
+        uids = NEW_UIDS if not ours else ""
+    try:
+        count = sum(len(os.listdir(os.path.join(path, sub))) for sub in (b"cur", b"new"))
+    except OSError as error:
+        return Row(user, name, server, "", uids, f"{os.fsdecode(error.filename)}: {error.strerror}", bad=True)
     notes = []
     bad = bool(found.problems) and not ours
     if found.problems:
         notes.append("; ".join(found.problems[:3]))
+    if found.uids is None and count and not ours and glob.glob(os.path.join(glob.escape(path), b"dovecot.index*")):
+        bad = True
+        notes.append("Dovecot has been here and its dovecot-uidlist is not: does mail_location lack CONTROL=?")
     words = len({word for chosen in found.words.values() for word in chosen}) or len(found.keywords)
     if words:
         notes.append(f"{words} keyword{'s' if words != 1 else ''}")
+    if name == "INBOX":
+        subscribed = len(account.subscriptions())
+        if subscribed:
+            notes.append(f"{subscribed} subscription{'s' if subscribed != 1 else ''}")
+        if account.prefix:
+            notes.append(f"other names begin with {account.prefix}")
     if ours:
         notes.append("adopted before")
     if dry_run:
-        count = sum(1 for sub in (b"cur", b"new") for _ in os.scandir(os.path.join(path, sub)))
         return Row(user, name, server, str(count), uids, ", ".join(notes), bad)
     try:
         snapshot = account.mailbox(name).sync(keep_new=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from spool import Spool
 
 from maildir_imapd.cli import main
 from maildir_imapd.config import load
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.mailbox import Mailbox
 
 DOVECOT_23 = """
 # 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf
@@ -124,3 +128,61 @@ def test_no_maildir_is_made_by_looking(words: list[str], tmp_path: Path) -> None
     assert done.exit_code == 1
     assert "There is no Maildir" in done.output
     assert not list(tmp_path.iterdir())
+
+
+def spool_of_three(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / "Maildir")
+    for name, uidvalidity in (("INBOX", 5), ("a", 6), ("b", 7)):
+        (base,) = spool.simple(name, 1)
+        (spool.path(name) / "dovecot-uidlist").write_text(f"3 V{uidvalidity} N10 Gaa\n9 :{base}\n")
+    (spool.root / "subscriptions").write_text("V\t2\n\na\n")
+    return spool
+
+
+def adopt(spool: Spool, *words: str) -> Result:
+    return CliRunner().invoke(main, ["adopt", *words, "--mail-location", f"maildir:{spool.root}", "--fsync", "never"])
+
+
+def test_adopt_says_what_it_finds(tmp_path: Path) -> None:
+    spool = spool_of_three(tmp_path)
+    done = adopt(spool, "--dry-run")
+    assert done.exit_code == 0
+    assert "UIDVALIDITY 6, next 10" in done.output
+    assert "1 subscription" in done.output
+    assert "3 folders; no UID would change." in done.output
+    assert not list(spool.root.rglob("maildir-imapd*"))
+
+
+def test_adopt_knows_when_a_list_of_uids_is_missing(tmp_path: Path) -> None:
+    spool = spool_of_three(tmp_path)
+    (spool.path("a") / "dovecot-uidlist").rename(tmp_path / "elsewhere")
+    (spool.path("a") / "dovecot.index.log").touch()
+    done = adopt(spool, "--dry-run")
+    assert done.exit_code == 1
+    assert "does mail_location" in done.output
+    assert "1 of 3 folders need a look" in done.output
+
+
+def test_adopt_is_interrupted_and_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = spool_of_three(tmp_path)
+    opened = Account.mailbox
+
+    def mailbox(account: Account, name: str) -> Mailbox:
+        if name == "b":
+            raise KeyboardInterrupt
+        return opened(account, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Account, "mailbox", mailbox)
+        done = adopt(spool)
+    assert done.exit_code == 130
+    assert "Interrupted" in done.output
+    assert (spool.path("a") / "maildir-imapd.index").exists() or (spool.path("a") / "maildir-imapd.journal").exists()
+    done = adopt(spool)
+    assert done.exit_code == 0
+    assert done.output.count("adopted before") == 2
+    assert "3 folders; no UID changed." in done.output
+    account = Account(os.fsencode(spool.root), fsync="never")
+    for name, uidvalidity in (("INBOX", 5), ("a", 6), ("b", 7)):
+        rows = account.mailbox(name).sync()
+        assert (rows.uidvalidity, list(rows.uids)) == (uidvalidity, [9])
