@@ -34,6 +34,7 @@ from maildir_imapd.store import durable, special_use, takeover
 from maildir_imapd.store.layout import GRAIN, KINDS, Places, Tree
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.metadata import Metadata
+from maildir_imapd.store.names import Known, Names
 from maildir_imapd.store.quota import Amount, Quota
 from maildir_imapd.store.subscriptions import Subscriptions
 
@@ -128,6 +129,7 @@ class Account:
             folders=self._layout.storage,
         )
         self.metadata = Metadata(root, self._find, self._changing)
+        self.names = Names(self, watcher, INTENT)
         self._recover()
 
     def limit(self, storage: int, messages: int) -> None:
@@ -144,6 +146,33 @@ class Account:
     def _paths(self) -> dict[str, bytes]:
         """Every folder but INBOX, by mailbox name."""
         return self._tree().folders
+
+    def known(self) -> Known:
+        """What mailboxes, names and subscriptions there are, for ``Names``; raises StoreError."""
+        tree = self._tree()
+        mailboxes = {}
+        for name, path in {"INBOX": self._layout.inbox, **tree.folders}.items():
+            try:
+                state = os.stat(path)
+            except OSError:
+                continue  # it went while we looked
+            mailboxes[name] = (state.st_dev, state.st_ino)
+        bare = {parent for name in [*mailboxes, *tree.bare] for parent in self._parents(name)}
+        return Known(
+            mailboxes,
+            frozenset(bare | tree.bare).difference(mailboxes),
+            frozenset(self.subscriptions()),
+            self.metadata.latest(),
+        )
+
+    def _parents(self, name: str) -> Iterator[str]:
+        while name := name.rpartition(self.delimiter)[0]:
+            yield name
+
+    def directories(self) -> list[bytes]:
+        """The directories in which folders, and the account's own files, come and go."""
+        self._tree()
+        return list(dict.fromkeys((self.root, self._layout.control_root, *self._layout.looked_at())))
 
     def look(self, path: bytes) -> takeover.Found:
         """See what other servers have left for the folder at *path*."""
@@ -321,6 +350,8 @@ class Account:
             finally:
                 os.close(root)
                 self._layout.forget()
+        # The lock is free: whoever waits for news of names hears them now.
+        self.names.changed()
 
     def _next_uidvalidity(self) -> int:
         """A UIDVALIDITY that no mailbox of this account ever had: max(now, last + 1) (robustness rule 6).

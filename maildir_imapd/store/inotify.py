@@ -13,6 +13,7 @@ DIRECTORY: Final = int(
 )
 BELL: Final = int(_FLAGS.MODIFY)
 PLACE: Final = int(_FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF | _FLAGS.ONLYDIR)
+_ADD: Final = int(_FLAGS.MASK_ADD)
 _OVERFLOW: Final = int(_FLAGS.Q_OVERFLOW)
 _IGNORED: Final = int(_FLAGS.IGNORED)
 
@@ -28,8 +29,11 @@ class Inotify:
         return int(self._inotify.fileno())
 
     def watch(self, path: bytes, mask: int) -> int:
-        """Begin to watch; OSError if the limit of watches is reached or the path is gone."""
-        return int(self._inotify.add_watch(os.fsdecode(path), mask))
+        """Begin to watch; OSError if the limit of watches is reached or the path is gone.
+
+        A path that is watched already has the same number, and is watched for these events too.
+        """
+        return int(self._inotify.add_watch(os.fsdecode(path), mask | _ADD))
 
     def forget(self, watch: int) -> None:
         """End a watch; harmless if it ended by itself."""

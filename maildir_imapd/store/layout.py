@@ -154,6 +154,11 @@ class Layout(ABC):
                 self._tree = tree
             return self._tree
 
+    def looked_at(self) -> list[bytes]:
+        """The directories that the last ``scan`` looked into."""
+        with self._lock:
+            return list(self._seen)
+
     def forget(self) -> None:
         """Look again at the next chance, whatever the stamps say."""
         with self._lock:

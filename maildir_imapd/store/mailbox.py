@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import changes, durable, filename, history, keywords, release
+from maildir_imapd.store import changes, durable, filename, history, inotify, keywords, lock, release
 from maildir_imapd.store.cache import Cache
 from maildir_imapd.store.delivery import Delivery
 from maildir_imapd.store.filename import RECENT, keyword_bit
@@ -75,6 +75,9 @@ class Mailbox:
     contact for the UIDs another server gave. *cache_version*: of the code whose bytes are cached. *mirror*,
     *coexist*, *quota*: see folder.py, Settings.
     """
+
+    # What the watcher watches of it stays the same.
+    grows = False
 
     def __init__(
         self,
@@ -307,6 +310,20 @@ class Mailbox:
     def index_path(self) -> bytes:
         """Where the index lies: the folder itself, or a directory of its own."""
         return self._folder.index_path
+
+    def watches(self) -> Sequence[tuple[bytes, int]]:
+        """What the watcher is to watch: the folder, its directories, and the bell."""
+        return [
+            (self.path, inotify.PLACE),
+            (self._new, inotify.DIRECTORY),
+            (self._cur, inotify.DIRECTORY),
+            (self.index_path + b"/" + lock.NAME, inotify.BELL),
+        ]
+
+    def refresh(self) -> float | None:
+        """``sync`` as those who listen would have it, and then ``recheck``."""
+        self.sync(keep_new=self.keep_new)
+        return self.recheck()
 
     def recheck(self) -> float | None:
         """Return in how many seconds somebody should sync() again even if nothing happens; None: no need."""

@@ -14,13 +14,13 @@ import os
 import select
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd import errors
-from maildir_imapd.store import inotify, lock
+from maildir_imapd.store import inotify
 
 if TYPE_CHECKING:
-    from maildir_imapd.store.mailbox import Mailbox
+    from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,30 @@ MODES: Final = ("auto", "inotify", "poll")
 LINGERING: Final = 64
 
 
+class Watched(Protocol):
+    """A mailbox, or the names of an account."""
+
+    path: bytes
+    # Whether what is to be watched changes with what is found.
+    grows: bool
+
+    @property
+    def listened(self) -> bool:
+        """Whether anybody listens."""
+        ...
+
+    def watches(self) -> Sequence[tuple[bytes, int]]:
+        """Paths to watch and the events that count; what is not there is passed over."""
+        ...
+
+    def refresh(self) -> float | None:
+        """See what has happened, wake who listens; return in how many seconds to do so again whatever happens.
+
+        Raises MailboxMissing when it is gone for good, ImapdError.
+        """
+        ...
+
+
 class Watcher:
     """Watches folders for as long as somebody listens to them."""
 
@@ -38,7 +62,7 @@ class Watcher:
         self.mode = mode
         self.interval = interval
         self._guard = threading.Lock()  # guards all below; never held while a mailbox is called
-        self._boxes: dict[int, Mailbox] = {}  # by id(): a mailbox is watched or not, whatever its path
+        self._boxes: dict[int, Watched] = {}  # by id(): a mailbox is watched or not, whatever its path
         self._polled: set[int] = set()  # those that inotify does not cover
         self._due: dict[int, float] = {}  # when to look again although nothing happened
         self._watches: dict[int, set[int]] = {}  # watch -> mailboxes; one folder may have two objects
@@ -55,7 +79,7 @@ class Watcher:
                     raise errors.ConfigError(detail=f"inotify: {error}") from error
                 log.warning("inotify not available, polling interval=%s error=%s", interval, error)
 
-    def add(self, mailbox: Mailbox) -> None:
+    def add(self, mailbox: Watched) -> None:
         """Begin to watch a folder."""
         with self._guard:
             # Race: whoever listened may have stopped since, and another begun: the call that comes last counts.
@@ -76,16 +100,10 @@ class Watcher:
                 self._thread.start()
         self._ring()
 
-    def _watch(self, key: int, mailbox: Mailbox) -> bool:
+    def _watch(self, key: int, mailbox: Watched) -> bool:
         """Set the watches of one folder; False if the system has no more to give."""
         assert self._inotify is not None
-        wanted = [
-            (mailbox.path, inotify.PLACE),
-            (mailbox.path + b"/new", inotify.DIRECTORY),
-            (mailbox.path + b"/cur", inotify.DIRECTORY),
-            (mailbox.index_path + b"/" + lock.NAME, inotify.BELL),
-        ]
-        for path, mask in wanted:
+        for path, mask in mailbox.watches():
             try:
                 number = self._inotify.watch(path, mask)
             except OSError as error:
@@ -105,7 +123,7 @@ class Watcher:
                 if self._inotify is not None:
                     self._inotify.forget(number)
 
-    def release(self, mailbox: Mailbox) -> None:
+    def release(self, mailbox: Watched) -> None:
         """Note that nobody listens to a folder for now; its watches stay until others have been left later."""
         with self._guard:
             key = id(mailbox)
@@ -118,7 +136,7 @@ class Watcher:
             while len(self._left) > LINGERING:
                 self._drop(next(iter(self._left)))
 
-    def remove(self, mailbox: Mailbox) -> None:
+    def remove(self, mailbox: Watched) -> None:
         """Watch a folder no longer."""
         with self._guard:
             if id(mailbox) in self._boxes:
@@ -181,6 +199,17 @@ class Watcher:
             for key in touched:
                 self._sync(key)
 
+    def _extend(self, key: int, mailbox: Watched) -> bool:
+        """Watch what has been found to belong to it since; say whether that is anything."""
+        with self._guard:
+            if self._inotify is None or key not in self._boxes or key in self._polled:
+                return False
+            before = {number for number, keys in self._watches.items() if key in keys}
+            if not self._watch(key, mailbox):
+                self._polled.add(key)
+                return True
+            return any(key in keys and number not in before for number, keys in self._watches.items())
+
     def _collect(self, now: float) -> set[int]:
         """Return the mailboxes that something happened to, or that are due."""
         try:
@@ -203,8 +232,10 @@ class Watcher:
         if mailbox is None:
             return
         try:
-            mailbox.sync(keep_new=mailbox.keep_new)
-            again = mailbox.recheck()
+            again = mailbox.refresh()
+            if mailbox.grows and self._extend(key, mailbox):
+                # What happened in it before it was watched is nobody's event.
+                again = 0.0
         except errors.MailboxMissing:
             self.remove(mailbox)  # its listeners have been woken and see that it is gone
             return

@@ -1,0 +1,141 @@
+"""Which mailboxes and subscriptions an account has, for whoever wants to hear when that changes (RFC 5465).
+
+Looked at when the watch thread sees something happen in one of the directories that hold folders, and after every
+change this process makes.  A folder is known by its inode, which a RENAME keeps, whoever makes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd import errors
+from maildir_imapd.store import inotify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from maildir_imapd.store.account import Account
+    from maildir_imapd.store.watch import Watcher
+
+log = logging.getLogger(__name__)
+
+# Seconds until another look while a RENAME of several folders is half done; one that is older than PATIENCE was
+# interrupted, and is finished by the next start of a process.
+_SOON: Final = 0.2
+_PATIENCE: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One moment: *mailboxes* with what identifies their folders, *bare* names that are only parents, subscribed
+    names, and the serial of the last change of metadata.
+    """
+
+    mailboxes: dict[str, tuple[int, int]]
+    bare: frozenset[str]
+    subscribed: frozenset[str]
+    metadata: int
+
+
+class Listener:
+    """Somebody who wants to be woken when names have changed."""
+
+    def __init__(self, names: Names, wake: Callable[[], None]) -> None:
+        self.names = names
+        self.wake = wake
+
+    def close(self) -> None:
+        """Do not wake any more; a wake that is under way may still come."""
+        self.names._forget(self)
+
+
+class Names:
+    """One account's; safe from any thread.  *intent*: the file that says that a RENAME is under way."""
+
+    grows = True
+
+    def __init__(self, account: Account, watcher: Watcher | None, intent: bytes) -> None:
+        self.path = account.root
+        # Not to keep alive what owns this.
+        self._account: Account = weakref.proxy(account)
+        self._watcher = watcher
+        self._intent = os.path.join(account.root, intent)
+        self._guard = threading.Lock()  # guards _listeners; a leaf
+        self._looking = threading.Lock()  # so that no moment overtakes another; held while directories are read
+        self._listeners: list[Listener] = []
+        self._known: Known | None = None
+
+    @property
+    def known(self) -> Known:
+        """The last moment that was seen.  Raises StoreError when there was none and it cannot be seen."""
+        return self._known or self.look()
+
+    def look(self) -> Known:
+        """See what there is, and wake the listeners if that is news.  Raises StoreError."""
+        with self._looking:
+            before = self._known
+            after = self._known = self._account.known()
+        if before is not None and after != before:
+            with self._guard:
+                waiting = list(self._listeners)
+            for listener in waiting:
+                listener.wake()
+        return after
+
+    def changed(self) -> None:
+        """Note that this process has changed something: whoever listens hears of it now."""
+        if self._listeners:
+            try:
+                self.look()
+            except errors.StoreError as error:
+                log.warning("names cannot be read path=%s error=%s", os.fsdecode(self.path), error.detail)
+
+    def listen(self, wake: Callable[[], None]) -> Listener:
+        """Call *wake*, without locks and from any thread, whenever what is known has changed."""
+        listener = Listener(self, wake)
+        with self._guard:
+            first = not self._listeners
+            self._listeners.append(listener)
+        if first:
+            self._known = None
+            if self._watcher is not None:
+                self._watcher.add(self)
+        return listener
+
+    def _forget(self, listener: Listener) -> None:
+        with self._guard:
+            if listener not in self._listeners:
+                return
+            self._listeners.remove(listener)
+            last = not self._listeners
+        if last and self._watcher is not None:
+            self._watcher.remove(self)
+
+    # --- what the watcher asks --------------------------------------------------------------------
+
+    @property
+    def listened(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    def watches(self) -> Sequence[tuple[bytes, int]]:
+        """What is to be watched: the directories that hold folders, and those of the account's own files."""
+        return [(path, inotify.DIRECTORY) for path in self._account.directories()]
+
+    def refresh(self) -> float | None:
+        """Look; return in how many seconds to look again even if nothing happens."""
+        try:
+            age = time.time() - os.stat(self._intent).st_mtime
+        except OSError:
+            age = _PATIENCE
+        if age < _PATIENCE:
+            # Half of the folders have their new names: that would look like folders made and deleted.
+            return _SOON
+        self.look()
+        return None
