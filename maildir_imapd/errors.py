@@ -231,6 +231,18 @@ class UnknownCte(Refused):
     code = b"UNKNOWN-CTE"
 
 
+class BadEvent(Refused):
+    """This server has no such event"""
+
+    code = b"BADEVENT"
+
+
+class NotifyOverflow(Refused):
+    """These are too many mailboxes to watch"""
+
+    code = b"NOTIFICATIONOVERFLOW"
+
+
 class BadMessage(Refused):
     """The message cannot be stored: {why}"""
 

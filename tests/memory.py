@@ -84,8 +84,13 @@ class MemoryWires:
 
     def changed(self) -> None:
         """What the watch thread does in a server."""
+        self.account.names.changed()
         for client in self.clients:
-            view = client.session.view
-            if view is not None and client.session.idling:
-                view.mailbox.sync()
+            session = client.session
+            if session.view is not None and (session.idling or session.notify is not None):
+                session.view.mailbox.sync()
                 client.woken = True
+            if session.notify is not None:
+                for mailbox in session.notify.mailboxes:
+                    if not mailbox.gone:
+                        mailbox.sync(keep_new=mailbox.keep_new)

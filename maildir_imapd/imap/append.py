@@ -92,7 +92,7 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     mailbox = target(session, cmd.mailbox)
     uids = commit(session, mailbox, (cmd.message,), _freed(session, position))
     reply.status(b"OK", "Replacement is stored", appenduid_code(mailbox.snapshot.uidvalidity, uids))
-    view.mailbox.expunge([uid])
+    session.note_own(view.mailbox, removed=view.mailbox.expunge([uid]))
     return Done("REPLACE completed", updates.code_after_expunge(session, reply))
 
 
@@ -144,5 +144,6 @@ def commit(
         batch.append((delivery, bits, extra, received))
     _demand_room(session, [delivery.size_disk for delivery, *_ in batch], len(batch), freed)
     uids = mailbox.commit(batch)
+    session.note_own(mailbox, made=uids)
     session.drop_deliveries()
     return uids

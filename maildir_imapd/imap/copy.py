@@ -56,4 +56,7 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
         raise ExpungeIssued from error
     if not pairs:
         return None
+    session.note_own(mailbox, made=[uid for _, uid in pairs])
+    if cmd.move:
+        session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
     return copyuid_code(mailbox.snapshot.uidvalidity, pairs)

@@ -39,4 +39,8 @@ def expunge_deleted(session: Session, only: NumberSet | None) -> bool:
     if only is not None and uids:
         asked = set(view.uids_at(view.resolve(only, uid=True)))
         uids = [uid for uid in uids if uid in asked]
-    return bool(uids and view.mailbox.expunge(uids))
+    if not uids:
+        return False
+    removed = view.mailbox.expunge(uids)
+    session.note_own(view.mailbox, removed=removed)
+    return bool(removed)

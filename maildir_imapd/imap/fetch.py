@@ -79,7 +79,7 @@ def _set_seen(session: Session, positions: Positions, reply: Reply) -> tuple[Pos
         return positions, False
     view.mailbox.set_flags([uid for uid in unseen if not view.is_ghost(uid)], add=SEEN)
     # The FLAGS come with the bodies, so what is told here is everybody else's news.
-    told = view.advance(expunge=False)
+    told = updates.advance(session, expunge=False)
     if told is not NOTHING:
         updates.write(session, reply, snapshot, told, skip=set(unseen))
     return positions, True

@@ -116,7 +116,7 @@ def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
     delimiter = session.account.delimiter
     subscribed = set(session.account.subscriptions())
     folders = {folder.name: folder for folder in session.account.folders()}
-    parents = {parent for name in subscribed for parent in _parents(name, delimiter)}
+    parents = {parent for name in subscribed for parent in ancestors(name, delimiter)}
     rows = []
     for name in sorted(subscribed | parents, key=lambda name: (name != "INBOX", name)):
         folder = folders.get(name)
@@ -184,17 +184,10 @@ def _rows(account: Account, cmd: List, found: _Found, criteria: frozenset[bytes]
         chosen = chosen & set(special)
     parents: set[str] = set()
     if recursive:
-        parents = {parent for name in chosen for parent in _parents(name, account.delimiter)}
+        parents = {parent for name in chosen for parent in ancestors(name, account.delimiter)}
     rows = []
     for name in sorted({*chosen, *parents}, key=lambda name: (name != "INBOX", name)):
-        folder = folders.get(name)
-        if folder is None:
-            row = Row(name, [b"\\NonExistent", b"\\HasNoChildren"], selectable=False)
-        else:
-            row = _row(name, folder.selectable, folder.children, folder.marked)
-            if cmd.extended and not folder.selectable:
-                # RFC 5258 3: \NonExistent says more than \Noselect, and implies it.
-                row.attributes.insert(0, b"\\NonExistent")
+        row = _described(name, folders.get(name), extended=cmd.extended)
         if name in subscribed:
             row.attributes.append(b"\\Subscribed")
         row.attributes += special.get(name, ())
@@ -204,11 +197,38 @@ def _rows(account: Account, cmd: List, found: _Found, criteria: frozenset[bytes]
     return rows
 
 
+def attributes(account: Account, names: Iterable[str]) -> dict[str, list[bytes]]:
+    """What an unasked LIST says of names, those included that nobody has any more (RFC 5465 5.4, 5.5)."""
+    names = list(names)
+    if not names:
+        return {}
+    folders = {folder.name: folder for folder in account.folders()}
+    subscribed, special = frozenset(account.subscriptions()), account.special_use()
+    found = {}
+    for name in names:
+        row = _described(name, folders.get(name), extended=True)
+        if name in subscribed:
+            row.attributes.append(b"\\Subscribed")
+        found[name] = [*row.attributes, *special.get(name, ())]
+    return found
+
+
+def _described(name: str, folder: Folder | None, *, extended: bool) -> Row:
+    """A name with what there is behind it; an extended answer says more (RFC 5258 3)."""
+    if folder is None:
+        return Row(name, [b"\\NonExistent", b"\\HasNoChildren"], selectable=False)
+    row = _row(name, folder.selectable, folder.children, folder.marked)
+    if extended and not folder.selectable:
+        # \NonExistent says more than \Noselect, and implies it.
+        row.attributes.insert(0, b"\\NonExistent")
+    return row
+
+
 def _not_redundant(rows: list[Row], matching: list[Row], delimiter: str) -> list[Row]:
     """Leave out names that are there for their children alone, all of which are listed (RFC 5258 3.5)."""
     shown = {row.name for row in matching if row.own}
     hidden = (row.name for row in rows if row.own and row.name not in shown)
-    hiding = {parent for name in hidden for parent in _parents(name, delimiter)}
+    hiding = {parent for name in hidden for parent in ancestors(name, delimiter)}
     return [row for row in matching if row.own or row.name in hiding]
 
 
@@ -222,7 +242,8 @@ def _matching(session: Session, rows: Iterable[Row], reference: bytes, patterns:
             yield row
 
 
-def _parents(name: str, delimiter: str) -> Iterable[str]:
+def ancestors(name: str, delimiter: str) -> Iterable[str]:
+    """The names above a name, from the nearest on."""
     end = name.rfind(delimiter)
     while end > 0:
         yield name[:end]

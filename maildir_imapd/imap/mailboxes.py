@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, UseAttribute
+from maildir_imapd.imap.list import ancestors
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import mailbox_id
 from maildir_imapd.store.special_use import SPELLED
@@ -25,6 +26,7 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
         if attribute.lower() not in SPELLED:
             raise UseAttribute
     session.account.create(name)
+    session.note_names(name, *ancestors(name, session.account.delimiter))
     if cmd.use:
         serial = session.account.set_special_use(name, tuple(SPELLED[attribute.lower()] for attribute in cmd.use))
         if session.following is not None:
@@ -40,6 +42,7 @@ def delete(session: Session, cmd: Delete, reply: Reply) -> Done:
     if name == "INBOX":
         raise CannotDo(why="INBOX cannot be deleted")
     session.account.delete(name)
+    session.note_names(name)
     if session.view is not None and session.view.mailbox.gone:
         # The client that deletes what it has open means to; it goes on without an open mailbox.
         session.leave()
@@ -55,6 +58,7 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
     if new == "INBOX":
         raise MailboxExists
     session.account.rename(old, new)
+    session.note_names(old, new, *ancestors(new, session.account.delimiter), below=True)
     if session.view is not None and session.view.mailbox.gone:
         # Its folder carries another name now (INBOX, which stays, is never gone).
         session.leave()
@@ -65,14 +69,18 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
 @command(b"SUBSCRIBE", states=LOGGED_IN)
 def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
     """RFC 3501 6.3.6: a mailbox that does not exist is refused; the name stays subscribed when it goes."""
-    session.account.subscribe(_trimmed(session, session.lookup_name(cmd.mailbox)))
+    name = _trimmed(session, session.lookup_name(cmd.mailbox))
+    session.account.subscribe(name)
+    session.note_names(name)
     return Done("SUBSCRIBE completed")
 
 
 @command(b"UNSUBSCRIBE", states=LOGGED_IN)
 def unsubscribe(session: Session, cmd: Unsubscribe, reply: Reply) -> Done:
     """RFC 3501 6.3.7: NO for a name that is not subscribed."""
-    session.account.unsubscribe(_trimmed(session, session.lookup_name(cmd.mailbox)))
+    name = _trimmed(session, session.lookup_name(cmd.mailbox))
+    session.account.unsubscribe(name)
+    session.note_names(name)
     return Done("UNSUBSCRIBE completed")
 
 

@@ -78,8 +78,9 @@ def setmetadata(session: Session, cmd: SetMetadata, reply: Reply) -> Done:
         if uses is not None:
             account.set_special_use(mailbox, before)
         raise
-    if session.following is not None:
-        session.following.ours.update(ours)
+    for listening in (session.following, session.notify):
+        if listening is not None:
+            listening.ours.update(ours)
     session.note("setmetadata", mailbox=mailbox, entries=len(cmd.entries))
     return Done("SETMETADATA completed")
 

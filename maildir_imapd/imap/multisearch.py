@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import ImapdError, WrongState
-from maildir_imapd.imap import results
+from maildir_imapd.imap import context, results
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
-from maildir_imapd.imap.search import Search
+from maildir_imapd.imap.search import Search, finder
 from maildir_imapd.imap.view import View
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     assert returning is not None  # the parser sees to it
     if b"SAVE" in returning.names and names != [selected]:
         raise WrongState(why="SAVE goes with the selected mailbox alone")
+    context.demand_tag(session, cmd)
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     for name in names:
         if name == selected:
             with results.saving(session, returning):
-                _search(session, session.selected, cmd, reply)
+                found = _search(session, session.selected, cmd, reply)
+            context.follow(session, reply, cmd, found, partial(finder, session), named=True)
             continue
         try:
             mailbox = session.account.mailbox(name)
@@ -49,11 +52,12 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     return Done("ESEARCH completed")
 
 
-def _search(session: Session, view: View, cmd: ast.Search, reply: Reply) -> None:
+def _search(session: Session, view: View, cmd: ast.Search, reply: Reply) -> list[int]:
     found = Search(session, view).run(cmd.key)
     saves = cmd.returning is not None and b"SAVE" in cmd.returning.names
     if found or saves:
         results.write_for_mailbox(session, reply, cmd, found, view)
+    return found
 
 
 def _sources(session: Session, sources: tuple[ast.SearchSource, ...]) -> list[str]:

@@ -93,7 +93,7 @@ def _write_esearch(
     names = returning.names
     if b"SAVE" in names:
         session.selected.saved = frozenset(snapshot.uids[i] for i in _saved(returning, found))
-    if names == {b"SAVE"}:
+    if names - {b"CONTEXT", b"UPDATE"} == {b"SAVE"}:
         return
     numbers = [snapshot.uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
     pairs: list[tuple[bytes, bytes]] = []

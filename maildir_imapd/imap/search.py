@@ -10,11 +10,12 @@ from __future__ import annotations
 import datetime as dt
 import struct
 from bisect import bisect_left
+from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadSyntax
-from maildir_imapd.imap import results
+from maildir_imapd.imap import context, results
 from maildir_imapd.imap.content import Content
 from maildir_imapd.imap.derived import column_of, read_or_none
 from maildir_imapd.imap.fetch_items import email_id
@@ -49,13 +50,21 @@ _PRESENT = b"\x01"
 @command(b"SEARCH", states=State.SELECTED, uses_numbers=True)
 @command(b"UID SEARCH", states=State.SELECTED)
 def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
-    """RFC 3501 6.4.4; with RETURN RFC 4731 and 5182."""
+    """RFC 3501 6.4.4; with RETURN RFC 4731, 5182 and 5267."""
+    context.demand_tag(session, cmd)
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     with results.saving(session, cmd.returning):
         found = Search(session).run(cmd.key)
         results.write(session, reply, cmd, found)
+    context.follow(session, reply, cmd, found, partial(finder, session))
     return Done("SEARCH completed")
+
+
+def finder(session: Session, key: ast.SearchKey) -> context.Find:
+    """What looks for *key* in the selected view, whenever it is asked."""
+    search = Search(session)
+    return lambda among: search.run(key, among)
 
 
 class Search:
@@ -65,9 +74,9 @@ class Search:
         self.view: View = view or session.selected
         self.now: Callable[[], float] = session.clock
 
-    def run(self, key: ast.SearchKey) -> list[int]:
-        """The positions that match, ascending."""
-        return list(self._eval(key, range(len(self.view.snapshot))))
+    def run(self, key: ast.SearchKey, among: Positions | None = None) -> list[int]:
+        """The positions that match, ascending; of *among*, if given."""
+        return list(self._eval(key, range(len(self.view.snapshot)) if among is None else among))
 
     def _eval(self, key: ast.SearchKey, among: Positions) -> Positions:
         """Narrow *among* to what matches *key*.  Recursion is bounded: the parser limits nesting."""

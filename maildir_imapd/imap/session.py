@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,10 +53,12 @@ from maildir_imapd.wire.parse import parse, peek_command
 from maildir_imapd.wire.parse_append import AppendReader
 
 if TYPE_CHECKING:
+    from maildir_imapd.imap.notify import Notify
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.view import View
     from maildir_imapd.store.account import Account
     from maildir_imapd.store.delivery import Delivery
+    from maildir_imapd.store.mailbox import Mailbox
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +129,8 @@ class Session:
         self.peer = peer
         self.clock = clock
         self.progress = Progress(ticks)
+        # What NOTIFY has set; without it the rules of RFC 3501 hold.
+        self.notify: Notify | None = None
         self.buffer = CommandBuffer(policy.before_login)
         self.state = State.NOT_AUTHENTICATED
         self.user: str | None = None
@@ -183,6 +187,8 @@ class Session:
             if event is None:
                 break
             self._receive(event, reply)
+        if self.notify is not None and self.state is not State.LOGOUT and self.upgrade is None:
+            self.announce(reply)
         reply.flush()
 
     def upgraded(self, kind: bytes) -> None:
@@ -200,13 +206,24 @@ class Session:
             self.errors = 0
 
     def announce(self, reply: Reply) -> None:
-        """Tell an idling client what has happened (RFC 2177); at any other time do nothing.
+        """Tell an idling client what has happened (RFC 2177), and one that asked for it at any time (RFC 5465).
 
-        Nor without an open mailbox: the bell also rings for a goodbye, which is not ours to say.
+        To any other say nothing: the bell also rings for a goodbye, which is not ours to say.
         """
-        if self.idling and (self.view is not None or self.following is not None):
+        if self.notify is not None:
+            self._guarded(lambda: self._tell_unasked(reply), None, reply)
+            reply.flush()
+        elif self.idling and (self.view is not None or self.following is not None):
             self._guarded(lambda: self.tell(reply, expunge=True), None, reply)
             reply.flush()
+
+    def _tell_unasked(self, reply: Reply) -> None:
+        notify = self.notify
+        assert notify is not None
+        if self.view is not None and (notify.messages or self.idling):
+            # RFC 5465 6.1: who counts by number asks for a delay, and IDLE ends it.
+            updates.tell(self, reply, expunge=self.idling or not notify.delayed)
+        notify.tell(self, reply)
 
     def say_goodbye(self, goodbye: Goodbye, reply: Reply) -> None:
         """Send BYE and end the session."""
@@ -221,6 +238,7 @@ class Session:
         self.dialogue = None
         self.drop_deliveries()
         self.leave()
+        self.stop_notify()
         if self.following is not None:
             self.following.close()
 
@@ -316,6 +334,25 @@ class Session:
         if self.state is State.SELECTED:
             self.state = State.AUTHENTICATED
 
+    def stop_notify(self) -> None:
+        """Forget what NOTIFY has set."""
+        notify, self.notify = self.notify, None
+        if notify is not None:
+            notify.close()
+
+    def note_own(self, mailbox: Mailbox, *, made: Collection[int] = (), removed: Iterable[int] = ()) -> None:
+        """Note what this client did itself to *mailbox*, by UID: of that it needs no news (RFC 5465 5)."""
+        if self.view is not None and self.view.mailbox is mailbox:
+            self.view.mine.update(made)
+            self.view.removed.update(removed)
+        elif self.notify is not None:
+            self.notify.note_messages(mailbox, len(made))
+
+    def note_names(self, *names: str, below: bool = False) -> None:
+        """Note that this client has changed these names itself, and with *below* their children."""
+        if self.notify is not None:
+            self.notify.note_names(self, names, below=below)
+
     def mailbox_name(self, raw: bytes) -> str:
         """Decode a mailbox name from the wire; raises BadMailboxName.
 
@@ -356,7 +393,8 @@ class Session:
         """Say what has happened, as far as this client wants to hear of it."""
         if self.view is not None:
             updates.tell(self, reply, expunge=expunge)
-        if self.following is not None:
+        if self.following is not None and self.notify is None:
+            # Who uses NOTIFY says there what it wants to hear.
             self.following.tell(self, reply)
 
     # --- events -----------------------------------------------------------------------------------

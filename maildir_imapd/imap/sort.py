@@ -8,14 +8,15 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadSyntax
-from maildir_imapd.imap import results
+from maildir_imapd.imap import context, results
 from maildir_imapd.imap.content import Content
 from maildir_imapd.imap.derived import LastAnswer, column_of
 from maildir_imapd.imap.registry import Done, State, command
-from maildir_imapd.imap.search import Search
+from maildir_imapd.imap.search import Search, finder
 from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.message import order, thread
 
@@ -38,13 +39,19 @@ _last_threads: LastAnswer[bytes] = LastAnswer()
 @command(b"SORT", states=State.SELECTED, uses_numbers=True)
 @command(b"UID SORT", states=State.SELECTED)
 def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
-    """RFC 5256 3, BASE.6.4.SORT; with RETURN RFC 5267 3 (ESORT)."""
+    """RFC 5256 3, BASE.6.4.SORT; with RETURN RFC 5267 3 (ESORT), 4."""
+    context.demand_tag(session, cmd)
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
+    view = session.selected
+
+    def rank(found: list[int]) -> list[int]:
+        return [found[k] for k in _ranked(view, cmd.criteria, found)]
+
     with results.saving(session, cmd.returning):
-        found = Search(session).run(cmd.key)
-        view = session.selected
-        results.write_sorted(session, reply, cmd, [found[k] for k in _ranked(view, cmd.criteria, found)])
+        ordered = rank(Search(session).run(cmd.key))
+        results.write_sorted(session, reply, cmd, ordered)
+    context.follow(session, reply, cmd, ordered, partial(finder, session), rank)
     return Done("SORT completed")
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.snapshot import Snapshot
     from maildir_imapd.wire.commands import Status
 
 
@@ -42,7 +43,14 @@ def _deleted_storage(mailbox: Mailbox) -> int:
 
 def status_line(session: Session, name: str, mailbox: Mailbox, items: Sequence[bytes]) -> bytes:
     """Render one STATUS response; the folder is looked at first."""
-    snapshot = mailbox.sync(keep_new=True)
+    values = figures(session, mailbox, mailbox.sync(keep_new=True), items)
+    return render.status_line(session.spell(name), values, utf8=session.utf8)
+
+
+def figures(
+    session: Session, mailbox: Mailbox, snapshot: Snapshot, items: Sequence[bytes]
+) -> list[tuple[bytes, bytes]]:
+    """The items of STATUS with their values at the moment of *snapshot*."""
     values: list[tuple[bytes, bytes]] = []
     for item in items:
         match item:
@@ -75,4 +83,4 @@ def status_line(session: Session, name: str, mailbox: Mailbox, items: Sequence[b
                 # The parser lets through only what it knows; what is not answered yet is left out.
                 continue
         values.append((item, b"%d" % value))
-    return render.status_line(session.spell(name), values, utf8=session.utf8)
+    return values

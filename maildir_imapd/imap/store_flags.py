@@ -43,7 +43,7 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
     alive = [uid for uid in uids if not view.is_ghost(uid)]
     bits, extra = view.mailbox.bits(cmd.flags, create=cmd.action != b"-")
     result = _set(view.mailbox, cmd, alive, bits, extra)
-    told = view.advance(expunge=False)
+    told = updates.advance(session, expunge=False)
     untouched = set(result.modified) | set(result.gone)
     answered = {uid for uid in alive if uid not in untouched}
     if told is not NOTHING:

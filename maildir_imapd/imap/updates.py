@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from maildir_imapd.imap import context, fetch_rows
+from maildir_imapd.imap.fetch_items import MODSEQ, UID
 from maildir_imapd.imap.view import NOTHING
 from maildir_imapd.store.filename import VISIBLE_BITS
 from maildir_imapd.wire.numbers import render_set
@@ -12,9 +15,10 @@ from maildir_imapd.wire.render import render_flags
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from maildir_imapd.imap.fetch_items import Column
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.imap.view import Told
+    from maildir_imapd.imap.view import Told, View
     from maildir_imapd.store.snapshot import Snapshot
 
 
@@ -27,9 +31,17 @@ def tell(session: Session, reply: Reply, *, expunge: bool, skip: frozenset[int] 
     view = session.selected
     view.sync()
     old = view.snapshot
-    told = view.advance(expunge=expunge)
-    if told is not NOTHING:
+    told = advance(session, expunge=expunge)
+    if told is not NOTHING or (view.contexts and context.due(session)):
         write(session, reply, old, told, skip)
+
+
+def advance(session: Session, *, expunge: bool) -> Told:
+    """Move the view on as far as this client wants to hear (RFC 5465); ``write`` renders what is returned."""
+    notify = session.notify
+    if notify is None:
+        return session.selected.advance(expunge=expunge)
+    return session.selected.advance(expunge=expunge, hold=not notify.messages, quiet=not notify.flags)
 
 
 def code_after_expunge(session: Session, reply: Reply) -> bytes | None:
@@ -46,11 +58,14 @@ def code_after_expunge(session: Session, reply: Reply) -> bytes | None:
 def write(
     session: Session, reply: Reply, old: Snapshot, told: Told, skip: frozenset[int] | set[int] = frozenset()
 ) -> None:
-    """Render what ``View.advance`` returned; *old* is the snapshot before it."""
+    """Render what ``advance`` returned; *old* is the snapshot before it."""
     view = session.selected
     new = view.snapshot
+    notify = session.notify
     if told.keywords:
         tell_flags(session, reply)
+    if view.contexts:
+        context.tell_lost(session, reply, old, told)
     if told.expunged:
         if b"QRESYNC" in session.enabled:
             reply.untagged(b"VANISHED " + render_set(told.expunged_uids))
@@ -66,7 +81,50 @@ def write(
         if b"CONDSTORE" not in session.enabled:
             shown = [i for i in shown if flags_differ(old, new, i)]
         if shown:
-            fetch_flags(session, reply, shown, uid=b"QRESYNC" in session.enabled)
+            # RFC 5465 5.1 wants the UID, as RFC 7162 does.
+            fetch_flags(session, reply, shown, uid=notify is not None or b"QRESYNC" in session.enabled)
+    if told.silent and skip:
+        view.heard(skip)
+    news = context.changes(session, old, told) if view.contexts else context.NONE
+    plans = news.plans
+    if notify is not None and notify.plan:
+        # RFC 5465 5.2: these come behind the ESEARCH responses; what UPDATE alone asked for comes before (7).
+        reply.extend(news.lines)
+        if told.arrived:
+            plans = _with_notified(view, old, plans, notify.plan)
+        _fetch_new(session, reply, plans)
+    elif news.lines:
+        _fetch_new(session, reply, plans)
+        reply.extend(news.lines)
+    if told.arrived:
+        view.mine.clear()
+
+
+def _with_notified(
+    view: View, old: Snapshot, plans: dict[int, list[Column]], plan: Sequence[Column]
+) -> dict[int, list[Column]]:
+    """What each new message is to be fetched with: what NOTIFY asks for, then what contexts do."""
+    uids = view.snapshot.uids
+    both: dict[int, list[Column]] = {}
+    for position in range(bisect_left(uids, old.uidnext), len(uids)):
+        if uids[position] not in view.mine:
+            both[position] = list(plan)
+            context.add_columns(both[position], plans.get(position, ()))
+    return both
+
+
+def _fetch_new(session: Session, reply: Reply, plans: dict[int, list[Column]]) -> None:
+    """Write FETCH responses for new messages, by position; those that are gone already are left out."""
+    groups: dict[tuple[bytes, ...], tuple[list[Column], list[int]]] = {}
+    for position, plan in sorted(plans.items()):
+        if b"CONDSTORE" in session.enabled:
+            context.add_columns(plan, (MODSEQ,))
+        if UID in plan or b"QRESYNC" in session.enabled:
+            # Old libraries want the UID before the first literal.
+            plan = [UID, *(column for column in plan if column != UID)]
+        groups.setdefault(tuple(column.label for column in plan), (plan, []))[1].append(position)
+    for plan, positions in groups.values():
+        fetch_rows.send(session, plan, positions, reply)
 
 
 def tell_flags(session: Session, reply: Reply) -> None:

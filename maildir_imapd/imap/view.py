@@ -15,7 +15,7 @@ from __future__ import annotations
 import operator
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maildir_imapd.imap.content import Content
+    from maildir_imapd.imap.context import Context
     from maildir_imapd.imap.progress import Progress
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire.numbers import NumberSet
@@ -40,13 +41,17 @@ Positions = range | list[int]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What ``advance`` moved over: *expunged* are positions in the old view, *flagged* in the new one."""
+    """What ``advance`` moved over: *expunged* are positions in the old view, *flagged* in the new one.
+
+    *silent*: positions of messages that changed likewise, of which the client is not to be told.
+    """
 
     expunged: Sequence[int] = ()
     expunged_uids: Sequence[int] = ()
     arrived: bool = False
     flagged: Sequence[int] = ()
     keywords: bool = False
+    silent: Sequence[int] = ()
 
 
 NOTHING = Told()
@@ -71,17 +76,22 @@ class View:
     __slots__ = (
         "_flag_lists",
         "_ghosts",
+        "_held",
         "_hidden",
         "_listener",
         "_seen",
         "_told_modseq",
+        "_unflagged",
         "content",
+        "contexts",
         "fresh",
         "mailbox",
+        "mine",
         "name",
         "progress",
         "read_only",
         "recent",
+        "removed",
         "saved",
         "snapshot",
         "wants_recent",
@@ -110,9 +120,17 @@ class View:
         self.snapshot: Snapshot = mailbox.sync(keep_new=self.read_only)
         self.claim_recent()
         self.snapshot = self._seen = mailbox.snapshot
-        # With ghosts: the mod-sequence up to which the client knows everything.
+        # With anything untold: the mod-sequence up to which the client knows everything.
         self._told_modseq = self.snapshot.modseq
         self._ghosts: set[int] = set()
+        # What a client that wants no news of them (RFC 5465) has not heard: that there are arrivals, changed flags.
+        self._held = False
+        self._unflagged: set[int] = set()
+        # UIDs that this client put here itself, and that it removed, until it is told.
+        self.mine: set[int] = set()
+        self.removed: set[int] = set()
+        # Searches that go on, by tag (RFC 5267).
+        self.contexts: dict[bytes, Context] = {}
         self._hidden: set[int] = set()
         self._flag_lists = _FlagLists(self.snapshot)
         self.fresh = True
@@ -148,14 +166,20 @@ class View:
         elif self.mailbox.snapshot.recent:
             self.recent.update(self.mailbox.claim_recent())
 
-    def advance(self, *, expunge: bool) -> Told:
-        """Move on to the mailbox's present snapshot, and say what that changes for the client."""
+    def advance(self, *, expunge: bool, hold: bool = False, quiet: bool = False) -> Told:
+        """Move on to the mailbox's present snapshot, and say what that changes for the client.
+
+        *hold*: it hears of no arrival, and of no expunge but its own; *quiet*: nor of flags.  All of that is kept
+        for the first call without.
+        """
         new = self.mailbox.snapshot
         if self.mailbox.gone:
             raise Goodbye("The selected mailbox was deleted")
-        if new is self._seen and not (expunge and self._ghosts):
+        overdue = (expunge and self._ghosts) or (self._held and not hold) or (self._unflagged and not quiet)
+        if new is self._seen and not overdue:
             return NOTHING
         old = self.snapshot
+        up_to_date = not self.has_untold
         with _goodbye_if_gone():
             self.claim_recent()
         new = self._seen = self.mailbox.snapshot
@@ -175,21 +199,40 @@ class View:
                 self._hide_strangers(new, old)
         elif len(new) > len(old) and new.uids[len(old)] < old.uidnext:
             self._hide_strangers(new, old)
+        shown = _without(new, self._hidden) if self._hidden else new
+        self._held = hold and new.uidnext > old.uidnext
+        if self._held:
+            shown = _without_arrivals(shown, old.uidnext)
+            arrived = False
         gone = [old.uids[i] for i in vanished]
-        if expunge:
-            self._ghosts.clear()
-            self.snapshot = _without(new, self._hidden) if self._hidden else new
-        else:
-            if gone and not self._ghosts:
-                self._told_modseq = old.modseq
-            self._ghosts.update(gone)
-            kept = [(uid, i) for uid, i in zip(gone, vanished, strict=True)]
-            shown = _without(new, self._hidden) if self._hidden else new
-            self.snapshot = _with_ghosts(shown, old, kept) if kept else shown
-            vanished, gone = [], []
+        kept: list[tuple[int, int]] = []
+        if hold or not expunge:
+            tellable = self.removed if expunge else frozenset[int]()
+            kept = [(uid, i) for uid, i in zip(gone, vanished, strict=True) if uid not in tellable]
+            vanished = [i for uid, i in zip(gone, vanished, strict=True) if uid in tellable]
+            gone = [old.uids[i] for i in vanished]
+        back = self._ghosts.intersection(shown.uids) if self._ghosts else ()
+        self._ghosts = {uid for uid, _ in kept}
+        self.snapshot = _with_ghosts(shown, old, kept) if kept else shown
         if gone:
             self.recent.difference_update(gone)
-        return Told(vanished, gone, arrived, self._changed_flags(old, self.snapshot), keywords)
+            self.removed.difference_update(gone)
+            self._unflagged.difference_update(gone)
+        flagged = self._changed_flags(old, self.snapshot)
+        silent = self.snapshot.positions(sorted(back)) if back else []
+        if quiet:
+            self._unflagged.update(self.uids_at(flagged))
+            flagged, silent = [], sorted({*flagged, *silent})
+        elif self._unflagged:
+            flagged = sorted({*flagged, *self.snapshot.positions(sorted(self._unflagged))} - {-1})
+            self._unflagged = set()
+        if up_to_date and self.has_untold:
+            self._told_modseq = old.modseq
+        return Told(vanished, gone, arrived, flagged, keywords, silent)
+
+    def heard(self, uids: Set[int]) -> None:
+        """Note that the client has been told these messages' flags."""
+        self._unflagged.difference_update(uids)
 
     def _hide_strangers(self, new: Snapshot, old: Snapshot) -> None:
         known = set(old.uids)
@@ -256,9 +299,19 @@ class View:
         return bool(self._ghosts)
 
     @property
+    def ghosts(self) -> Set[int]:
+        """The UIDs of messages that are gone and that only this client does not know of yet."""
+        return self._ghosts
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether anything is waiting to be told."""
+        return bool(self._ghosts or self._held or self._unflagged)
+
+    @property
     def safe_modseq(self) -> int:
         """The highest mod-sequence with nothing untold below it."""
-        return self._told_modseq if self._ghosts else self.snapshot.modseq
+        return self._told_modseq if self.has_untold else self.snapshot.modseq
 
     def is_ghost(self, uid: int) -> bool:
         """Whether the message is gone and only this client does not know yet."""
@@ -303,6 +356,12 @@ def _without(snapshot: Snapshot, hidden: set[int]) -> Snapshot:
     if not hidden.intersection(snapshot.uids):
         return snapshot
     return _assemble(snapshot, [(snapshot, i) for i, uid in enumerate(snapshot.uids) if uid not in hidden])
+
+
+def _without_arrivals(snapshot: Snapshot, uidnext: int) -> Snapshot:
+    """A snapshot of the rows that were there when UIDNEXT was *uidnext*, and of that UIDNEXT."""
+    end = bisect_left(snapshot.uids, uidnext)
+    return _assemble(snapshot, [(snapshot, i) for i in range(end)]).evolve(uidnext=uidnext)
 
 
 def _with_ghosts(new: Snapshot, old: Snapshot, ghosts: list[tuple[int, int]]) -> Snapshot:

@@ -1,0 +1,408 @@
+"""NOTIFY: news between commands, of the open mailbox and of others (RFC 5465).
+
+What the client wants of the open mailbox is a matter of how ``updates`` moves its view on: what it does not want to
+hear is held back there.  Of other mailboxes it is told figures (STATUS) and names (LIST), each when what it was told
+last is no longer so; so that many changes are told as one, and nothing piles up however slowly the client reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd.errors import BadEvent, BadSyntax, ImapdError, MailboxMissing, NotifyOverflow
+from maildir_imapd.imap.fetch_items import columns
+from maildir_imapd.imap.list import attributes
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.status import figures
+from maildir_imapd.store.names import Known
+from maildir_imapd.wire import render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from maildir_imapd.imap.fetch_items import Column
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.mailbox import Listener, Mailbox
+    from maildir_imapd.store.snapshot import Snapshot
+    from maildir_imapd.wire import commands as ast
+
+NEW: Final = b"MessageNew"
+EXPUNGE: Final = b"MessageExpunge"
+FLAGS: Final = b"FlagChange"
+NAMES: Final = b"MailboxName"
+SUBSCRIPTIONS: Final = b"SubscriptionChange"
+METADATA: Final = b"MailboxMetadataChange"
+SERVER_METADATA: Final = b"ServerMetadataChange"
+# AnnotationChange is of RFC 5257, which is not here.
+EVENTS: Final = (NEW, EXPUNGE, FLAGS, NAMES, SUBSCRIPTIONS, METADATA, SERVER_METADATA)
+_MESSAGES: Final = frozenset((NEW, EXPUNGE, FLAGS, b"AnnotationChange"))
+_SELECTED: Final = (b"SELECTED", b"SELECTED-DELAYED")
+
+# Mailboxes that one session may have watched for messages: each is open, with a descriptor and four watches.
+LIMIT: Final = 1000
+
+# How closely a filter names what it means: NONE takes a mailbox from those that name it less closely.
+_CLOSENESS: Final = {b"MAILBOXES": 0, b"SUBTREE": 1, b"SUBSCRIBED": 2, b"INBOXES": 3, b"PERSONAL": 4}
+
+_NOTHING: Final[frozenset[bytes]] = frozenset()
+
+
+@command(b"NOTIFY", states=LOGGED_IN)
+def notify(session: Session, cmd: ast.Notify, reply: Reply) -> Done:
+    """RFC 5465 3.1.  What has piled up for the open mailbox is told at the end, as after NOOP."""
+    wanted = Notify(session, cmd.groups or ())
+    try:
+        wanted.begin(session, reply)
+    except NotifyOverflow:
+        wanted.close()
+        raise
+    session.stop_notify()
+    session.notify = wanted
+    if cmd.status:
+        wanted.tell_status(session, reply)
+    return Done("NOTIFY completed")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """An event group for mailboxes other than the open one, its names decoded."""
+
+    scope: bytes
+    names: tuple[str, ...]
+    events: frozenset[bytes]
+
+    def means(self, name: str, subscribed: Iterable[str], delimiter: str) -> bool:
+        """Whether the filter covers a mailbox of that name, existing or not (6.2 to 6.6)."""
+        match self.scope:
+            case b"PERSONAL" | b"INBOXES":
+                # There is one namespace, and nobody knows where a delivery agent's rules put mail.
+                return True
+            case b"SUBSCRIBED":
+                return name in subscribed
+            case b"SUBTREE":
+                return any(name == root or name.startswith(root + delimiter) for root in self.names)
+            case _:
+                return name in self.names
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the client has been told of a mailbox."""
+
+    uidvalidity: int
+    uidnext: int
+    messages: int
+    unseen: int
+    modseq: int
+
+    @staticmethod
+    def of(snapshot: Snapshot) -> Told:
+        """What there is to tell now."""
+        return Told(snapshot.uidvalidity, snapshot.uidnext, len(snapshot), snapshot.unseen, snapshot.modseq)
+
+
+@dataclass(slots=True)
+class Watched:
+    """A mailbox that is watched for messages.  *told* is None when the client knows nothing of it."""
+
+    mailbox: Mailbox
+    listener: Listener
+    told: Told | None
+    seen: Snapshot | None = None
+
+
+class Notify:
+    """What one session is to be told.
+
+    *messages*, *flags*: of the open mailbox; *delayed*: EXPUNGE only with commands that allow it; *plan*: with what
+    new messages are fetched.  ``updates`` goes by them.
+    """
+
+    def __init__(self, session: Session, groups: Sequence[ast.NotifyGroup]) -> None:
+        self.messages = self.flags = self.delayed = False
+        self.plan: list[Column] = []
+        self.groups: list[Group] = []
+        named = [event.name for group in groups for event in group.events]
+        if any(name not in EVENTS for name in named):
+            raise BadEvent(code=b"BADEVENT (%b)" % b" ".join(EVENTS))
+        for group in groups:
+            events = frozenset(event.name for event in group.events)
+            if group.scope not in _SELECTED:
+                names = tuple([session.lookup_name(name) for name in group.mailboxes])
+                self.groups.append(Group(group.scope, names, events))
+                continue
+            if events - _MESSAGES:
+                raise BadSyntax("message events only for the selected mailbox")
+            self.messages, self.flags = NEW in events, FLAGS in events
+            self.delayed = group.scope == b"SELECTED-DELAYED"
+            for event in group.events:
+                self.plan += columns(event.items)
+        self._watched: dict[str, Watched] = {}
+        # What ends the listening to names and to metadata; empty as long as there is none.
+        self._stop: list[Callable[[], None]] = []
+        self._known = self._told_names = Known({}, frozenset(), frozenset(), 0)
+        self._heard = 0
+        self._without_access: set[str] = set()
+        # Serials of this session's own changes of metadata.
+        self.ours: set[int] = set()
+
+    def begin(self, session: Session, reply: Reply) -> None:
+        """Start to listen; raises NotifyOverflow when that is too much, StoreError."""
+        if not any(group.events for group in self.groups):
+            return
+        account = session.account
+        self._stop.append(account.names.listen(session.wake).close)
+        self._known = self._told_names = account.names.look()
+        self._stop.append(account.metadata.listen(session.wake))
+        self._heard = account.metadata.latest()
+        self._watch(session, reply, {}, fresh=True)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        for stop in self._stop:
+            stop()
+        self._stop.clear()
+        for watched in self._watched.values():
+            watched.listener.close()
+        self._watched.clear()
+
+    @property
+    def mailboxes(self) -> list[Mailbox]:
+        """Those that are watched for messages."""
+        return [watched.mailbox for watched in self._watched.values()]
+
+    def events(self, session: Session, name: str, known: Known | None = None) -> frozenset[bytes]:
+        """What the client wants to hear of a mailbox that is not open."""
+        subscribed = (known or self._known).subscribed
+        delimiter = session.account.delimiter
+        meant = [group for group in self.groups if group.means(name, subscribed, delimiter)]
+        limit = min((_CLOSENESS[group.scope] for group in meant if not group.events), default=len(_CLOSENESS))
+        return _NOTHING.union(*(group.events for group in meant if _CLOSENESS[group.scope] <= limit))
+
+    # --- messages in other mailboxes ---------------------------------------------------------------
+
+    def _watch(
+        self, session: Session, reply: Reply, before: Mapping[tuple[int, int], Told | None], *, fresh: bool
+    ) -> None:
+        """Watch those mailboxes whose messages matter now, and no others.
+
+        *before*: what was told of folders, for those that have another name now.  *fresh*: the client knows what it
+        wants to know of what there is (3.1); otherwise what is found is news.
+        """
+        wanted = [name for name in self._known.mailboxes if self.events(session, name) & _MESSAGES]
+        if len(wanted) > LIMIT:
+            raise NotifyOverflow
+        for name in set(self._watched) - set(wanted):
+            self._watched.pop(name).listener.close()
+        for n, name in enumerate(wanted):
+            old = self._watched.get(name)
+            if old is not None and not old.mailbox.gone:
+                continue
+            session.progress.report(n, len(wanted))
+            try:
+                mailbox = session.account.mailbox(name)
+                listener = mailbox.listen(session.wake, keep_new=True)
+                snapshot = mailbox.sync(keep_new=True)
+            except MailboxMissing:
+                continue  # it has gone in the meantime
+            except ImapdError as error:
+                session.note("notify-failed", mailbox=name, why=error.text, detail=error.detail)
+                if name not in self._without_access:
+                    # 3.1: there, and not to be read.
+                    self._without_access.add(name)
+                    reply.write(_list_line(session, name, [b"\\NoAccess"]))
+                continue
+            if name in self._without_access:
+                # 5.9: what was lost has come back.
+                self._without_access.remove(name)
+                reply.write(_list_line(session, name, attributes(session.account, [name])[name]))
+            told = old.told if old is not None else before.get(self._known.mailboxes[name])
+            if old is not None:
+                old.listener.close()
+            if fresh:
+                told = Told.of(snapshot)
+            self._watched[name] = Watched(mailbox, listener, told)
+
+    def tell_status(self, session: Session, reply: Reply) -> None:
+        """Say how the watched mailboxes are now, for SET STATUS (3.1)."""
+        for name, watched in self._watched.items():
+            if session.view is not None and session.view.name == name:
+                continue
+            snapshot = watched.mailbox.snapshot
+            items = [b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY"]
+            if FLAGS in self.events(session, name):
+                items.append(b"HIGHESTMODSEQ")
+            self._write_status(session, reply, name, watched, snapshot, items)
+
+    def _tell_messages(self, session: Session, reply: Reply) -> None:
+        view = session.view
+        for name, watched in self._watched.items():
+            if view is not None and view.name == name:
+                # The selected mailbox has its own rules; what it was told there is known once it is left.
+                watched.told = Told.of(view.snapshot)
+                watched.seen = None
+                continue
+            snapshot = watched.mailbox.snapshot
+            if snapshot is not watched.seen:
+                items = self._news(session, name, watched.told, Told.of(snapshot))
+                self._write_status(session, reply, name, watched, snapshot, items)
+
+    def _news(self, session: Session, name: str, old: Told | None, new: Told) -> list[bytes]:
+        """Which items of STATUS say what has changed (5.1, 5.2, 5.3)."""
+        events = self.events(session, name)
+        condstore = b"CONDSTORE" in session.enabled
+        if old is None:
+            # A mailbox that has just come; what it has is new.
+            old = Told(new.uidvalidity, 1, 0, 0, new.modseq)
+        other = new.uidvalidity != old.uidvalidity
+        counts = other or (new.messages, new.uidnext) != (old.messages, old.uidnext)
+        flagged = FLAGS in events and new.modseq != old.modseq
+        items = []
+        if counts and NEW in events:
+            items += [b"MESSAGES", b"UIDNEXT"]
+        if other or (flagged and condstore):
+            items.append(b"UIDVALIDITY")
+        if FLAGS in events and new.unseen != old.unseen:
+            items.append(b"UNSEEN")
+        if condstore and (counts or flagged):
+            items.append(b"HIGHESTMODSEQ")
+        return items
+
+    def _write_status(
+        self,
+        session: Session,
+        reply: Reply,
+        name: str,
+        watched: Watched,
+        snapshot: Snapshot,
+        items: Sequence[bytes],
+    ) -> None:
+        watched.told = Told.of(snapshot)
+        watched.seen = snapshot
+        if items:
+            values = figures(session, watched.mailbox, snapshot, items)
+            reply.write(render.status_line(session.spell(name), values, utf8=session.utf8))
+
+    def note_messages(self, mailbox: Mailbox, made: int) -> None:
+        """Note that this session has put *made* messages somewhere: if that is all that is new, it is none (5)."""
+        for watched in self._watched.values():
+            if watched.mailbox is mailbox and watched.told is not None:
+                old, new = watched.told, Told.of(mailbox.snapshot)
+                if (new.messages, new.uidnext) == (old.messages + made, old.uidnext + made):
+                    watched.told = new
+
+    # --- names --------------------------------------------------------------------------------------
+
+    def note_names(self, session: Session, roots: Iterable[str], *, below: bool = False) -> None:
+        """Note that this session has itself changed what *roots*, and with *below* their children, stand for (5)."""
+        if not self._stop:
+            return
+        delimiter = session.account.delimiter
+        old, new = self._told_names, session.account.names.look()
+        chosen = [*roots]
+        if below:
+            every = {*old.mailboxes, *new.mailboxes, *old.subscribed, *new.subscribed}
+            chosen += [name for name in every if any(name.startswith(root + delimiter) for root in roots)]
+        ours = set(chosen)
+        mailboxes = {name: key for name, key in old.mailboxes.items() if name not in ours}
+        mailboxes |= {name: new.mailboxes[name] for name in ours if name in new.mailboxes}
+        subscribed = (old.subscribed - ours) | (new.subscribed & ours)
+        self._told_names = Known(mailboxes, new.bare, subscribed, old.metadata)
+
+    def _tell_names(self, session: Session, reply: Reply) -> None:
+        old, new = self._told_names, self._known
+        self._told_names = new
+        if (old.mailboxes, old.subscribed) == (new.mailboxes, new.subscribed):
+            return
+        # By name: what it was called before, if it was renamed.
+        affected: dict[str, str | None] = {}
+
+        def wants(event: bytes, name: str) -> bool:
+            return event in self.events(session, name, old) or event in self.events(session, name, new)
+
+        delimiter = session.account.delimiter
+        renamed = _renames(old, new, delimiter)
+        affected.update((name, was) for name, was in renamed if wants(NAMES, name) or wants(NAMES, was))
+        before, after = set(old.mailboxes.values()), set(new.mailboxes.values())
+        for name in [*old.mailboxes, *new.mailboxes]:
+            made = name in new.mailboxes and name not in old.mailboxes and new.mailboxes[name] not in before
+            gone = name in old.mailboxes and name not in new.mailboxes and old.mailboxes[name] not in after
+            if made or gone:
+                parent = name.rpartition(delimiter)[0]
+                for each in (name, parent):
+                    if each and wants(NAMES, each):
+                        affected.setdefault(each, None)
+        for name in sorted(old.subscribed ^ new.subscribed):
+            if wants(SUBSCRIPTIONS, name):
+                affected.setdefault(name, None)
+        found = attributes(session.account, affected)
+        for name, old_name in affected.items():
+            reply.write(_list_line(session, name, found[name], old_name))
+
+    def _tell_metadata(self, session: Session, reply: Reply) -> None:
+        self._heard, changed = session.account.metadata.changes(self._heard, ours=self.ours)
+        self.ours.clear()
+        for mailbox, entries in changed.items():
+            if mailbox:
+                wanted = METADATA in self.events(session, mailbox) and session.account.exists(mailbox)
+            else:
+                wanted = any(SERVER_METADATA in group.events for group in self.groups)
+            if wanted:
+                reply.write(render.metadata_changed_line(session.spell(mailbox), entries, utf8=session.utf8))
+
+    # --- all of it ----------------------------------------------------------------------------------
+
+    def tell(self, session: Session, reply: Reply) -> None:
+        """Say what has happened elsewhere since the client was told last.
+
+        Mailboxes may have come that are too many to be watched: then the client hears of that, and of nothing more
+        (5.8).
+        """
+        if not self._stop:
+            return
+        known = session.account.names.known
+        if known is not self._known or any(watched.mailbox.gone for watched in self._watched.values()):
+            told = {
+                self._known.mailboxes[name]: watched.told
+                for name, watched in self._watched.items()
+                if name in self._known.mailboxes
+            }
+            self._known = known
+            self._tell_names(session, reply)
+            try:
+                self._watch(session, reply, told, fresh=False)
+            except NotifyOverflow:
+                session.stop_notify()
+                session.notify = Notify(session, ())
+                reply.status(b"OK", "Too many mailboxes to watch", b"NOTIFICATIONOVERFLOW")
+                return
+        self._tell_messages(session, reply)
+        self._tell_metadata(session, reply)
+
+
+def _renames(old: Known, new: Known, delimiter: str) -> Iterator[tuple[str, str]]:
+    """New and old name of each mailbox that has been renamed, but for those that went along with one above them."""
+    names = {key: name for name, key in old.mailboxes.items()}
+    pairs = {
+        name: names[key]
+        for name, key in new.mailboxes.items()
+        if key in names and names[key] != name and new.mailboxes.get(names[key]) != key
+    }
+    for name, before in pairs.items():
+        parent, _, last = name.rpartition(delimiter)
+        above, _, was = before.rpartition(delimiter)
+        if not (parent in pairs and pairs[parent] == above and last == was):
+            yield name, before
+
+
+def _list_line(session: Session, name: str, words: Sequence[bytes], before: str | None = None) -> bytes:
+    return render.list_line(
+        b"LIST",
+        words,
+        session.account.delimiter.encode(),
+        session.spell(name),
+        old_name=None if before is None else session.spell(before),
+        utf8=session.utf8,
+    )
