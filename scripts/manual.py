@@ -3,8 +3,8 @@
     scripts/man             write man/
     scripts/man --check     write nothing; exit status 1 if man/ is not what the code says
 
-A line ``.\\" @NAME@`` in a template is replaced: by every setting (SETTINGS), by every command (COMMANDS), or
-by the table in a module's docstring (FORMAT module).
+A line ``.\\" @NAME@`` in a template is replaced: by every setting (SETTINGS), by every command (COMMANDS) or some
+(COMMANDS name,name), or by the table in a module's docstring (FORMAT module).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -48,9 +48,13 @@ def settings() -> Iterator[str]:
         yield f"Default: {escape(setting.default_text)}."
 
 
-def commands(group: click.Group = command_line, prefix: str = "maildir-imapd") -> Iterator[str]:
-    """Every command with its options."""
+def commands(
+    group: click.Group = command_line, prefix: str = "maildir-imapd", only: Sequence[str] = ("",)
+) -> Iterator[str]:
+    """Every command, or *only* some, with its options."""
     for name, command in group.commands.items():
+        if only[0] and name not in only:
+            continue
         if isinstance(command, click.Group):
             yield from commands(command, f"{prefix} {name}")
             continue
@@ -123,7 +127,7 @@ def fill(template: str) -> str:
         if match[1] == "SETTINGS":
             return "\n".join(settings())
         if match[1] == "COMMANDS":
-            return "\n".join(commands())
+            return "\n".join(commands(only=(match[2] or "").split(",")))
         assert match[1] == "FORMAT", match[0]
         return "\n".join(disk_format(match[2]))
 

@@ -18,7 +18,7 @@ from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every
 from maildir_imapd.store import account, cache, index, keywords, lock, subscriptions
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("maildir-imapd.8", "maildir-imapd.conf.5", "maildir-imapd-index.5")
+PAGES = ("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd.conf.5", "maildir-imapd-index.5")
 
 
 def generator() -> ModuleType:
