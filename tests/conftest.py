@@ -48,10 +48,10 @@ class Running:
     process: subprocess.Popen[str]
     names: Iterator[int]
 
-    def user(self) -> tuple[str, Spool]:
+    def user(self, *, nested: bool = False) -> tuple[str, Spool]:
         """A user nobody has used yet, with an empty spool; the password is ``secret``."""
-        name = f"u{next(self.names)}"
-        return name, Spool(self.base / name / "Maildir")
+        name = f"{'n' if nested else 'u'}{next(self.names)}"
+        return name, Spool(self.base / name / "Maildir", nested=nested)
 
     def connect(self, *, tls: bool = False) -> socket.socket:
         """Open a connection."""
@@ -67,7 +67,9 @@ def start_server(base: Path, *options: str, users: int = USERS) -> Running:
     cert, key = certificate.ensure(base)
     stored = schemes.make(b"secret", "SSHA")
     passwd = base / "passwd"
-    passwd.write_text("".join(f"u{n}:{stored}::::::\n" for n in range(users)))
+    nested = f"userdb_mail=maildir:{base}/%n/Maildir:LAYOUT=fs"
+    lines = [f"u{n}:{stored}::::::\nn{n}:{stored}::::::{nested}\n" for n in range(users)]
+    passwd.write_text("".join(lines))
     process = subprocess.Popen(
         [
             sys.executable,

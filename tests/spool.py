@@ -17,24 +17,27 @@ WHEN = 1793613600
 
 
 class Spool:
-    """A Maildir++ tree.  Several threads may put messages in."""
+    """A Maildir++ tree, or a *nested* one.  Several threads may put messages in."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, nested: bool = False) -> None:
         self.root = root
+        self.nested = nested
         self._counter = itertools.count(1)
         self._simple = itertools.count(1)
         self.folder("INBOX")
 
     def path(self, name: str) -> Path:
-        """The folder of a mailbox (an ASCII name, levels joined by dots)."""
-        return self.root if name == "INBOX" else self.root / f".{name}"
+        """The folder of a mailbox (an ASCII name, levels joined by dots, or by slashes if nested)."""
+        if name == "INBOX":
+            return self.root
+        return self.root / (name if self.nested else f".{name}")
 
     def folder(self, name: str) -> Path:
         """Make a folder."""
         path = self.path(name)
         for sub in ("cur", "new", "tmp"):
             (path / sub).mkdir(parents=True, exist_ok=True)
-        if name != "INBOX":
+        if name != "INBOX" and not self.nested:
             (path / "maildirfolder").touch()
         return path
 

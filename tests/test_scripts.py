@@ -1,4 +1,4 @@
-"""Every protocol script, in memory and over sockets with TLS and two workers."""
+"""Every protocol script, in memory and over sockets with TLS and two workers; those in fs/ on nested directories."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ from imap_script import USER, Runner
 from memory import MemoryWires
 from spool import Spool
 
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.layout import Places
+
 SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.imap"))
 
 
+def nested(script: Path) -> bool:
+    return script.parent.name == "fs"
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_in_memory(script: Path, spool: Spool) -> None:
-    Runner(spool, MemoryWires(spool.root), {"user": USER}).run(script)
+def test_in_memory(script: Path, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "Maildir", nested=nested(script))
+    places = Places(bytes(spool.root), "fs" if spool.nested else "maildir++")
+    Runner(spool, MemoryWires(Account(places, fsync="never")), {"user": USER}).run(script)
 
 
 class SocketClient:
@@ -84,7 +93,7 @@ class SocketWires:
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_over_sockets(script: Path, server: Running) -> None:
-    user, spool = server.user()
+    user, spool = server.user(nested=nested(script))
     wires = SocketWires(server, user)
     try:
         Runner(spool, wires, {"user": user}).run(script)
