@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from maildir_imapd.imap.capability import AFTER_LOGIN, ALWAYS
+from maildir_imapd.imap.capability import AFTER_LOGIN, ALWAYS, WITH_ACL
 
 HOME = Path(__file__).parent.parent
 DOCUMENT = (HOME / "docs" / "rfc.md").read_text()
@@ -30,7 +30,7 @@ def test_every_rfc_that_the_code_names_is_accounted_for() -> None:
 
 def test_what_is_announced_says_yes() -> None:
     rows = [line for line in DOCUMENT.splitlines() if line.startswith("|")]
-    for name in (name.decode() for name in (*ALWAYS, *AFTER_LOGIN)):
+    for name in (name.decode() for name in (*ALWAYS, *AFTER_LOGIN, *WITH_ACL)):
         if name == "IMAP4rev1":
             continue
         found = [row for row in rows if re.search(rf"(?<![A-Z-]){re.escape(name)}(?![A-Z=-])", row.split("|")[2])]

@@ -9,13 +9,14 @@ from maildir_imapd.errors import (
     BadSyntax,
     ExpungeIssued,
     MailboxMissing,
+    NoPermission,
     ReadOnly,
     TooBig,
     TooLong,
     TryCreate,
     UnknownCte,
 )
-from maildir_imapd.imap import catenate, updates
+from maildir_imapd.imap import acl, catenate, updates
 from maildir_imapd.imap.registry import LOGGED_IN, Done, State, command
 from maildir_imapd.imap.store_flags import check_flags
 from maildir_imapd.store.delivery import Delivery
@@ -35,13 +36,13 @@ if TYPE_CHECKING:
 
 
 def target(session: Session, raw: bytes) -> Mailbox:
-    """The mailbox that APPEND, COPY or MOVE names.
+    """The mailbox that APPEND, COPY or MOVE names; raises NoPermission where nothing may be put.
 
     TRYCREATE when it does not exist but could (RFC 3501 6.3.11, 6.4.7): mutt makes it then and tries again.
     """
     name = session.mailbox_name(raw)
     try:
-        return session.account.mailbox(name)
+        return acl.open_mailbox(session, name, "i")
     except MailboxMissing as error:
         raise TryCreate from error
 
@@ -85,6 +86,8 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     view = session.selected
     if view.read_only:
         raise ReadOnly
+    if not view.rights >= acl.REMOVING:
+        raise NoPermission
     position = _replaced(session, cmd.number, uid=cmd.uid)
     uid = view.snapshot.uids[position]
     if view.is_ghost(uid):
@@ -127,6 +130,7 @@ def commit(
 ) -> list[int]:
     """Put messages that have streamed in into a mailbox, all or none; returns their UIDs."""
     batch = []
+    rights = acl.rights_in(session, mailbox)
     for message in messages:
         delivery = catenate.assemble(session, mailbox, message.catenate) if message.catenate else message.data
         if not isinstance(delivery, Delivery):
@@ -139,7 +143,7 @@ def commit(
                 raise UnknownCte("Messages with NUL octets cannot be stored; encode the part")
             raise BadMessage(why="it holds a NUL octet")
         check_flags(message.flags)
-        bits, extra = mailbox.bits(message.flags, create=True)
+        bits, extra = mailbox.bits(acl.settable(rights, message.flags), create=True)
         received = int(message.date.timestamp() if message.date is not None else session.clock())
         batch.append((delivery, bits, extra, received))
     _demand_room(session, [delivery.size_disk for delivery, *_ in batch], len(batch), freed)

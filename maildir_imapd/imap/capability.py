@@ -58,6 +58,7 @@ AFTER_LOGIN = (
     b"QUOTA=RES-MESSAGE",
     b"INPROGRESS",
 )
+WITH_ACL = (b"ACL", b"RIGHTS=texk", b"LIST-MYRIGHTS")
 
 
 def capabilities(session: Session) -> list[bytes]:
@@ -75,6 +76,8 @@ def capabilities(session: Session) -> list[bytes]:
             names.append(b"LOGINDISABLED")
     else:
         names += AFTER_LOGIN
+        if session.policy.acl:
+            names += WITH_ACL
         names.append(b"APPENDLIMIT=%d" % session.policy.append_limit)
         if session.may_leave:
             names.append(b"UNAUTHENTICATE")

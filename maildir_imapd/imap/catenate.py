@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadMessage, BadSyntax, BadUrl, MessageGone, MessageUnreadable, Refused, TooBig
+from maildir_imapd.imap.acl import open_mailbox
 from maildir_imapd.imap.content import Content, read
 from maildir_imapd.message import section
 from maildir_imapd.store.delivery import Delivery
@@ -58,7 +59,7 @@ def _message(session: Session, url: MessageUrl) -> Content:
         if session.view is None:
             raise Refused("No mailbox is selected")
         return read(session.view, url.uid)
-    mailbox = session.account.mailbox(session.mailbox_name(session.spell(url.mailbox)))
+    mailbox = open_mailbox(session, session.mailbox_name(session.spell(url.mailbox)), "r")
     if url.uidvalidity not in (None, mailbox.snapshot.uidvalidity):
         raise Refused("Another UIDVALIDITY")
     return Content(url.uid, mailbox.read(url.uid))

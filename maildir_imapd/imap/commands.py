@@ -1,6 +1,7 @@
 """Every module that enters commands into the table: importing this fills it."""
 
 from maildir_imapd.imap import (
+    acl,
     append,
     capability,
     compress,
@@ -26,6 +27,7 @@ from maildir_imapd.imap import (
 )
 
 __all__ = [
+    "acl",
     "append",
     "capability",
     "compress",

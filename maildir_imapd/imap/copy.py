@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import ExpungeIssued, MessageGone, ReadOnly
-from maildir_imapd.imap import updates
+from maildir_imapd.errors import ExpungeIssued, MessageGone, NoPermission, ReadOnly
+from maildir_imapd.imap import acl, updates
 from maildir_imapd.imap.append import target
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.wire.render import copyuid_code
@@ -28,6 +28,8 @@ def move(session: Session, cmd: Copy, reply: Reply) -> Done:
     """RFC 6851: COPYUID comes untagged, before the EXPUNGE responses that the command's end brings."""
     if session.selected.read_only:
         raise ReadOnly
+    if not session.selected.rights >= acl.REMOVING:
+        raise NoPermission
     code = _transfer(session, cmd)
     if code is None:
         return Done("MOVE completed")
@@ -50,7 +52,8 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
     if quota.on and not cmd.move:
         quota.demand(view.mailbox.amount(uids))
     try:
-        pairs = mailbox.copy_from(view.mailbox, uids, move=cmd.move)
+        keep = acl.flag_mask(acl.rights_in(session, mailbox))
+        pairs = mailbox.copy_from(view.mailbox, uids, move=cmd.move, keep=keep)
     except MessageGone as error:
         # Nothing was copied; the client hears of the expunge with this answer.
         raise ExpungeIssued from error

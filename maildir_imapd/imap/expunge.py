@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import ReadOnly
+from maildir_imapd.errors import NoPermission, ReadOnly
 from maildir_imapd.imap import updates
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.store.filename import DELETED
@@ -21,6 +21,8 @@ def expunge(session: Session, cmd: Expunge, reply: Reply) -> Done:
     """RFC 3501 6.4.3, RFC 4315 2.1; the EXPUNGE responses are those of any command's end."""
     if session.selected.read_only:
         raise ReadOnly
+    if "e" not in session.selected.rights:
+        raise NoPermission
     removed = expunge_deleted(session, cmd.uids)
     return Done("EXPUNGE completed", updates.code_after_expunge(session, reply) if removed else None)
 

@@ -49,7 +49,7 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
         # Old libraries want the UID before the first literal.
         plan.remove(UID)
         plan.insert(0, UID)
-    if _sets_seen(cmd) and not view.read_only:
+    if _sets_seen(cmd) and not view.read_only and "s" in view.rights:
         positions, changed = _set_seen(session, positions, reply)
         if changed:
             news = [FLAGS, MODSEQ] if b"CONDSTORE" in session.enabled else [FLAGS]

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from maildir_imapd.errors import ImapdError
+from maildir_imapd.errors import BadSyntax, ImapdError
+from maildir_imapd.imap.acl import demand, myrights_line, open_mailbox, visible
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import status_line
 from maildir_imapd.wire import render
@@ -58,25 +59,31 @@ _last: WeakKeyDictionary[Account, tuple[tuple[object, ...], _Found, Lines]] = We
 
 @command(b"LIST", states=LOGGED_IN)
 def list_(session: Session, cmd: List, reply: Reply) -> Done:
-    """RFC 3501 6.3.8; with selection and return options RFC 5258 and 6154, with STATUS RFC 5819."""
+    """RFC 3501 6.3.8; with selection and return options RFC 5258 and 6154, with STATUS RFC 5819, MYRIGHTS RFC 8440."""
     if not cmd.extended and cmd.patterns == (b"",):
         _root(session, reply, b"LIST")
         return Done("LIST completed")
+    rights = b"MYRIGHTS" in cmd.return_options
+    if rights and not session.policy.acl:
+        raise BadSyntax("a return option")
     lines = _listing(session, cmd)
-    if not cmd.status_items:
+    if not cmd.status_items and not rights:
         reply.extend([line for line, _ in lines])
         return Done("LIST completed")
     for line, selectable in lines:
         reply.write(line)
         if selectable is not None:
-            _status(session, reply, selectable, cmd.status_items)
+            if rights:
+                _rights(session, reply, selectable)
+            if cmd.status_items:
+                _status(session, reply, selectable, cmd.status_items)
     return Done("LIST completed")
 
 
 def _listing(session: Session, cmd: List) -> Lines:
     """The lines of an answer to LIST; those given last for this account, if nothing that shows has changed."""
     account = session.account
-    found = _Found(account.folders(), account.special_use())
+    found = _Found(visible(session), account.special_use())
     criteria = cmd.select_options & {b"SUBSCRIBED", b"SPECIAL-USE"}
     if b"SUBSCRIBED" in criteria or b"SUBSCRIBED" in cmd.return_options:
         found.subscribed = frozenset(account.subscriptions())
@@ -99,7 +106,8 @@ def _listing(session: Session, cmd: List) -> Lines:
             child_info=sorted(criteria) if row.child_info else (),
             utf8=session.utf8,
         )
-        lines.append((line, row.name if row.selectable else None))
+        # Of a name that is there for its children alone nothing more is said (RFC 5819 3, RFC 8440 4).
+        lines.append((line, row.name if row.selectable and row.own else None))
     _last[account] = (asked, found, lines)
     return lines
 
@@ -115,7 +123,8 @@ def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
         return Done("LSUB completed")
     delimiter = session.account.delimiter
     subscribed = set(session.account.subscriptions())
-    folders = {folder.name: folder for folder in session.account.folders()}
+    folders = {folder.name: folder for folder in visible(session)}
+    subscribed -= {folder.name for folder in session.account.folders()} - set(folders)
     parents = {parent for name in subscribed for parent in ancestors(name, delimiter)}
     rows = []
     for name in sorted(subscribed | parents, key=lambda name: (name != "INBOX", name)):
@@ -142,7 +151,7 @@ def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
     """Gmail's forerunner of SPECIAL-USE, which some clients send unasked: LIST with the attributes."""
     special = session.account.special_use()
     delimiter = session.account.delimiter.encode()
-    rows = [_row(folder.name, folder.selectable, folder.children) for folder in session.account.folders()]
+    rows = [_row(folder.name, folder.selectable, folder.children) for folder in visible(session)]
     for row in _matching(session, rows, cmd.reference, [cmd.pattern]):
         row.attributes += special.get(row.name, ())
         if row.name == "INBOX":
@@ -250,9 +259,17 @@ def ancestors(name: str, delimiter: str) -> Iterable[str]:
         end = name.rfind(delimiter, 0, end)
 
 
+def _rights(session: Session, reply: Reply, name: str) -> None:
+    """MYRIGHTS of one mailbox; left out where it cannot be had (RFC 8440 3)."""
+    try:
+        reply.write(myrights_line(session, name, demand(session, name)))
+    except ImapdError as error:
+        session.note("list-myrights-failed", mailbox=name, why=error.text, detail=error.detail)
+
+
 def _status(session: Session, reply: Reply, name: str, items: Sequence[bytes]) -> None:
     """A STATUS that fails is left out: LIST itself must still succeed (RFC 5819 2)."""
     try:
-        reply.write(status_line(session, name, session.account.mailbox(name), items))
+        reply.write(status_line(session, name, open_mailbox(session, name, "r"), items))
     except ImapdError as error:
         session.note("list-status-failed", mailbox=name, why=error.text, detail=error.detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, UseAttribute
+from maildir_imapd.imap import acl
 from maildir_imapd.imap.list import ancestors
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import mailbox_id
@@ -22,6 +23,7 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
     name = _new_name(session, cmd.mailbox)
     if name == "INBOX":
         raise MailboxExists
+    acl.demand_new(session, name)
     for attribute in cmd.use:
         if attribute.lower() not in SPELLED:
             raise UseAttribute
@@ -32,7 +34,7 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
         if session.following is not None:
             session.following.ours.add(serial)
     session.note("create", mailbox=name)
-    return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(session.account.mailbox(name)))
+    return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(acl.open_mailbox(session, name)))
 
 
 @command(b"DELETE", states=LOGGED_IN)
@@ -41,6 +43,8 @@ def delete(session: Session, cmd: Delete, reply: Reply) -> Done:
     name = session.lookup_name(cmd.mailbox)
     if name == "INBOX":
         raise CannotDo(why="INBOX cannot be deleted")
+    if acl.rights_of(session, name) is not None:
+        acl.demand(session, name, "x")
     session.account.delete(name)
     session.note_names(name)
     if session.view is not None and session.view.mailbox.gone:
@@ -57,6 +61,9 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
     new = _new_name(session, cmd.new_name)
     if new == "INBOX":
         raise MailboxExists
+    if acl.rights_of(session, old) is not None:
+        acl.demand(session, old, "x")
+    acl.demand_new(session, new)
     session.account.rename(old, new)
     session.note_names(old, new, *ancestors(new, session.account.delimiter), below=True)
     if session.view is not None and session.view.mailbox.gone:
@@ -70,6 +77,8 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
 def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
     """RFC 3501 6.3.6: a mailbox that does not exist is refused; the name stays subscribed when it goes."""
     name = _trimmed(session, session.lookup_name(cmd.mailbox))
+    if acl.rights_of(session, name) is not None:
+        acl.demand(session, name, "l")
     session.account.subscribe(name)
     session.note_names(name)
     return Done("SUBSCRIBE completed")

@@ -13,6 +13,7 @@ from maildir_imapd.errors import (
     UseAttribute,
 )
 from maildir_imapd.imap import filters
+from maildir_imapd.imap.acl import demand, rights_of
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.store.metadata import VALUE_LIMIT, Entries
 from maildir_imapd.store.special_use import ENTRY, SPELLED
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import GetMetadata, SetMetadata
 
 SERVER: Final = ""
+# RFC 5464 3.3: "l" and any of these.
+ACCESS: Final = frozenset("rswip")
 
 
 @command(b"GETMETADATA", states=LOGGED_IN)
@@ -123,9 +126,21 @@ def _mailbox(session: Session, raw: bytes) -> str:
     if not raw:
         return SERVER
     name = session.lookup_name(raw)
-    if not session.account.exists(name):
-        raise MailboxMissing
+    rights = rights_of(session, name)
+    if rights is None:
+        if not session.account.exists(name):
+            raise MailboxMissing
+    elif not demand(session, name, "l") & ACCESS:
+        raise NoPermission
     return name
+
+
+def may_hear(session: Session, mailbox: str) -> bool:
+    """Whether there is a mailbox of that name whose annotations the user may get."""
+    rights = rights_of(session, mailbox)
+    if rights is None:
+        return session.account.exists(mailbox)
+    return "l" in rights and bool(rights & ACCESS)
 
 
 def _chosen(entries: Entries, names: Iterable[bytes], depth: int) -> Iterable[tuple[bytes, bytes | None]]:
@@ -171,7 +186,7 @@ class Following:
         self._heard, changed = self._metadata.changes(self._heard, ours=self.ours)
         self.ours.clear()
         for mailbox, entries in changed.items():
-            if mailbox == SERVER or session.account.exists(mailbox):
+            if mailbox == SERVER or may_hear(session, mailbox):
                 reply.write(render.metadata_changed_line(session.spell(mailbox), entries, utf8=session.utf8))
 
     def close(self) -> None:

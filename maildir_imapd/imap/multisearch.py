@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import ImapdError, WrongState
 from maildir_imapd.imap import context, results
+from maildir_imapd.imap.acl import open_mailbox, visible
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.search import Search, finder
 from maildir_imapd.imap.view import View
@@ -39,7 +40,7 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
             context.follow(session, reply, cmd, found, partial(finder, session), named=True)
             continue
         try:
-            mailbox = session.account.mailbox(name)
+            mailbox = open_mailbox(session, name, "r")
             view = View(mailbox, name, read_only=True, wake=lambda: None, progress=session.progress, rev2=True)
         except ImapdError as error:
             # One that cannot be opened is passed over, as one would be that we may not see.
@@ -63,8 +64,9 @@ def _search(session: Session, view: View, cmd: ast.Search, reply: Reply) -> list
 def _sources(session: Session, sources: tuple[ast.SearchSource, ...]) -> list[str]:
     """The selectable mailboxes that are meant, each once; raises WrongState for "selected" without one."""
     account = session.account
-    folders = [folder.name for folder in account.folders() if folder.selectable]
-    known = set(folders)
+    folders = [folder.name for folder in visible(session) if folder.selectable]
+    known = {folder.name for folder in account.folders() if folder.selectable}
+    seen = set(folders)
     found: dict[str, None] = {}
 
     def add(names: Iterable[str]) -> None:
@@ -82,14 +84,14 @@ def _sources(session: Session, sources: tuple[ast.SearchSource, ...]) -> list[st
             case b"PERSONAL":
                 add(folders)
             case b"SUBSCRIBED":
-                add(account.subscriptions())
+                add(name for name in account.subscriptions() if name in seen)
             case b"SUBTREE" | b"SUBTREE-ONE":
                 for root in map(session.lookup_name, source.mailboxes):
                     prefix = root + account.delimiter
                     below = [name for name in folders if name.startswith(prefix)]
                     if source.scope == b"SUBTREE-ONE":
                         below = [name for name in below if account.delimiter not in name[len(prefix) :]]
-                    add([root, *below])
+                    add(([root] if root in seen else []) + below)
             case _:
                 add(map(session.lookup_name, source.mailboxes))
     return list(found)

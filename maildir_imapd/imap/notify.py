@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import BadEvent, BadSyntax, ImapdError, MailboxMissing, NotifyOverflow
+from maildir_imapd.imap.acl import open_mailbox, rights_of
 from maildir_imapd.imap.fetch_items import columns
 from maildir_imapd.imap.list import attributes
+from maildir_imapd.imap.metadata import may_hear
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import figures
 from maildir_imapd.store.names import Known
@@ -202,11 +204,11 @@ class Notify:
                 continue
             session.progress.report(n, len(wanted))
             try:
-                mailbox = session.account.mailbox(name)
+                mailbox = open_mailbox(session, name, "l", "r")
                 listener = mailbox.listen(session.wake, keep_new=True)
                 snapshot = mailbox.sync(keep_new=True)
             except MailboxMissing:
-                continue  # it has gone in the meantime
+                continue  # it has gone in the meantime, or nobody here may know of it
             except ImapdError as error:
                 session.note("notify-failed", mailbox=name, why=error.text, detail=error.detail)
                 if name not in self._without_access:
@@ -245,9 +247,21 @@ class Notify:
                 watched.seen = None
                 continue
             snapshot = watched.mailbox.snapshot
-            if snapshot is not watched.seen:
+            if snapshot is not watched.seen and self._may_read(session, reply, name):
                 items = self._news(session, name, watched.told, Told.of(snapshot))
                 self._write_status(session, reply, name, watched, snapshot, items)
+
+    def _may_read(self, session: Session, reply: Reply, name: str) -> bool:
+        """Whether there are still the rights to hear of a mailbox, and say so when that has changed (5, 5.9)."""
+        rights = rights_of(session, name)
+        may = rights is not None and rights.issuperset("lr")
+        if may and name in self._without_access:
+            self._without_access.remove(name)
+            reply.write(_list_line(session, name, attributes(session.account, [name])[name]))
+        elif not may and name not in self._without_access:
+            self._without_access.add(name)
+            reply.write(_list_line(session, name, [b"\\NoAccess"]))
+        return may
 
     def _news(self, session: Session, name: str, old: Told | None, new: Told) -> list[bytes]:
         """Which items of STATUS say what has changed (5.1, 5.2, 5.3)."""
@@ -339,6 +353,9 @@ class Notify:
                 affected.setdefault(name, None)
         found = attributes(session.account, affected)
         for name, old_name in affected.items():
+            rights = rights_of(session, name)
+            if rights is not None and not rights.issuperset("lr"):
+                continue
             reply.write(_list_line(session, name, found[name], old_name))
 
     def _tell_metadata(self, session: Session, reply: Reply) -> None:
@@ -346,7 +363,7 @@ class Notify:
         self.ours.clear()
         for mailbox, entries in changed.items():
             if mailbox:
-                wanted = METADATA in self.events(session, mailbox) and session.account.exists(mailbox)
+                wanted = METADATA in self.events(session, mailbox) and may_hear(session, mailbox)
             else:
                 wanted = any(SERVER_METADATA in group.events for group in self.groups)
             if wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import NoPermission, Refused
+from maildir_imapd.imap.acl import demand, rights_of
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.wire.render import quota_line, quotaroot_line
 
@@ -42,7 +43,11 @@ def getquota(session: Session, cmd: GetQuota, reply: Reply) -> Done:
 @command(b"GETQUOTAROOT", states=LOGGED_IN)
 def getquotaroot(session: Session, cmd: GetQuotaRoot, reply: Reply) -> Done:
     """RFC 9208 4.1.2: the mailbox need not exist."""
-    name = session.spell(session.mailbox_name(cmd.mailbox))
+    mailbox = session.mailbox_name(cmd.mailbox)
+    if rights_of(session, mailbox) is not None:
+        # RFC 9208 6.
+        demand(session, mailbox, "r")
+    name = session.spell(mailbox)
     resources = _resources(session)
     reply.write(quotaroot_line(name, [ROOT] if resources else [], utf8=session.utf8))
     if resources:

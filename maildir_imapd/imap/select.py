@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import WrongState
+from maildir_imapd.imap import acl
 from maildir_imapd.imap.expunge import expunge_deleted
 from maildir_imapd.imap.qresync import resynchronise
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
@@ -35,8 +36,18 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
     if cmd.condstore or cmd.qresync is not None:
         session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)
-    mailbox = session.account.mailbox(name)
-    view = View(mailbox, name, read_only=cmd.read_only, wake=session.wake, progress=session.progress, rev2=session.rev2)
+    mailbox = acl.open_mailbox(session, name, "r")
+    rights = acl.rights_in(session, mailbox)
+    read_only = cmd.read_only or not rights & acl.WRITING
+    view = View(
+        mailbox,
+        name,
+        read_only=read_only,
+        wake=session.wake,
+        progress=session.progress,
+        rev2=session.rev2,
+        rights=rights,
+    )
     session.view = view
     session.state = State.SELECTED
     snapshot = view.snapshot
@@ -63,10 +74,13 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
 
 @command(b"CLOSE", states=State.SELECTED, updates=False)
 def close(session: Session, cmd: Close, reply: Reply) -> Done:
-    """RFC 3501 6.4.2: expunge in silence, and leave; a read-only mailbox is only left."""
+    """RFC 3501 6.4.2: expunge in silence, and leave; a read-only mailbox is only left.
+
+    So is one without the right to expunge (RFC 4314 4).
+    """
     view = session.selected
     try:
-        if not view.read_only:
+        if not view.read_only and "e" in view.rights:
             expunge_deleted(session, None)
     finally:
         session.leave()

@@ -71,6 +71,8 @@ class Access:
     account: Account
     release: Callable[[], None] = lambda: None
     """Called when he leaves and the connection stays (RFC 8437); raises Goodbye if it can't."""
+    groups: frozenset[str] = frozenset()
+    """That he is in, for access rights."""
 
 
 class Gate(Protocol):
@@ -94,6 +96,7 @@ class Policy:
     idle_timeout: float = 1800.0
     append_limit: int = 100 * 1024 * 1024
     server_metadata: tuple[tuple[bytes, bytes], ...] = ()
+    acl: bool = True
     errors_before_login: int = 3
     errors_after_login: int = 20
     before_login: Limits = BEFORE_LOGIN
@@ -250,6 +253,11 @@ class Session:
         if self._access is None:
             raise WrongState(why="Log in first")
         return self._access.account
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The groups that the user is in, for access rights."""
+        return frozenset() if self._access is None else self._access.groups
 
     @property
     def selected(self) -> View:

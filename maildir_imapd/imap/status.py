@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maildir_imapd.imap.acl import open_mailbox
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.store.filename import DELETED
 from maildir_imapd.wire import render
@@ -31,7 +32,7 @@ def status(session: Session, cmd: Status, reply: Reply) -> Done:
     if b"HIGHESTMODSEQ" in cmd.items:
         session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)
-    reply.write(status_line(session, name, session.account.mailbox(name), cmd.items))
+    reply.write(status_line(session, name, open_mailbox(session, name, "r"), cmd.items))
     return Done("STATUS completed")
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax, ReadOnly
+from maildir_imapd.errors import BadSyntax, NoPermission, ReadOnly
 from maildir_imapd.imap import updates
+from maildir_imapd.imap.acl import flag_mask, settable
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.imap.view import NOTHING
-from maildir_imapd.store.filename import VISIBLE_BITS
+from maildir_imapd.store.acl import ALL
+from maildir_imapd.store.filename import KEYWORD_BITS, VISIBLE_BITS
 from maildir_imapd.store.snapshot import SYSTEM_FLAGS
 from maildir_imapd.wire.numbers import render_set
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.store.mailbox import FlagResult, Mailbox
+    from maildir_imapd.imap.view import View
+    from maildir_imapd.store.mailbox import FlagResult
     from maildir_imapd.store.snapshot import Snapshot
     from maildir_imapd.wire.commands import Store
 
@@ -38,11 +41,15 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
     positions = view.resolve(cmd.numbers, uid=cmd.uid)
     if view.read_only:
         raise ReadOnly
+    flags = settable(view.rights, cmd.flags)
+    if (cmd.flags and not flags) or not flag_mask(view.rights):
+        # RFC 4314 4: a right to one of them is enough, and those that may not be changed stay as they are.
+        raise NoPermission
     before = view.snapshot
     uids = view.uids_at(positions)
     alive = [uid for uid in uids if not view.is_ghost(uid)]
-    bits, extra = view.mailbox.bits(cmd.flags, create=cmd.action != b"-")
-    result = _set(view.mailbox, cmd, alive, bits, extra)
+    bits, extra = view.mailbox.bits(flags, create=cmd.action != b"-")
+    result = _set(view, cmd, alive, bits, extra)
     told = updates.advance(session, expunge=False)
     untouched = set(result.modified) | set(result.gone)
     answered = {uid for uid in alive if uid not in untouched}
@@ -76,12 +83,17 @@ def check_flags(flags: tuple[bytes, ...]) -> None:
             raise BadSyntax(f"keywords of at most {KEYWORD_LIMIT} octets")
 
 
-def _set(mailbox: Mailbox, cmd: Store, uids: list[int], bits: int, extra: frozenset[int]) -> FlagResult:
+def _set(view: View, cmd: Store, uids: list[int], bits: int, extra: frozenset[int]) -> FlagResult:
+    mailbox, since = view.mailbox, cmd.unchanged_since
     if cmd.action == b"-":
-        return mailbox.set_flags(uids, remove=bits, extra_remove=extra, unchanged_since=cmd.unchanged_since)
-    return mailbox.set_flags(
-        uids, add=bits, replace=not cmd.action, extra_add=extra, unchanged_since=cmd.unchanged_since
-    )
+        return mailbox.set_flags(uids, remove=bits, extra_remove=extra, unchanged_since=since)
+    mask = flag_mask(view.rights)
+    if not cmd.action and mask != flag_mask(ALL):
+        words = frozenset(range(len(mailbox.snapshot.keywords))) - extra if mask & KEYWORD_BITS else frozenset[int]()
+        return mailbox.set_flags(
+            uids, add=bits, remove=mask & ~bits, extra_add=extra, extra_remove=words, unchanged_since=since
+        )
+    return mailbox.set_flags(uids, add=bits, replace=not cmd.action, extra_add=extra, unchanged_since=since)
 
 
 def _as_expected(before: Snapshot, after: Snapshot, uid: int, action: bytes, bits: int, extra: frozenset[int]) -> bool:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from maildir_imapd.imap import context, fetch_rows
+from maildir_imapd.imap.acl import settable
 from maildir_imapd.imap.fetch_items import MODSEQ, UID
 from maildir_imapd.imap.view import NOTHING
 from maildir_imapd.store.filename import VISIBLE_BITS
@@ -135,8 +136,9 @@ def tell_flags(session: Session, reply: Reply) -> None:
     if view.read_only:
         reply.status(b"OK", "No flag can be changed", b"PERMANENTFLAGS ()")
     else:
-        permanent = render_flags((*flags, b"\\*"))
-        reply.status(b"OK", "Flags that are kept; new keywords can be made", b"PERMANENTFLAGS " + permanent)
+        permanent = render_flags(settable(view.rights, (*flags, b"\\*")))
+        text = "Flags that are kept; new keywords can be made" if "w" in view.rights else "Flags that are kept"
+        reply.status(b"OK", text, b"PERMANENTFLAGS " + permanent)
 
 
 def flags_differ(old: Snapshot, new: Snapshot, position: int) -> bool:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadSyntax, Goodbye, MailboxMissing
+from maildir_imapd.store.acl import ALL
 from maildir_imapd.store.filename import RECENT
 from maildir_imapd.store.snapshot import Snapshot
 from maildir_imapd.wire.render import render_flags
@@ -92,6 +93,7 @@ class View:
         "read_only",
         "recent",
         "removed",
+        "rights",
         "saved",
         "snapshot",
         "wants_recent",
@@ -106,12 +108,15 @@ class View:
         wake: Callable[[], None],
         progress: Progress,
         rev2: bool = False,
+        rights: frozenset[str] = ALL,
     ) -> None:
         self.mailbox = mailbox
         self.name = name
         # Told by whatever works on many messages of this view.
         self.progress = progress
         self.read_only = read_only or mailbox.read_only
+        # As they were at SELECT (RFC 4314 5.1.1).
+        self.rights = rights
         # Listen first: what changes after this is announced, what changed before is in the snapshot.
         self._listener = mailbox.listen(wake, keep_new=self.read_only)
         # What has no \\Recent to show leaves it for others to claim (RFC 9051 has none).

@@ -164,7 +164,9 @@ class Door:
             except OSError:
                 self._forget(user)
                 raise
-        return Access(user, account, lambda: self._dismiss(user))
+        groups = identity.extra.get("userdb_acl_groups") or identity.extra.get("acl_groups") or ""
+        named = frozenset(group.strip() for group in groups.split(",") if group.strip())
+        return Access(user, account, lambda: self._dismiss(user), named)
 
     def _dismiss(self, user: str) -> None:
         """Take back a login: the calling thread is the process again; raises Goodbye if it cannot."""

@@ -112,6 +112,7 @@ def policy(
         compress=compress,
         append_limit=config.append_limit,
         server_metadata=metadata,
+        acl=config.acl,
         after_login=Limits(
             line=config.line_limit,
             literal=config.literal_limit,

@@ -31,6 +31,7 @@ from maildir_imapd.errors import (
     NotSelectable,
 )
 from maildir_imapd.store import durable, special_use, takeover
+from maildir_imapd.store.acl import Acls
 from maildir_imapd.store.layout import GRAIN, KINDS, Places, Tree
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.metadata import Metadata
@@ -130,6 +131,7 @@ class Account:
         )
         self.metadata = Metadata(root, self._find, self._changing)
         self.names = Names(self, watcher, INTENT)
+        self.acls = Acls(self._find, self._changing)
         self._recover()
 
     def limit(self, storage: int, messages: int) -> None:
@@ -383,6 +385,7 @@ class Account:
                 raise MailboxExists
             self._make_parents(name)
             self._make(path)
+            self._inherit(name, path)
 
     def _make(self, path: bytes) -> None:
         """Make a folder; nobody sees half of one."""
@@ -496,7 +499,16 @@ class Account:
         for depth in range(1, len(levels)):
             parent = self.delimiter.join(levels[:depth])
             if self._find(parent) is None:
-                self._make(self._layout.path(parent))
+                path = self._layout.path(parent)
+                self._make(path)
+                self._inherit(parent, path)
+
+    def _inherit(self, name: str, path: bytes) -> None:
+        """Give a new mailbox the access control list of its parent (RFC 4314 4, CREATE)."""
+        parent, _, _ = name.rpartition(self.delimiter)
+        above = self._find(parent) if parent else None
+        if above is not None:
+            self.acls.inherit(above, path)
 
     def _rename_uses(self, old: str, new: str, root: int) -> None:
         """Let the special uses that were chosen go along with their mailboxes."""

@@ -318,8 +318,10 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, fr
     return [row.uid for row in batch.added]
 
 
-def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool) -> list[tuple[int, int]]:
+def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, keep: int) -> list[tuple[int, int]]:
     """Copy or move messages, all or none; both folders are locked, or they are the same one.
+
+    *keep*: the flags that come along; with any bit of a keyword all keywords do.
 
     A copy is a second name of the same file. A move is a copy that is on record, and on the disk, before the
     first name goes: a crash in between leaves the message twice, never not at all.
@@ -329,7 +331,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool) -> 
     if any(at < 0 for at in positions):
         raise errors.MessageGone(detail=os.fsdecode(source.path))
     unseen = target.unseen_change()
-    mapped = _map_keywords(source, target, positions)
+    mapped = _map_keywords(source, target, positions) if keep & KEYWORD_BITS else {}
     quota = None if move else counted(target)
     first = target.index.allocate(len(uids))
     batch = Batch()
@@ -338,7 +340,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool) -> 
     try:
         for uid, at in enumerate(positions, 0):
             old = rows.flags[at]
-            bits = old & ~(KEYWORD_BITS | INTERNAL_BITS)
+            bits = old & keep & ~(KEYWORD_BITS | INTERNAL_BITS)
             words: set[int] = set()
             for number in _numbers(rows.flags[at], rows.extra.get(rows.uids[at], _NO_WORDS)):
                 there = mapped.get(number)

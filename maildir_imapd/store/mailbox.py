@@ -487,10 +487,13 @@ class Mailbox:
                 self._shared_sync.wait()
         return uids
 
-    def copy_from(self, source: Mailbox, uids: Sequence[int], *, move: bool = False) -> list[tuple[int, int]]:
+    def copy_from(
+        self, source: Mailbox, uids: Sequence[int], *, move: bool = False, keep: int = -1
+    ) -> list[tuple[int, int]]:
         """Copy messages (UIDs rising) from *source*, or move them, all or none; return (their UID, our UID) pairs.
 
-        Flags, keywords (by name) and received dates come along. When it returns, all is on the disk, unless
+        Flags, keywords (by name) and received dates come along; of the flags those in *keep*, and keywords if any
+        of their bits is. When it returns, all is on the disk, unless
         the setting ``fsync`` is "never".
         """
         self._demand_writable()
@@ -505,18 +508,18 @@ class Mailbox:
             first, second = sorted((self, source), key=lambda box: box.path)
             with first._folder.exclusive():
                 if first is second:
-                    pairs = self._copy(source, uids, move)
+                    pairs = self._copy(source, uids, move, keep)
                 else:
                     with second._folder.exclusive():
-                        pairs = self._copy(source, uids, move)
+                        pairs = self._copy(source, uids, move, keep)
         if self._folder.settings.fsync != "never" and not move:
             with durable.told(self.path):
                 self._shared_sync.wait()
         return pairs
 
-    def _copy(self, source: Mailbox, uids: Sequence[int], move: bool) -> list[tuple[int, int]]:
+    def _copy(self, source: Mailbox, uids: Sequence[int], move: bool, keep: int) -> list[tuple[int, int]]:
         try:
-            return changes.copy(source._folder, self._folder, uids, move=move)
+            return changes.copy(source._folder, self._folder, uids, move=move, keep=keep)
         finally:
             self._adopt_rows()
             if source is not self:

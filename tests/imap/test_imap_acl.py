@@ -1,0 +1,51 @@
+"""Access rights beyond what a script can say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from memory import POLICY, MemoryClient, MemoryWires
+
+IMAP = Path(__file__).parent.parent.parent / "maildir_imapd" / "imap"
+
+
+def test_there_is_one_door_to_mailboxes() -> None:
+    """Whoever opens a mailbox has been asked for his rights: only acl.py opens one by its name."""
+    doors = re.compile(r"account\.mailbox\(")
+    others = [path.name for path in IMAP.glob("*.py") if path.name != "acl.py" and doors.search(path.read_text())]
+    assert not others
+
+
+def test_without_the_setting_there_are_no_rights(tmp_path: Path) -> None:
+    wires = MemoryWires(tmp_path / "Maildir", replace(POLICY, acl=False))
+    one = wires.connect(login=True)
+    (tmp_path / "Maildir" / "dovecot-acl").write_text("owner l\n")
+    assert b" ACL " not in one.command(b"a CAPABILITY")[0]
+    assert b"RIGHTS" not in one.command(b"a CAPABILITY")[0]
+    for command in (b"GETACL INBOX", b"MYRIGHTS INBOX", b"SETACL INBOX bob lr", b'LIST "" * RETURN (MYRIGHTS)'):
+        assert one.command(b"b " + command)[-1].startswith(b"b BAD"), command
+    assert one.command(b"c SELECT INBOX")[-1].startswith(b"c OK [READ-WRITE]")
+    assert one.command(b"d EXPUNGE")[-1].startswith(b"d OK")
+
+
+def test_rights_of_a_selected_mailbox_are_those_of_the_moment(tmp_path: Path) -> None:
+    """RFC 4314 5.1.1 lets us: what SELECT said holds until the next one."""
+    one: MemoryClient = MemoryWires(tmp_path / "Maildir").connect(login=True)
+    one.command(b"a SELECT INBOX")
+    one.command(b"b SETACL INBOX ann lr")
+    assert one.command(b"c EXPUNGE")[-1].startswith(b"c OK")
+    one.command(b"d SELECT INBOX")
+    assert one.command(b"e EXPUNGE")[-1].startswith(b"e NO [NOPERM]")
+
+
+def test_a_list_that_cannot_be_read_closes_the_mailbox(tmp_path: Path) -> None:
+    one: MemoryClient = MemoryWires(tmp_path / "Maildir").connect(login=True)
+    one.command(b"a CREATE Work")
+    (tmp_path / "Maildir" / ".Work" / "dovecot-acl").symlink_to(tmp_path / "elsewhere")
+    for command in (b"SELECT Work", b"STATUS Work (MESSAGES)", b"DELETE Work", b"MYRIGHTS Work"):
+        assert one.command(b"b " + command)[-1].startswith(b"b NO"), command
+    listed = one.command(b'c LIST "" *')
+    assert [line for line in listed if b"Work" in line] == []
+    assert listed[-1].startswith(b"c OK")
