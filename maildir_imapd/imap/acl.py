@@ -99,7 +99,10 @@ def demand_new(session: Session, name: str) -> None:
 
 
 def visible(session: Session) -> tuple[Folder, ...]:
-    """The rows of LIST that the user may see: the account's own object where he may see all."""
+    """The rows of LIST that the user may see: the account's own object where he may see all.
+
+    What is hidden is not there at all, or as a name that others are below.
+    """
     folders = session.account.folders()
     if not session.policy.acl:
         return folders

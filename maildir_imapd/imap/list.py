@@ -86,7 +86,7 @@ def _listing(session: Session, cmd: List) -> Lines:
     found = _Found(visible(session), account.special_use())
     criteria = cmd.select_options & {b"SUBSCRIBED", b"SPECIAL-USE"}
     if b"SUBSCRIBED" in criteria or b"SUBSCRIBED" in cmd.return_options:
-        found.subscribed = frozenset(account.subscriptions())
+        found.subscribed = frozenset(_subscribed(session, found.folders))
     asked = (cmd.reference, cmd.patterns, cmd.select_options, cmd.return_options, cmd.extended, session.utf8)
     last = _last.get(account)
     if last is not None and last[0] == asked and last[1].same(found):
@@ -122,9 +122,9 @@ def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
         _root(session, reply, b"LSUB")
         return Done("LSUB completed")
     delimiter = session.account.delimiter
-    subscribed = set(session.account.subscriptions())
-    folders = {folder.name: folder for folder in visible(session)}
-    subscribed -= {folder.name for folder in session.account.folders()} - set(folders)
+    rows_seen = visible(session)
+    subscribed = _subscribed(session, rows_seen)
+    folders = {folder.name: folder for folder in rows_seen}
     parents = {parent for name in subscribed for parent in ancestors(name, delimiter)}
     rows = []
     for name in sorted(subscribed | parents, key=lambda name: (name != "INBOX", name)):
@@ -257,6 +257,16 @@ def ancestors(name: str, delimiter: str) -> Iterable[str]:
     while end > 0:
         yield name[:end]
         end = name.rfind(delimiter, 0, end)
+
+
+def _subscribed(session: Session, seen: Sequence[Folder]) -> set[str]:
+    """The subscribed names, without mailboxes that the user may not see (RFC 4314 4, LSUB)."""
+    names = set(session.account.subscriptions())
+    every = session.account.folders()
+    if every is not seen:
+        known = {folder.name for folder in seen if folder.selectable}
+        names -= {folder.name for folder in every if folder.selectable} - known
+    return names
 
 
 def _rights(session: Session, reply: Reply, name: str) -> None:

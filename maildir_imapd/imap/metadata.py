@@ -176,7 +176,10 @@ class Following:
 
     def __init__(self, session: Session) -> None:
         self._metadata: Metadata = session.account.metadata
-        self._close = self._metadata.listen(session.wake)
+        # Of what other processes do, too.
+        names = session.account.names
+        self._close = names.listen(session.wake).close
+        names.look()
         self._heard = self._metadata.latest()
         # Serials of this session's own changes, which it need not hear of.
         self.ours: set[int] = set()

@@ -411,6 +411,8 @@ class Account:
                     raise HasChildren
                 if name in self._tree().bare:
                     self._layout.remove_bare(name)
+                    self._layout.forget()
+                    self._forget(name, root)
                     return
                 raise MailboxMissing
             trash = TRASH + secrets.token_hex(8).encode()
@@ -421,14 +423,18 @@ class Account:
             for beside in (self._layout.control(path), self._layout.cache(path)):
                 if beside is not None:
                     _clear(beside)
-            try:
-                self._put_uses({other: uses for other, uses in self._chosen_uses().items() if other != name}, root)
-                self.metadata.deleted(root, name, self.exists)
-            except OSError as error:
-                # The mailbox is gone all the same, and the client must hear so.
-                logger.warning("what was noted of a deleted folder stays", extra={"fields": {"detail": error}})
+            self._forget(name, root)
         self._gone(path)
         self._remove_tree(trash)
+
+    def _forget(self, name: str, root: int) -> None:
+        """Forget what was noted of a mailbox that is no more."""
+        try:
+            self._put_uses({other: uses for other, uses in self._chosen_uses().items() if other != name}, root)
+            self.metadata.deleted(root, name, self.exists)
+        except OSError as error:
+            # It is gone all the same, and the client must hear so.
+            logger.warning("what was noted of a deleted folder stays", extra={"fields": {"detail": error}})
 
     def _gone(self, path: bytes) -> None:
         with self._lock:

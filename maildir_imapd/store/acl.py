@@ -127,13 +127,16 @@ class Acl:
         if not owner and not self.sound:
             return NONE
         given = ALL if owner else NONE
+        entries = self.entries
+        if not entries:
+            return given
         taken = NONE
         for kind in Kind:
             if owner and kind < Kind.OWNER:
                 continue
             meant = [
                 entry
-                for entry in self.entries
+                for entry in entries
                 if entry.who.kind is kind and (entry.who.means(user, groups) or (owner and kind is Kind.OWNER))
             ]
             plus = [entry.rights for entry in meant if not entry.negative]
@@ -335,9 +338,8 @@ def _read(directory: int) -> Acl:
 
 def _write(directory: int, acl: Acl) -> None:
     if acl.lines:
-        # Who may read the mail may see who may.
-        mode = os.fstat(directory).st_mode & 0o666
-        durable.put(FILE, render(acl), directory, durable=True, mode=mode)
+        # As open as the folder: who may read the mail may see who may.
+        durable.put(FILE, render(acl), directory, durable=True)
     else:
         try:
             durable.unlink(FILE, directory)

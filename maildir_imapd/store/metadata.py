@@ -46,6 +46,8 @@ REMEMBERED: Final = 2000
 _ESCAPES: Final = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"0": b"\0"}
 _UNESCAPES: Final = {value: b"\\" + key for key, value in _ESCAPES.items()}
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+# RFC 5464 3.2.1.1: /shared/admin is one.
+_URI = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+").fullmatch
 _SPECIAL = re.compile(rb"[\\\n\r\t\0]")
 
 
@@ -385,5 +387,7 @@ def parse_server(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
             raise ValueError(f"line {number} must be an entry below /shared/, a blank and its value")
         if not name.isascii() or b"*" in name or b"%" in name:
             raise ValueError(f"line {number} has an entry name that cannot be")
+        if name == b"/shared/admin" and not _URI(rest[0]):
+            raise ValueError(f"line {number}: /shared/admin must be a URI, for example mailto:postmaster@example.org")
         found[name] = (entry, rest[0])
     return tuple(found.values())

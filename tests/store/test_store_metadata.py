@@ -169,6 +169,14 @@ def test_the_file_of_the_administrator() -> None:
         (b"/shared/comment", b"All of us"),
         (b"/Shared/admin", b"mailto:postmaster@example.org"),
     )
-    for bad in (b"/private/comment x", b"/shared/comment", b"/shared/a//b x", b"/shared/a/ x", b"/shared/* x", b"x"):
+    for bad in (
+        b"/private/comment x",
+        b"/shared/comment",
+        b"/shared/a//b x",
+        b"/shared/a/ x",
+        b"/shared/* x",
+        b"x",
+        b"/shared/admin me",
+    ):
         with pytest.raises(ValueError, match="line 2"):
             parse_server(b"\n" + bad)
