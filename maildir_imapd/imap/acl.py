@@ -106,7 +106,8 @@ def visible(session: Session) -> tuple[Folder, ...]:
     folders = session.account.folders()
     if not session.policy.acl:
         return folders
-    hidden = {folder.name for folder in folders if folder.path is not None and not _seen(session, folder.path)}
+    limited = session.account.acls.among([folder.path for folder in folders if folder.path is not None])
+    hidden = {folder.name for folder in folders if folder.path in limited and not _seen(session, folder.path)}
     if not hidden:
         return folders
     delimiter = session.account.delimiter

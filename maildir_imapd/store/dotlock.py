@@ -19,6 +19,8 @@ from maildir_imapd.store import durable
 STALE_AFTER: Final = 120.0
 # A lock of a dead process on this host is taken over once it is this old, as Dovecot does.
 DEAD_AFTER: Final = 2.0
+# One without a holder's name is of a process that died before it wrote it, once it is this old.
+NAMELESS_AFTER: Final = 10.0
 TIMEOUT: Final = 30.0
 
 
@@ -69,7 +71,7 @@ class DotLock:
             return True
         age = time.time() - state.st_mtime
         pid, _, host = holder.partition(b":")
-        dead = False
+        dead = not holder and age > NAMELESS_AFTER
         if host.decode("utf-8", "replace") == socket.gethostname() and pid.isdigit() and age > DEAD_AFTER:
             try:
                 os.kill(int(pid), 0)

@@ -11,19 +11,18 @@ every n; a write may end half done. Then the folder is opened anew, and must kee
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dying import die_at, run
 
-from maildir_imapd.store import durable, filename, index
+from maildir_imapd.store import filename, index
 from maildir_imapd.store.filename import DELETED, FLAGGED, SEEN
 from maildir_imapd.store.mailbox import Mailbox, Seed
 
 NONE: frozenset[int] = frozenset()
-DEAD = 66
 
 pytestmark = pytest.mark.slow  # a process for every step of every operation
 
@@ -47,54 +46,6 @@ class Spool:
     def texts(self) -> list[bytes]:
         """The content of every message file there is, in both folders."""
         return sorted(p.read_bytes() for path in self.paths for p in [*path.glob("cur/*"), *path.glob("new/*")])
-
-
-def die_at(number: int, torn: bool) -> None:
-    """End the process at step *number*; with *torn*, in the middle of write *number*."""
-    left = [number]
-
-    def step(action: str, what: Any) -> None:
-        # A few bytes within a sector are written or not.
-        if torn and (action != "write" or len(what[1]) <= 32):
-            return
-        left[0] -= 1
-        if left[0] > 0:
-            return
-        if torn:
-            fd, data, offset = what
-            half = bytes(data)[: max(1, len(data) * 2 // 3)]
-            if offset is None:
-                os.write(fd, half)
-            else:
-                os.pwrite(fd, half, offset)
-        os._exit(DEAD)
-
-    durable.step = step
-
-
-def run(work: Callable[[], object]) -> tuple[bool, Any]:
-    """Run *work* in a child; return whether it lived to the end, and what it said until then."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        try:
-            found = work()
-            durable.step = None
-            with open(writing, "wb") as pipe:
-                pickle.dump(found, pipe)
-            os._exit(0)
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-            os._exit(1)
-    os.close(writing)
-    with open(reading, "rb") as pipe:
-        data = pipe.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, DEAD), code
-    return code == 0, pickle.loads(data) if data else None
 
 
 Rows = dict[bytes, int]

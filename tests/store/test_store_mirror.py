@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,14 @@ def test_lock_of_a_dead_process(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="holds"), DotLock(b"x.lock", fd, timeout=0):
         pass
     os.utime(lock, (1_700_000_000, 1_700_000_000))
+    with DotLock(b"x.lock", fd, timeout=0):
+        pass
+    # One that names nobody is of a process that died at once; a young one may yet be named.
+    lock.write_text("")
+    with pytest.raises(OSError, match="holds"), DotLock(b"x.lock", fd, timeout=0):
+        pass
+    young = time.time() - 30
+    os.utime(lock, (young, young))
     with DotLock(b"x.lock", fd, timeout=0):
         pass
     os.close(fd)
