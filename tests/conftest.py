@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 import signal
@@ -30,6 +31,15 @@ settings.register_profile(
 settings.load_profile("project")
 
 USERS = 400
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Commands set up the log of their process, which is the process of all tests here."""
+    logger = logging.getLogger("maildir_imapd")
+    before = logger.propagate, logger.level, logger.handlers[:]
+    yield
+    logger.propagate, logger.level, logger.handlers[:] = before
 
 
 @pytest.fixture
