@@ -123,6 +123,10 @@ def from_dovecot(pairs: list[tuple[str, str]]) -> Imported:
                 out.left.append((name, "set imap and imaps"))
             case "mail_uid":
                 out.settings["mail_user"] = value
+            case "acl" if name.startswith("plugin/") and ":/" in value:
+                out.left.append((name, "access rights are read from dovecot-acl in each mailbox alone: put them there"))
+            case "acl_globals_only" | "acl_global_path":
+                out.left.append((name, "access rights are read from dovecot-acl in each mailbox alone: put them there"))
             case "mail_gid" | "mail_privileged_group":
                 pass  # that of mail_user
             case _:

@@ -32,12 +32,12 @@ def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
     fresh = []
     for name in cmd.capabilities:
         if name in ENABLEABLE and name not in session.enabled:
+            if name == b"METADATA":
+                session.following = Following(session)
             session.enable(name, reply)
             if session.rev2 and session.view is not None:
                 session.view.wants_recent = False
                 session.view.recent.clear()
-            if name == b"METADATA":
-                session.following = Following(session)
             fresh.append(ENABLEABLE[name])
     reply.write(enabled_line(fresh))
     return Done("ENABLE completed")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, UseAttribute
 from maildir_imapd.imap import acl
 from maildir_imapd.imap.list import ancestors
+from maildir_imapd.imap.metadata import note_own
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import mailbox_id
 from maildir_imapd.store.special_use import SPELLED
@@ -30,9 +31,8 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
     session.account.create(name)
     session.note_names(name, *ancestors(name, session.account.delimiter))
     if cmd.use:
-        serial = session.account.set_special_use(name, tuple(SPELLED[attribute.lower()] for attribute in cmd.use))
-        if session.following is not None:
-            session.following.ours.add(serial)
+        uses = tuple(SPELLED[attribute.lower()] for attribute in cmd.use)
+        note_own(session, session.account.set_special_use(name, uses))
     session.note("create", mailbox=name)
     return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(acl.open_mailbox(session, name)))
 

@@ -81,11 +81,16 @@ def setmetadata(session: Session, cmd: SetMetadata, reply: Reply) -> Done:
         if uses is not None:
             account.set_special_use(mailbox, before)
         raise
-    for listening in (session.following, session.notify):
-        if listening is not None:
-            listening.ours.update(ours)
+    note_own(session, *ours)
     session.note("setmetadata", mailbox=mailbox, entries=len(cmd.entries))
     return Done("SETMETADATA completed")
+
+
+def note_own(session: Session, *serials: int) -> None:
+    """Note changes of metadata that this session made itself: of them it need not hear (RFC 5464 4.1, RFC 5465 5)."""
+    for listening in (session.following, session.notify):
+        if listening is not None:
+            listening.ours.update(serials)
 
 
 def too_big(session: Session) -> AnnotationTooBig:

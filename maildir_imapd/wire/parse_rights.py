@@ -148,12 +148,12 @@ def _entries(at: Cursor) -> tuple[bytes, ...]:
 
 
 def _entry(at: Cursor) -> bytes:
-    """entry = astring; what RFC 5464 section 3.2 forbids in it is a syntax error"""
+    """entry = astring; what RFC 5464 section 3.2 forbids in it is a syntax error (0x00 to 0x19, as it says)"""
     start = at.pos
     entry = at.astring()
     if not entry.startswith(b"/") or entry.endswith(b"/") or b"//" in entry or not entry.isascii():
         at.fail("an entry name", start)
-    if any(octet < 0x20 or octet == 0x7F or octet in b"*%" for octet in entry):
+    if any(octet <= 0x19 or octet in b"*%" for octet in entry):
         at.fail("an entry name", start)
     return entry
 

@@ -37,6 +37,10 @@ passdb {
 ssl_cert = </etc/ssl/mail.pem
 ssl_key = # hidden, use -P to show it
 quota_full_tempfail = yes
+plugin {
+  acl = vfile:/etc/dovecot/acls
+  quota = maildir
+}
 """
 
 DOVECOT_24 = """
@@ -93,7 +97,7 @@ def test_dovecot_2_3(tmp_path: Path) -> None:
         "imap": ["*:143"],
         "imaps": ["*:993"],
     }
-    for missing in ("ALT=/x: ", "ssl_key: ", "quota_full_tempfail: ", "disable_plaintext_auth: "):
+    for missing in ("ALT=/x: ", "ssl_key: ", "quota_full_tempfail: ", "plugin/acl: ", "disable_plaintext_auth: "):
         assert missing in text
 
 
