@@ -76,8 +76,13 @@ def demand(session: Session, name: str, *needed: str) -> frozenset[str]:
 
 def open_mailbox(session: Session, name: str, *needed: str) -> Mailbox:
     """Open a mailbox to do something that takes the rights *needed*; raises as ``demand`` and Account.mailbox do."""
-    demand(session, name, *needed)
-    return session.account.mailbox(name)
+    return open_with_rights(session, name, *needed)[0]
+
+
+def open_with_rights(session: Session, name: str, *needed: str) -> tuple[Mailbox, frozenset[str]]:
+    """The same, with all of the user's rights to it."""
+    rights = demand(session, name, *needed)
+    return session.account.mailbox(name), rights
 
 
 def rights_in(session: Session, mailbox: Mailbox) -> frozenset[str]:

@@ -36,8 +36,7 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
     if cmd.condstore or cmd.qresync is not None:
         session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)
-    mailbox = acl.open_mailbox(session, name, "r")
-    rights = acl.rights_in(session, mailbox)
+    mailbox, rights = acl.open_with_rights(session, name, "r")
     read_only = cmd.read_only or not rights & acl.WRITING
     view = View(
         mailbox,

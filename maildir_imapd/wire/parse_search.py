@@ -360,10 +360,12 @@ _ENTRY_TYPES = frozenset([b"PRIV", b"SHARED", b"ALL"])
 class _Filters:
     """The filters that one search uses, each within the text of others."""
 
-    __slots__ = ("_inserted", "_open")
+    __slots__ = ("_checked", "_inserted", "_open", "_room")
 
     def __init__(self) -> None:
+        self._checked: set[bytes] = set()
         self._inserted = 0
+        self._room = LONGEST
         # Those whose text is being read, with how much is left of the whole where each ends.
         self._open: list[tuple[bytes, int]] = []
 
@@ -387,18 +389,26 @@ class _Filters:
         nested = [other for other, _ in self._open]
         if text is None or name.upper() in nested or len(nested) >= NESTED or self._inserted > INSERTED:
             raise UndefinedFilter(code=b"UNDEFINED-FILTER " + name)
-        try:
-            check_criteria(text)
-        except ProtocolError as error:
-            raise UndefinedFilter(code=b"UNDEFINED-FILTER " + name) from error
+        self._room -= len(text)
+        if self._room < 0:
+            raise UndefinedFilter(code=b"UNDEFINED-FILTER " + name)
+        if text not in self._checked:
+            try:
+                check_criteria(text)
+            except ProtocolError as error:
+                raise UndefinedFilter(code=b"UNDEFINED-FILTER " + name) from error
+            self._checked.add(text)
         self._open.append((name.upper(), left))
-        at.text = at.text[:start] + text + at.text[at.pos :]
+        # One trailing blank is let through everywhere; here it would be one too many.
+        at.text = at.text[:start] + text.removesuffix(b" ") + at.text[at.pos :]
         at.pos = start
 
 
 # Filters within filters, and in all of one search (RFC 5466 3.1 asks for 3 passes).
 NESTED = 10
 INSERTED = 200
+# Octets of all that is inserted.
+LONGEST = 1 << 20
 
 
 def check_criteria(text: bytes) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from maildir_imapd.errors import BadCharset, BadCharsetName, BadSyntax
+from maildir_imapd.errors import BadCharset, BadCharsetName, BadSyntax, FilterCharset, ProtocolError, UndefinedFilter
 from maildir_imapd.wire.buffer import Frame
 from maildir_imapd.wire.commands import (
     FetchAtt,
@@ -35,7 +37,7 @@ from maildir_imapd.wire.commands import (
 )
 from maildir_imapd.wire.numbers import NumberSet
 from maildir_imapd.wire.parse import parse
-from maildir_imapd.wire.parse_search import DEEPEST
+from maildir_imapd.wire.parse_search import DEEPEST, INSERTED, LONGEST, NESTED, check_criteria
 
 
 def search(text: bytes) -> Search:
@@ -374,3 +376,71 @@ def test_many_keys() -> None:
     assert key(b"SEEN " * 100_000 + b"SEEN") == KeyAnd((SEEN,) * 100_001)
     assert key(b"(" * 99 + b"SEEN " * 100_000 + b"SEEN" + b")" * 99) == KeyAnd((SEEN,) * 100_001)
     assert key(b"(SEEN) " * 50_000 + b"SEEN") == KeyAnd((SEEN,) * 50_001)
+
+
+# --- stored filters (RFC 5466) ------------------------------------------------------------------------
+
+
+def filtered(text: bytes, **stored: bytes) -> SearchKey:
+    command = parse(Frame(b"a SEARCH " + text), stored=lambda name: stored.get(name.decode().lower()))
+    assert isinstance(command, Search)
+    return command.key
+
+
+def test_a_filter_is_read_in_its_place() -> None:
+    two = b"SEEN DELETED"
+    assert filtered(b"FILTER x", x=two) == KeyAnd((SEEN, DELETED))
+    assert filtered(b"NOT filter X", x=two) == KeyAnd((KeyNot(SEEN), DELETED))
+    assert filtered(b"NOT (FILTER x)", x=two) == KeyNot(KeyAnd((SEEN, DELETED)))
+    assert filtered(b"OR FILTER x UNSEEN", x=two) == KeyAnd((KeyOr((SEEN, DELETED)), UNSEEN))
+    assert filtered(b"FILTER x ALL", x=b"SEEN ") == KeyAnd((SEEN, KeyAll()))
+    assert filtered(b"FILTER x FILTER x", x=b"1:5") == KeyAnd((KeyNumbers(NumberSet(((1, 5),))),) * 2)
+    assert filtered(b"FILTER x ALL", x=b"SUBJECT {3}\r\na b") == KeyAnd((KeyHeader(b"SUBJECT", "a b"), KeyAll()))
+    assert filtered(b"FILTER x", x='SUBJECT "Größe"'.encode()) == KeyHeader(b"SUBJECT", "Größe")
+    assert filtered(b"CHARSET US-ASCII FILTER x", x='SUBJECT "Größe"'.encode()) == KeyHeader(b"SUBJECT", "Größe")
+
+
+@pytest.mark.parametrize("bad", [b"", b" ", b"OR SEEN", b"SEEN)", b"(SEEN", b"CHARSET UTF-8 ALL", b"SUBJECT \xff"])
+def test_what_is_no_search_is_no_filter(bad: bytes) -> None:
+    with pytest.raises(UndefinedFilter) as undefined:
+        filtered(b"FILTER x ALL", x=bad)
+    assert undefined.value.code == b"UNDEFINED-FILTER x"
+    with pytest.raises(ProtocolError):
+        check_criteria(bad)
+
+
+def test_filters_within_filters_are_bounded() -> None:
+    def chain(count: int) -> dict[str, bytes]:
+        return {**{f"f{n}": b"FILTER f%d" % (n + 1) for n in range(count - 1)}, f"f{count - 1}": b"SEEN"}
+
+    assert filtered(b"FILTER f0 DELETED", **chain(NESTED)) == KeyAnd((SEEN, DELETED))
+    with pytest.raises(UndefinedFilter):
+        filtered(b"FILTER f0", **chain(NESTED + 1))
+    # Beside one another there may be many more.
+    assert filtered(b"FILTER f0 " * (INSERTED // NESTED) + b"SEEN", **chain(NESTED)) == KeyAnd(
+        (SEEN,) * (INSERTED // NESTED + 1)
+    )
+    with pytest.raises(UndefinedFilter):
+        filtered(b"FILTER x " * INSERTED + b"FILTER x", x=b"SEEN")
+    with pytest.raises(UndefinedFilter) as circle:
+        filtered(b"FILTER x", x=b"SEEN FILTER y", y=b"FILTER X")
+    assert circle.value.code == b"UNDEFINED-FILTER X"
+    long = b"SUBJECT " + b"x" * (LONGEST // 3)
+    filtered(b"FILTER x FILTER x", x=long)
+    with pytest.raises(UndefinedFilter):
+        filtered(b"FILTER x FILTER x FILTER x", x=long)
+    with pytest.raises(BadSyntax):
+        filtered(b"(" * DEEPEST + b"FILTER x" + b")" * DEEPEST, x=b"(SEEN)")
+
+
+def test_a_filter_is_in_utf8() -> None:
+    with pytest.raises(FilterCharset):
+        parse(Frame(b"a SEARCH CHARSET ISO-8859-1 FILTER x"), lambda charset, data: "", lambda name: b"SEEN")
+
+
+@given(st.binary(max_size=60), st.binary(max_size=30))
+def test_whatever_a_filter_holds(value: bytes, rest: bytes) -> None:
+    try:
+        parse(Frame(b"a SEARCH FILTER x " + rest), stored=lambda name: value)
+    except (ProtocolError, UndefinedFilter, BadCharsetName):
+        pass
