@@ -23,6 +23,7 @@ from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.store.acl import ALL, NONE, OWNER, Kind, Who, in_order
 from maildir_imapd.store.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
 from maildir_imapd.wire import render
+from maildir_imapd.wire.names import ancestors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,15 +93,12 @@ def rights_in(session: Session, mailbox: Mailbox) -> frozenset[str]:
 
 def demand_new(session: Session, name: str) -> None:
     """Raise NoPermission where the user may not make a mailbox: "k" on the nearest parent there is."""
-    delimiter = session.account.delimiter
-    end = name.rfind(delimiter)
-    while end > 0:
-        rights = rights_of(session, name[:end])
+    for parent in ancestors(name, session.account.delimiter):
+        rights = rights_of(session, parent)
         if rights is not None:
             if "k" not in rights:
                 raise NoPermission
             return
-        end = name.rfind(delimiter, 0, end)
 
 
 def visible(session: Session) -> tuple[Folder, ...]:
@@ -115,14 +113,8 @@ def visible(session: Session) -> tuple[Folder, ...]:
     hidden = {folder.name for folder in folders if folder.path in limited and not _seen(session, folder.path)}
     if not hidden:
         return folders
-    delimiter = session.account.delimiter
-    parents: set[str] = set()
-    for folder in folders:
-        if folder.selectable and folder.name not in hidden:
-            end = folder.name.rfind(delimiter)
-            while end > 0:
-                parents.add(folder.name[:end])
-                end = folder.name.rfind(delimiter, 0, end)
+    names = [folder.name for folder in folders if folder.selectable and folder.name not in hidden]
+    parents = {parent for name in names for parent in ancestors(name, session.account.delimiter)}
     rows = []
     for folder in folders:
         children = folder.name in parents

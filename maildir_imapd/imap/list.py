@@ -16,7 +16,7 @@ from maildir_imapd.imap.acl import demand, myrights_line, open_mailbox, visible
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import status_line
 from maildir_imapd.wire import render
-from maildir_imapd.wire.names import Pattern, encode_mailbox
+from maildir_imapd.wire.names import Pattern, ancestors, encode_mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence, Set
@@ -249,14 +249,6 @@ def _matching(session: Session, rows: Iterable[Row], reference: bytes, patterns:
         name = encode_mailbox(row.name, utf8=session.utf8).decode("latin-1")
         if any(pattern.matches(name) for pattern in compiled):
             yield row
-
-
-def ancestors(name: str, delimiter: str) -> Iterable[str]:
-    """The names above a name, from the nearest on."""
-    end = name.rfind(delimiter)
-    while end > 0:
-        yield name[:end]
-        end = name.rfind(delimiter, 0, end)
 
 
 def _subscribed(session: Session, seen: Sequence[Folder]) -> set[str]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, UseAttribute
 from maildir_imapd.imap import acl
-from maildir_imapd.imap.list import ancestors
 from maildir_imapd.imap.metadata import note_own
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import mailbox_id
 from maildir_imapd.store.special_use import SPELLED
+from maildir_imapd.wire.names import ancestors
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply

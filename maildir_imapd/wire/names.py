@@ -6,6 +6,7 @@ RFC 3501 section 5.1.3 (modified UTF-7), RFC 6855 section 3 (UTF-8), RFC 3501 se
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from maildir_imapd import mutf7
 from maildir_imapd.errors import BadMailboxName
@@ -45,6 +46,14 @@ def encode_mailbox(name: str, *, utf8: bool = False) -> bytes:
     if utf8:
         return name.encode("utf-8", "replace")
     return mutf7.encode(name)
+
+
+def ancestors(name: str, delimiter: str) -> Iterator[str]:
+    """The names above a name, from the nearest on."""
+    end = name.rfind(delimiter)
+    while end > 0:
+        yield name[:end]
+        end = name.rfind(delimiter, 0, end)
 
 
 class Pattern:

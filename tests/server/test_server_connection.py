@@ -17,12 +17,12 @@ import pytest
 from client import Client
 
 from maildir_imapd.config import load
-from maildir_imapd.errors import AuthenticationFailed, ShuttingDown
+from maildir_imapd.errors import AuthenticationFailed, ConfigError, ShuttingDown
 from maildir_imapd.imap.session import Access, Policy, Session
 from maildir_imapd.server import connection, supervisor
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.transport import Transport
-from maildir_imapd.server.worker import policy
+from maildir_imapd.server.worker import policy, server_metadata
 from maildir_imapd.store.account import Account
 
 
@@ -79,6 +79,23 @@ def test_strangers_and_passwords(tmp_path: Path) -> None:
     thread.join(30)
     assert not policy(load(None, {}), tls=False, loopback=True).plaintext_login
     assert policy(config, tls=False, loopback=True).plaintext_login
+
+
+def test_what_the_server_tells_of_itself(tmp_path: Path) -> None:
+    file = tmp_path / "metadata"
+    file.write_text("# ours\n/shared/admin mailto:postmaster@example.org\n")
+    config = load(None, {"server_metadata": str(file), "acl": "no"})
+    told = server_metadata(config)
+    assert told == ((b"/shared/admin", b"mailto:postmaster@example.org"),)
+    assert server_metadata(load(None, {})) == ()
+    rules = policy(config, tls=False, loopback=True, metadata=told)
+    assert (rules.server_metadata, rules.acl) == (told, False)
+    file.write_text("/private/comment x\n")
+    with pytest.raises(ConfigError, match="line 1 "):
+        server_metadata(config)
+    file.unlink()
+    with pytest.raises(ConfigError, match="No such file"):
+        server_metadata(config)
 
 
 def test_the_next_user(tmp_path: Path) -> None:

@@ -119,6 +119,13 @@ def test_mail_locations(tmp_path: Path) -> None:
             door.account(Identity("ann", extra={"mail": location}))
 
 
+def test_groups_for_access_rights(tmp_path: Path) -> None:
+    door = make(tmp_path, "ann:{PLAIN}secret:::::: userdb_acl_groups=team,,staff\nben:{PLAIN}secret\n")
+    gate = door.gate("127.0.0.1", "peer")
+    assert gate("ann", b"secret", None).groups == {"team", "staff"}
+    assert gate("ben", b"secret", None).groups == frozenset()
+
+
 def test_quotas(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rule = "userdb_quota_rule=*:storage=1G:messages=1000"
     door = make(tmp_path, f"ann:{{PLAIN}}secret::::::x=y {rule}\nben:{{PLAIN}}secret\n", quota_storage="1M")
