@@ -324,9 +324,12 @@ class Acls:
                 pass
 
     def inherit(self, parent: bytes, path: bytes) -> None:
-        """Give a new folder the list of its parent (RFC 4314 4, CREATE); under the account's lock.  Raises OSError."""
+        """Give a new folder the list of its parent (RFC 4314 4, CREATE); under the account's lock.  Raises OSError.
+
+        A directory that was there before, and has a list that somebody put there, keeps it.
+        """
         acl = self.at(parent)
-        if acl.lines:
+        if acl.lines and not os.path.lexists(os.path.join(path, FILE)):
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 _write(directory, acl)

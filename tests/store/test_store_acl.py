@@ -13,6 +13,7 @@ from maildir_imapd.errors import MailboxMissing, StoreError
 from maildir_imapd.store import acl
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.acl import ALL, NONE, OWNER, Acl, Entry, Kind, Who, in_order, parse, render
+from maildir_imapd.store.layout import Places
 
 BOB = Who(Kind.USER, "bob")
 
@@ -175,6 +176,17 @@ def test_new_mailboxes_have_the_list_of_their_parent(account: Account) -> None:
     file_of(account, ".").write_text("owner l\n")
     account.create("Top")
     assert not file_of(account, ".Top").exists()
+
+
+def test_a_directory_with_a_list_keeps_it(tmp_path: Path) -> None:
+    account = Account(Places(os.fsencode(tmp_path / "mail"), kind="fs"), fsync="never")
+    account.create("a/b/c")
+    parent = Path(os.fsdecode(account.root)) / "a"
+    (parent / "dovecot-acl").write_text("owner lrk\n")
+    account.delete("a/b")
+    (parent / "b" / "dovecot-acl").write_text("owner l\n")
+    account.create("a/b")
+    assert (parent / "b" / "dovecot-acl").read_text() == "owner l\n"
 
 
 def test_the_cache_doubts_a_young_file(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
