@@ -108,9 +108,9 @@ class Metadata:
         self._root = root
         self._find = find
         self._lock = lock
-        # Guards the two below; a leaf.
-        self._guard = threading.Lock()
+        self._guard = threading.Lock()  # guards _listeners; a leaf
         self._listeners: list[Callable[[], None]] = []
+        # The file of changes as read last, with its stamp; replaced whole, so no lock is needed.
         self._known: tuple[tuple[int, int, int], dict[tuple[str, bytes], int]] | None = None
 
     # --- values -----------------------------------------------------------------------------------
