@@ -7,7 +7,7 @@ last is no longer so; so that many changes are told as one, and nothing piles up
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import BadEvent, BadSyntax, ImapdError, MailboxMissing, NotifyOverflow
@@ -243,7 +243,7 @@ class Notify:
         for name, watched in self._watched.items():
             if view is not None and view.name == name:
                 # The selected mailbox has its own rules; what it was told there is known once it is left.
-                watched.told = Told.of(view.snapshot)
+                watched.told = replace(Told.of(view.snapshot), modseq=view.safe_modseq)
                 watched.seen = None
                 continue
             snapshot = watched.mailbox.snapshot

@@ -391,7 +391,7 @@ class Session:
         if spec.updates:
             self.tell(reply, expunge=spec.expunge)
         code = done.code
-        if code is None and self.view is not None and self.view.has_ghosts and b"QRESYNC" in self.enabled:
+        if code is None and self.view is not None and self.view.has_untold and b"QRESYNC" in self.enabled:
             # What this client was told about other messages may be newer than an expunge that it was not.
             # RFC 7162 section 6, rule about delayed VANISHED: say how far it may count itself up to date.
             code = b"HIGHESTMODSEQ %d" % self.view.safe_modseq

@@ -77,10 +77,12 @@ def write(
         reply.untagged(b"%d EXISTS" % len(new))
         if not session.rev2:
             reply.untagged(b"%d RECENT" % len(view.recent))
-    if told.flagged:
+    if told.flagged or told.late:
         shown = [i for i in told.flagged if new.uids[i] not in skip]
         if b"CONDSTORE" not in session.enabled:
             shown = [i for i in shown if flags_differ(old, new, i)]
+        if told.late:
+            shown = sorted({*shown, *told.late})
         if shown:
             # RFC 5465 5.1 wants the UID, as RFC 7162 does.
             fetch_flags(session, reply, shown, uid=notify is not None or b"QRESYNC" in session.enabled)

@@ -44,7 +44,8 @@ Positions = range | list[int]
 class Told:
     """What ``advance`` moved over: *expunged* are positions in the old view, *flagged* in the new one.
 
-    *silent*: positions of messages that changed likewise, of which the client is not to be told.
+    *silent*: positions of messages that changed likewise, of which the client is not to be told; *late*: those of
+    which it was not told then, and is to be now.
     """
 
     expunged: Sequence[int] = ()
@@ -53,6 +54,7 @@ class Told:
     flagged: Sequence[int] = ()
     keywords: bool = False
     silent: Sequence[int] = ()
+    late: Sequence[int] = ()
 
 
 NOTHING = Told()
@@ -228,12 +230,12 @@ class View:
         if quiet:
             self._unflagged.update(self.uids_at(flagged))
             flagged, silent = [], sorted({*flagged, *silent})
-        elif self._unflagged:
-            flagged = sorted({*flagged, *self.snapshot.positions(sorted(self._unflagged))} - {-1})
+        late = [] if quiet else [i for i in self.snapshot.positions(sorted(self._unflagged)) if i >= 0]
+        if not quiet:
             self._unflagged = set()
         if up_to_date and self.has_untold:
             self._told_modseq = old.modseq
-        return Told(vanished, gone, arrived, flagged, keywords, silent)
+        return Told(vanished, gone, arrived, flagged, keywords, silent, late)
 
     def heard(self, uids: Set[int]) -> None:
         """Note that the client has been told these messages' flags."""
@@ -297,11 +299,6 @@ class View:
     def sizes(self, positions: Positions) -> list[int]:
         """The CRLF sizes of the messages at *positions*; those not known yet are counted."""
         return self.mailbox.sizes(positions, self.snapshot, self.progress.report)
-
-    @property
-    def has_ghosts(self) -> bool:
-        """Whether an expunge is waiting to be told."""
-        return bool(self._ghosts)
 
     @property
     def ghosts(self) -> Set[int]:
