@@ -308,6 +308,7 @@ class Session:
         """Return to the not authenticated state; of the user nothing is left (RFC 8437)."""
         self.leave()
         access, self._access, self.user = self._access, None, None
+        self.stop_notify()
         if self.following is not None:
             self.following.close()
             self.following = None
