@@ -222,8 +222,8 @@ class Spool:
             os.utime(path, (when(number), when(number)))
             self.give(path)
 
-    def mailbox(self, base: Path | None, maildir: Path) -> None:
-        """Make the Maildir *maildir* of links to what is in *base*."""
+    def mailbox(self, base: Path | None, maildir: Path, *, uids: bool = False) -> None:
+        """Make the Maildir *maildir* of links to what is in *base*; with *uids* Dovecot has given UIDs to all."""
         for directory in (maildir, maildir / "cur", maildir / "new", maildir / "tmp"):
             directory.mkdir(mode=0o700)
             self.give(directory)
@@ -235,6 +235,12 @@ class Spool:
         cur = os.fspath(maildir / "cur") + "/"
         for entry in os.scandir(base):
             os.link(entry.path, cur + entry.name)
+        if uids:
+            names = sorted(entry.name.partition(":")[0] for entry in os.scandir(base))
+            lines = [f"3 V1700000000 N{3 * len(names) + 1} G{len(names):032x}\n"]
+            lines += [f"{3 * number} :{name}\n" for number, name in enumerate(names, 1)]
+            (maildir / "dovecot-uidlist").write_text("".join(lines))
+            self.give(maildir / "dovecot-uidlist")
         # A server may wait for the clock to leave the second in which the directory changed.
         past = time.time() - 3600
         os.utime(maildir / "cur", (past, past))

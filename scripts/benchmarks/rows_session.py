@@ -81,6 +81,13 @@ def select_first(scene: Scene) -> Iterator[float]:
             yield repeat(lambda: client.run(b"SELECT %b" % name), 0)  # called at once
 
 
+@row("take-over", "SELECT; first contact, UIDs from dovecot-uidlist", None, sizes="all")
+def take_over(scene: Scene) -> Iterator[float]:
+    while True:
+        with scene.server.fresh(scene.base, uids=True) as name, scene.server.login() as client:
+            yield repeat(lambda: client.run(b"SELECT %b" % name), 0)  # called at once
+
+
 @row("select-restart", "SELECT; after a restart", 2, sizes="all")
 def select_after_restart(scene: Scene) -> Iterator[float]:
     name = scene.server.standing(scene.base)

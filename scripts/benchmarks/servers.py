@@ -83,12 +83,12 @@ class Server:
         return base.name.encode()
 
     @contextmanager
-    def fresh(self, base: Path | None, user: str = "main") -> Iterator[bytes]:
-        """The name of a mailbox that the server has never seen."""
+    def fresh(self, base: Path | None, user: str = "main", *, uids: bool = False) -> Iterator[bytes]:
+        """The name of a mailbox that the server has never seen; with *uids* Dovecot's list of UIDs is there."""
         self._fresh += 1
         name = f"fresh{self._fresh}"
         folder = self.maildir(user) / f".{name}"
-        self.spool.mailbox(base, folder)
+        self.spool.mailbox(base, folder, uids=uids)
         try:
             yield name.encode()
         finally:
