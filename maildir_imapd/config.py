@@ -381,6 +381,16 @@ SETTINGS: tuple[Setting, ...] = (
         shown="yes",
     ),
     Setting(
+        "utf8",
+        choice("lenient", "strict", "no"),
+        "lenient",
+        "Whether clients may switch to UTF-8 (UTF8=ACCEPT, RFC 6855). With strict, as the RFC wants it, a message "
+        "whose header is not ASCII is refused from a client that has not: most programs could then not copy old mail "
+        "of that kind here. lenient takes it.",
+        "lenient|strict|no",
+        "Mailboxes",
+    ),
+    Setting(
         "server_metadata",
         path,
         None,

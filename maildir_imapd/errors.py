@@ -247,6 +247,10 @@ class BadMessage(Refused):
     """The message cannot be stored: {why}"""
 
 
+class NeedsUtf8(Refused):
+    """The header is not ASCII: ENABLE UTF8=ACCEPT first"""
+
+
 class BadUrl(Refused):
     """No message or part of one has this URL"""
 

@@ -9,6 +9,7 @@ from maildir_imapd.errors import (
     BadSyntax,
     ExpungeIssued,
     MailboxMissing,
+    NeedsUtf8,
     NoPermission,
     ReadOnly,
     TooBig,
@@ -142,6 +143,8 @@ def commit(
                 # RFC 3516 4.4: a Maildir of text lines is no place for binary content.
                 raise UnknownCte("Messages with NUL octets cannot be stored; encode the part")
             raise BadMessage(why="it holds a NUL octet")
+        if session.policy.utf8 == "strict" and not session.utf8 and delivery.has_utf8_header():
+            raise NeedsUtf8
         check_flags(message.flags)
         bits, extra = mailbox.bits(acl.settable(rights, message.flags), create=True)
         received = int(message.date.timestamp() if message.date is not None else session.clock())

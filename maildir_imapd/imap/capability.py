@@ -80,6 +80,8 @@ def capabilities(session: Session) -> list[bytes]:
         if session.policy.acl:
             names += WITH_ACL
         names.append(b"APPENDLIMIT=%d" % session.policy.append_limit)
+        if session.policy.utf8 != "no":
+            names.append(b"UTF8=ACCEPT")
         if session.may_leave:
             names.append(b"UNAUTHENTICATE")
         if session.policy.compress and not session.compressed:

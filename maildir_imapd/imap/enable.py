@@ -31,6 +31,8 @@ def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
     """
     fresh = []
     for name in cmd.capabilities:
+        if name == b"UTF8=ACCEPT" and session.policy.utf8 == "no":
+            continue
         if name in ENABLEABLE and name not in session.enabled:
             if name == b"METADATA":
                 session.following = Following(session)

@@ -9,7 +9,7 @@ from maildir_imapd.errors import ImapdError, WrongState
 from maildir_imapd.imap import context, results
 from maildir_imapd.imap.acl import open_mailbox, visible
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
-from maildir_imapd.imap.search import Search, finder
+from maildir_imapd.imap.search import Search, demand_one_charset, finder
 from maildir_imapd.imap.view import View
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @command(b"ESEARCH", b"UID ESEARCH", states=LOGGED_IN)
 def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 7377 2: a response for each mailbox that has matches, and none for the others."""
+    demand_one_charset(session, cmd)
     names = _sources(session, cmd.sources)
     selected = session.view.name if session.view is not None else None
     returning = cmd.returning

@@ -52,6 +52,7 @@ _PRESENT = b"\x01"
 def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 3501 6.4.4; with RETURN RFC 4731, 5182 and 5267."""
     context.demand_tag(session, cmd)
+    demand_one_charset(session, cmd)
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     with results.saving(session, cmd.returning):
@@ -65,6 +66,12 @@ def finder(session: Session, key: ast.SearchKey) -> context.Find:
     """What looks for *key* in the selected view, whenever it is asked."""
     search = Search(session)
     return lambda among: search.run(key, among)
+
+
+def demand_one_charset(session: Session, cmd: ast.Search) -> None:
+    """RFC 6855 3: who has enabled UTF-8 names no other charset; raises BadSyntax."""
+    if cmd.charset is not None and b"UTF8=ACCEPT" in session.enabled:
+        raise BadSyntax("no CHARSET after ENABLE UTF8=ACCEPT")
 
 
 class Search:

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from maildir_imapd import __version__
 from maildir_imapd.errors import (
@@ -95,6 +95,8 @@ class Policy:
     login_timeout: float = 180.0
     idle_timeout: float = 1800.0
     append_limit: int = 100 * 1024 * 1024
+    utf8: Literal["lenient", "strict", "no"] = "lenient"
+    """Whether UTF8=ACCEPT is there, and refuses UTF-8 headers of others (RFC 6855 4)."""
     server_metadata: tuple[tuple[bytes, bytes], ...] = ()
     acl: bool = True
     errors_before_login: int = 3

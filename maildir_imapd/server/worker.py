@@ -111,6 +111,7 @@ def policy(
         idle_timeout=config.idle_timeout,
         compress=compress,
         append_limit=config.append_limit,
+        utf8=config.utf8,
         server_metadata=metadata,
         acl=config.acl,
         after_login=Limits(

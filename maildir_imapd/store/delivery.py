@@ -10,7 +10,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import Final
 
 from maildir_imapd import errors
@@ -20,6 +21,7 @@ TMP_SECONDS: Final = 36 * 3600  # what nobody has touched for so long was left b
 
 _CRLF = re.compile(rb"(?<!\r)\r\n").sub
 _COPY_BYTES: Final = 1 << 20
+_END_OF_HEADER = re.compile(rb"\A\n|\n\r*\n").search
 
 
 class Delivery:
@@ -82,7 +84,7 @@ class Delivery:
             os.close(self._fd)
             self._fd = -1
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Generator[bytes]:
         """Give back what came in, as it lies on the disk; raises StoreError."""
         self.close()
         if self.trouble is not None:
@@ -96,6 +98,13 @@ class Delivery:
                 os.close(fd)
         except OSError as error:
             raise durable.store_error(error, self._path + b"/" + self.name) from error
+
+    def has_utf8_header(self) -> bool:
+        """Whether the message's header, its first megabyte at least, is not ASCII; raises StoreError."""
+        with closing(self.pieces()) as pieces:
+            piece = next(pieces, b"")
+        end = _END_OF_HEADER(piece)
+        return not (piece if end is None else piece[: end.end()]).isascii()
 
     def date(self, received: int) -> None:
         """Give the file its received date, which is its mtime."""

@@ -304,3 +304,28 @@ def test_the_folder_goes_while_its_recent_mail_is_claimed(wires: MemoryWires, sp
     view.fresh = True
     client.send(b"b NOOP\r\n")
     assert client.unread().startswith(b"* BYE")
+
+
+EIGHT_BIT = "Subject: ü\r\n\r\n".encode()
+
+
+def test_utf8_headers_where_they_must_be_announced(spool: Spool) -> None:
+    """RFC 6855 section 4: only from a client that has enabled it, in whatever form they come."""
+    client = MemoryWires(spool.root, dataclasses.replace(POLICY, utf8="strict")).connect(login=True)
+    append = b"APPEND INBOX {%d+}\r\n%b" % (len(EIGHT_BIT), EIGHT_BIT)
+    assert client.command(b"a " + append)[-1].startswith(b"a NO ")
+    assert client.command(b"b APPEND INBOX UTF8 (~{%d+}\r\n%b)" % (len(EIGHT_BIT), EIGHT_BIT))[-1].startswith(b"b NO ")
+    body = EIGHT_BIT.replace("ü".encode(), b"u") + EIGHT_BIT
+    assert client.command(b"c APPEND INBOX {%d+}\r\n%b" % (len(body), body))[-1].startswith(b"c OK ")
+    client.command(b"d ENABLE UTF8=ACCEPT")
+    assert client.command(b"e " + append)[-1].startswith(b"e OK ")
+    assert len(spool.files("INBOX")) == 2
+
+
+def test_utf8_as_it_is_set(spool: Spool) -> None:
+    append = b"a APPEND INBOX {%d+}\r\n%b" % (len(EIGHT_BIT), EIGHT_BIT)
+    assert MemoryWires(spool.root).connect(login=True).command(append)[-1].startswith(b"a OK ")
+    client = MemoryWires(spool.root, dataclasses.replace(POLICY, utf8="no")).connect(login=True)
+    assert b"UTF8" not in client.command(b"b CAPABILITY")[0]
+    assert client.command(b"c ENABLE UTF8=ACCEPT")[0] == b"* ENABLED"
+    assert client.command(append)[-1].startswith(b"a OK ")
