@@ -48,7 +48,7 @@ AFTER_LOGIN = (
     b"CATENATE",
     b"REPLACE",
     b"BINARY",
-    b"I18NLEVEL=1",
+    b"I18NLEVEL=2",
     b"SAVEDATE",
     b"PREVIEW",
     b"OBJECTID",

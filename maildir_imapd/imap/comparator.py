@@ -1,0 +1,42 @@
+"""COMPARATOR: which collation SEARCH, SORT and THREAD compare text by (RFC 5255 4.7)."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import Refused
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.wire.render import comparator_line
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import Comparator
+
+# The only one: the folded text of every message is kept, and is kept in one form.
+ACTIVE = "i;unicode-casemap"
+
+
+class BadComparator(Refused):
+    """There is no such comparator here"""
+
+    code = b"BADCOMPARATOR"
+
+
+@command(b"COMPARATOR", states=LOGGED_IN)
+def comparator(session: Session, cmd: Comparator, reply: Reply) -> Done:
+    """RFC 5255 4.7.  With one comparator a choice changes nothing, and more than one never matches."""
+    if cmd.comparators and not any(map(_matches, cmd.comparators)):
+        raise BadComparator
+    reply.write(comparator_line(ACTIVE.encode()))
+    return Done("COMPARATOR completed")
+
+
+def _matches(wanted: bytes) -> bool:
+    """Whether a collation specification (RFC 4790 3.2, collation-order) means ours; "-" would be the reverse."""
+    pattern = wanted.decode("ascii", "replace").lower().removeprefix("+")
+    if pattern == "default":
+        return True
+    # The stars are the only wildcards there.
+    return "[" not in pattern and "?" not in pattern and fnmatchcase(ACTIVE, pattern)
