@@ -68,6 +68,12 @@ MAILDIRPATH=Maildir
 TLS_CERTFILE=/etc/courier/imapd.pem
 IMAP_EMPTYTRASH=Trash:7
 authmodulelist="authpam"
+IMAP_CAPABILITY="IMAP4rev1 UIDPLUS"
+IMAP_UMASK=022
+LOCAL_FROBNICATION=yes
+export LOCAL_TOO=1
+MAXDAEMONS=many
+TLS_TRUSTCERTS=/etc/ssl/certs
 """
 
 
@@ -115,6 +121,18 @@ def test_courier(tmp_path: Path) -> None:
     assert settings["prefix"] == "INBOX."
     assert settings["connections_per_address"] == 20
     assert "IMAP_EMPTYTRASH: " in text
+    assert "LOCAL_FROBNICATION: unknown to us" in text
+    assert "LOCAL_TOO: unknown to us" in text
+    assert "IMAP_UMASK: " in text
+    assert "TLS_TRUSTCERTS: " in text
+    assert "IMAP_CAPABILITY" not in text, "it says nothing to us"
+
+
+def test_courier_numbers_that_are_none(tmp_path: Path) -> None:
+    settings, text = imported("MAILDIRPATH=Maildir\nMAXPERIP=lots\nPORT=imap2\n", tmp_path)
+    assert set(settings) == {"mail_location", "prefix", "imap", "imaps"}
+    assert "MAXPERIP: lots is no number" in text
+    assert "PORT: imap2 is no port" in text
 
 
 @pytest.mark.parametrize("text", ["root:x:0:0::/root:/bin/sh\n", "}\n"])
