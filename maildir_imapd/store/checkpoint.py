@@ -11,7 +11,8 @@
     k 9 $Forwarded             keyword
     l 88000                    the history below is whole above this mod-sequence
     h 90100 12:14              expunged at this mod-sequence
-    t 15 1732320000 base       tombstone: this base had UID 15; missed then
+    t 15 1732320000 1732310000 312 base
+                               tombstone: this base had UID 15; missed then; received then; size as in the columns
     y 17 36,37                 keywords that have no bit
     d 4000 312000              messages, bytes of names
 
@@ -32,7 +33,7 @@ from typing import Final
 
 from maildir_imapd.store.journal import Stamp, parse_ranges, render_ranges
 from maildir_imapd.store.snapshot import Snapshot
-from maildir_imapd.store.state import State
+from maildir_imapd.store.state import State, Tomb
 
 MAGIC: Final = b"maildir-imapd index 1\n"
 _COLUMNS: Final = (("uids", "I"), ("flags", "Q"), ("modseqs", "Q"), ("received", "q"), ("saved", "q"), ("sizes", "Q"))
@@ -49,7 +50,7 @@ def render(state: State) -> list[bytes]:
     lines.append(b"s %d %d %d %d %d\n" % state.stamp)
     lines += [b"k %d %b\n" % (number, name) for number, name in enumerate(now.keywords) if name]
     lines += [b"h %d %b\n" % (modseq, render_ranges([(lo, hi)])) for modseq, lo, hi in state.history]
-    lines += [b"t %d %d %b\n" % (uid, when, base) for base, (uid, when) in state.tombs.items()]
+    lines += [b"t %d %d %d %d %b\n" % (*tomb, base) for base, tomb in state.tombs.items()]
     lines += [b"y %d %b\n" % (uid, b",".join([b"%d" % n for n in sorted(words)])) for uid, words in now.extra.items()]
     names = b"\n".join(now.names)
     lines.append(b"d %d %d\n\n" % (len(now), len(names)))
@@ -115,8 +116,8 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
             modseq, gone = rest.split(b" ")
             history += [(int(modseq), lo, hi) for lo, hi in parse_ranges(gone)]
         elif kind == b"t":
-            uid, when, base = rest.split(b" ", 2)
-            state.tombs[base] = (int(uid), int(when))
+            uid, when, received, octets, base = rest.split(b" ", 4)
+            state.tombs[base] = Tomb(int(uid), int(when), int(received), int(octets))
         elif kind == b"y":
             uid, words = rest.split(b" ")
             extra[int(uid)] = frozenset(int(n) for n in words.split(b","))

@@ -179,8 +179,12 @@ class Reconciler:
     def _add(self, parsed: filename.Name, status: os.stat_result, bits: int) -> Added:
         state = self.folder.index.state
         tomb = state.tombs.get(parsed.base)
-        if tomb is not None and state.snapshot.position(tomb[0]) < 0:
-            row = scan.describe(tomb[0], parsed.base, status, bits & ~RECENT)
+        if tomb is not None and not (
+            scan.same(tomb.received, tomb.size, status) and state.snapshot.position(tomb.uid) < 0
+        ):
+            tomb = None
+        if tomb is not None:
+            row = scan.describe(tomb.uid, parsed.base, status, bits & ~RECENT)
         else:
             uid = self.folder.foreign.get(parsed.base, 0)
             if uid < state.snapshot.uidnext:
@@ -208,13 +212,13 @@ class Reconciler:
                 continue
             at = known.get(parsed.base, -1)
             if at >= 0 or parsed.base in self._here:
-                self._take_known(at, parsed, path)
+                self._take_known(at, parsed, path, status)
             elif self._room(len(listed)):
                 moved = self._into_cur(parsed, path)
                 if moved is not None:
                     self._add(moved[0], status, moved[0].bits | RECENT | moved[1])
 
-    def _take_known(self, at: int, parsed: filename.Name, path: bytes) -> None:
+    def _take_known(self, at: int, parsed: filename.Name, path: bytes, status: os.stat_result) -> None:
         """Deal with a file in new/ whose base we know."""
         folder, rows = self.folder, self.folder.rows
         if at >= 0 and rows.flags[at] & IN_NEW:
@@ -228,11 +232,18 @@ class Reconciler:
         if folder.read_only:
             return
         if at >= 0 and scan.inspect(folder.fd, folder.place(at)) is None:
-            if self._into_cur(parsed, path, rows.flags[at]) is not None:
+            if not scan.same(rows.received[at], rows.sizes[at], status):
+                # Another message under a base that was free again: the one we knew is missed by the next scan.
+                self._make_way_in_new(path)
+                folder.suspect()
+            elif self._into_cur(parsed, path, rows.flags[at]) is not None:
                 folder.suspect()  # it was put back into new/: look whether all agrees now
             return
+        self._make_way_in_new(path)
+
+    def _make_way_in_new(self, path: bytes) -> None:
         try:
-            folder.make_way(path)
+            self.folder.make_way(path)
             self.renamed = True
         except OSError:
             pass  # it stays hidden behind the first; nothing is lost

@@ -201,6 +201,17 @@ def describe(uid: int, base: bytes, status: os.stat_result, flags: int) -> Added
     return Added(uid, flags, int(status[stat.ST_MTIME]), int(status[stat.ST_CTIME]), size, base)
 
 
+def same(received: int, size: int, status: os.stat_result) -> bool:
+    """Say whether a file may be the message that was received then and has this size with CRLF line ends.
+
+    A base alone does not say so: procmail uses its MH names again soon after they are free.  Who puts a message
+    back, from a backup or another folder, keeps its time; and if not, a new UID is the smaller harm.
+    """
+    if int(status[stat.ST_MTIME]) != received:
+        return False
+    return size == filename.SIZE_UNKNOWN or status.st_size <= size <= 2 * status.st_size
+
+
 def moved_bits(old: int, name: bytes) -> int:
     """Return the flags of a known message whose file now has this name in cur/."""
     return old & ~(INFO_BITS | IN_NEW) | filename.parse(name).bits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from maildir_imapd.store.journal import NEVER, Batch, Stamp
 from maildir_imapd.store.snapshot import Builder, Snapshot, empty
@@ -14,6 +14,15 @@ HISTORY_LIMIT: Final = 20_000  # ranges of expunged UIDs kept for QRESYNC
 TOMB_LIMIT: Final = 5_000  # bases of messages that went without our doing
 TOMB_SECONDS: Final = 14 * 86400
 BOOT_LIMIT: Final = 16
+
+
+class Tomb(NamedTuple):
+    """What is left of a message that went without our doing; times in Unix seconds, the size with CRLF line ends."""
+
+    uid: int
+    missed: int
+    received: int
+    size: int
 
 
 @dataclass(slots=True)
@@ -28,9 +37,9 @@ class State:
     stamp: Stamp = NEVER
     history: deque[tuple[int, int, int]] = field(default_factory=deque)  # mod-sequence, first and last UID
     whole_above: int = 0  # the history lacks nothing above this mod-sequence
-    # Base -> (UID, when it was missed), oldest first. A base that comes back, from a backup or because a
+    # By base, oldest first. A base that comes back, from a backup or because a
     # listing had lied, gets its UID again (robustness rule 7).
-    tombs: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    tombs: dict[bytes, Tomb] = field(default_factory=dict)
 
     def apply_all(self, batches: Iterable[Batch]) -> None:
         """Move on by whole batches."""
@@ -52,10 +61,11 @@ class State:
             start, stop = rows.span(lo, hi)
             for at in range(start, stop):
                 self.tombs.pop(rows.names[at], None)
-                self.tombs[rows.names[at]] = (rows.uids[at], batch.vanished_at)
+                tomb = Tomb(rows.uids[at], batch.vanished_at, rows.received[at], rows.sizes[at])
+                self.tombs[rows.names[at]] = tomb
         while self.tombs:
             oldest = next(iter(self.tombs))
-            if len(self.tombs) <= TOMB_LIMIT and self.tombs[oldest][1] > batch.vanished_at - TOMB_SECONDS:
+            if len(self.tombs) <= TOMB_LIMIT and self.tombs[oldest].missed > batch.vanished_at - TOMB_SECONDS:
                 break
             del self.tombs[oldest]
 

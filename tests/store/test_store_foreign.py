@@ -64,6 +64,41 @@ def test_a_base_that_comes_back_keeps_its_uid(maildir: Any) -> None:
     assert maildir.deliver(box) == 3
 
 
+@pytest.mark.parametrize("where", ["cur", "new"])
+@pytest.mark.parametrize("rest", [False, True])
+def test_a_base_that_is_used_again_is_another_message(maildir: Any, where: str, rest: bool) -> None:
+    """As procmail does with its MH names. *rest*: we have written a checkpoint in the meantime."""
+    maildir.put("msg.AbCd:2,S")
+    maildir.put("msg.EfGh:2,")
+    box = maildir.open()
+    path = maildir.path / "cur" / "msg.AbCd:2,S"
+    when = path.stat().st_mtime
+    path.unlink()
+    assert list(box.sync().uids) == [2]
+    if rest:
+        box = maildir.open()
+    maildir.put("msg.AbCd" if where == "new" else "msg.AbCd:2,", b"Subject: another\n\n", where=where)
+    os.utime(maildir.path / where / ("msg.AbCd" if where == "new" else "msg.AbCd:2,"), (when + 60, when + 60))
+    assert list(box.sync().uids) == [2, 3]
+    assert box.read(3) == b"Subject: another\n\n"
+
+
+def test_a_base_that_is_used_again_before_we_looked_is_another_message(maildir: Any) -> None:
+    maildir.put("msg.AbCd:2,S")
+    maildir.put("msg.EfGh:2,")
+    box = maildir.open()
+    path = maildir.path / "cur" / "msg.AbCd:2,S"
+    when = path.stat().st_mtime
+    path.unlink()
+    maildir.put("msg.AbCd", b"Subject: another\n\n", where="new")
+    os.utime(maildir.path / "new" / "msg.AbCd", (when + 60, when + 60))
+    for _ in range(3):
+        box.sync(look=True)
+    assert list(box.snapshot.uids) == [2, 3]
+    assert box.read(3) == b"Subject: another\n\n"
+    assert not bits(box, 3) & SEEN
+
+
 def test_what_a_client_expunged_comes_back_as_a_new_message(maildir: Any) -> None:
     first, _ = maildir.fill(2)
     box = maildir.open()
