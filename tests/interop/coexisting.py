@@ -1,8 +1,9 @@
 """Our half of test_interop_dovecot_coexist: a session with ``coexist``, in a process of its own.
 
-    coexisting.py MAILDIR SEED STEPS [UID GID]
+    coexisting.py MAILDIR SEED STEPS SECONDS CONTROL [UID GID]
 
-Prints how many messages it put in.
+It goes on for so many steps and for so long. With a CONTROL directory the folders are nested, without (empty) they
+are Maildir++. Prints how many messages it put in.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -17,20 +19,25 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from memory import MemoryClient
 
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.layout import Places
 
 
-def main(root: str, seed: str, steps: str, *owner: str) -> None:
+def main(root: str, seed: str, steps: str, seconds: str, control: str, *owner: str) -> None:
     if owner:
         os.setgid(int(owner[1]))
         os.setuid(int(owner[0]))
-    account = Account(os.fsencode(root), fsync="never", mirror="dovecot", coexist=True)
+    places = Places(os.fsencode(root), kind="fs" if control else "maildir++", control=os.fsencode(control) or None)
+    account = Account(places, fsync="never", mirror="dovecot", coexist=True)
     client = MemoryClient(account)
     client.read_line()
     client.command(b"a LOGIN ann secret")
     client.command(b"b SELECT INBOX")
     rng = random.Random(int(seed))
     added = 0
-    for _ in range(int(steps)):
+    end = time.monotonic() + float(seconds)
+    done = 0
+    while done < int(steps) or time.monotonic() < end:
+        done += 1
         match rng.randrange(8):
             case 0 | 1:
                 lines = client.command(b"c APPEND INBOX () {15+}\r\nSubject: ours\r\n")

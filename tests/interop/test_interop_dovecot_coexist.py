@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,16 @@ from memory import MemoryClient
 from migration import look
 
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.layout import Places
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 STEPS = 400
+ANSWER_WITHIN = 60.0  # seconds; Dovecot itself waits 120 at most for a lock, and none is held that long here
 
 
 class Talker:
-    """A Dovecot that stays, for one command after the other."""
+    """A Dovecot that stays, for one command after the other. One that does not answer in time is ended."""
 
     def __init__(self, dovecot: Dovecot) -> None:
         self.process = dovecot.start()
@@ -31,31 +34,67 @@ class Talker:
     def command(self, text: str) -> list[bytes]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"t {text}\r\n".encode())
-        self.process.stdin.flush()
+        hung = threading.Event()
+
+        def end() -> None:
+            hung.set()
+            self.process.kill()
+
+        guard = threading.Timer(ANSWER_WITHIN, end)
+        guard.start()
         lines = []
-        while line := self.process.stdout.readline():
-            lines.append(line)
-            if line.startswith(b"t "):
-                break
+        try:
+            self.process.stdin.write(f"t {text}\r\n".encode())
+            self.process.stdin.flush()
+            while line := self.process.stdout.readline():
+                lines.append(line)
+                if line.startswith(b"t "):
+                    break
+        finally:
+            guard.cancel()
+        assert not hung.is_set(), f"Dovecot did not answer {text!r} in {ANSWER_WITHIN:.0f} s; it said {lines}"
+        assert lines, f"Dovecot closed the connection at {text!r}"
+        assert lines[-1].startswith(b"t "), f"Dovecot closed the connection at {text!r}, having said {lines}"
         assert not lines[-1].startswith(b"t BAD"), lines[-1]
         return lines
 
+    def end(self) -> None:
+        """See it off; it has been told to go, or it goes now."""
+        try:
+            self.process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate(timeout=30)
 
-@pytest.mark.parametrize("seed", range(2))
-def test_both_at_once(seed: int, tmp_path: Path) -> None:
-    dovecot = Dovecot(tmp_path)
+
+@pytest.mark.parametrize(
+    ("seed", "seconds", "nested"),
+    [
+        pytest.param(0, 0, False, id="maildir++"),
+        pytest.param(1, 0, False, id="maildir++ again"),
+        pytest.param(2, 0, True, id="fs with a control directory"),
+        pytest.param(3, 60, False, id="a minute"),
+    ],
+)
+def test_both_at_once(seed: int, seconds: int, nested: bool, tmp_path: Path) -> None:
+    options = ":LAYOUT=fs:CONTROL={home}/control:INDEX={home}/index" if nested else ""
+    dovecot = Dovecot(tmp_path, options=options, separator="/" if nested else ".")
+    control = str(tmp_path / "control") if nested else ""
+    for apart in ("control", "index") if nested else ():
+        (tmp_path / apart).mkdir()
     text = "Subject: first\r\n\r\nbody\r\n"
     dovecot.talk(*[f"APPEND INBOX () {{{len(text)}+}}\r\n{text}"] * 6)
     dovecot.own()
     owner = [str(dovecot.uid), str(dovecot.gid)] if os.geteuid() == 0 else []
     script = Path(__file__).parent / "coexisting.py"
     ours = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "Maildir"), str(seed), str(STEPS), *owner],
+        [sys.executable, str(script), str(tmp_path / "Maildir"), str(seed), str(STEPS), str(seconds), control, *owner],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    guard = threading.Timer(seconds + 180, ours.kill)
+    guard.start()
     theirs = Talker(dovecot)
     added = 6
     try:
@@ -81,13 +120,17 @@ def test_both_at_once(seed: int, tmp_path: Path) -> None:
         assert ours.returncode == 0, said
         theirs.command("LOGOUT")
     finally:
+        guard.cancel()
         if ours.poll() is None:
             ours.kill()
             ours.wait()
-        theirs.process.communicate(timeout=60)
+        theirs.end()
     added += int(said)
 
-    account = Account(os.fsencode(tmp_path / "Maildir"), fsync="never", mirror="dovecot", coexist=True)
+    places = Places(
+        os.fsencode(tmp_path / "Maildir"), kind="fs" if nested else "maildir++", control=os.fsencode(control) or None
+    )
+    account = Account(places, fsync="never", mirror="dovecot", coexist=True)
     client = MemoryClient(account)
     client.read_line()
     client.command(b"l LOGIN ann secret")
@@ -99,6 +142,7 @@ def test_both_at_once(seed: int, tmp_path: Path) -> None:
     log = (tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""
     assert set(mine[2]) ^ set(their[2]) == set(), log
     assert mine == their
+    assert (tmp_path / "Maildir" / "dovecot-uidlist").exists() is not nested, "the control directory is where it lies"
     _, uidnext, messages = mine
     uids = [int(message.split()[0]) for message in messages]
     assert len(uids) == len(set(uids)) == sum(len(os.listdir(tmp_path / "Maildir" / sub)) for sub in ("cur", "new"))
