@@ -53,6 +53,7 @@ IN_BITS: Final = 36  # keywords below this index have a bit; the rest is sparse 
 _BIT_OF_LETTER: Final = {letter: 1 << n for n, letter in enumerate(LETTERS)}
 _SIZE = re.compile(rb",S=([0-9]{1,15})(?=,|\Z)").search
 _WIRE_SIZE = re.compile(rb",W=([0-9]{1,15})(?=,|\Z)").search
+_MARKS = re.compile(rb",(?:U=[0-9]+|FMD5=[0-9a-fA-F]+)(?=,|\Z)").sub
 _ARRIVAL = re.compile(rb"([0-9]{1,19})(?:\.[^.:]*?M([0-9]{1,19}))?").match
 _SIZES = re.compile(rb"[^:]*,S=([0-9]{1,15}),W=([0-9]{1,15})(?=[,:]|\Z)").match
 
@@ -121,6 +122,11 @@ def usable(name: bytes) -> bool:
 def stem(base: bytes) -> bytes:
     """Return what other programs leave alone in a base: mbsync and offlineimap add ``,U=`` and more."""
     return base.partition(b",")[0]
+
+
+def unmarked(base: bytes) -> bytes:
+    """Return a base without what mbsync and offlineimap write into it, and change: ``,U=`` and ``,FMD5=``."""
+    return _MARKS(b"", base)
 
 
 def disk_size(base: bytes) -> int | None:

@@ -45,8 +45,10 @@ class Reconciler:
         folder = self.folder
         found = scan.compare(folder.rows, *self._list(), folder.odd)
         sure = False
+        self._doubt_renames(found)
         if found.missing or found.twice or found.doubtful:
             found, sure, seen, now = self._look_twice()
+            self._doubt_renames(found)
         for uid, name in found.moved:
             self._move(uid, name)
         if sure:
@@ -56,6 +58,21 @@ class Reconciler:
                     self._part(name, found.fresh)
         self._add_fresh(found.fresh + (found.doubtful if sure else []))
         return seen, now
+
+    def _doubt_renames(self, found: scan.Difference) -> None:
+        """Take a file with a new base for a message of its own if it cannot be the one that its name reminds of."""
+        rows = self.folder.rows
+        moved, found.moved = found.moved, []
+        for uid, name in moved:
+            at = rows.position(uid)
+            if filename.parse(name).base != rows.names[at]:
+                status = scan.inspect(self.folder.fd, b"cur/" + name)
+                if status is not None and not scan.same(rows.received[at], rows.sizes[at], status):
+                    found.missing.append(uid)
+                    found.fresh.append(name)
+                    continue
+            found.moved.append((uid, name))
+        found.missing.sort()
 
     def _look_twice(self) -> tuple[scan.Difference, bool, tuple[int, int, int, int], int]:
         """List cur/ until two listings with the same stamps around them agree, or give up for now."""

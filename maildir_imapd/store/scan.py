@@ -12,8 +12,9 @@ b) The clock's grain. A change within the same tick as one that we have seen lea
 c) Our own renames change the stamp too, and a foreign one between our last look and the stamp we take
    afterwards would hide behind ours. So a stamp taken after our own change is never settled.
 d) The name behind the base belongs to everybody (flags, tails), the base sometimes too: mbsync and
-   offlineimap append ``,U=7`` to it. An unknown base whose part before the first comma is that of a missing
-   message is that message.
+   offlineimap append ``,U=7`` to it. An unknown base that is a missing message's but for these marks, or whose
+   part before the first comma is, is that message if time and size agree. The inode would say it too, but would
+   have to be kept for every message: 8 bytes a row and a stat() whenever a folder is loaded that lacks them.
 e) The same base twice, from a copy by hand: two messages. The second gets a new name. "Both" in (a) looks
    the same, so this is believed under the same conditions.
 """
@@ -24,7 +25,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -151,17 +152,26 @@ def compare(rows: Snapshot, cur: Iterable[bytes], new: Iterable[bytes], odd: dic
     return found
 
 
+def _by(key: Callable[[bytes], bytes], bases: Iterable[bytes]) -> dict[bytes, bytes | None]:
+    """Return *bases* by their key; two with one key are None: no telling which."""
+    found: dict[bytes, bytes | None] = {}
+    for base in bases:
+        at = key(base)
+        found[at] = None if at in found else base
+    return found
+
+
 def _place(rows: Snapshot, unknown: list[tuple[bytes, bytes]], unplaced: dict[bytes, int], found: Difference) -> None:
     """Sort out names that are no missing message's: renamed bases, second names, new messages."""
     known = positions(rows, [base for base, _ in unknown])
     taken = {filename.stem(base) for base in rows.names}
-    stems: dict[bytes, bytes | None] = {}
-    for base in unplaced:
-        key = filename.stem(base)
-        stems[key] = None if key in stems else base  # two with one stem: no telling which
+    exact = _by(filename.unmarked, unplaced)
+    stems = _by(filename.stem, unplaced)
     for base, name in sorted(unknown, key=lambda pair: filename.arrival(pair[1])):
         at = known.get(base, -1)
-        partner = stems.pop(filename.stem(base), None)
+        partner = exact.get(filename.unmarked(base)) or stems.get(filename.stem(base))
+        if partner not in unplaced:
+            partner = None
         if at >= 0:
             found.twice.append((rows.uids[at], name))
         elif partner is not None and base:

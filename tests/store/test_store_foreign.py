@@ -267,14 +267,38 @@ def test_a_copy_with_the_same_stem_is_a_message_of_its_own(maildir: Any) -> None
 
 
 def test_two_missing_with_one_stem_are_not_guessed(maildir: Any) -> None:
+    maildir.put("1.h,U=1:2,")
+    maildir.put("1.h,U=2:2,")
+    box = maildir.open()
+    cur = maildir.path / "cur"
+    (cur / "1.h,U=1:2,").unlink()
+    (cur / "1.h,U=2:2,").rename(cur / "1.h,U=3:2,")
+    box.sync()
+    assert list(box.snapshot.uids) == [3]
+
+
+@pytest.mark.parametrize("mark", [",U=17", ",U=17,FMD5=7e33429f656f1e6e9d79b29c3f82c57e"])
+def test_what_else_the_base_says_tells_two_with_one_stem_apart(maildir: Any, mark: str) -> None:
     maildir.put("1.h,S=1:2,")
-    maildir.put("1.h,S=2:2,")
+    maildir.put("1.h,S=2,U=3:2,")
     box = maildir.open()
     cur = maildir.path / "cur"
     (cur / "1.h,S=1:2,").unlink()
-    (cur / "1.h,S=2:2,").rename(cur / "1.h,S=2,U=1:2,")
+    (cur / "1.h,S=2,U=3:2,").rename(cur / f"1.h,S=2{mark}:2,")
     box.sync()
-    assert list(box.snapshot.uids) == [3]
+    assert list(box.snapshot.uids) == [2]
+
+
+def test_a_stem_of_another_message_is_no_rename(maildir: Any) -> None:
+    first = maildir.put("1.h:2,S")
+    when = first.stat().st_mtime
+    box = maildir.open()
+    first.unlink()
+    os.utime(maildir.put("1.h,U=1:2,", b"Subject: another\n\n"), (when + 60, when + 60))
+    box.sync()
+    assert list(box.snapshot.uids) == [2]
+    assert box.read(2) == b"Subject: another\n\n"
+    assert list(maildir.open().snapshot.uids) == [2]
 
 
 def test_the_same_base_twice_becomes_two_messages(maildir: Any) -> None:
