@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.account import Folder
     from maildir_imapd.store.acl import Acl
     from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.names import Known
     from maildir_imapd.wire.commands import DeleteAcl, GetAcl, ListRights, MyRights, SetAcl
 
 # What SELECT must have one of to be READ-WRITE (RFC 4314 5.2): all flags are shared here.
@@ -134,6 +135,25 @@ def _seen(session: Session, path: bytes) -> bool:
         # LIST itself must succeed (RFC 4314 4).
         session.note("acl-unreadable", why=error.text, detail=error.detail)
         return False
+
+
+def known_to(session: Session, known: Known) -> Known:
+    """The mailboxes of *known* that the user may see: the same object where that is all."""
+    if not session.policy.acl or not known.rights:
+        return known
+    hidden = {name for name in known.rights if not _named(session, name)}
+    if not hidden:
+        return known
+    return replace(known, mailboxes={name: key for name, key in known.mailboxes.items() if name not in hidden})
+
+
+def _named(session: Session, name: str) -> bool:
+    try:
+        rights = rights_of(session, name)
+    except StoreError as error:
+        session.note("acl-unreadable", why=error.text, detail=error.detail)
+        return False
+    return rights is None or "l" in rights
 
 
 def flag_mask(rights: frozenset[str]) -> int:

@@ -206,19 +206,20 @@ def _rows(account: Account, cmd: List, found: _Found, criteria: frozenset[bytes]
     return rows
 
 
-def attributes(account: Account, names: Iterable[str]) -> dict[str, list[bytes]]:
+def attributes(session: Session, names: Iterable[str]) -> dict[str, list[bytes]]:
     """What an unasked LIST says of names, those included that nobody has any more (RFC 5465 5.4, 5.5)."""
+    account = session.account
     names = list(names)
     if not names:
         return {}
-    folders = {folder.name: folder for folder in account.folders()}
+    folders = {folder.name: folder for folder in visible(session)}
     subscribed, special = frozenset(account.subscriptions()), account.special_use()
     found = {}
     for name in names:
         row = _described(name, folders.get(name), extended=True)
         if name in subscribed:
             row.attributes.append(b"\\Subscribed")
-        found[name] = [*row.attributes, *special.get(name, ())]
+        found[name] = [*row.attributes, *(special.get(name, ()) if row.selectable else ())]
     return found
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import BadEvent, BadSyntax, ImapdError, MailboxMissing, NotifyOverflow
-from maildir_imapd.imap.acl import open_mailbox, rights_of
+from maildir_imapd.errors import BadEvent, BadSyntax, ImapdError, MailboxMissing, NotifyOverflow, StoreError
+from maildir_imapd.imap.acl import known_to, open_mailbox, rights_of
 from maildir_imapd.imap.fetch_items import columns
 from maildir_imapd.imap.list import attributes
 from maildir_imapd.imap.metadata import may_hear
@@ -144,7 +144,8 @@ class Notify:
         self._watched: dict[str, Watched] = {}
         # What ends the listening to names and to metadata; empty as long as there is none.
         self._stop: list[Callable[[], None]] = []
-        self._known = self._told_names = Known({}, frozenset(), frozenset(), 0)
+        # The last look at what there is, and what of it the user may see.
+        self._looked = self._known = self._told_names = Known({}, frozenset(), frozenset(), 0, {})
         self._heard = 0
         self._without_access: set[str] = set()
         # Serials of this session's own changes of metadata.
@@ -156,7 +157,8 @@ class Notify:
             return
         account = session.account
         self._stop.append(account.names.listen(session.wake).close)
-        self._known = self._told_names = account.names.look()
+        self._looked = account.names.look()
+        self._known = self._told_names = known_to(session, self._looked)
         self._stop.append(account.metadata.listen(session.wake))
         self._heard = account.metadata.latest()
         self._watch(session, reply, {}, fresh=True)
@@ -196,11 +198,15 @@ class Notify:
         wanted = [name for name in self._known.mailboxes if self.events(session, name) & _MESSAGES]
         if len(wanted) > LIMIT:
             raise NotifyOverflow
-        for name in set(self._watched) - set(wanted):
+        for name in sorted(set(self._watched) - set(wanted)):
             self._watched.pop(name).listener.close()
+            if name in self._looked.mailboxes and name not in self._known.mailboxes:
+                self._no_access(session, reply, name)
         for n, name in enumerate(wanted):
             old = self._watched.get(name)
             if old is not None and not old.mailbox.gone:
+                if name in self._looked.rights and not self._may_read(session, reply, name):
+                    self._watched.pop(name).listener.close()
                 continue
             session.progress.report(n, len(wanted))
             try:
@@ -211,15 +217,11 @@ class Notify:
                 continue  # it has gone in the meantime, or nobody here may know of it
             except ImapdError as error:
                 session.note("notify-failed", mailbox=name, why=error.text, detail=error.detail)
-                if name not in self._without_access:
-                    # 3.1: there, and not to be read.
-                    self._without_access.add(name)
-                    reply.write(_list_line(session, name, [b"\\NoAccess"]))
+                # 3.1: there, and not to be read.
+                self._no_access(session, reply, name)
                 continue
             if name in self._without_access:
-                # 5.9: what was lost has come back.
-                self._without_access.remove(name)
-                reply.write(_list_line(session, name, attributes(session.account, [name])[name]))
+                self._access(session, reply, name)
             told = old.told if old is not None else before.get(self._known.mailboxes[name])
             if old is not None:
                 old.listener.close()
@@ -253,15 +255,31 @@ class Notify:
 
     def _may_read(self, session: Session, reply: Reply, name: str) -> bool:
         """Whether there are still the rights to hear of a mailbox, and say so when that has changed (5, 5.9)."""
-        rights = rights_of(session, name)
+        try:
+            rights = rights_of(session, name)
+        except StoreError:
+            rights = None
         may = rights is not None and rights.issuperset("lr")
         if may and name in self._without_access:
-            self._without_access.remove(name)
-            reply.write(_list_line(session, name, attributes(session.account, [name])[name]))
-        elif not may and name not in self._without_access:
+            self._access(session, reply, name)
+        elif not may:
+            self._no_access(session, reply, name)
+        return may
+
+    def _no_access(self, session: Session, reply: Reply, name: str) -> None:
+        """Say once that a mailbox which was there for the client cannot be read now (3.1, 5.9).
+
+        Whoever hears of names has heard of one that he may not even see that it is not there (5.4).
+        """
+        told = name not in self._known.mailboxes and NAMES in self.events(session, name)
+        if not told and name not in self._without_access:
             self._without_access.add(name)
             reply.write(_list_line(session, name, [b"\\NoAccess"]))
-        return may
+
+    def _access(self, session: Session, reply: Reply, name: str) -> None:
+        """Say that what was lost has come back (5.9)."""
+        self._without_access.remove(name)
+        reply.write(_list_line(session, name, attributes(session, [name])[name]))
 
     def _news(self, session: Session, name: str, old: Told | None, new: Told) -> list[bytes]:
         """Which items of STATUS say what has changed (5.1, 5.2, 5.3)."""
@@ -314,7 +332,7 @@ class Notify:
         if not self._stop:
             return
         delimiter = session.account.delimiter
-        old, new = self._told_names, session.account.names.look()
+        old, new = self._told_names, known_to(session, session.account.names.look())
         chosen = [*roots]
         if below:
             every = {*old.mailboxes, *new.mailboxes, *old.subscribed, *new.subscribed}
@@ -323,7 +341,7 @@ class Notify:
         mailboxes = {name: key for name, key in old.mailboxes.items() if name not in ours}
         mailboxes |= {name: new.mailboxes[name] for name in ours if name in new.mailboxes}
         subscribed = (old.subscribed - ours) | (new.subscribed & ours)
-        self._told_names = Known(mailboxes, new.bare, subscribed, old.metadata)
+        self._told_names = replace(old, mailboxes=mailboxes, bare=new.bare, subscribed=subscribed)
 
     def _tell_names(self, session: Session, reply: Reply) -> None:
         old, new = self._told_names, self._known
@@ -351,11 +369,8 @@ class Notify:
         for name in sorted(old.subscribed ^ new.subscribed):
             if wants(SUBSCRIPTIONS, name):
                 affected.setdefault(name, None)
-        found = attributes(session.account, affected)
+        found = attributes(session, affected)
         for name, old_name in affected.items():
-            rights = rights_of(session, name)
-            if rights is not None and not rights.issuperset("lr"):
-                continue
             reply.write(_list_line(session, name, found[name], old_name))
 
     def _tell_metadata(self, session: Session, reply: Reply) -> None:
@@ -380,13 +395,14 @@ class Notify:
         if not self._stop:
             return
         known = session.account.names.known
-        if known is not self._known or any(watched.mailbox.gone for watched in self._watched.values()):
+        if known is not self._looked or any(watched.mailbox.gone for watched in self._watched.values()):
             told = {
                 self._known.mailboxes[name]: watched.told
                 for name, watched in self._watched.items()
                 if name in self._known.mailboxes
             }
-            self._known = known
+            self._looked, self._known = known, known_to(session, known)
+            self._without_access &= known.mailboxes.keys()
             self._tell_names(session, reply)
             try:
                 self._watch(session, reply, told, fresh=False)

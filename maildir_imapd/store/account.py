@@ -153,18 +153,23 @@ class Account:
         """What mailboxes, names and subscriptions there are, for ``Names``; raises StoreError."""
         tree = self._tree()
         mailboxes = {}
+        rights = {}
         for name, path in {"INBOX": self._layout.inbox, **tree.folders}.items():
             try:
                 state = os.stat(path)
             except OSError:
                 continue  # it went while we looked
             mailboxes[name] = (state.st_dev, state.st_ino)
+            stamp = self.acls.stamp(path)
+            if stamp is not None:
+                rights[name] = stamp
         bare = {parent for name in [*mailboxes, *tree.bare] for parent in self._parents(name)}
         return Known(
             mailboxes,
             frozenset(bare | tree.bare).difference(mailboxes),
             frozenset(self.subscriptions()),
             self.metadata.latest(),
+            rights,
         )
 
     def _parents(self, name: str) -> Iterator[str]:

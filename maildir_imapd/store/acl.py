@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 FILE: Final = b"dovecot-acl"
 # Dovecot's list of mailboxes that others may see; it is made anew when it is not there.
 SEEN_BY_OTHERS: Final = b"dovecot-acl-list"
+# It comes and goes in the account's directory when a list has changed: other processes watch that, not every folder.
+_BELL: Final = b"maildir-imapd.acl"
 
 # RFC 4314 2.1, in the order that Dovecot writes them.
 LETTERS: Final = "lrwstipekxa"
@@ -248,6 +250,9 @@ def in_order(rights: Iterable[str]) -> str:
 
 NO_FILE: Final = Acl()
 
+# A file's inode, modification time and size.
+Stamp = tuple[int, int, int]
+
 
 class Acls:
     """The access control lists of one account; safe from any thread.
@@ -259,7 +264,7 @@ class Acls:
         self._find = find
         self._lock = lock
         # By folder, with the file's stamp; an entry is replaced whole, so no lock is needed.
-        self._known: dict[bytes, tuple[tuple[int, int, int], Acl]] = {}
+        self._known: dict[bytes, tuple[Stamp, Acl]] = {}
 
     def read(self, mailbox: str) -> Acl | None:
         """The list of a mailbox, empty where there is no file; None for what is no mailbox.  Raises StoreError."""
@@ -271,6 +276,13 @@ class Acls:
         access, name = os.access, b"/" + FILE
         return {path for path in paths if access(path + name, os.F_OK, effective_ids=True, follow_symlinks=False)}
 
+    def stamp(self, path: bytes) -> Stamp | None:
+        """What changes with the list of the mailbox whose folder is *path*; None where there is none to be seen."""
+        try:
+            return _stamp(os.lstat(path + b"/" + FILE))
+        except OSError:
+            return None
+
     def at(self, path: bytes) -> Acl:
         """The list of the mailbox whose folder is *path*.  Raises StoreError: then nothing may be done."""
         place = path + b"/" + FILE
@@ -280,7 +292,7 @@ class Acls:
             return NO_FILE
         except OSError as error:
             raise durable.store_error(error, place) from error
-        stamp = (state.st_ino, state.st_mtime_ns, state.st_size)
+        stamp = _stamp(state)
         known = self._known.get(path)
         if known is not None and known[0] == stamp:
             return known[1]
@@ -322,6 +334,9 @@ class Acls:
                 durable.unlink(SEEN_BY_OTHERS, root)
             except FileNotFoundError:
                 pass
+            if after != before:
+                os.close(durable.open_lasting(_BELL, root))
+                durable.unlink(_BELL, root)
 
     def inherit(self, parent: bytes, path: bytes) -> None:
         """Give a new folder the list of its parent (RFC 4314 4, CREATE); under the account's lock.  Raises OSError.
@@ -335,6 +350,10 @@ class Acls:
                 _write(directory, acl)
             finally:
                 os.close(directory)
+
+
+def _stamp(state: os.stat_result) -> Stamp:
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def _read(directory: int) -> Acl:

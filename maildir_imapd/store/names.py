@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from maildir_imapd.store.account import Account
+    from maildir_imapd.store.acl import Stamp
     from maildir_imapd.store.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -34,13 +35,14 @@ _PATIENCE: Final = 60.0
 @dataclass(frozen=True, slots=True)
 class Known:
     """One moment: *mailboxes* with what identifies their folders, *bare* names that are only parents, subscribed
-    names, and the serial of the last change of metadata.
+    names, the serial of the last change of metadata, and the stamps of the lists of rights that there are.
     """
 
     mailboxes: dict[str, tuple[int, int]]
     bare: frozenset[str]
     subscribed: frozenset[str]
     metadata: int
+    rights: dict[str, Stamp]
 
 
 class Listener:
