@@ -79,10 +79,8 @@ def _sources(session: Session, sources: tuple[ast.SearchSource, ...]) -> list[st
                 if session.view is None:
                     raise WrongState(why="No mailbox is selected")
                 add([session.view.name])
-            case b"INBOXES":
-                # Where new mail is delivered to.
-                add(["INBOX"])
-            case b"PERSONAL":
+            case b"PERSONAL" | b"INBOXES":
+                # RFC 5465 6.3: nobody knows where a delivery agent's rules put mail.
                 add(folders)
             case b"SUBSCRIBED":
                 add(name for name in account.subscriptions() if name in seen)
