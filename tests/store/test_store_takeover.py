@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,58 @@ def test_the_mirror_sets_aside_what_it_cannot_read(spool: Spool) -> None:
     Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync()
     assert (spool.root / "dovecot-uidlist").read_text().startswith("3 V")
     assert (spool.root / "dovecot-uidlist.unreadable").read_text() == "garbage\n"
+
+
+# What each says of three messages; the UIDs that can be believed, those of the others, which must be new.
+CONTRADICTIONS = {
+    "torn": ("3 V77 N9 Gaa\n2 :{0}\n5 :{1}\n7 :{2}", [2, 5], 1),
+    "torn header": ("3 V77 N9", [], 3),
+    "a UID twice": ("3 V77 N9 Gaa\n2 :{0}\n2 :{1}\n5 :{2}\n", [2, 5], 1),
+    "a message twice": ("3 V77 N9 Gaa\n2 :{0}\n5 :{1}\n7 :{0}\n", [2, 5], 1),
+    "not rising": ("3 V77 N9 Gaa\n5 :{0}\n2 :{1}\n7 :{2}\n", [5, 7], 1),
+    "N too low": ("3 V77 N3 Gaa\n2 :{0}\n5 :{1}\n70 :{2}\n", [2, 5, 70], 0),
+    "CR at the ends": ("3 V77 N9 Gaa\r\n2 :{0}\r\n5 :{1}\r\n", [], 3),
+    "NUL and junk": ("3 V77 N9 Gaa\n\0\0\0\nx :{0}\n5 :{1}\n", [5], 2),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_a_list_that_contradicts_itself_gives_no_uid_twice(
+    case: str, spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    template, believed, new = CONTRADICTIONS[case]
+    text = template.format(*spool.simple("INBOX", 3)).encode()
+    path = spool.root / "dovecot-uidlist"
+    path.write_bytes(text)
+    snapshot = Account(os.fsencode(spool.root), fsync="never", mirror="none").mailbox("INBOX").sync()
+    uids = list(snapshot.uids)
+    assert [uid for uid in uids if uid in believed] == believed
+    assert len(set(uids)) == len(believed) + new == 3
+    assert snapshot.uidnext > max(uids)
+    if believed:
+        assert snapshot.uidvalidity == 77
+    # What is new was never given to another message.
+    seen = [int(word) for word in re.findall(rb"^(\d+) :", text, re.MULTILINE)]
+    if believed:
+        assert all(uid > max(seen) and uid >= 9 for uid in uids if uid not in believed) or not new
+    if case != "N too low":
+        assert "taken over" in caplog.text
+    assert path.read_bytes() == text
+
+
+def test_lists_of_rights_stay_as_they_are(spool: Spool) -> None:
+    spool.simple("INBOX", 2)
+    spool.simple("a", 1)
+    spool.root.joinpath("dovecot-uidlist").write_text("3 V77 N9 Gaa\n")
+    rights = b"user=bob lrs\n# a remark\n\nanyone \t l\r\ngroup=x :read lookup"
+    lists = [spool.path(name) / "dovecot-acl" for name in ("INBOX", "a")]
+    for path in lists:
+        path.write_bytes(rights)
+    account = Account(os.fsencode(spool.root), fsync="never")
+    for name in ("INBOX", "a"):
+        box = account.mailbox(name)
+        box.set_flags(list(box.sync().uids), add=1)
+        box.expunge([box.snapshot.uids[0]])
+    account.rename("a", "b")
+    lists[1] = spool.path("b") / "dovecot-acl"
+    assert [path.read_bytes() for path in lists] == [rights, rights]
