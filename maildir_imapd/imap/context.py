@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Contexts of one open mailbox; beyond that NOUPDATE.
 LIMIT = 16
+# New results of a SORT that are put in one by one: beyond that all are sorted anew.
+FEW = 8
 # Seconds after which OLDER and YOUNGER are asked again (RFC 5032 2 leaves it to us).
 PERIOD = 60.0
 
@@ -267,6 +269,10 @@ def _add(context: Context, come: Set[int], snapshot: Snapshot) -> list[tuple[byt
     if context.rank is None:
         return [(b"ADDTO", b"(0 %b)" % render_set(_numbers(context, snapshot, sorted(come))))]
     before = context.order
+    if len(come) <= FEW:
+        for uid in sorted(come):
+            context.order.insert(_place(context, uid, snapshot), uid)
+        return [(b"ADDTO", _added(context, come, snapshot))]
     everything = [i for i in snapshot.positions(sorted(context.known)) if i >= 0]
     context.order = [snapshot.uids[i] for i in context.rank(everything)]
     pairs = []
@@ -274,13 +280,32 @@ def _add(context: Context, come: Set[int], snapshot: Snapshot) -> list[tuple[byt
         # The keys of messages have changed behind our back (sizes that were counted late): all anew.
         pairs.append((b"REMOVEFROM", b"(1 %b)" % _in_order(_numbers(context, snapshot, before))))
         come = context.known
+    pairs.append((b"ADDTO", _added(context, come, snapshot)))
+    return pairs
+
+
+def _place(context: Context, uid: int, snapshot: Snapshot) -> int:
+    """Where a message belongs in the order of a SORT, by comparing it with a few that are there."""
+    assert context.rank is not None
+    position = snapshot.position(uid)
+    low, high = 0, len(context.order)
+    while low < high:
+        middle = (low + high) // 2
+        other = snapshot.position(context.order[middle])
+        if context.rank(sorted((position, other)))[0] == other:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _added(context: Context, come: Set[int], snapshot: Snapshot) -> bytes:
     places = [k for k, uid in enumerate(context.order) if uid in come]
     words = [
         b"%d %b" % (low + 1, _in_order(_numbers(context, snapshot, context.order[low : high + 1])))
         for low, high in _ranges(places)
     ]
-    pairs.append((b"ADDTO", b"(%b)" % b" ".join(words)))
-    return pairs
+    return b"(%b)" % b" ".join(words)
 
 
 def _numbers(context: Context, snapshot: Snapshot, uids: Sequence[int]) -> list[int]:

@@ -67,7 +67,8 @@ def _ranked(view: View, criteria: Sequence[tuple[bytes, bool]], found: Positions
         for name, reverse in reversed(criteria):
             keys = _keys(view, name, found, unread)
             ranked.sort(key=keys.__getitem__, reverse=reverse)
-        if not unread:
+        # A pair is a comparison of one that is put into its place: the last whole order is worth more.
+        if not unread and len(ranked) > 2:
             _last_order.keep(view.mailbox, asked, array("I", ranked))
     return ranked
 
