@@ -6,7 +6,7 @@ keeps for each thread.  The kernel then keeps users apart even where our checks 
 system user than root a thread has none of root's rights over files.
 
 A handler thread becomes the owner at login for the rest of its life.  The watch thread serves many owners:
-it gets mailboxes that enter their owner's identity around every look.  No other thread touches a spool.
+what it gets to watch enters its owner's identity around every look.  No other thread touches a spool.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ import pwd
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
-    from maildir_imapd.store.mailbox import Mailbox
-    from maildir_imapd.store.snapshot import Snapshot
-    from maildir_imapd.store.watch import Watcher
+    from maildir_imapd.store.watch import Watched, Watcher
 
 # libc's setgroups() changes every thread of the process; the bare system call changes the caller alone.
 _SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159}.get(platform.machine()) if sys.maxsize > 2**32 else None
@@ -108,22 +106,17 @@ def acting_as(who: Owner | None) -> Iterator[None]:
 
 
 class _Owned:
-    """A mailbox as the watch thread may use it: what touches the disk is done as its owner."""
+    """What the watch thread watches for an owner: it looks at it as he may."""
 
-    def __init__(self, mailbox: Mailbox, who: Owner) -> None:
-        self._mailbox = mailbox
+    def __init__(self, watched: Watched, who: Owner) -> None:
+        self._watched = watched
         self._who = who
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._mailbox, name)
+        return getattr(self._watched, name)
 
-    def sync(self, **how: bool) -> Snapshot:
-        with acting_as(self._who):
-            return self._mailbox.sync(**how)
-
-    def recheck(self) -> float | None:
-        with acting_as(self._who):
-            return self._mailbox.recheck()
+    def looking(self) -> AbstractContextManager[None]:
+        return acting_as(self._who)
 
 
 class OwnedWatcher:
@@ -136,21 +129,21 @@ class OwnedWatcher:
         # By id() of the mailbox.  Weak: the watcher keeps what it watches, and forgets what it has dropped.
         self._owned: WeakValueDictionary[int, _Owned] = WeakValueDictionary()
 
-    def _find(self, mailbox: Mailbox) -> Mailbox:
+    def _find(self, watched: Watched) -> Watched:
         with self._lock:
-            owned = self._owned.get(id(mailbox))
+            owned = self._owned.get(id(watched))
             if owned is None:
-                owned = self._owned[id(mailbox)] = _Owned(mailbox, self._who)
-            return cast("Mailbox", owned)
+                owned = self._owned[id(watched)] = _Owned(watched, self._who)
+            return cast("Watched", owned)
 
-    def add(self, mailbox: Mailbox) -> None:
+    def add(self, watched: Watched) -> None:
         """Begin to watch a folder."""
-        self._watcher.add(self._find(mailbox))
+        self._watcher.add(self._find(watched))
 
-    def release(self, mailbox: Mailbox) -> None:
+    def release(self, watched: Watched) -> None:
         """Note that nobody listens to a folder for now."""
-        self._watcher.release(self._find(mailbox))
+        self._watcher.release(self._find(watched))
 
-    def remove(self, mailbox: Mailbox) -> None:
+    def remove(self, watched: Watched) -> None:
         """Watch a folder no longer."""
-        self._watcher.remove(self._find(mailbox))
+        self._watcher.remove(self._find(watched))

@@ -13,7 +13,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -319,6 +319,10 @@ class Mailbox:
             (self._cur, inotify.DIRECTORY),
             (self.index_path + b"/" + lock.NAME, inotify.BELL),
         ]
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Nothing to enter: the process may look at what it keeps."""
+        return nullcontext()
 
     def refresh(self) -> float | None:
         """``sync`` as those who listen would have it, and then ``recheck``."""

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ from maildir_imapd.store import inotify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from maildir_imapd.store.account import Account
     from maildir_imapd.store.acl import Stamp
@@ -129,6 +131,10 @@ class Names:
     def watches(self) -> Sequence[tuple[bytes, int]]:
         """What is to be watched: the directories that hold folders, and those of the account's own files."""
         return [(path, inotify.DIRECTORY) for path in self._account.directories()]
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Nothing to enter: the process may look at what it keeps."""
+        return nullcontext()
 
     def refresh(self) -> float | None:
         """Look; return in how many seconds to look again even if nothing happens."""

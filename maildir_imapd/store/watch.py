@@ -21,6 +21,7 @@ from maildir_imapd.store import inotify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,10 @@ class Watched(Protocol):
 
     def watches(self) -> Sequence[tuple[bytes, int]]:
         """Paths to watch and the events that count; what is not there is passed over."""
+        ...
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Entered by the watch thread around all that touches the disk."""
         ...
 
     def refresh(self) -> float | None:
@@ -232,10 +237,11 @@ class Watcher:
         if mailbox is None:
             return
         try:
-            again = mailbox.refresh()
-            if mailbox.grows and self._extend(key, mailbox):
-                # What happened in it before it was watched is nobody's event.
-                again = 0.0
+            with mailbox.looking():
+                again = mailbox.refresh()
+                if mailbox.grows and self._extend(key, mailbox):
+                    # What happened in it before it was watched is nobody's event.
+                    again = 0.0
         except errors.MailboxMissing:
             self.remove(mailbox)  # its listeners have been woken and see that it is gone
             return

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,43 @@ def test_the_watcher_of_an_owner_does_all_that_a_watcher_does() -> None:
 
     asked = {name for name in vars(Watcher) if not name.startswith("_")} - {"close"}
     assert asked <= set(vars(identity.OwnedWatcher))
+
+
+@needs_root
+def test_the_watch_thread_looks_as_the_owner() -> None:
+    """Whoever's thread began it, and in between it is nobody in particular."""
+    from maildir_imapd.store.watch import Watcher
+
+    who = identity.owner(54321, 54322)
+    looked = threading.Event()
+    seen: list[identity.Owner] = []
+
+    class Folder:
+        path = b"/nowhere"
+        grows = True
+        listened = True
+
+        def watches(self) -> list[tuple[bytes, int]]:
+            seen.append(identity.current())
+            return []
+
+        def looking(self) -> AbstractContextManager[None]:
+            return nullcontext()
+
+        def refresh(self) -> float | None:
+            seen.append(identity.current())
+            looked.set()
+            return None
+
+    watcher = Watcher()
+    folder = Folder()
+    try:
+        identity.OwnedWatcher(watcher, who).add(folder)
+        assert looked.wait(30)
+    finally:
+        watcher.close()
+    # First by the thread that asked, which is the owner already in the server; then by the watch thread.
+    assert seen == [identity.own(), who, who]
 
 
 def test_an_owner_needs_a_group() -> None:

@@ -619,7 +619,8 @@ def test_system_users(tmp_path: Path) -> None:
     for parent in (tmp_path, *tmp_path.parents):
         if str(parent).startswith(tempfile.gettempdir() + "/"):
             parent.chmod(parent.stat().st_mode | 0o011)
-    server = start_server(tmp_path, users=1)
+    # In one process, where the threads of all users meet.
+    server = start_server(tmp_path, "--workers", "1", users=1)
     stored = schemes.make(b"secret", "SSHA")
     homes = {}
     for name, uid in (("ann", 54321), ("ben", 54322)):
