@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spool import Spool
 
-from maildir_imapd.store import courier, takeover
+from maildir_imapd.store import courier, durable, takeover
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.uidlist import Record, UidList, parse, render, updated
 
@@ -220,3 +220,42 @@ def test_lists_of_rights_stay_as_they_are(spool: Spool) -> None:
     account.rename("a", "b")
     lists[1] = spool.path("b") / "dovecot-acl"
     assert [path.read_bytes() for path in lists] == [rights, rights]
+
+
+@pytest.mark.parametrize("mirror", ["dovecot", "courier", "none"])
+def test_the_other_servers_files_are_never_removed(mirror: str, spool: Spool) -> None:
+    """All but the locks that we made ourselves."""
+    (base,) = spool.simple("INBOX", 1)
+    spool.simple("INBOX", 2)
+    theirs = {
+        "dovecot-uidlist": f"3 V77 N9 Gaa\n5 :{base}\n",
+        "dovecot-keywords": "0 kw1\n",
+        "dovecot-uidvalidity": "0000004d",
+        "dovecot-uidvalidity.0000004d": "",
+        "dovecot.index.log": "binary",
+        "courierimapuiddb": "1 88 12\n",
+        "courierimapsubscribed": "INBOX\n",
+        "subscriptions": "V\t2\n\nINBOX\n",
+    }
+    for name, text in theirs.items():
+        (spool.root / name).write_text(text)
+    removed: list[object] = []
+
+    def step(action: str, what: object) -> None:
+        if action == "unlink":
+            removed.append(what)
+
+    durable.step = step
+    try:
+        account = Account(os.fsencode(spool.root), fsync="never", mirror=mirror)
+        box = account.mailbox("INBOX")
+        box.set_flags(list(box.sync().uids), add=1)
+        box.expunge([box.snapshot.uids[0]])
+        account.subscribe("INBOX")
+    finally:
+        durable.step = None
+    assert removed, "the expunged message"
+    assert not {os.fsencode(name) for name in theirs} & {
+        os.path.basename(each) for each in removed if isinstance(each, bytes)
+    }
+    assert all((spool.root / name).exists() for name in theirs)
