@@ -150,7 +150,10 @@ class Account:
         return self._tree().folders
 
     def known(self) -> Known:
-        """What mailboxes, names and subscriptions there are, for ``Names``; raises StoreError."""
+        """What mailboxes, names and subscriptions there are, for ``Names``; raises StoreError.
+
+        A RENAME under way may show neither name.
+        """
         tree = self._tree()
         mailboxes = {}
         rights = {}

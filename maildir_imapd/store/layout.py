@@ -352,6 +352,9 @@ class MaildirPlusPlus(Layout):
                 if name in found and path != self.path(name):
                     continue
                 found[name] = path
+            else:
+                # Half made perhaps: it is a folder once it has a cur/, which its parent's stamp does not show.
+                seen[path] = _stamp(path), []
         return Tree(found)
 
     def make(self, path: bytes, nascent: bytes) -> None:

@@ -84,7 +84,14 @@ class Names:
         """See what there is, and wake the listeners if that is news.  Raises StoreError."""
         with self._looking:
             before = self._known
-            after = self._known = self._account.known()
+            after = self._account.known()
+            if before is not None and not set(before.mailboxes.values()) <= set(after.mailboxes.values()):
+                # A listing may miss what is renamed meanwhile: gone is what is missing twice.
+                after = self._account.known()
+            if before is not None and self._renaming():
+                # It has begun since: half of the folders have their new names.  Whoever ends it looks again.
+                return before
+            self._known = after
         if before is not None and after != before:
             with self._guard:
                 waiting = list(self._listeners)
@@ -138,12 +145,15 @@ class Names:
 
     def refresh(self) -> float | None:
         """Look; return in how many seconds to look again even if nothing happens."""
-        try:
-            age = time.time() - os.stat(self._intent).st_mtime
-        except OSError:
-            age = _PATIENCE
-        if age < _PATIENCE:
-            # Half of the folders have their new names: that would look like folders made and deleted.
+        # Half of the folders have their new names: that would look like folders made and deleted.
+        if self._renaming():
             return _SOON
         self.look()
-        return None
+        return _SOON if self._renaming() else None
+
+    def _renaming(self) -> bool:
+        """Whether a RENAME is under way, and not one that was interrupted."""
+        try:
+            return time.time() - os.stat(self._intent).st_mtime < _PATIENCE
+        except OSError:
+            return False

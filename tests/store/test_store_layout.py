@@ -179,6 +179,18 @@ def test_an_unchanged_tree_is_the_same_object(tmp_path: Path, kind: str, monkeyp
     assert found.scan() is first
 
 
+def test_a_folder_that_is_made_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parent's stamp does not change when its cur/ comes: it is looked at, and watched, itself."""
+    monkeypatch.setattr(layout, "GRAIN", -1e9)
+    for name in ("cur", ".New"):
+        (tmp_path / name).mkdir()
+    tree = MaildirPlusPlus(Places(bytes(tmp_path)))
+    assert not tree.scan().folders
+    assert bytes(tmp_path / ".New") in tree.looked_at()
+    (tmp_path / ".New" / "cur").mkdir()
+    assert list(tree.scan().folders) == ["New"]
+
+
 def test_inbox_apart(tmp_path: Path) -> None:
     for kind, entry in (("fs", "Drafts"), ("maildir++", ".Drafts")):
         root, inbox = tmp_path / kind, tmp_path / f"inbox-{kind}"
