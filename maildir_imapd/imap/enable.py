@@ -29,11 +29,13 @@ def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
 
     Laxer than the RFC, which has it in the authenticated state only: some clients are late.
     """
+    before = set(session.enabled)
     fresh = []
-    for name in cmd.capabilities:
+    for name in dict.fromkeys(cmd.capabilities):
         if name == b"UTF8=ACCEPT" and session.policy.utf8 == "no":
             continue
-        if name in ENABLEABLE and name not in session.enabled:
+        # One that another has brought along in this same command is named too: the client asked for it.
+        if name in ENABLEABLE and name not in before:
             if name == b"METADATA":
                 session.following = Following(session)
             session.enable(name, reply)
