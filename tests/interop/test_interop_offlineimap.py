@@ -1,0 +1,94 @@
+"""offlineimap against a running server, both ways."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Running, program
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
+
+CONFIG = """\
+[general]
+accounts = test
+metadata = {home}/state
+maxsyncaccounts = 1
+[Account test]
+localrepository = near
+remoterepository = far
+[Repository near]
+type = Maildir
+localfolders = {home}/near
+[Repository far]
+type = IMAP
+remotehost = localhost
+remoteport = {port}
+ssl = yes
+sslcacertfile = {base}/cert.pem
+remoteuser = {user}
+remotepass = secret
+maxconnections = 2
+"""
+
+
+def messages(folder: Path) -> dict[bytes, str]:
+    """Of each message its subject and flags, whatever the file is called."""
+    found = {}
+    for sub in ("cur", "new"):
+        for file in (folder / sub).iterdir():
+            subject = next(line for line in file.read_bytes().splitlines() if line.startswith(b"Subject: "))
+            found[subject] = file.name.partition(":2,")[2]
+    return found
+
+
+def test_offlineimap(server: Running, tmp_path: Path) -> None:
+    """Flags and deletions of both sides arrive at the other; a second run has nothing to do."""
+    offlineimap = program("offlineimap")
+    user, far = server.user()
+    far.simple("INBOX", 20)
+    far.simple("Work.Deep", 5, "S")
+    config = tmp_path / "offlineimaprc"
+    config.write_text(CONFIG.format(home=tmp_path, port=server.tls_port, base=server.base, user=user))
+
+    def sync() -> str:
+        done = subprocess.run(
+            [offlineimap, "-c", config, "-o", "-u", "basic"],
+            capture_output=True,
+            timeout=120,
+            check=False,
+            text=True,
+            env={**os.environ, "HOME": str(tmp_path)},
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout + done.stderr
+
+    sync()
+    near = tmp_path / "near" / "INBOX"
+    assert messages(near) == messages(far.root)
+    assert messages(tmp_path / "near" / "Work.Deep") == messages(far.path("Work.Deep"))
+    again = sync()
+    assert "Copy message" not in again
+    assert "Deleting" not in again
+
+    # On the near side one is flagged, one deleted, one is new; on the far side the same with others.
+    names = sorted(os.listdir(near / "new")) + sorted(os.listdir(near / "cur"))
+    paths = {name: next(path for path in near.rglob(name)) for name in names}
+    flagged, gone = names[:2]
+    paths[flagged].rename(near / "cur" / f"{flagged.partition(':')[0]}:2,F")
+    paths[gone].unlink()
+    (near / "new" / "1.near.host").write_bytes(b"Subject: from near\n\nx\n")
+    theirs = far.files("INBOX")
+    far.reflag("INBOX", theirs[4].partition(":")[0], "R")
+    far.remove("INBOX", theirs[5].partition(":")[0])
+    far.put("INBOX", b"Subject: from far\n\nx\n", "S")
+    sync()
+    sync()
+    both = messages(far.root)
+    assert messages(near) == both
+    assert len(both) == 20
+    assert both[b"Subject: from near"] == ""
+    assert both[b"Subject: from far"] == "S"
+    assert sorted("".join(both.values())) == ["F", "R", "S"]
