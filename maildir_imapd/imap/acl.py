@@ -13,6 +13,7 @@ from passlib.utils import saslprep
 from maildir_imapd.errors import (
     BadSyntax,
     CannotDo,
+    LimitReached,
     MailboxMissing,
     NoPermission,
     NotSelectable,
@@ -46,6 +47,9 @@ ANY: Final = frozenset("lrikxa")
 KEPT: Final = frozenset("la")
 # RFC 4314 2.1.1: what the rights of RFC 2086 mean.
 VIRTUAL: Final = {"c": frozenset("kx"), "d": frozenset("et")}
+# Of an identifier, in octets, and of entries in one file: no user needs more, and the file is read at every SELECT.
+LONGEST: Final = 255
+MOST: Final = 1000
 
 
 # --- the door -------------------------------------------------------------------------------------
@@ -196,6 +200,8 @@ def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
 @command(b"SETACL", states=LOGGED_IN)
 def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     """RFC 4314 3.1."""
+    if len(cmd.identifier) > LONGEST:
+        raise LimitReached(why=f"An identifier may have {LONGEST} octets")
     identifier, negative = _identifier(cmd.identifier)
     mode, asked = _modification(cmd.rights)
     name = _mailbox(session, cmd.mailbox, "a")
@@ -205,6 +211,8 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
         mine = who == _own(session, acl)
         before = acl.of(who, negative=negative)
         if before is None:
+            if len(acl.entries) >= MOST:
+                raise LimitReached(why=f"A mailbox may have {MOST} identifiers with rights")
             before = ALL if mine and not negative else NONE
         after = before | asked if mode == "+" else before - asked if mode == "-" else asked
         if mine:

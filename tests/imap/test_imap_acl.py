@@ -49,3 +49,12 @@ def test_a_list_that_cannot_be_read_closes_the_mailbox(tmp_path: Path) -> None:
     listed = one.command(b'c LIST "" *')
     assert [line for line in listed if b"Work" in line] == []
     assert listed[-1].startswith(b"c OK")
+
+
+def test_there_is_room_for_so_many_and_no_more(tmp_path: Path) -> None:
+    one = MemoryWires(tmp_path / "Maildir").connect(login=True)
+    (tmp_path / "Maildir" / "dovecot-acl").write_text("".join(f"user=u{n} l\n" for n in range(1000)))
+    assert one.command(b"a SETACL INBOX bob lr")[-1].startswith(b"a NO [LIMIT]")
+    assert one.command(b"b SETACL INBOX u7 lr")[-1].startswith(b"b OK")
+    assert one.command(b"c DELETEACL INBOX u8")[-1].startswith(b"c OK")
+    assert one.command(b"d SETACL INBOX bob lr")[-1].startswith(b"d OK")
