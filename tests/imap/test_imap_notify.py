@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from imap_script import Runner
 from memory import MemoryClient, MemoryWires
 from spool import Spool
 
@@ -75,3 +78,7 @@ def test_nobody_listens_when_it_is_over(end: bytes, spool: Spool) -> None:
     assert client.command(b"l " + end)[-1].startswith(b"l OK")
     assert not inbox.listened
     assert not wires.account.names.listened
+
+
+def test_rights_given_and_taken_by_hand(spool: Spool) -> None:
+    Runner(spool, MemoryWires(spool.root)).run(Path(__file__).parent / "notify-granted.imap")
