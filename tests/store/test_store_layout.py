@@ -396,7 +396,7 @@ LEVEL = st.text(min_size=1, max_size=12).filter(lambda s: not set(s) & set("\ud8
 @given(st.lists(LEVEL, min_size=1, max_size=4), st.booleans(), st.sampled_from(["fs", "maildir++"]))
 def test_names_come_back(levels: list[str], utf8: bool, kind: str) -> None:
     """Every name that has a path is the name of that path, and no path leaves the root."""
-    found = KINDS[kind](Places(b"/nowhere/root", kind, utf8=utf8))
+    found = KINDS[kind](Places(b"/nowhere/mail", kind, utf8=utf8))
     name = found.delimiter.join(levels)
     try:
         path = found.path(name)
@@ -405,8 +405,8 @@ def test_names_come_back(levels: list[str], utf8: bool, kind: str) -> None:
     if name == "INBOX":
         return
     name = found.delimiter.join(split(name, found.delimiter))
-    assert path.startswith(b"/nowhere/root/")
-    entries = path[len(b"/nowhere/root/") :].split(b"/")
+    assert path.startswith(b"/nowhere/mail/")
+    entries = path[len(b"/nowhere/mail/") :].split(b"/")
     assert not {b"", b".", b"..", b"cur", b"new", b"tmp"} & set(entries)
     if isinstance(found, MaildirPlusPlus):
         (entry,) = entries
