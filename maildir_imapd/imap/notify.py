@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.fetch_items import Column
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.store.mailbox import Listener, Mailbox
+    from maildir_imapd.store.listeners import Listener
+    from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.snapshot import Snapshot
     from maildir_imapd.wire import commands as ast
 
@@ -159,7 +160,7 @@ class Notify:
         self._stop.append(account.names.listen(session.wake).close)
         self._looked = account.names.look()
         self._known = self._told_names = known_to(session, self._looked)
-        self._stop.append(account.metadata.listen(session.wake))
+        self._stop.append(account.metadata.listen(session.wake).close)
         self._heard = account.metadata.latest()
         self._watch(session, reply, {}, fresh=True)
 

@@ -25,6 +25,7 @@ from maildir_imapd.store.filename import RECENT, keyword_bit
 from maildir_imapd.store.folder import Folder, Seed, Settings
 from maildir_imapd.store.index import JOURNAL, Unfit, clock_uidvalidity
 from maildir_imapd.store.journal import SIZE_UNKNOWN, Batch
+from maildir_imapd.store.listeners import Listener, Listeners
 from maildir_imapd.store.snapshot import SYSTEM_FLAGS, Delta, Snapshot
 from maildir_imapd.store.syncing import SharedSync
 
@@ -52,19 +53,6 @@ class FlagResult:
     gone: list[int]  # no longer there
     changed: list[int]  # have other flags now
     snapshot: Snapshot
-
-
-class Listener:
-    """Somebody who wants to be woken when the mailbox has changed."""
-
-    def __init__(self, mailbox: Mailbox, wake: Callable[[], None], keep_new: bool) -> None:
-        self.mailbox = mailbox
-        self.wake = wake
-        self.keep_new = keep_new
-
-    def close(self) -> None:
-        """Do not wake any more; a wake that is under way may still come."""
-        self.mailbox._forget(self)
 
 
 class Mailbox:
@@ -101,8 +89,8 @@ class Mailbox:
         settings = Settings(fsync, lock_timeout, uidvalidity, cache_version, mirror, coexist, quota)
         self._folder = Folder(path, index=index, control=control, settings=settings, seed=seed)
         self._watcher = watcher
-        self._guard = threading.Lock()  # guards _listeners, _ring and _ring_from; taken last, held for no call
-        self._listeners: list[Listener] = []
+        self._guard = threading.Lock()  # guards _ring and _ring_from; taken last, held for no call
+        self._listeners = Listeners()
         self._ring: deque[Batch] = deque(maxlen=_RING)
         self._ring_from = 0  # the ring has every visible batch above this mod-sequence
         self._shared_sync = SharedSync(self._folder.sync)
@@ -148,8 +136,7 @@ class Mailbox:
 
     def close(self) -> None:
         """Let go of all descriptors. The object is of no use afterwards."""
-        with self._guard:
-            self._listeners.clear()
+        self._listeners.clear()
         if self._watcher is not None:
             self._watcher.remove(self)
         self._folder.close()
@@ -240,7 +227,7 @@ class Mailbox:
                 if self._cache is not None:
                     self._cache.trim(after.uids)
             if after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity):
-                self._wake()
+                self._listeners.wake()
 
     def _adopt_rows(self) -> Snapshot:
         """Show everybody what the index says now; under the threads' lock, so that no moment overtakes another."""
@@ -264,13 +251,7 @@ class Mailbox:
         """Say that the folder has been deleted or renamed, and tell everybody who listens."""
         if not self.gone:
             self.gone = True
-            self._wake()
-
-    def _wake(self) -> None:
-        with self._guard:
-            waiting = list(self._listeners)
-        for listener in waiting:  # outside the lock: a slow client must not hold the mailbox
-            listener.wake()
+            self._listeners.wake()
 
     def listen(self, wake: Callable[[], None], *, keep_new: bool = False) -> Listener:
         """Call *wake* whenever the snapshot has been replaced by another moment, or the folder is gone.
@@ -278,21 +259,14 @@ class Mailbox:
         It is called without locks, from any thread, also from the one that made the change. *keep_new*: this
         one only looks (EXAMINE), so on its account no file leaves new/.
         """
-        listener = Listener(self, wake, keep_new)
-        with self._guard:
-            first = not self._listeners
-            self._listeners.append(listener)
-        if first and self._watcher is not None:
-            self._watcher.add(self)
-        return listener
+        return self._listeners.add(wake, self._heard, self._unheard, keep_new=keep_new)
 
-    def _forget(self, listener: Listener) -> None:
-        with self._guard:
-            if listener not in self._listeners:
-                return
-            self._listeners.remove(listener)
-            last = not self._listeners
-        if last and self._watcher is not None:
+    def _heard(self) -> None:
+        if self._watcher is not None:
+            self._watcher.add(self)
+
+    def _unheard(self) -> None:
+        if self._watcher is not None:
             self._watcher.release(self)
 
     @property
@@ -303,8 +277,7 @@ class Mailbox:
     @property
     def keep_new(self) -> bool:
         """Whether nobody who listens would have files leave new/."""
-        with self._guard:
-            return all(listener.keep_new for listener in self._listeners)
+        return self._listeners.keep_new
 
     @property
     def index_path(self) -> bytes:

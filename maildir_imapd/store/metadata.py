@@ -19,7 +19,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -28,6 +27,7 @@ from typing import Final
 from maildir_imapd import mutf7
 from maildir_imapd.errors import AnnotationTooBig, MailboxMissing, TooManyAnnotations
 from maildir_imapd.store import durable
+from maildir_imapd.store.listeners import Listener, Listeners
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +108,7 @@ class Metadata:
         self._root = root
         self._find = find
         self._lock = lock
-        self._guard = threading.Lock()  # guards _listeners; a leaf
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners = Listeners()
         # The file of changes as read last, with its stamp; replaced whole, so no lock is needed.
         self._known: tuple[tuple[int, int, int], dict[tuple[str, bytes], int]] | None = None
 
@@ -260,27 +259,16 @@ class Metadata:
 
     # --- changes ----------------------------------------------------------------------------------
 
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def listen(self, wake: Callable[[], None]) -> Listener:
         """Call *wake*, without locks and from any thread, when this process has changed an entry.
 
-        Returns what ends it.  Other processes' changes show in ``changes`` alone.
+        Other processes' changes show in ``changes`` alone.
         """
-        with self._guard:
-            self._listeners.append(wake)
-
-        def close() -> None:
-            with self._guard:
-                if wake in self._listeners:
-                    self._listeners.remove(wake)
-
-        return close
+        return self._listeners.add(wake)
 
     def wake(self) -> None:
         """Tell everybody who listens."""
-        with self._guard:
-            listeners = list(self._listeners)
-        for listener in listeners:
-            listener()
+        self._listeners.wake()
 
     def note(self, root: int, changed: Mapping[str, Sequence[bytes]]) -> int:
         """Write down that entries have changed whose values are elsewhere; under the lock.  Then call ``wake``."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
 from maildir_imapd.store import inotify
+from maildir_imapd.store.listeners import Listener, Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,18 +48,6 @@ class Known:
     rights: dict[str, Stamp]
 
 
-class Listener:
-    """Somebody who wants to be woken when names have changed."""
-
-    def __init__(self, names: Names, wake: Callable[[], None]) -> None:
-        self.names = names
-        self.wake = wake
-
-    def close(self) -> None:
-        """Do not wake any more; a wake that is under way may still come."""
-        self.names._forget(self)
-
-
 class Names:
     """One account's; safe from any thread.  *intent*: the file that says that a RENAME is under way."""
 
@@ -70,9 +59,8 @@ class Names:
         self._account: Account = weakref.proxy(account)
         self._watcher = watcher
         self._intent = os.path.join(account.root, intent)
-        self._guard = threading.Lock()  # guards _listeners; a leaf
         self._looking = threading.Lock()  # so that no moment overtakes another; held while directories are read
-        self._listeners: list[Listener] = []
+        self._listeners = Listeners()
         self._known: Known | None = None
 
     @property
@@ -93,10 +81,7 @@ class Names:
                 return before
             self._known = after
         if before is not None and after != before:
-            with self._guard:
-                waiting = list(self._listeners)
-            for listener in waiting:
-                listener.wake()
+            self._listeners.wake()
         return after
 
     def changed(self) -> None:
@@ -109,23 +94,15 @@ class Names:
 
     def listen(self, wake: Callable[[], None]) -> Listener:
         """Call *wake*, without locks and from any thread, whenever what is known has changed."""
-        listener = Listener(self, wake)
-        with self._guard:
-            first = not self._listeners
-            self._listeners.append(listener)
-        if first:
-            self._known = None
-            if self._watcher is not None:
-                self._watcher.add(self)
-        return listener
+        return self._listeners.add(wake, self._heard, self._unheard)
 
-    def _forget(self, listener: Listener) -> None:
-        with self._guard:
-            if listener not in self._listeners:
-                return
-            self._listeners.remove(listener)
-            last = not self._listeners
-        if last and self._watcher is not None:
+    def _heard(self) -> None:
+        self._known = None
+        if self._watcher is not None:
+            self._watcher.add(self)
+
+    def _unheard(self) -> None:
+        if self._watcher is not None:
             self._watcher.remove(self)
 
     # --- what the watcher asks --------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_changes_are_not_remembered_for_ever(account: Account, monkeypatch: pyte
 
 def test_whoever_listens_is_woken(account: Account) -> None:
     woken: list[int] = []
-    close = account.metadata.listen(lambda: woken.append(1))
+    close = account.metadata.listen(lambda: woken.append(1)).close
     account.metadata.change("Work", [(b"/private/a", b"1")])
     assert woken == [1]
     account.metadata.change("Work", [(b"/private/a", b"1")])
