@@ -25,6 +25,22 @@ def decode(raw: bytes) -> str:
     return _decode_short(raw) if len(raw) <= _REMEMBERED else _decode(raw)
 
 
+def decode_either(raw: bytes) -> str | None:
+    """Read a name that another server wrote: modified UTF-7, or UTF-8 as of Courier 5; None for neither."""
+    try:
+        return decode(raw)
+    except ValueError:
+        return decode_utf8(raw)
+
+
+def decode_utf8(raw: bytes) -> str | None:
+    """Read a name in UTF-8; None for what is none."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
 def encode(name: str) -> bytes:
     """Write a name; never fails, whatever the disk held."""
     if name.isascii() and name.isprintable() and "&" not in name:

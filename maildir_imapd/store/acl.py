@@ -364,12 +364,5 @@ def _read(directory: int) -> Acl:
 
 
 def _write(directory: int, acl: Acl) -> None:
-    if acl.lines:
-        # As open as the folder: who may read the mail may see who may.
-        durable.put(FILE, render(acl), directory, durable=True)
-    else:
-        try:
-            durable.unlink(FILE, directory)
-        except FileNotFoundError:
-            return
-    durable.sync(directory)
+    # As open as the folder: who may read the mail may see who may.
+    durable.put_or_remove(FILE, render(acl), directory)

@@ -84,7 +84,7 @@ def parse_subscriptions(data: bytes, delimiter: str) -> list[str]:
     """
     names = []
     for line in data.split(b"\n"):
-        text = _decode(line)
+        text = mutf7.decode_either(line)
         if text is None:
             continue
         if text.upper() == "INBOX":
@@ -101,15 +101,3 @@ def render_subscriptions(names: list[str], delimiter: str, *, utf8: bool) -> byt
         text = "INBOX" if name == "INBOX" else PREFIX + name.replace(delimiter, ".")
         lines.append((text.encode("utf-8") if utf8 else mutf7.encode(text)) + b"\n")
     return b"".join(lines)
-
-
-def _decode(line: bytes) -> str | None:
-    if not line:
-        return None
-    try:
-        return mutf7.decode(line)
-    except ValueError:
-        try:
-            return line.decode("utf-8")
-        except UnicodeDecodeError:
-            return None

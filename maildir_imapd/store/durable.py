@@ -252,6 +252,33 @@ def put(name: bytes, data: bytes | list[bytes], directory: int, *, durable: bool
         raise
 
 
+def read_dated(path: bytes, name: bytes) -> tuple[bytes | None, int]:
+    """Read a file in the directory at *path*, with its mtime in ns; (None, 0) where there is none."""
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None, 0
+    try:
+        stamp = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
+        return read_file(name, directory), stamp
+    except FileNotFoundError:
+        return None, 0
+    finally:
+        os.close(directory)
+
+
+def put_or_remove(name: bytes, data: bytes, directory: int) -> None:
+    """Write a file anew, or remove it where there is nothing to say; either lasts when this returns."""
+    if data:
+        put(name, data, directory, durable=True)
+    else:
+        try:
+            unlink(name, directory)
+        except FileNotFoundError:
+            return
+    sync(directory)
+
+
 def read_file(name: bytes, directory: int) -> bytes:
     """Read one of our own files whole; never through a link, never blocking."""
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory)

@@ -210,15 +210,7 @@ class Layout(ABC):
 
         Names that are not proper modified UTF-7 but are UTF-8 come from Courier 5 and are shown.
         """
-        if not self.utf8:
-            try:
-                return mutf7.decode(entry)
-            except ValueError:
-                pass
-        try:
-            return entry.decode("utf-8")
-        except UnicodeDecodeError:
-            return None
+        return mutf7.decode_utf8(entry) if self.utf8 else mutf7.decode_either(entry)
 
     def _entries(self, path: bytes, seen: _Seen) -> list[bytes]:
         """The directories in a directory, no links; notes them in *seen*.  Raises OSError."""

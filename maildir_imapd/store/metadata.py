@@ -349,14 +349,7 @@ def _read(name: bytes, directory: int, fields: int) -> tuple[list[list[bytes]], 
 
 def _write(name: bytes, directory: int, rows: Sequence[Sequence[bytes]]) -> None:
     """Replace a file, or remove it when nothing is left to say."""
-    if rows:
-        durable.put(name, render(rows), directory, durable=True)
-    else:
-        try:
-            durable.unlink(name, directory)
-        except FileNotFoundError:
-            return
-    durable.sync(directory)
+    durable.put_or_remove(name, render(rows) if rows else b"", directory)
 
 
 def parse_server(data: bytes) -> tuple[tuple[bytes, bytes], ...]:

@@ -32,18 +32,8 @@ _ESCAPES = {b"0": b"\0", b"1": b"\1", b"t": b"\t", b"r": b"\r", b"n": b"\n"}
 _UNESCAPES = {value: b"\1" + key for key, value in _ESCAPES.items()}
 
 
-def _decode(level: bytes) -> str | None:
-    try:
-        return mutf7.decode(level)
-    except ValueError:
-        try:
-            return level.decode("utf-8")
-        except UnicodeDecodeError:
-            return None
-
-
 def parse(
-    data: bytes, delimiter: str, separator: bytes = b".", decode: Callable[[bytes], str | None] = _decode
+    data: bytes, delimiter: str, separator: bytes = b".", decode: Callable[[bytes], str | None] = mutf7.decode_either
 ) -> tuple[list[str], int]:
     """Read a subscriptions file: the names in their order, and the file's version.
 
@@ -137,8 +127,8 @@ class Subscriptions:
 
     def _read(self) -> tuple[list[str], int]:
         layout = self._layout
-        theirs, theirs_at = _load(layout.root, courier.SUBSCRIBED)
-        ours, ours_at = _load(layout.control_root, NAME)
+        theirs, theirs_at = durable.read_dated(layout.root, courier.SUBSCRIBED)
+        ours, ours_at = durable.read_dated(layout.control_root, NAME)
         names, version = parse(ours or HEADER, layout.delimiter, layout.separator, layout.decode)
         if theirs is not None and theirs_at > ours_at:
             names = courier.parse_subscriptions(theirs, layout.delimiter)
@@ -163,17 +153,3 @@ class Subscriptions:
 
 def _open(directory: bytes) -> int:
     return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _load(place: bytes, name: bytes) -> tuple[bytes | None, int]:
-    try:
-        directory = _open(place)
-    except FileNotFoundError:
-        return None, 0
-    try:
-        stamp = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
-        return durable.read_file(name, directory), stamp
-    except FileNotFoundError:
-        return None, 0
-    finally:
-        os.close(directory)

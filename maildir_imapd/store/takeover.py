@@ -6,7 +6,6 @@ Nothing of the other server's is changed here.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -110,13 +109,6 @@ def set_keywords(mailbox: Mailbox, words: dict[bytes, tuple[bytes, ...]]) -> Non
 
 def _read(directory: bytes, name: bytes) -> tuple[bytes | None, int]:
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return durable.read_dated(directory, name)
     except OSError:
         return None, 0
-    try:
-        stamp = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mtime_ns
-        return durable.read_file(name, fd), stamp
-    except OSError:
-        return None, 0
-    finally:
-        os.close(fd)
