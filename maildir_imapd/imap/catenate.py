@@ -25,8 +25,9 @@ def assemble(session: Session, mailbox: Mailbox, parts: tuple[CatUrl | CatText, 
     """Write the parts one behind the other into a message for *mailbox*; raises BadUrl, TooBig, StoreError."""
     whole = mailbox.deliver()
     session.deliveries.append(whole)
+    sources = _Sources(session)
     for part in parts:
-        for piece in _octets(session, part):
+        for piece in _octets(sources, part):
             whole.write(piece)
             if whole.size_crlf > session.policy.append_limit:
                 raise TooBig(limit=session.policy.append_limit)
@@ -34,35 +35,48 @@ def assemble(session: Session, mailbox: Mailbox, parts: tuple[CatUrl | CatText, 
     return whole
 
 
-def _octets(session: Session, part: CatUrl | CatText) -> Iterable[bytes]:
+def _octets(sources: _Sources, part: CatUrl | CatText) -> Iterable[bytes]:
     if isinstance(part, CatUrl):
-        return (_resolve(session, part.url),)
+        return (sources.resolve(part.url),)
     if not isinstance(part.data, Delivery):
         raise BadMessage(why="a TEXT of CATENATE must come as a literal")
     return part.data.pieces()
 
 
-def _resolve(session: Session, text: bytes) -> bytes:
-    """The octets that a URL names, as FETCH BODY.PEEK would give them; raises BadUrl."""
-    try:
-        url = parse_url(text)
-        found = _part(_message(session, url), url)
-    except (BadSyntax, Refused, MessageGone, MessageUnreadable) as error:
-        raise BadUrl(render_url(text), detail=error.text) from error
-    if found is None:
-        raise BadUrl(render_url(text))
-    return found
+class _Sources:
+    """The messages that URLs name; the last one is kept, for a client takes one part of it after the other."""
 
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._last: tuple[tuple[str | None, int | None, int], Content] | None = None
 
-def _message(session: Session, url: MessageUrl) -> Content:
-    if url.mailbox is None:
-        if session.view is None:
-            raise Refused("No mailbox is selected")
-        return read(session.view, url.uid)
-    mailbox = open_mailbox(session, session.mailbox_name(session.spell(url.mailbox)), "r")
-    if url.uidvalidity not in (None, mailbox.snapshot.uidvalidity):
-        raise Refused("Another UIDVALIDITY")
-    return Content(url.uid, mailbox.read(url.uid))
+    def resolve(self, text: bytes) -> bytes:
+        """The octets that a URL names, as FETCH BODY.PEEK would give them; raises BadUrl."""
+        try:
+            url = parse_url(text)
+            found = _part(self._message(url), url)
+        except (BadSyntax, Refused, MessageGone, MessageUnreadable) as error:
+            raise BadUrl(render_url(text), detail=error.text) from error
+        if found is None:
+            raise BadUrl(render_url(text))
+        return found
+
+    def _message(self, url: MessageUrl) -> Content:
+        asked = url.mailbox, url.uidvalidity, url.uid
+        if self._last is None or self._last[0] != asked:
+            self._last = asked, self._read(url)
+        return self._last[1]
+
+    def _read(self, url: MessageUrl) -> Content:
+        session = self._session
+        if url.mailbox is None:
+            if session.view is None:
+                raise Refused("No mailbox is selected")
+            return read(session.view, url.uid)
+        mailbox = open_mailbox(session, session.mailbox_name(session.spell(url.mailbox)), "r")
+        if url.uidvalidity not in (None, mailbox.snapshot.uidvalidity):
+            raise Refused("Another UIDVALIDITY")
+        return Content(url.uid, mailbox.read(url.uid))
 
 
 def _part(message: Content, url: MessageUrl) -> bytes | None:
