@@ -12,6 +12,10 @@ from maildir_imapd.store import durable
 DEAD = 66
 
 
+class Died(BaseException):
+    """The process would end here: for what can be looked at without another process."""
+
+
 def die_at(number: int, torn: bool) -> None:
     """End the process at step *number*; with *torn*, in the middle of write *number*."""
     left = [number]

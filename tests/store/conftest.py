@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from dying import Died
 
 from maildir_imapd.store import durable
 from maildir_imapd.store.mailbox import Mailbox
@@ -90,4 +91,19 @@ def maildir(make_maildir: Callable[[str], Maildir]) -> Maildir:
 def no_steps() -> Iterator[None]:
     """Whatever a test puts in the way of the disk is gone after it."""
     yield
+    durable.step = None
+
+
+@pytest.fixture
+def dying() -> Iterator[list[int]]:
+    """A counter: the n-th step of the disk from now raises Died (0: none)."""
+    left = [0]
+
+    def step(action: str, what: object) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Died
+
+    durable.step = step
+    yield left
     durable.step = None

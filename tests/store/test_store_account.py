@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dying import Died
 from spool import Spool
 
 from maildir_imapd.errors import (
@@ -18,7 +18,7 @@ from maildir_imapd.errors import (
     NotSelectable,
     Refused,
 )
-from maildir_imapd.store import durable, subscriptions
+from maildir_imapd.store import subscriptions
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.layout import MaildirPlusPlus, Places
 
@@ -172,25 +172,6 @@ def test_rename_of_inbox_moves_its_messages(account: Account, spool: Spool) -> N
     assert len(account.mailbox("INBOX").sync()) == 0
     assert len(account.mailbox("old").sync()) == 3
     assert "INBOX.child" in names(account)
-
-
-class Died(BaseException):
-    """The process ends here."""
-
-
-@pytest.fixture
-def dying() -> Iterator[list[int]]:
-    """A counter: the n-th step of the disk from now is the last one (0: none)."""
-    left = [0]
-
-    def step(action: str, what: object) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise Died
-
-    durable.step = step
-    yield left
-    durable.step = None
 
 
 def test_rename_is_finished_after_a_crash(spool: Spool, dying: list[int]) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dying import Died
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maildir_imapd.errors import BadMailboxName, HasChildren, MailboxExists, MailboxMissing, NotSelectable
-from maildir_imapd.store import durable, layout
+from maildir_imapd.store import layout
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.layout import KINDS, MaildirPlusPlus, Nested, Places, split
 
@@ -307,25 +307,6 @@ def test_control_and_cache_go_along(root: Path, tmp_path: Path) -> None:
     (control / "x" / "b" / "dovecot-uidlist").write_text("3 V77 N11 Gaa\n")
     account.create("x/b")
     assert account.mailbox("x/b").sync().uidvalidity != 77
-
-
-class Died(BaseException):
-    """The process ends here."""
-
-
-@pytest.fixture
-def dying() -> Iterator[list[int]]:
-    """A counter: the n-th step of the disk from now is the last one (0: none)."""
-    left = [0]
-
-    def step(action: str, what: object) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise Died
-
-    durable.step = step
-    yield left
-    durable.step = None
 
 
 @pytest.mark.parametrize("kind", ["fs", "maildir++"])

@@ -7,6 +7,7 @@ import os
 import time
 
 import pytest
+from dying import Died
 from spool import Spool
 
 from maildir_imapd.errors import OverQuota
@@ -355,9 +356,6 @@ def test_a_directory_at_rest_is_listed_once(account: Account, spool: Spool, monk
 def test_a_crash_between_the_folder_and_the_count(account: Account, spool: Spool) -> None:
     """The delta is written before the journal: a death before it is found by the next scan."""
     assert used(account) == (0, 0)
-
-    class Died(BaseException):
-        pass
 
     def step(action: str, what: object) -> None:
         if action == "write" and isinstance(what, tuple) and what[1] == b"17 1\n":
