@@ -284,6 +284,12 @@ class SpoolUnreadable(StoreError):
     code = b"NOPERM"
 
 
+class TakeoverRefused(StoreError):
+    """What another mail server knew of this mailbox cannot be read; the administrator can find it in the log"""
+
+    code = b"CONTACTADMIN"
+
+
 class DiskFull(StoreError):
     """There is no room left to store this"""
 

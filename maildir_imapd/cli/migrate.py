@@ -122,7 +122,7 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
     if found.uids is not None:
         uids = f"UIDVALIDITY {found.uids.uidvalidity}, next {found.uids.uidnext}"
     else:
-        uids = NEW_UIDS if not ours else ""
+        uids = "" if ours or found.closed is not None else NEW_UIDS
     try:
         count = sum(len(os.listdir(os.path.join(path, sub))) for sub in (b"cur", b"new"))
     except OSError as error:
@@ -131,7 +131,7 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
     bad = bool(found.problems) and not ours
     if found.problems:
         notes.append("; ".join(found.problems[:3]))
-    if found.uids is None and count and not ours and glob.glob(os.path.join(glob.escape(path), b"dovecot.index*")):
+    if not found.server and count and not ours and glob.glob(os.path.join(glob.escape(path), b"dovecot.index*")):
         bad = True
         notes.append("Dovecot has been here and its dovecot-uidlist is not: does mail_location lack CONTROL=?")
     words = len({word for chosen in found.words.values() for word in chosen}) or len(found.keywords)
@@ -145,7 +145,7 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
             notes.append(f"other names begin with {account.prefix}")
     if ours:
         notes.append("adopted before")
-    if dry_run:
+    if dry_run or (found.closed is not None and not ours):
         return Row(user, name, server, str(count), uids, ", ".join(notes), bad)
     try:
         snapshot = account.mailbox(name).sync(keep_new=True)

@@ -47,16 +47,19 @@ def render_keywords(words: dict[bytes, tuple[bytes, ...]]) -> bytes:
 
 
 def read_keywords(folder: bytes) -> dict[bytes, tuple[bytes, ...]]:
-    """The keywords of a folder's messages, with the changes that are still on their way; {} without any."""
+    """The keywords of a folder's messages, with the changes that are still on their way; {} without any.
+
+    Raises OSError when they are there and cannot be read.
+    """
     directory = os.path.join(folder, KEYWORDS)
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
+    except FileNotFoundError:
         return {}
     try:
         try:
             found = parse_keywords(durable.read_file(LIST, fd))
-        except OSError:
+        except FileNotFoundError:
             found = {}
         newest: dict[bytes, tuple[float, bytes]] = {}
         for name in map(os.fsencode, os.listdir(fd)):
@@ -69,7 +72,7 @@ def read_keywords(folder: bytes) -> dict[bytes, tuple[bytes, ...]]:
         for base, (_, name) in newest.items():
             try:
                 found[base] = tuple(word for word in durable.read_file(name, fd).split(b"\n") if word)
-            except OSError:
+            except FileNotFoundError:
                 # Race: Courier merged it between the listing and now; then it is in the next :list.
                 continue
         return found

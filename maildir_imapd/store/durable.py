@@ -256,7 +256,7 @@ def read_dated(path: bytes, name: bytes) -> tuple[bytes | None, int]:
     """Read a file in the directory at *path*, with its mtime in ns; (None, 0) where there is none."""
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None, 0
     try:
         stamp = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns

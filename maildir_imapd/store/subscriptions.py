@@ -129,6 +129,8 @@ class Subscriptions:
         layout = self._layout
         theirs, theirs_at = durable.read_dated(layout.root, courier.SUBSCRIBED)
         ours, ours_at = durable.read_dated(layout.control_root, NAME)
+        if ours is None and layout.control_root != layout.root:
+            ours, ours_at = durable.read_dated(layout.root, NAME)  # from before there was a CONTROL directory
         names, version = parse(ours or HEADER, layout.delimiter, layout.separator, layout.decode)
         if theirs is not None and theirs_at > ours_at:
             names = courier.parse_subscriptions(theirs, layout.delimiter)

@@ -5,11 +5,14 @@ Nothing of the other server's is changed here.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from maildir_imapd import errors
 from maildir_imapd.store import courier, durable, keywords, uidlist
 from maildir_imapd.store.folder import Seed
 
@@ -27,7 +30,7 @@ class Found:
     """What there is of another server's in a folder.
 
     *server* is "dovecot", "courier" or "" for nothing; *words* are Courier's keywords by base; *problems* is
-    for people.
+    for people.  *closed*: something is there and may not be read, so that nobody can say which UIDs clients know.
     """
 
     server: str = ""
@@ -35,13 +38,17 @@ class Found:
     keywords: dict[int, bytes] = field(default_factory=dict)
     words: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    closed: errors.StoreError | None = None
 
     def seed(self) -> Seed | None:
-        """What the index begins with; None where there is nothing to believe.
+        """What the index begins with; None where there is nothing to believe.  Raises *closed*.
 
         The first mod-sequence is the clock in microseconds: far above any that Dovecot counted up to, far
         below what a client can hold, and rising should the folder go back and come again.
         """
+        if self.closed is not None:
+            # To begin with UIDs of our own would have every client download the folder again.
+            raise self.closed
         if self.uids is None:
             return None
         return Seed(
@@ -56,20 +63,33 @@ class Found:
 def look(folder: bytes, control: bytes | None = None) -> Found:
     """See what other servers have left in *folder*, or in *control*, Dovecot's CONTROL directory for it.
 
-    Where both have been, the file that was written last counts.
+    A list that is not in *control* may be left in the folder, from the time before there was a CONTROL directory.
+    Where both servers have been, the file that was written last counts.
     """
-    candidates = []
-    for server, name, place in (
-        ("dovecot", DOVECOT, control or folder),
-        ("courier", courier.UIDDB, folder),
-    ):
-        data, stamp = _read(place, name)
-        if data is not None:
-            candidates.append((stamp, server, place, data))
-    if not candidates:
-        return Found()
-    _, server, place, data = max(candidates, key=lambda candidate: candidate[0])
-    found = uidlist.parse(data)
+    candidates: list[tuple[int, str, bytes, bytes]] = []
+    places = [("dovecot", DOVECOT, control or folder), ("courier", courier.UIDDB, folder)]
+    if control is not None:
+        places.append(("dovecot", DOVECOT, folder))
+    try:
+        for server, name, place in places:
+            data, stamp = durable.read_dated(place, name)
+            if data is not None and server not in [candidate[1] for candidate in candidates]:
+                candidates.append((stamp, server, place, data))
+        if not candidates:
+            return Found()
+        _, server, place, data = max(candidates, key=lambda candidate: candidate[0])
+        found = uidlist.parse(data)
+        names: dict[int, bytes] = {}
+        words: dict[bytes, tuple[bytes, ...]] = {}
+        if server == "dovecot":
+            name = DOVECOT_KEYWORDS
+            data, _ = durable.read_dated(place, name)
+            names = keywords.parse(data) if data is not None else {}
+        else:
+            name = courier.KEYWORDS
+            words = courier.read_keywords(folder)
+    except OSError as error:
+        return _closed(server, os.path.join(place, name), error)
     problems: tuple[str, ...] = ()
     if found is None:
         problems = ("the file of UIDs cannot be understood",)
@@ -83,14 +103,16 @@ def look(folder: bytes, control: bytes | None = None) -> Found:
             "another server's UIDs are taken over in part",
             extra={"fields": {"folder": folder, "server": server, "why": "; ".join(problems[:5])}},
         )
-    names: dict[int, bytes] = {}
-    words: dict[bytes, tuple[bytes, ...]] = {}
-    if server == "dovecot":
-        data, _ = _read(place, DOVECOT_KEYWORDS)
-        names = keywords.parse(data) if data is not None else {}
-    else:
-        words = courier.read_keywords(folder)
     return Found(server, found, names, words, problems)
+
+
+def _closed(server: str, path: bytes, error: OSError) -> Found:
+    """Say that a file of *server*'s is there and what keeps us from reading it."""
+    why = os.strerror(error.errno) if error.errno else str(error)
+    found = durable.store_error(error, path)
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
+        found = errors.TakeoverRefused(detail=f"{os.fsdecode(path)}: {why}")
+    return Found(server, problems=(f"{os.fsdecode(os.path.basename(path))} cannot be read: {why}",), closed=found)
 
 
 def set_keywords(mailbox: Mailbox, words: dict[bytes, tuple[bytes, ...]]) -> None:
@@ -105,10 +127,3 @@ def set_keywords(mailbox: Mailbox, words: dict[bytes, tuple[bytes, ...]]) -> Non
     for name, chosen in tagged.items():
         bits, extra = mailbox.bits([name], create=True)
         mailbox.set_flags(sorted(chosen), add=bits, extra_add=extra)
-
-
-def _read(directory: bytes, name: bytes) -> tuple[bytes | None, int]:
-    try:
-        return durable.read_dated(directory, name)
-    except OSError:
-        return None, 0

@@ -185,6 +185,21 @@ def test_adopt_knows_when_a_list_of_uids_is_missing(tmp_path: Path) -> None:
     assert "1 of 3 folders need a look" in done.output
 
 
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_adopt_refuses_what_it_cannot_read(words: list[str], tmp_path: Path) -> None:
+    spool = spool_of_three(tmp_path)
+    listed = spool.path("a") / "dovecot-uidlist"
+    listed.rename(tmp_path / "elsewhere")
+    listed.symlink_to(tmp_path / "elsewhere")
+    done = adopt(spool, *words)
+    assert done.exit_code == 1
+    assert "dovecot-uidlist" in done.output
+    assert "cannot be read" in done.output
+    assert "1 of 3 folders need a look" in done.output
+    assert not (spool.path("a") / "maildir-imapd.index").exists()
+    assert listed.is_symlink()
+
+
 def test_adopt_is_interrupted_and_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = spool_of_three(tmp_path)
     opened = Account.mailbox

@@ -309,6 +309,17 @@ def test_control_and_cache_go_along(root: Path, tmp_path: Path) -> None:
     assert account.mailbox("x/b").sync().uidvalidity != 77
 
 
+def test_what_lies_in_the_folder_counts_where_control_has_none(root: Path, tmp_path: Path) -> None:
+    (root / "dovecot-uidlist").write_text("3 V77 N9 Gaa\n")
+    (root / "subscriptions").write_text("V\t2\n\na\tb\n")
+    places = Places(os.fsencode(root), "fs", control=os.fsencode(tmp_path / "control"))
+    account = Account(places, fsync="never")
+    assert account.mailbox("INBOX").uidvalidity == 77
+    assert account.subscriptions() == ["a/b"]
+    account.unsubscribe("a/b")
+    assert account.subscriptions() == []
+
+
 @pytest.mark.parametrize("kind", ["fs", "maildir++"])
 def test_rename_with_control_is_finished_after_a_crash(tmp_path: Path, kind: str, dying: list[int]) -> None:
     """Die at every step: afterwards folder and control directory both have the old name, or both the new one."""

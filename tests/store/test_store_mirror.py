@@ -141,9 +141,11 @@ def test_the_mirror_is_of_the_server_that_was_here(spool: Spool) -> None:
 
 def test_a_mirror_that_cannot_be_written_costs_no_mail(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
     spool.simple("INBOX", 1)
-    (spool.root / "dovecot-uidlist").mkdir()
     box = account(spool).mailbox("INBOX")
-    assert len(box.sync()) == 1
+    (spool.root / "dovecot-uidlist").unlink()
+    (spool.root / "dovecot-uidlist").mkdir()
+    spool.simple("INBOX", 1, None)
+    assert len(box.sync()) == 2
     assert "behind" in caplog.text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spool import Spool
 
+from maildir_imapd import errors
 from maildir_imapd.store import courier, durable, takeover
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.uidlist import Record, UidList, parse, render, updated
@@ -165,6 +167,52 @@ def test_the_mirror_sets_aside_what_it_cannot_read(spool: Spool) -> None:
     Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync()
     assert (spool.root / "dovecot-uidlist").read_text().startswith("3 V")
     assert (spool.root / "dovecot-uidlist.unreadable").read_text() == "garbage\n"
+
+
+UNREADABLE = {
+    "dovecot-uidlist": {"dovecot-uidlist": None},
+    "dovecot-keywords": {"dovecot-uidlist": "3 V77 N9 Gaa\n", "dovecot-keywords": None},
+    "courierimapuiddb": {"courierimapuiddb": None},
+    "courierimapkeywords": {"courierimapuiddb": "1 88 12\n", "courierimapkeywords": None},
+    "courierimapkeywords/:list": {"courierimapuiddb": "1 88 12\n", "courierimapkeywords/:list": None},
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_no_reason_for_new_uids(name: str, spool: Spool, tmp_path: Path) -> None:
+    """Links, so that root may not follow them either."""
+    bases = spool.simple("INBOX", 1)
+    for file, text in UNREADABLE[name].items():
+        path = spool.root / file
+        path.parent.mkdir(exist_ok=True)
+        if text is None:
+            path.symlink_to(tmp_path / "elsewhere")
+        else:
+            path.write_text(text)
+    account = Account(os.fsencode(spool.root), fsync="never")
+    with pytest.raises(errors.TakeoverRefused, match="another mail server") as refused:
+        account.mailbox("INBOX")
+    assert name.partition("/")[0] in refused.value.detail
+    assert not (spool.root / "maildir-imapd.index").exists()
+    # Once it can be read, all is as if nothing had been.
+    for file, text in UNREADABLE[name].items():
+        if text is None:
+            (spool.root / file).unlink()
+    (spool.root / "dovecot-uidlist").write_text(f"3 V99 N9 Gaa\n7 :{bases[0]}\n")
+    os.utime(spool.root / "dovecot-uidlist", (4e9, 4e9))
+    assert list(account.mailbox("INBOX").sync().uids) == [7]
+
+
+def test_too_many_open_files_are_no_reason_for_new_uids(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool.simple("INBOX", 1)
+    (spool.root / "dovecot-uidlist").write_text("3 V99 N9 Gaa\n")
+
+    def read_file(name: bytes, directory: int) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(durable, "read_file", read_file)
+        assert isinstance(takeover.look(os.fsencode(spool.root)).closed, errors.TooManyFiles)
 
 
 # What each says of three messages; the UIDs that can be believed, those of the others, which must be new.
