@@ -41,13 +41,17 @@ class Spool:
             (path / "maildirfolder").touch()
         return path
 
-    def put(self, name: str, data: bytes, flags: str | None = None, *, when: int = WHEN, base: str = "") -> str:
-        """Put a message in: into new/ without *flags*, into cur/ with (perhaps empty) ones.  Returns its base."""
+    def put(self, name: str, data: bytes, flags: str | None = None, *, when: int | None = WHEN, base: str = "") -> str:
+        """Put a message in: into new/ without *flags*, into cur/ with (perhaps empty) ones.  Returns its base.
+
+        *when* is its time; None: as an MDA has it, to the nanosecond.
+        """
         path = self.folder(name)
         count = next(self._counter)
-        base = base or f"{when + count}.M{count}P1.test,S={len(data)}"
+        base = base or f"{(when or WHEN) + count}.M{count}P1.test,S={len(data)}"
         (path / "tmp" / base).write_bytes(data)
-        os.utime(path / "tmp" / base, (when, when))
+        if when is not None:
+            os.utime(path / "tmp" / base, (when, when))
         target = path / "new" / base if flags is None else path / "cur" / f"{base}:2,{flags}"
         os.rename(path / "tmp" / base, target)
         return base

@@ -388,6 +388,7 @@ def _assemble(like: Snapshot, rows: list[tuple[Snapshot, int]]) -> Snapshot:
         received=array("q", [source.received[i] for source, i in rows]),
         saved=array("q", [source.saved[i] for source, i in rows]),
         sizes=array("Q", [source.sizes[i] for source, i in rows]),
+        fingerprints=array("Q", [source.fingerprints[i] for source, i in rows]),
         names=[source.names[i] for source, i in rows],
         extra=extra,
         keywords=like.keywords,

@@ -298,7 +298,7 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, fr
             path = filename.render(base, bits)
             durable.rename(item.name, path, folder.fd, folder.fd)
             done.append((path, item.name))
-            batch.added.append(Added(uid, bits | RECENT, received, now, item.size_crlf, base))
+            batch.added.append(Added(uid, bits | RECENT, received, now, item.size_crlf, base, item.fingerprint))
             if words:
                 batch.worded.append(([(uid, uid)], words, _NO_WORDS))
         if quota is not None:
@@ -352,10 +352,11 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
             base = rows.names[at]
             base = filename.sized(filename.unique(), filename.disk_size(base), filename.wire_size(base))
             path = filename.render(base, bits)
-            _duplicate(source, at, target, path)
+            linked = _duplicate(source, at, target, path)
             done.append(path)
             size = rows.sizes[at]
-            batch.added.append(Added(first + uid, bits | RECENT, rows.received[at], now, size, base))
+            mark = rows.fingerprints[at] if linked else 0
+            batch.added.append(Added(first + uid, bits | RECENT, rows.received[at], now, size, base, mark))
             if words:
                 batch.worded.append(([(first + uid, first + uid)], frozenset(words), _NO_WORDS))
         if quota is not None:
@@ -400,8 +401,8 @@ def _map_keywords(source: Folder, target: Folder, positions: Sequence[int]) -> d
     return {number: known[name] for number, name in names.items()}
 
 
-def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> None:
-    """Give the message at position *at* a second name in *target*."""
+def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> bool:
+    """Give the message at position *at* a second name in *target*, or a copy there; say which."""
     place = source.place(at)
     for _ in range(_TRIES):
         try:
@@ -411,7 +412,8 @@ def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> None:
                 if error.errno not in durable.CANNOT_LINK:
                     raise
                 delivery.copy_bytes(place, path, source.fd, target.fd, target.mode)
-            return
+                return False
+            return True
         except FileNotFoundError:
             # Race: another client changed the flags, and with them the file name. Look again.
             found = source.locate().get(source.rows.names[at])

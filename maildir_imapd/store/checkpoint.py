@@ -1,6 +1,6 @@
 """The checkpoint: a whole folder in one file, read in one piece.
 
-    maildir-imapd index 1
+    maildir-imapd index 2
     g 7 48112                  covers the journal of generation 7 up to byte 48112
     v 1732320000               UIDVALIDITY
     n 4713                     UIDNEXT
@@ -16,8 +16,10 @@
     y 17 36,37                 keywords that have no bit
     d 4000 312000              messages, bytes of names
 
-    the columns, little endian: uids (4 bytes each), flags, modseqs, received, saved, sizes (8 bytes each),
-    the bases joined by LF, CRC-32 of all before it
+    the columns, little endian: uids (4 bytes each), flags, modseqs, received, saved, sizes, fingerprints (8 bytes
+    each), the bases joined by LF, CRC-32 of all before it
+
+Version 1, which is read and no longer written, had no fingerprints.
 
 Loading is frombytes(); the bases are cut apart when they are first asked for. The file is written beside the
 old one, synced and renamed; the one before is kept as ``.old`` for the day this one is damaged.
@@ -35,8 +37,17 @@ from maildir_imapd.store.journal import Stamp, parse_ranges, render_ranges
 from maildir_imapd.store.snapshot import Snapshot
 from maildir_imapd.store.state import State, Tomb
 
-MAGIC: Final = b"maildir-imapd index 1\n"
-_COLUMNS: Final = (("uids", "I"), ("flags", "Q"), ("modseqs", "Q"), ("received", "q"), ("saved", "q"), ("sizes", "Q"))
+MAGIC: Final = b"maildir-imapd index 2\n"
+_FIRST_MAGIC: Final = b"maildir-imapd index 1\n"
+_COLUMNS: Final = (
+    ("uids", "I"),
+    ("flags", "Q"),
+    ("modseqs", "Q"),
+    ("received", "q"),
+    ("saved", "q"),
+    ("sizes", "Q"),
+    ("fingerprints", "Q"),
+)
 
 
 def render(state: State) -> list[bytes]:
@@ -71,7 +82,9 @@ def render(state: State) -> list[bytes]:
 
 def parse(data: bytes) -> State | None:
     """Read the file; None if it does not verify."""
-    if not data.startswith(MAGIC) or zlib.crc32(memoryview(data)[:-4]) != int.from_bytes(data[-4:], "little"):
+    if not data.startswith((MAGIC, _FIRST_MAGIC)) or zlib.crc32(memoryview(data)[:-4]) != int.from_bytes(
+        data[-4:], "little"
+    ):
         return None
     end = data.find(b"\n\n")
     try:
@@ -85,7 +98,7 @@ def of_another_version(data: bytes) -> bool:
     head, _, _ = data.partition(b"\n")
     return (
         head.startswith(MAGIC[:-2])
-        and head + b"\n" != MAGIC
+        and head + b"\n" not in (MAGIC, _FIRST_MAGIC)
         and zlib.crc32(memoryview(data)[:-4]) == int.from_bytes(data[-4:], "little")
     )
 
@@ -129,6 +142,9 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
     view = memoryview(data)
     for column, code in _COLUMNS:
         values = array(code)
+        if column == "fingerprints" and data.startswith(_FIRST_MAGIC):
+            columns[column] = values.__class__(code, bytes(count * values.itemsize))
+            continue
         size = count * values.itemsize
         values.frombytes(view[at : at + size])
         if sys.byteorder == "big":
@@ -146,6 +162,7 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
         received=columns["received"],
         saved=columns["saved"],
         sizes=columns["sizes"],
+        fingerprints=columns["fingerprints"],
         names=names if count else [],
         extra=extra,
         keywords=tuple(keywords.get(n, b"") for n in range(max(keywords, default=-1) + 1)),

@@ -276,6 +276,8 @@ class Folder:
         """Write a batch and remember it for the mailbox."""
         self.index.commit(batch, keep=keep)
         self.note([batch])
+        if self.mirror is not None:
+            self.mirror.note(batch)
         self._unsynced = True
 
     @property

@@ -6,8 +6,8 @@
     k 9 $Forwarded             keyword 9 has this name
     u 5000                     no UID above 5000 has been given out; synced before 4001 is
     n 5001                     UIDNEXT is at least this
-    a 4711 RS* 1732320000 1732320005 8123 1732320000.M1P2.host,S=8000
-                               added: UID, flags, received, saved, size with CRLF (-: not known), base
+    a 4711 RS* 1732320000 1732320005 8123/9 1732320000.M1P2.host,S=8000
+                               added: UID, flags, received, saved, size with CRLF (-: not known), fingerprint, base
     f 17:19,30 +S -T           flag letters added and removed for a UID set (* recent, ! in new/, 0-9 keywords 26-35)
     y 17 +36,37 -40            keywords that have no bit, by number
     e 12:14                    expunged by a client
@@ -43,7 +43,7 @@ _BIT: Final = {letter: 1 << n for n, letter in enumerate(_FLAG_LETTERS)}
 
 
 class Added(NamedTuple):
-    """A message as it enters the folder."""
+    """A message as it enters the folder; *fingerprint* see scan.py, 0 if it has none."""
 
     uid: int
     flags: int
@@ -51,6 +51,7 @@ class Added(NamedTuple):
     saved: int
     size: int
     base: bytes
+    fingerprint: int = 0
 
 
 class Stamp(NamedTuple):
@@ -179,8 +180,10 @@ def _render_lines(batch: Batch) -> list[bytes]:
         lines.append(b"u %d\n" % batch.reserve)
     if batch.raised is not None:
         lines.append(b"n %d\n" % batch.raised)
-    for uid, flags, received, saved, size, base in batch.added:
+    for uid, flags, received, saved, size, base, fingerprint in batch.added:
         known = b"-" if size == SIZE_UNKNOWN else b"%d" % size
+        if fingerprint:
+            known += b"/%d" % fingerprint
         lines.append(b"a %d %b %d %d %b %b\n" % (uid, render_flags(flags), received, saved, known, base))
     for ranges, add, remove in batch.flagged:
         signs = b" +" + render_flags(add) if add else b""
@@ -230,8 +233,11 @@ def _parse_line(batch: Batch, line: bytes) -> None:
             batch.worded.append((ranges, more, less))
     elif kind == b"a ":
         uid, flags, received, saved, size, base = rest.split(b" ", 5)
+        size, _, fingerprint = size.partition(b"/")
         known = SIZE_UNKNOWN if size == b"-" else int(size)
-        batch.added.append(Added(int(uid), parse_flags(flags), int(received), int(saved), known, base))
+        batch.added.append(
+            Added(int(uid), parse_flags(flags), int(received), int(saved), known, base, int(fingerprint or b"0"))
+        )
     elif kind == b"e ":
         batch.expunged += parse_ranges(rest)
     elif kind == b"x ":

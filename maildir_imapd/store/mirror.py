@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from maildir_imapd.store import courier, durable, uidlist
 from maildir_imapd.store.dotlock import DotLock
+from maildir_imapd.store.journal import Batch
 from maildir_imapd.store.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,11 @@ class Mirror:
         self._last = 0  # the highest UID in it
         self._lines = 0
         self._uidvalidity = 0
+        self._renamed = False  # a base has changed: its line is wrong
+
+    def note(self, batch: Batch) -> None:
+        """Hear of a change, so that ``update`` knows what to do."""
+        self._renamed = self._renamed or bool(batch.renamed)
 
     def lock(self) -> AbstractContextManager[object]:
         """The other server's own lock, for as long as a scan or a change takes."""
@@ -92,7 +98,7 @@ class Mirror:
 
     def update(self, rows: Snapshot, *, locked: bool = False) -> None:
         """Bring the file up to *rows*; *locked*: the other server's lock is ours already."""
-        if rows.uids is self._uids and rows.uidvalidity == self._uidvalidity:
+        if rows.uids is self._uids and rows.uidvalidity == self._uidvalidity and not self._renamed:
             return
         try:
             with nullcontext() if locked else self.lock():
@@ -107,7 +113,7 @@ class Mirror:
                 extra={"fields": {"folder": self._path, "server": self.kind, "why": error}},
             )
             return
-        self._uids, self._uidvalidity = rows.uids, rows.uidvalidity
+        self._uids, self._uidvalidity, self._renamed = rows.uids, rows.uidvalidity, False
 
     def write(self, rows: Snapshot) -> None:
         """Write the whole file, under the other server's lock; raises OSError."""
@@ -120,7 +126,7 @@ class Mirror:
         known = self._stamp is not None and self._stamp == self._look(UIDLIST) and rows.uidvalidity == self._uidvalidity
         first = bisect_right(rows.uids, self._last)
         # A message that came back under an old UID has its line still, unless the file was written anew since.
-        whole = not known or rows.revivals > 0
+        whole = not known or rows.revivals > 0 or self._renamed
         dead = self._lines + len(rows) - first - len(rows)
         if whole or dead > self._lines * DEAD_SHARE + 16:
             self._rewrite(rows)

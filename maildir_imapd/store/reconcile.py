@@ -38,6 +38,7 @@ class Reconciler:
         self._uid = 0  # next to give out
         self._reserved: bool | None = None
         self._here: set[bytes] = set()  # bases of this batch
+        self._paired: set[bytes] = set()  # files in new/ that are known messages under a new base
 
     # cur/
 
@@ -45,10 +46,10 @@ class Reconciler:
         folder = self.folder
         found = scan.compare(folder.rows, *self._list(), folder.odd)
         sure = False
-        self._doubt_renames(found)
+        self._pair(found)
         if found.missing or found.twice or found.doubtful:
             found, sure, seen, now = self._look_twice()
-            self._doubt_renames(found)
+            self._pair(found)
         for uid, name in found.moved:
             self._move(uid, name)
         if sure:
@@ -59,20 +60,67 @@ class Reconciler:
         self._add_fresh(found.fresh + (found.doubtful if sure else []))
         return seen, now
 
-    def _doubt_renames(self, found: scan.Difference) -> None:
-        """Take a file with a new base for a message of its own if it cannot be the one that its name reminds of."""
+    def _pair(self, found: scan.Difference) -> None:
+        """Match missing messages with files of an unknown base: by fingerprint, else by what the name reminds of.
+
+        offlineimap gives a message a base that has nothing of the old one, mbsync adds to it; a rename keeps inode,
+        time and size (scan.py).  A file to which the other server has given a UID of its own is another message.
+        """
         rows = self.folder.rows
-        moved, found.moved = found.moved, []
-        for uid, name in moved:
+        guessed = {
+            name: uid for uid, name in found.moved if filename.parse(name).base != rows.names[rows.position(uid)]
+        }
+        if not guessed and not (found.missing and (found.fresh or found.doubtful)):
+            return
+        lost = {*found.missing, *guessed.values()}
+        there = self._inspect(b"cur", [*guessed, *found.fresh, *found.doubtful])
+        sure = self._match(b"cur", there, lost)
+        for name, uid in guessed.items():
             at = rows.position(uid)
-            if filename.parse(name).base != rows.names[at]:
-                status = scan.inspect(self.folder.fd, b"cur/" + name)
-                if status is not None and not scan.same(rows.received[at], rows.sizes[at], status):
-                    found.missing.append(uid)
-                    found.fresh.append(name)
+            if name in sure or uid not in lost:
+                continue
+            # One that is gone again is looked for by the rename that follows.
+            if name not in there or (not self._foreign(name) and self._same(at, there[name])):
+                sure[name] = uid
+                lost.discard(uid)
+        found.moved = [(uid, name) for uid, name in found.moved if name not in guessed]
+        found.moved += [(uid, name) for name, uid in sure.items()]
+        found.missing = sorted(lost)
+        found.fresh = [name for name in [*found.fresh, *guessed] if name not in sure]
+        found.doubtful = [name for name in found.doubtful if name not in sure]
+
+    def _inspect(self, directory: bytes, names: list[bytes]) -> dict[bytes, os.stat_result]:
+        looked = ((name, scan.inspect(self.folder.fd, directory + b"/" + name)) for name in names)
+        return {name: status for name, status in looked if status is not None}
+
+    def _match(self, directory: bytes, there: dict[bytes, os.stat_result], lost: set[int]) -> dict[bytes, int]:
+        """Find those of *lost* that lie under another name now, by their fingerprints, and take them out of it."""
+        rows = self.folder.rows
+        wanted: dict[int, list[int]] = {}
+        for uid in sorted(lost):
+            # Links to one file, as COPY makes within a folder, have one fingerprint.
+            wanted.setdefault(rows.fingerprints[rows.position(uid)], []).append(uid)
+        matched = {}
+        for name, status in there.items():
+            for uid in wanted.get(scan.fingerprint(status), ()):
+                at = rows.position(uid)
+                if uid not in lost or not self._same(at, status) or self._foreign(name):
                     continue
-            found.moved.append((uid, name))
-        found.missing.sort()
+                if status.st_mtime_ns % 1_000_000_000 == 0:
+                    born = scan.born(self.folder.fd, directory + b"/" + name)
+                    if born is None or born >= rows.saved[at]:
+                        continue
+                matched[name] = uid
+                lost.discard(uid)
+                break
+        return matched
+
+    def _same(self, at: int, status: os.stat_result) -> bool:
+        return scan.same(self.folder.rows.received[at], self.folder.rows.sizes[at], status)
+
+    def _foreign(self, name: bytes) -> bool:
+        """Whether the other server has given a UID to this file since we looked."""
+        return self.folder.foreign.get(filename.parse(name).base, 0) >= self.folder.rows.uidnext
 
     def _look_twice(self) -> tuple[scan.Difference, bool, tuple[int, int, int, int], int]:
         """List cur/ until two listings with the same stamps around them agree, or give up for now."""
@@ -136,14 +184,34 @@ class Reconciler:
             return
         folder, rows = self.folder, self.folder.rows
         # Some programs put a message back into new/; take_new() deals with it.
-        back = {filename.parse(name).base for name in scan.names(folder.fd, b"new")}
+        back = {filename.parse(name).base: name for name in scan.names(folder.fd, b"new")}
         gone = [uid for uid in missing if rows.names[rows.position(uid)] not in back]
+        if gone and back:
+            gone = self._pair_in_new(gone, back)
         if not gone:
             return
         self.batch.vanished = to_ranges(gone)
         self.batch.vanished_at = int(time.time())
         for uid in gone:
             folder.odd.pop(rows.names[rows.position(uid)], None)
+
+    def _pair_in_new(self, missing: list[int], back: dict[bytes, bytes]) -> list[int]:
+        """Find those of *missing* that another program has given a new base in new/; return the rest."""
+        folder, rows = self.folder, self.folder.rows
+        known = scan.positions(rows, list(back))
+        lost = set(missing)
+        there = self._inspect(b"new", [name for base, name in back.items() if base not in known])
+        for name, uid in self._match(b"new", there, lost).items():
+            at = rows.position(uid)
+            moved = self._into_cur(filename.parse(name), b"new/" + name, rows.flags[at])
+            if moved is None:
+                continue  # it is gone from here, and looked for again
+            self._paired.add(name)
+            folder.odd.pop(rows.names[at], None)
+            self.batch.renamed.append((uid, moved[0].base))
+            if moved[1] != rows.flags[at] & IN_NEW:
+                self.batch.flagged.append(([(uid, uid)], moved[1], IN_NEW & ~moved[1]))
+        return sorted(lost)
 
     def _part(self, name: bytes, fresh: list[bytes]) -> None:
         """Give a second file of one base a name of its own."""
@@ -216,7 +284,7 @@ class Reconciler:
 
     def take_new(self) -> None:
         folder, rows = self.folder, self.folder.rows
-        listed = scan.names(folder.fd, b"new")
+        listed = [name for name in scan.names(folder.fd, b"new") if name not in self._paired]
         if not listed:
             return
         listed.sort(key=filename.arrival)
@@ -249,7 +317,7 @@ class Reconciler:
         if folder.read_only:
             return
         if at >= 0 and scan.inspect(folder.fd, folder.place(at)) is None:
-            if not scan.same(rows.received[at], rows.sizes[at], status):
+            if not self._same(at, status):
                 # Another message under a base that was free again: the one we knew is missed by the next scan.
                 self._make_way_in_new(path)
                 folder.suspect()
@@ -341,6 +409,7 @@ class Reconciler:
                 rows.received.append(int(status[stat.ST_MTIME]))
                 rows.saved.append(int(status[stat.ST_CTIME]))
                 rows.sizes.append(known(base, status.st_size))
+                rows.fingerprints.append(scan.fingerprint(status))
         finally:
             os.close(cur)
         count = len(rows.names)
@@ -368,6 +437,6 @@ def _seed(rows: Snapshot, uids: dict[bytes, int]) -> None:
     order.sort()
     order += [(uid, at) for uid, at in enumerate(late, rows.uidnext)]
     rows.uids.extend([uid for uid, _ in order])
-    for column in (rows.flags, rows.received, rows.saved, rows.sizes):
+    for column in (rows.flags, rows.received, rows.saved, rows.sizes, rows.fingerprints):
         column[:] = array(column.typecode, [column[at] for _, at in order])
     rows.names[:] = [rows.names[at] for _, at in order]

@@ -11,16 +11,20 @@ b) The clock's grain. A change within the same tick as one that we have seen lea
    So a stamp younger than two seconds is not settled, and the directory is listed again once it is.
 c) Our own renames change the stamp too, and a foreign one between our last look and the stamp we take
    afterwards would hide behind ours. So a stamp taken after our own change is never settled.
-d) The name behind the base belongs to everybody (flags, tails), the base sometimes too: mbsync and
-   offlineimap append ``,U=7`` to it. An unknown base that is a missing message's but for these marks, or whose
-   part before the first comma is, is that message if time and size agree. The inode would say it too, but would
-   have to be kept for every message: 8 bytes a row and a stat() whenever a folder is loaded that lacks them.
+d) The name behind the base belongs to everybody (flags, tails), the base sometimes too: mbsync appends
+   ``,U=7`` to it, offlineimap makes a new one. A rename keeps the inode and the nanoseconds of the time: the
+   fingerprint. A file of an unknown base that has a missing message's, with its time and size, is that message.
+   The inode alone says nothing, for the next file that is made often has it, and nor does a time of whole seconds,
+   which somebody has set: then the file must be older than what we know of the message. Without a fingerprint, or
+   with another one (a copy), it is one whose base is the message's but for what mbsync adds, or whose part before
+   the first comma is, if time and size agree.
 e) The same base twice, from a copy by hand: two messages. The second gets a new name. "Both" in (a) looks
    the same, so this is believed under the same conditions.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
 import sys
@@ -44,6 +48,12 @@ try:
     TICK_NS = max(int(time.clock_getres(_COARSE) * 1e9), 1_000_000)
 except (OSError, AttributeError):
     TICK_NS = 10_000_000
+
+
+# statx(2); Python's stat has no date of birth on Linux.
+_STATX_BTIME: Final = 0x800
+_AT_SYMLINK_NOFOLLOW: Final = 0x100
+_statx = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 
 
 @dataclass(slots=True)
@@ -208,7 +218,26 @@ def inspect(directory: int, path: bytes) -> os.stat_result | None:
 def describe(uid: int, base: bytes, status: os.stat_result, flags: int) -> Added:
     """Make the row of a message that we see for the first time."""
     size = filename.known_size(base, status.st_size)
-    return Added(uid, flags, int(status[stat.ST_MTIME]), int(status[stat.ST_CTIME]), size, base)
+    return Added(uid, flags, int(status[stat.ST_MTIME]), int(status[stat.ST_CTIME]), size, base, fingerprint(status))
+
+
+def fingerprint(status: os.stat_result) -> int:
+    """Return what a rename leaves as it is and another file hardly has: inode and nanoseconds of mtime."""
+    return (status.st_ino & (1 << 34) - 1) << 30 | status.st_mtime_ns % 1_000_000_000
+
+
+def born(directory: int, path: bytes) -> int | None:
+    """Return the second in which a file was made (Unix time); None where the system does not say."""
+    if _statx is None:
+        return None
+    found = ctypes.create_string_buffer(256)
+    if _statx(directory, path, _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, found) != 0:
+        return None
+    mask, seconds = (
+        int.from_bytes(found.raw[0:4], sys.byteorder),
+        int.from_bytes(found.raw[80:88], sys.byteorder, signed=True),
+    )
+    return seconds if mask & _STATX_BTIME else None
 
 
 def same(received: int, size: int, status: os.stat_result) -> bool:

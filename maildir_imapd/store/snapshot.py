@@ -65,6 +65,7 @@ class Snapshot:
         "_names",
         "_words",
         "extra",
+        "fingerprints",
         "flags",
         "keywords",
         "modseq",
@@ -84,6 +85,7 @@ class Snapshot:
     received: array[int]
     saved: array[int]
     sizes: array[int]
+    fingerprints: array[int]  # see scan.py, 0 for a message that has none
     extra: dict[int, frozenset[int]]  # UID -> numbers of its keywords that have no bit
     keywords: tuple[bytes, ...]  # by number; b"" for a number without a name
     uidvalidity: int
@@ -100,6 +102,7 @@ class Snapshot:
         received: array[int],
         saved: array[int],
         sizes: array[int],
+        fingerprints: array[int],
         names: list[bytes] | bytes,
         extra: dict[int, frozenset[int]],
         keywords: tuple[bytes, ...],
@@ -115,6 +118,7 @@ class Snapshot:
         self.received = received
         self.saved = saved
         self.sizes = sizes
+        self.fingerprints = fingerprints
         self._names = names  # joined by LF, as the checkpoint has them, until somebody asks
         self.extra = extra
         self.keywords = keywords
@@ -307,6 +311,7 @@ def empty(uidvalidity: int = 0, uidnext: int = 1, modseq: int = 1) -> Snapshot:
         received=array("q"),
         saved=array("q"),
         sizes=array("Q"),
+        fingerprints=array("Q"),
         names=[],
         extra={},
         keywords=(),
@@ -324,6 +329,7 @@ def _copy(old: Snapshot) -> Snapshot:
         received=old.received,
         saved=old.saved,
         sizes=old.sizes,
+        fingerprints=old.fingerprints,
         names=old._names,
         extra=old.extra,
         keywords=old.keywords,
@@ -358,6 +364,7 @@ class Builder:
         if not self._own_rows:
             self._own_rows = True
             new.uids, new.received, new.saved = new.uids[:], new.received[:], new.saved[:]
+            new.fingerprints = new.fingerprints[:]
         self._flags()
         self._names()
         self._sizes()
@@ -455,22 +462,23 @@ class Builder:
             new.received.insert(at, row.received)
             new.saved.insert(at, row.saved)
             new.sizes.insert(at, row.size)
+            new.fingerprints.insert(at, row.fingerprint)
             new.names.insert(at, row.base)
 
     def _append(self, added: list[Added], modseq: int) -> None:
         new = self.snapshot
-        uids, flags, received, saved, sizes, names = zip(
-            *[(row.uid, row.flags, row.received, row.saved, row.size, row.base) for row in added], strict=True
-        )
+        uids, flags, received, saved, sizes, names, fingerprints = zip(*added, strict=True)
         # A sum makes the new column in one piece; a copy that grows is copied twice.
         if self._own_rows:
             new.uids.extend(uids)
             new.received.extend(received)
             new.saved.extend(saved)
+            new.fingerprints.extend(fingerprints)
         else:
             new.uids = new.uids + array("I", uids)
             new.received = new.received + array("q", received)
             new.saved = new.saved + array("q", saved)
+            new.fingerprints = new.fingerprints + array("Q", fingerprints)
         if self._own_flags:
             new.flags.extend(flags)
         else:
@@ -553,7 +561,7 @@ class Builder:
                 extra.pop(uid, None)
         # The new columns are put together from what stays: one copy, however many gaps.
         self._own_rows = self._own_flags = self._own_modseqs = self._own_names = self._own_sizes = True
-        for column in ("uids", "flags", "modseqs", "received", "saved", "sizes", "names"):
+        for column in ("uids", "flags", "modseqs", "received", "saved", "sizes", "fingerprints", "names"):
             old = getattr(new, column)
             rest = old[kept[0]]
             for piece in kept[1:]:

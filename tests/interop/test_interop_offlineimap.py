@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Running, program
+from imapclient import IMAPClient
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -42,6 +43,60 @@ def messages(folder: Path) -> dict[bytes, str]:
             subject = next(line for line in file.read_bytes().splitlines() if line.startswith(b"Subject: "))
             found[subject] = file.name.partition(":2,")[2]
     return found
+
+
+# A folder of the near side is a directory, so the spool is one called Maildir, and the far side's INBOX.
+ON_THE_SPOOL = (
+    CONFIG.replace(
+        "{home}/near", "{spool}\nfolderfilter = lambda name: name == 'Maildir'\nnametrans = lambda name: 'INBOX'"
+    )
+    + "folderfilter = lambda name: name == 'INBOX'\nnametrans = lambda name: 'Maildir'\n"
+)
+
+
+def test_offlineimap_on_the_spool_itself(server: Running, tmp_path: Path) -> None:
+    """It gives every message that it has sent to the other side a base that has nothing of the old one."""
+    offlineimap = program("offlineimap")
+    user, near = server.user()
+    other, far = server.user()
+    for n in range(10):
+        near.put("INBOX", b"Subject: message %d\n\nx\n" % n, "S" if n % 2 else None, when=None)
+    far.put("INBOX", b"Subject: from far\n\nx\n", "")
+    names = set(near.files("INBOX"))
+    with IMAPClient("127.0.0.1", server.port, ssl=False) as client:
+        client.login(user, "secret")
+
+        def subjects() -> dict[int, bytes]:
+            client.select_folder("INBOX")
+            found = client.fetch(client.search(), ["ENVELOPE"])
+            return {uid: row[b"ENVELOPE"].subject for uid, row in found.items()}
+
+        validity = client.select_folder("INBOX")[b"UIDVALIDITY"]
+        before = subjects()
+        assert len(before) == 10
+        config = tmp_path / "offlineimaprc"
+        config.write_text(
+            ON_THE_SPOOL.format(
+                home=tmp_path, spool=near.root.parent, port=server.tls_port, base=server.base, user=other
+            )
+        )
+        done = subprocess.run(
+            [offlineimap, "-c", config, "-o", "-u", "basic"],
+            capture_output=True,
+            timeout=120,
+            check=False,
+            text=True,
+            env={**os.environ, "HOME": str(tmp_path)},
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        assert len(far.files("INBOX")) == 11
+        assert not {name.partition(":")[0] for name in names} & {
+            name.partition(":")[0] for name in near.files("INBOX")
+        }, "every message has another base"
+        after = subjects()
+        assert client.select_folder("INBOX")[b"UIDVALIDITY"] == validity
+    assert {uid: after.get(uid) for uid in before} == before
+    assert sorted(set(after) - set(before)) == [11]
 
 
 def test_offlineimap(server: Running, tmp_path: Path) -> None:

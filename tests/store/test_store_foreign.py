@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import socket
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -266,15 +268,136 @@ def test_a_copy_with_the_same_stem_is_a_message_of_its_own(maildir: Any) -> None
     assert known(box) == {os.fsencode(base): 1, os.fsencode(f"{base},U=1"): 2}
 
 
-def test_two_missing_with_one_stem_are_not_guessed(maildir: Any) -> None:
+@pytest.mark.parametrize("copied", [False, True])
+def test_of_two_missing_with_one_stem_the_fingerprint_tells_which(maildir: Any, copied: bool) -> None:
+    """Nothing else does, and then it is not guessed."""
     maildir.put("1.h,U=1:2,")
-    maildir.put("1.h,U=2:2,")
+    os.utime(maildir.put("1.h,U=2:2,"), ns=(1, 1_700_000_000_000_000_001))
     box = maildir.open()
     cur = maildir.path / "cur"
     (cur / "1.h,U=1:2,").unlink()
-    (cur / "1.h,U=2:2,").rename(cur / "1.h,U=3:2,")
+    if copied:
+        shutil.copy2(cur / "1.h,U=2:2,", maildir.path / "tmp" / "copy")
+        (cur / "1.h,U=2:2,").unlink()
+        (maildir.path / "tmp" / "copy").rename(cur / "1.h,U=3:2,")
+    else:
+        (cur / "1.h,U=2:2,").rename(cur / "1.h,U=3:2,")
     box.sync()
-    assert list(box.snapshot.uids) == [3]
+    assert list(box.snapshot.uids) == [3 if copied else 2]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_base_that_has_nothing_of_the_old_one(maildir: Any, again: bool) -> None:
+    """As offlineimap makes it. *again*: the journal, and not a first look, knows the fingerprints."""
+    bases = maildir.fill(1 if again else 3)
+    box = maildir.open()
+    if again:
+        bases += maildir.fill(1)
+        box.sync()
+        uid = maildir.deliver(box)
+        bases.append(os.fsdecode(box.snapshot.names[uid - 1]))
+        box = maildir.open()
+    cur = maildir.path / "cur"
+    for n, base in enumerate(bases):
+        (cur / f"{base}:2,").rename(cur / f"9999.x{n}:2,S")
+    maildir.put("5.another:2,")
+    assert list(box.sync().uids) == [1, 2, 3, 4]
+    assert box.snapshot.names == [b"9999.x0", b"9999.x1", b"9999.x2", b"5.another"]
+    assert bits(box, 2) == SEEN
+    assert box.read(3)
+    assert maildir.open().snapshot.names == box.snapshot.names
+
+
+def test_two_names_of_one_file_are_two_messages(maildir: Any) -> None:
+    """COPY within a folder makes such; another program renames both."""
+    (base,) = maildir.fill(1)
+    box = maildir.open()
+    assert box.copy_from(box, [1]) == [(1, 2)]
+    cur = maildir.path / "cur"
+    for n, name in enumerate(maildir.names()):
+        (cur / name).rename(cur / f"9999.x{n}:2,")
+    assert sorted(known(box)) != [b"9999.x0", b"9999.x1"]
+    box.sync()
+    assert sorted(known(box)) == [b"9999.x0", b"9999.x1"]
+    assert list(box.snapshot.uids) == [1, 2]
+    assert base
+
+
+@pytest.mark.parametrize("later", [1, 1_000_000_000])
+def test_a_file_with_an_inode_that_was_free_is_another_message(maildir: Any, later: int) -> None:
+    """It is the same inode for certain when it is the same file; the time is what a new one has of its own."""
+    (base,) = maildir.fill(1)
+    file = maildir.path / "cur" / f"{base}:2,"
+    when = 1_700_000_000_000_004_711
+    os.utime(file, ns=(when, when))
+    box = maildir.open()
+    file.rename(maildir.path / "cur" / "9999.x:2,")
+    os.utime(maildir.path / "cur" / "9999.x:2,", ns=(when, when + later))
+    assert list(box.sync().uids) == [2]
+
+
+@pytest.mark.parametrize(("born", "uid"), [(-1, 1), (0, 2), (1, 2), (None, 2)])
+def test_a_time_of_whole_seconds_may_be_that_of_many(
+    maildir: Any, monkeypatch: Any, born: int | None, uid: int
+) -> None:
+    """Somebody has set it; the file is the message's if it was there before we saw that one, in *born* seconds."""
+    (base,) = maildir.fill(1)
+    file = maildir.path / "cur" / f"{base}:2,"
+    os.utime(file, (1_700_000_000, 1_700_000_000))
+    box = maildir.open()
+    assert (scan.born(box._folder.fd, b"cur/" + os.fsencode(file.name)) or 0) <= box.snapshot.saved[0]
+    seen = box.snapshot.saved[0]
+    monkeypatch.setattr(scan, "born", lambda fd, path: None if born is None else seen + born)
+    file.rename(maildir.path / "cur" / "9999.x:2,")
+    assert list(box.sync().uids) == [uid]
+
+
+@pytest.mark.parametrize("keep_new", [False, True])
+def test_a_new_base_in_new(maildir: Any, keep_new: bool) -> None:
+    """What EXAMINE and STATUS leave in new/ keeps its UID likewise."""
+    box = maildir.open()
+    for n in range(3):
+        maildir.put(f"{n + 1}.h", where="new")
+    assert list(box.sync(keep_new=True).uids) == [1, 2, 3]
+    new = maildir.path / "new"
+    (new / "2.h").rename(new / "9999.x")
+    for _ in range(2):
+        assert list(box.sync(look=True, keep_new=keep_new).uids) == [1, 2, 3]
+    assert known(box)[b"9999.x"] == 2
+    assert box.read(2)
+    assert maildir.names("new") == (["1.h", "3.h", "9999.x"] if keep_new else [])
+    assert list(maildir.open().sync().uids) == [1, 2, 3]
+
+
+def test_a_new_base_on_the_way_back_into_new(maildir: Any) -> None:
+    """Marked as unread by a program that knows no IMAP, with a name of its own."""
+    first, _ = maildir.fill(2, "S")
+    box = maildir.open()
+    (maildir.path / "cur" / f"{first}:2,S").rename(maildir.path / "new" / "9999.x")
+    for _ in range(2):
+        box.sync(look=True)
+    assert known(box)[b"9999.x"] == 1
+    assert len(box.snapshot) == 2
+    assert maildir.names("new") == []
+    assert box.read(1)
+
+
+def test_an_index_of_version_1_knows_no_fingerprints(maildir: Any) -> None:
+    bases = maildir.fill(2)
+    maildir.open().close()
+    path = maildir.path / "maildir-imapd.index"
+    data = path.read_bytes()
+    names = "\n".join(bases).encode()
+    columns = len(data) - 4 - len(names)
+    old = b"maildir-imapd index 1" + data[21 : columns - 2 * 8] + names
+    path.write_bytes(old + zlib.crc32(old).to_bytes(4, "little"))
+    box = maildir.open()
+    assert list(box.sync().uids) == [1, 2]
+    assert list(box.snapshot.fingerprints) == [0, 0]
+    cur = maildir.path / "cur"
+    (cur / f"{bases[0]}:2,").rename(cur / f"{bases[0]},U=7:2,")
+    assert list(box.sync().uids) == [1, 2]
+    assert os.fsencode(f"{bases[0]},U=7") in known(box)
 
 
 @pytest.mark.parametrize("mark", [",U=17", ",U=17,FMD5=7e33429f656f1e6e9d79b29c3f82c57e"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from maildir_imapd import errors
-from maildir_imapd.store import durable
+from maildir_imapd.store import durable, scan
 from maildir_imapd.store.filename import DELETED, FLAGGED, PASSED, RECENT, SEEN, keyword_bit
 from maildir_imapd.store.mailbox import Mailbox, Seed
 
@@ -223,7 +223,8 @@ def test_deliver(maildir: Any) -> None:
     assert list(box.snapshot.sizes)[1:] == [len(b"Subject: 1\r\n\r\nbody\r\r\n\r")] * 3
     name = box.snapshot.names[2]
     path = maildir.path / "cur" / os.fsdecode(name + b":2,S")
-    assert path.stat().st_mtime == 1_500_000_001
+    assert int(path.stat().st_mtime) == 1_500_000_001
+    assert box.snapshot.fingerprints[2] == scan.fingerprint(path.stat()) != 0
     assert b",S=%d,W=%d" % (path.stat().st_size, box.snapshot.sizes[2]) in name
     # The order of files is the order of UIDs, should the index be lost.
     for lost in maildir.path.glob("maildir-imapd.*"):

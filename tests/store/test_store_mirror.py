@@ -73,6 +73,29 @@ def test_dead_lines_go_in_the_end(spool: Spool) -> None:
     assert [word for word in listed(spool).others if word.startswith(b"G")] == guid
 
 
+def test_a_base_that_another_program_has_renamed(spool: Spool) -> None:
+    """Dovecot would take the message for a new one, under the name that it does not know."""
+    bases = spool.simple("INBOX", 3)
+    box = account(spool).mailbox("INBOX")
+    cur = spool.root / "cur"
+    (cur / f"{bases[1]}:2,").rename(cur / f"{bases[1]},U=17:2,")
+    agree(spool, box)
+    assert listed(spool).uids()[f"{bases[1]},U=17".encode()] == 2
+
+
+def test_a_rename_to_which_the_other_server_gave_a_uid(spool: Spool) -> None:
+    """Dovecot was faster, and clients of it know the new UID: two for one message would be worse."""
+    bases = spool.simple("INBOX", 2)
+    box = account(spool, coexist=True).mailbox("INBOX")
+    box.sync()
+    cur = spool.root / "cur"
+    (cur / f"{bases[0]}:2,").rename(cur / f"{bases[0]},U=17:2,")
+    with open(spool.root / "dovecot-uidlist", "ab") as file:
+        file.write(f"3 :{bases[0]},U=17\n".encode())
+    agree(spool, box)
+    assert list(box.snapshot.uids) == [2, 3]
+
+
 def test_two_processes_append_to_one_file(spool: Spool) -> None:
     spool.simple("INBOX", 2)
     one, two = account(spool).mailbox("INBOX"), account(spool).mailbox("INBOX")
