@@ -5,6 +5,7 @@ Folder first, journal second: see index.py.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from maildir_imapd.store.filename import (
 from maildir_imapd.store.folder import Folder
 from maildir_imapd.store.journal import SIZE_UNKNOWN, Added, Batch, to_ranges
 from maildir_imapd.store.quota import Amount, Quota, size_of
+
+log = logging.getLogger(__name__)
 
 _TRIES: Final = 10
 _NO_WORDS: Final[frozenset[int]] = frozenset()
@@ -281,6 +284,28 @@ def name_keywords(folder: Folder, wanted: Sequence[bytes]) -> dict[bytes, int]:
             # The index has them; the file follows with the next keyword.
     folder.commit(batch)
     return keywords.numbers(folder.rows.keywords, wanted)
+
+
+def take_words(folder: Folder) -> None:
+    """Give messages the keywords that Courier has given them."""
+    if folder.words is None:
+        return
+    wanted = folder.words.take(folder.rows)
+    if not wanted:
+        return
+    try:
+        numbers = name_keywords(folder, sorted({name for names in wanted.values() for name in names}))
+        groups: dict[frozenset[int], list[int]] = {}
+        for uid, names in wanted.items():
+            groups.setdefault(frozenset(numbers[name] for name in names), []).append(uid)
+        every = frozenset(range(len(folder.rows.keywords)))
+        for chosen, uids in groups.items():
+            bits = sum(map(keyword_bit, chosen))
+            words = frozenset(number for number in chosen if not keyword_bit(number))
+            set_flags(folder, uids, FlagChange(bits, KEYWORD_BITS & ~bits, False, words, every - words), None)
+    except (OSError, errors.LimitReached) as error:
+        # They stay in Courier's files, and are looked at again with the next change there.
+        log.warning("Courier's keywords cannot be taken path=%s error=%s", os.fsdecode(folder.path), error)
 
 
 def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, frozenset[int], int]]) -> list[int]:

@@ -57,27 +57,37 @@ def read_keywords(folder: bytes) -> dict[bytes, tuple[bytes, ...]]:
     except FileNotFoundError:
         return {}
     try:
-        try:
-            found = parse_keywords(durable.read_file(LIST, fd))
-        except FileNotFoundError:
-            found = {}
-        newest: dict[bytes, tuple[float, bytes]] = {}
-        for name in map(os.fsencode, os.listdir(fd)):
-            aged = _AGED(name)
-            if name == LIST or (name.startswith(b".") and aged is None):
-                continue
-            base, age = (aged[2], float(aged[1])) if aged is not None else (name, float("inf"))
-            if base not in newest or age > newest[base][0]:
-                newest[base] = (age, name)
-        for base, (_, name) in newest.items():
-            try:
-                found[base] = tuple(word for word in durable.read_file(name, fd).split(b"\n") if word)
-            except FileNotFoundError:
-                # Race: Courier merged it between the listing and now; then it is in the next :list.
-                continue
-        return found
+        return read_keyword_files(fd)[0]
     finally:
         os.close(fd)
+
+
+def read_keyword_files(fd: int) -> tuple[dict[bytes, tuple[bytes, ...]], tuple[bytes, ...]]:
+    """The keywords that an open ``courierimapkeywords`` says, and the names of the changes among its files.
+
+    Raises OSError.
+    """
+    try:
+        found = parse_keywords(durable.read_file(LIST, fd))
+    except FileNotFoundError:
+        found = {}
+    newest: dict[bytes, tuple[float, bytes]] = {}
+    changes = []
+    for name in map(os.fsencode, os.listdir(fd)):
+        aged = _AGED(name)
+        if name == LIST or (name.startswith(b".") and aged is None):
+            continue
+        changes.append(name)
+        base, age = (aged[2], float(aged[1])) if aged is not None else (name, float("inf"))
+        if base not in newest or age > newest[base][0]:
+            newest[base] = (age, name)
+    for base, (_, name) in newest.items():
+        try:
+            found[base] = tuple(word for word in durable.read_file(name, fd).split(b"\n") if word)
+        except FileNotFoundError:
+            # Race: Courier merged it between the listing and now; then it is in the next :list.
+            continue
+    return found, tuple(changes)
 
 
 def parse_subscriptions(data: bytes, delimiter: str) -> list[str]:

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from maildir_imapd import errors
-from maildir_imapd.store import delivery, durable, filename, keywords, mirror, scan
+from maildir_imapd.store import courier_keywords, delivery, durable, filename, keywords, mirror, scan
+from maildir_imapd.store.courier_keywords import CourierKeywords
 from maildir_imapd.store.filename import IN_NEW
 from maildir_imapd.store.index import Index, clock_uidvalidity
 from maildir_imapd.store.journal import NEVER, Batch
@@ -87,8 +88,14 @@ class Folder:
         self._keywords_at = -1  # mtime of dovecot-keywords as last read
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
         self.mirror: Mirror | None = None
-        if self.settings.mirror is not None and not self.read_only:
-            self.mirror = self.mirror_of(self.settings.mirror)
+        self.words: CourierKeywords | None = None
+        if not self.read_only:
+            if self.settings.mirror is not None:
+                self.mirror = self.mirror_of(self.settings.mirror)
+            if self.settings.mirror == "courier":
+                self.words = CourierKeywords(self.fd, self._index_fd, self.path, self.mode)
+            else:
+                courier_keywords.part(self._index_fd)
 
     def _open(self) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -189,6 +196,8 @@ class Folder:
                 finally:
                     if self.mirror is not None:
                         self.mirror.update(self.rows, locked=self.settings.coexist)
+                    if self.words is not None:
+                        self.words.update(self.rows, self.locate)
                 if self._unsynced and self.settings.fsync == "always":
                     self.sync()
 
@@ -274,6 +283,8 @@ class Folder:
 
     def commit(self, batch: Batch, *, keep: bool = True) -> None:
         """Write a batch and remember it for the mailbox."""
+        if self.words is not None:
+            self.words.expect(batch, self.rows.modseq)
         self.index.commit(batch, keep=keep)
         self.note([batch])
         if self.mirror is not None:
@@ -340,6 +351,10 @@ class Folder:
     def suspect(self) -> None:
         """Have cur/ listed at the next chance: a message was not where it should be."""
         self._suspicious = True
+
+    def met_courier(self) -> None:
+        """Note that Courier's list of keywords has all that we have."""
+        courier_keywords.meet(self._index_fd, self.mode)
 
     def write_keywords(self, names: dict[int, bytes]) -> None:
         """Tell other programs what the letters mean."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import changes, durable, filename, history, inotify, keywords, lock, release
+from maildir_imapd.store import changes, courier, durable, filename, history, inotify, keywords, lock, release
 from maildir_imapd.store.cache import Cache
 from maildir_imapd.store.delivery import Delivery
 from maildir_imapd.store.filename import RECENT, keyword_bit
@@ -166,6 +166,7 @@ class Mailbox:
             try:
                 with folder.exclusive():
                     folder.refresh(look=look, keep_new=keep_new)
+                    changes.take_words(folder)
                     return self._adopt_rows()
             except errors.LockTimeout as error:
                 # Somebody holds the folder and does not let go: what is known can still be read.
@@ -199,6 +200,8 @@ class Mailbox:
             cur, new = os.stat(self._cur), os.stat(self._new)
             seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
             if seen != state.stamp[:4] or folder.suspicious or folder.index.behind:
+                return False
+            if folder.words is not None and folder.words.changed():
                 return False
             if state.snapshot is not self.snapshot:
                 return False  # another thread has seen something and is about to show it
@@ -286,12 +289,15 @@ class Mailbox:
 
     def watches(self) -> Sequence[tuple[bytes, int]]:
         """What the watcher is to watch: the folder, its directories, and the bell."""
-        return [
+        found = [
             (self.path, inotify.PLACE),
             (self._new, inotify.DIRECTORY),
             (self._cur, inotify.DIRECTORY),
             (self.index_path + b"/" + lock.NAME, inotify.BELL),
         ]
+        if self._folder.words is not None:
+            found.append((self.path + b"/" + courier.KEYWORDS, inotify.DIRECTORY))
+        return found
 
     def looking(self) -> AbstractContextManager[None]:
         """Nothing to enter: the process may look at what it keeps."""

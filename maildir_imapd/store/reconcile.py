@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
 from maildir_imapd.store import durable, filename, scan
-from maildir_imapd.store.filename import IN_NEW, INFO_BITS, RECENT
+from maildir_imapd.store.filename import IN_NEW, INFO_BITS, LETTER_KEYWORDS, RECENT
 from maildir_imapd.store.journal import Added, Batch, to_ranges
 from maildir_imapd.store.snapshot import Snapshot
 
@@ -155,6 +155,11 @@ class Reconciler:
         at = rows.position(uid)
         parsed = filename.parse(name)
         old, new = rows.flags[at], scan.moved_bits(rows.flags[at], name)
+        lettered = old & LETTER_KEYWORDS and not new & LETTER_KEYWORDS
+        if lettered and folder.words is not None and not folder.read_only:
+            # Courier has no letters for keywords and drops all it finds: its own files say what a message has.
+            new |= old & LETTER_KEYWORDS
+            parsed = parsed._replace(bits=new & INFO_BITS, canonical=False)
         if parsed.base != rows.names[at]:
             self.batch.renamed.append((uid, parsed.base))
             folder.odd.pop(rows.names[at], None)

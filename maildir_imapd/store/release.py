@@ -74,3 +74,4 @@ def _write_keywords(folder: Folder, rows: Snapshot) -> None:
         durable.put(courier.LIST, courier.render_keywords(words), fd, durable=True, mode=folder.mode)
     finally:
         os.close(fd)
+    folder.met_courier()
