@@ -31,26 +31,35 @@ class Courier:
                 for name in (".", *files):
                     os.chown(os.path.join(directory, name), 0, 0, follow_symlinks=False)
         text = "".join(f"t{n} {command}\r\n" for n, command in enumerate(commands)) + "bye LOGOUT\r\n"
-        done = subprocess.run(
-            [self.program, "Maildir"],
-            input=text.encode(),
-            capture_output=True,
-            cwd=self.home,
-            env={
-                "LD_LIBRARY_PATH": self._libraries,
-                "HOME": str(self.home),
-                "MAILDIR": str(self.home / "Maildir"),
-                "AUTHENTICATED": "witness",
-                "IMAP_CAPABILITY": "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE",
-                "IMAP_KEYWORDS": "1",
-                "IMAP_USELOCKS": "1",
-                "IMAP_ENHANCEDIDLE": "0",
-                "TCPREMOTEIP": "127.0.0.1",
-                "TCPREMOTEPORT": "1",
-                "PROTOCOL": "IMAP",
-                "TZ": "UTC",
-            },
-            timeout=60,
-            check=False,
-        )
-        return done.stdout.decode("utf-8", "replace").split("\r\n")
+        process = self.start()
+        try:
+            out, _ = process.communicate(text.encode(), timeout=60)
+        finally:
+            process.kill()  # if it hangs
+        return out.decode("utf-8", "replace").split("\r\n")
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it, logged in, on pipes; it greets and waits for commands. What it complains of is in ``home/log``."""
+        environment = {
+            "LD_LIBRARY_PATH": self._libraries,
+            "HOME": str(self.home),
+            "MAILDIR": str(self.home / "Maildir"),
+            "AUTHENTICATED": "witness",
+            "IMAP_CAPABILITY": "IMAP4rev1 UIDPLUS CHILDREN NAMESPACE",
+            "IMAP_KEYWORDS": "1",
+            "IMAP_USELOCKS": "1",
+            "IMAP_ENHANCEDIDLE": "0",
+            "TCPREMOTEIP": "127.0.0.1",
+            "TCPREMOTEPORT": "1",
+            "PROTOCOL": "IMAP",
+            "TZ": "UTC",
+        }
+        with open(self.home / "log", "ab") as log:
+            return subprocess.Popen(
+                [self.program, "Maildir"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=self.home,
+                env=environment,
+            )

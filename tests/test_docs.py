@@ -15,7 +15,7 @@ import pytest
 from maildir_imapd.cli import main
 from maildir_imapd.config import SETTINGS
 from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every layer can be imported from here
-from maildir_imapd.store import account, cache, index, keywords, lock, subscriptions
+from maildir_imapd.store import account, cache, courier_keywords, index, keywords, lock, subscriptions
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd.conf.5", "maildir-imapd-index.5")
@@ -81,6 +81,7 @@ def test_every_file_on_disk_is_there() -> None:
         index.DAMAGED,
         cache.NAME,
         keywords.NAME,
+        courier_keywords.NAME,
         account.LOCK,
         account.UIDVALIDITY,
         account.INTENT,

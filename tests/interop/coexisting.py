@@ -1,6 +1,6 @@
-"""Our half of test_interop_dovecot_coexist: a session with ``coexist``, in a process of its own.
+"""Our half of the tests called coexist: a session with ``coexist``, in a process of its own.
 
-    coexisting.py MAILDIR SEED STEPS SECONDS CONTROL [UID GID]
+    coexisting.py dovecot|courier MAILDIR SEED STEPS SECONDS CONTROL [UID GID]
 
 It goes on for so many steps and for so long. With a CONTROL directory the folders are nested, without (empty) they
 are Maildir++. Prints how many messages it put in.
@@ -22,12 +22,12 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.layout import Places
 
 
-def main(root: str, seed: str, steps: str, seconds: str, control: str, *owner: str) -> None:
+def main(kind: str, root: str, seed: str, steps: str, seconds: str, control: str, *owner: str) -> None:
     if owner:
         os.setgid(int(owner[1]))
         os.setuid(int(owner[0]))
     places = Places(os.fsencode(root), kind="fs" if control else "maildir++", control=os.fsencode(control) or None)
-    account = Account(places, fsync="never", mirror="dovecot", coexist=True)
+    account = Account(places, fsync="never", mirror=kind, coexist=True)
     client = MemoryClient(account)
     client.read_line()
     client.command(b"a LOGIN ann secret")
@@ -46,6 +46,7 @@ def main(root: str, seed: str, steps: str, seconds: str, control: str, *owner: s
                 client.command(b"d STORE %d +FLAGS (\\Seen)" % rng.randint(1, 5))
             case 4:
                 client.command(b"e STORE %d -FLAGS (\\Seen)" % rng.randint(1, 5))
+                client.command(b"e STORE %d %cFLAGS (ours)" % (rng.randint(1, 5), rng.choice(b"+-")))
             case 5:
                 client.command(b"f STORE 3 +FLAGS.SILENT (\\Deleted)")
                 client.command(b"g EXPUNGE")

@@ -13,6 +13,7 @@ import pytest
 from dovecot import Dovecot
 from memory import MemoryClient
 from migration import look
+from talker import Talker
 
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.layout import Places
@@ -20,51 +21,6 @@ from maildir_imapd.store.layout import Places
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 STEPS = 400
-ANSWER_WITHIN = 60.0  # seconds; Dovecot itself waits 120 at most for a lock, and none is held that long here
-
-
-class Talker:
-    """A Dovecot that stays, for one command after the other. One that does not answer in time is ended."""
-
-    def __init__(self, dovecot: Dovecot) -> None:
-        self.process = dovecot.start()
-        assert self.process.stdout is not None
-        self.process.stdout.readline()
-
-    def command(self, text: str) -> list[bytes]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        hung = threading.Event()
-
-        def end() -> None:
-            hung.set()
-            self.process.kill()
-
-        guard = threading.Timer(ANSWER_WITHIN, end)
-        guard.start()
-        lines = []
-        try:
-            self.process.stdin.write(f"t {text}\r\n".encode())
-            self.process.stdin.flush()
-            while line := self.process.stdout.readline():
-                lines.append(line)
-                if line.startswith(b"t "):
-                    break
-        finally:
-            guard.cancel()
-        assert not hung.is_set(), f"Dovecot did not answer {text!r} in {ANSWER_WITHIN:.0f} s; it said {lines}"
-        assert lines, f"Dovecot closed the connection at {text!r}"
-        assert lines[-1].startswith(b"t "), f"Dovecot closed the connection at {text!r}, having said {lines}"
-        assert not lines[-1].startswith(b"t BAD"), lines[-1]
-        return lines
-
-    def end(self) -> None:
-        """See it off; it has been told to go, or it goes now."""
-        try:
-            self.process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate(timeout=30)
 
 
 @pytest.mark.parametrize(
@@ -88,14 +44,24 @@ def test_both_at_once(seed: int, seconds: int, nested: bool, tmp_path: Path) -> 
     owner = [str(dovecot.uid), str(dovecot.gid)] if os.geteuid() == 0 else []
     script = Path(__file__).parent / "coexisting.py"
     ours = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "Maildir"), str(seed), str(STEPS), str(seconds), control, *owner],
+        [
+            sys.executable,
+            str(script),
+            "dovecot",
+            str(tmp_path / "Maildir"),
+            str(seed),
+            str(STEPS),
+            str(seconds),
+            control,
+            *owner,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     guard = threading.Timer(seconds + 180, ours.kill)
     guard.start()
-    theirs = Talker(dovecot)
+    theirs = Talker(dovecot.start(), "Dovecot")
     added = 6
     try:
         theirs.command("SELECT INBOX")
