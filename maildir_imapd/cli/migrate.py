@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,7 +135,7 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
     if not found.server and count and not ours and glob.glob(os.path.join(glob.escape(path), b"dovecot.index*")):
         bad = True
         notes.append("Dovecot has been here and its dovecot-uidlist is not: does mail_location lack CONTROL=?")
-    words = len({word for chosen in found.words.values() for word in chosen}) or len(found.keywords)
+    words = len({word for chosen in found.words.values() for word in chosen}) + len(found.keywords)
     if words:
         notes.append(f"{words} keyword{'s' if words != 1 else ''}")
     if name == "INBOX":
@@ -168,7 +169,8 @@ def release(
     """Give spools back to Dovecot or Courier: write their files in full, so that no client notices.
 
     Stop the server first.  Our own files stay where they are and harm nobody.  For Dovecot it prints the
-    doveadm commands that clients with CONDSTORE need: run them before clients come back.
+    doveadm commands that clients with CONDSTORE and messages with more than 26 keywords need: run them before
+    clients come back.
 
     Without --user or --all it takes the mail of whoever runs it.
     """
@@ -188,13 +190,10 @@ def release(
                     else:
                         done = mailbox.release(kind)
                     uids = f"UIDVALIDITY {done.uidvalidity}, next {done.uidnext}"
-                    lost = b" ".join(done.lost).decode("utf-8", "replace")
-                    note = f"keywords without a letter: {lost}" if lost else ""
-                    rows.append(Row(identity.user, folder.name, kind, str(done.messages), uids, note, bool(lost)))
-                    commands.append(
-                        f"doveadm mailbox update -u {_quoted(identity.user)} --min-highest-modseq {done.modseq} "
-                        f"{_quoted(folder.name)}"
-                    )
+                    lacking = b" ".join([word for word, _ in done.unlettered]).decode("utf-8", "replace")
+                    note = f"keywords without a letter, see below: {lacking}" if lacking else ""
+                    rows.append(Row(identity.user, folder.name, kind, str(done.messages), uids, note))
+                    commands += _for_dovecot(identity.user, folder.name, done)
                 if not dry_run:
                     account.release_subscriptions(kind)
         except ImapdError as error:
@@ -208,7 +207,9 @@ def release(
         sys.exit(1)
 
 
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)
+def _for_dovecot(user: str, mailbox: str, done: releasing.Released) -> Iterator[str]:
+    """What only Dovecot's own index can hold, as commands that put it there."""
+    who, where = f"-u {shlex.quote(user)}", shlex.quote(mailbox)
+    yield f"doveadm mailbox update {who} --min-highest-modseq {done.modseq} {where}"
+    for word, uids in done.unlettered:
+        yield f"doveadm flags add {who} {shlex.quote(word.decode('ascii'))} mailbox {where} uid {uids.decode()}"

@@ -186,7 +186,7 @@ class Account:
 
     def look(self, path: bytes) -> takeover.Found:
         """See what other servers have left for the folder at *path*."""
-        return takeover.look(path, self._layout.control(path))
+        return takeover.look(path, self._layout.control(path), self._layout.cache(path))
 
     def folders(self) -> tuple[Folder, ...]:
         """INBOX first, then every name in order, with the parents that exist as names only.

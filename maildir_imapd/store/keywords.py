@@ -25,6 +25,11 @@ _LINE = re.compile(rb"([0-9]{1,2}) ([^\n]+)").fullmatch
 _ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+").fullmatch
 
 
+def speakable(name: bytes) -> bool:
+    """Say whether a client can be told of the keyword: others' files may hold any octets."""
+    return _ATOM(name) is not None
+
+
 def parse(data: bytes) -> dict[int, bytes]:
     """Read ``<0-25> <name>`` lines; what is no such line is left out."""
     found: dict[int, bytes] = {}

@@ -7,11 +7,13 @@ they are in nobody's way, and true again should the folder come back.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from maildir_imapd.store import courier, durable
 from maildir_imapd.store.filename import LETTERED, keyword_bit
+from maildir_imapd.store.journal import render_ranges, to_ranges
 
 if TYPE_CHECKING:
     from maildir_imapd.store.folder import Folder
@@ -21,24 +23,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What the other server will find; *lost* are keywords that its files have no place for."""
+    """What the other server will find; *unlettered* are keywords that its files have no place for, with the UIDs."""
 
     messages: int
     uidvalidity: int
     uidnext: int
     modseq: int
-    lost: tuple[bytes, ...] = ()
+    unlettered: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def describe(rows: Snapshot, kind: Kind) -> Released:
     """Say what ``write`` would leave behind."""
-    lost: tuple[bytes, ...] = ()
-    if kind == "dovecot":
-        # Dovecot keeps the 27th keyword and later ones in its own index alone.
-        used = {number for numbers in rows.extra.values() for number in numbers}
-        used |= {n for n in range(LETTERED, len(rows.keywords)) if any(b & keyword_bit(n) for b in rows.flags)}
-        lost = tuple(rows.keywords[n] for n in sorted(used) if n < len(rows.keywords) and rows.keywords[n])
-    return Released(len(rows), rows.uidvalidity, rows.uidnext, rows.modseq, lost)
+    # Dovecot keeps the 27th keyword and later ones in its own index alone.
+    unlettered = tuple(_unlettered(rows)) if kind == "dovecot" else ()
+    return Released(len(rows), rows.uidvalidity, rows.uidnext, rows.modseq, unlettered)
+
+
+def _unlettered(rows: Snapshot) -> Iterator[tuple[bytes, bytes]]:
+    for number in range(LETTERED, len(rows.keywords)):
+        bit = keyword_bit(number)
+        if bit:
+            uids = [uid for uid, bits in zip(rows.uids, rows.flags, strict=True) if bits & bit]
+        else:
+            uids = sorted(uid for uid, numbers in rows.extra.items() if number in numbers)
+        if uids and rows.keywords[number]:
+            yield rows.keywords[number], render_ranges(to_ranges(uids))
 
 
 def write(folder: Folder, kind: Kind) -> Released:

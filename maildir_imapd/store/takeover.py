@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from maildir_imapd import errors
-from maildir_imapd.store import courier, durable, keywords, uidlist
+from maildir_imapd.store import courier, dovecot_index, durable, keywords, uidlist
+from maildir_imapd.store.filename import LETTERED
 from maildir_imapd.store.folder import Seed
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ DOVECOT_KEYWORDS = b"dovecot-keywords"
 class Found:
     """What there is of another server's in a folder.
 
-    *server* is "dovecot", "courier" or "" for nothing; *words* are Courier's keywords by base; *problems* is
-    for people.  *closed*: something is there and may not be read, so that nobody can say which UIDs clients know.
+    *server* is "dovecot", "courier" or "" for nothing; *words* are keywords by base that no letter in the file name
+    stands for: Courier's, and Dovecot's beyond the 26th; *problems* is for people.  *closed*: something is there and
+    may not be read, so that nobody can say which UIDs clients know.
     """
 
     server: str = ""
@@ -60,8 +62,8 @@ class Found:
         )
 
 
-def look(folder: bytes, control: bytes | None = None) -> Found:
-    """See what other servers have left in *folder*, or in *control*, Dovecot's CONTROL directory for it.
+def look(folder: bytes, control: bytes | None = None, index: bytes | None = None) -> Found:
+    """See what other servers have left in *folder*, or in *control* and *index*, Dovecot's directories for it.
 
     A list that is not in *control* may be left in the folder, from the time before there was a CONTROL directory.
     Where both servers have been, the file that was written last counts.
@@ -85,6 +87,8 @@ def look(folder: bytes, control: bytes | None = None) -> Found:
             name = DOVECOT_KEYWORDS
             data, _ = durable.read_dated(place, name)
             names = keywords.parse(data) if data is not None else {}
+            if found is not None and len(names) == LETTERED:
+                words = _beyond_letters(index or folder, found, names)
         else:
             name = courier.KEYWORDS
             words = courier.read_keywords(folder)
@@ -106,6 +110,24 @@ def look(folder: bytes, control: bytes | None = None) -> Found:
     return Found(server, found, names, words, problems)
 
 
+def _beyond_letters(index: bytes, uids: uidlist.UidList, names: dict[int, bytes]) -> dict[bytes, tuple[bytes, ...]]:
+    """Read the keywords that Dovecot keeps in its index alone, for all letters have a name already.
+
+    Raises OSError.
+    """
+    files = [durable.read_dated(index, name)[0] for name in (dovecot_index.LOG, dovecot_index.LOG_BEFORE)]
+    known = dovecot_index.read(durable.read_dated(index, dovecot_index.INDEX)[0], [data for data in files if data])
+    if known.uidvalidity not in (0, uids.uidvalidity):
+        return {}
+    lettered = {name.lower() for name in names.values()}
+    found = {}
+    for record in uids.records:
+        words = tuple(sorted(word for word in known.words.get(record.uid, ()) if word.lower() not in lettered))
+        if words:
+            found[record.base] = words
+    return found
+
+
 def _closed(server: str, path: bytes, error: OSError) -> Found:
     """Say that a file of *server*'s is there and what keeps us from reading it."""
     why = os.strerror(error.errno) if error.errno else str(error)
@@ -116,7 +138,10 @@ def _closed(server: str, path: bytes, error: OSError) -> Found:
 
 
 def set_keywords(mailbox: Mailbox, words: dict[bytes, tuple[bytes, ...]]) -> None:
-    """Give messages the keywords that Courier had for them, one keyword at a time for all that have it."""
+    """Give messages the keywords that they had without a letter, one keyword at a time for all that have it.
+
+    One that no client of ours could be told of, or one too many, is left out.
+    """
     snapshot = mailbox.snapshot
     uids = dict(zip(snapshot.names, snapshot.uids, strict=True))
     tagged: dict[bytes, list[int]] = {}
@@ -125,5 +150,14 @@ def set_keywords(mailbox: Mailbox, words: dict[bytes, tuple[bytes, ...]]) -> Non
             for name in names:
                 tagged.setdefault(name, []).append(uids[base])
     for name, chosen in tagged.items():
-        bits, extra = mailbox.bits([name], create=True)
+        if not keywords.speakable(name):
+            continue
+        try:
+            bits, extra = mailbox.bits([name], create=True)
+        except errors.LimitReached:
+            logger.warning(
+                "a keyword is not taken over: there are too many",
+                extra={"fields": {"folder": mailbox.path, "word": name}},
+            )
+            continue
         mailbox.set_flags(sorted(chosen), add=bits, extra_add=extra)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import program
 from dovecot import Dovecot
 from memory import MemoryClient, MemoryWires
 from migration import State, look, subscribed
@@ -131,12 +134,51 @@ def test_there_and_back(dovecot: Dovecot) -> None:
 
 
 def test_many_keywords(dovecot: Dovecot) -> None:
-    """Dovecot gives letters to 26 of them; those are there afterwards."""
-    dovecot.talk("SELECT Sent", f"STORE 1 +FLAGS ({' '.join(KEYWORDS)})")
+    """Dovecot gives letters to 26 of them, and keeps the others in its index: those come over, too."""
+    dovecot.talk("SELECT Sent", f"STORE 1 +FLAGS ({' '.join(KEYWORDS)})", "STORE 2 FLAGS (kw31 kw38)")
+    dovecot.talk("SELECT Sent", "STORE 1 -FLAGS (kw35)", "STORE 2 -FLAGS (kw38)", "STORE 2 +FLAGS (one.more)")
+    before = from_dovecot(dovecot, ("Sent",))
+    assert str(before).count("kw") == 41 - 1
     client = ours(dovecot)
+    assert from_us(client, ("Sent",)) == before
+    # And back: what has no letter is given to Dovecot by its own tool.
     client.command(b"a SELECT Sent")
-    (line,) = [line for line in client.command(b"b FETCH 1 FLAGS") if line.startswith(b"* 1")]
-    assert line.count(b"kw") + line.count(b"$Label") >= 24
+    assert client.command(b"b STORE 2 +FLAGS (kw36)")[-1].startswith(b"b OK")
+    client.command(b"c LOGOUT")
+    now = from_us(ours(dovecot), ("Sent",))
+    said = run(dovecot, "release", "--to", "dovecot")
+    for file in dovecot.home.rglob("dovecot.index*"):
+        file.unlink()
+    commands = [shlex.split(line) for line in said.splitlines() if line.startswith("doveadm ")]
+    dovecot.own()
+    doveadm = [program("doveadm"), "-c", str(dovecot.home / "dovecot.conf")]
+    for words in commands:
+        user = words.index("-u")
+        # For the user who runs it, for here is no table of users.
+        alone = [*words[1:user], *words[user + 2 :]]
+        done = subprocess.run(
+            [*doveadm, *alone], capture_output=True, text=True, env={"HOME": str(dovecot.home), "USER": "witness"}
+        )
+        assert done.returncode == 0, (words, done.stderr)
+    assert sum(words[1] == "flags" for words in commands) >= 15
+    assert from_dovecot(dovecot, ("Sent",)) == now
+
+
+def test_keywords_from_an_index_of_many_messages(tmp_path: Path) -> None:
+    """Once it is larger Dovecot writes a file for the state and begins its log anew, more than once."""
+    dovecot = Dovecot(tmp_path, "mail_index_log_rotate_min_size = 8k\nmail_index_log_rotate_max_size = 9k\n")
+    text = "Subject: x\r\n\r\nbody\r\n"
+    dovecot.talk(*[f"APPEND INBOX () {{{len(text)}+}}\r\n{text}"] * 200)
+    dovecot.talk("SELECT INBOX", f"STORE 1 +FLAGS ({' '.join(KEYWORDS)})", "STORE 5:100 +FLAGS (kw33)")
+    for part in range(4):
+        dovecot.talk("SELECT INBOX", *[f"STORE {n} +FLAGS (kw{n % 40} kw39)" for n in range(4 + part, 200, 7)])
+        dovecot.talk("SELECT INBOX", *[f"STORE {n} -FLAGS (kw{33 + part})" for n in range(5, 100, 5 + part)])
+    dovecot.talk("SELECT INBOX", "STORE 7 +FLAGS (the.last)", "STORE 50 FLAGS ()")
+    box = tmp_path / "Maildir"
+    assert (box / "dovecot.index").exists()
+    assert (box / "dovecot.index.log.2").exists()
+    before = from_dovecot(dovecot, ("INBOX",))
+    assert from_us(ours(dovecot), ("INBOX",)) == before
 
 
 def run(dovecot: Dovecot, *words: str) -> str:

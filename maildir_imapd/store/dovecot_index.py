@@ -1,0 +1,185 @@
+"""What only Dovecot's own index knows of a folder and clients would miss: its keywords beyond the 26th.
+
+``dovecot.index`` holds a folder as it was, ``dovecot.index.log`` (and the one before it, ``.log.2``) what has happened
+since; a young folder has the log alone. Numbers are little endian, as on every machine that Dovecot is packaged for
+today; sizes in the log are big endian, seven bits an octet (maildir-formats 5, Dovecot's mail-index.h and
+mail-transaction-log.h):
+
+    dovecot.index      header: version 7 (1), minor (1), size of this (2), of all headers (4), of a record (4),
+                       flags (1), unused (3), index id (4), flags (4), UIDVALIDITY (4), UIDNEXT (4), messages (4),
+                       six counts (24), log: its number (4), tail (4), head (4)
+                       extensions: header size (4), reset id (4), record offset, size, align, name size (2 each),
+                       name, header; each part begins at a multiple of eight
+                       records: UID (4), flags (1), what the extensions have at their offsets
+    extension keywords header: count (4), a pair for each: unused (4), offset of the name (4); the names, NUL-terminated
+                       record: a bit for each
+    dovecot.index.log  header: version 1 (1), minor (1), size (2), index id (4), its number (4), the one before (4)
+                       transactions: size with this (4), type (4), body
+    keyword update     add or remove (1), unused (1), name size (2), name, first and last UID (4 each) ...
+    keyword reset      first and last UID (4 each) ...
+    header update      offset (2), size (2), octets; the index's header is meant
+
+What is not understood ends the reading, and what was read until then counts: a keyword less is the worst that can come
+of it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Final
+
+INDEX: Final = b"dovecot.index"
+LOG: Final = b"dovecot.index.log"
+LOG_BEFORE: Final = b"dovecot.index.log.2"
+
+_KIND: Final = 0x0FFFFFFF
+_HEADER_UPDATE: Final = 0x20
+_KEYWORD_UPDATE: Final = 0x400
+_KEYWORD_RESET: Final = 0x800
+_INDEX_HEADER: Final = struct.Struct("<BBHII12xIII24xIII")
+_EXTENSION: Final = struct.Struct("<IIHHHH")
+_LOG_HEADER: Final = struct.Struct("<BBHIII")
+_UIDVALIDITY_AT: Final = 24  # in the index's header
+_LARGEST: Final = 1 << 20  # more keywords or messages in one range than anybody has: damage
+
+
+@dataclass(slots=True)
+class Known:
+    """The keywords of each UID, and the UIDVALIDITY they were given under (0: not said)."""
+
+    uidvalidity: int = 0
+    words: dict[int, set[bytes]] = field(default_factory=dict)
+    log: int = 0  # number of the log file that follows, 0 for the first there is
+    position: int = 0  # and where in it
+
+
+def read(index: bytes | None, logs: list[bytes]) -> Known:
+    """Put together what the files say; *logs* in any order."""
+    known = Known()
+    if index is not None:
+        known = parse_index(index) or known
+    numbered = {}
+    for data in logs:
+        if len(data) >= _LOG_HEADER.size and data[0] == 1:
+            numbered[_LOG_HEADER.unpack_from(data)[4]] = data
+    number = known.log or min(numbered, default=0)
+    position = known.position
+    while number in numbered:
+        replay_log(numbered[number], position, known)
+        number, position = number + 1, 0
+    return known
+
+
+def parse_index(data: bytes) -> Known | None:
+    """Read ``dovecot.index``; None if it is another version's, or damaged."""
+    try:
+        (major, _, base_size, header_size, record_size, uidvalidity, _, count, log, _, position) = (
+            _INDEX_HEADER.unpack_from(data)
+        )
+        if major != 7 or record_size < 5 or header_size + count * record_size > len(data):
+            return None
+        known = Known(uidvalidity, log=log, position=position)
+        at = _aligned(base_size)
+        while at + _EXTENSION.size <= header_size:
+            size, _, record_offset, record_bytes, _, name_size = _EXTENSION.unpack_from(data, at)
+            name = data[at + _EXTENSION.size : at + _EXTENSION.size + name_size]
+            at = _aligned(at + _EXTENSION.size + name_size)
+            if name == b"keywords":
+                names = _keyword_names(data[at : at + size])
+                _read_records(data[header_size:], count, record_size, record_offset, record_bytes, names, known)
+            at = _aligned(at + size)
+        return known
+    except struct.error:
+        return None
+
+
+def _keyword_names(header: bytes) -> list[bytes]:
+    (count,) = struct.unpack_from("<I", header)
+    if count > _LARGEST:
+        return []
+    offsets = struct.unpack_from(f"<{2 * count}I", header, 4)[1::2]
+    text = header[4 + 8 * count :]
+    return [text[offset:].partition(b"\0")[0] for offset in offsets]
+
+
+def _read_records(
+    data: bytes, count: int, record_size: int, offset: int, octets: int, names: list[bytes], known: Known
+) -> None:
+    for n in range(count):
+        record = data[n * record_size : (n + 1) * record_size]
+        bits = int.from_bytes(record[offset : offset + octets], "little")
+        if bits:
+            (uid,) = struct.unpack_from("<I", record)
+            known.words[uid] = {name for number, name in enumerate(names) if bits >> number & 1}
+
+
+def replay_log(data: bytes, position: int, known: Known) -> None:
+    """Apply what a log says from *position* on, 0 for its beginning."""
+    at = max(position, _LOG_HEADER.unpack_from(data)[2])
+    while at + 8 <= len(data):
+        size = _size(data[at : at + 4])
+        if size < 8 or at + size > len(data):
+            return  # not written to its end
+        # Whole, less where it came from: an expunge carries bits of all kinds to be told from damage.
+        kind = struct.unpack_from("<I", data, at + 4)[0] & _KIND
+        body = data[at + 8 : at + size]
+        try:
+            if kind == _KEYWORD_UPDATE:
+                _update(body, known)
+            elif kind == _KEYWORD_RESET:
+                for uid in _uids(body, known):
+                    known.words.pop(uid, None)
+            elif kind == _HEADER_UPDATE:
+                _note_header(body, known)
+        except struct.error:
+            return
+        at += size
+
+
+def _update(body: bytes, known: Known) -> None:
+    remove, _, name_size = struct.unpack_from("<BBH", body)
+    name = body[4 : 4 + name_size]
+    if remove > 1 or not name:
+        raise struct.error("no keyword update")
+    for uid in _uids(body[_aligned(4 + name_size, 4) :], known if remove else None):
+        if remove:
+            known.words.get(uid, set()).discard(name)
+        else:
+            known.words.setdefault(uid, set()).add(name)
+
+
+def _uids(body: bytes, known: Known | None) -> list[int]:
+    """The UIDs of some ranges; with *known* only those that have keywords, for 1:* is a range, too."""
+    found: list[int] = []
+    for at in range(0, len(body) - 7, 8):
+        first, last = struct.unpack_from("<II", body, at)
+        if known is not None:
+            found += [uid for uid in known.words if first <= uid <= last]
+        elif last - first < _LARGEST:
+            found += range(first, last + 1)
+    return found
+
+
+def _note_header(body: bytes, known: Known) -> None:
+    at = 0
+    while at + 4 <= len(body):
+        offset, size = struct.unpack_from("<HH", body, at)
+        value = body[at + 4 : at + 4 + size]
+        if offset <= _UIDVALIDITY_AT and offset + size >= _UIDVALIDITY_AT + 4:
+            (known.uidvalidity,) = struct.unpack_from("<I", value, _UIDVALIDITY_AT - offset)
+        at = _aligned(at + 4 + size, 4)
+
+
+def _size(octets: bytes) -> int:
+    """A size in the log: the top bit of each octet says that it is written; in units of four."""
+    if any(octet < 0x80 for octet in octets):
+        return 0
+    value = 0
+    for octet in octets:
+        value = value << 7 | octet & 0x7F
+    return value << 2
+
+
+def _aligned(at: int, to: int = 8) -> int:
+    return (at + to - 1) // to * to

@@ -1,0 +1,92 @@
+"""Dovecot's own index: any octets are read, and what it says of keywords is believed under its UIDVALIDITY only.
+
+That what Dovecot writes is understood is shown with the real one, in tests/interop.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+from spool import Spool
+
+from maildir_imapd.store import dovecot_index, takeover
+from maildir_imapd.store.account import Account
+
+UPDATE, RESET, HEADER = 0x400, 0x800, 0x20
+
+
+def transaction(kind: int, body: bytes) -> bytes:
+    size = (len(body) + 8) >> 2
+    head = bytes(0x80 | size >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return head + struct.pack("<I", kind) + body
+
+
+def keyword(name: bytes, *ranges: tuple[int, int], remove: bool = False) -> bytes:
+    head = struct.pack("<BBH", remove, 0, len(name)) + name
+    body = head + bytes(-len(head) % 4) + b"".join(struct.pack("<II", *each) for each in ranges)
+    return transaction(UPDATE, body)
+
+
+def log(*transactions: bytes, number: int = 2) -> bytes:
+    return struct.pack("<BBHIII", 1, 3, 40, 7, number, number - 1).ljust(40, b"\0") + b"".join(transactions)
+
+
+def test_a_log_alone() -> None:
+    data = log(
+        transaction(HEADER, struct.pack("<HHI", 24, 4, 77)),
+        keyword(b"one", (1, 3), (9, 9)),
+        keyword(b"two", (2, 2)) + keyword(b"one", (2, 3), remove=True),
+        transaction(0xCD91, struct.pack("<II", 1, 2)),  # an expunge: its guard has the bits of both kinds
+        transaction(RESET | 0x10000000, struct.pack("<II", 9, 2**32 - 1)),
+    )
+    known = dovecot_index.read(None, [data])
+    assert known.uidvalidity == 77
+    assert {uid: words for uid, words in known.words.items() if words} == {1: {b"one"}, 2: {b"two"}}
+
+
+def test_logs_follow_one_another() -> None:
+    logs = [log(keyword(b"b", (1, 1), remove=True), number=3), log(keyword(b"a", (1, 1)) + keyword(b"b", (1, 1)))]
+    assert dovecot_index.read(None, logs).words == {1: {b"a"}}
+    assert dovecot_index.read(None, logs[:1]).words == {}
+
+
+def test_a_torn_end_counts_for_nothing() -> None:
+    whole = log(keyword(b"a", (1, 1)), keyword(b"b", (1, 1)))
+    for cut in range(1, 24):
+        assert dovecot_index.read(None, [whole[:-cut]]).words == {1: {b"a"}}
+
+
+def test_ranges_that_nobody_has_cost_nothing() -> None:
+    data = log(keyword(b"a", (0, 2**32 - 1)), keyword(b"b", (5, 4)), keyword(b"a", (0, 2**32 - 1), remove=True))
+    assert dovecot_index.read(None, [data]).words == {}
+
+
+@given(st.binary(max_size=400), st.booleans(), st.booleans())
+def test_any_octets(data: bytes, as_index: bool, with_head: bool) -> None:
+    if as_index:
+        head = struct.pack("<BBHIIIIIIII", 7, 3, 120, 200, 12, 0, 7, 0, 77, 5, 4) if with_head else b""
+        dovecot_index.read(head + data, [])
+    else:
+        dovecot_index.read(None, [log(data) if with_head else data])
+
+
+@given(st.integers(0, 7), st.binary(min_size=1, max_size=60), st.integers(0, 2**32 - 1))
+def test_any_keyword_update(kind: int, body: bytes, number: int) -> None:
+    dovecot_index.read(None, [log(transaction(UPDATE << kind % 2, body), number=number or 1)])
+
+
+def test_only_under_its_uidvalidity(spool: Spool) -> None:
+    (base,) = spool.simple("INBOX", 1, "S")
+    (spool.root / "dovecot-uidlist").write_text(f"3 V77 N9 Gaa\n5 :{base}\n")
+    (spool.root / "dovecot-keywords").write_text("".join(f"{n} kw{n}\n" for n in range(26)))
+    said = keyword(b"more", (5, 5)) + keyword(b"KW3", (5, 5)) + keyword(b"not an atom", (5, 5))
+    for uidvalidity, words in ((78, ()), (77, (b"more",))):
+        head = transaction(HEADER, struct.pack("<HHI", 24, 4, uidvalidity))
+        (spool.root / "dovecot.index.log").write_bytes(log(head, said))
+        found = takeover.look(os.fsencode(spool.root))
+        assert b"more" in str(found.words).encode() or not words
+    rows = Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync()
+    assert rows.flag_names(rows.flags[0], 5) == (b"\\Seen", b"more")
