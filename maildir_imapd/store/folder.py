@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.store import courier_keywords, delivery, durable, filename, keywords, mirror, scan
@@ -29,6 +30,9 @@ from maildir_imapd.store.snapshot import Snapshot, empty
 from maildir_imapd.store.state import State
 
 log = logging.getLogger(__name__)
+
+# Seconds; a delivery agent holds its lock for milliseconds, and a client waits.
+_FOREIGN_PATIENCE: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class Folder:
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
         self._keywords_at = -1  # mtime of dovecot-keywords as last read
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
+        self.foreign_locked = False  # the other server's lock is ours
+        self._foreign_busy = False  # it was wanted, and somebody held it for too long
         self.mirror: Mirror | None = None
         self.words: CourierKeywords | None = None
         if not self.read_only:
@@ -184,9 +190,12 @@ class Folder:
             self.lock.release_threads()
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Shut everybody out, and begin with the folder's history as it is now."""
-        with self.shared(), self._file_lock(), self._foreign_lock():
+    def exclusive(self, *, adds: bool = False) -> Iterator[None]:
+        """Shut everybody out, and begin with the folder's history as it is now.
+
+        *adds*: messages may get UIDs.
+        """
+        with self.shared(), self._file_lock(), self._foreign_lock(adds):
             self.check_place()
             with durable.told(self.path):
                 self._catch_up()
@@ -194,21 +203,44 @@ class Folder:
                 try:
                     yield
                 finally:
-                    if self.mirror is not None:
-                        self.mirror.update(self.rows, locked=self.settings.coexist)
+                    if self.mirror is not None and not self._foreign_busy:
+                        self.mirror.update(self.rows, locked=self.foreign_locked)
                     if self.words is not None:
                         self.words.update(self.rows, self.locate)
                 if self._unsynced and self.settings.fsync == "always":
                     self.sync()
 
     @contextmanager
-    def _foreign_lock(self) -> Iterator[None]:
-        """With ``coexist``, the other server's lock; ours comes first, for only we take both."""
-        if self.mirror is None or not self.settings.coexist:
+    def _foreign_lock(self, adds: bool) -> Iterator[None]:
+        """The other server's lock, where its list is kept; ours comes first, for only we take both.
+
+        With ``coexist`` it must be had. Without, it is wanted where UIDs are given out: that server may be off and
+        its delivery agent, which gives UIDs too, not. Not to have it costs the list at worst, never the mail.
+        """
+        if self.mirror is None or not (self.settings.coexist or adds):
             yield
             return
-        with durable.told(self.path), self.mirror.lock():
+        lock = self.mirror.lock() if self.settings.coexist else self.mirror.lock(_FOREIGN_PATIENCE)
+        try:
+            lock.__enter__()
+        except OSError as error:
+            if self.settings.coexist:
+                raise durable.store_error(error, self.path) from error
+            if not durable.cannot_write(error):
+                log.warning("no lock of the other server path=%s error=%s", os.fsdecode(self.path), error)
+                self._foreign_busy = True  # nor would it be had to write the list
+            try:
+                yield
+            finally:
+                self._foreign_busy = False
+            return
+        self.foreign_locked = True
+        try:
             yield
+        finally:
+            self.foreign_locked = False
+            with durable.told(self.path):
+                lock.__exit__(None, None, None)
 
     @contextmanager
     def _file_lock(self) -> Iterator[None]:

@@ -117,7 +117,7 @@ class Mailbox:
         except (Unfit, OSError):
             pass  # under the lock it is made, or made anew
         if not folder.index.loaded:
-            with folder.exclusive():
+            with folder.exclusive(adds=True):
                 pass
         folder.clean_tmp()
         self._ring_from = folder.rows.modseq
@@ -164,7 +164,7 @@ class Mailbox:
                 if self._read_tail(look, keep_new):
                     return self.snapshot
             try:
-                with folder.exclusive():
+                with folder.exclusive(adds=True):
                     folder.refresh(look=look, keep_new=keep_new)
                     changes.take_words(folder)
                     return self._adopt_rows()
@@ -456,7 +456,7 @@ class Mailbox:
                 if durable_too:
                     for item, *_ in deliveries:
                         item.sync()
-            with self._changing(), folder.exclusive():
+            with self._changing(), folder.exclusive(adds=True):
                 try:
                     uids = changes.bring_in(folder, deliveries)
                 finally:
@@ -489,11 +489,11 @@ class Mailbox:
         with self._changing(), source._changing():
             # Lock order: two folders by path.
             first, second = sorted((self, source), key=lambda box: box.path)
-            with first._folder.exclusive():
+            with first._folder.exclusive(adds=first is self):
                 if first is second:
                     pairs = self._copy(source, uids, move, keep)
                 else:
-                    with second._folder.exclusive():
+                    with second._folder.exclusive(adds=second is self):
                         pairs = self._copy(source, uids, move, keep)
         if self._folder.settings.fsync != "never" and not move:
             with durable.told(self.path):

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Literal
 
 from maildir_imapd.store import courier, durable, uidlist
-from maildir_imapd.store.dotlock import DotLock
+from maildir_imapd.store.dotlock import TIMEOUT, DotLock
 from maildir_imapd.store.journal import Batch
 from maildir_imapd.store.snapshot import Snapshot
 
@@ -53,11 +53,9 @@ class Mirror:
         """Hear of a change, so that ``update`` knows what to do."""
         self._renamed = self._renamed or bool(batch.renamed)
 
-    def lock(self) -> AbstractContextManager[object]:
-        """The other server's own lock, for as long as a scan or a change takes."""
-        if self.kind == "courier":
-            return DotLock(COURIER_LOCK, self._directory)
-        return DotLock(LOCK, self._directory)
+    def lock(self, patience: float = TIMEOUT) -> AbstractContextManager[object]:
+        """The other server's own lock, for as long as a scan or a change takes; *patience* in seconds."""
+        return DotLock(COURIER_LOCK if self.kind == "courier" else LOCK, self._directory, timeout=patience)
 
     def news(self, rows: Snapshot) -> uidlist.UidList | None:
         """The file, when somebody else has given out UIDs in it under our UIDVALIDITY; None otherwise.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def write(folder: Folder, kind: Kind) -> Released:
     """Write the files; runs under the folder's lock."""
     rows = folder.rows
     mirror = folder.mirror_of(kind)
-    with mirror.lock():
+    with nullcontext() if folder.foreign_locked else mirror.lock():
         mirror.write(rows)
         if kind == "courier":
             _write_keywords(folder, rows)

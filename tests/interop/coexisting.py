@@ -1,9 +1,10 @@
 """Our half of the tests called coexist: a session with ``coexist``, in a process of its own.
 
-    coexisting.py dovecot|courier MAILDIR SEED STEPS SECONDS CONTROL [UID GID]
+    coexisting.py dovecot|courier|alone MAILDIR SEED STEPS SECONDS CONTROL [UID GID]
 
-It goes on for so many steps and for so long. With a CONTROL directory the folders are nested, without (empty) they
-are Maildir++. Prints how many messages it put in.
+*alone*: beside a delivery agent of Dovecot's only, so without ``coexist``. It goes on for so many steps and for so
+long. With a CONTROL directory the folders are nested, without (empty) they are Maildir++. Prints how many messages it
+put in.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main(kind: str, root: str, seed: str, steps: str, seconds: str, control: str
         os.setgid(int(owner[1]))
         os.setuid(int(owner[0]))
     places = Places(os.fsencode(root), kind="fs" if control else "maildir++", control=os.fsencode(control) or None)
-    account = Account(places, fsync="never", mirror=kind, coexist=True)
+    account = Account(places, fsync="never", mirror="dovecot" if kind == "alone" else kind, coexist=kind != "alone")
     client = MemoryClient(account)
     client.read_line()
     client.command(b"a LOGIN ann secret")

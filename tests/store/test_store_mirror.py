@@ -12,7 +12,7 @@ import pytest
 from spool import Spool
 
 from maildir_imapd.errors import StoreError
-from maildir_imapd.store import durable, takeover
+from maildir_imapd.store import durable, folder, takeover
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.dotlock import DotLock
 from maildir_imapd.store.layout import Places
@@ -94,6 +94,48 @@ def test_a_rename_to_which_the_other_server_gave_a_uid(spool: Spool) -> None:
         file.write(f"3 :{bases[0]},U=17\n".encode())
     agree(spool, box)
     assert list(box.snapshot.uids) == [2, 3]
+
+
+def test_uids_are_given_under_the_other_servers_lock(spool: Spool) -> None:
+    """Its delivery agent gives UIDs, too, and goes on while the server itself is off."""
+    spool.simple("INBOX", 2)
+    box = account(spool).mailbox("INBOX")
+    box.sync()
+    held: list[bool] = []
+
+    def step(action: str, what: object) -> None:
+        if action == "write" and isinstance(what, tuple) and b"\na " in b"\n" + what[1]:
+            held.append((spool.root / "dovecot-uidlist.lock").exists())
+
+    durable.step = step
+    try:
+        spool.simple("INBOX", 1, None)
+        box.sync()
+        item = box.deliver()
+        item.write(b"Subject: ours\r\n\r\n")
+        box.commit([(item, 0, frozenset(), 1_700_000_000)])
+        box.copy_from(box, [1])
+    finally:
+        durable.step = None
+    assert held == [True] * 3
+    assert not (spool.root / "dovecot-uidlist.lock").exists()
+
+
+def test_a_lock_that_somebody_holds_costs_no_mail(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(folder, "_FOREIGN_PATIENCE", 0.1)
+    spool.simple("INBOX", 2)
+    box = account(spool).mailbox("INBOX")
+    box.sync()
+    (spool.root / "dovecot-uidlist.lock").write_text("1:another.host")
+    spool.simple("INBOX", 1, None)
+    assert len(box.sync()) == 3
+    assert "no lock of the other server" in caplog.text
+    assert len(listed(spool).records) == 2
+    (spool.root / "dovecot-uidlist.lock").unlink()
+    box.sync(look=True)
+    agree(spool, box)
 
 
 def test_two_processes_append_to_one_file(spool: Spool) -> None:

@@ -1,0 +1,158 @@
+"""Dovecot is off and its delivery agents are not: they put messages in, and give them UIDs, beside us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import smtplib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import program
+from dovecot import Dovecot
+from memory import MemoryClient, MemoryWires
+from migration import State, look
+
+pytestmark = pytest.mark.interop
+
+TEXT = b"Subject: delivered %d\n\nbody\n"
+MASTER = """
+protocols = lmtp
+base_dir = {home}/run
+state_dir = {home}/state
+log_path = {home}/log
+ssl = no
+mail_location = maildir:{home}/Maildir
+first_valid_uid = 0
+first_valid_gid = 0
+default_vsz_limit = 0
+namespace inbox {{
+  inbox = yes
+  separator = .
+}}
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={home} allow_all_users=yes
+}}
+service lmtp {{
+  unix_listener lmtp {{
+    mode = 0666
+  }}
+}}
+"""
+
+
+def state(client: MemoryClient) -> State:
+    def talk(*commands: str) -> list[str]:
+        return [line.decode() for command in commands for line in client.command(f"a {command}".encode())]
+
+    return look(talk, ("INBOX",))
+
+
+def begun(tmp_path: Path) -> Dovecot:
+    """A spool that Dovecot has filled, and left."""
+    dovecot = Dovecot(tmp_path)
+    text = "Subject: first\r\n\r\nbody\r\n"
+    dovecot.talk(*[f"APPEND INBOX (\\Seen) {{{len(text)}+}}\r\n{text}"] * 5)
+    return dovecot
+
+
+def test_dovecot_lda_while_we_append(tmp_path: Path) -> None:
+    """Both give UIDs at the same time: no message has two, in our eyes and in Dovecot's."""
+    lda = program("/usr/lib/dovecot/dovecot-lda")
+    dovecot = begun(tmp_path)
+    dovecot.own()
+    root = os.geteuid() == 0
+    script = Path(__file__).parent / "coexisting.py"
+    owner = [str(dovecot.uid), str(dovecot.gid)] if root else []
+    ours = subprocess.Popen(
+        [sys.executable, str(script), "alone", str(tmp_path / "Maildir"), "1", "300", "0", "", *owner],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    guard = threading.Timer(180, ours.kill)
+    guard.start()
+    delivered = 0
+    try:
+        # As long as we are at it, and some at least.
+        while ours.poll() is None or delivered < 20:
+            subprocess.run(
+                [lda, "-c", str(tmp_path / "dovecot.conf")],
+                input=TEXT % delivered,
+                env={"HOME": str(tmp_path), "USER": "witness"},
+                user=dovecot.uid if root else None,
+                group=dovecot.gid if root else None,
+                extra_groups=[] if root else None,
+                check=True,
+            )
+            delivered += 1
+        said, _ = ours.communicate(timeout=60)
+    finally:
+        guard.cancel()
+        if ours.poll() is None:
+            ours.kill()
+            ours.wait()
+    assert ours.returncode == 0, said
+    client = MemoryWires(tmp_path / "Maildir").connect(login=True)
+    now = state(client)["INBOX"]
+    uids = [int(message.split()[0]) for message in now[2]]
+    assert len(uids) == len(set(uids)) == sum(len(os.listdir(tmp_path / "Maildir" / sub)) for sub in ("cur", "new"))
+    assert int(now[1]) - 1 == 5 + delivered + int(said), "each was given one UID, and no UID was given twice"
+    client.command(b"z LOGOUT")
+    assert look(dovecot.talk, ("INBOX",))["INBOX"] == now
+    log = tmp_path / "log"
+    assert not log.exists() or "Error" not in log.read_text()
+
+
+@contextmanager
+def lmtp(dovecot: Dovecot) -> Iterator[Path]:
+    """Dovecot's master with LMTP alone, on a socket in its own directory."""
+    home = dovecot.home
+    config = home / "lmtp.conf"
+    config.write_text(MASTER.format(home=home, uid=dovecot.uid, gid=dovecot.gid))
+    log = home / "log"
+    log.touch()
+    process = subprocess.Popen([program("dovecot"), "-F", "-c", str(config)], stderr=subprocess.PIPE, text=True)
+    try:
+        # It is ready once it has said so; -F keeps it in front, so its end would be seen, too.
+        socket = home / "run" / "lmtp"
+        while not socket.exists():
+            assert process.poll() is None, log.read_text()
+            process.poll()
+        yield socket
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 0, said + log.read_text()
+
+
+def test_lmtp(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("Dovecot's master wants to be started by root")
+    dovecot = begun(tmp_path)
+    client = MemoryWires(tmp_path / "Maildir").connect(login=True)
+    before = state(client)["INBOX"][2]
+    dovecot.own()
+    with lmtp(dovecot) as socket:
+        for n in range(10):
+            with smtplib.LMTP(str(socket)) as sender:
+                sender.sendmail("ann@example.org", ["witness"], TEXT % n)
+            if n % 3 == 0:
+                client.command(b"b APPEND INBOX () {15+}\r\nSubject: ours\r\n")
+                dovecot.own()
+    now = state(client)["INBOX"]
+    assert now[2][: len(before)] == before
+    assert len(now[2]) == 5 + 10 + 4
+    assert int(now[1]) - 1 == len(now[2])
+    client.command(b"z LOGOUT")
+    assert look(dovecot.talk, ("INBOX",))["INBOX"] == now
