@@ -15,6 +15,7 @@ from typing import Any
 
 from maildir_imapd import location as locations
 from maildir_imapd.errors import ConfigError
+from maildir_imapd.phrases import TAGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,15 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "greeting", text, "maildir-imapd ready", "The text of the greeting that every client sees.", "TEXT", "Listening"
+    ),
+    Setting(
+        "language",
+        choice(*TAGS),
+        "i-default",
+        "The language of error messages and other texts for a client that asks for the one preferred here (LANGUAGE "
+        "default). Others name the one they want; who asks for none gets English.",
+        "|".join(TAGS),
+        "Listening",
     ),
     Setting(
         "tls_cert",

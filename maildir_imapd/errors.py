@@ -12,14 +12,17 @@
             LockTimeout IndexDamaged SpoolUnreadable DiskFull MessageGone
         Goodbye                     untagged BYE, then the connection ends
 
-A class's docstring is its message: ``{name}`` fields are filled from the keyword arguments, which
-stay readable as attributes.  The text goes to clients, so it must never hold what a client sent
-(robustness: response injection); a detail that only the log may see goes into ``detail``.
+A class's docstring is its message, unless another is given: ``{name}`` fields are filled from the keyword
+arguments, which stay readable as attributes.  The session says it in the client's language
+(``imap/languages.py``), so it is never put together beforehand.  The text goes to clients, so it must never
+hold what a client sent (robustness: response injection); a detail that only the log may see goes into ``detail``.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
+
+from maildir_imapd.phrases import Phrase
 
 
 class ImapdError(Exception):
@@ -27,7 +30,9 @@ class ImapdError(Exception):
 
     def __init__(self, text: str | None = None, *, detail: str = "", **fields: Any) -> None:
         if text is None:
-            text = (type(self).__doc__ or type(self).__name__).split("\n", 1)[0].format(**fields)
+            text = (type(self).__doc__ or type(self).__name__).split("\n", 1)[0]
+        if fields:
+            text = Phrase(text, **fields)
         super().__init__(text)
         self.text = text
         self.detail = detail

@@ -17,13 +17,14 @@ FORBIDDEN = {
     "imap": NO_IO,
 }
 ALLOWED = {
+    "errors": {"phrases"},
     "wire": {"wire", "errors", "strings", "mutf7"},
     "message": {"message", "errors", "strings"},
-    "store": {"store", "errors", "mutf7"},
+    "store": {"store", "errors", "mutf7", "phrases"},
     "auth": {"auth", "errors"},
-    "imap": {"imap", "wire", "message", "store", "auth.base", "errors", "strings", ""},
+    "imap": {"imap", "wire", "message", "store", "auth.base", "errors", "strings", "mutf7", "phrases", ""},
     "location": {"store.layout", "errors"},
-    "config": {"location", "errors", ""},
+    "config": {"location", "errors", "phrases", ""},
     "server": {"server", "imap", "auth", "store", "config", "location", "log", "errors", "wire.buffer", ""},
     # The two commands that serve (serve, try) and the tunnel start a server and need nothing of the protocol
     # but what a session is made of.
@@ -42,7 +43,7 @@ ALLOWED = {
         "",
     },
 }
-LEAVES = {"errors", "strings", "mutf7"}
+LEAVES = {"errors", "strings", "mutf7", "phrases"}
 
 
 def imports(path: Path) -> set[str]:

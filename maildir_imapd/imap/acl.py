@@ -21,6 +21,7 @@ from maildir_imapd.errors import (
     WrongState,
 )
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.acl import ALL, NONE, OWNER, Kind, Who, in_order
 from maildir_imapd.store.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
 from maildir_imapd.wire import render
@@ -201,7 +202,7 @@ def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
 def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     """RFC 4314 3.1."""
     if len(cmd.identifier) > LONGEST:
-        raise LimitReached(why=f"An identifier may have {LONGEST} octets")
+        raise LimitReached(why=Phrase("An identifier may have {limit} octets", limit=LONGEST))
     identifier, negative = _identifier(cmd.identifier)
     mode, asked = _modification(cmd.rights)
     name = _mailbox(session, cmd.mailbox, "a")
@@ -212,7 +213,7 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
         before = acl.of(who, negative=negative)
         if before is None:
             if len(acl.entries) >= MOST:
-                raise LimitReached(why=f"A mailbox may have {MOST} identifiers with rights")
+                raise LimitReached(why=Phrase("A mailbox may have {limit} identifiers with rights", limit=MOST))
             before = ALL if mine and not negative else NONE
         after = before | asked if mode == "+" else before - asked if mode == "-" else asked
         if mine:

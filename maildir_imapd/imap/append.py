@@ -20,6 +20,7 @@ from maildir_imapd.errors import (
 from maildir_imapd.imap import acl, catenate, updates
 from maildir_imapd.imap.registry import LOGGED_IN, Done, State, command
 from maildir_imapd.imap.store_flags import check_flags
+from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.delivery import Delivery
 from maildir_imapd.store.quota import NOTHING, Amount
 from maildir_imapd.wire.numbers import STAR
@@ -55,11 +56,11 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
     """
     if start.role is Role.MAILBOX:
         if size > session.buffer.limits.literal:
-            raise TooLong(f"A mailbox name may have {session.buffer.limits.literal} octets here")
+            raise TooLong("A mailbox name may have {limit} octets here", limit=session.buffer.limits.literal)
         return None
     if start.role is Role.URL:
         if size > session.buffer.limits.literal:
-            raise TooLong(f"A URL may have {session.buffer.limits.literal} octets here")
+            raise TooLong("A URL may have {limit} octets here", limit=session.buffer.limits.literal)
         return None
     if size > session.policy.append_limit:
         raise TooBig(limit=session.policy.append_limit)
@@ -95,7 +96,7 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
         raise ExpungeIssued
     mailbox = target(session, cmd.mailbox)
     uids = commit(session, mailbox, (cmd.message,), _freed(session, position))
-    reply.status(b"OK", "Replacement is stored", appenduid_code(mailbox.snapshot.uidvalidity, uids))
+    session.say(reply, b"OK", "Replacement is stored", appenduid_code(mailbox.snapshot.uidvalidity, uids))
     session.note_own(view.mailbox, removed=view.mailbox.expunge([uid]))
     return Done("REPLACE completed", updates.code_after_expunge(session, reply))
 
@@ -110,7 +111,7 @@ def _replaced(session: Session, number: int, *, uid: bool) -> int:
     if not 0 <= position < len(snapshot):
         if uid and number != STAR:
             raise ExpungeIssued
-        raise BadSyntax(f"a sequence number up to {len(snapshot)}")
+        raise BadSyntax(Phrase("a sequence number up to {count}", count=len(snapshot)))
     return position
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.session import Session
     from maildir_imapd.wire.commands import Capability
 
-ALWAYS = (b"IMAP4rev1", b"IMAP4rev2", b"LITERAL+", b"SASL-IR", b"ID")
+ALWAYS = (b"IMAP4rev1", b"IMAP4rev2", b"LITERAL+", b"SASL-IR", b"ID", b"LANGUAGE")
 BEFORE_TLS = (b"STARTTLS",)
 AFTER_LOGIN = (
     b"IDLE",

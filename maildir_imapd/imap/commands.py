@@ -13,6 +13,7 @@ from maildir_imapd.imap import (
     extras,
     fetch,
     idle,
+    language,
     list,  # the command's name
     login,
     mailboxes,
@@ -40,6 +41,7 @@ __all__ = [
     "extras",
     "fetch",
     "idle",
+    "language",
     "list",
     "login",
     "mailboxes",

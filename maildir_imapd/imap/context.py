@@ -108,7 +108,7 @@ def follow(
     view = session.selected
     assert cmd.returning is not None
     if len(view.contexts) >= LIMIT:
-        reply.status(b"NO", "Too many searches are being updated", b'NOUPDATE "%b"' % cmd.tag)
+        session.say(reply, b"NO", "Too many searches are being updated", b'NOUPDATE "%b"' % cmd.tag)
         return
     key = frozen(cmd.key, view)
     uids = view.snapshot.uids

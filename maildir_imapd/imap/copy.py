@@ -33,7 +33,7 @@ def move(session: Session, cmd: Copy, reply: Reply) -> Done:
     code = _transfer(session, cmd)
     if code is None:
         return Done("MOVE completed")
-    reply.status(b"OK", "Moved UIDs", code)
+    session.say(reply, b"OK", "Moved UIDs", code)
     return Done("MOVE completed", updates.code_after_expunge(session, reply))
 
 

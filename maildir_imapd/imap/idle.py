@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import WrongState
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
-from maildir_imapd.wire import render
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
@@ -26,5 +25,5 @@ def idle(session: Session, cmd: Idle, reply: Reply) -> None:
 
     session.begin_dialogue(cmd.tag, on_line)
     session.idling = True
-    reply.write(render.continuation("idling"))
+    session.ask(reply, "idling")
     session.tell(reply, expunge=True)

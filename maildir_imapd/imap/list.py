@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from maildir_imapd.errors import BadSyntax, ImapdError
 from maildir_imapd.imap.acl import demand, myrights_line, open_mailbox, visible
+from maildir_imapd.imap.languages import translated_prefix
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import status_line
 from maildir_imapd.wire import render
@@ -164,8 +165,16 @@ def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
 @command(b"NAMESPACE", states=LOGGED_IN)
 def namespace(session: Session, cmd: Namespace, reply: Reply) -> Done:
     """RFC 2342: one personal namespace."""
-    reply.write(render.namespace_line([(session.account.prefix.encode(), session.account.delimiter.encode())]))
+    reply.write(namespaces(session))
     return Done("NAMESPACE completed")
+
+
+def namespaces(session: Session) -> bytes:
+    """Namespace-Response (RFC 2342), with the translations of RFC 5255 3.4."""
+    prefix, delimiter = session.account.prefix, session.account.delimiter
+    said = translated_prefix(session.language, prefix, delimiter)
+    translations = {} if said is None else {prefix.encode(): said}
+    return render.namespace_line([(prefix.encode(), delimiter.encode())], translations=translations)
 
 
 def _root(session: Session, reply: Reply, kind: bytes) -> None:

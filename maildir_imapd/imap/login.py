@@ -89,6 +89,6 @@ def unauthenticate(session: Session, cmd: Unauthenticate, reply: Reply) -> Done:
 @command(b"LOGOUT", states=ANY, updates=False)
 def logout(session: Session, cmd: Logout, reply: Reply) -> Done:
     """RFC 3501 6.1.3: BYE, then the tagged OK."""
-    reply.status(b"BYE", "Logging out")
+    session.say(reply, b"BYE", "Logging out")
     session.close()
     return Done("Logout completed")

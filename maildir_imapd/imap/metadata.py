@@ -15,6 +15,7 @@ from maildir_imapd.errors import (
 from maildir_imapd.imap import filters
 from maildir_imapd.imap.acl import demand, rights_of
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.metadata import VALUE_LIMIT, Entries
 from maildir_imapd.store.special_use import ENTRY, SPELLED
 from maildir_imapd.wire import render
@@ -123,7 +124,7 @@ def check_entry(entry: bytes, *, shortest: int) -> None:
     if rest[:1] == [b"vendor"] and shortest > 1:
         shortest = 4
     if len(rest) + 1 < shortest:
-        raise BadSyntax(f"an entry of at least {shortest} components")
+        raise BadSyntax(Phrase("an entry of at least {count} components", count=shortest))
 
 
 def _mailbox(session: Session, raw: bytes) -> str:

@@ -410,7 +410,7 @@ class Notify:
             except NotifyOverflow:
                 session.stop_notify()
                 session.notify = Notify(session, ())
-                reply.status(b"OK", "Too many mailboxes to watch", b"NOTIFICATIONOVERFLOW")
+                session.say(reply, b"OK", "Too many mailboxes to watch", b"NOTIFICATIONOVERFLOW")
                 return
         self._tell_messages(session, reply)
         self._tell_metadata(session, reply)

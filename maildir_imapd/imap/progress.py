@@ -21,10 +21,11 @@ class Progress:
     held, and nowhere else: what works under a folder's lock (COPY, MOVE, the first SELECT) stays silent.
     """
 
-    __slots__ = ("_before", "_clock", "_done", "_goal", "_next", "_reply", "_tag", "_uncertain", "_whole")
+    __slots__ = ("_before", "_clock", "_done", "_goal", "_next", "_reply", "_say", "_tag", "_uncertain", "_whole")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], say: Callable[[Reply, bytes, str, bytes], None]) -> None:
         self._clock = clock
+        self._say = say
         self._reply: Reply | None = None
         self._tag = b""
         self._next = 0.0
@@ -61,5 +62,5 @@ class Progress:
             self._uncertain = True
         self._done, self._goal = done, goal
         known = b"NIL NIL" if self._uncertain or not 0 <= done < goal else b"%d %d" % (done, goal)
-        self._reply.status(b"OK", "Still working", b'INPROGRESS ("%b" %b)' % (self._tag, known))
+        self._say(self._reply, b"OK", "Still working", b'INPROGRESS ("%b" %b)' % (self._tag, known))
         self._reply.flush()

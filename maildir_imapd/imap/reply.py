@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from maildir_imapd.wire import render
-
 # Above this many octets a long answer is sent before it is finished, so that memory stays flat.
 HIGH_WATER = 256 * 1024
 
@@ -40,10 +38,6 @@ class Reply:
     def untagged(self, text: bytes) -> None:
         """Add ``* text``."""
         self.write(b"* %b\r\n" % text)
-
-    def status(self, kind: bytes, text: str, code: bytes | None = None) -> None:
-        """Add an untagged status response: OK, NO, BAD, BYE or PREAUTH."""
-        self.write(render.untagged(kind, text, code))
 
     def flush(self) -> None:
         """Hand over what has been collected."""

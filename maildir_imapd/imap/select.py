@@ -32,7 +32,7 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
         session.leave()
         if session.enabled:
             # RFC 7162 3.2.11, RFC 9051 7.1: what follows belongs to the new mailbox.
-            reply.status(b"OK", "Previous mailbox is closed now", b"CLOSED")
+            session.say(reply, b"OK", "Previous mailbox is closed now", b"CLOSED")
     if cmd.condstore or cmd.qresync is not None:
         session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)
@@ -59,11 +59,11 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
         reply.untagged(b"%d RECENT" % len(view.recent))
         unseen = snapshot.first_unseen
         if unseen >= 0:
-            reply.status(b"OK", "First unseen message", b"UNSEEN %d" % (unseen + 1))
-    reply.status(b"OK", "UIDs are valid", b"UIDVALIDITY %d" % snapshot.uidvalidity)
-    reply.status(b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)
-    reply.status(b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % snapshot.modseq)
-    reply.status(b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % mailbox_id(mailbox))
+            session.say(reply, b"OK", "First unseen message", b"UNSEEN %d" % (unseen + 1))
+    session.say(reply, b"OK", "UIDs are valid", b"UIDVALIDITY %d" % snapshot.uidvalidity)
+    session.say(reply, b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)
+    session.say(reply, b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % snapshot.modseq)
+    session.say(reply, b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % mailbox_id(mailbox))
     if cmd.qresync is not None and cmd.qresync.uidvalidity == snapshot.uidvalidity:
         resynchronise(session, cmd.qresync, reply)
     if view.read_only:

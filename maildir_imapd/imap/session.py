@@ -32,10 +32,12 @@ from maildir_imapd.errors import (
 from maildir_imapd.imap import filters, results, updates
 from maildir_imapd.imap.append import begin
 from maildir_imapd.imap.capability import capability_code
+from maildir_imapd.imap.languages import DEFAULT
 from maildir_imapd.imap.metadata import Following, too_big
 from maildir_imapd.imap.progress import Progress
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
 from maildir_imapd.message.text import CHARSETS, decode_charset
+from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
 from maildir_imapd.wire.buffer import (
     AFTER_LOGIN,
@@ -61,6 +63,12 @@ if TYPE_CHECKING:
     from maildir_imapd.store.mailbox import Mailbox
 
 logger = logging.getLogger(__name__)
+
+TOO_LONG = {
+    "line": "The line is too long",
+    "literal": "The literal is too long",
+    "command": "The command is too long",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,8 @@ class Policy:
     """Whether UTF8=ACCEPT is there, and refuses UTF-8 headers of others (RFC 6855 4)."""
     server_metadata: tuple[tuple[bytes, bytes], ...] = ()
     acl: bool = True
+    language: str = "i-default"
+    """The tag of the language that LANGUAGE default chooses."""
     errors_before_login: int = 3
     errors_after_login: int = 20
     before_login: Limits = BEFORE_LOGIN
@@ -133,7 +143,7 @@ class Session:
         self.wake = wake
         self.peer = peer
         self.clock = clock
-        self.progress = Progress(ticks)
+        self.progress = Progress(ticks, self.say)
         # What NOTIFY has set; without it the rules of RFC 3501 hold.
         self.notify: Notify | None = None
         self.buffer = CommandBuffer(policy.before_login)
@@ -151,6 +161,7 @@ class Session:
         self.append_reader: AppendReader | None = None
         self.client_id: dict[bytes, bytes | None] | None = None
         self.following: Following | None = None
+        self.language = DEFAULT
         self._preauth = preauth
 
     # --- what the rim asks ------------------------------------------------------------------------
@@ -174,9 +185,9 @@ class Session:
         """Say OK, or PREAUTH when the caller has already been identified."""
         if self._preauth is not None:
             self.log_in(self._preauth)
-            reply.status(b"PREAUTH", f"Logged in as {self.user}", capability_code(self))
+            self.say(reply, b"PREAUTH", Phrase("Logged in as {user}", user=self.user), capability_code(self))
         else:
-            reply.status(b"OK", self.policy.greeting, capability_code(self))
+            self.say(reply, b"OK", self.policy.greeting, capability_code(self))
         reply.flush()
 
     def feed(self, data: bytes, reply: Reply) -> None:
@@ -208,6 +219,7 @@ class Session:
             self.buffer = CommandBuffer(self.policy.before_login)
             self.secure = True
             self.client_id = None
+            self.language = DEFAULT
             self.errors = 0
 
     def announce(self, reply: Reply) -> None:
@@ -232,7 +244,7 @@ class Session:
 
     def say_goodbye(self, goodbye: Goodbye, reply: Reply) -> None:
         """Send BYE and end the session."""
-        reply.status(b"BYE", goodbye.text, goodbye.code)
+        self.say(reply, b"BYE", goodbye.text, goodbye.code)
         self.close()
         reply.flush()
 
@@ -246,6 +258,20 @@ class Session:
         self.stop_notify()
         if self.following is not None:
             self.following.close()
+
+    # --- what a client reads ------------------------------------------------------------------------
+
+    def say(self, reply: Reply, kind: bytes, text: str, code: bytes | None = None, *, tag: bytes = b"*") -> None:
+        """Write a status response: OK, NO, BAD, BYE or PREAUTH.
+
+        Here and in ``ask``, and nowhere else, a text gets its language (RFC 5255 3.2).
+        """
+        said = self.language.translate(text)
+        reply.write(render.tagged(tag, kind, said, code, utf8=self.language.utf8))
+
+    def ask(self, reply: Reply, text: str) -> None:
+        """Write a continuation request with a text."""
+        reply.write(render.continuation(self.language.translate(text), utf8=self.language.utf8))
 
     # --- what the commands use --------------------------------------------------------------------
 
@@ -315,6 +341,7 @@ class Session:
             self.following.close()
             self.following = None
         self.enabled.clear()
+        self.language = DEFAULT
         self.state = State.NOT_AUTHENTICATED
         self.buffer.limits = self.policy.before_login
         self.errors = 0
@@ -335,7 +362,7 @@ class Session:
         if name == b"QRESYNC":
             self.enable(b"CONDSTORE", reply)
         elif name == b"CONDSTORE" and self.view is not None:
-            reply.status(b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % self.view.safe_modseq)
+            self.say(reply, b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % self.view.safe_modseq)
 
     def leave(self) -> None:
         """Close the view, if one is open, without expunging."""
@@ -398,7 +425,7 @@ class Session:
             # What this client was told about other messages may be newer than an expunge that it was not.
             # RFC 7162 section 6, rule about delayed VANISHED: say how far it may count itself up to date.
             code = b"HIGHESTMODSEQ %d" % self.view.safe_modseq
-        reply.write(render.tagged(tag, done.kind, done.text, code))
+        self.say(reply, done.kind, done.text, code, tag=tag)
 
     def tell(self, reply: Reply, *, expunge: bool) -> None:
         """Say what has happened, as far as this client wants to hear of it."""
@@ -422,11 +449,11 @@ class Session:
         else:
             self.drop_deliveries()
             if event.fatal:
-                self.say_goodbye(Goodbye(f"{event.what} is too long"), reply)
+                self.say_goodbye(Goodbye(TOO_LONG[event.what]), reply)
             elif self.user is not None and event.what == "literal" and peek_command(event.begin)[1] == b"SETMETADATA":
                 self._complain(event.tag, too_big(self), reply)
             else:
-                self._complain(event.tag, TooLong(f"{event.what} is too long"), reply)
+                self._complain(event.tag, TooLong(TOO_LONG[event.what]), reply)
 
     def _command(self, frame: Frame, reply: Reply) -> None:
         tag, name = peek_command(frame.text)
@@ -491,7 +518,7 @@ class Session:
             else:
                 sink = None
                 if event.size > self.buffer.limits.literal:
-                    raise TooLong(f"A literal may have {self.buffer.limits.literal} octets here")
+                    raise TooLong("A literal may have {limit} octets here", limit=self.buffer.limits.literal)
             accepted = True
             if event.synchronizing:
                 reply.write(b"+ OK\r\n")
@@ -530,7 +557,8 @@ class Session:
             reference = secrets.token_hex(4)
             fields = {"reference": reference, "user": self.user}
             logger.error("internal error", exc_info=error, extra={"fields": fields})
-            self._complain(tag, StoreError(f"Internal error (reference {reference})"), reply, logged=True)
+            defect = StoreError("Internal error (reference {reference})", reference=reference)
+            self._complain(tag, defect, reply, logged=True)
 
     _dialogue_tag: bytes | None = None
 
@@ -549,10 +577,7 @@ class Session:
         code: bytes | None = getattr(error, "code", None)
         self.end_dialogue()
         if isinstance(error, ProtocolError):
-            if tag is None:
-                reply.status(b"BAD", error.text, code)
-            else:
-                reply.write(render.tagged(tag, b"BAD", error.text, code))
+            self.say(reply, b"BAD", error.text, code, tag=tag or b"*")
             self.errors += 1
             before = self.state is State.NOT_AUTHENTICATED
             if self.errors >= (self.policy.errors_before_login if before else self.policy.errors_after_login):
@@ -564,4 +589,4 @@ class Session:
             logger.warning(
                 error.text, extra={"fields": {"user": self.user, "detail": error.detail, "code": code or b""}}
             )
-        reply.write(render.tagged(tag or b"*", b"NO", error.text, code))
+        self.say(reply, b"NO", error.text, code, tag=tag or b"*")

@@ -9,6 +9,7 @@ from maildir_imapd.imap import updates
 from maildir_imapd.imap.acl import flag_mask, settable
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.imap.view import NOTHING
+from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.acl import ALL
 from maildir_imapd.store.filename import KEYWORD_BITS, VISIBLE_BITS
 from maildir_imapd.store.snapshot import SYSTEM_FLAGS
@@ -80,7 +81,7 @@ def check_flags(flags: tuple[bytes, ...]) -> None:
         if flag.startswith(b"\\") and flag.lower() not in SYSTEM:
             raise BadSyntax("a flag that this server knows")
         if len(flag) > KEYWORD_LIMIT:
-            raise BadSyntax(f"keywords of at most {KEYWORD_LIMIT} octets")
+            raise BadSyntax(Phrase("keywords of at most {limit} octets", limit=KEYWORD_LIMIT))
 
 
 def _set(view: View, cmd: Store, uids: list[int], bits: int, extra: frozenset[int]) -> FlagResult:

@@ -136,11 +136,15 @@ def tell_flags(session: Session, reply: Reply) -> None:
     flags = view.snapshot.all_flag_names()
     reply.untagged(b"FLAGS " + render_flags(flags))
     if view.read_only:
-        reply.status(b"OK", "No flag can be changed", b"PERMANENTFLAGS ()")
+        session.say(reply, b"OK", "No flag can be changed", b"PERMANENTFLAGS ()")
     else:
         permanent = render_flags(settable(view.rights, (*flags, b"\\*")))
-        text = "Flags that are kept; new keywords can be made" if "w" in view.rights else "Flags that are kept"
-        reply.status(b"OK", text, b"PERMANENTFLAGS " + permanent)
+        session.say(
+            reply,
+            b"OK",
+            "Flags that are kept; new keywords can be made" if "w" in view.rights else "Flags that are kept",
+            b"PERMANENTFLAGS " + permanent,
+        )
 
 
 def flags_differ(old: Snapshot, new: Snapshot, position: int) -> bool:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadSyntax, Goodbye, MailboxMissing
+from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.acl import ALL
 from maildir_imapd.store.filename import RECENT
 from maildir_imapd.store.snapshot import Snapshot
@@ -282,7 +283,7 @@ class View:
             for low, high in numbers.resolve(count):
                 if high > count:
                     if strict:
-                        raise BadSyntax(f"sequence numbers up to {count}", 0)
+                        raise BadSyntax(Phrase("sequence numbers up to {count}", count=count), 0)
                     high = count
                 if low <= high:
                     spans.append(range(low - 1, high))

@@ -114,6 +114,7 @@ def policy(
         utf8=config.utf8,
         server_metadata=metadata,
         acl=config.acl,
+        language=config.language,
         after_login=Limits(
             line=config.line_limit,
             literal=config.literal_limit,

@@ -19,6 +19,7 @@ from typing import ClassVar, Final
 
 from maildir_imapd import mutf7
 from maildir_imapd.errors import BadMailboxName, MailboxExists
+from maildir_imapd.phrases import Phrase
 from maildir_imapd.store import durable
 
 DEPTH = 16
@@ -46,7 +47,7 @@ def split(name: str, delimiter: str) -> list[str]:
     """
     levels = name.split(delimiter)
     if len(levels) > DEPTH:
-        raise BadMailboxName(why=f"it has more than {DEPTH} levels")
+        raise BadMailboxName(why=Phrase("it has more than {limit} levels", limit=DEPTH))
     for level in levels:
         if not level:
             raise BadMailboxName(why="a level of it is empty")
@@ -197,7 +198,7 @@ class Layout(ABC):
         levels = split(name, self.delimiter)
         if self.prefix:
             if not name.upper().startswith(self.prefix.upper()):
-                raise BadMailboxName(why=f"it does not begin with {self.prefix}")
+                raise BadMailboxName(why=Phrase("it does not begin with {prefix}", prefix=self.prefix))
             levels = levels[self.prefix.count(self.delimiter) :]
         return levels
 
@@ -402,13 +403,13 @@ class Nested(Layout):
         taken = entry in _FILES or entry.startswith(_OF_SERVERS)
         # What Dovecot has made all the same is a mailbox.
         if entry in _OTHERS or (taken and not _is_directory(os.path.join(directory, entry))):
-            raise BadMailboxName(why=f"the name {level} is reserved")
+            raise BadMailboxName(why=Phrase("the name {level} is reserved", level=level))
         if entry[:1] == b"~":
             raise BadMailboxName(why="a level of it begins with ~")
         path = os.path.join(directory, entry)
         if not _is_directory(path):
             if os.path.lexists(path):
-                raise BadMailboxName(why=f"{level} is no directory here")
+                raise BadMailboxName(why=Phrase("{level} is no directory here", level=level))
             other = os.path.join(directory, level.encode("utf-8"))
             if not self.utf8 and _is_directory(other):
                 return other

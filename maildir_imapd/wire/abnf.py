@@ -72,6 +72,9 @@ FLAG = re.compile(rb"\\?[%b]+" % _ATOM_CHAR).match
 #   base64        = *(4base64-char) [base64-terminal]
 BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?").fullmatch
 
+#   language-range = (1*8ALPHA *("-" 1*8alphanum)) / "*"       (RFC 4647 section 2.1)
+LANGUAGE_RANGE = re.compile(rb"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*+|\*").fullmatch
+
 #   objectid      = 1*255(ALPHA / DIGIT / "_" / "-")           (RFC 8474 section 7)
 OBJECT_ID = re.compile(rb"[A-Za-z0-9_\-]{1,255}").fullmatch
 

@@ -330,9 +330,9 @@ class SetMetadata(Command):
 
 @dataclass(frozen=True, slots=True)
 class Language(Command):
-    """RFC 5255 3.2."""
+    """RFC 5255 3.2: language ranges (RFC 4647 2.1), the one wanted most first."""
 
-    tags: tuple[bytes, ...]
+    ranges: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from maildir_imapd.wire import abnf
 from maildir_imapd.wire.commands import (
     Comparator,
     DeleteAcl,
@@ -188,7 +189,15 @@ def _value(at: Cursor) -> bytes | None:
 
 def parse_language(at: Cursor, tag: bytes, _uid: bool) -> Language:
     """language-cmd = "LANGUAGE" *(SP lang-range-quoted)"""
-    return Language(tag, _astrings(at))
+    ranges = []
+    while not at.at_end():
+        at.space()
+        start = at.pos
+        wanted = at.astring()
+        if not abnf.LANGUAGE_RANGE(wanted):
+            at.fail("a language range", start)
+        ranges.append(wanted)
+    return Language(tag, tuple(ranges))
 
 
 def parse_comparator(at: Cursor, tag: bytes, _uid: bool) -> Comparator:

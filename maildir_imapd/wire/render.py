@@ -9,8 +9,9 @@ stands in the brackets of a status response.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 
 from maildir_imapd.strings import literal as literal
 from maildir_imapd.strings import nstring as nstring
@@ -23,6 +24,7 @@ Pairs = Iterable[tuple[bytes, bytes]]
 
 # --- parts ----------------------------------------------------------------------------------------
 
+_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").sub
 _UNPRINTABLE = re.compile(rb"[^\x20-\x7e]").sub
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]").sub
 _QUOTABLE8 = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z").match
@@ -30,12 +32,14 @@ _ESCAPE = re.compile(rb'(["\\])').sub
 
 
 @lru_cache(maxsize=512)
-def human(text: str) -> bytes:
+def human(text: str, *, utf8: bool = False) -> bytes:
     """Render text for people: one line of printable US-ASCII that nothing takes for a code.
 
-    text = 1*TEXT-CHAR; a "[" at its beginning would open a response code.
+    text = 1*TEXT-CHAR; a "[" at its beginning would open a response code.  With *utf8* (the client has chosen a
+    language, RFC 5255 3.5) 1*UTF8-TEXT-CHAR.
     """
-    line = _UNPRINTABLE(b"?", " ".join(text.splitlines()).encode("ascii", "replace"))
+    text = " ".join(text.splitlines())
+    line = _NO_TEXT("?", text).encode() if utf8 else _UNPRINTABLE(b"?", text.encode("ascii", "replace"))
     if line.startswith(b"["):
         line = b"(" + line[1:]
     return line or b"-"
@@ -69,11 +73,11 @@ def delimiter_of(delimiter: bytes | None) -> bytes:
 # --- status responses -----------------------------------------------------------------------------
 
 
-def tagged(tag: bytes, status: bytes, text: str, code: bytes | None = None) -> bytes:
-    """response-tagged = tag SP resp-cond-state CRLF"""
+def tagged(tag: bytes, status: bytes, text: str, code: bytes | None = None, *, utf8: bool = False) -> bytes:
+    """response-tagged = tag SP resp-cond-state CRLF; *utf8* as in ``human``"""
     if code is None:
-        return b"%b %b %b\r\n" % (tag, status, human(text))
-    return b"%b %b [%b] %b\r\n" % (tag, status, _CONTROL(b"?", code), human(text))
+        return b"%b %b %b\r\n" % (tag, status, human(text, utf8=utf8))
+    return b"%b %b [%b] %b\r\n" % (tag, status, _CONTROL(b"?", code), human(text, utf8=utf8))
 
 
 def untagged(status: bytes, text: str, code: bytes | None = None) -> bytes:
@@ -81,9 +85,9 @@ def untagged(status: bytes, text: str, code: bytes | None = None) -> bytes:
     return tagged(b"*", status, text, code)
 
 
-def continuation(text: str = "OK") -> bytes:
-    """continue-req = "+" SP (resp-text / base64) CRLF"""
-    return b"+ %b\r\n" % human(text)
+def continuation(text: str = "OK", *, utf8: bool = False) -> bytes:
+    """continue-req = "+" SP (resp-text / base64) CRLF; *utf8* as in ``human``"""
+    return b"+ %b\r\n" % human(text, utf8=utf8)
 
 
 def challenge(encoded: bytes) -> bytes:
@@ -133,15 +137,30 @@ def id_line(params: Iterable[tuple[bytes, bytes | None]] | None) -> bytes:
 Namespaces = Sequence[tuple[bytes, bytes | None]] | None
 
 
-def namespace_line(personal: Namespaces, other: Namespaces = None, shared: Namespaces = None) -> bytes:
-    """Namespace-Response (RFC 2342), each namespace as (prefix, delimiter)."""
-    return b"* NAMESPACE %b %b %b\r\n" % (_namespace(personal), _namespace(other), _namespace(shared))
+def namespace_line(
+    personal: Namespaces,
+    other: Namespaces = None,
+    shared: Namespaces = None,
+    *,
+    translations: Mapping[bytes, bytes] = MappingProxyType({}),
+) -> bytes:
+    """Namespace-Response (RFC 2342), each namespace as (prefix, delimiter).
+
+    *translations* are by prefix, in modified UTF-7 (RFC 5255 3.4).
+    """
+    kinds = [_namespace(descriptions, translations) for descriptions in (personal, other, shared)]
+    return b"* NAMESPACE %b\r\n" % b" ".join(kinds)
 
 
-def _namespace(descriptions: Namespaces) -> bytes:
+def _namespace(descriptions: Namespaces, translations: Mapping[bytes, bytes]) -> bytes:
     if not descriptions:
         return b"NIL"
-    return b"(%b)" % b"".join([b"(%b %b)" % (string(prefix), delimiter_of(d)) for prefix, d in descriptions])
+    found = []
+    for prefix, delimiter in descriptions:
+        said = translations.get(prefix)
+        extension = b"" if said is None else b' "TRANSLATION" (%b)' % string(said)
+        found.append(b"(%b %b%b)" % (string(prefix), delimiter_of(delimiter), extension))
+    return b"(%b)" % b"".join(found)
 
 
 def flags_line(flags: Iterable[bytes]) -> bytes:

@@ -15,7 +15,7 @@ from maildir_imapd.imap.progress import Progress
 def slow(spool: Spool, seconds: float) -> MemoryClient:
     """A client in whose session every look at the clock finds it *seconds* further."""
     client = MemoryWires(spool.root).connect(login=True)
-    client.session.progress = Progress(itertools.count(0.0, seconds).__next__)
+    client.session.progress = Progress(itertools.count(0.0, seconds).__next__, client.session.say)
     assert client.command(b"s SELECT INBOX")[-1].startswith(b"s OK")
     return client
 

@@ -20,6 +20,9 @@ from maildir_imapd.wire.cursor import Cursor
         (render.untagged(b"BYE", ""), b"* BYE -\r\n"),
         (render.untagged(b"OK", "[x] a\r\nb\0\tc ä"), b"* OK (x] a b??c ?\r\n"),
         (render.untagged(b"OK", "x", b"a\r\nb"), b"* OK [a??b] x\r\n"),
+        (render.tagged(b"a", b"OK", "[é\r\n\x85\u2028\0\x9b\ud800ü", utf8=True), "a OK (é   ???ü\r\n".encode()),
+        (render.tagged(b"a", b"OK", "é", b"X", utf8=True), "a OK [X] é\r\n".encode()),
+        (render.continuation("à toi", utf8=True), "+ à toi\r\n".encode()),
         (render.continuation(), b"+ OK\r\n"),
         (render.continuation("idling"), b"+ idling\r\n"),
         (render.challenge(b""), b"+ \r\n"),
@@ -33,6 +36,13 @@ from maildir_imapd.wire.cursor import Cursor
         (
             render.namespace_line([(b"", b"\\"), (b"#m", None)], None, [(b"#s.", b".")]),
             b'* NAMESPACE (("" "\\\\")("#m" NIL)) NIL (("#s." "."))\r\n',
+        ),
+        (
+            # RFC 5255 3.4
+            render.namespace_line(
+                [(b"", b"/")], [(b"Other Users/", b"/")], translations={b"Other Users/": b"Andere Ben&APw-tzer/"}
+            ),
+            b'* NAMESPACE (("" "/")) (("Other Users/" "/" "TRANSLATION" ("Andere Ben&APw-tzer/"))) NIL\r\n',
         ),
         (render.flags_line([b"\\Seen", b"$x"]), b"* FLAGS (\\Seen $x)\r\n"),
         (render.render_flags(()), b"()"),
