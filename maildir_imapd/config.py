@@ -433,6 +433,24 @@ SETTINGS: tuple[Setting, ...] = (
         "quota_messages", number(1, MOST), None, "How many messages a user may have in all mailboxes.", "N", "Limits"
     ),
     Setting(
+        "quota_mailboxes",
+        number(1, MOST),
+        None,
+        "How many mailboxes a user may have, INBOX and the parents of others counted. CREATE and RENAME keep to it.",
+        "N",
+        "Limits",
+    ),
+    Setting(
+        "quota_set",
+        switch,
+        False,
+        "Let clients change the limits in the first line of maildirsize (SETQUOTA), for users to whom neither the "
+        "settings nor the passwd-file give any: a limit of the administrator's is never theirs to change.",
+        "yes|no",
+        "Limits",
+        shown="no",
+    ),
+    Setting(
         "login_timeout",
         duration(1, 3600),
         180.0,

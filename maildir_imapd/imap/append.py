@@ -118,12 +118,12 @@ def _replaced(session: Session, number: int, *, uid: bool) -> int:
 def _freed(session: Session, position: int) -> Amount:
     """What REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
     view = session.selected
-    return view.mailbox.amount([view.snapshot.uids[position]]) if session.account.quota.on else NOTHING
+    return view.mailbox.amount([view.snapshot.uids[position]]) if session.account.quota.look() else NOTHING
 
 
 def _demand_room(session: Session, sizes: Sequence[int], messages: int, freed: Amount) -> None:
     """Raise OverQuota when the account has no room for so many octets and *messages* more."""
-    if session.account.quota.on:
+    if session.account.quota.look():
         session.account.quota.demand(Amount(sum(sizes) - freed.storage, messages - freed.messages))
 
 

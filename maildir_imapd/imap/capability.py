@@ -57,6 +57,7 @@ AFTER_LOGIN = (
     b"QUOTA",
     b"QUOTA=RES-STORAGE",
     b"QUOTA=RES-MESSAGE",
+    b"QUOTA=RES-MAILBOX",
     b"INPROGRESS",
 )
 WITH_ACL = (b"ACL", b"RIGHTS=texk", b"LIST-MYRIGHTS")
@@ -79,6 +80,8 @@ def capabilities(session: Session) -> list[bytes]:
         names += AFTER_LOGIN
         if session.policy.acl:
             names += WITH_ACL
+        if session.may_set_quota:
+            names.append(b"QUOTASET")
         names.append(b"APPENDLIMIT=%d" % session.policy.append_limit)
         if session.policy.utf8 != "no":
             names.append(b"UTF8=ACCEPT")

@@ -49,7 +49,7 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
     if not uids:
         return None
     quota = session.account.quota
-    if quota.on and not cmd.move:
+    if not cmd.move and quota.look():
         quota.demand(view.mailbox.amount(uids))
     try:
         keep = acl.flag_mask(acl.rights_in(session, mailbox))

@@ -109,6 +109,8 @@ class Policy:
     acl: bool = True
     language: str = "i-default"
     """The tag of the language that LANGUAGE default chooses."""
+    quota_set: bool = False
+    """Whether users may set the limits of their quota, where no setting has one."""
     errors_before_login: int = 3
     errors_after_login: int = 20
     before_login: Limits = BEFORE_LOGIN
@@ -303,6 +305,11 @@ class Session:
     def may_log_in(self) -> bool:
         """Whether a password may be sent over this connection as it is."""
         return self.secure or self.policy.plaintext_login
+
+    @property
+    def may_set_quota(self) -> bool:
+        """Whether SETQUOTA is there for this user."""
+        return self.policy.quota_set and self.account.quota.settable
 
     @property
     def mechanisms(self) -> tuple[bytes, ...]:

@@ -68,6 +68,7 @@ def open_account(config: Config, places: Places, watcher: Watcher | None, limits
         prefix=config.prefix,
         quota_storage=limits[0],
         quota_messages=limits[1],
+        quota_mailboxes=config.quota_mailboxes or 0,
     )
 
 

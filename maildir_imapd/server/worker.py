@@ -115,6 +115,7 @@ def policy(
         server_metadata=metadata,
         acl=config.acl,
         language=config.language,
+        quota_set=config.quota_set,
         after_login=Limits(
             line=config.line_limit,
             literal=config.literal_limit,

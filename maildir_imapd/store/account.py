@@ -29,6 +29,7 @@ from maildir_imapd.errors import (
     MailboxExists,
     MailboxMissing,
     NotSelectable,
+    OverQuota,
 )
 from maildir_imapd.store import durable, special_use, takeover
 from maildir_imapd.store.acl import Acls
@@ -76,6 +77,7 @@ class Account:
     and "/" for fs.  *prefix*: of all names but INBOX, as clients see them; ends in the delimiter; "auto" is "INBOX."
     where Courier has been, none elsewhere.
     *quota_storage* (octets), *quota_messages*: limits, 0 for none; without either the file maildirsize decides.
+    *quota_mailboxes*: how many mailboxes there may be, INBOX counted; 0 for any number.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Account:
         prefix: str = "auto",
         quota_storage: int = 0,
         quota_messages: int = 0,
+        quota_mailboxes: int = 0,
     ) -> None:
         places = root if isinstance(root, Places) else Places(root)
         self._layout = KINDS[places.kind](places, delimiter)
@@ -129,6 +132,7 @@ class Account:
             synced=fsync != "never",
             folders=self._layout.storage,
         )
+        self.quota_mailboxes = quota_mailboxes
         self.metadata = Metadata(root, self._find, self._changing)
         self.names = Names(self, watcher, INTENT)
         self.acls = Acls(self._find, self._changing)
@@ -137,6 +141,19 @@ class Account:
     def limit(self, storage: int, messages: int) -> None:
         """Change the limits of the quota."""
         self.quota.set_limit(Amount(storage, messages))
+
+    def mailbox_count(self) -> int:
+        """How many mailboxes there are, names that are only parents left out."""
+        return 1 + len(self._paths())
+
+    def _demand_mailboxes(self, name: str, more: int) -> None:
+        """Raise OverQuota when there is no room for *more* mailboxes and the parents that *name* lacks.
+
+        The account's lock is held.
+        """
+        more += sum(self._find(parent) is None for parent in self._parents(name))
+        if more and 0 < self.quota_mailboxes < self.mailbox_count() + more:
+            raise OverQuota
 
     # --- what there is ----------------------------------------------------------------------------
 
@@ -391,6 +408,7 @@ class Account:
         with self._changing():
             if self._find(name) is not None:
                 raise MailboxExists
+            self._demand_mailboxes(name, 1)
             self._make_parents(name)
             self._make(path)
             self._inherit(name, path)
@@ -482,6 +500,7 @@ class Account:
             moves = self._layout.moves(old, new)
             if not moves:
                 raise MailboxMissing
+            self._demand_mailboxes(new, 0)
             within = old + self.delimiter
             gone = [path for name, path in self._paths().items() if name == old or name.startswith(within)]
             beside = self._layout.control_moves(moves)

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from maildir_imapd.errors import OverQuota
+from maildir_imapd.errors import CannotDo, NoPermission, OverQuota
 from maildir_imapd.store import durable, filename
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ LONGEST: Final = 5120  # octets; a longer file is counted anew
 OLD: Final = 15 * 60.0  # seconds after which a count that says "over" is doubted
 # A directory stamped less than this many seconds ago may change again within its clock's grain.
 GRAIN: Final = 2.0
+# What fits into a line of the file, for every program that reads it.
+LARGEST: Final = (1 << 63) - 1
 _TRIES: Final = 3
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -161,20 +163,25 @@ class Quota:
             self._limit = limit
             self.look()
 
-    def look(self) -> None:
-        """See whether there is a quota."""
+    def look(self) -> bool:
+        """See whether there is a quota; another process may have set one."""
         self.on = self._limit != NOTHING or os.path.lexists(self._path)
+        return self.on
+
+    @property
+    def settable(self) -> bool:
+        """Whether the file decides, so that ``change`` can."""
+        return self._limit == NOTHING
 
     # --- asking -----------------------------------------------------------------------------------
 
     def usage(self) -> Usage | None:
         """Return what is used now; None without a quota."""
-        self.look()
-        return self._usage(NOTHING) if self.on else None
+        return self._usage(NOTHING) if self.look() else None
 
     def demand(self, more: Amount) -> None:
         """Raise OverQuota when there is no room for *more*."""
-        if self.on:
+        if self.look():
             usage = self._usage(more)
             if usage is not None and _too_much(usage.used, more, usage.limit):
                 raise OverQuota
@@ -192,7 +199,7 @@ class Quota:
             doubtful = over and (said.lines > 1 or time.time() - said.when > OLD)
             if said.sound and said.limit == limit and not doubtful and not os.path.lexists(self._mark):
                 return Usage(said.used, limit)
-        return Usage(self._count_anew(limit), limit)
+        return self._count_anew()
 
     def _read(self) -> Said | None:
         try:
@@ -212,13 +219,26 @@ class Quota:
 
     # --- changes ----------------------------------------------------------------------------------
 
+    def change(self, limit: Amount) -> None:
+        """Make *limit* the file's, on the disk, and count; NOTHING takes all limits away.
+
+        Raises NoPermission where the settings have one, CannotDo for one that the file cannot hold, StoreError.  Of
+        two who change it at a time one wins.
+        """
+        if not self.settable:
+            raise NoPermission("Only the administrator sets limits")
+        if max(limit) > LARGEST:
+            raise CannotDo(why="The limit is too large")
+        self._count_anew(limit)
+        self.look()
+
     def add(self, change: Amount) -> None:
         """Note what we have added, or with negative numbers removed.
 
         Call it when the folder has changed and its journal does not say so yet: after a crash in between the next
         scan finds the change, and leaves a mark.  Never an error.
         """
-        if not self.on or change == NOTHING:
+        if change == NOTHING or not (self.on or self.look()):
             return
         try:
             fd = os.open(self._path, _APPEND)
@@ -244,7 +264,7 @@ class Quota:
 
     def doubt(self) -> None:
         """Leave a mark: the next who asks counts anew.  Never an error."""
-        if not self.on:
+        if not (self.on or self.look()):
             return
         try:
             root = self._open_root()
@@ -268,29 +288,39 @@ class Quota:
 
     # --- counting ---------------------------------------------------------------------------------
 
-    def _count_anew(self, limit: Amount) -> Amount:
-        """Count all messages, write the file, and return the sum; if it cannot be written, the sum all the same."""
+    def _count_anew(self, new: Amount | None = None) -> Usage:
+        """Count all messages and write the file; if it cannot be written, the sum is as good.
+
+        With *new*, a limit that is to stand in it, it is written, whatever others do, or StoreError.
+        """
         with self._lock, durable.told(self._root):
             root = self._open_root()
             try:
-                used = NOTHING
+                usage = Usage(NOTHING, NOTHING)
                 for _ in range(_TRIES):
-                    used, alone = self._count_once(root, limit)
+                    usage, alone = self._count_once(root, new)
                     if alone:
                         break
-                return used
+                if new is not None and self._synced:
+                    durable.sync(root)
+                return usage
             finally:
                 os.close(root)
 
-    def _count_once(self, root: int, limit: Amount) -> tuple[Amount, bool]:
-        """Return the sum, and whether nobody appended to the old file meanwhile."""
+    def _count_once(self, root: int, new: Amount | None) -> tuple[Usage, bool]:
+        """Return what is used, and whether nobody appended to the old file meanwhile, or replaced it."""
         old, mode, length = -1, os.fstat(root).st_mode & 0o666 or 0o600, 0
+        limit = self._limit if new is None else new
+        files = new is None and self.settable
         try:
             old = os.open(FILE, _READ, dir_fd=root)
             status = os.fstat(old)
             mode, length = status.st_mode & 0o666, status.st_size
+            if files:
+                limit = parse(os.read(old, LONGEST + 1)).limit
         except OSError:
-            pass  # there is none
+            if files:
+                return Usage(NOTHING, NOTHING), True  # Race: it was there just now, and there is no limit any more
         try:
             try:
                 # Before the count: whoever doubts from here on means to be heard.
@@ -301,19 +331,24 @@ class Quota:
                 self._complain(error)
             try:
                 used, quiet = self._measure(root)
-                self._write(root, render(limit, used, padded=self._padded), mode)
+                data = render(limit, used, padded=self._padded)
+                current = self._write(root, data, mode, instead_of=old if files else -1, needed=new is not None)
             except BaseException:
                 self.doubt()
                 raise
-            alone = quiet and (old < 0 or os.fstat(old).st_size == length)
+            alone = current and quiet and (old < 0 or os.fstat(old).st_size == length)
             if not alone:
                 self.doubt()
-            return used, alone
+            return Usage(used, limit), alone
         finally:
             if old >= 0:
                 os.close(old)
 
-    def _write(self, root: int, data: bytes, mode: int) -> None:
+    def _write(self, root: int, data: bytes, mode: int, *, instead_of: int, needed: bool) -> bool:
+        """Replace the file; without *needed* an error is one for the log.
+
+        Return False, and leave it alone, if it is no longer the one open as *instead_of* (-1: whatever it is).
+        """
         temporary = b"tmp/" + filename.unique()
         try:
             if not os.path.isdir(os.path.join(self._root, b"tmp")):
@@ -326,13 +361,20 @@ class Quota:
                     durable.sync_data(fd)
             finally:
                 os.close(fd)
+            # Race: somebody may have set another limit while we counted, and ours would undo it.
+            if instead_of >= 0 and not _is_at(root, instead_of):
+                durable.unlink(temporary, root)
+                return False
             durable.replace(temporary, FILE, root)
         except OSError as error:
-            self._complain(error)
             try:
                 durable.unlink(temporary, root)
             except OSError:
                 pass  # the first error is the one to tell
+            if needed:
+                raise
+            self._complain(error)
+        return True
 
     def _measure(self, root: int) -> tuple[Amount, bool]:
         """Add up the folders, and say whether each was at rest while it was looked at."""
@@ -388,6 +430,14 @@ class Quota:
         if time.time() - max(stamp) / 1e9 > GRAIN:
             sums[path] = found
         return found
+
+
+def _is_at(root: int, fd: int) -> bool:
+    """Whether the file in place is still the open one."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(FILE, dir_fd=root, follow_symlinks=False))
+    except OSError:
+        return False
 
 
 def _stamp(root: int, path: bytes) -> tuple[int, int]:

@@ -7,10 +7,10 @@ import os
 import time
 
 import pytest
-from dying import Died
+from dying import Died, die_at, run
 from spool import Spool
 
-from maildir_imapd.errors import OverQuota
+from maildir_imapd.errors import CannotDo, NoPermission, OverQuota, StoreError
 from maildir_imapd.store import durable, quota
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.filename import DELETED
@@ -370,3 +370,105 @@ def test_a_crash_between_the_folder_and_the_count(account: Account, spool: Spool
     assert used(again) == (17, 1)
     again.mailbox("INBOX").set_flags([1], add=DELETED)
     assert used(again) == (17, 1)
+
+
+def test_change(spool: Spool) -> None:
+    spool.put("INBOX", b"12345\n", "")
+    account = Account(bytes(spool.root), quota_mailboxes=3)
+    account.quota.change(Amount(2048, 7))
+    assert said(spool) == b"2048S,7C\n6 1\n"
+    account.quota.change(NOTHING)
+    assert said(spool) == b"0S\n6 1\n"
+    with pytest.raises(CannotDo):
+        account.quota.change(Amount(1 << 63, 0))
+    account.quota.change(Amount(quota.LARGEST, quota.LARGEST))
+    usage = account.quota.usage()
+    assert usage is not None
+    assert usage.limit == (quota.LARGEST, quota.LARGEST)
+    account.limit(5, 0)
+    with pytest.raises(NoPermission):
+        account.quota.change(Amount(3, 3))
+
+
+def test_a_change_that_cannot_be_written_is_an_error(spool: Spool) -> None:
+    account = Account(bytes(spool.root), fsync="never")
+    write(spool, b"1000S\n0 0\n")
+
+    def step(action: str, what: object) -> None:
+        if action == "create":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    durable.step = step
+    try:
+        with pytest.raises(StoreError):
+            account.quota.change(Amount(5, 5))
+    finally:
+        durable.step = None
+    assert said(spool) == b"1000S\n0 0\n"
+
+
+def test_a_count_does_not_undo_a_change(spool: Spool) -> None:
+    write(spool, b"1000S\n")
+    account = Account(bytes(spool.root), fsync="never")
+    other = Account(bytes(spool.root), fsync="never")
+    done = []
+
+    def step(action: str, what: object) -> None:
+        if action == "write" and not done:
+            # The count has read the old limit, and writes it.
+            done.append(True)
+            other.quota.change(Amount(5, 5))
+
+    durable.step = step
+    usage = account.quota.usage()
+    durable.step = None
+    assert done
+    assert usage is not None
+    assert usage.limit == (5, 5)
+    assert said(spool) == b"5S,5C\n0 0\n"
+    assert not os.listdir(spool.root / "tmp")
+
+
+def test_a_file_that_goes_while_it_is_counted_is_not_made_again(spool: Spool) -> None:
+    write(spool, b"1000S\n")
+    account = Account(bytes(spool.root), fsync="never")
+    path = spool.root / os.fsdecode(FILE)
+
+    def step(action: str, what: object) -> None:
+        if action == "write":
+            path.unlink()
+
+    durable.step = step
+    account.quota.usage()
+    durable.step = None
+    assert not path.exists()
+    assert account.quota.usage() is None
+
+
+def test_a_change_by_another_process_is_kept_to(spool: Spool) -> None:
+    here = Account(bytes(spool.root), fsync="never")
+    deliver(here, "INBOX")
+    there = Account(bytes(spool.root), fsync="never")
+    there.quota.change(Amount(0, 2))
+    here.quota.demand(Amount(1, 1))
+    deliver(here, "INBOX")
+    assert said(spool) == b"0S,2C\n17 1\n17 1\n"
+    with pytest.raises(OverQuota):
+        here.quota.demand(Amount(1, 1))
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_a_crash_during_a_change(spool: Spool, number: int) -> None:
+    spool.put("INBOX", b"12345\n", "")
+    write(spool, b"1000S\n6 1\n")
+
+    def work() -> None:
+        account = Account(bytes(spool.root))
+        die_at(number, torn=False)
+        account.quota.change(Amount(5000, 5))
+
+    lived, _ = run(work)
+    usage = Account(bytes(spool.root)).quota.usage()
+    assert usage is not None
+    assert usage.used == (6, 1)
+    assert usage.limit in ([(5000, 5)] if lived else [(1000, 0), (5000, 5)])
