@@ -85,7 +85,7 @@ def demand_tag(session: Session, cmd: ast.Search | ast.Sort) -> None:
         if cmd.tag in session.view.contexts:
             raise WrongState(why="Tag reuse: a search with this tag is being updated")
         assert cmd.returning is not None
-        columns(cmd.returning.update_items)
+        columns(cmd.returning.update_items, rev2=session.rev2)
 
 
 def follow(
@@ -120,7 +120,7 @@ def follow(
         rank,
         set(order),
         order if rank is not None else [],
-        columns(cmd.returning.update_items),
+        columns(cmd.returning.update_items, rev2=session.rev2),
         any(isinstance(part, ast.KeyNumbers) and part.numbers.contains_star() for part in _parts(key)),
         session.clock() + PERIOD if any(isinstance(part, ast.KeyWithin) for part in _parts(key)) else None,
         (session.spell(view.name), view.snapshot.uidvalidity) if named else None,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
     """RFC 3501 6.4.5."""
     view = session.selected
-    plan = columns(cmd.items)
+    plan = columns(cmd.items, rev2=session.rev2)
     if cmd.vanished and b"QRESYNC" not in session.enabled:
         raise WrongState(why="ENABLE QRESYNC first")
     if cmd.changed_since is not None or MODSEQ in plan:

@@ -100,14 +100,29 @@ def email_id(content: Content) -> bytes:
     return b"M" + hashlib.sha256(content.data).hexdigest()[:40].encode()
 
 
-def columns(items: Sequence[FetchItem]) -> list[Column]:
-    """Turn the items of a FETCH into columns, in their order; raises BadSyntax for one we do not have."""
-    return [_column(item) for item in items]
+# What a client of IMAP4rev2 reads otherwise: message/global is an embedded message to it (RFC 9051 7.5.2).
+_REV2 = {
+    b"BODY": Column(b"BODY", b"%b", field=b"body2", make=lambda c: render_body(c.tree(), c.data, rev2=True)),
+    b"BODYSTRUCTURE": Column(
+        b"BODYSTRUCTURE",
+        b"%b",
+        field=b"bodystructure2",
+        make=lambda c: render_bodystructure(c.tree(), c.data, rev2=True),
+    ),
+}
 
 
-def _column(item: FetchItem) -> Column:
+def columns(items: Sequence[FetchItem], *, rev2: bool) -> list[Column]:
+    """Turn the items of a FETCH into columns, in their order; raises BadSyntax for one we do not have.
+
+    *rev2*: the client has enabled IMAP4rev2.
+    """
+    return [_column(item, rev2) for item in items]
+
+
+def _column(item: FetchItem, rev2: bool) -> Column:
     if isinstance(item, FetchAtt):
-        found = _SIMPLE.get(item.name)
+        found = (rev2 and _REV2.get(item.name)) or _SIMPLE.get(item.name)
         if found is None:
             raise BadSyntax("a FETCH item that this server knows")
         return found

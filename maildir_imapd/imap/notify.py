@@ -141,7 +141,7 @@ class Notify:
             self.messages, self.flags = NEW in events, FLAGS in events
             self.delayed = group.scope == b"SELECTED-DELAYED"
             for event in group.events:
-                self.plan += columns(event.items)
+                self.plan += columns(event.items, rev2=session.rev2)
         self._watched: dict[str, Watched] = {}
         # What ends the listening to names and to metadata; empty as long as there is none.
         self._stop: list[Callable[[], None]] = []

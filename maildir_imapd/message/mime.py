@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from maildir_imapd.message.header import FOLDED, HEADER_LIMIT, unfold
+from maildir_imapd.message.transfer import IDENTITY
 
 DEPTH_LIMIT = 100
 PARTS_LIMIT = 10_000
@@ -40,8 +41,8 @@ class Part:
     """One part; its header is ``data[header_start:body_start]``, its body ``data[body_start:end]``.
 
     Words are as the sender spelled them.  ``lines`` counts the line ends of the body where IMAP tells
-    them, in text and message/rfc822, and is 0 elsewhere.  ``message`` is the embedded message of a
-    message/rfc822 part, a root of its own that shares the part's body.
+    them, in text, message/rfc822 and message/global, and is 0 elsewhere.  ``message`` is the embedded message
+    of a part of the latter two, a root of its own that shares the part's body.
     """
 
     header_start: int
@@ -64,6 +65,19 @@ class Part:
     @property
     def size(self) -> int:
         return self.end - self.body_start
+
+    @property
+    def encoded(self) -> bool:
+        """Whether it is a message that lies under a transfer encoding, as RFC 6532 3.7 allows message/global to.
+
+        What ``message`` says then is of the encoded octets.
+        """
+        return self.message is not None and self.encoding.lower() not in IDENTITY and self.is_global
+
+    @property
+    def is_global(self) -> bool:
+        """Whether it is message/global, an embedded message to IMAP4rev2 and none to IMAP4rev1."""
+        return self.message is not None and self.subtype.lower() == b"global"
 
     def param(self, name: bytes) -> bytes | None:
         """Give the value of the content type's parameter *name* (in small letters)."""
@@ -140,8 +154,8 @@ def parse(data: bytes) -> Part:
 def find(root: Part, numbers: tuple[int, ...]) -> Part | None:
     """Find the part that a section's numbers name (RFC 3501 6.4.5); None where there is none.
 
-    Part 1 of a message that is no multipart is its body; behind a message/rfc822 part the numbers are
-    those of the embedded message.
+    Part 1 of a message that is no multipart is its body; behind a message/rfc822 or message/global part the
+    numbers are those of the embedded message.
     """
     part, whole = root, True
     for number in numbers:
@@ -171,7 +185,7 @@ class _Parser:
         self.names: tuple[bytes, ...] = ()
         self.needle = b""
         self.blank = -1  # the first empty line at or behind where it was last asked for
-        self.messages = 0  # open message/rfc822 parts
+        self.messages = 0  # open parts that are messages
         self.counted = self.lines = 0
         self.headers = 0
         self.parts = 0
@@ -411,7 +425,7 @@ def _content_type(raw: bytes) -> _ContentType:
         if not any(name.lower() == b"charset" for name, _ in params):
             params += _PLAIN.params
         return _ContentType(kind, subtype, params, _TEXT, b"")
-    if lower == b"message" and subtype.lower() == b"rfc822":
+    if lower == b"message" and subtype.lower() in (b"rfc822", b"global"):
         return _ContentType(kind, subtype, params, _MESSAGE, b"")
     return _ContentType(kind, subtype, params, _LEAF, b"")
 

@@ -58,7 +58,8 @@ def _span(data: bytes, part: tuple[int, ...], kind: bytes, tree: Callable[[], Pa
         return found.body_start, found.end
     if kind == b"MIME":
         return found.header_start, found.body_start
-    # "provided that the numeric part specifier refers to a part of type MESSAGE/RFC822"
+    # "provided that the numeric part specifier refers to a part of type MESSAGE/RFC822 or MESSAGE/GLOBAL" (RFC 9051);
+    # a client of IMAP4rev1 does not know that there is a message, and need not ask.
     if found.message is None:
         return None
     inner = found.message
@@ -111,10 +112,10 @@ def _by_set(whole: bytes, names: frozenset[bytes], invert: bool) -> list[bytes]:
 def decode_part(data: bytes, part: Part) -> bytes:
     """Take the transfer encoding off a part's body, for BINARY (RFC 3516 4.2).
 
-    A container has none of its own (RFC 2045 6.4 allows only 7bit, 8bit and binary there).
+    A container has none of its own (RFC 2045 6.4 allows only 7bit, 8bit and binary there), but for message/global.
     """
     body = data[part.body_start : part.end]
-    if part.children or part.message is not None:
+    if part.children or (part.message is not None and not part.is_global):
         return body
     try:
         return transfer.decode(body, part.encoding)

@@ -1,4 +1,8 @@
-"""BODY and BODYSTRUCTURE as wire text (RFC 3501 7.4.2 and section 9: ``body``)."""
+"""BODY and BODYSTRUCTURE as wire text (RFC 3501 7.4.2 and section 9: ``body``; RFC 9051).
+
+RFC 9051 has message/global described as message/rfc822 is.  In the grammar of RFC 3501 it is a part like any other, so
+that only a client that speaks IMAP4rev2 can read more.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,17 @@ from maildir_imapd.message.mime import Params, Part
 from maildir_imapd.strings import nstring, string
 
 
-def render_body(root: Part, data: bytes) -> bytes:
+def render_body(root: Part, data: bytes, *, rev2: bool = False) -> bytes:
     """Render BODY: RFC 3501 9: extension data "MUST NOT be returned on non-extensible "BODY" fetch"."""
-    return _render(root, data, extended=False)
+    return _render(root, data, extended=False, rev2=rev2)
 
 
-def render_bodystructure(root: Part, data: bytes) -> bytes:
+def render_bodystructure(root: Part, data: bytes, *, rev2: bool = False) -> bytes:
     """Render BODYSTRUCTURE, with all the extension data that RFC 3501 defines."""
-    return _render(root, data, extended=True)
+    return _render(root, data, extended=True, rev2=rev2)
 
 
-def _render(root: Part, data: bytes, *, extended: bool) -> bytes:
+def _render(root: Part, data: bytes, *, extended: bool, rev2: bool) -> bytes:
     out: list[bytes] = []
     # an explicit stack: what is still to be written, last first
     left: list[Part | bytes] = [root]
@@ -35,7 +39,7 @@ def _render(root: Part, data: bytes, *, extended: bool) -> bytes:
                 tail += b" %b%b" % (_params(item.params), _extension(item))
             left.append(tail + b")")
             left.extend(reversed(item.children))
-        elif item.message is not None:
+        elif item.message is not None and (rev2 or not item.is_global):
             #   body-type-msg = media-message SP body-fields SP envelope SP body SP body-fld-lines
             inner = item.message
             out.append(b"(%b %b " % (_fields(item), render_envelope(data[inner.header_start : inner.body_start])))

@@ -149,7 +149,7 @@ def _pieces(data: bytes, root: Part, *, mime: bool) -> Iterator[tuple[bytes, byt
             yield data[part.header_start : part.body_start], _HEADER
         if part.children:
             left.extend(reversed(part.children))
-        elif part.message is not None:
+        elif part.message is not None and not part.encoded:
             inner = part.message
             if not mime:  # else it is given when its turn comes
                 yield data[inner.header_start : inner.body_start], _HEADER
@@ -172,7 +172,7 @@ def preview(data: bytes, tree: Callable[[], Part]) -> str:
         part = left.pop()
         if part.children:
             left.extend(reversed(part.children))
-        elif part.message is not None:
+        elif part.message is not None and not part.encoded:
             left.append(part.message)
         elif part.type.lower() == b"text" and (
             part.disposition is None or part.disposition[0].lower() != b"attachment"

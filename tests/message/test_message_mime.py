@@ -325,6 +325,7 @@ PIECES = [
     b"Content-Type: multipart/mixed; boundary=x\r\n",
     b"Content-Type: multipart/digest; boundary=xy\r\n",
     b"Content-Type: message/rfc822\r\n",
+    b"Content-Type: message/global\r\n",
     b"Content-Type: text/html\r\n",
     b"A: b\r\n",
     b"\r\n",
