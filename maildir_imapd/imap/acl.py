@@ -89,7 +89,7 @@ def open_mailbox(session: Session, name: str, *needed: str) -> Mailbox:
 def open_with_rights(session: Session, name: str, *needed: str) -> tuple[Mailbox, frozenset[str]]:
     """The same, with all of the user's rights to it."""
     rights = demand(session, name, *needed)
-    return session.account.mailbox(name), rights
+    return session.account.mailbox(name, session.progress.during), rights
 
 
 def rights_in(session: Session, mailbox: Mailbox) -> frozenset[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import ExpungeIssued, MessageGone, NoPermission, ReadOnly
 from maildir_imapd.imap import acl, updates
 from maildir_imapd.imap.append import target
+from maildir_imapd.imap.progress import MANY
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.wire.render import copyuid_code
 
@@ -53,7 +54,12 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
         quota.demand(view.mailbox.amount(uids))
     try:
         keep = acl.flag_mask(acl.rights_in(session, mailbox))
-        pairs = mailbox.copy_from(view.mailbox, uids, move=cmd.move, keep=keep)
+        source = view.mailbox
+
+        def work() -> list[tuple[int, int]]:
+            return mailbox.copy_from(source, uids, move=cmd.move, keep=keep)
+
+        pairs = work() if len(uids) < MANY else session.progress.during(work)
     except MessageGone as error:
         # Nothing was copied; the client hears of the expunge with this answer.
         raise ExpungeIssued from error

@@ -2,30 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maildir_imapd.imap.reply import Reply
 
+T = TypeVar("T")
+
 # Seconds until the first word, and from one to the next: middleboxes and clients that wait for an answer lose
 # patience after half a minute, nobody after this.
 INTERVAL = 10.0
+# Messages from which on COPY and MOVE may take that long; for fewer another thread would be a waste.
+MANY = 100
+
+
+class Meanwhile(Protocol):
+    """Does *work*, and calls *word* every ``INTERVAL`` seconds until it is done; returns or raises what *work* does.
+
+    *word* may wait for a client: what *work* holds must not wait for *word*, nor be held by the caller.
+    """
+
+    def __call__(self, work: Callable[[], T], word: Callable[[], None]) -> T: ...
+
+
+def at_once(work: Callable[[], T], word: Callable[[], None]) -> T:
+    """Do *work* and say nothing: for whoever has no other thread."""
+    return work()
 
 
 class Progress:
     """How far the command under way has come; one a session, called by whatever works message by message.
 
     ``report`` costs one look at the clock.  It may send, so it is called between whole lines and while no lock is
-    held, and nowhere else: what works under a folder's lock (COPY, MOVE, the first SELECT) stays silent.
+    held, and nowhere else: what works under a folder's lock (COPY, MOVE, the first SELECT) cannot, and is done by
+    ``during``.
     """
 
-    __slots__ = ("_before", "_clock", "_done", "_goal", "_next", "_reply", "_say", "_tag", "_uncertain", "_whole")
+    __slots__ = (
+        "_before",
+        "_clock",
+        "_done",
+        "_goal",
+        "_meanwhile",
+        "_next",
+        "_reply",
+        "_say",
+        "_tag",
+        "_uncertain",
+        "_whole",
+    )
 
-    def __init__(self, clock: Callable[[], float], say: Callable[[Reply, bytes, str, bytes], None]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        say: Callable[[Reply, bytes, str, bytes], None],
+        meanwhile: Meanwhile = at_once,
+    ) -> None:
         self._clock = clock
         self._say = say
+        self._meanwhile = meanwhile
         self._reply: Reply | None = None
         self._tag = b""
         self._next = 0.0
@@ -48,12 +85,22 @@ class Progress:
         """Note that what is reported from here on is a part of *whole*, of which *before* are done."""
         self._before, self._whole = before, whole
 
+    def during(self, work: Callable[[], T]) -> T:
+        """Return what *work* does, which takes locks, and say meanwhile that it goes on; raises what either raises.
+
+        *work* may be done in another thread, so it touches neither the session nor its view.
+        """
+        return self._meanwhile(work, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._reply is not None:
+            self._tell(b"NIL NIL")
+
     def report(self, done: int, goal: int) -> None:
         """Say that *done* of *goal* are done, if it is time to say something; raises what sending raises."""
         now = self._clock()
         if now < self._next or self._reply is None:
             return
-        self._next = now + INTERVAL
         done += self._before
         goal = self._whole or goal
         # A command may go over the messages more than once.  Numbers never go back, so without a common
@@ -62,5 +109,10 @@ class Progress:
             self._uncertain = True
         self._done, self._goal = done, goal
         known = b"NIL NIL" if self._uncertain or not 0 <= done < goal else b"%d %d" % (done, goal)
+        self._next = now + INTERVAL
+        self._tell(known)
+
+    def _tell(self, known: bytes) -> None:
+        assert self._reply is not None
         self._say(self._reply, b"OK", "Still working", b'INPROGRESS ("%b" %b)' % (self._tag, known))
         self._reply.flush()

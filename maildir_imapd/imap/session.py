@@ -34,7 +34,7 @@ from maildir_imapd.imap.append import begin
 from maildir_imapd.imap.capability import capability_code
 from maildir_imapd.imap.languages import DEFAULT
 from maildir_imapd.imap.metadata import Following, too_big
-from maildir_imapd.imap.progress import Progress
+from maildir_imapd.imap.progress import Meanwhile, Progress, at_once
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.phrases import Phrase
@@ -124,7 +124,7 @@ def _no_gate(user: str, password: bytes, authzid: str | None) -> Access:
 class Session:
     """See the module.  *wake* may be called from any thread: it makes the owner call ``announce``.
 
-    *clock* gives the time of day, *ticks* seconds that never go back.
+    *clock* gives the time of day, *ticks* seconds that never go back.  *meanwhile*: how long work under a lock is done.
     """
 
     def __init__(
@@ -138,6 +138,7 @@ class Session:
         peer: str = "",
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
+        meanwhile: Meanwhile = at_once,
     ) -> None:
         self.policy = policy
         self.gate = gate
@@ -145,7 +146,7 @@ class Session:
         self.wake = wake
         self.peer = peer
         self.clock = clock
-        self.progress = Progress(ticks, self.say)
+        self.progress = Progress(ticks, self.say, meanwhile)
         # What NOTIFY has set; without it the rules of RFC 3501 hold.
         self.notify: Notify | None = None
         self.buffer = CommandBuffer(policy.before_login)

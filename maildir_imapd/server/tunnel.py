@@ -10,6 +10,7 @@ from maildir_imapd.errors import Goodbye, ShuttingDown
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
 from maildir_imapd.imap.session import Access, Session
 from maildir_imapd.location import expand
+from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import open_account
 from maildir_imapd.server.transport import PipeTransport
@@ -47,6 +48,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
             wake=transport.bell.ring,
             preauth=Access(user, account),
             peer="tunnel",
+            meanwhile=meanwhile,
         )
         converse(transport, session, leaving=lambda: goodbye[0] if goodbye else None)
     finally:

@@ -23,6 +23,7 @@ from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import ConfigError, Goodbye, LimitReached, ShuttingDown
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
 from maildir_imapd.imap.session import Policy, Session
+from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.transport import Transport
@@ -244,6 +245,7 @@ class Worker:
             secure=implicit_tls,
             wake=transport.bell.ring,
             peer=peer,
+            meanwhile=meanwhile,
         )
         with self._lock:
             self._bells[id(session)] = transport.bell.ring

@@ -17,7 +17,7 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from maildir_imapd.errors import (
 )
 from maildir_imapd.store import durable, special_use, takeover
 from maildir_imapd.store.acl import Acls
+from maildir_imapd.store.index import CHECKPOINT, JOURNAL
 from maildir_imapd.store.layout import GRAIN, KINDS, Places, Tree
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.metadata import Metadata
@@ -303,13 +304,22 @@ class Account:
             durable.put(SPECIAL_USE, special_use.render(chosen), root, durable=True)
             durable.sync(root)
 
-    def mailbox(self, name: str) -> Mailbox:
-        """Open a mailbox; raises MailboxMissing, NotSelectable, BadMailboxName, StoreError."""
+    def mailbox(self, name: str, patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None = None) -> Mailbox:
+        """Open a mailbox; raises MailboxMissing, NotSelectable, BadMailboxName, StoreError.
+
+        *patiently* does what it is given, and is asked where that may take long: where there is no index yet.
+        """
         path = self._find(name)
         if path is None:
             if self.exists(name):
                 raise NotSelectable
             raise MailboxMissing
+        if patiently is not None and path not in self._mailboxes and not _has_index(path):
+            return patiently(lambda: self._at(path))
+        return self._at(path)
+
+    def _at(self, path: bytes) -> Mailbox:
+        """The mailbox of a folder, one object for all."""
         with self._lock:
             mailbox = self._mailboxes.get(path)
             if mailbox is None or mailbox.gone:
@@ -614,6 +624,10 @@ class Account:
         """Take a subscription back; raises Refused when there is none."""
         with self._changing():
             self._subscriptions.change(name, wanted=False)
+
+
+def _has_index(folder: bytes) -> bool:
+    return any(os.path.lexists(os.path.join(folder, name)) for name in (CHECKPOINT, JOURNAL))
 
 
 def _sync(directory: bytes) -> None:

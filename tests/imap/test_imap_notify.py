@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from imap_script import Runner
@@ -55,10 +56,10 @@ def test_a_mailbox_that_cannot_be_read(spool: Spool, monkeypatch: pytest.MonkeyP
     client, other = wires.connect(login=True), wires.connect(login=True)
     true = Account.mailbox
 
-    def mailbox(self: Account, name: str) -> Mailbox:
+    def mailbox(self: Account, name: str, *rest: Any) -> Mailbox:
         if name == "Closed":
             raise SpoolUnreadable(detail="x")
-        return true(self, name)
+        return true(self, name, *rest)
 
     monkeypatch.setattr(Account, "mailbox", mailbox)
     lines = client.command(ALL)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from memory import MemoryClient, MemoryWires
 from spool import Spool
 
-from maildir_imapd.imap.progress import Progress
+from maildir_imapd.imap.progress import MANY, Progress
+
+T = TypeVar("T")
 
 
 def slow(spool: Spool, seconds: float) -> MemoryClient:
@@ -79,3 +83,50 @@ def test_a_command_that_is_over_is_not_spoken_of(spool: Spool) -> None:
     client.command(b"a1 NOOP")
     client.session.progress.report(1, 2)
     assert client.unread() == b""
+
+
+def telling(spool: Spool) -> MemoryClient:
+    """A client in whose session each piece of work under a lock takes long enough for one word."""
+
+    def slowly(work: Callable[[], T], word: Callable[[], None]) -> T:
+        word()
+        return work()
+
+    client = MemoryWires(spool.root).connect(login=True)
+    session = client.session
+    session.progress = Progress(itertools.count(0.0, 0.0).__next__, session.say, slowly)
+    return client
+
+
+@pytest.mark.parametrize("command", [b"COPY 1:* box", b"UID COPY 1:* box", b"MOVE 1:* box", b"UID MOVE 1:* box"])
+@pytest.mark.parametrize(("count", "said"), [(MANY - 1, 0), (MANY, 1)])
+def test_a_large_copy_says_that_it_goes_on(spool: Spool, command: bytes, count: int, said: int) -> None:
+    spool.simple("INBOX", count)
+    spool.folder("box")
+    client = telling(spool)
+    for name in (b"box", b"INBOX"):
+        assert client.command(b"s SELECT " + name)[-1].startswith(b"s OK")
+    lines = client.command(b"a1 " + command)
+    assert lines[:said] == [b'* OK [INPROGRESS ("a1" NIL NIL)] Still working'] * said
+    assert len(words(lines)) == said
+    assert lines[-1].startswith(b"a1 OK")
+    assert client.command(b"a2 STATUS box (MESSAGES)")[0] == b"* STATUS box (MESSAGES %d)" % count
+
+
+def test_the_first_select_says_that_it_goes_on_and_no_other(spool: Spool) -> None:
+    spool.simple("INBOX", 3)
+    client = telling(spool)
+    assert words(client.command(b"a1 SELECT INBOX")) == [b'* OK [INPROGRESS ("a1" NIL NIL)] Still working']
+    assert not words(client.command(b"a2 SELECT INBOX"))
+    again = telling(spool)
+    assert not words(again.command(b"a3 SELECT INBOX"))
+
+
+def test_what_the_work_raises_is_the_answer(spool: Spool) -> None:
+    spool.simple("INBOX", MANY)
+    spool.folder("box")
+    client = telling(spool)
+    client.command(b"s SELECT INBOX")
+    spool.remove("INBOX", spool.files("INBOX")[0].split(":")[0])
+    assert client.command(b"a1 UID COPY 1:* box")[-1].startswith(b"a1 NO [EXPUNGEISSUED]")
+    assert client.command(b"a2 STATUS box (MESSAGES)")[0] == b"* STATUS box (MESSAGES 0)"
