@@ -50,7 +50,10 @@ def test_all_texts_are_found() -> None:
 def test_a_catalog_has_every_text_and_no_other(tag: str) -> None:
     texts, _ = spoken()
     entries = polib.pofile(PACKAGE / "locale" / f"{tag}.po")
-    assert {entry.msgid for entry in entries if not entry.obsolete} == texts
+    translated = {entry.msgid for entry in entries if not entry.obsolete}
+    missing = [str(polib.POEntry(msgid=text)) for text in sorted(texts - translated)]
+    assert not missing, "not translated:\n\n" + "\n".join(missing)
+    assert not translated - texts
     assert entries.percent_translated() == 100
     assert not [entry.msgid for entry in entries if entry.fuzzy]
 
