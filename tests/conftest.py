@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,27 @@ settings.register_profile(
 settings.load_profile("project")
 
 USERS = 400
+
+
+_own_temporary = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put temporary files where no other run of pytest can close them to the mail users that tests become."""
+    if hasattr(config, "workerinput") or config.option.basetemp or "PYTEST_DEBUG_TEMPROOT" in os.environ:
+        return
+    own = config.stash[_own_temporary] = tempfile.mkdtemp(prefix="maildir-imapd-tests-")
+    os.chmod(own, 0o755)
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = own
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep the files of a run that failed."""
+    own = session.config.stash.get(_own_temporary, None)
+    if own is not None:
+        del os.environ["PYTEST_DEBUG_TEMPROOT"]
+        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.config.add_cleanup(lambda: shutil.rmtree(own, ignore_errors=True))
 
 
 @pytest.fixture(autouse=True)
