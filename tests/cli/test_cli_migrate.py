@@ -223,3 +223,65 @@ def test_adopt_is_interrupted_and_run_again(tmp_path: Path, monkeypatch: pytest.
     for name, uidvalidity in (("INBOX", 5), ("a", 6), ("b", 7)):
         rows = account.mailbox(name).sync()
         assert (rows.uidvalidity, list(rows.uids)) == (uidvalidity, [9])
+
+
+def everything(root: Path) -> set[tuple[str, int]]:
+    """Every name below a spool and the inode behind it, but for what is ours."""
+    return {
+        (os.path.join(directory, name), os.lstat(os.path.join(directory, name)).st_ino)
+        for directory, folders, files in os.walk(root)
+        for name in (*folders, *files)
+        if not name.startswith(("maildir-imapd", "dovecot", "subscriptions"))
+    }
+
+
+def test_odd_names_are_taken_over_or_left_alone(tmp_path: Path) -> None:
+    """Names with a colon, CR or LF, and what is no message at all."""
+    spool = spool_of_three(tmp_path)
+    cur = spool.root / "cur"
+    text = b"Subject: odd\n\nx\n"
+    for name in ("1.M1P1.host:x:2,S", ":2,F", ":", "2.cr\r:2,S", "3.lf\n:2,S", ".hidden", "4.plain"):
+        (cur / name).write_bytes(text)
+    os.mkfifo(cur / "5.fifo:2,S")
+    (cur / "6.directory:2,S").mkdir()
+    (cur / "7.link:2,S").symlink_to("/etc/passwd")
+    for folder in ("with:colon", "with\rcr", "with\nlf"):
+        spool.simple(folder, 1)
+    (spool.path("with:colon") / "dovecot-uidlist").write_text("3 V8 N3 Gbb\n")
+    left = {str(cur / name) for name in ("2.cr\r:2,S", "3.lf\n:2,S", ".hidden", "5.fifo:2,S", "6.directory:2,S")}
+    left |= {str(cur / "7.link:2,S"), str(spool.path("with\rcr")), str(spool.path("with\nlf"))}
+    before = everything(spool.root)
+    done = adopt(spool)
+    assert done.exit_code == 0, done.output
+    assert "with:colon" in done.output
+    assert "\r" not in done.output.replace("\r\n", "\n")
+    after = everything(spool.root)
+    assert {(name, inode) for name, inode in after if name in left} == {
+        (name, inode) for name, inode in before if name in left
+    }
+    assert {inode for _, inode in after} == {inode for _, inode in before}, "nothing is removed, whatever it is called"
+    account = Account(os.fsencode(spool.root), fsync="never")
+    assert {row.name for row in account.folders()} == {"INBOX", "a", "b", "with:colon"}
+    inbox = account.mailbox("INBOX")
+    for _ in range(3):
+        inbox.sync(look=True)
+    rows = inbox.snapshot
+    assert rows.uidvalidity == 5
+    assert rows.uids[0] == 9
+    assert len(rows) == 1 + 4, "the four that are messages"
+    assert len(set(rows.names)) == len(rows)
+    assert all(inbox.read(uid) for uid in rows.uids)
+    assert account.mailbox("with:colon").uidvalidity == 8
+
+
+def test_lists_of_rights_survive_adopt_and_release(tmp_path: Path) -> None:
+    """What we do not understand of them, too."""
+    spool = spool_of_three(tmp_path)
+    rights = b"user=bob lrs\n# a remark\ngroup=x :read lookup\n"
+    for name in ("INBOX", "a"):
+        (spool.path(name) / "dovecot-acl").write_bytes(rights)
+    assert adopt(spool).exit_code == 0
+    done = CliRunner().invoke(main, ["release", "--to", "dovecot", "--mail-location", f"maildir:{spool.root}"])
+    assert done.exit_code == 0, done.output
+    for name in ("INBOX", "a"):
+        assert (spool.path(name) / "dovecot-acl").read_bytes() == rights
