@@ -50,7 +50,7 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
     if not uids:
         return None
     quota = session.account.quota
-    if not cmd.move and quota.look():
+    if not cmd.move and quota.look() and quota.counts(mailbox.path, 0):
         quota.demand(view.mailbox.amount(uids))
     try:
         keep = acl.flag_mask(acl.rights_in(session, mailbox))

@@ -129,7 +129,7 @@ class Account:
         self.quota = Quota(
             root,
             Amount(quota_storage, quota_messages),
-            padded=self._mirror == "courier",
+            courier=self._mirror == "courier",
             synced=fsync != "never",
             folders=self._layout.storage,
         )

@@ -14,6 +14,7 @@ from typing import Final
 from maildir_imapd import errors
 from maildir_imapd.store import delivery, durable, filename, keywords
 from maildir_imapd.store.filename import (
+    DELETED,
     IN_NEW,
     INFO_BITS,
     INTERNAL_BITS,
@@ -24,7 +25,7 @@ from maildir_imapd.store.filename import (
 )
 from maildir_imapd.store.folder import Folder
 from maildir_imapd.store.journal import SIZE_UNKNOWN, Added, Batch, to_ranges
-from maildir_imapd.store.quota import Amount, Quota, size_of
+from maildir_imapd.store.quota import NOTHING, Amount, Quota, size_of
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,7 @@ def set_flags(folder: Folder, uids: Sequence[int], change: FlagChange, unchanged
             _rename_lost(folder, lost, change, groups, outcome)
         except OSError as error:
             trouble = error
+    _count_deleted(folder, groups)
     batch = Batch()
     batch.flagged = [(to_ranges(sorted(each)), add, remove) for (add, remove), each in groups.items()]
     batch.worded = [(to_ranges(each), more, less) for (more, less), each in worded.items()]
@@ -170,6 +172,19 @@ def _rename_lost(
     folder.suspect()
 
 
+def _count_deleted(folder: Folder, groups: dict[tuple[int, int], list[int]]) -> None:
+    """Tell a quota that leaves \\Deleted out of what was marked so or is so no longer."""
+    quota = counted(folder)
+    if quota is None or not quota.courier or not quota.counts(folder.path, 0):
+        return
+    change = NOTHING
+    for (add, remove), uids in groups.items():
+        if (add | remove) & DELETED:
+            size = amount(folder, uids)
+            change = change.plus(size.minus() if add & DELETED else size)
+    quota.add(change)
+
+
 def counted(folder: Folder) -> Quota | None:
     """Return the account's quota if there is one to be kept."""
     quota = folder.settings.quota
@@ -205,7 +220,8 @@ def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False) -> list
     for uid, at in zip(uids, rows.positions(uids), strict=True):
         if at < 0:
             continue
-        size = _size(folder, at) if quota is not None else freed
+        counts = quota is not None and quota.counts(folder.path, rows.flags[at])
+        size = _size(folder, at) if counts else NOTHING
         try:
             ours = _unlink(folder, at)
         except OSError as error:
@@ -213,11 +229,11 @@ def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False) -> list
             break
         gone.append(uid)
         if quota is not None:
-            by_others = by_others or not ours or not size.messages
+            by_others = by_others or not ours or (counts and not size.messages)
             freed = freed.plus(size)
     if gone:
         if quota is not None:
-            quota.add(Amount(-freed.storage, -freed.messages))
+            quota.add(freed.minus())
             if by_others:
                 quota.doubt()
         batch = Batch(expunged=to_ranges(gone))
@@ -327,7 +343,8 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, fr
             if words:
                 batch.worded.append(([(uid, uid)], words, _NO_WORDS))
         if quota is not None:
-            quota.add(Amount(sum(item.size_disk for item, *_ in arrivals), len(arrivals)))
+            sizes = [item.size_disk for item, bits, *_ in arrivals if quota.counts(folder.path, bits)]
+            quota.add(Amount(sum(sizes), len(sizes)))
         folder.stamp_own(batch, unseen)
         folder.commit(batch, keep=False)
     except OSError:
@@ -357,7 +374,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
         raise errors.MessageGone(detail=os.fsdecode(source.path))
     unseen = target.unseen_change()
     mapped = _map_keywords(source, target, positions) if keep & KEYWORD_BITS else {}
-    quota = None if move else counted(target)
+    quota = counted(target)
     first = target.index.allocate(len(uids))
     batch = Batch()
     done: list[bytes] = []
@@ -384,8 +401,8 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
             batch.added.append(Added(first + uid, bits | RECENT, rows.received[at], now, size, base, mark))
             if words:
                 batch.worded.append(([(first + uid, first + uid)], frozenset(words), _NO_WORDS))
-        if quota is not None:
-            quota.add(amount(source, uids))
+        if quota is not None and (quota.courier or not move):
+            quota.add(_difference(quota, source, target, list(zip(positions, batch.added, strict=True)), move=move))
         target.stamp_own(batch, unseen)
         target.commit(batch, keep=False)
     except (OSError, errors.ImapdError):
@@ -402,6 +419,18 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
             target.sync()
         expunge(source, uids, moved=True)
     return pairs
+
+
+def _difference(quota: Quota, source: Folder, target: Folder, pairs: list[tuple[int, Added]], *, move: bool) -> Amount:
+    """Return what copying or moving messages, (position in *source*, row in *target*), means for the quota."""
+    change = NOTHING
+    for at, row in pairs:
+        size = _size(source, at)
+        if quota.counts(target.path, row.flags):
+            change = change.plus(size)
+        if move and quota.counts(source.path, source.rows.flags[at]):
+            change = change.plus(size.minus())
+    return change
 
 
 def _numbers(bits: int, words: frozenset[int]) -> list[int]:

@@ -19,7 +19,7 @@ from typing import Final
 from maildir_imapd import errors
 from maildir_imapd.store import courier_keywords, delivery, durable, filename, keywords, mirror, scan
 from maildir_imapd.store.courier_keywords import CourierKeywords
-from maildir_imapd.store.filename import IN_NEW
+from maildir_imapd.store.filename import DELETED, IN_NEW
 from maildir_imapd.store.index import Index, clock_uidvalidity
 from maildir_imapd.store.journal import NEVER, Batch
 from maildir_imapd.store.lock import FolderLock
@@ -483,6 +483,8 @@ class Folder:
             return
         if batch.added or batch.vanished:
             self.doubt_quota()
+        elif any((add | remove) & DELETED for _, add, remove in batch.flagged):
+            self.doubt_quota(deleted=True)
         if self.foreign:
             batch.added.sort(key=lambda row: row.uid)
         try:
@@ -496,10 +498,14 @@ class Folder:
             if batch.touches():
                 self.commit(batch)
 
-    def doubt_quota(self) -> None:
-        """Have the quota counted anew: others have added or removed messages, and may have counted them or not."""
-        if self.settings.quota is not None and self.settings.quota.on:
-            self.settings.quota.doubt()
+    def doubt_quota(self, *, deleted: bool = False) -> None:
+        """Have the quota counted anew: others have added or removed messages, and may have counted them or not.
+
+        *deleted*: they have marked some only, which Courier counts.
+        """
+        quota = self.settings.quota
+        if quota is not None and quota.on and (quota.courier or not deleted):
+            quota.doubt()
 
     def _read_keywords(self, batch: Batch) -> None:
         mtime = keywords.mtime(self.control_fd)

@@ -8,7 +8,8 @@ Other programs append to it too, and some deliver or delete and do not.  So our 
 what turns out to have been changed by others only leaves a **mark**: whoever asks next counts anew.  No lock:
 a count that somebody has overtaken is seen to be so, by the one or by the other.
 
-All messages count, also those in Trash and those with \\Deleted, as in Dovecot.
+All messages count, as in Dovecot. Where Courier's files are kept, those in Trash (not in folders below it) and those
+with \\Deleted do not, as in Courier.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from typing import Final, NamedTuple
 
 from maildir_imapd.errors import CannotDo, NoPermission, OverQuota
 from maildir_imapd.store import durable, filename
+from maildir_imapd.store.filename import DELETED
 
 log = logging.getLogger(__name__)
 
 FILE: Final = b"maildirsize"
 MARK: Final = b"maildir-imapd.quota"
+TRASH: Final = b".Trash"  # Courier's, and in Maildir++ only
 
 LONGEST: Final = 5120  # octets; a longer file is counted anew
 OLD: Final = 15 * 60.0  # seconds after which a count that says "over" is doubted
@@ -54,6 +57,10 @@ class Amount(NamedTuple):
     def plus(self, other: Amount) -> Amount:
         """Both together."""
         return Amount(self.storage + other.storage, self.messages + other.messages)
+
+    def minus(self) -> Amount:
+        """As much, taken away."""
+        return Amount(-self.storage, -self.messages)
 
 
 NOTHING: Final = Amount()
@@ -131,8 +138,8 @@ def size_of(base: bytes, path: bytes, directory: int) -> int:
 class Quota:
     """The quota of one account; safe from any thread.
 
-    *root*: where ``maildirsize`` is.  *folders*: gives every folder that may hold mail.  *padded*: write as Courier
-    does.  *synced*: a file that is written anew is on the disk before it takes the place of the old one.
+    *root*: where ``maildirsize`` is.  *folders*: gives every folder that may hold mail.  *courier*: count and write as
+    Courier does.  *synced*: a file that is written anew is on the disk before it takes the place of the old one.
     """
 
     def __init__(
@@ -141,13 +148,14 @@ class Quota:
         limit: Amount = NOTHING,
         *,
         folders: Callable[[], list[bytes]],
-        padded: bool = False,
+        courier: bool = False,
         synced: bool = True,
     ) -> None:
         self._root = root
         self._path = os.path.join(root, FILE)
         self._mark = os.path.join(root, MARK)
-        self._padded = padded
+        self.courier = courier
+        self._trash = os.path.join(root, TRASH)
         self._synced = synced
         self._folders = folders
         self._limit = limit
@@ -172,6 +180,10 @@ class Quota:
     def settable(self) -> bool:
         """Whether the file decides, so that ``change`` can."""
         return self._limit == NOTHING
+
+    def counts(self, folder: bytes, bits: int) -> bool:
+        """Say whether a message with these flags in the folder at this path counts."""
+        return not self.courier or not (bits & DELETED or folder == self._trash)
 
     # --- asking -----------------------------------------------------------------------------------
 
@@ -252,7 +264,7 @@ class Quota:
             self._complain(error)
             return
         try:
-            durable.write(fd, line(change, padded=self._padded))
+            durable.write(fd, line(change, padded=self.courier))
             ours, there = os.fstat(fd), os.stat(self._path, follow_symlinks=False)
             if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino):
                 self.doubt()  # Race: it was replaced by a count that may lack this
@@ -331,7 +343,7 @@ class Quota:
                 self._complain(error)
             try:
                 used, quiet = self._measure(root)
-                data = render(limit, used, padded=self._padded)
+                data = render(limit, used, padded=self.courier)
                 current = self._write(root, data, mode, instead_of=old if files else -1, needed=new is not None)
             except BaseException:
                 self.doubt()
@@ -381,6 +393,8 @@ class Quota:
         used, quiet = NOTHING, True
         sums: dict[bytes, tuple[tuple[int, int], Amount]] = {}
         for folder in self._folders():
+            if not self.counts(folder, 0):
+                continue
             paths = folder + b"/new", folder + b"/cur"
             for _ in range(_TRIES):
                 # From new/ to cur/ is no change, so the two must be of one moment.
@@ -410,7 +424,7 @@ class Quota:
         sized = filename.disk_size
         try:
             for name in map(os.fsencode, os.listdir(fd)):
-                if name.startswith(b"."):
+                if name.startswith(b".") or (self.courier and filename.parse(name).bits & DELETED):
                     continue
                 claimed = sized(name.partition(b":")[0])
                 if claimed is None:

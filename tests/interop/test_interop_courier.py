@@ -13,6 +13,7 @@ from migration import State, look, subscribed
 from spool import Spool
 
 from maildir_imapd.cli import main
+from maildir_imapd.store.quota import parse
 
 pytestmark = pytest.mark.interop
 
@@ -95,3 +96,64 @@ def test_dovecot_to_us_to_courier_and_round(tmp_path: Path) -> None:
         name: (after[names[name]][0], [m.split()[0] for m in after[names[name]][2]]) for name in ("INBOX", "Sent")
     }
     assert again["Sent"] == first["Sent"]
+
+
+QUOTA = (
+    ("SELECT INBOX", "STORE 1 +FLAGS (\\Deleted)"),
+    ("SELECT INBOX", "STORE 1 -FLAGS (\\Deleted)"),
+    ("SELECT INBOX", "COPY 1 INBOX.Trash"),
+    ("SELECT INBOX", "COPY 1 INBOX.Trash.x"),
+    ("SELECT INBOX", "COPY 2 INBOX.Sent"),
+    ("SELECT INBOX.Trash", "COPY 1 INBOX.Sent"),
+    ("SELECT INBOX", "STORE 2 +FLAGS (\\Deleted)", "EXPUNGE"),
+    (
+        "SELECT INBOX.Trash",
+        "STORE 1 +FLAGS (\\Deleted)",
+        "STORE 1 -FLAGS (\\Deleted)",
+        "STORE 1 FLAGS (\\Deleted)",
+        "EXPUNGE",
+    ),
+    ("APPEND INBOX (\\Deleted) {12}\r\nSubject: x\r\n",),
+    ("APPEND INBOX () {12}\r\nSubject: x\r\n",),
+    ("APPEND INBOX.Trash () {12}\r\nSubject: x\r\n",),
+    ("SELECT INBOX", "STORE 1:2 FLAGS (\\Deleted \\Seen)", "STORE 1 FLAGS (\\Seen)", "COPY 1:2 INBOX.Sent"),
+)
+
+
+def test_quota_is_counted_as_courier_counts(tmp_path: Path) -> None:
+    """The same is done to two spools, through Courier and through us; after each step the same is used."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    for home in (theirs, ours):
+        home.mkdir()
+        spool = Spool(home / "Maildir")
+        spool.simple("INBOX", 3, "S")
+        for name in ("Trash", "Trash.x", "Sent"):
+            spool.folder(name)
+        Courier(home).talk("SELECT INBOX")
+        (spool.root / "maildirsize").write_text(f"1000000S,1000C\n{3 * 144:12} {3:12}\n")
+    client = MemoryWires(ours / "Maildir").connect(login=True)
+    for commands in QUOTA:
+        Courier(theirs).talk(*commands)
+        for command in commands:
+            head, _, text = command.partition("}\r\n")
+            command = f"{head}+}}\r\n{text}" if text else command
+            assert b" OK " in client.command(f"a {command}".encode())[-1], command
+        used = [parse((home / "Maildir" / "maildirsize").read_bytes()).used for home in (theirs, ours)]
+        assert used[0] == used[1], commands
+    # And so is what is counted anew.
+    (ours / "Maildir" / "maildirsize").write_text("1000000S,1000C\n")
+    client.command(b"q GETQUOTAROOT INBOX")
+    assert parse((ours / "Maildir" / "maildirsize").read_bytes()).used == used[0]
+    # Moving, which Courier does not know, is copying and removing.
+    for command in (
+        "SELECT INBOX",
+        "MOVE 1 INBOX.Trash",
+        "SELECT INBOX.Trash",
+        "MOVE 1 INBOX.Sent",
+        "SELECT INBOX.Sent",
+    ):
+        assert b" OK " in client.command(f"m {command}".encode())[-1], command
+    moved = parse((ours / "Maildir" / "maildirsize").read_bytes()).used
+    (ours / "Maildir" / "maildirsize").write_text("1000000S,1000C\n")
+    client.command(b"q GETQUOTAROOT INBOX")
+    assert parse((ours / "Maildir" / "maildirsize").read_bytes()).used == moved
