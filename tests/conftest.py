@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Put temporary files where no other run of pytest can close them to the mail users that tests become."""
     if hasattr(config, "workerinput") or config.option.basetemp or "PYTEST_DEBUG_TEMPROOT" in os.environ:
         return
-    own = config.stash[_own_temporary] = tempfile.mkdtemp(prefix="maildir-imapd-tests-")
+    own = config.stash[_own_temporary] = tempfile.mkdtemp(prefix="mi-")
     os.chmod(own, 0o755)
     os.environ["PYTEST_DEBUG_TEMPROOT"] = own
 

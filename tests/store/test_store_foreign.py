@@ -493,8 +493,11 @@ def litter(path: Path) -> None:
     (path / ".nfs000001").write_bytes(b"x")
     (path / "new\nline:2,").write_bytes(b"x")
     (path / "return\r:2,").write_bytes(b"x")
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     with socket.socket(socket.AF_UNIX) as unix:
-        unix.bind(str(path / "socket"))
+        # The path itself may be too long for a socket.
+        unix.bind(f"/proc/self/fd/{fd}/socket")
+    os.close(fd)
 
 
 @pytest.mark.parametrize("where", ["cur", "new"])
