@@ -30,9 +30,8 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
         raise WrongState(why="ENABLE QRESYNC first")
     if session.view is not None:
         session.leave()
-        if session.enabled:
-            # RFC 7162 3.2.11, RFC 9051 7.1: what follows belongs to the new mailbox.
-            session.say(reply, b"OK", "Previous mailbox is closed now", b"CLOSED")
+        # RFC 7162 3.2.11, RFC 9051 7.1, whatever is enabled: what follows belongs to the new mailbox.
+        session.say(reply, b"OK", "Previous mailbox is closed now", b"CLOSED")
     if cmd.condstore or cmd.qresync is not None:
         session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)
