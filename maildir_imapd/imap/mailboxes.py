@@ -86,7 +86,7 @@ def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
 
 @command(b"UNSUBSCRIBE", states=LOGGED_IN)
 def unsubscribe(session: Session, cmd: Unsubscribe, reply: Reply) -> Done:
-    """RFC 3501 6.3.7: NO for a name that is not subscribed."""
+    """RFC 3501 6.3.7; OK for a name that is not subscribed, too (RFC 9051 6.3.8)."""
     name = _trimmed(session, session.lookup_name(cmd.mailbox))
     session.account.unsubscribe(name)
     session.note_names(name)

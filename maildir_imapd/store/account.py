@@ -621,7 +621,7 @@ class Account:
             self._subscriptions.change(name, wanted=True)
 
     def unsubscribe(self, name: str) -> None:
-        """Take a subscription back; raises Refused when there is none."""
+        """Take a subscription back, if there is one."""
         with self._changing():
             self._subscriptions.change(name, wanted=False)
 

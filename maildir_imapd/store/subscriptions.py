@@ -14,7 +14,6 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import mutf7
-from maildir_imapd.errors import Refused
 from maildir_imapd.store import courier, durable
 from maildir_imapd.store.dotlock import DotLock
 
@@ -100,12 +99,10 @@ class Subscriptions:
         return len(names)
 
     def change(self, name: str, *, wanted: bool) -> None:
-        """Add a name, or take one out; raises Refused when it is not there."""
+        """Add a name, or take one out; what is so already stays as it is."""
         with self._locked(dovecot=self._mirror == "dovecot"):
             names, version = self._read()
             if wanted == (name in names):
-                if not wanted:
-                    raise Refused("This mailbox is not subscribed")
                 return
             if wanted:
                 names.append(name)
