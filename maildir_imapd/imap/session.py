@@ -111,8 +111,9 @@ class Policy:
     """The tag of the language that LANGUAGE default chooses."""
     quota_set: bool = False
     """Whether users may set the limits of their quota, where no setting has one."""
-    errors_before_login: int = 3
-    errors_after_login: int = 20
+    nonsense_before_login: int = 3
+    """Lines that are no command of IMAP at all: an HTTP request ends here."""
+    errors_in_a_row: int = 20
     before_login: Limits = BEFORE_LOGIN
     after_login: Limits = AFTER_LOGIN
 
@@ -159,7 +160,7 @@ class Session:
         self.dialogue: Callable[[bytes, Reply], None] | None = None
         self.idling = False
         self.compressed = False
-        self.errors = 0
+        self.errors = self.nonsense = 0
         self.deliveries: list[Delivery] = []
         self.append_reader: AppendReader | None = None
         self.client_id: dict[bytes, bytes | None] | None = None
@@ -223,7 +224,7 @@ class Session:
             self.secure = True
             self.client_id = None
             self.language = DEFAULT
-            self.errors = 0
+            self.errors = self.nonsense = 0
 
     def announce(self, reply: Reply) -> None:
         """Tell an idling client what has happened (RFC 2177), and one that asked for it at any time (RFC 5465).
@@ -333,7 +334,7 @@ class Session:
         self._access = access
         self.state = State.AUTHENTICATED
         self.buffer.limits = self.policy.after_login
-        self.errors = 0
+        self.errors = self.nonsense = 0
 
     @property
     def may_leave(self) -> bool:
@@ -352,7 +353,7 @@ class Session:
         self.language = DEFAULT
         self.state = State.NOT_AUTHENTICATED
         self.buffer.limits = self.policy.before_login
-        self.errors = 0
+        self.errors = self.nonsense = 0
         if self.compressed:
             self.upgrade = b"PLAIN"
         if access is not None:
@@ -465,6 +466,8 @@ class Session:
 
     def _command(self, frame: Frame, reply: Reply) -> None:
         tag, name = peek_command(frame.text)
+        if name not in TABLE:
+            self.nonsense += 1
         try:
             if name is None or tag is None:
                 parse(frame)  # says what is wrong
@@ -490,7 +493,7 @@ class Session:
             if spec.updates:
                 self.tell(reply, expunge=spec.expunge)
             raise
-        self.errors = 0
+        self.errors = self.nonsense = 0
         if done is not None:
             self.finish(tag, spec.name, done, reply)
 
@@ -587,8 +590,8 @@ class Session:
         if isinstance(error, ProtocolError):
             self.say(reply, b"BAD", error.text, code, tag=tag or b"*")
             self.errors += 1
-            before = self.state is State.NOT_AUTHENTICATED
-            if self.errors >= (self.policy.errors_before_login if before else self.policy.errors_after_login):
+            nonsense = self.state is State.NOT_AUTHENTICATED and self.nonsense >= self.policy.nonsense_before_login
+            if nonsense or self.errors >= self.policy.errors_in_a_row:
                 self.say_goodbye(TooManyErrors(), reply)
             return
         if code == b"BADCHARSET":
