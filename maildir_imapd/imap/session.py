@@ -324,6 +324,14 @@ class Session:
         return b"IMAP4REV2" in self.enabled
 
     @property
+    def names_uid(self) -> bool:
+        """Whether FETCH responses that were not asked for have the UID.
+
+        RFC 7162 3.2.4 and 3.2.7, RFC 5465 5.1, RFC 9051 7.5.2.
+        """
+        return self.rev2 or self.notify is not None or b"QRESYNC" in self.enabled
+
+    @property
     def utf8(self) -> bool:
         """Whether the client speaks UTF-8 (RFC 6855, RFC 9051)."""
         return b"UTF8=ACCEPT" in self.enabled or b"IMAP4REV2" in self.enabled

@@ -84,8 +84,7 @@ def write(
         if told.late:
             shown = sorted({*shown, *told.late})
         if shown:
-            # RFC 5465 5.1 wants the UID, as RFC 7162 does.
-            fetch_flags(session, reply, shown, uid=notify is not None or b"QRESYNC" in session.enabled)
+            fetch_flags(session, reply, shown, uid=session.names_uid)
     if told.silent and skip:
         view.heard(skip)
     news = context.changes(session, old, told) if view.contexts else context.NONE
@@ -122,7 +121,7 @@ def _fetch_new(session: Session, reply: Reply, plans: dict[int, list[Column]]) -
     for position, plan in sorted(plans.items()):
         if b"CONDSTORE" in session.enabled:
             context.add_columns(plan, (MODSEQ,))
-        if UID in plan or b"QRESYNC" in session.enabled:
+        if UID in plan or session.names_uid:
             # Old libraries want the UID before the first literal.
             plan = [UID, *(column for column in plan if column != UID)]
         groups.setdefault(tuple(column.label for column in plan), (plan, []))[1].append(position)
