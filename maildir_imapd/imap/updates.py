@@ -75,8 +75,9 @@ def write(
             reply.extend([b"* %d EXPUNGE\r\n" % (i + 1) for i in reversed(told.expunged)])
     if told.arrived:
         reply.untagged(b"%d EXISTS" % len(new))
-        if not session.rev2:
-            reply.untagged(b"%d RECENT" % len(view.recent))
+    if (told.arrived or told.fewer_recent) and not session.rev2:
+        # RFC 3501 7.3.2: whenever the size of the mailbox changes; what changes nothing in it is left out.
+        reply.untagged(b"%d RECENT" % len(view.recent))
     if told.flagged or told.late:
         shown = [i for i in told.flagged if new.uids[i] not in skip]
         if b"CONDSTORE" not in session.enabled:

@@ -46,7 +46,7 @@ class Told:
     """What ``advance`` moved over: *expunged* are positions in the old view, *flagged* in the new one.
 
     *silent*: positions of messages that changed likewise, of which the client is not to be told; *late*: those of
-    which it was not told then, and is to be now.
+    which it was not told then, and is to be now.  *fewer_recent*: some of what is gone was \\Recent.
     """
 
     expunged: Sequence[int] = ()
@@ -56,6 +56,7 @@ class Told:
     keywords: bool = False
     silent: Sequence[int] = ()
     late: Sequence[int] = ()
+    fewer_recent: bool = False
 
 
 NOTHING = Told()
@@ -222,6 +223,7 @@ class View:
         back = self._ghosts.intersection(shown.uids) if self._ghosts else ()
         self._ghosts = {uid for uid, _ in kept}
         self.snapshot = _with_ghosts(shown, old, kept) if kept else shown
+        claimed = len(self.recent)
         if gone:
             self.recent.difference_update(gone)
             self.removed.difference_update(gone)
@@ -236,7 +238,7 @@ class View:
             self._unflagged = set()
         if up_to_date and self.has_untold:
             self._told_modseq = old.modseq
-        return Told(vanished, gone, arrived, flagged, keywords, silent, late)
+        return Told(vanished, gone, arrived, flagged, keywords, silent, late, len(self.recent) < claimed)
 
     def heard(self, uids: Set[int]) -> None:
         """Note that the client has been told these messages' flags."""
