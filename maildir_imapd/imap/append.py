@@ -11,6 +11,7 @@ from maildir_imapd.errors import (
     MailboxMissing,
     NeedsUtf8,
     NoPermission,
+    NotSelectable,
     ReadOnly,
     TooBig,
     TooLong,
@@ -40,12 +41,13 @@ if TYPE_CHECKING:
 def target(session: Session, raw: bytes) -> Mailbox:
     """The mailbox that APPEND, COPY or MOVE names; raises NoPermission where nothing may be put.
 
-    TRYCREATE when it does not exist but could (RFC 3501 6.3.11, 6.4.7): mutt makes it then and tries again.
+    TRYCREATE when CREATE would make it (RFC 3501 6.3.11, 6.4.7): mutt does so then and tries again.
     """
     name = session.mailbox_name(raw)
     try:
         return acl.open_mailbox(session, name, "i")
-    except MailboxMissing as error:
+    except (MailboxMissing, NotSelectable) as error:
+        session.account.check_name(name)
         raise TryCreate from error
 
 

@@ -412,6 +412,10 @@ class Account:
             finally:
                 os.close(fd)
 
+    def check_name(self, name: str) -> None:
+        """Raise BadMailboxName for a name that no mailbox can have."""
+        self._layout.path(name)
+
     def create(self, name: str) -> None:
         """Make a mailbox and the parents it lacks; raises MailboxExists, BadMailboxName."""
         path = self._layout.path(name)
