@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax, NoPermission, ReadOnly
+from maildir_imapd.errors import BadSyntax, LimitReached, NoPermission, ReadOnly
 from maildir_imapd.imap import updates
 from maildir_imapd.imap.acl import flag_mask, settable
 from maildir_imapd.imap.registry import Done, State, command
@@ -76,12 +76,12 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
 
 
 def check_flags(flags: tuple[bytes, ...]) -> None:
-    """Raise BadSyntax for a system flag that does not exist, or a keyword beyond reason."""
+    """Raise BadSyntax for a system flag that does not exist, LimitReached for a keyword beyond reason."""
     for flag in flags:
         if flag.startswith(b"\\") and flag.lower() not in SYSTEM:
             raise BadSyntax("a flag that this server knows")
         if len(flag) > KEYWORD_LIMIT:
-            raise BadSyntax(Phrase("keywords of at most {limit} octets", limit=KEYWORD_LIMIT))
+            raise LimitReached(why=Phrase("A keyword may have {limit} octets", limit=KEYWORD_LIMIT))
 
 
 def _set(view: View, cmd: Store, uids: list[int], bits: int, extra: frozenset[int]) -> FlagResult:

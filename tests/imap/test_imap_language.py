@@ -53,5 +53,5 @@ def test_progress_updates_and_goodbyes_speak_it_too(spool: Spool) -> None:
     session.progress.begin(b"t", client.reply)
     session.progress.report(1, 2)
     assert client.read_line() == b'* OK [INPROGRESS ("t" 1 2)] Noch in Arbeit'
-    lines = [client.command(b"x BOGUS") for _ in range(POLICY.errors_after_login)]
+    lines = [client.command(b"x BOGUS") for _ in range(POLICY.errors_in_a_row)]
     assert lines[-1] == [b"x BAD Unbekannter Befehl", "* BYE Zu viele ungültige Befehle".encode()]
