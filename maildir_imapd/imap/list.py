@@ -88,12 +88,13 @@ def _listing(session: Session, cmd: List) -> Lines:
     criteria = cmd.select_options & {b"SUBSCRIBED", b"SPECIAL-USE"}
     if b"SUBSCRIBED" in criteria or b"SUBSCRIBED" in cmd.return_options:
         found.subscribed = frozenset(_subscribed(session, found.folders))
-    asked = (cmd.reference, cmd.patterns, cmd.select_options, cmd.return_options, cmd.extended, session.utf8)
+    extended = cmd.extended or session.rev2  # which has all of RFC 5258 in it
+    asked = (cmd.reference, cmd.patterns, cmd.select_options, cmd.return_options, extended, session.utf8)
     last = _last.get(account)
     if last is not None and last[0] == asked and last[1].same(found):
         return last[2]
     recursive = b"RECURSIVEMATCH" in cmd.select_options
-    rows = _rows(account, cmd, found, criteria, recursive=recursive)
+    rows = _rows(account, found, criteria, extended=extended, recursive=recursive)
     matching = _matching(session, rows, cmd.reference, cmd.patterns)
     if recursive:
         matching = _not_redundant(rows, list(matching), account.delimiter)
@@ -193,7 +194,9 @@ def _row(name: str, selectable: bool, children: bool, marked: bool | None = None
     return row
 
 
-def _rows(account: Account, cmd: List, found: _Found, criteria: frozenset[bytes], *, recursive: bool) -> list[Row]:
+def _rows(
+    account: Account, found: _Found, criteria: frozenset[bytes], *, extended: bool, recursive: bool
+) -> list[Row]:
     """Every name that meets *criteria* (all there are, without any), and with *recursive* their parents."""
     folders = {folder.name: folder for folder in found.folders}
     special, subscribed = found.special, found.subscribed
@@ -205,7 +208,7 @@ def _rows(account: Account, cmd: List, found: _Found, criteria: frozenset[bytes]
         parents = {parent for name in chosen for parent in ancestors(name, account.delimiter)}
     rows = []
     for name in sorted({*chosen, *parents}, key=lambda name: (name != "INBOX", name)):
-        row = _described(name, folders.get(name), extended=cmd.extended)
+        row = _described(name, folders.get(name), extended=extended)
         if name in subscribed:
             row.attributes.append(b"\\Subscribed")
         row.attributes += special.get(name, ())
