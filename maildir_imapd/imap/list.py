@@ -7,6 +7,7 @@ decoded and a half-encoded one matches nothing.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -194,9 +195,7 @@ def _row(name: str, selectable: bool, children: bool, marked: bool | None = None
     return row
 
 
-def _rows(
-    account: Account, found: _Found, criteria: frozenset[bytes], *, extended: bool, recursive: bool
-) -> list[Row]:
+def _rows(account: Account, found: _Found, criteria: frozenset[bytes], *, extended: bool, recursive: bool) -> list[Row]:
     """Every name that meets *criteria* (all there are, without any), and with *recursive* their parents."""
     folders = {folder.name: folder for folder in found.folders}
     special, subscribed = found.special, found.subscribed
@@ -235,6 +234,36 @@ def attributes(session: Session, names: Iterable[str]) -> dict[str, list[bytes]]
     return found
 
 
+def opened_line(session: Session, name: str, raw: bytes) -> bytes:
+    """The LIST response for a mailbox that was named as *raw*, with every attribute (RFC 9051 6.3.2).
+
+    One may be allowed to open what LIST does not show him.
+    """
+    found = attributes(session, [name])[name]
+    return _renamed_line(session, name, () if b"\\NonExistent" in found else found, _otherwise(session, name, raw))
+
+
+def tell_normalized(session: Session, reply: Reply, name: str, raw: bytes, old: bytes | None = None) -> None:
+    """Say what a mailbox is called that was named as *raw*, if that is not its name (RFC 9051 6.3.9.7).
+
+    *old* is how the client spelled what was renamed to it.
+    """
+    if (spelled := _otherwise(session, name, raw)) is not None:
+        reply.write(_renamed_line(session, name, attributes(session, [name])[name], old or spelled))
+
+
+def _otherwise(session: Session, name: str, raw: bytes) -> bytes | None:
+    """*raw*, when it is not in the normal form that *name* is in."""
+    if not session.rev2 or raw.isascii():
+        return None
+    return raw if raw.removesuffix(session.account.delimiter.encode()) != session.spell(name) else None
+
+
+def _renamed_line(session: Session, name: str, words: Iterable[bytes], old: bytes | None) -> bytes:
+    delimiter = session.account.delimiter.encode()
+    return render.list_line(b"LIST", words, delimiter, session.spell(name), old_name=old, utf8=session.utf8)
+
+
 def _described(name: str, folder: Folder | None, *, extended: bool) -> Row:
     """A name with what there is behind it; an extended answer says more (RFC 5258 3)."""
     if folder is None:
@@ -257,11 +286,24 @@ def _not_redundant(rows: list[Row], matching: list[Row], delimiter: str) -> list
 def _matching(session: Session, rows: Iterable[Row], reference: bytes, patterns: Sequence[bytes]) -> Iterable[Row]:
     """The rows that one of the patterns matches, in order, each once."""
     delimiter = session.account.delimiter
-    compiled = [Pattern((reference + pattern).decode("latin-1"), delimiter) for pattern in patterns]
+    whole = [reference + pattern for pattern in patterns]
+    if session.utf8:
+        whole += _normalized(whole)
+    compiled = [Pattern(pattern.decode("latin-1"), delimiter) for pattern in whole]
     for row in rows:
         name = encode_mailbox(row.name, utf8=session.utf8).decode("latin-1")
         if any(pattern.matches(name) for pattern in compiled):
             yield row
+
+
+def _normalized(patterns: Iterable[bytes]) -> list[bytes]:
+    """What the patterns are in Normalization Form C, if they are something else."""
+    found = []
+    for pattern in patterns:
+        text = pattern.decode("utf-8", "surrogateescape")
+        if not unicodedata.is_normalized("NFC", text):
+            found.append(unicodedata.normalize("NFC", text).encode("utf-8", "surrogateescape"))
+    return found
 
 
 def _subscribed(session: Session, seen: Sequence[Folder]) -> set[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, UseAttribute
 from maildir_imapd.imap import acl
+from maildir_imapd.imap.list import tell_normalized
 from maildir_imapd.imap.metadata import note_own
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import mailbox_id
@@ -34,6 +35,7 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
         uses = tuple(SPELLED[attribute.lower()] for attribute in cmd.use)
         note_own(session, session.account.set_special_use(name, uses))
     session.note("create", mailbox=name)
+    tell_normalized(session, reply, name, cmd.mailbox)
     return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(acl.open_mailbox(session, name)))
 
 
@@ -51,6 +53,7 @@ def delete(session: Session, cmd: Delete, reply: Reply) -> Done:
         # The client that deletes what it has open means to; it goes on without an open mailbox.
         session.leave()
     session.note("delete", mailbox=name)
+    tell_normalized(session, reply, name, cmd.mailbox)
     return Done("DELETE completed")
 
 
@@ -70,6 +73,7 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
         # Its folder carries another name now (INBOX, which stays, is never gone).
         session.leave()
     session.note("rename", mailbox=old, to=new)
+    tell_normalized(session, reply, new, cmd.new_name, old=cmd.mailbox)
     return Done("RENAME completed")
 
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import WrongState
 from maildir_imapd.imap import acl
 from maildir_imapd.imap.expunge import expunge_deleted
-from maildir_imapd.imap.list import attributes
+from maildir_imapd.imap.list import opened_line
 from maildir_imapd.imap.qresync import resynchronise
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
 from maildir_imapd.imap.status import mailbox_id
 from maildir_imapd.imap.updates import tell_flags
 from maildir_imapd.imap.view import View
-from maildir_imapd.wire.render import list_line
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
@@ -53,7 +52,7 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
     tell_flags(session, reply)
     reply.untagged(b"%d EXISTS" % len(snapshot))
     if session.rev2:
-        reply.write(_own_line(session, name))
+        reply.write(opened_line(session, name, cmd.mailbox))
     else:
         reply.untagged(b"%d RECENT" % len(view.recent))
         unseen = snapshot.first_unseen
@@ -68,17 +67,6 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
     if view.read_only:
         return Done("Mailbox opened read-only", b"READ-ONLY")
     return Done("Mailbox opened", b"READ-WRITE")
-
-
-def _own_line(session: Session, name: str) -> bytes:
-    """The LIST response of RFC 9051 6.3.2, with every attribute that there is.
-
-    One may be allowed to open what LIST does not show him.
-    """
-    found = attributes(session, [name])[name]
-    shown = () if b"\\NonExistent" in found else found
-    delimiter = session.account.delimiter.encode()
-    return list_line(b"LIST", shown, delimiter, session.spell(name), utf8=session.utf8)
 
 
 @command(b"CLOSE", states=State.SELECTED, updates=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -411,9 +412,13 @@ class Session:
     def mailbox_name(self, raw: bytes) -> str:
         """Decode a mailbox name from the wire; raises BadMailboxName.
 
-        INBOX in any case is INBOX as a first level too: one mailbox has one name.
+        INBOX in any case is INBOX as a first level too: one mailbox has one name.  UTF-8 that is not in
+        Normalization Form C names what it is in that form (RFC 9051 5.1), unless other programs have made
+        just this mailbox.
         """
         name = decode_mailbox(raw, utf8=self.utf8)
+        if self.utf8 and not unicodedata.is_normalized("NFC", name) and not self.account.exists(name):
+            name = unicodedata.normalize("NFC", name)
         first, delimiter, rest = name.partition(self.account.delimiter)
         return f"INBOX{delimiter}{rest}" if first.isascii() and first.upper() == "INBOX" else name
 
