@@ -80,7 +80,7 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
 @command(b"SUBSCRIBE", states=LOGGED_IN)
 def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
     """RFC 3501 6.3.6: a mailbox that does not exist is refused; the name stays subscribed when it goes."""
-    name = _trimmed(session, session.lookup_name(cmd.mailbox))
+    name = session.lookup_name(cmd.mailbox)
     if acl.rights_of(session, name) is not None:
         acl.demand(session, name, "l")
     session.account.subscribe(name)
@@ -91,19 +91,14 @@ def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
 @command(b"UNSUBSCRIBE", states=LOGGED_IN)
 def unsubscribe(session: Session, cmd: Unsubscribe, reply: Reply) -> Done:
     """RFC 3501 6.3.7; OK for a name that is not subscribed, too (RFC 9051 6.3.8)."""
-    name = _trimmed(session, session.lookup_name(cmd.mailbox))
+    name = session.lookup_name(cmd.mailbox)
     session.account.unsubscribe(name)
     session.note_names(name)
     return Done("UNSUBSCRIBE completed")
 
 
-def _trimmed(session: Session, name: str) -> str:
-    delimiter = session.account.delimiter
-    return name[: -len(delimiter)] if name.endswith(delimiter) and len(name) > len(delimiter) else name
-
-
 def _new_name(session: Session, raw: bytes) -> str:
-    name = _trimmed(session, session.mailbox_name(raw))
+    name = session.mailbox_name(raw)
     if not name:
         raise BadMailboxName(why="it is empty")
     return name

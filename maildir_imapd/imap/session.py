@@ -414,9 +414,12 @@ class Session:
 
         INBOX in any case is INBOX as a first level too: one mailbox has one name.  UTF-8 that is not in
         Normalization Form C names what it is in that form (RFC 9051 5.1), unless other programs have made
-        just this mailbox.
+        just this mailbox.  A delimiter at the end is dropped: CREATE may have one (6.3.3), and clients that
+        were served by nested directories put it elsewhere, too.
         """
         name = decode_mailbox(raw, utf8=self.utf8)
+        if len(name) > 1:
+            name = name.removesuffix(self.account.delimiter)
         if self.utf8 and not unicodedata.is_normalized("NFC", name) and not self.account.exists(name):
             name = unicodedata.normalize("NFC", name)
         first, delimiter, rest = name.partition(self.account.delimiter)
