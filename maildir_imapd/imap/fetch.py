@@ -52,7 +52,10 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
     if _sets_seen(cmd) and not view.read_only and "s" in view.rights:
         positions, changed = _set_seen(session, positions, reply)
         if changed:
+            # RFC 7162 3.2.4
             news = [FLAGS, MODSEQ] if b"CONDSTORE" in session.enabled else [FLAGS]
+            if session.names_uid and UID not in plan:
+                plan.insert(0, UID)
             # Before the literals, behind the UID.
             place = 1 if UID in plan else 0
             plan[place:place] = [extra for extra in news if extra not in plan]

@@ -328,9 +328,9 @@ class Session:
     def names_uid(self) -> bool:
         """Whether FETCH responses that were not asked for have the UID.
 
-        RFC 7162 3.2.4 and 3.2.7, RFC 5465 5.1, RFC 9051 7.5.2.
+        RFC 7162 3.2.4 (for CONDSTORE, too, where QRESYNC is there), RFC 5465 5.1, RFC 9051 7.5.2.
         """
-        return self.rev2 or self.notify is not None or b"QRESYNC" in self.enabled
+        return self.rev2 or self.notify is not None or b"CONDSTORE" in self.enabled
 
     @property
     def utf8(self) -> bool:

@@ -66,7 +66,7 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
         shown = [i for i in view.snapshot.positions(sorted(answered)) if i >= 0]
         if cmd.silent and cmd.unchanged_since is None:
             shown = [i for i in shown if view.snapshot.modseqs[i] > before.modseq]
-        updates.fetch_flags(session, reply, shown, uid=cmd.uid or b"QRESYNC" in session.enabled, flags=not cmd.silent)
+        updates.fetch_flags(session, reply, shown, uid=cmd.uid or b"CONDSTORE" in session.enabled, flags=not cmd.silent)
     if result.modified:
         sequence = result.modified if cmd.uid else [i + 1 for i in view.snapshot.positions(result.modified) if i >= 0]
         return Done("Some messages were changed by others first", b"MODIFIED " + render_set(sequence))
