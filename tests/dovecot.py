@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import subprocess
 from pathlib import Path
 
@@ -91,3 +92,38 @@ class Dovecot:
             group=self.gid if self._drop else None,
             extra_groups=[] if self._drop else None,
         )
+
+
+_CHOSEN = re.compile(
+    r"\* (FLAGS|\d+ RECENT|PREAUTH|BYE"
+    r"|OK \[(MAILBOXID|PERMANENTFLAGS|UIDVALIDITY|HIGHESTMODSEQ|UNSEEN|CLOSED))"
+).match
+
+
+def meaning(lines: list[str]) -> list[str]:
+    """Untagged lines and the status of tagged ones with the codes that mean something, in no order.
+
+    Without what each server may choose: UIDVALIDITY, mod-sequences, who has the recent ones, texts, the order of flags
+    and items, and attributes of LIST that nobody asked for.  Dovecot answers pipelined commands out of turn.
+    """
+    found = []
+    for line in lines:
+        line = re.sub(r" ?\\(Recent|Marked|UnMarked|HasChildren|HasNoChildren|Noselect)", "", line).replace("( ", "(")
+        if _CHOSEN(line):
+            continue
+        line = re.sub(r"\((\\[^()]*|)\)", lambda part: f"({' '.join(sorted(part[1].split()))})", line)
+        line = re.sub(r"(APPENDUID|COPYUID) \d+", r"\1", line)
+        line = re.sub(r"\(TAG \"?t?\d+\"?\)", "(TAG)", line)
+        line = re.sub(r" ?MODSEQ \(\d+\)| \(HIGHESTMODSEQ \d+\)|\[HIGHESTMODSEQ \d+\] ", "", line)
+        if match := re.match(r"(\* STATUS [^ ]+) \((.*)\)", line):
+            words = match[2].split()
+            line = f"{match[1]} {sorted(zip(words[::2], words[1::2], strict=True))}"
+        if match := re.match(r"(\* OK \[(?:COPYUID|UIDNEXT)[^]]*\])", line):
+            line = match[1]
+        if match := re.match(
+            r"t?(\d+ (?:OK|NO|BAD))( \[(?:APPENDUID|COPYUID|BADURL|TRYCREATE|MODIFIED)[^]]*\])?", line
+        ):
+            line = match[1] + (match[2] or "")
+        if line.startswith("* ") or re.match(r"\d+ (OK|NO|BAD)", line):
+            found.append(line.replace('"', ""))
+    return sorted(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import Refused, WrongState
+from maildir_imapd.errors import BadSyntax, Refused, WrongState
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ class CompressionActive(Refused):
 @command(b"COMPRESS", states=LOGGED_IN, updates=False)
 def compress(session: Session, cmd: Compress, reply: Reply) -> Done:
     """RFC 4978 3.  The OK goes out plain; what the client sends after it is deflated."""
-    if cmd.mechanism != b"DEFLATE" or not session.policy.compress:
+    if cmd.mechanism != b"DEFLATE":
+        raise BadSyntax("an algorithm that this server knows")
+    if not session.policy.compress:
         raise Refused("This compression is not available here")
     if session.compressed:
         raise CompressionActive
