@@ -206,6 +206,13 @@ class Layout(ABC):
         """Spell a name for the disk."""
         return text.encode("utf-8") if self.utf8 else mutf7.encode(text)
 
+    def plain(self, text: str) -> bytes | None:
+        """The other spelling of a name on disk, in UTF-8; None where it has none, or that reads as another name."""
+        if self.utf8:
+            return None
+        entry = text.encode("utf-8")
+        return entry if entry != self.encode(text) and self.decode(entry) == text else None
+
     def decode(self, entry: bytes) -> str | None:
         """Read a name of the disk; None for what is none.
 
@@ -294,11 +301,12 @@ class MaildirPlusPlus(Layout):
             raise BadMailboxName(why="a level of it has a dot in it")
         text = ".".join(levels)
         path = os.path.join(self.root, b"." + self.encode(text))
-        other = os.path.join(self.root, b"." + text.encode("utf-8"))
-        # Courier 5 has new folders in UTF-8 beside old ones that are not.
-        spelled = path == other or self.utf8 or os.path.lexists(path)
-        if not spelled and (os.path.lexists(other) or self.spells_utf8()):
-            path = other
+        plain = self.plain(text)
+        if plain is not None and not os.path.lexists(path):
+            # Courier 5 has new folders in UTF-8 beside old ones that are not.
+            other = os.path.join(self.root, b"." + plain)
+            if os.path.lexists(other) or self.spells_utf8():
+                path = other
         if len(os.path.basename(path)) > ENTRY:
             raise BadMailboxName(why="it is too long")
         return path
@@ -410,8 +418,8 @@ class Nested(Layout):
         if not _is_directory(path):
             if os.path.lexists(path):
                 raise BadMailboxName(why=Phrase("{level} is no directory here", level=level))
-            other = os.path.join(directory, level.encode("utf-8"))
-            if not self.utf8 and _is_directory(other):
+            plain = self.plain(level)
+            if plain is not None and _is_directory(other := os.path.join(directory, plain)):
                 return other
             if len(entry) > ENTRY:
                 raise BadMailboxName(why="it is too long")

@@ -267,6 +267,26 @@ def test_new_folders_are_spelled_as_the_old_ones(tmp_path: Path) -> None:
     assert (root / ".hiver-é.deux").is_dir()
 
 
+def test_what_reads_as_another_name_on_disk_is_not_that(tmp_path: Path) -> None:
+    # "&AOk-" is how the disk spells "é"; a mailbox of that name is spelled "&-AOk-".
+    for kind, entry in (("fs", "&AOk-"), ("maildir++", ".&AOk-")):
+        root = maildir(tmp_path / kind)
+        put(maildir(root / entry))
+        account = Account(Places(os.fsencode(root), kind), fsync="never")
+        assert names(account) == ["INBOX", "é"]
+        assert not account.exists("&AOk-")
+        with pytest.raises(MailboxMissing):
+            account.delete("&AOk-")
+        account.create("&AOk-")
+        account.rename("&AOk-", "&AOk-x")
+        assert names(account) == ["INBOX", "&AOk-x", "é"]
+        assert len(account.mailbox("é").sync()) == 1
+    # nor where new folders are spelled in UTF-8
+    maildir(tmp_path / "maildir++" / ".été")
+    account.create("&AOk-y")
+    assert "&AOk-y" in names(account)
+
+
 def test_control_and_cache_go_along(root: Path, tmp_path: Path) -> None:
     control, cache = tmp_path / "control", tmp_path / "cache"
     put(maildir(root / "a" / "b"))
