@@ -51,7 +51,7 @@ from maildir_imapd.wire.buffer import (
     LiteralWanted,
     Overflow,
 )
-from maildir_imapd.wire.names import decode_mailbox, encode_mailbox
+from maildir_imapd.wire.names import ancestors, decode_mailbox, encode_mailbox
 from maildir_imapd.wire.parse import parse, peek_command
 from maildir_imapd.wire.parse_append import AppendReader
 
@@ -413,15 +413,16 @@ class Session:
         """Decode a mailbox name from the wire; raises BadMailboxName.
 
         INBOX in any case is INBOX as a first level too: one mailbox has one name.  UTF-8 that is not in
-        Normalization Form C names what it is in that form (RFC 9051 5.1), unless other programs have made
-        just this mailbox.  A delimiter at the end is dropped: CREATE may have one (6.3.3), and clients that
-        were served by nested directories put it elsewhere, too.
+        Normalization Form C names what it is in that form (RFC 9051 5.1), unless other programs have made just this
+        mailbox, or its parent.  A delimiter at the end is dropped: CREATE may have one (6.3.3), and clients that were
+        served by nested directories put it elsewhere, too.
         """
         name = decode_mailbox(raw, utf8=self.utf8)
         if len(name) > 1:
             name = name.removesuffix(self.account.delimiter)
         if self.utf8 and not unicodedata.is_normalized("NFC", name) and not self.account.exists(name):
-            name = unicodedata.normalize("NFC", name)
+            there = next(filter(self.account.exists, ancestors(name, self.account.delimiter)), "")
+            name = there + unicodedata.normalize("NFC", name[len(there) :])
         first, delimiter, rest = name.partition(self.account.delimiter)
         return f"INBOX{delimiter}{rest}" if first.isascii() and first.upper() == "INBOX" else name
 
