@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # Seconds; a delivery agent holds its lock for milliseconds, and a client waits.
 _FOREIGN_PATIENCE: Final = 10.0
+# Seconds that the other server gets at most, after it has waited for us as long.
+_FOREIGN_TURN: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Folder:
         self._keywords_at = -1  # mtime of dovecot-keywords as last read
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
         self.foreign_locked = False  # the other server's lock is ours
+        self._foreign_turn = 0.0  # monotonic: until then it is the other server's
         self._foreign_busy = False  # it was wanted, and somebody held it for too long
         self.mirror: Mirror | None = None
         self.words: CourierKeywords | None = None
@@ -220,6 +223,9 @@ class Folder:
         if self.mirror is None or not (self.settings.coexist or adds):
             yield
             return
+        if self.settings.coexist:
+            # Dovecot looks whether its lock is free, every three seconds in the end: so it must be, half the time.
+            time.sleep(min(max(self._foreign_turn - time.monotonic(), 0.0), _FOREIGN_TURN))
         lock = self.mirror.lock() if self.settings.coexist else self.mirror.lock(_FOREIGN_PATIENCE)
         try:
             lock.__enter__()
@@ -235,12 +241,15 @@ class Folder:
                 self._foreign_busy = False
             return
         self.foreign_locked = True
+        began = time.monotonic()
         try:
             yield
         finally:
             self.foreign_locked = False
             with durable.told(self.path):
                 lock.__exit__(None, None, None)
+            now = time.monotonic()
+            self._foreign_turn = now + (now - began)
 
     @contextmanager
     def _file_lock(self) -> Iterator[None]:

@@ -121,6 +121,29 @@ def test_uids_are_given_under_the_other_servers_lock(spool: Spool) -> None:
     assert not (spool.root / "dovecot-uidlist.lock").exists()
 
 
+def test_the_other_server_gets_its_turn(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It only looks now and then whether the lock is free; so it is free for as long as we have had it."""
+    spool.simple("INBOX", 2)
+    box = account(spool, coexist=True).mailbox("INBOX")
+    now, slept = [time.monotonic() + 5], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", slept.append)
+
+    def step(action: str, what: object) -> None:
+        now[0] += 0.004 * (action == "rename")
+
+    durable.step = step
+    try:
+        for _ in range(2):
+            slept.clear()
+            box.set_flags([1, 2], add=1 << 18, remove=1 << 5)
+            box.set_flags([1, 2], add=1 << 5, remove=1 << 18)
+            assert max(slept) == pytest.approx(0.008)
+            now[0] += 5
+    finally:
+        durable.step = None
+
+
 def test_a_lock_that_somebody_holds_costs_no_mail(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
