@@ -273,6 +273,8 @@ class Folder:
         try:
             status = os.stat(self.path)
             if (status.st_dev, status.st_ino) == self._identity:
+                # On nested directories a name may go and its directory stay, for the sake of its children.
+                os.stat(self.path + b"/cur")
                 return
         except (FileNotFoundError, NotADirectoryError):
             pass

@@ -466,3 +466,16 @@ def test_the_group_of_a_shared_folder(root: Path) -> None:
         found = {path.stat().st_gid for path in [root / "a", *(root / "a").glob("maildir-imapd.*")]}
         assert found == {gid}, oct(mode)
         account.delete("a")
+
+
+def test_a_mailbox_whose_directory_stays_for_its_children_is_gone(tmp_path: Path) -> None:
+    """Another process deletes it: nothing of it may be looked for, or made, where it was."""
+    ours, theirs = (Account(Places(bytes(tmp_path / "Maildir"), "fs"), fsync="never") for _ in range(2))
+    ours.create("A/B")
+    mailbox = ours.mailbox("A")
+    mailbox.sync()
+    theirs.delete("A")
+    with pytest.raises(MailboxMissing):
+        mailbox.sync()
+    assert mailbox.gone
+    assert os.listdir(tmp_path / "Maildir" / "A") == ["B"]
