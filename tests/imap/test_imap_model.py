@@ -8,10 +8,10 @@ comes back with QRESYNC as well.
 from __future__ import annotations
 
 import random
-import re
 from pathlib import Path
 
 import pytest
+from believer import Believer
 from memory import MemoryClient, MemoryWires
 from spool import Spool
 
@@ -19,14 +19,13 @@ FLAGS = ("\\Seen", "\\Flagged", "\\Answered", "\\Deleted", "kw1", "kw2")
 LETTERS = "FRS"
 
 
-class Model:
+class Model(Believer):
     """One client: what it was told."""
 
     def __init__(self, wires: MemoryWires, *, qresync: bool) -> None:
+        super().__init__(follows_modseq=qresync)
         self.wires = wires
         self.qresync = qresync
-        self.messages: list[tuple[int, frozenset[str]]] = []
-        self.uidvalidity = self.modseq = 0
         self.client: MemoryClient | None = None
         self.tag = 0
 
@@ -42,8 +41,8 @@ class Model:
         known = f" (QRESYNC ({self.uidvalidity} {self.modseq}))" if self.uidvalidity else " (CONDSTORE)"
         before = {uid: flags for uid, flags in self.messages if uid}
         self.messages = []
-        self.vanished: set[int] = set()
-        self.changed: dict[int, frozenset[str]] = {}
+        self.vanished.clear()
+        self.changed.clear()
         self.command("SELECT INBOX" + known)
         if known == " (CONDSTORE)":
             self.refresh()
@@ -63,53 +62,10 @@ class Model:
             self.hear(line.decode())
         return lines
 
-    def hear(self, line: str) -> None:
-        if match := re.fullmatch(r"\* (\d+) EXISTS", line):
-            while len(self.messages) < int(match[1]):
-                self.messages.append((0, frozenset()))
-            assert len(self.messages) == int(match[1]), line
-        elif match := re.fullmatch(r"\* (\d+) EXPUNGE", line):
-            del self.messages[int(match[1]) - 1]
-        elif match := re.fullmatch(r"\* VANISHED( \(EARLIER\))? (\S+)", line):
-            gone = set()
-            for part in match[2].split(","):
-                low, _, high = part.partition(":")
-                gone.update(range(int(low), int(high or low) + 1))
-            if match[1]:
-                self.vanished |= gone
-            else:
-                # A UID that was never asked for is that of a message whose UID is not known yet, somewhere
-                # between known ones: UIDs ascend.
-                for uid in gone - {uid for uid, _ in self.messages}:
-                    above = (k for k, (known, _) in enumerate(self.messages) if known > uid)
-                    del self.messages[next(above, len(self.messages)) - 1]
-                self.messages = [m for m in self.messages if m[0] not in gone]
-        elif match := re.match(r"\* (\d+) FETCH \((.*)\)$", line):
-            at = int(match[1]) - 1
-            uid = re.search(r"UID (\d+)", match[2])
-            flags = re.search(r"FLAGS \(([^)]*)\)", match[2])
-            modseq = re.search(r"MODSEQ \((\d+)\)", match[2])
-            number, old = self.messages[at]
-            if uid:
-                assert number in (0, int(uid[1])), line
-                number = int(uid[1])
-            if flags:
-                old = frozenset(flags[1].split()) - {"\\Recent"}
-            # Without its UID it stays unknown, and will be asked about.
-            self.messages[at] = (number, old if number else frozenset())
-            if uid and flags and hasattr(self, "changed"):
-                self.changed[number] = old
-            if modseq and self.qresync:
-                self.modseq = max(self.modseq, int(modseq[1]))
-        if match := re.search(r"\[HIGHESTMODSEQ (\d+)\]", line):
-            self.modseq = int(match[1])
-        elif match := re.search(r"\[UIDVALIDITY (\d+)\]", line):
-            self.uidvalidity = int(match[1])
-
     def settle(self) -> None:
         """NOOP; new messages are asked about, also those that come while we ask."""
         self.command("NOOP")
-        while new := [k + 1 for k, (uid, _) in enumerate(self.messages) if not uid]:
+        while new := self.unknown():
             self.command(f"FETCH {new[0]}:{new[-1]} (UID FLAGS)")
 
     def leave(self) -> None:
