@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from maildir_imapd.errors import AuthenticationFailed
+from maildir_imapd.errors import AuthenticationFailed, MailboxMissing
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
 from maildir_imapd.imap.reply import Reply
 from maildir_imapd.imap.session import Access, Policy, Session
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.mailbox import Mailbox
 
 POLICY = Policy(plaintext_login=True)
 
@@ -88,9 +90,14 @@ class MemoryWires:
         for client in self.clients:
             session = client.session
             if session.view is not None and (session.idling or session.notify is not None):
-                session.view.mailbox.sync()
+                _look(session.view.mailbox, keep_new=False)
                 client.woken = True
             if session.notify is not None:
                 for mailbox in session.notify.mailboxes:
-                    if not mailbox.gone:
-                        mailbox.sync(keep_new=mailbox.keep_new)
+                    _look(mailbox, keep_new=mailbox.keep_new)
+
+
+def _look(mailbox: Mailbox, *, keep_new: bool) -> None:
+    """See what there is; who listens hears it when the folder is gone."""
+    with contextlib.suppress(MailboxMissing):
+        mailbox.sync(keep_new=keep_new)

@@ -143,13 +143,14 @@ def _seen(session: Session, path: bytes) -> bool:
 
 
 def known_to(session: Session, known: Known) -> Known:
-    """The mailboxes of *known* that the user may see: the same object where that is all."""
+    """What of *known* the user may see, mailboxes and subscriptions: the same object where that is all."""
     if not session.policy.acl or not known.rights:
         return known
     hidden = {name for name in known.rights if not _named(session, name)}
     if not hidden:
         return known
-    return replace(known, mailboxes={name: key for name, key in known.mailboxes.items() if name not in hidden})
+    mailboxes = {name: key for name, key in known.mailboxes.items() if name not in hidden}
+    return replace(known, mailboxes=mailboxes, subscribed=known.subscribed - hidden)
 
 
 def _named(session: Session, name: str) -> bool:
@@ -158,7 +159,8 @@ def _named(session: Session, name: str) -> bool:
     except StoreError as error:
         session.note("acl-unreadable", why=error.text, detail=error.detail)
         return False
-    return rights is None or "l" in rights
+    # One that has gone since is not there either, and nobody knows whether it was hidden.
+    return rights is not None and "l" in rights
 
 
 def flag_mask(rights: frozenset[str]) -> int:

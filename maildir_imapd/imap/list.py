@@ -223,8 +223,9 @@ def attributes(session: Session, names: Iterable[str]) -> dict[str, list[bytes]]
     names = list(names)
     if not names:
         return {}
-    folders = {folder.name: folder for folder in visible(session)}
-    subscribed, special = frozenset(account.subscriptions()), account.special_use()
+    rows = visible(session)
+    folders = {folder.name: folder for folder in rows}
+    subscribed, special = _subscribed(session, rows), account.special_use()
     found = {}
     for name in names:
         row = _described(name, folders.get(name), extended=True)

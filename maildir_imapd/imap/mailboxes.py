@@ -8,6 +8,7 @@ from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, UseAtt
 from maildir_imapd.imap import acl
 from maildir_imapd.imap.list import tell_normalized
 from maildir_imapd.imap.metadata import note_own
+from maildir_imapd.imap.notify_names import NameChange
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import mailbox_id
 from maildir_imapd.store.special_use import SPELLED
@@ -30,7 +31,7 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
         if attribute.lower() not in SPELLED:
             raise UseAttribute
     session.account.create(name)
-    session.note_names(name, *ancestors(name, session.account.delimiter))
+    session.note_names(NameChange(name, gone=True), NameChange(name), *_parents(session, name))
     if cmd.use:
         uses = tuple(SPELLED[attribute.lower()] for attribute in cmd.use)
         note_own(session, session.account.set_special_use(name, uses))
@@ -48,8 +49,8 @@ def delete(session: Session, cmd: Delete, reply: Reply) -> Done:
     if acl.rights_of(session, name) is not None:
         acl.demand(session, name, "x")
     session.account.delete(name)
-    session.note_names(name)
-    if session.view is not None and session.view.mailbox.gone:
+    session.note_names(NameChange(name, gone=True))
+    if session.view is not None and session.view.name == name:
         # The client that deletes what it has open means to; it goes on without an open mailbox.
         session.leave()
     session.note("delete", mailbox=name)
@@ -68,9 +69,11 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
         acl.demand(session, old, "x")
     acl.demand_new(session, new)
     session.account.rename(old, new)
-    session.note_names(old, new, *ancestors(new, session.account.delimiter), below=True)
-    if session.view is not None and session.view.mailbox.gone:
-        # Its folder carries another name now (INBOX, which stays, is never gone).
+    # INBOX stays, and what it had is in a new mailbox.
+    session.note_names(NameChange(new, None if old == "INBOX" else old), *_parents(session, new))
+    opened = "INBOX" if session.view is None else session.view.name
+    if opened != "INBOX" and (opened == old or opened.startswith(old + session.account.delimiter)):
+        # Its folder carries another name now; INBOX stays.
         session.leave()
     session.note("rename", mailbox=old, to=new)
     tell_normalized(session, reply, new, cmd.new_name, old=cmd.mailbox)
@@ -84,7 +87,7 @@ def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
     if acl.rights_of(session, name) is not None:
         acl.demand(session, name, "l")
     session.account.subscribe(name)
-    session.note_names(name)
+    session.note_subscription(name)
     return Done("SUBSCRIBE completed")
 
 
@@ -93,8 +96,13 @@ def unsubscribe(session: Session, cmd: Unsubscribe, reply: Reply) -> Done:
     """RFC 3501 6.3.7; OK for a name that is not subscribed, too (RFC 9051 6.3.8)."""
     name = session.lookup_name(cmd.mailbox)
     session.account.unsubscribe(name)
-    session.note_names(name)
+    session.note_subscription(name)
     return Done("UNSUBSCRIBE completed")
+
+
+def _parents(session: Session, name: str) -> list[NameChange]:
+    """The mailboxes above one that has been made, which were made with it if they were not there."""
+    return [NameChange(parent) for parent in ancestors(name, session.account.delimiter)]
 
 
 def _new_name(session: Session, raw: bytes) -> str:

@@ -15,13 +15,14 @@ from maildir_imapd.imap.acl import known_to, open_mailbox, rights_of
 from maildir_imapd.imap.fetch_items import columns
 from maildir_imapd.imap.list import attributes
 from maildir_imapd.imap.metadata import may_hear
+from maildir_imapd.imap.notify_names import NameChange, follow, steps
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import figures
 from maildir_imapd.store.names import Known
 from maildir_imapd.wire import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from maildir_imapd.imap.fetch_items import Column
     from maildir_imapd.imap.reply import Reply
@@ -48,6 +49,9 @@ LIMIT: Final = 1000
 
 # How closely a filter names what it means: NONE takes a mailbox from those that name it less closely.
 _CLOSENESS: Final = {b"MAILBOXES": 0, b"SUBTREE": 1, b"SUBSCRIBED": 2, b"INBOXES": 3, b"PERSONAL": 4}
+
+# No mailbox has so many unseen messages.
+_UNKNOWN: Final = -1
 
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 
@@ -108,11 +112,10 @@ class Told:
 
 @dataclass(slots=True)
 class Watched:
-    """A mailbox that is watched for messages.  *told* is None when the client knows nothing of it."""
+    """A mailbox that is watched for messages.  *seen*: the moment that the client has been told of last."""
 
     mailbox: Mailbox
     listener: Listener
-    told: Told | None
     seen: Snapshot | None = None
 
 
@@ -143,6 +146,8 @@ class Notify:
             for event in group.events:
                 self.plan += columns(event.items, rev2=session.rev2)
         self._watched: dict[str, Watched] = {}
+        # What the client knows of mailboxes, by the names it knows; of one that is not here it knows that it is empty.
+        self._told: dict[str, Told] = {}
         # What ends the listening to names and to metadata; empty as long as there is none.
         self._stop: list[Callable[[], None]] = []
         # The last look at what there is, and what of it the user may see.
@@ -162,7 +167,9 @@ class Notify:
         self._known = self._told_names = known_to(session, self._looked)
         self._stop.append(account.metadata.listen(session.wake).close)
         self._heard = account.metadata.latest()
-        self._watch(session, reply, {}, fresh=True)
+        self._watch(session, reply)
+        # The client knows what it wants to know of what there is (3.1).
+        self._told = {name: Told.of(watched.mailbox.snapshot) for name, watched in self._watched.items()}
 
     def close(self) -> None:
         """Listen no longer."""
@@ -188,14 +195,8 @@ class Notify:
 
     # --- messages in other mailboxes ---------------------------------------------------------------
 
-    def _watch(
-        self, session: Session, reply: Reply, before: Mapping[tuple[int, int], Told | None], *, fresh: bool
-    ) -> None:
-        """Watch those mailboxes whose messages matter now, and no others.
-
-        *before*: what was told of folders, for those that have another name now.  *fresh*: the client knows what it
-        wants to know of what there is (3.1); otherwise what is found is news.
-        """
+    def _watch(self, session: Session, reply: Reply) -> None:
+        """Watch those mailboxes whose messages matter now, and no others."""
         wanted = [name for name in self._known.mailboxes if self.events(session, name) & _MESSAGES]
         if len(wanted) > LIMIT:
             raise NotifyOverflow
@@ -210,10 +211,11 @@ class Notify:
                     self._watched.pop(name).listener.close()
                 continue
             session.progress.report(n, len(wanted))
+            if old is not None:
+                self._watched.pop(name).listener.close()
             try:
-                mailbox = open_mailbox(session, name, "l", "r")
+                mailbox = _look(session, name)
                 listener = mailbox.listen(session.wake, keep_new=True)
-                snapshot = mailbox.sync(keep_new=True)
             except MailboxMissing:
                 continue  # it has gone in the meantime, or nobody here may know of it
             except ImapdError as error:
@@ -223,12 +225,7 @@ class Notify:
                 continue
             if name in self._without_access:
                 self._access(session, reply, name)
-            told = old.told if old is not None else before.get(self._known.mailboxes[name])
-            if old is not None:
-                old.listener.close()
-            if fresh:
-                told = Told.of(snapshot)
-            self._watched[name] = Watched(mailbox, listener, told)
+            self._watched[name] = Watched(mailbox, listener)
 
     def tell_status(self, session: Session, reply: Reply) -> None:
         """Say how the watched mailboxes are now, for SET STATUS (3.1)."""
@@ -246,12 +243,15 @@ class Notify:
         for name, watched in self._watched.items():
             if view is not None and view.name == name:
                 # The selected mailbox has its own rules; what it was told there is known once it is left.
-                watched.told = replace(Told.of(view.snapshot), modseq=view.safe_modseq)
+                told = replace(Told.of(view.snapshot), modseq=view.safe_modseq)
+                if not self.flags and name in self._told:
+                    told = replace(told, unseen=self._told[name].unseen)
+                self._told[name] = told
                 watched.seen = None
                 continue
             snapshot = watched.mailbox.snapshot
             if snapshot is not watched.seen and self._may_read(session, reply, name):
-                items = self._news(session, name, watched.told, Told.of(snapshot))
+                items = self._news(session, name, self._told.get(name), Told.of(snapshot))
                 self._write_status(session, reply, name, watched, snapshot, items)
 
     def _may_read(self, session: Session, reply: Reply, name: str) -> bool:
@@ -287,8 +287,8 @@ class Notify:
         events = self.events(session, name)
         condstore = b"CONDSTORE" in session.enabled
         if old is None:
-            # A mailbox that has just come; what it has is new.
-            old = Told(new.uidvalidity, 1, 0, 0, new.modseq)
+            # A mailbox that has just come, or comes to matter; what it has is new.
+            old = Told(new.uidvalidity, 1, 0, 0 if new.uidnext == 1 else _UNKNOWN, new.modseq)
         other = new.uidvalidity != old.uidvalidity
         counts = other or (new.messages, new.uidnext) != (old.messages, old.uidnext)
         flagged = FLAGS in events and new.modseq != old.modseq
@@ -312,7 +312,11 @@ class Notify:
         snapshot: Snapshot,
         items: Sequence[bytes],
     ) -> None:
-        watched.told = Told.of(snapshot)
+        told, old = Told.of(snapshot), self._told.get(name)
+        if FLAGS not in self.events(session, name):
+            # It may come to where flags matter, by a RENAME or a subscription: then these are news.
+            told = replace(told, unseen=old.unseen if old else 0, modseq=old.modseq if old else 0)
+        self._told[name] = told
         watched.seen = snapshot
         if items:
             values = figures(session, watched.mailbox, snapshot, items)
@@ -320,59 +324,81 @@ class Notify:
 
     def note_messages(self, mailbox: Mailbox, made: int) -> None:
         """Note that this session has put *made* messages somewhere: if that is all that is new, it is none (5)."""
-        for watched in self._watched.values():
-            if watched.mailbox is mailbox and watched.told is not None:
-                old, new = watched.told, Told.of(mailbox.snapshot)
-                if (new.messages, new.uidnext) == (old.messages + made, old.uidnext + made):
-                    watched.told = new
+        for name, watched in self._watched.items():
+            old = self._told.get(name)
+            if watched.mailbox is mailbox and old is not None:
+                new = Told.of(mailbox.snapshot)
+                alike = (new.messages, new.uidnext) == (old.messages + made, old.uidnext + made)
+                if alike and new.modseq == old.modseq + 1:
+                    self._told[name] = new
+                else:
+                    # Others have done something too, and how many are unseen the client cannot know.
+                    uidnext, messages = (new.uidnext, new.messages) if alike else (old.uidnext, old.messages)
+                    self._told[name] = replace(old, uidnext=uidnext, messages=messages, unseen=_UNKNOWN)
 
     # --- names --------------------------------------------------------------------------------------
 
-    def note_names(self, session: Session, roots: Iterable[str], *, below: bool = False) -> None:
-        """Note that this session has itself changed what *roots*, and with *below* their children, stand for (5)."""
+    def note_names(self, session: Session, changes: Iterable[NameChange]) -> None:
+        """Note that this session has itself done what *changes* would say (5)."""
         if not self._stop:
             return
         delimiter = session.account.delimiter
-        old, new = self._told_names, known_to(session, session.account.names.look())
-        chosen = [*roots]
-        if below:
-            every = {*old.mailboxes, *new.mailboxes, *old.subscribed, *new.subscribed}
-            chosen += [name for name in every if any(name.startswith(root + delimiter) for root in roots)]
-        ours = set(chosen)
-        mailboxes = {name: key for name, key in old.mailboxes.items() if name not in ours}
-        mailboxes |= {name: new.mailboxes[name] for name in ours if name in new.mailboxes}
-        subscribed = (old.subscribed - ours) | (new.subscribed & ours)
-        self._told_names = replace(old, mailboxes=mailboxes, bare=new.bare, subscribed=subscribed)
+        mailboxes = dict(self._told_names.mailboxes)
+        now = known_to(session, session.account.names.look()).mailboxes
+        for change in changes:
+            follow(change, mailboxes, delimiter)
+            follow(change, self._told, delimiter)
+            if change.old is None and not change.gone and change.name not in mailboxes and change.name in now:
+                mailboxes[change.name] = now[change.name]
+        self._told_names = replace(self._told_names, mailboxes=mailboxes)
+
+    def note_subscription(self, session: Session, name: str) -> None:
+        """Note that this session has itself subscribed a name, or taken that back (5)."""
+        if self._stop:
+            now = known_to(session, session.account.names.look()).subscribed
+            self._told_names = replace(
+                self._told_names, subscribed=(self._told_names.subscribed - {name}) | (now & {name})
+            )
 
     def _tell_names(self, session: Session, reply: Reply) -> None:
         old, new = self._told_names, self._known
         self._told_names = new
         if (old.mailboxes, old.subscribed) == (new.mailboxes, new.subscribed):
             return
-        # By name: what it was called before, if it was renamed.
-        affected: dict[str, str | None] = {}
+        delimiter = session.account.delimiter
 
         def wants(event: bytes, name: str) -> bool:
             return event in self.events(session, name, old) or event in self.events(session, name, new)
 
-        delimiter = session.account.delimiter
-        renamed = _renames(old, new, delimiter)
-        affected.update((name, was) for name, was in renamed if wants(NAMES, name) or wants(NAMES, was))
-        before, after = set(old.mailboxes.values()), set(new.mailboxes.values())
-        for name in [*old.mailboxes, *new.mailboxes]:
-            made = name in new.mailboxes and name not in old.mailboxes and new.mailboxes[name] not in before
-            gone = name in old.mailboxes and name not in new.mailboxes and old.mailboxes[name] not in after
-            if made or gone:
-                parent = name.rpartition(delimiter)[0]
-                for each in (name, parent):
-                    if each and wants(NAMES, each):
-                        affected.setdefault(each, None)
-        for name in sorted(old.subscribed ^ new.subscribed):
-            if wants(SUBSCRIPTIONS, name):
-                affected.setdefault(name, None)
-        found = attributes(session, affected)
-        for name, old_name in affected.items():
-            reply.write(_list_line(session, name, found[name], old_name))
+        changes = steps(old.mailboxes, new.mailboxes, lambda name: wants(NAMES, name), delimiter)
+        named = {change.name for change in changes}
+        affected = []
+        for change in changes:
+            follow(change, self._told, delimiter)
+            affected.append(change)
+            if change.old is None:
+                parent = change.name.rpartition(delimiter)[0]
+                if parent and parent not in named and wants(NAMES, parent):
+                    affected.append(NameChange(parent))
+                    named.add(parent)
+        affected += [
+            NameChange(name)
+            for name in sorted(old.subscribed ^ new.subscribed)
+            if name not in named and wants(SUBSCRIPTIONS, name)
+        ]
+        found = attributes(session, {change.name for change in affected})
+        believed = dict(new.mailboxes)
+        for change in affected:
+            words = found[change.name]
+            if change.gone and b"\\NonExistent" not in words:
+                # It has come again: that is in another line.
+                words = [b"\\NonExistent", *words]
+            elif b"\\NonExistent" in words:
+                # It has gone again since the look: so the client hears, and so it is.
+                believed.pop(change.name, None)
+                self._told.pop(change.name, None)
+            reply.write(_list_line(session, change.name, words, change.old))
+        self._told_names = replace(new, mailboxes=believed)
 
     def _tell_metadata(self, session: Session, reply: Reply) -> None:
         self._heard, changed = session.account.metadata.changes(self._heard, ours=self.ours)
@@ -397,16 +423,11 @@ class Notify:
             return
         known = session.account.names.known
         if known is not self._looked or any(watched.mailbox.gone for watched in self._watched.values()):
-            told = {
-                self._known.mailboxes[name]: watched.told
-                for name, watched in self._watched.items()
-                if name in self._known.mailboxes
-            }
             self._looked, self._known = known, known_to(session, known)
             self._without_access &= known.mailboxes.keys()
             self._tell_names(session, reply)
             try:
-                self._watch(session, reply, told, fresh=False)
+                self._watch(session, reply)
             except NotifyOverflow:
                 session.stop_notify()
                 session.notify = Notify(session, ())
@@ -416,19 +437,16 @@ class Notify:
         self._tell_metadata(session, reply)
 
 
-def _renames(old: Known, new: Known, delimiter: str) -> Iterator[tuple[str, str]]:
-    """New and old name of each mailbox that has been renamed, but for those that went along with one above them."""
-    names = {key: name for name, key in old.mailboxes.items()}
-    pairs = {
-        name: names[key]
-        for name, key in new.mailboxes.items()
-        if key in names and names[key] != name and new.mailboxes.get(names[key]) != key
-    }
-    for name, before in pairs.items():
-        parent, _, last = name.rpartition(delimiter)
-        above, _, was = before.rpartition(delimiter)
-        if not (parent in pairs and pairs[parent] == above and last == was):
-            yield name, before
+def _look(session: Session, name: str) -> Mailbox:
+    """Open a mailbox and look at it; raises as ``open_mailbox`` does, and StoreError."""
+    mailbox = open_mailbox(session, name, "l", "r")
+    try:
+        mailbox.sync(keep_new=True)
+    except MailboxMissing:
+        # There is another folder in its place.
+        mailbox = open_mailbox(session, name, "l", "r")
+        mailbox.sync(keep_new=True)
+    return mailbox
 
 
 def _list_line(session: Session, name: str, words: Sequence[bytes], before: str | None = None) -> bytes:

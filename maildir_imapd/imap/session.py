@@ -57,6 +57,7 @@ from maildir_imapd.wire.parse_append import AppendReader
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.notify import Notify
+    from maildir_imapd.imap.notify_names import NameChange
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.view import View
     from maildir_imapd.store.account import Account
@@ -404,10 +405,15 @@ class Session:
         elif self.notify is not None:
             self.notify.note_messages(mailbox, len(made))
 
-    def note_names(self, *names: str, below: bool = False) -> None:
-        """Note that this client has changed these names itself, and with *below* their children."""
+    def note_names(self, *changes: NameChange) -> None:
+        """Note that this client has done itself what unasked LIST responses would tell it."""
         if self.notify is not None:
-            self.notify.note_names(self, names, below=below)
+            self.notify.note_names(self, changes)
+
+    def note_subscription(self, name: str) -> None:
+        """Note that this client has subscribed a name itself, or taken that back."""
+        if self.notify is not None:
+            self.notify.note_subscription(self, name)
 
     def mailbox_name(self, raw: bytes) -> str:
         """Decode a mailbox name from the wire; raises BadMailboxName.
