@@ -30,9 +30,10 @@ from maildir_imapd.errors import (
     MailboxMissing,
     NotSelectable,
     OverQuota,
+    StoreError,
 )
 from maildir_imapd.store import durable, special_use, takeover
-from maildir_imapd.store.acl import Acls
+from maildir_imapd.store.acl import Acl, Acls
 from maildir_imapd.store.index import CHECKPOINT, JOURNAL
 from maildir_imapd.store.layout import GRAIN, KINDS, Places, Tree
 from maildir_imapd.store.mailbox import Mailbox
@@ -174,16 +175,20 @@ class Account:
         """
         tree = self._tree()
         mailboxes = {}
-        rights = {}
+        rights: dict[str, Acl | None] = {}
         for name, path in {"INBOX": self._layout.inbox, **tree.folders}.items():
             try:
                 state = os.stat(path)
             except OSError:
                 continue  # it went while we looked
             mailboxes[name] = (state.st_dev, state.st_ino)
-            stamp = self.acls.stamp(path)
-            if stamp is not None:
-                rights[name] = stamp
+            try:
+                acl = self.acls.at(path)
+            except StoreError:
+                rights[name] = None
+            else:
+                if acl.lines:
+                    rights[name] = acl
         bare = {parent for name in [*mailboxes, *tree.bare] for parent in self._parents(name)}
         return Known(
             mailboxes,
@@ -201,6 +206,10 @@ class Account:
         """The directories in which folders, and the account's own files, come and go."""
         self._tree()
         return list(dict.fromkeys((self.root, self._layout.control_root, *self._layout.looked_at())))
+
+    def paths(self) -> list[bytes]:
+        """The folder of every mailbox."""
+        return [self._layout.inbox, *self._paths().values()]
 
     def look(self, path: bytes) -> takeover.Found:
         """See what other servers have left for the folder at *path*."""

@@ -251,7 +251,7 @@ def in_order(rights: Iterable[str]) -> str:
 NO_FILE: Final = Acl()
 
 # A file's inode, modification time and size.
-Stamp = tuple[int, int, int]
+_Stamp = tuple[int, int, int]
 
 
 class Acls:
@@ -264,7 +264,7 @@ class Acls:
         self._find = find
         self._lock = lock
         # By folder, with the file's stamp; an entry is replaced whole, so no lock is needed.
-        self._known: dict[bytes, tuple[Stamp, Acl]] = {}
+        self._known: dict[bytes, tuple[_Stamp, Acl]] = {}
 
     def read(self, mailbox: str) -> Acl | None:
         """The list of a mailbox, empty where there is no file; None for what is no mailbox.  Raises StoreError."""
@@ -275,13 +275,6 @@ class Acls:
         """Those of these folders that have a file: one quick look each, for LIST asks about all of them."""
         access, name = os.access, b"/" + FILE
         return {path for path in paths if access(path + name, os.F_OK, effective_ids=True, follow_symlinks=False)}
-
-    def stamp(self, path: bytes) -> Stamp | None:
-        """What changes with the list of the mailbox whose folder is *path*; None where there is none to be seen."""
-        try:
-            return _stamp(os.lstat(path + b"/" + FILE))
-        except OSError:
-            return None
 
     def at(self, path: bytes) -> Acl:
         """The list of the mailbox whose folder is *path*.  Raises StoreError: then nothing may be done."""
@@ -352,7 +345,7 @@ class Acls:
                 os.close(directory)
 
 
-def _stamp(state: os.stat_result) -> Stamp:
+def _stamp(state: os.stat_result) -> _Stamp:
     return state.st_ino, state.st_mtime_ns, state.st_size
 
 

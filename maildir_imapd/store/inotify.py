@@ -12,17 +12,26 @@ DIRECTORY: Final = int(
     _FLAGS.CREATE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR | _FLAGS.DONT_FOLLOW
 )
 BELL: Final = int(_FLAGS.MODIFY)
+# In a folder, which has much else come and go in it: of the files that RIGHTS alone watches for, only the one of NAME.
+RIGHTS: Final = int(
+    _FLAGS.CLOSE_WRITE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR | _FLAGS.DONT_FOLLOW
+)
 PLACE: Final = int(_FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF | _FLAGS.ONLYDIR)
+_WIDE: Final = int(_FLAGS.CREATE)
+_WRITTEN: Final = int(_FLAGS.CLOSE_WRITE)
 _ADD: Final = int(_FLAGS.MASK_ADD)
 _OVERFLOW: Final = int(_FLAGS.Q_OVERFLOW)
 _IGNORED: Final = int(_FLAGS.IGNORED)
 
 
 class Inotify:
-    """Watches, each by a number."""
+    """Watches, each by a number.  *name*: the file that RIGHTS is about."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: bytes) -> None:
         self._inotify = inotify_simple.INotify(nonblocking=True)
+        self._name = os.fsdecode(name)
+        # Those where every file counts.
+        self._wide: set[int] = set()
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -33,10 +42,14 @@ class Inotify:
 
         A path that is watched already has the same number, and is watched for these events too.
         """
-        return int(self._inotify.add_watch(os.fsdecode(path), mask | _ADD))
+        number = int(self._inotify.add_watch(os.fsdecode(path), mask | _ADD))
+        if mask & _WIDE:
+            self._wide.add(number)
+        return number
 
     def forget(self, watch: int) -> None:
         """End a watch; harmless if it ended by itself."""
+        self._wide.discard(watch)
         try:
             self._inotify.rm_watch(watch)
         except OSError:
@@ -53,9 +66,14 @@ class Inotify:
         for event in inotify_simple.parse_events(data):
             if event.mask & _OVERFLOW:
                 lost = True
-            elif not event.mask & _IGNORED:
+            elif not event.mask & _IGNORED and self._counts(event):
                 fired.add(int(event.wd))
         return fired, lost
+
+    def _counts(self, event: inotify_simple.Event) -> bool:
+        if not event.name or event.name == self._name:
+            return True
+        return event.wd in self._wide and not event.mask & _WRITTEN
 
     def close(self) -> None:
         """Let go."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from maildir_imapd.store.account import Account
-    from maildir_imapd.store.acl import Stamp
+    from maildir_imapd.store.acl import Acl
     from maildir_imapd.store.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -34,18 +34,22 @@ log = logging.getLogger(__name__)
 _SOON: Final = 0.2
 _PATIENCE: Final = 60.0
 
+# Folders whose lists of rights are watched: as many as one session may have watched for messages.
+_RIGHTS: Final = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """One moment: *mailboxes* with what identifies their folders, *bare* names that are only parents, subscribed
-    names, the serial of the last change of metadata, and the stamps of the lists of rights that there are.
+    names, the serial of the last change of metadata, and the lists of rights that there are (None: one that cannot be
+    read).
     """
 
     mailboxes: dict[str, tuple[int, int]]
     bare: frozenset[str]
     subscribed: frozenset[str]
     metadata: int
-    rights: dict[str, Stamp]
+    rights: dict[str, Acl | None]
 
 
 class Names:
@@ -113,8 +117,13 @@ class Names:
         return bool(self._listeners)
 
     def watches(self) -> Sequence[tuple[bytes, int]]:
-        """What is to be watched: the directories that hold folders, and those of the account's own files."""
-        return [(path, inotify.DIRECTORY) for path in self._account.directories()]
+        """What is to be watched: the directories that hold folders, those of the account's own files, and the folders.
+
+        In the folders it is the lists of rights that matter.  Folders that are watched for messages are watched
+        already, so that these cost nothing; of many others only some are, for a user may have only so many watches.
+        """
+        directories = [(path, inotify.DIRECTORY) for path in self._account.directories()]
+        return directories + [(path, inotify.RIGHTS) for path in self._account.paths()[:_RIGHTS]]
 
     def looking(self) -> AbstractContextManager[None]:
         """Nothing to enter: the process may look at what it keeps."""

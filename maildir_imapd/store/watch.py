@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd import errors
-from maildir_imapd.store import inotify
+from maildir_imapd.store import acl, inotify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Watcher:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         if mode != "poll":
             try:
-                self._inotify = inotify.Inotify()
+                self._inotify = inotify.Inotify(acl.FILE)
             except OSError as error:
                 if mode == "inotify":
                     raise errors.ConfigError(detail=f"inotify: {error}") from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from imap_script import Runner
 from memory import MemoryClient, MemoryWires
 from spool import Spool
 
@@ -80,10 +78,6 @@ def test_nobody_listens_when_it_is_over(end: bytes, spool: Spool) -> None:
     assert client.command(b"l " + end)[-1].startswith(b"l OK")
     assert not inbox.listened
     assert not wires.account.names.listened
-
-
-def test_rights_given_and_taken_by_hand(spool: Spool) -> None:
-    Runner(spool, MemoryWires(spool.root)).run(Path(__file__).parent / "notify-granted.imap")
 
 
 NAMES = b"n NOTIFY SET (personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))"

@@ -7,12 +7,15 @@ import os
 import queue
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from maildir_imapd import errors
 from maildir_imapd.store import inotify, watch
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.acl import in_order
 from maildir_imapd.store.filename import SEEN
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.syncing import SharedSync
@@ -153,7 +156,7 @@ def test_without_a_watch_to_spare_it_polls(maildir: Any, monkeypatch: Any) -> No
 
 
 def test_without_inotify_auto_polls_and_inotify_refuses(maildir: Any, monkeypatch: Any) -> None:
-    def refuse(self: object) -> None:
+    def refuse(self: object, name: bytes) -> None:
         raise OSError(errno.EMFILE, "too many instances")
 
     monkeypatch.setattr(inotify.Inotify, "__init__", refuse)
@@ -271,3 +274,42 @@ def test_who_is_stopped_while_syncing_has_synced_nothing() -> None:
 
 def test_modes() -> None:
     assert watch.MODES == ("auto", "inotify", "poll")
+
+
+def rights_of(account: Account, name: str) -> str:
+    acl = account.names.known.rights.get(name)
+    return "" if acl is None else in_order(acl.rights("ann", frozenset(), owner=True))
+
+
+def test_a_list_of_rights_that_is_edited_by_hand_wakes(tmp_path: Path, watcher: Watcher) -> None:
+    account = Account(bytes(tmp_path / "Maildir"), fsync="never", watcher=watcher)
+    account.create("Work")
+    woken: queue.Queue[int] = queue.Queue()
+    listener = account.names.listen(lambda: woken.put(1))
+    account.names.look()
+    file = tmp_path / "Maildir" / ".Work" / "dovecot-acl"
+    # Of one length, within the clock's grain, under one inode: only what it says differs.
+    for rights in ("lr", "lk", "la"):
+        file.write_text(f"owner {rights}\n")
+        while rights_of(account, "Work") != rights:
+            woken.get(timeout=LONG)
+    listener.close()
+
+
+def test_other_files_of_a_folder_wake_nobody_who_waits_for_names(tmp_path: Path) -> None:
+    """A folder has much else in it, which is written all the time."""
+    path = bytes(tmp_path)
+    watched = inotify.Inotify(b"dovecot-acl")
+    number = watched.watch(path, inotify.RIGHTS)
+    (tmp_path / "journal").write_text("x")
+    (tmp_path / "dovecot-acl.lock").write_text("x")
+    assert watched.read() == (set(), False)
+    (tmp_path / "dovecot-acl.lock").rename(tmp_path / "dovecot-acl")
+    assert watched.read() == ({number}, False)
+    # Where folders come and go every name counts, but not what is written into files.
+    assert watched.watch(path, inotify.DIRECTORY) == number
+    (tmp_path / "journal").write_text("y")
+    assert watched.read() == (set(), False)
+    (tmp_path / ".Folder").mkdir()
+    assert watched.read() == ({number}, False)
+    watched.close()
