@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Running
+from conftest import Running, start_server, stop_server
 from imap_script import USER, Runner
 from memory import MemoryWires
 from spool import Spool
@@ -17,6 +19,9 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.layout import Places
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.imap"))
+
+# Commands after which news come by themselves.
+UNASKED = re.compile(r"C: \S+ (NOTIFY SET|IDLE)\b")
 
 
 def nested(script: Path) -> bool:
@@ -99,3 +104,22 @@ def test_over_sockets(script: Path, server: Running) -> None:
         Runner(spool, wires, {"user": user}).run(script)
     finally:
         wires.close()
+
+
+@pytest.fixture(scope="module")
+def polling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server without inotify, as on a network file system."""
+    running = start_server(tmp_path_factory.mktemp("polling"), "--watch=poll", "--poll-interval=0.1", users=40)
+    yield running
+    stop_server(running)
+    log = (running.base / "log").read_text()
+    assert "Traceback" not in log, log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "script", [path for path in SCRIPTS if UNASKED.search(path.read_text())], ids=lambda path: path.stem
+)
+def test_polling(script: Path, polling: Running) -> None:
+    """Those in which somebody waits for news; all else is the same."""
+    test_over_sockets(script, polling)
