@@ -2,18 +2,22 @@
 
 Each model client keeps the mailbox as a list of (UID, flags), changed by untagged responses alone.  After any
 number of random changes a NOOP must leave it equal to what a fresh session sees; a client that was away and
-comes back with QRESYNC as well.
+comes back with QRESYNC as well, in any of its ways, also after the server was started again, when its journal was
+folded into the checkpoint, when its history of expunges does not reach back, or its index was lost.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
-from believer import Believer
+from believer import Believer, numbers
 from memory import MemoryClient, MemoryWires
 from spool import Spool
+
+from maildir_imapd.store import index, state
 
 FLAGS = ("\\Seen", "\\Flagged", "\\Answered", "\\Deleted", "kw1", "kw2")
 LETTERS = "FRS"
@@ -22,8 +26,9 @@ LETTERS = "FRS"
 class Model(Believer):
     """One client: what it was told."""
 
-    def __init__(self, wires: MemoryWires, *, qresync: bool) -> None:
+    def __init__(self, wires: MemoryWires, *, qresync: bool, seed: int = 0) -> None:
         super().__init__(follows_modseq=qresync)
+        self.rng = random.Random(seed)
         self.wires = wires
         self.qresync = qresync
         self.client: MemoryClient | None = None
@@ -38,18 +43,61 @@ class Model(Believer):
             self.refresh()
             return
         self.command("ENABLE QRESYNC")
-        known = f" (QRESYNC ({self.uidvalidity} {self.modseq}))" if self.uidvalidity else " (CONDSTORE)"
-        before = {uid: flags for uid, flags in self.messages if uid}
+        if self.uidvalidity:
+            self.resynchronise()
+        else:
+            self.command("SELECT INBOX (CONDSTORE)")
+            self.refresh()
+
+    def resynchronise(self) -> None:
+        """Ask for the difference to what was known, in one of the ways of RFC 7162."""
+        before, uidvalidity, modseq = dict(self.messages), self.uidvalidity, self.modseq
+        uids = sorted(before)
         self.messages = []
         self.vanished.clear()
         self.changed.clear()
-        self.command("SELECT INBOX" + known)
-        if known == " (CONDSTORE)":
-            self.refresh()
+        known = ",".join(map(str, uids)) or "1"
+        # A sample of numbers and UIDs, denser towards the end (3.2.5.2).
+        places = sorted({len(uids) - 1 - (2**k - 1) for k in range(6) if 2**k <= len(uids)})
+        match = f"({','.join(str(k + 1) for k in places)} {','.join(str(uids[k]) for k in places)})" if places else ""
+        way = self.rng.choice(("", f" {known}", f" 1:4000000 {match}", f" {known} {match}", f" {match}", "FETCH"))
+        if way == "FETCH":
+            self.command("SELECT INBOX (CONDSTORE)")
+            if self.uidvalidity == uidvalidity:
+                self.command(f"UID FETCH 1:* (FLAGS) (CHANGEDSINCE {modseq} VANISHED)")
         else:
-            kept = {uid: flags for uid, flags in before.items() if uid not in self.vanished}
-            kept.update(self.changed)
-            self.messages = sorted(kept.items())
+            self.command(f"SELECT INBOX (QRESYNC ({uidvalidity} {modseq}{way.rstrip()}))")
+        if self.uidvalidity != uidvalidity:
+            assert not self.vanished
+            assert not self.changed
+            self.refresh()
+            return
+        kept = {uid: flags for uid, flags in before.items() if uid not in self.vanished}
+        kept.update(self.changed)
+        # Of messages outside the known UIDs nothing is said but that they are there: they are the last ones.
+        unknown = len(self.messages) - len(kept)
+        assert unknown == 0 or (unknown > 0 and "," in way + known), (way, len(self.messages), kept)
+        self.messages = [*sorted(kept.items()), *[(0, frozenset())] * unknown]
+
+    def store_unchanged(self) -> None:
+        """A conditional STORE fails for just the messages that have changed since (3.1.3)."""
+        number = self.rng.randint(1, len(self.messages))
+        before = self.modseqs()
+        since = self.rng.choice([*before.values(), self.modseq])
+        lines = self.command(f"STORE {number}:* (UNCHANGEDSINCE {since}) +FLAGS (kw1)")
+        told = re.search(rb"\[MODIFIED (\S+)\]", lines[-1])
+        refused = numbers(told[1].decode()) if told else set()
+        # Whatever else has happened is not known to this client: of what it had looked at it can be sure.
+        for at in range(number, len(self.messages) + 1):
+            uid = self.messages[at - 1][0]
+            if uid in before:
+                assert (at in refused) == (before[uid] > since), (lines, before)
+
+    def modseqs(self) -> dict[int, int]:
+        """The mod-sequences of all messages by UID."""
+        lines = self.command("UID FETCH 1:* (MODSEQ)")
+        found = [re.search(rb"UID (\d+) MODSEQ \((\d+)\)", line) for line in lines if b" FETCH " in line]
+        return {int(match[1]): int(match[2]) for match in found if match}
 
     def refresh(self) -> None:
         self.command("FETCH 1:* (UID FLAGS)") if self.messages else None
@@ -75,12 +123,26 @@ class Model(Believer):
         self.client = None
 
 
+def restart(models: list[Model], spool: Spool, *, forget: bool) -> None:
+    """The server ends and starts again; with *forget* somebody has removed its index meanwhile."""
+    for model in models:
+        if model.client is not None:
+            model.leave()
+    if forget:
+        for file in spool.path("INBOX").glob("maildir-imapd.index*"):
+            file.unlink()
+        (spool.path("INBOX") / "maildir-imapd.journal").unlink()
+    wires = MemoryWires(spool.root)
+    for model in models:
+        model.wires = wires
+
+
 def act(rng: random.Random, models: list[Model], spool: Spool) -> None:
     """One random change, by a client or behind all backs."""
     present = [m for m in models if m.client is not None]
     files = spool.files("INBOX")
     bases = [name.split(":")[0] for name in files]
-    match rng.randrange(13):
+    match rng.randrange(15):
         case 0:
             spool.simple("INBOX", rng.randint(1, 3), None)
         case 1 if bases:
@@ -113,6 +175,15 @@ def act(rng: random.Random, models: list[Model], spool: Spool) -> None:
             model = rng.choice(present)
             if model.messages:
                 model.command(f"COPY {rng.randint(1, len(model.messages))} INBOX")
+        case 13 if rng.random() < 0.2:
+            restart(models, spool, forget=rng.random() < 0.15)
+        case 14 if present:
+            model = rng.choice(present)
+            if model.qresync:
+                # Whoever stores by conditions has looked.
+                model.settle()
+                if model.messages:
+                    model.store_unchanged()
         case 11 if present:
             rng.choice(present).command("SEARCH ALL")
         case 12:
@@ -133,18 +204,21 @@ def fresh(wires: MemoryWires) -> list[tuple[int, frozenset[str]]]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_clients_know_what_is_there(seed: int, tmp_path: Path) -> None:
+def test_clients_know_what_is_there(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The journal is folded into the checkpoint every few changes, and the history of expunges is soon lost.
+    monkeypatch.setattr(index, "ROTATE_BYTES", 2048 if seed % 2 else index.ROTATE_BYTES)
+    monkeypatch.setattr(state, "HISTORY_LIMIT", 1 if seed % 3 == 1 else state.HISTORY_LIMIT)
     rng = random.Random(seed)
     spool = Spool(tmp_path / "Maildir")
     spool.simple("INBOX", 5)
     wires = MemoryWires(spool.root)
-    models = [Model(wires, qresync=k % 2 == 1) for k in range(4)]
+    models = [Model(wires, qresync=k % 2 == 1, seed=seed + k) for k in range(4)]
     for model in models:
         model.connect()
     for step in range(250):
         act(rng, models, spool)
         if step % 25 == 24:
-            truth = fresh(wires)
+            truth = fresh(models[0].wires)
             for number, model in enumerate(models):
                 if model.client is None:
                     model.connect()
