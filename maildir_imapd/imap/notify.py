@@ -387,8 +387,12 @@ class Notify:
             if name not in named and wants(SUBSCRIPTIONS, name)
         ]
         found = attributes(session, {change.name for change in affected})
-        believed = dict(new.mailboxes)
+        # Not what is there but what the client believes: of names that it does not ask for it has heard nothing.
+        believed = dict(old.mailboxes)
         for change in affected:
+            follow(change, believed, delimiter)
+            if not change.gone and change.name in new.mailboxes:
+                believed[change.name] = new.mailboxes[change.name]
             words = found[change.name]
             if change.gone and b"\\NonExistent" not in words:
                 # It has come again: that is in another line.
