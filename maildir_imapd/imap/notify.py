@@ -53,6 +53,9 @@ _CLOSENESS: Final = {b"MAILBOXES": 0, b"SUBTREE": 1, b"SUBSCRIBED": 2, b"INBOXES
 # No mailbox has so many unseen messages.
 _UNKNOWN: Final = -1
 
+# No folder is identified so.
+_SOME_FOLDER: Final = (0, 0)
+
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
@@ -401,6 +404,9 @@ class Notify:
                 # It has gone again since the look: so the client hears, and so it is.
                 believed.pop(change.name, None)
                 self._told.pop(change.name, None)
+            else:
+                # A parent may have come since the look: so the client hears, and the next look says which it is.
+                believed.setdefault(change.name, _SOME_FOLDER)
             reply.write(_list_line(session, change.name, words, change.old))
         self._told_names = replace(new, mailboxes=believed)
 
