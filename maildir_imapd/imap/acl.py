@@ -6,7 +6,7 @@ Who lacks the right to do something, and the right to see the mailbox, hears tha
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from passlib.utils import saslprep
 
@@ -28,7 +28,7 @@ from maildir_imapd.wire import render
 from maildir_imapd.wire.names import ancestors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.names import Known
     from maildir_imapd.wire.commands import DeleteAcl, GetAcl, ListRights, MyRights, SetAcl
+
+T = TypeVar("T")
 
 # What SELECT must have one of to be READ-WRITE (RFC 4314 5.2): all flags are shared here.
 WRITING: Final = frozenset("iewst")
@@ -90,6 +92,17 @@ def open_with_rights(session: Session, name: str, *needed: str) -> tuple[Mailbox
     """The same, with all of the user's rights to it."""
     rights = demand(session, name, *needed)
     return session.account.mailbox(name, session.progress.during), rights
+
+
+def look_into(session: Session, name: str, *needed: str, look: Callable[[Mailbox, frozenset[str]], T]) -> T:
+    """Open a mailbox and return what *look* makes of it and of the user's rights; raises as ``open_mailbox`` does.
+
+    It must be harmless to look twice: the folder that was open may be gone, and another one in its place.
+    """
+    try:
+        return look(*open_with_rights(session, name, *needed))
+    except MailboxMissing:
+        return look(*open_with_rights(session, name, *needed))
 
 
 def rights_in(session: Session, mailbox: Mailbox) -> frozenset[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from maildir_imapd.errors import BadSyntax, ImapdError
-from maildir_imapd.imap.acl import demand, myrights_line, open_mailbox, visible
+from maildir_imapd.imap.acl import demand, myrights_line, visible
 from maildir_imapd.imap.languages import translated_prefix
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.status import status_line
@@ -328,6 +328,6 @@ def _rights(session: Session, reply: Reply, name: str) -> None:
 def _status(session: Session, reply: Reply, name: str, items: Sequence[bytes]) -> None:
     """A STATUS that fails is left out: LIST itself must still succeed (RFC 5819 2)."""
     try:
-        reply.write(status_line(session, name, open_mailbox(session, name, "r"), items))
+        reply.write(status_line(session, name, items))
     except ImapdError as error:
         session.note("list-status-failed", mailbox=name, why=error.text, detail=error.detail)

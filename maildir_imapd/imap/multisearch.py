@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import ImapdError, WrongState
 from maildir_imapd.imap import context, results
-from maildir_imapd.imap.acl import open_mailbox, visible
+from maildir_imapd.imap.acl import look_into, visible
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.imap.search import Search, demand_one_charset, finder
 from maildir_imapd.imap.view import View
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire import commands as ast
 
 
@@ -41,8 +42,7 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
             context.follow(session, reply, cmd, found, partial(finder, session), named=True)
             continue
         try:
-            mailbox = open_mailbox(session, name, "r")
-            view = View(mailbox, name, read_only=True, wake=lambda: None, progress=session.progress, rev2=True)
+            view = _opened(session, name)
         except ImapdError as error:
             # One that cannot be opened is passed over, as one would be that we may not see.
             session.note("esearch-failed", mailbox=name, why=error.text, detail=error.detail)
@@ -52,6 +52,15 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
         finally:
             view.close()
     return Done("ESEARCH completed")
+
+
+def _opened(session: Session, name: str) -> View:
+    """Open a mailbox for a search and nothing else."""
+
+    def look(mailbox: Mailbox, _: frozenset[str]) -> View:
+        return View(mailbox, name, read_only=True, wake=lambda: None, progress=session.progress, rev2=True)
+
+    return look_into(session, name, "r", look=look)
 
 
 def _search(session: Session, view: View, cmd: ast.Search, reply: Reply) -> list[int]:

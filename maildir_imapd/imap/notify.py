@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import BadEvent, BadSyntax, ImapdError, MailboxMissing, NotifyOverflow, StoreError
-from maildir_imapd.imap.acl import known_to, open_mailbox, rights_of
+from maildir_imapd.imap.acl import known_to, look_into, rights_of
 from maildir_imapd.imap.fetch_items import columns
 from maildir_imapd.imap.list import attributes
 from maildir_imapd.imap.metadata import may_hear
@@ -449,14 +449,7 @@ class Notify:
 
 def _look(session: Session, name: str) -> Mailbox:
     """Open a mailbox and look at it; raises as ``open_mailbox`` does, and StoreError."""
-    mailbox = open_mailbox(session, name, "l", "r")
-    try:
-        mailbox.sync(keep_new=True)
-    except MailboxMissing:
-        # There is another folder in its place.
-        mailbox = open_mailbox(session, name, "l", "r")
-        mailbox.sync(keep_new=True)
-    return mailbox
+    return look_into(session, name, "l", "r", look=lambda mailbox, _: (mailbox.sync(keep_new=True), mailbox)[1])
 
 
 def _list_line(session: Session, name: str, words: Sequence[bytes], before: str | None = None) -> bytes:

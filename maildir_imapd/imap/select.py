@@ -17,6 +17,7 @@ from maildir_imapd.imap.view import View
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire.commands import Check, Close, Noop, Select, Unselect
 
 
@@ -35,18 +36,20 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
     if cmd.condstore or cmd.qresync is not None:
         session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)
-    mailbox, rights = acl.open_with_rights(session, name, "r")
-    read_only = cmd.read_only or not rights & acl.WRITING
-    view = View(
-        mailbox,
-        name,
-        read_only=read_only,
-        wake=session.wake,
-        progress=session.progress,
-        rev2=session.rev2,
-        rights=rights,
-    )
-    session.view = view
+
+    def look(mailbox: Mailbox, rights: frozenset[str]) -> View:
+        return View(
+            mailbox,
+            name,
+            read_only=cmd.read_only or not rights & acl.WRITING,
+            wake=session.wake,
+            progress=session.progress,
+            rev2=session.rev2,
+            rights=rights,
+        )
+
+    session.view = view = acl.look_into(session, name, "r", look=look)
+    mailbox = view.mailbox
     session.state = State.SELECTED
     snapshot = view.snapshot
     tell_flags(session, reply)

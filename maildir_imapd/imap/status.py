@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.imap.acl import open_mailbox
+from maildir_imapd.imap.acl import look_into
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
 from maildir_imapd.store.filename import DELETED
 from maildir_imapd.wire import render
@@ -32,7 +32,7 @@ def status(session: Session, cmd: Status, reply: Reply) -> Done:
     if b"HIGHESTMODSEQ" in cmd.items:
         session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)
-    reply.write(status_line(session, name, open_mailbox(session, name, "r"), cmd.items))
+    reply.write(status_line(session, name, cmd.items))
     return Done("STATUS completed")
 
 
@@ -42,9 +42,10 @@ def _deleted_storage(mailbox: Mailbox) -> int:
     return mailbox.amount([uid for uid, bits in zip(rows.uids, rows.flags, strict=True) if bits & DELETED]).storage
 
 
-def status_line(session: Session, name: str, mailbox: Mailbox, items: Sequence[bytes]) -> bytes:
-    """Render one STATUS response; the folder is looked at first."""
-    values = figures(session, mailbox, mailbox.sync(keep_new=True), items)
+def status_line(session: Session, name: str, items: Sequence[bytes]) -> bytes:
+    """Render one STATUS response; the folder is looked at first. Raises as ``open_mailbox`` does."""
+    mailbox, snapshot = look_into(session, name, "r", look=lambda box, _: (box, box.sync(keep_new=True)))
+    values = figures(session, mailbox, snapshot, items)
     return render.status_line(session.spell(name), values, utf8=session.utf8)
 
 

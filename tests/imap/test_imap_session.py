@@ -329,3 +329,19 @@ def test_utf8_as_it_is_set(spool: Spool) -> None:
     assert b"UTF8" not in client.command(b"b CAPABILITY")[0]
     assert client.command(b"c ENABLE UTF8=ACCEPT")[0] == b"* ENABLED"
     assert client.command(append)[-1].startswith(b"a OK ")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [b"STATUS a (MESSAGES)", b"SELECT a", b'LIST "" a RETURN (STATUS (MESSAGES))', b"ESEARCH IN (mailboxes a) ALL"],
+)
+def test_a_folder_in_the_place_of_one_that_was_open(spool: Spool, tmp_path: Path, command: bytes) -> None:
+    """Another program has put it there; whoever asks next is told about that one."""
+    spool.simple("a", 3)
+    client = MemoryWires(spool.root).connect(login=True)
+    assert b"MESSAGES 3" in b"".join(client.command(b"a STATUS a (MESSAGES)"))
+    spool.path("a").rename(tmp_path / "away")
+    spool.simple("a", 1)
+    found = client.command(b"b " + command)
+    assert found[-1].startswith(b"b OK"), found
+    assert any(word in b" ".join(found) for word in (b"MESSAGES 1", b"* 1 EXISTS", b"ALL 1")), found
