@@ -202,6 +202,8 @@ class Folder:
             self.check_place()
             with durable.told(self.path):
                 self._catch_up()
+                if adds or self.settings.coexist:
+                    self._take_foreign_uids()
                 self._unsynced = False
                 try:
                     yield
@@ -299,10 +301,12 @@ class Folder:
                 self.touched = None
         else:
             self.adopt()
-        self._take_foreign_uids()
 
     def _take_foreign_uids(self) -> None:
-        """See whether the other server has given out UIDs since we wrote its list; they are not ours to give."""
+        """See whether the other server has given out UIDs since we wrote its list; they are not ours to give.
+
+        Needs its lock: it lists a message before that is where we would find it.
+        """
         if self.mirror is None or not self.index.writable:
             return
         news = self.mirror.news(self.rows)

@@ -121,8 +121,11 @@ class Mirror:
             self._rewrite(rows)
 
     def _write_dovecot(self, rows: Snapshot) -> None:
-        known = self._stamp is not None and self._stamp == self._look(UIDLIST) and rows.uidvalidity == self._uidvalidity
+        stamp = self._look(UIDLIST)
+        ours = self._stamp is not None and stamp is not None and rows.uidvalidity == self._uidvalidity
         first = bisect_right(rows.uids, self._last)
+        # What others have appended is no reason to write while we have nothing to say.
+        known = ours and (stamp == self._stamp or first == len(rows))
         # A message that came back under an old UID has its line still, unless the file was written anew since.
         whole = not known or rows.revivals > 0 or self._renamed
         dead = self._lines + len(rows) - first - len(rows)
@@ -137,7 +140,7 @@ class Mirror:
                 os.close(fd)
             self._lines += len(rows) - first
             self._last = rows.uids[-1]
-        self._stamp = self._look(UIDLIST)
+            self._stamp = self._look(UIDLIST)
 
     def _rewrite(self, rows: Snapshot) -> None:
         try:
@@ -162,14 +165,21 @@ class Mirror:
             # Dovecot takes a file with the old time stamp for the old file.
             stamp = before[0] + 1_000_000_000
             os.utime(UIDLIST, ns=(time.time_ns(), stamp), dir_fd=self._directory)
-        self._lines = len(rows)
+        self._lines = len(new.records)
         self._last = rows.uidnext - 1
+        # What is listed and not ours yet is still news.
+        news = uidlist.unseen(new, rows.uidnext)
+        self._stamp = None if news else self._look(UIDLIST)
 
     def _write_courier(self, rows: Snapshot) -> None:
+        try:
+            old = uidlist.parse(durable.read_file(courier.UIDDB, self._directory))
+        except FileNotFoundError:
+            old = None
         pairs = zip(rows.uids, rows.names, strict=True)
-        new = uidlist.updated(None, uidvalidity=rows.uidvalidity, uidnext=rows.uidnext, rows=pairs, version=1)
+        new = uidlist.updated(old, uidvalidity=rows.uidvalidity, uidnext=rows.uidnext, rows=pairs, version=1)
         durable.put(courier.UIDDB, uidlist.render(new), self._directory, durable=False, mode=self._mode)
-        self._stamp = self._look(courier.UIDDB)
+        self._stamp = None if uidlist.unseen(new, rows.uidnext) else self._look(courier.UIDDB)
 
     def _look(self, name: bytes) -> _Stamp | None:
         try:

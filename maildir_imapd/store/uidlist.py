@@ -136,17 +136,23 @@ def render(uidlist: UidList) -> bytes:
     return b"\n".join(lines) + b"\n"
 
 
+def unseen(old: UidList, uidnext: int) -> list[Record]:
+    """Return what is listed from *uidnext* on: what others have put in since we looked."""
+    return [record for record in old.records if record.uid >= uidnext]
+
+
 def updated(
     old: UidList | None, *, uidvalidity: int, uidnext: int, rows: Iterable[tuple[int, bytes]], version: int
 ) -> UidList:
-    """The file as it should be now: *rows* are (UID, base), rising.
+    """The file as it should be now: *rows* are (UID, base), rising, with *uidnext* above all that we know of.
 
-    What the old one knew besides (GUID, unknown fields, fields of messages that are still there) stays.  N is
-    never lowered under one UIDVALIDITY, for Dovecot takes that for damage.
+    What the old one knew besides (GUID, unknown fields, fields of messages that are still there, UIDs that somebody
+    has given out meanwhile) stays.  N is never lowered under one UIDVALIDITY, for Dovecot takes that for damage.
     """
     if old is not None and old.uidvalidity == uidvalidity and old.version == version:
         fields = {(record.uid, record.base): record.fields for record in old.records if record.fields}
-        records = tuple(Record(uid, base, fields.get((uid, base), ())) for uid, base in rows)
-        return UidList(uidvalidity, max(uidnext, old.uidnext), records, old.others, version)
+        records = [Record(uid, base, fields.get((uid, base), ())) for uid, base in rows]
+        records += unseen(old, uidnext)
+        return UidList(uidvalidity, max(uidnext, old.uidnext), tuple(records), old.others, version)
     others = old.others if old is not None and old.version == version else ()
     return UidList(uidvalidity, uidnext, tuple(Record(uid, base) for uid, base in rows), others, version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -119,6 +120,42 @@ def test_uids_are_given_under_the_other_servers_lock(spool: Spool) -> None:
         durable.step = None
     assert held == [True] * 3
     assert not (spool.root / "dovecot-uidlist.lock").exists()
+
+
+@pytest.mark.parametrize("kind", ["dovecot", "courier"])
+def test_lines_that_are_news_stay_when_the_list_is_written_anew(spool: Spool, kind: str) -> None:
+    """An expunge of ours has it written anew; what others have delivered meanwhile is looked at later."""
+    spool.simple("INBOX", 3)
+    box = account(spool, kind).mailbox("INBOX")
+    box.sync()
+    path = spool.root / ("dovecot-uidlist" if kind == "dovecot" else "courierimapuiddb")
+    for number in (4, 5):
+        spool.put("INBOX", b"Subject: x\n\nx\n", base=f"9.M{number}P1.host")
+        with open(path, "ab") as file:
+            file.write(b"%d %b9.M%dP1.host\n" % (number, b":" if kind == "dovecot" else b"", number))
+        box.expunge([number - 3])
+    rows = box.sync()
+    assert dict(zip(rows.uids, rows.names, strict=True)).keys() == {3, 4, 5}
+    assert rows.names[1:] == [b"9.M4P1.host", b"9.M5P1.host"]
+    found = parse(path.read_bytes())
+    assert found is not None
+    assert {3, 4, 5} <= set(found.uids().values())
+
+
+def test_a_uid_is_not_taken_before_its_message_is_there(spool: Spool) -> None:
+    """dovecot-lda lists a message first, under its lock, and moves it into new/ then."""
+    spool.simple("INBOX", 2)
+    box = account(spool).mailbox("INBOX")
+    box.sync()
+    (spool.root / "dovecot-uidlist.lock").write_text(f"{os.getpid()}:{socket.gethostname()}")
+    with open(spool.root / "dovecot-uidlist", "ab") as file:
+        file.write(b"3 :9.M1P1.host\n")
+    box.set_flags([1], add=1 << 18)
+    spool.put("INBOX", b"Subject: x\n\nx\n", base="9.M1P1.host")
+    (spool.root / "dovecot-uidlist.lock").unlink()
+    rows = box.sync()
+    assert dict(zip(rows.names, rows.uids, strict=True))[b"9.M1P1.host"] == 3
+    agree(spool, box)
 
 
 def test_the_other_server_gets_its_turn(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
