@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,7 @@ from courier import Courier
 from memory import MemoryClient
 from migration import look
 from spool import Spool
-from talker import Talker
+from talker import Talker, meddle, ours
 
 from maildir_imapd.store.account import Account
 
@@ -85,47 +82,14 @@ def test_each_sees_what_the_other_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("seed", "seconds"), [(0, 0), (1, 20)])
 def test_both_at_once(seed: int, seconds: int, tmp_path: Path) -> None:
     courier = made(tmp_path, 6)
-    script = Path(__file__).parent / "coexisting.py"
-    ours = subprocess.Popen(
-        [sys.executable, str(script), "courier", str(tmp_path / "Maildir"), str(seed), str(STEPS), str(seconds), ""],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    guard = threading.Timer(seconds + 180, ours.kill)
-    guard.start()
     theirs = Talker(courier.start(), "Courier")
-    added = 6
     try:
-        theirs.command("SELECT INBOX")
-        rng = random.Random(seed + 100)
-        steps = 0
-        while ours.poll() is None or steps < STEPS:
-            steps += 1
-            match rng.randrange(8):
-                case 0:
-                    added += theirs.command("APPEND INBOX () {15}\r\nSubject: theirs")[-1].startswith(b"t OK")
-                case 1:
-                    theirs.command(f"STORE {rng.randint(1, 5)} +FLAGS (\\Flagged)")
-                case 2:
-                    theirs.command(f"STORE {rng.randint(1, 5)} {rng.choice('+-')}FLAGS (theirs)")
-                case 3:
-                    theirs.command(f"STORE {rng.randint(1, 5)} -FLAGS (\\Flagged)")
-                case 4 if steps % 10 == 0:
-                    theirs.command("STORE 2 +FLAGS.SILENT (\\Deleted)")
-                    theirs.command("EXPUNGE")
-                case _:
-                    theirs.command("NOOP")
-        said, _ = ours.communicate(timeout=60)
-        assert ours.returncode == 0, said
+        with ours("courier", tmp_path, seed=seed, steps=STEPS, seconds=seconds) as we:
+            append = "APPEND INBOX () {15}\r\nSubject: theirs"
+            added = 6 + meddle(theirs, we, random.Random(seed + 100), STEPS, append) + we.added()
         theirs.command("LOGOUT")
     finally:
-        guard.cancel()
-        if ours.poll() is None:
-            ours.kill()
-            ours.wait()
         theirs.end()
-    added += int(said)
     validity, _, messages = look(courier.talk, ("INBOX",))["INBOX"]
     client = client_of(courier, coexist=True)
     assert state(client) == (validity, messages)

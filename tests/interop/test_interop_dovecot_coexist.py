@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
 from dovecot import Dovecot
 from memory import MemoryClient
 from migration import look
-from talker import Talker
+from talker import Talker, meddle, ours
 
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.layout import Places
@@ -42,56 +39,14 @@ def test_both_at_once(seed: int, seconds: int, nested: bool, tmp_path: Path) -> 
     dovecot.talk(*[f"APPEND INBOX () {{{len(text)}+}}\r\n{text}"] * 6)
     dovecot.own()
     owner = [str(dovecot.uid), str(dovecot.gid)] if os.geteuid() == 0 else []
-    script = Path(__file__).parent / "coexisting.py"
-    ours = subprocess.Popen(
-        [
-            sys.executable,
-            str(script),
-            "dovecot",
-            str(tmp_path / "Maildir"),
-            str(seed),
-            str(STEPS),
-            str(seconds),
-            control,
-            *owner,
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    guard = threading.Timer(seconds + 180, ours.kill)
-    guard.start()
     theirs = Talker(dovecot.start(), "Dovecot")
-    added = 6
     try:
-        theirs.command("SELECT INBOX")
-        rng = random.Random(seed + 100)
-        steps = 0
-        # As long as we are at it, and for some steps at least.
-        while ours.poll() is None or steps < STEPS:
-            steps += 1
-            match rng.randrange(8):
-                case 0:
-                    added += theirs.command("APPEND INBOX () {17+}\r\nSubject: theirs\r\n")[-1].startswith(b"t OK")
-                case 1 | 2:
-                    theirs.command(f"STORE {rng.randint(1, 5)} +FLAGS (\\Flagged)")
-                case 3:
-                    theirs.command(f"STORE {rng.randint(1, 5)} -FLAGS (\\Flagged)")
-                case 4 if steps % 10 == 0:
-                    theirs.command("STORE 2 +FLAGS.SILENT (\\Deleted)")
-                    theirs.command("EXPUNGE")
-                case _:
-                    theirs.command("NOOP")
-        said, _ = ours.communicate(timeout=60)
-        assert ours.returncode == 0, said
+        with ours("dovecot", tmp_path, *owner, seed=seed, steps=STEPS, seconds=seconds, control=control) as we:
+            append = "APPEND INBOX () {17+}\r\nSubject: theirs\r\n"
+            added = 6 + meddle(theirs, we, random.Random(seed + 100), STEPS, append) + we.added()
         theirs.command("LOGOUT")
     finally:
-        guard.cancel()
-        if ours.poll() is None:
-            ours.kill()
-            ours.wait()
         theirs.end()
-    added += int(said)
 
     places = Places(
         os.fsencode(tmp_path / "Maildir"), kind="fs" if nested else "maildir++", control=os.fsencode(control) or None

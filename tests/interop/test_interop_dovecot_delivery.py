@@ -6,8 +6,6 @@ import os
 import signal
 import smtplib
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from conftest import program
 from dovecot import Dovecot
 from memory import MemoryClient, MemoryWires
 from migration import State, look
+from talker import ours
 
 pytestmark = pytest.mark.interop
 
@@ -72,20 +71,11 @@ def test_dovecot_lda_while_we_append(tmp_path: Path) -> None:
     dovecot = begun(tmp_path)
     dovecot.own()
     root = os.geteuid() == 0
-    script = Path(__file__).parent / "coexisting.py"
     owner = [str(dovecot.uid), str(dovecot.gid)] if root else []
-    ours = subprocess.Popen(
-        [sys.executable, str(script), "alone", str(tmp_path / "Maildir"), "1", "300", "0", "", *owner],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    guard = threading.Timer(180, ours.kill)
-    guard.start()
     delivered = 0
-    try:
+    with ours("alone", tmp_path, *owner, seed=1, steps=300) as we:
         # As long as we are at it, and some at least.
-        while ours.poll() is None or delivered < 20:
+        while we.at_it or delivered < 20:
             subprocess.run(
                 [lda, "-c", str(tmp_path / "dovecot.conf")],
                 input=TEXT % delivered,
@@ -96,18 +86,12 @@ def test_dovecot_lda_while_we_append(tmp_path: Path) -> None:
                 check=True,
             )
             delivered += 1
-        said, _ = ours.communicate(timeout=60)
-    finally:
-        guard.cancel()
-        if ours.poll() is None:
-            ours.kill()
-            ours.wait()
-    assert ours.returncode == 0, said
+        added = we.added()
     client = MemoryWires(tmp_path / "Maildir").connect(login=True)
     now = state(client)["INBOX"]
     uids = [int(message.split()[0]) for message in now[2]]
     assert len(uids) == len(set(uids)) == sum(len(os.listdir(tmp_path / "Maildir" / sub)) for sub in ("cur", "new"))
-    assert int(now[1]) - 1 == 5 + delivered + int(said), "each was given one UID, and no UID was given twice"
+    assert int(now[1]) - 1 == 5 + delivered + added, "each was given one UID, and no UID was given twice"
     client.command(b"z LOGOUT")
     assert look(dovecot.talk, ("INBOX",))["INBOX"] == now
     log = tmp_path / "log"

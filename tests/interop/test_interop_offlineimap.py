@@ -45,6 +45,20 @@ def messages(folder: Path) -> dict[bytes, str]:
     return found
 
 
+def run(offlineimap: str, config: Path) -> str:
+    """Synchronise once; returns what it said."""
+    done = subprocess.run(
+        [offlineimap, "-c", config, "-o", "-u", "basic"],
+        capture_output=True,
+        timeout=120,
+        check=False,
+        text=True,
+        env={**os.environ, "HOME": str(config.parent)},
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout + done.stderr
+
+
 # A folder of the near side is a directory, so the spool is one called Maildir, and the far side's INBOX.
 ON_THE_SPOOL = (
     CONFIG.replace(
@@ -80,15 +94,7 @@ def test_offlineimap_on_the_spool_itself(server: Running, tmp_path: Path) -> Non
                 home=tmp_path, spool=near.root.parent, port=server.tls_port, base=server.base, user=other
             )
         )
-        done = subprocess.run(
-            [offlineimap, "-c", config, "-o", "-u", "basic"],
-            capture_output=True,
-            timeout=120,
-            check=False,
-            text=True,
-            env={**os.environ, "HOME": str(tmp_path)},
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        run(offlineimap, config)
         assert len(far.files("INBOX")) == 11
         assert not {name.partition(":")[0] for name in names} & {
             name.partition(":")[0] for name in near.files("INBOX")
@@ -109,16 +115,7 @@ def test_offlineimap(server: Running, tmp_path: Path) -> None:
     config.write_text(CONFIG.format(home=tmp_path, port=server.tls_port, base=server.base, user=user))
 
     def sync() -> str:
-        done = subprocess.run(
-            [offlineimap, "-c", config, "-o", "-u", "basic"],
-            capture_output=True,
-            timeout=120,
-            check=False,
-            text=True,
-            env={**os.environ, "HOME": str(tmp_path)},
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-        return done.stdout + done.stderr
+        return run(offlineimap, config)
 
     sync()
     near = tmp_path / "near" / "INBOX"
