@@ -19,6 +19,7 @@ from maildir_imapd import log
 from maildir_imapd.cli.options import config_option, read_config, setting_options
 from maildir_imapd.errors import ImapdError
 from maildir_imapd.server import spools
+from maildir_imapd.store import durable
 from maildir_imapd.store import release as releasing
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.index import CHECKPOINT, JOURNAL
@@ -117,7 +118,7 @@ NEW_UIDS = "new ones"
 
 
 def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool) -> Row:
-    ours = any(os.path.exists(os.path.join(path, entry)) for entry in (CHECKPOINT, JOURNAL))
+    ours = _is_ours(path)
     found = account.look(path)
     server = found.server or "nothing"
     if found.uids is not None:
@@ -125,9 +126,9 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
     else:
         uids = "" if ours or found.closed is not None else NEW_UIDS
     try:
-        count = sum(len(os.listdir(os.path.join(path, sub))) for sub in (b"cur", b"new"))
-    except OSError as error:
-        return Row(user, name, server, "", uids, f"{os.fsdecode(error.filename)}: {error.strerror}", bad=True)
+        count = _count(path)
+    except ImapdError as error:
+        return Row(user, name, server, "", uids, f"{error.text} {error.detail}", bad=True)
     notes = []
     bad = bool(found.problems) and not ours
     if found.problems:
@@ -158,6 +159,17 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
     return Row(user, name, server, str(len(snapshot)), uids, ", ".join(notes), bad)
 
 
+def _is_ours(path: bytes) -> bool:
+    """Whether we have an index of the folder."""
+    return any(os.path.exists(os.path.join(path, entry)) for entry in (CHECKPOINT, JOURNAL))
+
+
+def _count(path: bytes) -> int:
+    """How many messages there are at a glance; raises StoreError."""
+    with durable.told(path):
+        return sum(len(os.listdir(os.path.join(path, sub))) for sub in (b"cur", b"new"))
+
+
 @click.command(short_help="Give spools back to Dovecot or Courier.")
 @click.option(
     "--to", "kind", type=click.Choice(["dovecot", "courier"]), required=True, help="The server that goes on from here."
@@ -183,6 +195,11 @@ def release(
             with spools.opened(config, identity) as account:
                 for folder in account.folders():
                     if folder.path is None:
+                        continue
+                    if dry_run and not _is_ours(folder.path):
+                        # To open it would be to take it over.
+                        note = "not adopted yet, it would be first"
+                        rows.append(Row(identity.user, folder.name, kind, str(_count(folder.path)), "", note))
                         continue
                     mailbox = account.mailbox(folder.name)
                     if dry_run:

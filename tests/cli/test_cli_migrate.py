@@ -274,6 +274,20 @@ def test_odd_names_are_taken_over_or_left_alone(tmp_path: Path) -> None:
     assert account.mailbox("with:colon").uidvalidity == 8
 
 
+@pytest.mark.parametrize("kind", ["dovecot", "courier"])
+def test_release_changes_nothing_when_it_only_looks(tmp_path: Path, kind: str) -> None:
+    """A spool that we have not seen, too."""
+    spool = spool_of_three(tmp_path)
+    for again in (False, True):
+        before = {path: path.stat().st_mtime_ns for path in spool.root.rglob("*")}
+        words = ["release", "--to", kind, "--dry-run", "--mail-location", f"maildir:{spool.root}"]
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
+        assert ("not adopted yet" in done.output) is not again
+        assert {path: path.stat().st_mtime_ns for path in spool.root.rglob("*")} == before
+        assert adopt(spool).exit_code == 0
+
+
 def test_lists_of_rights_survive_adopt_and_release(tmp_path: Path) -> None:
     """What we do not understand of them, too."""
     spool = spool_of_three(tmp_path)
