@@ -1,4 +1,5 @@
-"""What only Dovecot's own index knows of a folder and clients would miss: its keywords beyond the 26th.
+"""What only Dovecot's own index knows of a folder and clients would miss: its keywords beyond the 26th, and which
+messages are \\Recent.
 
 ``dovecot.index`` holds a folder as it was, ``dovecot.index.log`` (and the one before it, ``.log.2``) what has happened
 since; a young folder has the log alone. Numbers are little endian, as on every machine that Dovecot is packaged for
@@ -7,7 +8,7 @@ mail-transaction-log.h):
 
     dovecot.index      header: version 7 (1), minor (1), size of this (2), of all headers (4), of a record (4),
                        flags (1), unused (3), index id (4), flags (4), UIDVALIDITY (4), UIDNEXT (4), messages (4),
-                       six counts (24), log: its number (4), tail (4), head (4)
+                       counts (12), first recent UID (4), counts (8), log: its number (4), tail (4), head (4)
                        extensions: header size (4), reset id (4), record offset, size, align, name size (2 each),
                        name, header; each part begins at a multiple of eight
                        records: UID (4), flags (1), what the extensions have at their offsets
@@ -37,18 +38,21 @@ _KIND: Final = 0x0FFFFFFF
 _HEADER_UPDATE: Final = 0x20
 _KEYWORD_UPDATE: Final = 0x400
 _KEYWORD_RESET: Final = 0x800
-_INDEX_HEADER: Final = struct.Struct("<BBHII12xIII24xIII")
+_INDEX_HEADER: Final = struct.Struct("<BBHII12xIII12xI8xIII")
 _EXTENSION: Final = struct.Struct("<IIHHHH")
 _LOG_HEADER: Final = struct.Struct("<BBHIII")
-_UIDVALIDITY_AT: Final = 24  # in the index's header
+# In the index's header.
+_UIDVALIDITY_AT: Final = 24
+_FIRST_RECENT_AT: Final = 48
 _LARGEST: Final = 1 << 20  # more keywords or messages in one range than anybody has: damage
 
 
 @dataclass(slots=True)
 class Known:
-    """The keywords of each UID, and the UIDVALIDITY they were given under (0: not said)."""
+    """The keywords of each UID, the lowest UID that is \\Recent (0: not said), and their UIDVALIDITY (0: not said)."""
 
     uidvalidity: int = 0
+    first_recent: int = 0
     words: dict[int, set[bytes]] = field(default_factory=dict)
     log: int = 0  # number of the log file that follows, 0 for the first there is
     position: int = 0  # and where in it
@@ -74,12 +78,12 @@ def read(index: bytes | None, logs: list[bytes]) -> Known:
 def parse_index(data: bytes) -> Known | None:
     """Read ``dovecot.index``; None if it is another version's, or damaged."""
     try:
-        (major, _, base_size, header_size, record_size, uidvalidity, _, count, log, _, position) = (
+        (major, _, base_size, header_size, record_size, uidvalidity, _, count, first_recent, log, _, position) = (
             _INDEX_HEADER.unpack_from(data)
         )
         if major != 7 or record_size < 5 or header_size + count * record_size > len(data):
             return None
-        known = Known(uidvalidity, log=log, position=position)
+        known = Known(uidvalidity, first_recent, log=log, position=position)
         at = _aligned(base_size)
         while at + _EXTENSION.size <= header_size:
             size, _, record_offset, record_bytes, _, name_size = _EXTENSION.unpack_from(data, at)
@@ -168,6 +172,8 @@ def _note_header(body: bytes, known: Known) -> None:
         value = body[at + 4 : at + 4 + size]
         if offset <= _UIDVALIDITY_AT and offset + size >= _UIDVALIDITY_AT + 4:
             (known.uidvalidity,) = struct.unpack_from("<I", value, _UIDVALIDITY_AT - offset)
+        if offset <= _FIRST_RECENT_AT and offset + size >= _FIRST_RECENT_AT + 4:
+            (known.first_recent,) = struct.unpack_from("<I", value, _FIRST_RECENT_AT - offset)
         at = _aligned(at + 4 + size, 4)
 
 

@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from typing import Final
 from maildir_imapd import errors
 from maildir_imapd.store import courier_keywords, delivery, durable, filename, keywords, mirror, scan
 from maildir_imapd.store.courier_keywords import CourierKeywords
-from maildir_imapd.store.filename import DELETED, IN_NEW
+from maildir_imapd.store.filename import DELETED, IN_NEW, RECENT
 from maildir_imapd.store.index import Index, clock_uidvalidity
 from maildir_imapd.store.journal import NEVER, Batch
 from maildir_imapd.store.lock import FolderLock
@@ -46,6 +47,7 @@ class Seed:
     uids: dict[bytes, int] = field(default_factory=dict)  # base -> UID
     keywords: dict[int, bytes] = field(default_factory=dict)
     modseq: int = 1
+    first_recent: int = 0  # the lowest UID that is \\Recent, 0 if it is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,6 +547,9 @@ class Folder:
         rows.keywords = tuple(names.get(number, b"") for number in range(max(names, default=-1) + 1))
         work = Reconciler(self, Batch(), self.read_only)
         work.adopt(rows, seed.uids if seed else {})
+        if seed is not None and seed.first_recent:
+            for at in range(bisect_left(rows.uids, seed.first_recent), len(rows)):
+                rows.flags[at] |= RECENT
         if rows.uids:
             self.doubt_quota()
         # From here on it is as immutable as every other snapshot.

@@ -31,14 +31,16 @@ class Found:
     """What there is of another server's in a folder.
 
     *server* is "dovecot", "courier" or "" for nothing; *words* are keywords by base that no letter in the file name
-    stands for: Courier's, and Dovecot's beyond the 26th; *problems* is for people.  *closed*: something is there and
-    may not be read, so that nobody can say which UIDs clients know.
+    stands for: Courier's, and Dovecot's beyond the 26th; *first_recent* is the lowest UID that is \\Recent, 0 if
+    that is not known; *problems* is for people.  *closed*: something is there and may not be read, so that nobody can
+    say which UIDs clients know.
     """
 
     server: str = ""
     uids: uidlist.UidList | None = None
     keywords: dict[int, bytes] = field(default_factory=dict)
     words: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
+    first_recent: int = 0
     problems: tuple[str, ...] = ()
     closed: errors.StoreError | None = None
 
@@ -59,6 +61,7 @@ class Found:
             uids=self.uids.uids(),
             keywords=dict(self.keywords),
             modseq=time.time_ns() // 1000,
+            first_recent=self.first_recent,
         )
 
 
@@ -83,12 +86,16 @@ def look(folder: bytes, control: bytes | None = None, index: bytes | None = None
         found = uidlist.parse(data)
         names: dict[int, bytes] = {}
         words: dict[bytes, tuple[bytes, ...]] = {}
+        first_recent = 0
         if server == "dovecot":
             name = DOVECOT_KEYWORDS
             data, _ = durable.read_dated(place, name)
             names = keywords.parse(data) if data is not None else {}
-            if found is not None and len(names) == LETTERED:
-                words = _beyond_letters(index or folder, found, names)
+            if found is not None:
+                known = _own_index(index or folder, found)
+                first_recent = known.first_recent
+                if len(names) == LETTERED:
+                    words = _beyond_letters(known, found, names)
         else:
             name = courier.KEYWORDS
             words = courier.read_keywords(folder)
@@ -107,18 +114,20 @@ def look(folder: bytes, control: bytes | None = None, index: bytes | None = None
             "another server's UIDs are taken over in part",
             extra={"fields": {"folder": folder, "server": server, "why": "; ".join(problems[:5])}},
         )
-    return Found(server, found, names, words, problems)
+    return Found(server, found, names, words, first_recent, problems)
 
 
-def _beyond_letters(index: bytes, uids: uidlist.UidList, names: dict[int, bytes]) -> dict[bytes, tuple[bytes, ...]]:
-    """Read the keywords that Dovecot keeps in its index alone, for all letters have a name already.
-
-    Raises OSError.
-    """
+def _own_index(index: bytes, uids: uidlist.UidList) -> dovecot_index.Known:
+    """Read Dovecot's own index, as far as it is of the same UIDVALIDITY; raises OSError."""
     files = [durable.read_dated(index, name)[0] for name in (dovecot_index.LOG, dovecot_index.LOG_BEFORE)]
     known = dovecot_index.read(durable.read_dated(index, dovecot_index.INDEX)[0], [data for data in files if data])
-    if known.uidvalidity not in (0, uids.uidvalidity):
-        return {}
+    return known if known.uidvalidity in (0, uids.uidvalidity) else dovecot_index.Known()
+
+
+def _beyond_letters(
+    known: dovecot_index.Known, uids: uidlist.UidList, names: dict[int, bytes]
+) -> dict[bytes, tuple[bytes, ...]]:
+    """The keywords that Dovecot keeps in its index alone, for all letters have a name already."""
     lettered = {name.lower() for name in names.values()}
     found = {}
     for record in uids.records:

@@ -181,6 +181,19 @@ def test_keywords_from_an_index_of_many_messages(tmp_path: Path) -> None:
     assert from_us(ours(dovecot), ("INBOX",)) == before
 
 
+def test_what_is_recent(dovecot: Dovecot) -> None:
+    """Nobody has seen the last two, and the first two but one somebody has."""
+    text = "Subject: x\r\n\r\nbody\r\n"
+    append = f"APPEND Sent (\\Flagged) {{{len(text)}+}}\r\n{text}"
+    dovecot.talk("SELECT Sent", "UNSELECT", append, append)
+    # To look changes nothing.
+    assert "* 2 RECENT" in dovecot.talk("EXAMINE Sent")
+    client = ours(dovecot)
+    assert b"* 2 RECENT" in client.command(b"a SELECT Sent")
+    lines = [line for line in client.command(b"b FETCH 1:* FLAGS") if line.startswith(b"*")]
+    assert [b"\\Recent" in line for line in lines] == [False, False, True, True]
+
+
 def run(dovecot: Dovecot, *words: str) -> str:
     given = ["--mail-location", dovecot.location, "--delimiter", dovecot.separator]
     done = CliRunner().invoke(main, [*words, *given], catch_exceptions=False)

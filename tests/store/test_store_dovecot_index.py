@@ -36,14 +36,14 @@ def log(*transactions: bytes, number: int = 2) -> bytes:
 
 def test_a_log_alone() -> None:
     data = log(
-        transaction(HEADER, struct.pack("<HHI", 24, 4, 77)),
+        transaction(HEADER, struct.pack("<HHI", 24, 4, 77) + struct.pack("<HHIII", 44, 12, 1, 8, 1)),
         keyword(b"one", (1, 3), (9, 9)),
         keyword(b"two", (2, 2)) + keyword(b"one", (2, 3), remove=True),
         transaction(0xCD91, struct.pack("<II", 1, 2)),  # an expunge: its guard has the bits of both kinds
         transaction(RESET | 0x10000000, struct.pack("<II", 9, 2**32 - 1)),
     )
     known = dovecot_index.read(None, [data])
-    assert known.uidvalidity == 77
+    assert (known.uidvalidity, known.first_recent) == (77, 8)
     assert {uid: words for uid, words in known.words.items() if words} == {1: {b"one"}, 2: {b"two"}}
 
 
