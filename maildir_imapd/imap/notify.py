@@ -54,7 +54,7 @@ _CLOSENESS: Final = {b"MAILBOXES": 0, b"SUBTREE": 1, b"SUBSCRIBED": 2, b"INBOXES
 _UNKNOWN: Final = -1
 
 # No folder is identified so.
-_SOME_FOLDER: Final = (0, 0)
+_SOME_FOLDER: Final = (0, 0, 0)
 
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 # What identifies a folder, whatever its name.
-Key = tuple[int, int]
+Key = tuple[int, ...]
 T = TypeVar("T")
 
 

@@ -32,7 +32,7 @@ from maildir_imapd.errors import (
     OverQuota,
     StoreError,
 )
-from maildir_imapd.store import durable, special_use, takeover
+from maildir_imapd.store import durable, scan, special_use, takeover
 from maildir_imapd.store.acl import Acl, Acls
 from maildir_imapd.store.index import CHECKPOINT, JOURNAL
 from maildir_imapd.store.layout import GRAIN, KINDS, Places, Tree
@@ -181,7 +181,7 @@ class Account:
                 state = os.stat(path)
             except OSError:
                 continue  # it went while we looked
-            mailboxes[name] = (state.st_dev, state.st_ino)
+            mailboxes[name] = (state.st_dev, state.st_ino, scan.born(scan.AT_FDCWD, path) or 0)
             try:
                 acl = self.acls.at(path)
             except StoreError:

@@ -1,7 +1,8 @@
 """Which mailboxes and subscriptions an account has, for whoever wants to hear when that changes (RFC 5465).
 
 Looked at when the watch thread sees something happen in one of the directories that hold folders, and after every
-change this process makes.  A folder is known by its inode, which a RENAME keeps, whoever makes it.
+change this process makes.  A folder is known by its inode, which a RENAME keeps, whoever makes it, and by when it was
+made: the next folder may have the inode of the last one.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Known:
     read).
     """
 
-    mailboxes: dict[str, tuple[int, int]]
+    mailboxes: dict[str, tuple[int, int, int]]
     bare: frozenset[str]
     subscribed: frozenset[str]
     metadata: int

@@ -108,7 +108,7 @@ class Reconciler:
                     continue
                 if status.st_mtime_ns % 1_000_000_000 == 0:
                     born = scan.born(self.folder.fd, directory + b"/" + name)
-                    if born is None or born >= rows.saved[at]:
+                    if born is None or born // 1_000_000_000 >= rows.saved[at]:
                         continue
                 matched[name] = uid
                 lost.discard(uid)

@@ -27,6 +27,7 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -53,6 +54,8 @@ except (OSError, AttributeError):
 # statx(2); Python's stat has no date of birth on Linux.
 _STATX_BTIME: Final = 0x800
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
+_STATX: Final = struct.Struct("=I76xqI")  # what it could tell, and the date of birth
+AT_FDCWD: Final = -100  # no directory: the path is a whole one
 _statx = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 
 
@@ -227,17 +230,14 @@ def fingerprint(status: os.stat_result) -> int:
 
 
 def born(directory: int, path: bytes) -> int | None:
-    """Return the second in which a file was made (Unix time); None where the system does not say."""
+    """Return when a file was made (nanoseconds of Unix time); None where the system does not say."""
     if _statx is None:
         return None
-    found = ctypes.create_string_buffer(256)
-    if _statx(directory, path, _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, found) != 0:
+    buffer = ctypes.create_string_buffer(256)
+    if _statx(directory, path, _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, buffer) != 0:
         return None
-    mask, seconds = (
-        int.from_bytes(found.raw[0:4], sys.byteorder),
-        int.from_bytes(found.raw[80:88], sys.byteorder, signed=True),
-    )
-    return seconds if mask & _STATX_BTIME else None
+    mask, seconds, nanoseconds = _STATX.unpack_from(buffer)
+    return seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BTIME else None
 
 
 def same(received: int, size: int, status: os.stat_result) -> bool:

@@ -17,7 +17,7 @@ from maildir_imapd.errors import (
     MailboxMissing,
     NotSelectable,
 )
-from maildir_imapd.store import subscriptions
+from maildir_imapd.store import scan, subscriptions
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.layout import MaildirPlusPlus, Places
 
@@ -265,3 +265,20 @@ def test_prefix_where_courier_was(spool: Spool) -> None:
     assert account.subscriptions() == ["INBOX", "INBOX.Sub.Deep"]
     account.unsubscribe("INBOX")
     assert (spool.root / "courierimapsubscribed").read_text() == "INBOX.Sub.Deep\n"
+
+
+def test_the_next_folder_is_another_one_though_it_has_the_inode(spool: Spool) -> None:
+    """A RENAME is told by what identifies a folder (RFC 5465 5.4), and file systems give an inode again at once."""
+    if scan.born(scan.AT_FDCWD, os.fsencode(spool.root)) is None:
+        pytest.skip("this file system does not say when a file was made")
+    account = Account(os.fsencode(spool.root), fsync="never")
+    account.create("a")
+    before = account.known().mailboxes["a"]
+    for _ in range(5):
+        account.delete("a")
+        account.create("b")
+        assert account.known().mailboxes["b"] != before
+        account.rename("b", "a")
+        before = account.known().mailboxes["a"]
+    account.rename("a", "c")
+    assert account.known().mailboxes["c"] == before

@@ -345,9 +345,9 @@ def test_a_time_of_whole_seconds_may_be_that_of_many(
     file = maildir.path / "cur" / f"{base}:2,"
     os.utime(file, (1_700_000_000, 1_700_000_000))
     box = maildir.open()
-    assert (scan.born(box._folder.fd, b"cur/" + os.fsencode(file.name)) or 0) <= box.snapshot.saved[0]
     seen = box.snapshot.saved[0]
-    monkeypatch.setattr(scan, "born", lambda fd, path: None if born is None else seen + born)
+    assert (scan.born(box._folder.fd, b"cur/" + os.fsencode(file.name)) or 0) // 1_000_000_000 <= seen
+    monkeypatch.setattr(scan, "born", lambda fd, path: None if born is None else (seen + born) * 1_000_000_000)
     file.rename(maildir.path / "cur" / "9999.x:2,")
     assert list(box.sync().uids) == [uid]
 
