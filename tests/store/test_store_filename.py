@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +80,35 @@ def test_what_is_no_message(name: bytes) -> None:
 )
 def test_sizes_are_believed_when_they_agree(base: bytes, on_disk: int, size: int) -> None:
     assert filename.known_size(base, on_disk) == size
+
+
+@given(
+    st.lists(st.sampled_from([b",S=10", b",S=010", b",S=1", b",W=12", b",W=", b",W=1" + 15 * b"0", b",U=3", b"x"])),
+    st.sampled_from([1, 10]),
+)
+def test_sizes_are_found_quickly_where_the_expression_finds_them(marks: list[bytes], on_disk: int) -> None:
+    base = b"1.h" + b"".join(marks)
+    pairs = re.findall(rb",S=([0-9]{1,15}),W=([0-9]{1,15})(?=,|\Z)", base)
+    if pairs:
+        size = int(pairs[-1][1]) if int(pairs[-1][0]) == on_disk else filename.SIZE_UNKNOWN
+        assert filename.known_size(base, on_disk) == size
+
+
+@given(
+    st.lists(
+        st.builds(
+            b"".join,
+            st.tuples(
+                st.sampled_from([b"1732320000", b"1732320001", b"173232000", b"17323200011", b"", b"x"]),
+                st.sampled_from([b".M9P1", b".M10P1", b".10_1", b"M5", b":", b""]),
+                st.sampled_from([b".h", b".g:2,S", b"", b"."]),
+            ),
+        ).filter(bool),
+        unique=True,
+    )
+)
+def test_many_are_sorted_as_one_by_one(names: list[bytes]) -> None:
+    assert filename.in_arrival_order(names) == sorted(names, key=filename.arrival)
 
 
 def test_order_of_arrival_is_dovecots() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spool import Spool
 
 from maildir_imapd import errors
-from maildir_imapd.store import courier, durable, takeover
+from maildir_imapd.store import courier, durable, takeover, uidlist
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.uidlist import Record, UidList, parse, render, updated
 
@@ -101,6 +101,23 @@ def test_any_octets(data: bytes) -> None:
     uids = [record.uid for record in found.records]
     assert uids == sorted(set(uids))
     assert all(uid < found.uidnext for uid in uids)
+
+
+pieces = st.sampled_from(
+    b"1 :a|2 W9 :b:2,S|3 :c|4 ::|4 W5 G6 :d|04 :d|x 5 :e|5 :e/f|5|6 :g\0||7 :a|4294967295 :h|4294967294 :i"
+    b"|99999999999 :j|0 :k|8 W:x:y|9 :l\r| 9 :l".split(b"|")
+)
+
+
+@given(st.lists(pieces), st.sampled_from([b"\n", b""]), st.sampled_from([b"3 V1 N1\n", b"1 1 1\n"]))
+def test_all_at_once_is_as_line_by_line(lines: list[bytes], end: bytes, header: bytes) -> None:
+    data = header + b"\n".join(lines) + end
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uidlist, "_whole", lambda body, version: None)
+        expected = parse(data)
+    assert parse(data) == expected
+    assert expected is not None
+    assert parse(render(expected)) == expected
 
 
 def test_courier_keywords(tmp_path: Path) -> None:
