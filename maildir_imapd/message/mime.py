@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from maildir_imapd.message.header import FOLDED, HEADER_LIMIT, unfold
 from maildir_imapd.message.transfer import IDENTITY
@@ -36,8 +37,7 @@ HEADERS_LIMIT = 50 * 1024 * 1024
 Params = tuple[tuple[bytes, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One part; its header is ``data[header_start:body_start]``, its body ``data[body_start:end]``.
 
     Words are as the sender spelled them.  ``lines`` counts the line ends of the body where IMAP tells
@@ -87,8 +87,7 @@ class Part:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _ContentType:
+class _ContentType(NamedTuple):
     type: bytes
     subtype: bytes
     params: Params
@@ -144,10 +143,11 @@ def parse(data: bytes) -> Part:
     """Parse a whole message in its CRLF form; any octets give a tree."""
     body = data.find(b"\r\n\r\n") + 4
     if body > 4 and not data.startswith(b"\r\n"):
-        content, others = _head(data[:body], _PLAIN)
+        head = content, others = _head(data[:body], _PLAIN)
         if content.kind <= _TEXT:  # most messages in a mailbox's long tail are one part
             lines = data.count(b"\n", body) if content.kind == _TEXT else 0
             return _part(0, body, len(data), lines, content, others)
+        return _Parser(data).run(head)
     return _Parser(data).run()
 
 
@@ -190,12 +190,16 @@ class _Parser:
         self.headers = 0
         self.parts = 0
 
-    def run(self) -> Part:
+    def run(self, head: tuple[_ContentType, dict[bytes, bytes]] | None = None) -> Part:
+        """Parse; *head* is what the first header holds, where somebody has looked already."""
         at, default = 0, _PLAIN
         while at >= 0:
             start, at = at, self._header_end(at)
             self.headers += at - start
-            content, others = _head(self.data[start:at] if self.headers <= HEADERS_LIMIT else b"", default)
+            if self.headers > HEADERS_LIMIT:
+                head = (default, {})
+            content, others = head or _head(self.data[start:at], default)
+            head = None
             self.parts += 1
             if content.kind >= _MULTIPART and (len(self.open) >= DEPTH_LIMIT or self.parts >= PARTS_LIMIT):
                 content = _OPAQUE

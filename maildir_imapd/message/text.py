@@ -47,6 +47,7 @@ _UNEQUAL = re.compile(
     "\u1f56\u1f80-\u1faf\u1fb2-\u1fb4\u1fb6-\u1fb7\u1fbc\u1fc2-\u1fc4\u1fc6-\u1fc7\u1fcc\u1fd2-\u1fd3\u1fd6-\u1fd7"
     "\u1fe2-\u1fe4\u1fe6-\u1fe7\u1ff2-\u1ff4\u1ff6-\u1ff7\u1ffc\ufb00-\ufb06\ufb13-\ufb17]"
 )
+_UNEQUAL_RUN = re.compile(f"({_UNEQUAL.pattern}+)")
 
 
 class _Titlecase(dict[int, str]):
@@ -66,7 +67,14 @@ def fold(text: str) -> str:
     """Bring *text* to the form that i;unicode-casemap compares; ordering and substrings work on the result."""
     if text.isascii():
         return text.upper()
-    text = text.translate(_TITLECASE) if _UNEQUAL.search(text) else text.upper()
+    if _UNEQUAL.search(text):
+        # For these only, for str.translate is slow: of a text with a few of them it took half of the time in here.
+        pieces = _UNEQUAL_RUN.split(text)
+        pieces[::2] = [piece.upper() for piece in pieces[::2]]
+        pieces[1::2] = [run.translate(_TITLECASE) for run in pieces[1::2]]
+        text = "".join(pieces)
+    else:
+        text = text.upper()
     return unicodedata.normalize("NFKD", text)
 
 

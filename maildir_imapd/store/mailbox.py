@@ -517,6 +517,10 @@ class Mailbox:
 
     def open(self, uid: int) -> int:
         """Open a message for reading; the caller closes the descriptor."""
+        return self._open(uid)[0]
+
+    def _open(self, uid: int) -> tuple[int, int]:
+        """The same, with its size."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         rows = self.snapshot
         at = rows.position(uid)
@@ -532,8 +536,9 @@ class Mailbox:
                 continue
             except OSError as error:
                 raise self._unreadable(error, path) from error
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                return fd
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode):
+                return fd, status.st_size
             os.close(fd)
             raise errors.MessageUnreadable(detail=f"not a file: {os.fsdecode(self.path + b'/' + path)}")
         raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")
@@ -560,11 +565,9 @@ class Mailbox:
 
     def read(self, uid: int) -> bytes:
         """Return a message as it is on the disk."""
-        fd = self.open(uid)
+        fd, left = self._open(uid)
         try:
-            size = os.fstat(fd).st_size
             pieces = []
-            left = size
             while left > 0 and (piece := os.read(fd, min(left, 1 << 22))):
                 pieces.append(piece)
                 left -= len(piece)

@@ -1,5 +1,7 @@
 import base64
+import binascii
 import quopri
+import re
 
 import pytest
 from hypothesis import given
@@ -50,6 +52,13 @@ def test_base64_cut_off() -> None:
 )
 def test_quoted_printable(encoded: bytes, decoded: bytes) -> None:
     assert decode_quoted_printable(encoded) == decoded
+
+
+@given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"\r", b"\n", b"a", b"=", b"=3D"])))
+def test_white_space_at_line_ends_goes_whatever_the_line_ends(pieces: list[bytes]) -> None:
+    """RFC 2045 6.7 (3); in the form that mail has here the lines are taken one by one, else by an expression."""
+    encoded = b"".join(pieces)
+    assert decode_quoted_printable(encoded) == binascii.a2b_qp(re.sub(rb"[ \t]+(?=\r?\n)|[ \t]+\Z", b"", encoded))
 
 
 def test_unknown_encoding() -> None:
