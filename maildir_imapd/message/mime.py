@@ -126,14 +126,26 @@ _SECTION = re.compile(rb"([^*]+)\*([0-9]{1,3})(\*?)\Z").match
 _UNSAFE = re.compile(rb"[^!#$&+\-.0-9A-Z^_`a-z{|}~]")
 
 
+class _Head(NamedTuple):
+    """What a part's header says of it; the fields of the same names in Part."""
+
+    content: _ContentType
+    encoding: bytes = b"7bit"
+    id: bytes | None = None
+    description: bytes | None = None
+    md5: bytes | None = None
+    disposition: tuple[bytes, Params] | None = None
+    languages: tuple[bytes, ...] = ()
+    location: bytes | None = None
+
+
 @dataclass(slots=True)
 class _Open:
     """A container whose end is not known yet."""
 
     header_start: int
     body_start: int
-    head: _ContentType
-    others: dict[bytes, bytes]
+    head: _Head
     lines_before: int
     children: list[Part]
     message: Part | None = None
@@ -143,10 +155,10 @@ def parse(data: bytes) -> Part:
     """Parse a whole message in its CRLF form; any octets give a tree."""
     body = data.find(b"\r\n\r\n") + 4
     if body > 4 and not data.startswith(b"\r\n"):
-        head = content, others = _head(data[:body], _PLAIN)
-        if content.kind <= _TEXT:  # most messages in a mailbox's long tail are one part
-            lines = data.count(b"\n", body) if content.kind == _TEXT else 0
-            return _part(0, body, len(data), lines, content, others)
+        head = _head(data[:body])
+        kind = head.content.kind
+        if kind <= _TEXT:  # most messages in a mailbox's long tail are one part
+            return _part(0, body, len(data), data.count(b"\n", body) if kind == _TEXT else 0, head)
         return _Parser(data).run(head)
     return _Parser(data).run()
 
@@ -190,35 +202,38 @@ class _Parser:
         self.headers = 0
         self.parts = 0
 
-    def run(self, head: tuple[_ContentType, dict[bytes, bytes]] | None = None) -> Part:
-        """Parse; *head* is what the first header holds, where somebody has looked already."""
-        at, default = 0, _PLAIN
+    def run(self, head: _Head | None = None) -> Part:
+        """Parse; *head* is what the first header says, where somebody has looked already."""
+        at, digest = 0, False
         while at >= 0:
             start, at = at, self._header_end(at)
             self.headers += at - start
             if self.headers > HEADERS_LIMIT:
-                head = (default, {})
-            content, others = head or _head(self.data[start:at], default)
-            head = None
+                head = _Head(_DIGEST if digest else _PLAIN)
+            elif head is None:
+                head = _head(self.data[start:at], digest)
             self.parts += 1
-            if content.kind >= _MULTIPART and (len(self.open) >= DEPTH_LIMIT or self.parts >= PARTS_LIMIT):
-                content = _OPAQUE
-            if content.kind == _MESSAGE:
+            kind = head.content.kind
+            if kind >= _MULTIPART and (len(self.open) >= DEPTH_LIMIT or self.parts >= PARTS_LIMIT):
+                head, kind = head._replace(content=_OPAQUE), _LEAF
+            opened = _Open(start, at, head, 0, [])
+            head = leaf = None
+            if kind == _MESSAGE:
                 if not self.messages:
                     self.counted = at
                 self.messages += 1
-                self.open.append(_Open(start, at, content, others, self._lines_to(at), []))
-                default = _PLAIN
+                opened.lines_before = self._lines_to(at)
+                self.open.append(opened)
+                digest = False
                 continue
-            leaf = None
-            if content.kind == _MULTIPART:
-                self.open.append(_Open(start, at, content, others, 0, []))
-                if content.boundary:
-                    self._push(content.boundary)
+            if kind == _MULTIPART:
+                self.open.append(opened)
+                if opened.head.content.boundary:
+                    self._push(opened.head.content.boundary)
             else:
-                leaf = _Open(start, at, content, others, 0, [])
+                leaf = opened
             at = self._next_part(at, leaf)
-            default = _DIGEST if self.open and self.open[-1].head.subtype.lower() == b"digest" else _PLAIN
+            digest = bool(self.open) and self.open[-1].head.content.subtype.lower() == b"digest"
         assert self.root is not None
         return self.root
 
@@ -246,7 +261,7 @@ class _Parser:
                 end = line - 2 if data.startswith(b"\r\n", line - 2) else line - 1
             if leaf is not None:
                 end = max(end, leaf.body_start)
-                lines = self._count(leaf.body_start, end) if leaf.head.kind == _TEXT else 0
+                lines = self._count(leaf.body_start, end) if leaf.head.content.kind == _TEXT else 0
                 self._attach(leaf, end, lines)
                 leaf = None
             if line < 0:
@@ -295,27 +310,18 @@ class _Parser:
             top = self.open.pop()
             end = max(end, top.body_start)
             lines = 0
-            if top.head.kind == _MESSAGE:
+            if top.head.content.kind == _MESSAGE:
                 lines = self._lines_to(end) - top.lines_before
                 self.messages -= 1
             elif not top.children:
-                top.children.append(_part(end, end, end, 0, _PLAIN, {}))
+                top.children.append(_part(end, end, end, 0, _Head(_PLAIN)))
             self._attach(top, end, lines)
 
     def _attach(self, done: _Open, end: int, lines: int) -> None:
-        part = _part(
-            done.header_start,
-            done.body_start,
-            end,
-            lines,
-            done.head,
-            done.others,
-            tuple(done.children),
-            done.message,
-        )
+        part = _part(done.header_start, done.body_start, end, lines, done.head, tuple(done.children), done.message)
         if not self.open:
             self.root = part
-        elif self.open[-1].head.kind == _MESSAGE:
+        elif self.open[-1].head.content.kind == _MESSAGE:
             self.open[-1].message = part
         else:
             self.open[-1].children.append(part)
@@ -342,30 +348,11 @@ def _part(
     body: int,
     end: int,
     lines: int,
-    content: _ContentType,
-    others: dict[bytes, bytes],
+    head: _Head,
     children: tuple[Part, ...] = (),
     message: Part | None = None,
 ) -> Part:
-    encoding = b"7bit"
-    identifier = description = md5 = location = None
-    disposition = None
-    languages: tuple[bytes, ...] = ()
-    for name, value in others.items():
-        if name == b"transfer-encoding":
-            encoding = _encoding(value) or encoding
-        elif name == b"disposition":
-            disposition = _disposition(value)
-        elif name == b"id":
-            identifier = unfold(value)
-        elif name == b"description":
-            description = unfold(value)
-        elif name == b"md5":
-            md5 = unfold(value)
-        elif name == b"location":
-            location = unfold(value)
-        else:
-            languages = _languages(value)
+    content = head.content
     return Part(
         start,
         body,
@@ -374,13 +361,13 @@ def _part(
         content.type,
         content.subtype,
         content.params,
-        encoding,
-        identifier,
-        description,
-        md5,
-        disposition,
-        languages,
-        location,
+        head.encoding,
+        head.id,
+        head.description,
+        head.md5,
+        head.disposition,
+        head.languages,
+        head.location,
         children,
         message,
     )
@@ -397,19 +384,45 @@ def _common(one: bytes, other: bytes) -> bytes:
 # --- the fields -----------------------------------------------------------------------------------
 
 
-def _head(header: bytes, default: _ContentType) -> tuple[_ContentType, dict[bytes, bytes]]:
-    """Take the Content fields of one header: the type, and the others by the rest of their name; the first counts."""
-    content = default
+def _head(header: bytes, digest: bool = False) -> _Head:
+    """Take the Content fields of one header; *digest*: of a part whose default is message/rfc822.
+
+    The headers of parts are short and much alike from message to message.
+    """
+    return _known_head(header, digest) if len(header) <= _SHORT else _read_head(header, digest)
+
+
+def _read_head(header: bytes, digest: bool) -> _Head:
+    content: _ContentType | None = None
     others: dict[bytes, bytes] = {}
-    typed = False
     for name, value in _content_fields(b"\n" + header[:HEADER_LIMIT]):
         key = name.lower()
         if key != b"type":
-            others.setdefault(key, value)
-        elif not typed:
-            typed = True
-            content = _content_type(value) if len(value) <= 300 else _content_type.__wrapped__(value)
-    return content, others
+            others.setdefault(key, value)  # the first counts
+        elif content is None:
+            content = _content_type(value) if len(value) <= _SHORT else _content_type.__wrapped__(value)
+    if content is None:
+        content = _DIGEST if digest else _PLAIN
+    if not others:
+        return _Head(content)
+    return _Head(
+        content,
+        _encoding(others.get(b"transfer-encoding", b"")) or b"7bit",
+        _unfolded(others.get(b"id")),
+        _unfolded(others.get(b"description")),
+        _unfolded(others.get(b"md5")),
+        _disposition(others[b"disposition"]) if b"disposition" in others else None,
+        _languages(others[b"language"]) if b"language" in others else (),
+        _unfolded(others.get(b"location")),
+    )
+
+
+_SHORT = 300
+_known_head = lru_cache(maxsize=2048)(_read_head)
+
+
+def _unfolded(value: bytes | None) -> bytes | None:
+    return None if value is None else unfold(value)
 
 
 @lru_cache(maxsize=1024)
