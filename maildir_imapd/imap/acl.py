@@ -16,7 +16,6 @@ from maildir_imapd.errors import (
     LimitReached,
     MailboxMissing,
     NoPermission,
-    NotSelectable,
     StoreError,
     WrongState,
 )
@@ -28,7 +27,7 @@ from maildir_imapd.wire import render
 from maildir_imapd.wire.names import ancestors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
@@ -75,9 +74,15 @@ def demand(session: Session, name: str, *needed: str) -> frozenset[str]:
 
     Raises NoPermission; MailboxMissing, also for one that he may not see; NotSelectable, StoreError.
     """
-    rights = rights_of(session, name)
-    if rights is None:
-        raise NotSelectable if session.account.exists(name) else MailboxMissing
+    if not session.policy.acl:
+        return ALL
+    return _demand(session, session.account.folder_of(name), needed)
+
+
+def _demand(session: Session, path: bytes, needed: Collection[str]) -> frozenset[str]:
+    if not session.policy.acl:
+        return ALL
+    rights = _rights(session, session.account.acls.at(path))
     if not rights.issuperset(needed):
         raise NoPermission if "l" in rights else MailboxMissing
     return rights
@@ -90,8 +95,9 @@ def open_mailbox(session: Session, name: str, *needed: str) -> Mailbox:
 
 def open_with_rights(session: Session, name: str, *needed: str) -> tuple[Mailbox, frozenset[str]]:
     """The same, with all of the user's rights to it."""
-    rights = demand(session, name, *needed)
-    return session.account.mailbox(name, session.progress.during), rights
+    path = session.account.folder_of(name)
+    rights = _demand(session, path, needed)
+    return session.account.mailbox_at(path, session.progress.during), rights
 
 
 def look_into(session: Session, name: str, *needed: str, look: Callable[[Mailbox, frozenset[str]], T]) -> T:

@@ -318,11 +318,17 @@ class Account:
 
         *patiently* does what it is given, and is asked where that may take long: where there is no index yet.
         """
+        return self.mailbox_at(self.folder_of(name), patiently)
+
+    def folder_of(self, name: str) -> bytes:
+        """The folder of a mailbox; raises MailboxMissing, NotSelectable, StoreError."""
         path = self._find(name)
         if path is None:
-            if self.exists(name):
-                raise NotSelectable
-            raise MailboxMissing
+            raise NotSelectable if self.exists(name) else MailboxMissing
+        return path
+
+    def mailbox_at(self, path: bytes, patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None = None) -> Mailbox:
+        """As ``mailbox``, for who has asked for its folder."""
         if patiently is not None and path not in self._mailboxes and not _has_index(path):
             return patiently(lambda: self._at(path))
         return self._at(path)

@@ -27,6 +27,8 @@ DEPTH = 16
 ENTRY = 255
 # A directory stamped less than this many seconds ago may change again within its clock's grain.
 GRAIN: Final = 2.0
+# Names whose paths an account remembers.
+SPELLINGS: Final = 2048
 SHARED: Final = b"dovecot-shared"
 _MAILDIR: Final = (b"cur", b"new", b"tmp")
 # Directories that programs keep among nested folders.
@@ -64,7 +66,7 @@ def split(name: str, delimiter: str) -> list[str]:
 
 def is_maildir(path: bytes) -> bool:
     """Whether *path* is a directory, and no link to one, with a cur/ of its own."""
-    return _is_directory(path) and _is_directory(os.path.join(path, b"cur"))
+    return _is_directory(path) and _is_directory(path + b"/cur")
 
 
 def _stamp(path: bytes) -> _Stamp:
@@ -292,21 +294,49 @@ class MaildirPlusPlus(Layout):
     separator = b"."
     attic = b""
 
+    def __init__(self, places: Places, delimiter: str = "auto", prefix: str = "") -> None:
+        super().__init__(places, delimiter, prefix)
+        self._spelled: dict[str, tuple[bytes, bytes | None]] = {}
+
+    def find(self, name: str) -> bytes | None:
+        """The folder of a mailbox, also one that is spelled unusually on disk; None where there is none."""
+        if name != "INBOX":
+            try:
+                usual, _ = self._spellings(name)
+            except BadMailboxName:
+                pass  # as below
+            else:
+                # It counts before any other, so that nobody need look whether there is one.
+                if is_maildir(usual):
+                    return usual
+        return super().find(name)
+
+    def _spellings(self, name: str) -> tuple[bytes, bytes | None]:
+        """The usual path of a mailbox's folder, and the one in UTF-8 (``plain``); raises BadMailboxName."""
+        found = self._spelled.get(name)
+        if found is None:
+            levels = self.levels(name)
+            if any("." in level for level in levels):
+                raise BadMailboxName(why="a level of it has a dot in it")
+            text = ".".join(levels)
+            plain = self.plain(text)
+            found = (
+                os.path.join(self.root, b"." + self.encode(text)),
+                None if plain is None else os.path.join(self.root, b"." + plain),
+            )
+            if len(self._spelled) >= SPELLINGS:
+                self._spelled.clear()
+            self._spelled[name] = found
+        return found
+
     def path(self, name: str) -> bytes:
         """Where the folder of a mailbox is, or would be made; raises BadMailboxName."""
         if name == "INBOX":
             return self.inbox
-        levels = self.levels(name)
-        if any("." in level for level in levels):
-            raise BadMailboxName(why="a level of it has a dot in it")
-        text = ".".join(levels)
-        path = os.path.join(self.root, b"." + self.encode(text))
-        plain = self.plain(text)
-        if plain is not None and not os.path.lexists(path):
-            # Courier 5 has new folders in UTF-8 beside old ones that are not.
-            other = os.path.join(self.root, b"." + plain)
-            if os.path.lexists(other) or self.spells_utf8():
-                path = other
+        path, other = self._spellings(name)
+        # Courier 5 has new folders in UTF-8 beside old ones that are not.
+        if other is not None and not os.path.lexists(path) and (os.path.lexists(other) or self.spells_utf8()):
+            path = other
         if len(os.path.basename(path)) > ENTRY:
             raise BadMailboxName(why="it is too long")
         return path

@@ -53,14 +53,14 @@ def test_a_mailbox_that_cannot_be_read(spool: Spool, monkeypatch: pytest.MonkeyP
     spool.folder("Closed")
     wires = MemoryWires(spool.root)
     client, other = wires.connect(login=True), wires.connect(login=True)
-    true = Account.mailbox
+    true = Account.mailbox_at
 
-    def mailbox(self: Account, name: str, *rest: Any) -> Mailbox:
-        if name == "Closed":
+    def mailbox_at(self: Account, path: bytes, *rest: Any) -> Mailbox:
+        if path.endswith(b".Closed"):
             raise SpoolUnreadable(detail="x")
-        return true(self, name, *rest)
+        return true(self, path, *rest)
 
-    monkeypatch.setattr(Account, "mailbox", mailbox)
+    monkeypatch.setattr(Account, "mailbox_at", mailbox_at)
     lines = client.command(ALL)
     assert lines == [b'* LIST (\\NoAccess) "." Closed', b"n OK NOTIFY completed"]
     other.command(b"a APPEND INBOX {4+}\r\na: b")

@@ -287,6 +287,25 @@ def test_what_reads_as_another_name_on_disk_is_not_that(tmp_path: Path) -> None:
     assert "&AOk-y" in names(account)
 
 
+def test_a_folder_is_found_where_it_is_now(tmp_path: Path) -> None:
+    """The usual spelling counts, the other one where that is not there, and a link is no folder, each time anew."""
+    root = maildir(tmp_path / "Maildir")
+    usual, other = root / ".&AOk-t&AOk-", root / ".été"
+    found = MaildirPlusPlus(Places(os.fsencode(root)))
+    assert found.find("été") is None
+    maildir(other)
+    assert found.find("été") == os.fsencode(other)
+    maildir(usual)
+    assert found.find("été") == os.fsencode(usual)
+    usual.rename(root / "elsewhere")
+    assert found.find("été") == os.fsencode(other)
+    usual.symlink_to(root / "elsewhere")
+    assert found.find("été") != os.fsencode(usual)
+    usual.unlink()
+    (root / "elsewhere").rename(usual)
+    assert found.find("été") == os.fsencode(usual)
+
+
 def test_control_and_cache_go_along(root: Path, tmp_path: Path) -> None:
     control, cache = tmp_path / "control", tmp_path / "cache"
     put(maildir(root / "a" / "b"))
