@@ -273,6 +273,7 @@ class Worker:
         gc.freeze()  # what the imports have made stays: it need not be walked, nor unshared after the fork
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         threading.stack_size(STACK_SIZE)
+        self.watcher.start()
         for server in self.servers:
             threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
 

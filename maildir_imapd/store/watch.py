@@ -100,10 +100,15 @@ class Watcher:
                 self._polled.discard(key)
             # What happened before the watches were there is nobody's event: look once.
             self._due[key] = 0.0
-            if self._thread is None:
+        self.start()
+        self._ring()
+
+    def start(self) -> None:
+        """Begin the thread, if it does not run yet: the first to open a mailbox need not wait for it."""
+        with self._guard:
+            if self._thread is None and not self._closing:
                 self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
                 self._thread.start()
-        self._ring()
 
     def _watch(self, key: int, mailbox: Watched) -> bool:
         """Set the watches of one folder; False if the system has no more to give."""
