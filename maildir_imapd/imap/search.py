@@ -131,8 +131,7 @@ class Search:
             case ast.KeyHeader():
                 return self._header(key, among)
             case ast.KeyText():
-                needle = text.fold(key.text)
-                return self._contents(among, lambda c: text.contains(c.data, c.tree, needle, body_only=key.body_only))
+                return self._text(key, among)
             case ast.KeyFuzzy():
                 # RFC 6203 3: how fuzzy is ours to say.
                 return self._eval(key.key, among)
@@ -209,14 +208,28 @@ class Search:
             return [i for i, blob in zip(among, blobs, strict=True) if blob]
         return [i for i, blob in zip(among, blobs, strict=True) if needle in blob]
 
-    def _contents(self, among: Positions, matches: Callable[[Content], bool]) -> list[int]:
+    def _text(self, key: ast.KeyText, among: Positions) -> list[int]:
+        """Read the messages; where in each of them the texts are has been kept, if they were read before."""
+        needle = text.fold(key.text)
+        uids, cache = self.view.uids_at(among), self.view.mailbox.cache
+        made: list[tuple[int, bytes]] = []
         found = []
-        for n, (i, uid) in enumerate(zip(among, self.view.uids_at(among), strict=True)):
+        for n, (i, uid, blob) in enumerate(zip(among, uids, cache.get_many(uids, b"pieces"), strict=True)):
             self.view.progress.report(n, len(among))
             content = read_or_none(self.view, uid)
-            if content is not None and matches(content):
+            if content is None:
+                continue
+            pieces = partial(_pieces, content, made) if blob is None else partial(text.parse_pieces, blob)
+            if text.contains(content.data, pieces, needle, body_only=key.body_only):
                 found.append(i)
+        cache.put_many(b"pieces", made)
         return found
+
+
+def _pieces(content: Content, made: list[tuple[int, bytes]]) -> list[text.Piece]:
+    found = text.pieces(content.tree())
+    made.append((content.uid, text.render_pieces(found)))
+    return found
 
 
 def _cost(key: ast.SearchKey) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from maildir_imapd.message import transfer
 from maildir_imapd.message.charset import (
@@ -18,6 +19,7 @@ from maildir_imapd.message.charset import (
     codec_for,
     decode_charset,
     decode_mail,
+    is_known,
 )
 from maildir_imapd.message.header import decode_rfc2047, every, split
 from maildir_imapd.message.mime import Part
@@ -25,13 +27,17 @@ from maildir_imapd.message.mime import Part
 __all__ = [
     "CHARSETS",
     "PREVIEW_LENGTH",
+    "Piece",
     "body_text",
     "contains",
     "decode_charset",
     "field_text",
     "fold",
     "header_text",
+    "parse_pieces",
+    "pieces",
     "preview",
+    "render_pieces",
 ]
 
 # RFC 8970 3.3: "The server SHOULD limit the length of the preview text to 200 preview characters."
@@ -98,17 +104,80 @@ def _unfolded(header: bytes) -> bytes:
 # --- bodies ---------------------------------------------------------------------------------------
 
 
-def body_text(data: bytes, tree: Callable[[], Part]) -> Iterator[str]:
-    """Give the decoded text of the body: text and message parts, and the headers of embedded messages.
+class Piece(NamedTuple):
+    """Where in a message's CRLF form a text stands that SEARCH looks at."""
+
+    kind: bytes
+    start: int
+    end: int
+    encoding: bytes = b""  # in small letters, where it has to be taken off
+    charset: bytes = b""  # in capitals, where it is one that we know
+
+
+_EMBEDDED = b"e"  # the header of an embedded message
+_MIME = b"m"  # the header of any other part, which SEARCH TEXT alone looks at
+_TEXT = b"t"
+
+
+def pieces(root: Part) -> list[Piece]:
+    """List the texts of a message behind its own header: text and message parts, and the headers of all parts.
 
     RFC 3501 6.4.4: servers "MAY exclude [MIME-IMB] body parts with terminal content media types other than
     TEXT and MESSAGE".  HTML comes with its tags.
     """
-    for octets, charset in _pieces(data, tree(), mime=False):
-        yield header_text(octets) if charset is _HEADER else decode_mail(charset, octets)
+    found = []
+    left = [(root, b"")]
+    while left:
+        part, header = left.pop()
+        if header:
+            found.append(Piece(header, part.header_start, part.body_start))
+        if part.children:
+            left.extend([(child, _MIME) for child in reversed(part.children)])
+        elif part.message is not None and not part.encoded:
+            left.append((part.message, _EMBEDDED))
+        elif part.type.lower() in (b"text", b"message"):
+            encoding, charset = part.encoding.lower(), (part.param(b"charset") or b"").strip(b" \t'\"").upper()
+            found.append(
+                Piece(
+                    _TEXT,
+                    part.body_start,
+                    part.end,
+                    encoding if encoding in transfer.ENCODED else b"",
+                    charset if is_known(charset) else b"",
+                )
+            )
+    return found
 
 
-def contains(data: bytes, tree: Callable[[], Part], needle: str, *, body_only: bool) -> bool:
+def render_pieces(found: Iterable[Piece]) -> bytes:
+    """Write pieces down, to be kept: with them a message is searched in two thirds of the time."""
+    return b"\n".join([b"%b %d %d %b %b" % piece for piece in found])
+
+
+def parse_pieces(blob: bytes) -> list[Piece]:
+    """Read what ``render_pieces`` wrote."""
+    found = []
+    for line in blob.split(b"\n") if blob else ():
+        kind, start, end, encoding, charset = line.split(b" ")
+        found.append(Piece(kind, int(start), int(end), encoding, charset))
+    return found
+
+
+def body_text(data: bytes, found: Iterable[Piece]) -> Iterator[str]:
+    """Give the decoded texts of the body: what SEARCH BODY looks at."""
+    for piece in found:
+        if piece.kind == _EMBEDDED:
+            yield header_text(data[piece.start : piece.end])
+        elif piece.kind == _TEXT:
+            yield decode_mail(piece.charset or None, _octets(data, piece))
+
+
+def _octets(data: bytes, piece: Piece) -> bytes:
+    body = data[piece.start : piece.end]
+    return transfer.decode_lenient(body, piece.encoding) if piece.encoding else body
+
+
+def contains(data: bytes, found: Callable[[], Iterable[Piece]], needle: str, *, body_only: bool) -> bool:
     """Tell whether a message contains *needle*, which ``fold`` has been through: SEARCH BODY, SEARCH TEXT.
 
     TEXT also looks at the message's header and at the MIME headers of its parts.
@@ -116,55 +185,32 @@ def contains(data: bytes, tree: Callable[[], Part], needle: str, *, body_only: b
     if not needle:
         return True
     ascii_needle = needle.encode() if needle.isascii() else None
-    if not body_only and _found(data[: split(data)], _HEADER, needle, ascii_needle):
+    if not body_only and _in_header(data[: split(data)], needle, ascii_needle):
         return True
-    return any(
-        _found(octets, charset, needle, ascii_needle) for octets, charset in _pieces(data, tree(), mime=not body_only)
-    )
+    for piece in found():
+        if piece.kind == _TEXT:
+            hit = _in_text(_octets(data, piece), piece.charset, needle, ascii_needle)
+        elif piece.kind == _MIME and body_only:
+            continue
+        else:
+            hit = _in_header(data[piece.start : piece.end], needle, ascii_needle)
+        if hit:
+            return True
+    return False
 
 
-_HEADER = b"(header)"
-
-
-def _found(octets: bytes, charset: bytes | None, needle: str, ascii_needle: bytes | None) -> bool:
-    if charset is _HEADER:
-        octets = _unfolded(octets)
-        plain = b"=?" not in octets
-    else:
-        plain = _is_plain(charset)
-    if plain and octets.isascii():
+def _in_header(octets: bytes, needle: str, ascii_needle: bytes | None) -> bool:
+    octets = _unfolded(octets)
+    if b"=?" not in octets and octets.isascii():
         # ASCII text folds to ASCII, so a needle that is not can't be in it
         return ascii_needle is not None and ascii_needle in octets.upper()
-    return needle in fold(decode_rfc2047(octets) if charset is _HEADER else decode_mail(charset, octets))
+    return needle in fold(decode_rfc2047(octets))
 
 
-def _is_plain(charset: bytes | None) -> bool:
-    """Tell whether ASCII octets in *charset* are ASCII characters."""
-    if charset is None:
-        return True
-    try:
-        return codec_for(charset) not in STATEFUL
-    except LookupError:
-        return True
-
-
-def _pieces(data: bytes, root: Part, *, mime: bool) -> Iterator[tuple[bytes, bytes | None]]:
-    """Give the octets of each text, transfer encoding off, with its charset, or ``_HEADER`` for a header."""
-    left = [root]
-    while left:
-        part = left.pop()
-        if mime and part is not root:
-            yield data[part.header_start : part.body_start], _HEADER
-        if part.children:
-            left.extend(reversed(part.children))
-        elif part.message is not None and not part.encoded:
-            inner = part.message
-            if not mime:  # else it is given when its turn comes
-                yield data[inner.header_start : inner.body_start], _HEADER
-            left.append(inner)
-        elif part.type.lower() in (b"text", b"message"):
-            body = data[part.body_start : part.end]
-            yield transfer.decode_lenient(body, part.encoding), part.param(b"charset")
+def _in_text(octets: bytes, charset: bytes, needle: str, ascii_needle: bytes | None) -> bool:
+    if octets.isascii() and (not charset or codec_for(charset) not in STATEFUL):
+        return ascii_needle is not None and ascii_needle in octets.upper()
+    return needle in fold(decode_mail(charset or None, octets))
 
 
 # --- preview --------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ _TRAILING = re.compile(rb"[ \t]+(?=\r?\n)|[ \t]+\Z")
 
 # RFC 2045 6.2: these three "mean that no encoding has been performed"
 IDENTITY = frozenset((b"7bit", b"8bit", b"binary", b""))
+# The encodings that are taken off.
+ENCODED = frozenset((b"base64", b"quoted-printable"))
 
 
 def decode(body: bytes, encoding: bytes) -> bytes:

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from maildir_imapd.message import mime, text
-from maildir_imapd.message.text import body_text, contains, field_text, fold, header_text, preview
+from maildir_imapd.message.text import Piece, body_text, contains, field_text, fold, header_text, pieces, preview
 
 
 def simple_titlecase(char: str) -> str:
@@ -87,7 +87,10 @@ MESSAGE = (
 
 
 def search(needle: str, *, body_only: bool, data: bytes = MESSAGE) -> bool:
-    return contains(data, lambda: mime.parse(data), fold(needle), body_only=body_only)
+    found = pieces(mime.parse(data))
+    kept = text.parse_pieces(text.render_pieces(found))
+    assert kept == found
+    return contains(data, lambda: kept, fold(needle), body_only=body_only)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +147,14 @@ def test_contains_in_charset(charset: str, octets: bytes, needle: str) -> None:
 
 
 def test_contains_header_needs_no_tree() -> None:
-    def no_tree() -> mime.Part:
+    def no_pieces() -> list[Piece]:
         raise AssertionError("parsed for nothing")
 
-    assert contains(MESSAGE, no_tree, "OUTERSUBJECT", body_only=False)
+    assert contains(MESSAGE, no_pieces, "OUTERSUBJECT", body_only=False)
 
 
 def test_body_text() -> None:
-    found = list(body_text(MESSAGE, lambda: mime.parse(MESSAGE)))
+    found = list(body_text(MESSAGE, pieces(mime.parse(MESSAGE))))
     assert found == [
         "Plain Body",
         "Subject: innersübject\r\n\r\n",
