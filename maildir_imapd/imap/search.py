@@ -2,7 +2,7 @@
 
 Each key narrows a list of positions.  Flags, dates and sizes are columns; header fields are kept in the
 folder's cache as folded text once somebody has searched them; only TEXT and BODY read messages, and only
-those that every other key has let through.
+those that every other key has let through.  Where in a message its texts are is kept there, too: it is parsed once.
 """
 
 from __future__ import annotations
