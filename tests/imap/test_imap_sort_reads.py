@@ -21,8 +21,8 @@ COMMANDS = (
 @pytest.mark.parametrize("command", COMMANDS)
 def test_only_what_is_new_is_read(command: bytes, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
-    true = Mailbox.open
-    monkeypatch.setattr(Mailbox, "open", lambda self, uid: (opened.append(uid), true(self, uid))[1])
+    true = Mailbox.read
+    monkeypatch.setattr(Mailbox, "read", lambda self, uid: (opened.append(uid), true(self, uid))[1])
 
     def reads(root: MemoryWires) -> list[int]:
         """The UIDs of the messages that are read for the command, in a session of its own."""
