@@ -37,15 +37,15 @@ def resynchronise(session: Session, known: QResync, reply: Reply) -> None:
 def tell_vanished(session: Session, wanted: Ranges, since: int, reply: Reply, *, matched: int = 0) -> None:
     """Write VANISHED (EARLIER) for the UIDs of *wanted* that were expunged after mod-sequence *since*.
 
-    Where the history does not reach back so far, every UID of *wanted* that does not exist is named, but for
-    those up to *matched*, about which the client has shown that it knows (RFC 7162 3.2.5.2, 3.2.6).
+    Where the history does not reach back so far, every UID of *wanted* that does not exist is named; never those
+    up to *matched*, about which the client has shown that it knows (RFC 7162 3.2.5.2, 3.2.6).
     """
     view = session.selected
     uids, last = view.snapshot.uids, view.snapshot.uidnext - 1
     gone: Ranges | None = view.mailbox.vanished_since(since)
     # What was expunged after the view's moment is still counted by this client: it is not EARLIER, and will be
     # told in its time.
-    missing = _missing(uids, 1 if gone is not None else matched + 1, last)
+    missing = _missing(uids, matched + 1, last)
     told = _intersect(wanted, missing if gone is None else _intersect(gone, missing))
     if told:
         reply.write(vanished_line(told, earlier=True))
