@@ -12,6 +12,7 @@ from maildir_imapd.imap.view import NOTHING
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.acl import ALL
 from maildir_imapd.store.filename import KEYWORD_BITS, VISIBLE_BITS
+from maildir_imapd.store.mailbox import FlagResult
 from maildir_imapd.store.snapshot import SYSTEM_FLAGS
 from maildir_imapd.wire.numbers import render_set
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.imap.view import View
-    from maildir_imapd.store.mailbox import FlagResult
     from maildir_imapd.store.snapshot import Snapshot
     from maildir_imapd.wire.commands import Store
 
@@ -50,7 +50,9 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
     uids = view.uids_at(positions)
     alive = [uid for uid in uids if not view.is_ghost(uid)]
     bits, extra = view.mailbox.bits(flags, create=cmd.action != b"-")
-    result = _set(view, cmd, alive, bits, extra)
+    result = _set(view, cmd, alive, bits, extra, cmd.unchanged_since)
+    if result.modified and cmd.action and cmd.unchanged_since:
+        result = _set_others(view, cmd, result, bits, extra)
     told = updates.advance(session, expunge=False)
     untouched = set(result.modified) | set(result.gone)
     answered = {uid for uid in alive if uid not in untouched}
@@ -69,7 +71,9 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
         updates.fetch_flags(session, reply, shown, uid=cmd.uid or b"CONDSTORE" in session.enabled, flags=not cmd.silent)
     if result.modified:
         sequence = result.modified if cmd.uid else [i + 1 for i in view.snapshot.positions(result.modified) if i >= 0]
-        return Done("Some messages were changed by others first", b"MODIFIED " + render_set(sequence))
+        # RFC 7162 3.1.3, example 11: MODIFIED in a NO where it is not all that went wrong.
+        kind = b"OK" if cmd.uid or (len(alive) == len(uids) and not result.gone) else b"NO"
+        return Done("Some messages were changed by others first", b"MODIFIED " + render_set(sequence), kind)
     if len(alive) < len(uids) or result.gone:
         return Done("Some of the messages no longer exist", b"EXPUNGEISSUED", b"OK" if cmd.uid else b"NO")
     return Done("STORE completed")
@@ -84,8 +88,30 @@ def check_flags(flags: tuple[bytes, ...]) -> None:
             raise LimitReached(why=Phrase("A keyword may have {limit} octets", limit=KEYWORD_LIMIT))
 
 
-def _set(view: View, cmd: Store, uids: list[int], bits: int, extra: frozenset[int]) -> FlagResult:
-    mailbox, since = view.mailbox, cmd.unchanged_since
+def _set_others(view: View, cmd: Store, result: FlagResult, bits: int, extra: frozenset[int]) -> FlagResult:
+    """Try those again that failed the test, but only because of flags that this STORE does not touch (RFC 7162 3.1.12).
+
+    What the view shows of a message stands for what the client knew, if it is no newer than UNCHANGEDSINCE.
+    """
+    since, before, after = cmd.unchanged_since or 0, view.snapshot, result.snapshot
+
+    def same(uid: int) -> bool:
+        old, new = before.position(uid), after.position(uid)
+        if old < 0 or new < 0 or before.modseqs[old] > since or (before.flags[old] ^ after.flags[new]) & bits:
+            return False
+        none = frozenset[int]()
+        return before.extra.get(uid, none) & extra == after.extra.get(uid, none) & extra
+
+    again = [uid for uid in result.modified if same(uid)]
+    if not again:
+        return result
+    second = _set(view, cmd, again, bits, extra, after.modseq)
+    left = set(result.modified).difference(again).union(second.modified)
+    return FlagResult(sorted(left), [*result.gone, *second.gone], [*result.changed, *second.changed], second.snapshot)
+
+
+def _set(view: View, cmd: Store, uids: list[int], bits: int, extra: frozenset[int], since: int | None) -> FlagResult:
+    mailbox = view.mailbox
     if cmd.action == b"-":
         return mailbox.set_flags(uids, remove=bits, extra_remove=extra, unchanged_since=since)
     mask = flag_mask(view.rights)
