@@ -21,7 +21,7 @@ def idle(session: Session, cmd: Idle, reply: Reply) -> None:
         if line.strip().upper() != b"DONE":
             raise WrongState(why="Expected DONE; IDLE ended")
         session.end_dialogue()
-        session.finish(cmd.tag, b"IDLE", Done("IDLE completed"), reply)
+        session.finish(cmd, b"IDLE", Done("IDLE completed"), reply)
 
     session.begin_dialogue(cmd.tag, on_line)
     session.idling = True

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # "UID ESEARCH" stands in an example of RFC 7377 2, though not in its grammar; UIDs it answers with anyway.
-@command(b"ESEARCH", b"UID ESEARCH", states=LOGGED_IN)
+@command(b"ESEARCH", b"UID ESEARCH", states=LOGGED_IN, uses_numbers=results.searches_numbers)
 def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 7377 2: a response for each mailbox that has matches, and none for the others."""
     demand_one_charset(session, cmd)

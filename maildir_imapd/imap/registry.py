@@ -48,7 +48,8 @@ Handler = Callable[["Session", Any, "Reply"], "Done | None"]
 @dataclass(frozen=True, slots=True)
 class Spec:
     """One row: *expunge* is whether EXPUNGE may be told when the command ends, *updates* whether
-    anything may; *streams*: its literals are messages, and go to the spool as they come.
+    anything may; *streams*: its literals are messages, and go to the spool as they come; *counts*: what
+    finds in a command the sequence numbers that forbid EXPUNGE although its kind does not.
     """
 
     name: bytes
@@ -57,6 +58,11 @@ class Spec:
     expunge: bool
     updates: bool
     streams: bool = False
+    counts: Callable[[Any], bool] | None = None
+
+    def may_expunge(self, cmd: object) -> bool:
+        """Whether EXPUNGE may be told when this very command ends."""
+        return self.expunge and not (self.counts is not None and self.counts(cmd))
 
 
 TABLE: dict[bytes, Spec] = {}
@@ -65,16 +71,25 @@ H = TypeVar("H", bound=Handler)
 
 
 def command(
-    *names: bytes, states: State, uses_numbers: bool = False, updates: bool = True, streams: bool = False
+    *names: bytes,
+    states: State,
+    uses_numbers: bool | Callable[[Any], bool] = False,
+    updates: bool = True,
+    streams: bool = False,
 ) -> Callable[[H], H]:
     """Enter a handler under its names; ``UID X`` is a name of its own, with its own policy.
 
-    *uses_numbers*: the client counts by sequence numbers while it waits, so no EXPUNGE.
+    *uses_numbers*: the client counts by sequence numbers while it waits, so no EXPUNGE; or what tells so of
+    one command.
     """
+    always = uses_numbers is True
+    counts = None if isinstance(uses_numbers, bool) else uses_numbers
 
     def enter(handler: H) -> H:
         for name in names:
-            TABLE[name] = Spec(name, states, handler, expunge=not uses_numbers, updates=updates, streams=streams)
+            TABLE[name] = Spec(
+                name, states, handler, expunge=not always, updates=updates, streams=streams, counts=counts
+            )
         return handler
 
     return enter

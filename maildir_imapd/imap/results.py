@@ -150,14 +150,24 @@ def window(numbers: Numbers, asked: tuple[int, int]) -> Numbers:
     return numbers[max(0, count - high) : max(0, count - low + 1)]
 
 
-def uses_modseq(key: object) -> bool:
+def uses_modseq(key: ast.SearchKey) -> bool:
     """Whether MODSEQ stands anywhere in a search key (RFC 7162 3.1.5)."""
+    return any(isinstance(leaf, ast.KeyModSeq) for leaf in _leaves(key))
+
+
+def searches_numbers(cmd: ast.Search | ast.Sort | ast.Thread) -> bool:
+    """Whether sequence numbers stand anywhere in the search key of a command (RFC 7162 3.2.10.2)."""
+    return any(
+        isinstance(leaf, ast.KeyNumbers) and not leaf.uid and not leaf.numbers.saved for leaf in _leaves(cmd.key)
+    )
+
+
+def _leaves(key: ast.SearchKey) -> Iterator[ast.SearchKey]:
     match key:
-        case ast.KeyModSeq():
-            return True
         case ast.KeyNot() | ast.KeyFuzzy():
-            return uses_modseq(key.key)
+            yield from _leaves(key.key)
         case ast.KeyAnd() | ast.KeyOr():
-            return any(uses_modseq(part) for part in key.keys)
+            for part in key.keys:
+                yield from _leaves(part)
         case _:
-            return False
+            yield key

@@ -69,7 +69,7 @@ def converse(session: Session, cmd: Authenticate, exchange: Exchange, reply: Rep
             # Refused here, the session ends the dialogue and answers with its tag.
             done = _finish(session, cmd.mechanism, stop.value)
             session.end_dialogue()
-            session.finish(cmd.tag, b"AUTHENTICATE", done, reply)
+            session.finish(cmd, b"AUTHENTICATE", done, reply)
         else:
             reply.write(render.challenge(base64.b64encode(challenge)))
 

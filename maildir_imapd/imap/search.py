@@ -48,7 +48,7 @@ _PRESENT = b"\x01"
 
 
 @command(b"SEARCH", states=State.SELECTED, uses_numbers=True)
-@command(b"UID SEARCH", states=State.SELECTED)
+@command(b"UID SEARCH", states=State.SELECTED, uses_numbers=results.searches_numbers)
 def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 3501 6.4.4; with RETURN RFC 4731, 5182 and 5267."""
     context.demand_tag(session, cmd)

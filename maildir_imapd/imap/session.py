@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.account import Account
     from maildir_imapd.store.delivery import Delivery
     from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.wire.commands import Command
 
 logger = logging.getLogger(__name__)
 
@@ -447,17 +448,17 @@ class Session:
         """Write one line to the log: *event* and its facts.  Never pass what may be secret."""
         logger.info(event, extra={"fields": {"user": self.user, "peer": self.peer, **fields}})
 
-    def finish(self, tag: bytes, name: bytes, done: Done, reply: Reply) -> None:
+    def finish(self, cmd: Command, name: bytes, done: Done, reply: Reply) -> None:
         """End a command: tell what may be told now, then its tagged line."""
         spec = TABLE[name]
         if spec.updates:
-            self.tell(reply, expunge=spec.expunge)
+            self.tell(reply, expunge=spec.may_expunge(cmd))
         code = done.code
         if code is None and self.view is not None and self.view.has_untold and b"QRESYNC" in self.enabled:
             # What this client was told about other messages may be newer than an expunge that it was not.
             # RFC 7162 section 6, rule about delayed VANISHED: say how far it may count itself up to date.
             code = b"HIGHESTMODSEQ %d" % self.view.safe_modseq
-        self.say(reply, done.kind, done.text, code, tag=tag)
+        self.say(reply, done.kind, done.text, code, tag=cmd.tag)
 
     def tell(self, reply: Reply, *, expunge: bool) -> None:
         """Say what has happened, as far as this client wants to hear of it."""
@@ -514,11 +515,11 @@ class Session:
         except (Refused, StoreError):
             # A refusal is an answer like any other: what else happened may be told with it.
             if spec.updates:
-                self.tell(reply, expunge=spec.expunge)
+                self.tell(reply, expunge=spec.may_expunge(cmd))
             raise
         self.errors = self.nonsense = 0
         if done is not None:
-            self.finish(tag, spec.name, done, reply)
+            self.finish(cmd, spec.name, done, reply)
 
     def _stored(self, name: bytes) -> bytes | None:
         return filters.stored(self, name)

@@ -37,7 +37,7 @@ _last_threads: LastAnswer[bytes] = LastAnswer()
 
 
 @command(b"SORT", states=State.SELECTED, uses_numbers=True)
-@command(b"UID SORT", states=State.SELECTED)
+@command(b"UID SORT", states=State.SELECTED, uses_numbers=results.searches_numbers)
 def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
     """RFC 5256 3, BASE.6.4.SORT; with RETURN RFC 5267 3 (ESORT), 4."""
     context.demand_tag(session, cmd)
@@ -78,7 +78,7 @@ def _messages(view: View, positions: Positions) -> tuple[int, array[int]]:
 
 
 @command(b"THREAD", states=State.SELECTED, uses_numbers=True)
-@command(b"UID THREAD", states=State.SELECTED)
+@command(b"UID THREAD", states=State.SELECTED, uses_numbers=results.searches_numbers)
 def thread_(session: Session, cmd: ast.Thread, reply: Reply) -> Done:
     """RFC 5256 3, BASE.6.4.THREAD; REFS as Dovecot and Roundcube know it."""
     algorithm = ALGORITHMS.get(cmd.algorithm)
