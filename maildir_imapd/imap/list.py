@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from maildir_imapd.errors import BadSyntax, ImapdError
+from maildir_imapd.errors import BadSyntax, ImapdError, MailboxMissing, NoPermission, NotSelectable
 from maildir_imapd.imap.acl import demand, myrights_line, visible
 from maildir_imapd.imap.languages import translated_prefix
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
@@ -73,12 +73,16 @@ def list_(session: Session, cmd: List, reply: Reply) -> Done:
         reply.extend([line for line, _ in lines])
         return Done("LIST completed")
     for line, selectable in lines:
+        status = b""
+        if selectable is not None and cmd.status_items:
+            status, may_open = _status(session, selectable, cmd.status_items)
+            if not may_open:
+                line = _unselectable(line)
         reply.write(line)
-        if selectable is not None:
-            if rights:
-                _rights(session, reply, selectable)
-            if cmd.status_items:
-                _status(session, reply, selectable, cmd.status_items)
+        if selectable is not None and rights:
+            _rights(session, reply, selectable)
+        if status:
+            reply.write(status)
     return Done("LIST completed")
 
 
@@ -325,9 +329,20 @@ def _rights(session: Session, reply: Reply, name: str) -> None:
         session.note("list-myrights-failed", mailbox=name, why=error.text, detail=error.detail)
 
 
-def _status(session: Session, reply: Reply, name: str, items: Sequence[bytes]) -> None:
-    """A STATUS that fails is left out: LIST itself must still succeed (RFC 5819 2)."""
+def _status(session: Session, name: str, items: Sequence[bytes]) -> tuple[bytes, bool]:
+    """The STATUS response, empty if it cannot be had: LIST itself must still succeed (RFC 5819 2).
+
+    And whether the mailbox can be opened, as far as rights and existence go.
+    """
     try:
-        reply.write(status_line(session, name, items))
+        return status_line(session, name, items), True
+    except (NoPermission, NotSelectable, MailboxMissing):
+        return b"", False
     except ImapdError as error:
         session.note("list-status-failed", mailbox=name, why=error.text, detail=error.detail)
+        return b"", True
+
+
+def _unselectable(line: bytes) -> bytes:
+    """A LIST response with \\Noselect added; it has \\HasChildren or \\HasNoChildren, so there are others."""
+    return line.replace(b"(", b"(\\Noselect ", 1)

@@ -117,7 +117,8 @@ class Truth:
 
     @property
     def names(self) -> set[str]:
-        return {name for name, words in self.attributes.items() if "\\Noselect" not in words}
+        # (\Noselect also stands at what may not be read, RFC 5819 2.)
+        return {name for name, words in self.attributes.items() if "\\NonExistent" not in words}
 
 
 class World:
