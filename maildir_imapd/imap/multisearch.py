@@ -30,7 +30,7 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     selected = session.view.name if session.view is not None else None
     returning = cmd.returning
     assert returning is not None  # the parser sees to it
-    if b"SAVE" in returning.names and names != [selected]:
+    if b"SAVE" in returning.names and any(source.scope != b"SELECTED" for source in cmd.sources):
         raise WrongState(why="SAVE goes with the selected mailbox alone")
     context.demand_tag(session, cmd)
     if results.uses_modseq(cmd.key):
@@ -65,9 +65,10 @@ def _opened(session: Session, name: str) -> View:
 
 def _search(session: Session, view: View, cmd: ast.Search, reply: Reply) -> list[int]:
     found = Search(session, view).run(cmd.key)
-    saves = cmd.returning is not None and b"SAVE" in cmd.returning.names
-    if found or saves:
+    if found:
         results.write_for_mailbox(session, reply, cmd, found, view)
+    elif cmd.returning is not None and b"SAVE" in cmd.returning.names:
+        session.selected.saved = frozenset()
     return found
 
 
