@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from maildir_imapd.errors import ProtocolError
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import render
 from maildir_imapd.wire.numbers import render_set
@@ -25,9 +26,11 @@ Numbers = TypeVar("Numbers", range, list[int], Sequence[int])
 
 @contextmanager
 def saving(session: Session, returning: ast.ReturnOptions | None) -> Iterator[None]:
-    """RFC 5182 2.1: a search with SAVE that fails leaves ``$`` empty."""
+    """RFC 5182 2.1: a search with SAVE that fails leaves ``$`` empty, but for one that is BAD."""
     try:
         yield
+    except ProtocolError:
+        raise
     except Exception:
         if returning is not None and b"SAVE" in returning.names:
             session.selected.saved = frozenset()
