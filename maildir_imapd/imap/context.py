@@ -121,8 +121,8 @@ def follow(
         set(order),
         order if rank is not None else [],
         columns(cmd.returning.update_items, rev2=session.rev2),
-        any(isinstance(part, ast.KeyNumbers) and part.numbers.contains_star() for part in _parts(key)),
-        session.clock() + PERIOD if any(isinstance(part, ast.KeyWithin) for part in _parts(key)) else None,
+        any(isinstance(part, ast.KeyNumbers) and part.numbers.contains_star() for part in ast.parts(key)),
+        session.clock() + PERIOD if any(isinstance(part, ast.KeyWithin) for part in ast.parts(key)) else None,
         (session.spell(view.name), view.snapshot.uidvalidity) if named else None,
     )
 
@@ -163,16 +163,6 @@ def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
     for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
         members = [number for _, number in run]
         yield members[0], members[-1]
-
-
-def _parts(key: ast.SearchKey) -> Iterator[ast.SearchKey]:
-    yield key
-    match key:
-        case ast.KeyNot() | ast.KeyFuzzy():
-            yield from _parts(key.key)
-        case ast.KeyAnd() | ast.KeyOr():
-            for part in key.keys:
-                yield from _parts(part)
 
 
 # --- moving on ------------------------------------------------------------------------------------

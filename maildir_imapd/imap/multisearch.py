@@ -9,6 +9,7 @@ from maildir_imapd.errors import ImapdError, WrongState
 from maildir_imapd.imap import context, results
 from maildir_imapd.imap.acl import look_into, visible
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.relevancy import demand_fuzzy
 from maildir_imapd.imap.search import Search, demand_one_charset, finder
 from maildir_imapd.imap.view import View
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 7377 2: a response for each mailbox that has matches, and none for the others."""
     demand_one_charset(session, cmd)
+    demand_fuzzy(cmd)
     names = _sources(session, cmd.sources)
     selected = session.view.name if session.view is not None else None
     returning = cmd.returning
@@ -64,9 +66,10 @@ def _opened(session: Session, name: str) -> View:
 
 
 def _search(session: Session, view: View, cmd: ast.Search, reply: Reply) -> list[int]:
-    found = Search(session, view).run(cmd.key)
+    search = Search(session, view)
+    found = search.run(cmd.key)
     if found:
-        results.write_for_mailbox(session, reply, cmd, found, view)
+        results.write_for_mailbox(session, reply, cmd, found, view, search.scores(cmd, found))
     elif cmd.returning is not None and b"SAVE" in cmd.returning.names:
         session.selected.saved = frozenset()
     return found

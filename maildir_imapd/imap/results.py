@@ -46,8 +46,10 @@ def refused(session: Session, text: bytes) -> None:
 _SAVE = re.compile(rb"RETURN \([^()]*\bSAVE\b", re.IGNORECASE).search
 
 
-def write(session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int]) -> None:
-    """Answer a search that found *found* (positions in the view, ascending)."""
+def write(
+    session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int], scores: Sequence[int] | None = None
+) -> None:
+    """Answer a search that found *found* (positions in the view, ascending); *scores*, where RELEVANCY is asked for."""
     view = session.selected
     uids = view.snapshot.uids
     numbers = [uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
@@ -59,16 +61,25 @@ def write(session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int])
         highest = max(view.snapshot.modseqs[i] for i in found) if found and uses_modseq(cmd.key) else None
         reply.write(render.search_line(numbers, highest))
         return
-    _write_esearch(session, reply, cmd, returning, found, render_set)
+    _write_esearch(session, reply, cmd, returning, found, render_set, scores)
 
 
-def write_for_mailbox(session: Session, reply: Reply, cmd: ast.Search, found: Sequence[int], view: View) -> None:
+def write_for_mailbox(
+    session: Session,
+    reply: Reply,
+    cmd: ast.Search,
+    found: Sequence[int],
+    view: View,
+    scores: Sequence[int] | None = None,
+) -> None:
     """Answer an ESEARCH for one mailbox, selected or not; it is named with its UIDVALIDITY (RFC 7377 2.1)."""
     assert cmd.returning is not None
-    _write_esearch(session, reply, cmd, cmd.returning, found, render_set, view)
+    _write_esearch(session, reply, cmd, cmd.returning, found, render_set, scores, view)
 
 
-def write_sorted(session: Session, reply: Reply, cmd: ast.Sort, found: list[int]) -> None:
+def write_sorted(
+    session: Session, reply: Reply, cmd: ast.Sort, found: list[int], scores: Sequence[int] | None = None
+) -> None:
     """Answer a SORT: *found* are positions in their order (RFC 5256 4; RFC 5267 3 with RETURN)."""
     snapshot = session.selected.snapshot
     numbers = [snapshot.uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
@@ -76,7 +87,7 @@ def write_sorted(session: Session, reply: Reply, cmd: ast.Sort, found: list[int]
     if cmd.returning is None:
         reply.write(render.search_line(numbers, highest, kind=b"SORT"))
         return
-    _write_esearch(session, reply, cmd, cmd.returning, found, _in_order)
+    _write_esearch(session, reply, cmd, cmd.returning, found, _in_order, scores)
 
 
 def _write_esearch(
@@ -86,11 +97,12 @@ def _write_esearch(
     returning: ast.ReturnOptions,
     found: Sequence[int],
     numbers_text: Callable[[Sequence[int]], bytes],
+    scores: Sequence[int] | None,
     named: View | None = None,
 ) -> None:
     """Answer with ESEARCH, and save.  MIN and MAX are the first and the last in the order of *found*.
 
-    *named*: the view that was searched, when the answer has to say so.
+    *scores*: of *found*, for RELEVANCY.  *named*: the view that was searched, when the answer has to say so.
     """
     snapshot = (named or session.selected).snapshot
     names = returning.names
@@ -112,6 +124,10 @@ def _write_esearch(
     if returning.partial is not None:
         part = window(numbers, returning.partial)
         pairs.append((b"PARTIAL", b"(%d:%d %b)" % (*returning.partial, numbers_text(part) if part else b"NIL")))
+    if scores:
+        # One for each message that is listed (RFC 6203 4).
+        shown = scores if returning.partial is None else window(scores, returning.partial)
+        pairs.append((b"RELEVANCY", b"(%b)" % b" ".join([b"%d" % score for score in shown])))
     if found and uses_modseq(cmd.key):
         pairs.append((b"MODSEQ", b"%d" % max(snapshot.modseqs[i] for i in _told(names, found))))
     if named is None:
@@ -155,22 +171,11 @@ def window(numbers: Numbers, asked: tuple[int, int]) -> Numbers:
 
 def uses_modseq(key: ast.SearchKey) -> bool:
     """Whether MODSEQ stands anywhere in a search key (RFC 7162 3.1.5)."""
-    return any(isinstance(leaf, ast.KeyModSeq) for leaf in _leaves(key))
+    return any(isinstance(part, ast.KeyModSeq) for part in ast.parts(key))
 
 
 def searches_numbers(cmd: ast.Search | ast.Sort | ast.Thread) -> bool:
     """Whether sequence numbers stand anywhere in the search key of a command (RFC 7162 3.2.10.2)."""
     return any(
-        isinstance(leaf, ast.KeyNumbers) and not leaf.uid and not leaf.numbers.saved for leaf in _leaves(cmd.key)
+        isinstance(part, ast.KeyNumbers) and not part.uid and not part.numbers.saved for part in ast.parts(cmd.key)
     )
-
-
-def _leaves(key: ast.SearchKey) -> Iterator[ast.SearchKey]:
-    match key:
-        case ast.KeyNot() | ast.KeyFuzzy():
-            yield from _leaves(key.key)
-        case ast.KeyAnd() | ast.KeyOr():
-            for part in key.keys:
-                yield from _leaves(part)
-        case _:
-            yield key

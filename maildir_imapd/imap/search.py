@@ -15,7 +15,7 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadSyntax
-from maildir_imapd.imap import context, results
+from maildir_imapd.imap import context, relevancy, results
 from maildir_imapd.imap.content import Content
 from maildir_imapd.imap.derived import column_of, read_or_none
 from maildir_imapd.imap.fetch_items import email_id
@@ -53,11 +53,13 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 3501 6.4.4; with RETURN RFC 4731, 5182 and 5267."""
     context.demand_tag(session, cmd)
     demand_one_charset(session, cmd)
+    relevancy.demand_fuzzy(cmd)
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     with results.saving(session, cmd.returning):
-        found = Search(session).run(cmd.key)
-        results.write(session, reply, cmd, found)
+        search = Search(session)
+        found = search.run(cmd.key)
+        results.write(session, reply, cmd, found, search.scores(cmd, found))
     context.follow(session, reply, cmd, found, partial(finder, session))
     return Done("SEARCH completed")
 
@@ -84,6 +86,12 @@ class Search:
     def run(self, key: ast.SearchKey, among: Positions | None = None) -> list[int]:
         """The positions that match, ascending; of *among*, if given."""
         return list(self._eval(key, range(len(self.view.snapshot)) if among is None else among))
+
+    def scores(self, cmd: ast.Search | ast.Sort, found: Sequence[int]) -> list[int] | None:
+        """How relevant what was found is, if RETURN asks for that."""
+        if cmd.returning is None or relevancy.RELEVANCY not in cmd.returning.names:
+            return None
+        return relevancy.scores(self, cmd.key, found)
 
     def _eval(self, key: ast.SearchKey, among: Positions) -> Positions:
         """Narrow *among* to what matches *key*.  Recursion is bounded: the parser limits nesting."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadSyntax
-from maildir_imapd.imap import context, results
+from maildir_imapd.imap import context, relevancy, results
 from maildir_imapd.imap.content import Content
 from maildir_imapd.imap.derived import LastAnswer, column_of
 from maildir_imapd.imap.registry import Done, State, command
@@ -41,23 +41,31 @@ _last_threads: LastAnswer[bytes] = LastAnswer()
 def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
     """RFC 5256 3, BASE.6.4.SORT; with RETURN RFC 5267 3 (ESORT), 4."""
     context.demand_tag(session, cmd)
+    relevancy.demand_fuzzy(cmd)
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     view = session.selected
+    search = Search(session)
+    by_score = any(name == relevancy.RELEVANCY for name, _ in cmd.criteria)
+    # What its numbers stand for now, however much later *rank* is called.
+    key = context.frozen(cmd.key, view) if by_score else cmd.key
 
     def rank(found: list[int]) -> list[int]:
-        return [found[k] for k in _ranked(view, cmd.criteria, found)]
+        scores = relevancy.scores(search, key, found) if by_score else None
+        return [found[k] for k in _ranked(view, cmd.criteria, found, scores)]
 
     with results.saving(session, cmd.returning):
-        ordered = rank(Search(session).run(cmd.key))
-        results.write_sorted(session, reply, cmd, ordered)
+        ordered = rank(search.run(cmd.key))
+        results.write_sorted(session, reply, cmd, ordered, search.scores(cmd, ordered))
     context.follow(session, reply, cmd, ordered, partial(finder, session), rank)
     return Done("SORT completed")
 
 
-def _ranked(view: View, criteria: Sequence[tuple[bytes, bool]], found: Positions) -> Sequence[int]:
-    """The order of the messages at the positions *found*."""
-    asked = (criteria, _messages(view, found))
+def _ranked(
+    view: View, criteria: Sequence[tuple[bytes, bool]], found: Positions, scores: list[int] | None
+) -> Sequence[int]:
+    """The order of the messages at the positions *found*; *scores*, if RELEVANCY is among the criteria."""
+    asked = (criteria, scores, _messages(view, found))
     ranked: Sequence[int] | None = _last_order.get(view.mailbox, asked)
     if ranked is None:
         unread: list[int] = []
@@ -65,7 +73,11 @@ def _ranked(view: View, criteria: Sequence[tuple[bytes, bool]], found: Positions
         # and equals stay in the order of their numbers.
         ranked = list(range(len(found)))
         for name, reverse in reversed(criteria):
-            keys = _keys(view, name, found, unread)
+            if name == relevancy.RELEVANCY:
+                # RFC 6203 6: the highest score comes first.
+                keys: Keys = [-score for score in scores or ()]
+            else:
+                keys = _keys(view, name, found, unread)
             ranked.sort(key=keys.__getitem__, reverse=reverse)
         # A pair is a comparison of one that is put into its place: the last whole order is worth more.
         if not unread and len(ranked) > 2:

@@ -8,6 +8,7 @@ them needs the session.  Text that may be secret is kept out of ``repr``.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -596,6 +597,17 @@ SearchKey = (
     | KeyOr
     | KeyAnd
 )
+
+
+def parts(key: SearchKey) -> Iterator[SearchKey]:
+    """A search key and all keys in it."""
+    yield key
+    match key:
+        case KeyNot() | KeyFuzzy():
+            yield from parts(key.key)
+        case KeyAnd() | KeyOr():
+            for part in key.keys:
+                yield from parts(part)
 
 
 @dataclass(frozen=True, slots=True)
