@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from maildir_imapd.message import transfer
-from maildir_imapd.message.charset import decode_mail, is_known
+from maildir_imapd.message.charset import decode_charset, decode_mail
 
 # Robustness: what lies beyond this in one header block is still sent, but no field in it is looked at.
 HEADER_LIMIT = 10 * 1024 * 1024
@@ -85,35 +85,59 @@ def decode_rfc2047(value: bytes) -> str:
     """Decode the encoded words of an unfolded value, or of whole header lines; never fails.
 
     Octets that are not ASCII are taken as UTF-8, then as ISO-8859-1 (RFC 6532 brought the first, careless
-    senders the second).  A word in an unknown charset or with damage stays as it stands.
+    senders the second), and so are those of a word in an unknown charset: who searches for what they spell shall
+    find it (RFC 5255 4.6).  A damaged word stays as it stands.
     """
     if b"=?" not in value:
         return decode_mail(None, value)
-    out: list[str] = []
-    waiting: list[bytes] = []  # decoded octets of neighbours in one charset: a character may be cut in two
+    return "".join([decode_mail(charset, octets) for charset, octets in _runs(value)])
+
+
+def undecodable(value: bytes) -> bytes | None:
+    """The octets that an unfolded value's encoded words stand for, if they are no text in the charset they name.
+
+    None for all else: it is what it is decoded to.
+    """
+    if b"=?" not in value:
+        return None
+    runs = list(_runs(value))
+    for charset, octets in runs:
+        if charset is not None:
+            try:
+                decode_charset(charset, octets)
+            except (LookupError, UnicodeDecodeError):
+                return b"".join([octets for _, octets in runs])
+    return None
+
+
+def _runs(value: bytes) -> Iterator[tuple[bytes | None, bytes]]:
+    """A value in pieces, each (charset, octets): neighbours in one charset in one, for a character may be cut in two.
+
+    What is in no encoded word has no charset.
+    """
+    waiting: list[bytes] = []
     charset = b""
     at = 0
     for match in _ENCODED_WORD(value):
         name, encoding, text = match.groups()
         octets = _decode_word(encoding, text)
         name = name.partition(b"*")[0].lower()  # RFC 2231 5: charset "*" language
-        if octets is None or not is_known(name):
+        if octets is None:
             continue
         gap = value[at : match.start()]
         # RFC 2047 6.2: white space "that separates a pair of adjacent 'encoded-word's is ignored"
         between = bool(waiting) and not gap.strip(b" \t\r\n")
         if waiting and (not between or name != charset):
-            out.append(decode_mail(charset, b"".join(waiting)))
+            yield charset, b"".join(waiting)
             waiting = []
         if not between:
-            out.append(decode_mail(None, gap))
+            yield None, gap
         charset = name
         waiting.append(octets)
         at = match.end()
     if waiting:
-        out.append(decode_mail(charset, b"".join(waiting)))
-    out.append(decode_mail(None, value[at:]))
-    return "".join(out)
+        yield charset, b"".join(waiting)
+    yield None, value[at:]
 
 
 def _decode_word(encoding: bytes, text: bytes) -> bytes | None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 from dateutil import parser as tolerant_parser
 
 from maildir_imapd.message.address import Address, parse_addresses
-from maildir_imapd.message.header import decode_rfc2047, every, first
+from maildir_imapd.message.header import decode_rfc2047, every, first, undecodable
 from maildir_imapd.message.text import fold
+
+# The last of all characters.
+_BEHIND = "\U0010ffff"
 
 # --- subject --------------------------------------------------------------------------------------
 
@@ -74,12 +78,19 @@ def base_subject(subject: str) -> tuple[str, bool]:
 
 def subject_key(header: bytes) -> str:
     """Give SORT's SUBJECT key."""
-    return fold(base_subject(_subject(header))[0])
-
-
-def _subject(header: bytes) -> str:
     value = first(header, b"SUBJECT")
-    return "" if value is None else decode_rfc2047(value)
+    return "" if value is None else _key(value, lambda text: base_subject(text)[0])
+
+
+def _key(value: bytes, extract: Callable[[str], str] = str) -> str:
+    """The sort key of a field's value, or of what *extract* takes from it.
+
+    RFC 5255 4.6: what is no text in its charset comes behind all that is, in the order of its octets.
+    """
+    octets = undecodable(value)
+    if octets is not None:
+        return _BEHIND + extract(octets.decode("iso8859-1"))
+    return fold(extract(decode_rfc2047(value)))
 
 
 # --- dates ----------------------------------------------------------------------------------------
@@ -182,7 +193,7 @@ def _parse_tolerantly(value: bytes) -> tuple[int, int] | None:
 def mailbox_key(header: bytes, name: bytes) -> str:
     """Give SORT's CC, FROM or TO key: "addr-mailbox of the first ... address"."""
     address = _first_address(header, name)
-    return "" if address is None or address.mailbox is None else fold(decode_rfc2047(address.mailbox))
+    return "" if address is None or address.mailbox is None else _key(address.mailbox)
 
 
 def display_key(header: bytes, name: bytes) -> str:
@@ -191,14 +202,14 @@ def display_key(header: bytes, name: bytes) -> str:
     if address is None:
         return ""
     if address.name is not None:
-        decoded = decode_rfc2047(address.name)
-        if decoded:
-            return fold(decoded)
+        key = _key(address.name)
+        if key:
+            return key
     if address.mailbox is None:
         return ""
     if address.host is None:
-        return fold(decode_rfc2047(address.mailbox))
-    return fold(decode_rfc2047(b"%b@%b" % (address.mailbox, address.host)))
+        return _key(address.mailbox)
+    return _key(b"%b@%b" % (address.mailbox, address.host))
 
 
 def _first_address(header: bytes, name: bytes) -> Address | None:

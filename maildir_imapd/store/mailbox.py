@@ -79,7 +79,7 @@ class Mailbox:
         uidvalidity: Callable[[], int] = clock_uidvalidity,
         seed: Callable[[], Seed | None] | None = None,
         watcher: Watcher | None = None,
-        cache_version: bytes = b"2",
+        cache_version: bytes = b"3",
         mirror: Kind | None = None,
         coexist: bool = False,
         quota: Quota | None = None,

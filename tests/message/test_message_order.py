@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import datetime as dt
 
 import pytest
@@ -60,6 +61,22 @@ def test_base_subject(subject: str, base: str, reply: bool) -> None:
 @pytest.mark.parametrize("piece", ["[a]", "re:", "[fwd:", " (fwd)", "[", "re[", "[fwd:[a]"])
 def test_base_subject_of_repeated_pieces(piece: str) -> None:
     base_subject(piece * 20_000 + "x" + "]" * 20_000)
+
+
+def test_what_is_no_text_comes_last() -> None:
+    # the example of RFC 5255 4.6, and an unknown charset, which the same section has behind
+    words = [
+        ("utf-8", "D0C0D0BDD0B4D180D0B5D0B9"),
+        ("utf-8", "D181D095D0A0D093D095D099"),
+        ("utf-8", "D092D0B0D181D0B8D0BBD0B8FFB9"),
+        ("koi8-r", "E1CCC5CBD3C5CA"),
+        ("x-unknown", "616161"),
+    ]
+    spelled = [f"=?{charset}?B?{base64.b64encode(bytes.fromhex(octets)).decode()}?=" for charset, octets in words]
+    keys = [subject_key(f"Subject: Re: {word}\r\n\r\n".encode()) for word in spelled]
+    assert sorted(range(1, 6), key=lambda n: keys[n - 1]) == [4, 2, 5, 3, 1]
+    names = [display_key(f"From: {word} <a@example.com>\r\n\r\n".encode(), b"FROM") for word in spelled]
+    assert sorted(range(1, 6), key=lambda n: names[n - 1]) == [4, 2, 5, 3, 1]
 
 
 def test_subject_key() -> None:
