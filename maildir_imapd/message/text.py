@@ -257,6 +257,11 @@ def _preview_of(data: bytes, part: Part) -> str:
 
 
 _HIDDEN = ("style", "script", "head", "title", "template")
+# Tags that end no word: HTML's phrasing content, and the styles of old.
+_INLINE = re.compile(
+    "/?(?:a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong"
+    "|sub|sup|time|tt|u|var|wbr)(?![a-z0-9])"
+).match
 
 
 def _without_tags(text: str) -> str:
@@ -278,7 +283,8 @@ def _without_tags(text: str) -> str:
                     break
             end = text.find(">", tag)
             at = end + 1
-            out.append(" ")
+            if _INLINE(lower, tag + 1) is None:
+                out.append(" ")
         if end < 0:
             break
     else:

@@ -184,6 +184,7 @@ def preview_of(content_type: str, body: bytes) -> str:
         ("text/plain; charset=utf-8", "Grüße\0\a".encode(), "Grüße"),
         ("text/plain", b"x" * 300, "x" * 200),
         ("text/html", b"<p>one<br>two</p>", "one two"),
+        ("text/html", b"<p><B>W</B>ord<wbr>s</p><h1>two</h1><a href=x>th</a>ree", "Words two three"),
         ("text/html", b"<STYLE>p{}</STYLE><script>x<y</script>one &amp; two &euro;", "one & two €"),
         ("text/html", b"<head><title>t</title></head><header>one</header>", "one"),
         ("text/html", b"one<!-- <p>two</p> -->three", "onethree"),
