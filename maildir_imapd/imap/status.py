@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 def mailbox_id(mailbox: Mailbox) -> bytes:
     """RFC 8474 4: UIDVALIDITY comes from a counter of the account that never gives a number twice, stays
-    with the folder when it is renamed, and so identifies it.
+    with the folder when it is renamed, and so identifies it; where another server gave it, with a word of the folder's.
     """
-    return b"F%x" % mailbox.uidvalidity
+    word = mailbox.word
+    return b"F%x-%b" % (mailbox.uidvalidity, word) if word else b"F%x" % mailbox.uidvalidity
 
 
 @command(b"STATUS", states=LOGGED_IN)

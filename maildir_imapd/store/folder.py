@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import courier_keywords, delivery, durable, filename, keywords, mirror, scan
+from maildir_imapd.store import courier_keywords, delivery, durable, filename, keywords, mailboxid, mirror, scan
 from maildir_imapd.store.courier_keywords import CourierKeywords
 from maildir_imapd.store.filename import DELETED, IN_NEW, RECENT
 from maildir_imapd.store.index import Index, clock_uidvalidity
@@ -565,6 +565,8 @@ class Folder:
         try:
             if not self.index.writable:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            if seed is not None:
+                mailboxid.make(self.fd)
             self.index.create(state)
         except OSError as error:
             if not durable.cannot_write(error):

@@ -18,7 +18,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import changes, courier, durable, filename, history, inotify, keywords, lock, release
+from maildir_imapd.store import (
+    changes,
+    courier,
+    durable,
+    filename,
+    history,
+    inotify,
+    keywords,
+    lock,
+    mailboxid,
+    release,
+)
 from maildir_imapd.store.cache import Cache
 from maildir_imapd.store.delivery import Delivery
 from maildir_imapd.store.filename import RECENT, keyword_bit
@@ -99,6 +110,7 @@ class Mailbox:
         self._cache: Cache | None = None
         self._rotations = 0
         self._cache_path = cache or self._folder.index_path
+        self._word: bytes | None = None
         try:
             self.snapshot = self._load()
         except BaseException:
@@ -133,6 +145,18 @@ class Mailbox:
     def uidvalidity(self) -> int:
         """UIDVALIDITY."""
         return self.snapshot.uidvalidity
+
+    @property
+    def word(self) -> bytes:
+        """What tells the mailbox from others that have its UIDVALIDITY, for MAILBOXID (mailboxid.py)."""
+        if self._word is None:
+            try:
+                self._word = mailboxid.read(self._folder.fd)
+            except OSError as error:
+                # The mail is there all the same.
+                log.warning("no word for MAILBOXID path=%s error=%s", os.fsdecode(self.path), error)
+                return b""
+        return self._word
 
     def close(self) -> None:
         """Let go of all descriptors. The object is of no use afterwards."""
