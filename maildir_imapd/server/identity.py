@@ -144,6 +144,10 @@ class OwnedWatcher:
         """Note that nobody listens to a folder for now."""
         self._watcher.release(self._find(watched))
 
+    def leave(self, watched: Watched) -> None:
+        """Watch no longer what nobody listens to."""
+        self._watcher.leave(self._find(watched))
+
     def remove(self, watched: Watched) -> None:
         """Watch a folder no longer."""
         self._watcher.remove(self._find(watched))

@@ -17,7 +17,7 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -173,7 +173,8 @@ class Account:
 
         A RENAME under way may show neither name.
         """
-        tree = self._tree()
+        with durable.told(self.root):
+            tree, directories = self._layout.scan_from()
         mailboxes = {}
         rights: dict[str, Acl | None] = {}
         for name, path in {"INBOX": self._layout.inbox, **tree.folders}.items():
@@ -196,6 +197,7 @@ class Account:
             frozenset(self.subscriptions()),
             self.metadata.latest(),
             rights,
+            self._beside(directories),
         )
 
     def _parents(self, name: str) -> Iterator[str]:
@@ -204,8 +206,11 @@ class Account:
 
     def directories(self) -> list[bytes]:
         """The directories in which folders, and the account's own files, come and go."""
-        self._tree()
-        return list(dict.fromkeys((self.root, self._layout.control_root, *self._layout.looked_at())))
+        with durable.told(self.root):
+            return list(self._beside(self._layout.scan_from()[1]))
+
+    def _beside(self, directories: Iterable[bytes]) -> tuple[bytes, ...]:
+        return tuple(dict.fromkeys((self.root, self._layout.control_root, *directories)))
 
     def paths(self) -> list[bytes]:
         """The folder of every mailbox."""

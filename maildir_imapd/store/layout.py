@@ -133,6 +133,7 @@ class Layout(ABC):
         self._lock = threading.Lock()  # guards what follows; held for no call
         self._tree = Tree()
         self._seen: _Seen = {}  # what was found in each directory, and at which stamp
+        self._seen_at = 0.0  # when that look began; set after it, read before it
         self._settled = False  # whether the tree is good for as long as these stamps are
 
     # --- what there is ----------------------------------------------------------------------------
@@ -142,25 +143,26 @@ class Layout(ABC):
 
         The same object as long as nothing has changed.  Raises OSError when the root cannot be read.
         """
+        return self.scan_from()[0]
+
+    def scan_from(self) -> tuple[Tree, tuple[bytes, ...]]:
+        """The same, with the directories that this very look looked into, be they half-made mailboxes."""
         with self._lock:
             tree, seen, settled = self._tree, self._seen, self._settled
         if settled and all(_stamp(path) == stamp for path, (stamp, _) in seen.items()):
-            return tree
+            return tree, tuple(seen)
+        began = time.time()
         fresh: _Seen = {}
         found = self._look(fresh)
         tree = Tree(dict(sorted(found.folders.items())), found.bare)
         # A stamp that is too young may hide a later change: then this look is good for once only.
         newest = max([max(stamp) for stamp, _ in fresh.values()], default=0)
         with self._lock:
-            self._seen, self._settled = fresh, time.time() - newest / 1e9 > GRAIN
+            self._seen, self._settled = fresh, began - newest / 1e9 > GRAIN
+            self._seen_at = began
             if tree != self._tree:
                 self._tree = tree
-            return self._tree
-
-    def looked_at(self) -> list[bytes]:
-        """The directories that the last ``scan`` looked into."""
-        with self._lock:
-            return list(self._seen)
+            return self._tree, tuple(fresh)
 
     def forget(self) -> None:
         """Look again at the next chance, whatever the stamps say."""
@@ -225,8 +227,10 @@ class Layout(ABC):
     def _entries(self, path: bytes, seen: _Seen) -> list[bytes]:
         """The directories in a directory, no links; notes them in *seen*.  Raises OSError."""
         stamp = _stamp(path)
+        # What was listed while the stamp was young may lack what came later in the grain of its clock.
+        seen_at = self._seen_at
         known = self._seen.get(path)
-        if known is not None and known[0] == stamp and time.time() - max(stamp) / 1e9 > GRAIN:
+        if known is not None and known[0] == stamp and seen_at - max(stamp) / 1e9 > GRAIN:
             seen[path] = known
             return known[1]
         with os.scandir(path) as entries:

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
@@ -44,6 +44,8 @@ class Known:
     """One moment: *mailboxes* with what identifies their folders, *bare* names that are only parents, subscribed
     names, the serial of the last change of metadata, and the lists of rights that there are (None: one that cannot be
     read).
+
+    *directories* are those that were looked into: what comes into them is news.
     """
 
     mailboxes: dict[str, tuple[int, int, int]]
@@ -51,6 +53,7 @@ class Known:
     subscribed: frozenset[str]
     metadata: int
     rights: dict[str, Acl | None]
+    directories: tuple[bytes, ...] = field(default=(), compare=False)
 
 
 class Names:
@@ -108,7 +111,7 @@ class Names:
 
     def _unheard(self) -> None:
         if self._watcher is not None:
-            self._watcher.remove(self)
+            self._watcher.leave(self)
 
     # --- what the watcher asks --------------------------------------------------------------------
 
@@ -120,11 +123,16 @@ class Names:
     def watches(self) -> Sequence[tuple[bytes, int]]:
         """What is to be watched: the directories that hold folders, those of the account's own files, and the folders.
 
+        The directories are those that the last look went by, and not another look's: a folder that was half made then,
+        and is whole now, would be neither news nor watched.
+
         In the folders it is the lists of rights that matter.  Folders that are watched for messages are watched
         already, so that these cost nothing; of many others only some are, for a user may have only so many watches.
         """
-        directories = [(path, inotify.DIRECTORY) for path in self._account.directories()]
-        return directories + [(path, inotify.RIGHTS) for path in self._account.paths()[:_RIGHTS]]
+        known = self._known
+        directories = known.directories if known is not None else self._account.directories()
+        folders = self._account.paths()[:_RIGHTS]
+        return [(path, inotify.DIRECTORY) for path in directories] + [(path, inotify.RIGHTS) for path in folders]
 
     def looking(self) -> AbstractContextManager[None]:
         """Nothing to enter: the process may look at what it keeps."""

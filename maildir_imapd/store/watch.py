@@ -146,6 +146,13 @@ class Watcher:
             while len(self._left) > LINGERING:
                 self._drop(next(iter(self._left)))
 
+    def leave(self, mailbox: Watched) -> None:
+        """Watch no longer what nobody listens to."""
+        with self._guard:
+            # Race: whoever was the last may be one no more: the call that comes last counts.
+            if id(mailbox) in self._boxes and not mailbox.listened:
+                self._drop(id(mailbox))
+
     def remove(self, mailbox: Watched) -> None:
         """Watch a folder no longer."""
         with self._guard:

@@ -185,10 +185,29 @@ def test_a_folder_that_is_made_in_steps(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("cur", ".New"):
         (tmp_path / name).mkdir()
     tree = MaildirPlusPlus(Places(bytes(tmp_path)))
-    assert not tree.scan().folders
-    assert bytes(tmp_path / ".New") in tree.looked_at()
+    found, directories = tree.scan_from()
+    assert not found.folders
+    assert bytes(tmp_path / ".New") in directories
     (tmp_path / ".New" / "cur").mkdir()
     assert list(tree.scan().folders) == ["New"]
+
+
+@pytest.mark.parametrize("kind", ["fs", "maildir++"])
+def test_a_look_at_a_young_directory_is_good_for_once(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes within the grain of the clock leaves the stamp as it was, however late the next look is."""
+    root = maildir(tmp_path / "Mail")
+    maildir(root / ("a" if kind == "fs" else ".a"))
+    stamp = 1_700_000_000
+    now = [stamp + 0.5]
+    monkeypatch.setattr(layout, "_stamp", lambda _path: (stamp * 10**9, stamp * 10**9))
+    monkeypatch.setattr(layout.time, "time", lambda: now[0])
+    tree = KINDS[kind](Places(os.fsencode(root), kind))
+    assert list(tree.scan().folders) == ["a"]
+    maildir(root / ("b" if kind == "fs" else ".b"))
+    now[0] += 100
+    assert list(tree.scan().folders) == ["a", "b"]
 
 
 def test_inbox_apart(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from maildir_imapd import errors
-from maildir_imapd.store import inotify, watch
+from maildir_imapd.store import inotify, names, watch
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.acl import in_order
 from maildir_imapd.store.filename import SEEN
@@ -313,3 +313,42 @@ def test_other_files_of_a_folder_wake_nobody_who_waits_for_names(tmp_path: Path)
     (tmp_path / ".Folder").mkdir()
     assert watched.read() == ({number}, False)
     watched.close()
+
+
+def test_a_folder_that_is_whole_just_after_the_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found half made, and whole before it is watched: it must not be taken for one that has been told."""
+    watcher = Watcher("inotify")
+    account = Account(bytes(tmp_path), fsync="never", watcher=watcher)
+    half, whole = bytes(tmp_path / ".New"), threading.Event()
+    known = account.known
+
+    def look() -> names.Known:
+        found = known()
+        if half in found.directories and not whole.is_set():
+            os.mkdir(half + b"/cur")
+            whole.set()
+        return found
+
+    monkeypatch.setattr(account, "known", look)
+    woken: queue.Queue[int] = queue.Queue()
+    account.names.listen(lambda: woken.put(1))
+    account.names.look()
+    os.mkdir(half)
+    assert whole.wait(LONG)
+    while "New" not in account.names.known.mailboxes:
+        woken.get(timeout=LONG)
+    watcher.close()
+
+
+def test_whoever_listens_while_the_last_one_leaves_is_watched(tmp_path: Path) -> None:
+    watcher = Watcher("inotify")
+    account = Account(bytes(tmp_path), fsync="never", watcher=watcher)
+    woken: queue.Queue[int] = queue.Queue()
+    account.names.listen(lambda: woken.put(1))
+    account.names.look()
+    # What the last one does when it has gone, late.
+    account.names._unheard()
+    (tmp_path / ".New" / "cur").mkdir(parents=True)
+    while "New" not in account.names.known.mailboxes:
+        woken.get(timeout=LONG)
+    watcher.close()
