@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import smtplib
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +99,16 @@ def test_dovecot_lda_while_we_append(tmp_path: Path) -> None:
     assert not log.exists() or "Error" not in log.read_text()
 
 
+def answers(path: Path) -> bool:
+    """Whether somebody listens there: the socket is made before anybody does."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 @contextmanager
 def lmtp(dovecot: Dovecot) -> Iterator[Path]:
     """Dovecot's master with LMTP alone, on a socket in its own directory."""
@@ -108,12 +119,11 @@ def lmtp(dovecot: Dovecot) -> Iterator[Path]:
     log.touch()
     process = subprocess.Popen([program("dovecot"), "-F", "-c", str(config)], stderr=subprocess.PIPE, text=True)
     try:
-        # It is ready once it has said so; -F keeps it in front, so its end would be seen, too.
-        socket = home / "run" / "lmtp"
-        while not socket.exists():
+        # -F keeps it in front, so its end would be seen, too.
+        path = home / "run" / "lmtp"
+        while not answers(path):
             assert process.poll() is None, log.read_text()
-            process.poll()
-        yield socket
+        yield path
     finally:
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
@@ -127,9 +137,9 @@ def test_lmtp(tmp_path: Path) -> None:
     client = MemoryWires(tmp_path / "Maildir").connect(login=True)
     before = state(client)["INBOX"][2]
     dovecot.own()
-    with lmtp(dovecot) as socket:
+    with lmtp(dovecot) as path:
         for n in range(10):
-            with smtplib.LMTP(str(socket)) as sender:
+            with smtplib.LMTP(str(path)) as sender:
                 sender.sendmail("ann@example.org", ["witness"], TEXT % n)
             if n % 3 == 0:
                 client.command(b"b APPEND INBOX () {15+}\r\nSubject: ours\r\n")
