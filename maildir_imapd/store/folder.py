@@ -286,6 +286,16 @@ class Folder:
             raise durable.store_error(error, self.path) from error
         raise errors.MailboxMissing(detail=os.fsdecode(self.path))
 
+    def in_place(self) -> bool:
+        """Whether the folder is still where it was; yes if that cannot be seen."""
+        try:
+            self.check_place()
+        except errors.MailboxMissing:
+            return False
+        except errors.StoreError:
+            pass
+        return True
+
     def _catch_up(self) -> None:
         index = self.index
         if index.loaded and not index.writable:

@@ -112,7 +112,8 @@ class Mailbox:
         self._cache_path = cache or self._folder.index_path
         self._word: bytes | None = None
         try:
-            self.snapshot = self._load()
+            with self._in_place():
+                self.snapshot = self._load()
         except BaseException:
             self._folder.close()
             raise
@@ -243,10 +244,8 @@ class Mailbox:
         """Wake the listeners when the block, and every lock in it, is done with."""
         before = self.snapshot
         try:
-            yield
-        except errors.MailboxMissing:
-            self.mark_gone()
-            raise
+            with self._in_place():
+                yield
         finally:
             after = self.snapshot
             if self._rotations != self._folder.index.rotations:
@@ -255,6 +254,22 @@ class Mailbox:
                     self._cache.trim(after.uids)
             if after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity):
                 self._listeners.wake()
+
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        """Of what fails because the folder has gone in the meantime say just that; no lock of it may be held.
+
+        What fails may be about another folder, or nobody's fault: this one is gone only if it is not there.
+        """
+        try:
+            yield
+        except (errors.MailboxMissing, errors.StoreError) as error:
+            if self._folder.in_place():
+                raise
+            self.mark_gone()
+            if isinstance(error, errors.MailboxMissing):
+                raise
+            raise errors.MailboxMissing(detail=error.detail) from error
 
     def _adopt_rows(self) -> Snapshot:
         """Show everybody what the index says now; under the threads' lock, so that no moment overtakes another."""
@@ -470,7 +485,7 @@ class Mailbox:
             return []
         durable_too = folder.settings.fsync != "never"
         try:
-            with durable.told(self.path):
+            with self._in_place(), durable.told(self.path):
                 for item, *_ in deliveries:
                     item.close()
                 for item, _, _, received in deliveries:
@@ -490,7 +505,7 @@ class Mailbox:
                 item.abort()
             raise
         if durable_too:
-            with durable.told(self.path):
+            with self._in_place(), durable.told(self.path):
                 self._shared_sync.wait()
         return uids
 
@@ -520,7 +535,7 @@ class Mailbox:
                     with second._folder.exclusive(adds=second is self):
                         pairs = self._copy(source, uids, move, keep)
         if self._folder.settings.fsync != "never" and not move:
-            with durable.told(self.path):
+            with self._in_place(), durable.told(self.path):
                 self._shared_sync.wait()
         return pairs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -405,6 +406,75 @@ def test_listeners_are_woken_without_locks(maildir: Any) -> None:
     listener.close()
     box.set_flags([1], remove=SEEN)
     assert woken == [2, 3]
+
+
+@pytest.mark.parametrize("names", [("A", "B"), ("B", "A")])
+def test_of_two_folders_the_one_that_is_gone_says_so(make_maildir: Any, names: tuple[str, str]) -> None:
+    source, target = map(make_maildir, names)
+    source.fill(2)
+    ours, theirs = source.open(), target.open()
+    shutil.rmtree(target)
+    with pytest.raises(errors.MailboxMissing):
+        theirs.copy_from(ours, [1])
+    assert theirs.gone
+    assert not ours.gone
+    shutil.rmtree(source)
+    other = make_maildir("Other").open()
+    with pytest.raises(errors.MailboxMissing):
+        other.copy_from(ours, [1])
+    assert ours.gone
+    assert not other.gone
+
+
+def _vanish(path: Path) -> None:
+    """Remove a folder once something is changed in it."""
+
+    def step(action: str, what: object) -> None:
+        durable.step = None
+        shutil.rmtree(path)
+
+    durable.step = step
+
+
+def test_a_folder_that_goes_in_the_middle_is_missing_and_no_defect(make_maildir: Any) -> None:
+    def made(name: str) -> tuple[Any, Mailbox]:
+        maildir = make_maildir(name)
+        maildir.fill(3)
+        return maildir, maildir.open()
+
+    for n, work in enumerate(
+        (
+            lambda box, other: box.set_flags([1, 2], add=SEEN),
+            lambda box, other: box.expunge([1, 2]),
+            lambda box, other: box.copy_from(other, [1, 2]),
+            lambda box, other: box.copy_from(other, [1, 2], move=True),
+            lambda box, other: other.copy_from(box, [1, 2], move=True),
+        )
+    ):
+        maildir, box = made(f"Gone{n}")
+        _, other = made(f"Stays{n}")
+        _vanish(maildir.path)
+        with pytest.raises(errors.MailboxMissing):
+            work(box, other)
+        assert box.gone
+        assert not other.gone
+        assert len(other.sync(look=True)) == 3
+
+
+def test_a_folder_that_goes_while_it_is_first_looked_at_is_missing(maildir: Any) -> None:
+    # What another server knew is asked for under the lock, when nothing has been listed yet.
+    with pytest.raises(errors.MailboxMissing):
+        maildir.open(seed=lambda: shutil.rmtree(maildir.path))
+
+
+def test_a_delivery_to_a_folder_that_goes_finds_it_missing(maildir: Any) -> None:
+    box = maildir.open()
+    item = box.deliver()
+    item.write(b"Subject: x\r\n\r\n")
+    shutil.rmtree(maildir.path)
+    with pytest.raises(errors.MailboxMissing):
+        box.commit([(item, 0, frozenset(), 1_000_000_000)])
+    assert box.gone
 
 
 def test_a_folder_that_is_gone_says_so(maildir: Any) -> None:
