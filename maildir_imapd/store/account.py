@@ -9,6 +9,7 @@ swept at the next start; and a RENAME with children that was half done, which it
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -17,7 +18,7 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -548,8 +549,7 @@ class Account:
                 lines = b"".join(a + b"\0" + b + b"\n" for a, b in moves)
                 durable.put(INTENT, lines, root, durable=True)
                 durable.sync(root)
-            for a, b in moves:
-                durable.rename(a, b, root, root)
+            self._move(moves, root)
             self._layout.forget()
             for parent in {os.path.dirname(path) for pair in moves for path in pair}:
                 _sync(parent)
@@ -559,6 +559,28 @@ class Account:
             self.metadata.renamed(root, old, new, self.delimiter)
         for path in gone:
             self._gone(path)
+
+    def _move(self, moves: Sequence[tuple[bytes, bytes]], root: int) -> None:
+        """Rename folders, all or none: other programs make and remove some of them without our lock.
+
+        Raises MailboxExists, MailboxMissing, OSError.  Where a folder cannot be taken back the intent stays, and the
+        next start finishes what was begun.
+        """
+        done: list[tuple[bytes, bytes]] = []
+        try:
+            for a, b in moves:
+                durable.rename(a, b, root, root)
+                done.append((a, b))
+        except OSError as error:
+            for a, b in reversed(done):
+                durable.rename(b, a, root, root)
+            if len(moves) > 1:
+                durable.unlink(INTENT, root)
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                raise MailboxExists from None
+            if error.errno == errno.ENOENT:
+                raise MailboxMissing from None
+            raise
 
     def _make_parents(self, name: str) -> None:
         """Make the mailboxes above *name* that are not there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from maildir_imapd.errors import (
     MailboxMissing,
     NotSelectable,
 )
-from maildir_imapd.store import scan, subscriptions
+from maildir_imapd.store import durable, scan, subscriptions
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.layout import MaildirPlusPlus, Places
 
@@ -282,3 +283,43 @@ def test_the_next_folder_is_another_one_though_it_has_the_inode(spool: Spool) ->
         before = account.known().mailboxes["a"]
     account.rename("a", "c")
     assert account.known().mailboxes["c"] == before
+
+
+@pytest.mark.parametrize("before", [1, 2])
+def test_a_rename_that_another_program_gets_in_the_way_of_is_taken_back(
+    before: int, account: Account, spool: Spool
+) -> None:
+    spool.simple("a", 1)
+    spool.simple("a.b", 1)
+    left = [before]
+
+    def step(action: str, what: object) -> None:
+        left[0] -= action == "rename"
+        if left[0] == 0:
+            durable.step = None
+            spool.folder("z" if what == os.fsencode(spool.path("z")) else "z.b")
+
+    durable.step = step
+    with pytest.raises(MailboxExists):
+        account.rename("a", "z")
+    made = "z" if before == 1 else "z.b"
+    assert [name for name in names(account) if name != "z"] == sorted({"INBOX", "a", "a.b", made} - {"z"})
+    assert [len(account.mailbox(name).sync()) for name in ("a", "a.b")] == [1, 1]
+    # Nor does the next start do what the client was told has not been done.
+    again = Account(os.fsencode(spool.root), fsync="never")
+    assert {"a", "a.b"} <= set(names(again))
+    assert not [entry.name for entry in spool.root.iterdir() if "rename" in entry.name]
+
+
+def test_a_rename_of_what_another_program_removes_finds_it_missing(account: Account, spool: Spool) -> None:
+    spool.simple("a", 1)
+
+    def step(action: str, what: object) -> None:
+        if action == "rename":
+            durable.step = None
+            shutil.rmtree(spool.path("a"))
+
+    durable.step = step
+    with pytest.raises(MailboxMissing):
+        account.rename("a", "z")
+    assert names(account) == ["INBOX"]
