@@ -153,7 +153,10 @@ def commit(
         received = int(message.date.timestamp() if message.date is not None else session.clock())
         batch.append((delivery, bits, extra, received))
     _demand_room(session, [delivery.size_disk for delivery, *_ in batch], len(batch), freed)
-    uids = mailbox.commit(batch)
+    try:
+        uids = mailbox.commit(batch)
+    except MailboxMissing as error:
+        raise TryCreate from error
     session.note_own(mailbox, made=uids)
     session.drop_deliveries()
     return uids

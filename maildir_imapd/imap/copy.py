@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import ExpungeIssued, MessageGone, NoPermission, ReadOnly
+from maildir_imapd.errors import ExpungeIssued, MailboxMissing, MessageGone, NoPermission, ReadOnly, TryCreate
 from maildir_imapd.imap import acl, updates
 from maildir_imapd.imap.append import target
 from maildir_imapd.imap.progress import MANY
@@ -63,6 +63,10 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
     except MessageGone as error:
         # Nothing was copied; the client hears of the expunge with this answer.
         raise ExpungeIssued from error
+    except MailboxMissing as error:
+        if view.mailbox.gone:
+            raise
+        raise TryCreate from error
     if not pairs:
         return None
     session.note_own(mailbox, made=[uid for _, uid in pairs])

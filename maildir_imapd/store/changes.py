@@ -417,6 +417,8 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
     if move:
         if target.settings.fsync != "never":
             target.sync()
+        # Who deletes a folder takes no lock of it: what lies in one that is going must not be all there is.
+        target.check_place()
         expunge(source, uids, moved=True)
     return pairs
 

@@ -86,6 +86,10 @@ class Delivery:
             os.close(self._fd)
             self._fd = -1
 
+    def is_in(self, folder: int) -> bool:
+        """Whether it lies in the folder that *folder* is a descriptor of: that may have become another one since."""
+        return os.path.sameopenfile(self._folder, folder)
+
     def pieces(self) -> Generator[bytes]:
         """Give back what came in, as it lies on the disk; raises StoreError."""
         self.close()

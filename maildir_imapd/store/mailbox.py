@@ -486,6 +486,9 @@ class Mailbox:
         durable_too = folder.settings.fsync != "never"
         try:
             with self._in_place(), durable.told(self.path):
+                if not all(item.is_in(folder.fd) for item, *_ in deliveries):
+                    # They were for a folder that is gone, and this one has its name.
+                    raise errors.MailboxMissing(detail=os.fsdecode(self.path))
                 for item, *_ in deliveries:
                     item.close()
                 for item, _, _, received in deliveries:

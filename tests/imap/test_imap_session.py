@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -345,3 +346,71 @@ def test_a_folder_in_the_place_of_one_that_was_open(spool: Spool, tmp_path: Path
     found = client.command(b"b " + command)
     assert found[-1].startswith(b"b OK"), found
     assert any(word in b" ".join(found) for word in (b"MESSAGES 1", b"* 1 EXISTS", b"ALL 1")), found
+
+
+def test_append_to_a_mailbox_that_is_made_anew_meanwhile(wires: MemoryWires, spool: Spool) -> None:
+    """What has streamed in lies in a folder that is gone: the client is asked to try again, and nothing is a defect."""
+    other = wires.connect(login=True)
+    client = wires.connect(login=True)
+    other.command(b"a CREATE Box")
+    client.send(b"a APPEND Box {9}\r\n")
+    assert client.read_line() == b"+ OK"
+    assert other.command(b"b DELETE Box")[-1].startswith(b"b OK")
+    assert other.command(b"c CREATE Box")[-1].startswith(b"c OK")
+    client.send(b"A: b\r\n\r\nc\r\n")
+    assert client.read_line() == b"a NO [TRYCREATE] Mailbox doesn't exist; CREATE it first"
+    assert client.command(b"d APPEND Box {9+}\r\nA: b\r\n\r\nc")[-1].startswith(b"d OK [APPENDUID ")
+    assert other.command(b"e STATUS Box (MESSAGES)")[0] == b"* STATUS Box (MESSAGES 1)"
+
+
+def test_append_to_a_mailbox_that_is_renamed_meanwhile(wires: MemoryWires) -> None:
+    other = wires.connect(login=True)
+    client = wires.connect(login=True)
+    other.command(b"a CREATE Box")
+    client.send(b"a APPEND Box {9}\r\n")
+    assert client.read_line() == b"+ OK"
+    assert other.command(b"b RENAME Box Other")[-1].startswith(b"b OK")
+    assert other.command(b"c CREATE Box")[-1].startswith(b"c OK")
+    client.send(b"A: b\r\n\r\nc\r\n")
+    assert client.read_line() == b"a NO [TRYCREATE] Mailbox doesn't exist; CREATE it first"
+    assert other.command(b"d STATUS Other (MESSAGES)")[0] == b"* STATUS Other (MESSAGES 0)"
+    assert other.command(b"e STATUS Box (MESSAGES)")[0] == b"* STATUS Box (MESSAGES 0)"
+
+
+@pytest.mark.parametrize("command", [b"COPY 1 Box", b"MOVE 1 Box", b"APPEND Box {9+}\r\nA: b\r\n\r\nc"])
+def test_a_target_that_goes_in_the_middle_may_be_made_again(wires: MemoryWires, spool: Spool, command: bytes) -> None:
+    """RFC 3501 6.3.11, 6.4.7; and nobody else is told that his mailbox was deleted."""
+    spool.simple("INBOX", 2)
+    spool.folder("Box")
+    client = selected(wires)
+
+    def step(action: str, what: object) -> None:
+        if action in ("link", "rename"):
+            durable.step = None
+            shutil.rmtree(spool.path("Box"))
+
+    durable.step = step
+    try:
+        assert client.command(b"a " + command)[-1] == b"a NO [TRYCREATE] Mailbox doesn't exist; CREATE it first"
+    finally:
+        durable.step = None
+    assert client.command(b"b FETCH 1:2 UID")[:2] == [b"* 1 FETCH (UID 1)", b"* 2 FETCH (UID 2)"]
+
+
+def test_a_move_into_a_folder_that_is_being_removed_leaves_the_message(wires: MemoryWires, spool: Spool) -> None:
+    spool.simple("INBOX", 1)
+    spool.folder("Box")
+    client = selected(wires)
+
+    def step(action: str, what: object) -> None:
+        if action == "link":
+            durable.step = None
+            spool.path("Box").rename(spool.root / "..trash")
+
+    durable.step = step
+    try:
+        assert client.command(b"a MOVE 1 Box")[-1].startswith(b"a NO [TRYCREATE]")
+    finally:
+        durable.step = None
+    assert client.command(b"b FETCH 1 UID")[0] == b"* 1 FETCH (UID 1)"
+    assert len(spool.files("INBOX")) == 1
