@@ -42,6 +42,7 @@ from maildir_imapd.store.metadata import Metadata
 from maildir_imapd.store.names import Known, Names
 from maildir_imapd.store.quota import Amount, Quota
 from maildir_imapd.store.subscriptions import Subscriptions
+from maildir_imapd.store.uidlist import LARGEST
 
 if TYPE_CHECKING:
     from maildir_imapd.store.folder import Seed
@@ -425,8 +426,10 @@ class Account:
                 os.close(root)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                text = os.pread(fd, 32, 0).strip()
-                value = max(int(time.time()), int(text) + 1 if text.isdigit() else 0)
+                text = os.pread(fd, 32, 0).partition(b"\n")[0].strip()
+                last = int(text) if text.isdigit() else 0
+                # What no mailbox can have had is damage.
+                value = max(int(time.time()), last + 1 if last < LARGEST else 0)
                 durable.write_at(fd, b"%d\n" % value, 0)
                 durable.sync(fd)
                 return value

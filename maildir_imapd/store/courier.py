@@ -30,7 +30,8 @@ def parse_keywords(data: bytes) -> dict[bytes, tuple[bytes, ...]]:
         base, colon, numbers = line.rpartition(b":")
         if not colon or not base:
             continue
-        chosen = [int(n) for n in numbers.split() if n.isdigit()]
+        # Longer ones are damage, and Python refuses to read the longest.
+        chosen = [int(n) for n in numbers.split() if n.isdigit() and len(n) < 10]
         found[base] = tuple(names[n] for n in chosen if n < len(names) and names[n])
     return found
 

@@ -21,12 +21,15 @@ mail-transaction-log.h):
     header update      offset (2), size (2), octets; the index's header is meant
 
 What is not understood ends the reading, and what was read until then counts: a keyword less is the worst that can come
-of it.
+of it.  The files are their user's to write, and a few octets of them can mean any number of messages: so only those
+that the folder has count, and a reading that takes too many steps ends.
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,25 +47,44 @@ _LOG_HEADER: Final = struct.Struct("<BBHIII")
 # In the index's header.
 _UIDVALIDITY_AT: Final = 24
 _FIRST_RECENT_AT: Final = 48
-_LARGEST: Final = 1 << 20  # more keywords or messages in one range than anybody has: damage
+# More keywords, and longer ones, than Dovecot or anybody has: damage.
+_NAMES: Final = 1 << 16
+_NAME: Final = 1024
+# Steps that all files of a folder may take: a keyword given or taken, a bit looked at.
+STEPS: Final = 20_000_000
+
+
+class _Ends(Exception):
+    """The reading ends here."""
 
 
 @dataclass(slots=True)
 class Known:
-    """The keywords of each UID, the lowest UID that is \\Recent (0: not said), and their UIDVALIDITY (0: not said)."""
+    """The keywords of each UID, the lowest UID that is \\Recent (0: not said), and their UIDVALIDITY (0: not said).
 
+    *uids*: those that the folder has, rising; of others nothing is noted.
+    """
+
+    uids: Sequence[int]
     uidvalidity: int = 0
     first_recent: int = 0
     words: dict[int, set[bytes]] = field(default_factory=dict)
     log: int = 0  # number of the log file that follows, 0 for the first there is
     position: int = 0  # and where in it
+    left: int = field(default_factory=lambda: STEPS)
+
+    def spend(self, steps: int) -> None:
+        """Note that so many are taken; raises _Ends when there are none left."""
+        self.left -= steps
+        if self.left < 0:
+            raise _Ends
 
 
-def read(index: bytes | None, logs: list[bytes]) -> Known:
-    """Put together what the files say; *logs* in any order."""
-    known = Known()
+def read(index: bytes | None, logs: list[bytes], uids: Sequence[int]) -> Known:
+    """Put together what the files say of the messages *uids* (rising); *logs* in any order."""
+    known = Known(uids)
     if index is not None:
-        known = parse_index(index) or known
+        known = parse_index(index, uids) or known
     numbered = {}
     for data in logs:
         if len(data) >= _LOG_HEADER.size and data[0] == 1:
@@ -75,7 +97,7 @@ def read(index: bytes | None, logs: list[bytes]) -> Known:
     return known
 
 
-def parse_index(data: bytes) -> Known | None:
+def parse_index(data: bytes, uids: Sequence[int]) -> Known | None:
     """Read ``dovecot.index``; None if it is another version's, or damaged."""
     try:
         (major, _, base_size, header_size, record_size, uidvalidity, _, count, first_recent, log, _, position) = (
@@ -83,7 +105,7 @@ def parse_index(data: bytes) -> Known | None:
         )
         if major != 7 or record_size < 5 or header_size + count * record_size > len(data):
             return None
-        known = Known(uidvalidity, first_recent, log=log, position=position)
+        known = Known(uids, uidvalidity, first_recent, log=log, position=position)
         at = _aligned(base_size)
         while at + _EXTENSION.size <= header_size:
             size, _, record_offset, record_bytes, _, name_size = _EXTENSION.unpack_from(data, at)
@@ -92,30 +114,34 @@ def parse_index(data: bytes) -> Known | None:
             if name == b"keywords":
                 names = _keyword_names(data[at : at + size])
                 _read_records(data[header_size:], count, record_size, record_offset, record_bytes, names, known)
+                break
             at = _aligned(at + size)
         return known
-    except struct.error:
+    except (struct.error, _Ends):
         return None
 
 
 def _keyword_names(header: bytes) -> list[bytes]:
     (count,) = struct.unpack_from("<I", header)
-    if count > _LARGEST:
+    if count > _NAMES:
         return []
     offsets = struct.unpack_from(f"<{2 * count}I", header, 4)[1::2]
     text = header[4 + 8 * count :]
-    return [text[offset:].partition(b"\0")[0] for offset in offsets]
+    ends = [text.find(b"\0", offset, offset + _NAME) for offset in offsets]
+    return [text[offset:end] if end >= 0 else b"" for offset, end in zip(offsets, ends, strict=True)]
 
 
 def _read_records(
     data: bytes, count: int, record_size: int, offset: int, octets: int, names: list[bytes], known: Known
 ) -> None:
+    there = set(known.uids)
     for n in range(count):
         record = data[n * record_size : (n + 1) * record_size]
         bits = int.from_bytes(record[offset : offset + octets], "little")
-        if bits:
-            (uid,) = struct.unpack_from("<I", record)
-            known.words[uid] = {name for number, name in enumerate(names) if bits >> number & 1}
+        (uid,) = struct.unpack_from("<I", record)
+        if bits and uid in there:
+            known.spend(len(names))
+            known.words[uid] = {name for number, name in enumerate(names) if name and bits >> number & 1}
 
 
 def replay_log(data: bytes, position: int, known: Known) -> None:
@@ -136,7 +162,7 @@ def replay_log(data: bytes, position: int, known: Known) -> None:
                     known.words.pop(uid, None)
             elif kind == _HEADER_UPDATE:
                 _note_header(body, known)
-        except struct.error:
+        except (struct.error, _Ends):
             return
         at += size
 
@@ -146,22 +172,21 @@ def _update(body: bytes, known: Known) -> None:
     name = body[4 : 4 + name_size]
     if remove > 1 or not name:
         raise struct.error("no keyword update")
-    for uid in _uids(body[_aligned(4 + name_size, 4) :], known if remove else None):
+    for uid in _uids(body[_aligned(4 + name_size, 4) :], known):
         if remove:
             known.words.get(uid, set()).discard(name)
         else:
             known.words.setdefault(uid, set()).add(name)
 
 
-def _uids(body: bytes, known: Known | None) -> list[int]:
-    """The UIDs of some ranges; with *known* only those that have keywords, for 1:* is a range, too."""
+def _uids(body: bytes, known: Known) -> list[int]:
+    """Those of the folder's UIDs that some ranges name: for 1:* is a range, too."""
     found: list[int] = []
     for at in range(0, len(body) - 7, 8):
         first, last = struct.unpack_from("<II", body, at)
-        if known is not None:
-            found += [uid for uid in known.words if first <= uid <= last]
-        elif last - first < _LARGEST:
-            found += range(first, last + 1)
+        low, high = bisect_left(known.uids, first), bisect_right(known.uids, last)
+        known.spend(1 + max(0, high - low))
+        found += known.uids[low:high]
     return found
 
 

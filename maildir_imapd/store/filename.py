@@ -157,10 +157,11 @@ def known_size(base: bytes, on_disk: float) -> int:
     if claim and last.isdigit() and len(last) <= 15:
         return int(last)
     found = _SIZES(base)
-    if found is not None:
-        return int(found[2]) if int(found[1]) == on_disk else SIZE_UNKNOWN
-    wire = wire_size(base)
-    return wire if wire is not None and disk_size(base) == on_disk else SIZE_UNKNOWN
+    said, wire = (int(found[1]), int(found[2])) if found is not None else (disk_size(base), wire_size(base))
+    # At most each octet is a line end and becomes two.
+    if wire is None or said is None or said != on_disk or not said <= wire <= 2 * said:
+        return SIZE_UNKNOWN
+    return wire
 
 
 def arrival(name: bytes) -> tuple[int, int, bytes]:

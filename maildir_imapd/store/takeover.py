@@ -120,8 +120,12 @@ def look(folder: bytes, control: bytes | None = None, index: bytes | None = None
 def _own_index(index: bytes, uids: uidlist.UidList) -> dovecot_index.Known:
     """Read Dovecot's own index, as far as it is of the same UIDVALIDITY; raises OSError."""
     files = [durable.read_dated(index, name)[0] for name in (dovecot_index.LOG, dovecot_index.LOG_BEFORE)]
-    known = dovecot_index.read(durable.read_dated(index, dovecot_index.INDEX)[0], [data for data in files if data])
-    return known if known.uidvalidity in (0, uids.uidvalidity) else dovecot_index.Known()
+    known = dovecot_index.read(
+        durable.read_dated(index, dovecot_index.INDEX)[0],
+        [data for data in files if data],
+        [record.uid for record in uids.records],
+    )
+    return known if known.uidvalidity in (0, uids.uidvalidity) else dovecot_index.Known(())
 
 
 def _beyond_letters(

@@ -323,3 +323,13 @@ def test_a_rename_of_what_another_program_removes_finds_it_missing(account: Acco
     with pytest.raises(MailboxMissing):
         account.rename("a", "z")
     assert names(account) == ["INBOX"]
+
+
+@pytest.mark.parametrize("text", [b"9" * 31, b"4294967295", b"99999999999", b"x", b"-5", b""])
+def test_a_damaged_counter_of_uidvalidity_counts_for_nothing(text: bytes, account: Account, spool: Spool) -> None:
+    (spool.root / "maildir-imapd.uidvalidity").write_bytes(text)
+    seen = []
+    for name in ("a", "b"):
+        account.create(name)
+        seen.append(account.mailbox(name).sync().uidvalidity)
+    assert 0 < seen[0] < seen[1] < 2**32

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from spool import Spool
@@ -16,6 +17,7 @@ from maildir_imapd.store import dovecot_index, takeover
 from maildir_imapd.store.account import Account
 
 UPDATE, RESET, HEADER = 0x400, 0x800, 0x20
+UIDS = range(1, 10)
 
 
 def transaction(kind: int, body: bytes) -> bytes:
@@ -42,40 +44,91 @@ def test_a_log_alone() -> None:
         transaction(0xCD91, struct.pack("<II", 1, 2)),  # an expunge: its guard has the bits of both kinds
         transaction(RESET | 0x10000000, struct.pack("<II", 9, 2**32 - 1)),
     )
-    known = dovecot_index.read(None, [data])
+    known = dovecot_index.read(None, [data], UIDS)
     assert (known.uidvalidity, known.first_recent) == (77, 8)
     assert {uid: words for uid, words in known.words.items() if words} == {1: {b"one"}, 2: {b"two"}}
 
 
 def test_logs_follow_one_another() -> None:
     logs = [log(keyword(b"b", (1, 1), remove=True), number=3), log(keyword(b"a", (1, 1)) + keyword(b"b", (1, 1)))]
-    assert dovecot_index.read(None, logs).words == {1: {b"a"}}
-    assert dovecot_index.read(None, logs[:1]).words == {}
+    assert dovecot_index.read(None, logs, UIDS).words == {1: {b"a"}}
+    assert dovecot_index.read(None, logs[:1], UIDS).words == {}
 
 
 def test_a_torn_end_counts_for_nothing() -> None:
     whole = log(keyword(b"a", (1, 1)), keyword(b"b", (1, 1)))
     for cut in range(1, 24):
-        assert dovecot_index.read(None, [whole[:-cut]]).words == {1: {b"a"}}
+        assert dovecot_index.read(None, [whole[:-cut]], UIDS).words == {1: {b"a"}}
 
 
-def test_ranges_that_nobody_has_cost_nothing() -> None:
-    data = log(keyword(b"a", (0, 2**32 - 1)), keyword(b"b", (5, 4)), keyword(b"a", (0, 2**32 - 1), remove=True))
-    assert dovecot_index.read(None, [data]).words == {}
+def test_ranges_mean_the_messages_that_there_are() -> None:
+    everything = (0, 2**32 - 1)
+    data = log(keyword(b"a", everything), keyword(b"b", (5, 4), (11, 2**20)), keyword(b"c", everything))
+    assert dovecot_index.read(None, [data], [3, 2**31]).words == {3: {b"a", b"c"}, 2**31: {b"a", b"c"}}
+    gone = data + keyword(b"a", everything, remove=True) + transaction(RESET, struct.pack("<II", 4, 2**32 - 1))
+    assert dovecot_index.read(None, [gone], [3, 2**31]).words == {3: {b"c"}}
+
+
+def index(names: bytes, records: bytes, record_size: int, *, extensions: int = 1, octets: int = 4) -> bytes:
+    """A ``dovecot.index`` whose extension for keywords has the header *names*."""
+    one = struct.pack("<IIHHHH", len(names), 0, 8, octets, 4, 8) + b"keywords" + names
+    one += bytes(-len(one) % 8)
+    size = 120 + len(one) * extensions
+    count = len(records) // record_size
+    head = struct.pack("<BBHIIIIIIII", 7, 3, 120, size, record_size, 0, 7, 0, 77, 9, count)
+    return head.ljust(120, b"\0") + one * extensions + records
+
+
+def named(*offsets: int, text: bytes) -> bytes:
+    return struct.pack("<I", len(offsets)) + b"".join(struct.pack("<II", 0, each) for each in offsets) + text
+
+
+def test_an_index() -> None:
+    records = struct.pack("<IIIIII", 3, 0, 0b01, 4, 0, 0b11) + struct.pack("<III", 99, 0, 0b11)
+    known = dovecot_index.read(index(named(0, 4, text=b"one\0two\0"), records, 12), [], UIDS)
+    assert known.words == {3: {b"one"}, 4: {b"one", b"two"}}
+
+
+def test_names_that_overlap_are_not_multiplied() -> None:
+    """A few octets for each name, and each as long as the file: that would be any amount of memory."""
+    header = named(*range(1000), text=b"x" * 3000 + b"\0")
+    known = dovecot_index.read(index(header, struct.pack("<II", 3, 0) + b"\xff" * 200, 208, octets=200), [], UIDS)
+    assert known.words[3] == set()
+
+
+@pytest.mark.parametrize("what", ["update", "removal", "reset", "index"])
+def test_a_reading_without_end_ends(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dovecot_index, "STEPS", 10_000)
+    before = keyword(b"a", (1, 1))
+    ranges = [(0, 2**32 - 1)] * 2000
+    match what:
+        case "update":
+            after = keyword(b"b", *ranges)
+        case "removal":
+            after = keyword(b"a", *ranges, remove=True)
+        case "reset":
+            after = transaction(RESET, b"".join(struct.pack("<II", *each) for each in ranges))
+        case _:
+            header = named(*[0] * 2000, text=b"x\0")
+            records = b"".join(struct.pack("<II", uid, 0) + b"\xff" * 4 for uid in range(1, 10))
+            assert dovecot_index.read(index(header, records, 12, extensions=9), [], UIDS).words == {}
+            return
+    known = dovecot_index.read(None, [log(before, after, keyword(b"c", (1, 9)))], range(1, 10))
+    assert known.words == {1: {b"a"}}
 
 
 @given(st.binary(max_size=400), st.booleans(), st.booleans())
 def test_any_octets(data: bytes, as_index: bool, with_head: bool) -> None:
     if as_index:
         head = struct.pack("<BBHIIIIIIII", 7, 3, 120, 200, 12, 0, 7, 0, 77, 5, 4) if with_head else b""
-        dovecot_index.read(head + data, [])
+        dovecot_index.read(head + data, [], UIDS)
     else:
-        dovecot_index.read(None, [log(data) if with_head else data])
+        dovecot_index.read(None, [log(data) if with_head else data], UIDS)
 
 
 @given(st.integers(0, 7), st.binary(min_size=1, max_size=60), st.integers(0, 2**32 - 1))
 def test_any_keyword_update(kind: int, body: bytes, number: int) -> None:
-    dovecot_index.read(None, [log(transaction(UPDATE << kind % 2, body), number=number or 1)])
+    dovecot_index.read(None, [log(transaction(UPDATE << kind % 2, body), number=number or 1)], UIDS)
 
 
 def test_only_under_its_uidvalidity(spool: Spool) -> None:

@@ -76,6 +76,10 @@ def test_what_is_no_message(name: bytes) -> None:
         (b"1.h,W=12", 12, filename.SIZE_UNKNOWN),
         (b"1.h", 3, filename.SIZE_UNKNOWN),
         (b"1.h,S=x,W=12", 10, filename.SIZE_UNKNOWN),
+        (b"1.h,S=10,W=20", 10, 20),
+        (b"1.h,S=10,W=21", 10, filename.SIZE_UNKNOWN),  # no line end makes three octets of one
+        (b"1.h,W=9,S=10", 10, filename.SIZE_UNKNOWN),
+        (b"1.h,S=10,W=999999999999999", 10, filename.SIZE_UNKNOWN),
     ],
 )
 def test_sizes_are_believed_when_they_agree(base: bytes, on_disk: int, size: int) -> None:
