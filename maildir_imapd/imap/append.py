@@ -29,8 +29,6 @@ from maildir_imapd.wire.parse_append import Role
 from maildir_imapd.wire.render import appenduid_code
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Mailbox
@@ -70,7 +68,11 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
     if start.number is not None:
         freed = _freed(session, _replaced(session, start.number, uid=start.uid))
     mailbox = target(session, start.mailbox)
-    _demand_room(session, [*(held.size_disk for held in session.deliveries), size], start.index + 1, freed)
+    if session.deliveries:
+        # It is whole.  A command has room for more than there are descriptors, and for too many to add up each time.
+        session.deliveries[-1].close()
+        session.delivered += session.deliveries[-1].size_disk
+    _demand_room(session, session.delivered + size, start.index + 1, freed)
     delivery = mailbox.deliver(size)
     session.deliveries.append(delivery)
     return delivery
@@ -123,10 +125,10 @@ def _freed(session: Session, position: int) -> Amount:
     return view.mailbox.amount([view.snapshot.uids[position]]) if session.account.quota.look() else NOTHING
 
 
-def _demand_room(session: Session, sizes: Sequence[int], messages: int, freed: Amount) -> None:
+def _demand_room(session: Session, size: int, messages: int, freed: Amount) -> None:
     """Raise OverQuota when the account has no room for so many octets and *messages* more."""
     if session.account.quota.look():
-        session.account.quota.demand(Amount(sum(sizes) - freed.storage, messages - freed.messages))
+        session.account.quota.demand(Amount(size - freed.storage, messages - freed.messages))
 
 
 def commit(
@@ -152,7 +154,7 @@ def commit(
         bits, extra = mailbox.bits(acl.settable(rights, message.flags), create=True)
         received = int(message.date.timestamp() if message.date is not None else session.clock())
         batch.append((delivery, bits, extra, received))
-    _demand_room(session, [delivery.size_disk for delivery, *_ in batch], len(batch), freed)
+    _demand_room(session, sum(delivery.size_disk for delivery, *_ in batch), len(batch), freed)
     try:
         uids = mailbox.commit(batch)
     except MailboxMissing as error:

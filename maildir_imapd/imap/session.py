@@ -165,6 +165,7 @@ class Session:
         self.compressed = False
         self.errors = self.nonsense = 0
         self.deliveries: list[Delivery] = []
+        self.delivered = 0  # octets of those that are whole
         self.append_reader: AppendReader | None = None
         self.client_id: dict[bytes, bytes | None] | None = None
         self.following: Following | None = None
@@ -569,6 +570,7 @@ class Session:
         for delivery in self.deliveries:
             delivery.abort()
         self.deliveries.clear()
+        self.delivered = 0
 
     # --- errors -----------------------------------------------------------------------------------
 

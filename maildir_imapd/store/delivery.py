@@ -25,22 +25,37 @@ _COPY_BYTES: Final = 1 << 20
 _END_OF_HEADER = re.compile(rb"\A\n|\n\r*\n").search
 
 
+class Place:
+    """A descriptor of a folder, of its own: what lies in it may outlive the mailbox.  One is enough for any number."""
+
+    __slots__ = ("__weakref__", "fd")
+
+    def __init__(self, folder: int) -> None:
+        self.fd = -1
+        self.fd = os.dup(folder)
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
 class Delivery:
     """A file in tmp/ that takes a message's octets; a sink, so it never raises: see *trouble*."""
 
-    def __init__(self, folder: int, path: bytes, mode: int = 0o600) -> None:
+    def __init__(self, place: Place, path: bytes, mode: int = 0o600) -> None:
         self.trouble: errors.StoreError | None = None
         self.size_disk = 0
         self.size_crlf = 0
         self.has_nul = False  # RFC 3501: only a literal8 may carry one
         self.name = b"tmp/" + filename.unique()
         self._path = path
-        self._folder = os.dup(folder)  # the sink may outlive the mailbox that made it
+        self._place = place
+        self._taken = False  # it has another name, or none
         self._held = b""  # CRs at the end of the last piece: the LF may be in the next one
         self._fd = -1
         self.fingerprint = 0  # see scan.py; known once the file has its date
         try:
-            self._fd = durable.create(self.name, self._folder, mode)
+            self._fd = durable.create(self.name, place.fd, mode)
         except OSError as error:
             self._fail(error)
 
@@ -88,7 +103,7 @@ class Delivery:
 
     def is_in(self, folder: int) -> bool:
         """Whether it lies in the folder that *folder* is a descriptor of: that may have become another one since."""
-        return os.path.sameopenfile(self._folder, folder)
+        return os.path.sameopenfile(self._place.fd, folder)
 
     def pieces(self) -> Generator[bytes]:
         """Give back what came in, as it lies on the disk; raises StoreError."""
@@ -96,7 +111,7 @@ class Delivery:
         if self.trouble is not None:
             raise self.trouble
         try:
-            fd = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+            fd = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._place.fd)
             try:
                 while piece := os.read(fd, _COPY_BYTES):
                     yield piece
@@ -118,13 +133,13 @@ class Delivery:
         With nanoseconds that nobody asked for: they tell it from a later file, see scan.py.
         """
         stamp = max(received, 0) * 1_000_000_000 + secrets.randbelow(999_999_999) + 1
-        os.utime(self.name, ns=(time.time_ns(), stamp), dir_fd=self._folder, follow_symlinks=False)
+        os.utime(self.name, ns=(time.time_ns(), stamp), dir_fd=self._place.fd, follow_symlinks=False)
         # What it is now and not what was asked for: a file system may keep less.
-        self.fingerprint = scan.fingerprint(os.stat(self.name, dir_fd=self._folder, follow_symlinks=False))
+        self.fingerprint = scan.fingerprint(os.stat(self.name, dir_fd=self._place.fd, follow_symlinks=False))
 
     def sync(self) -> None:
         """Return when the content is on the disk."""
-        fd = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+        fd = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._place.fd)
         try:
             durable.sync(fd)
         finally:
@@ -135,19 +150,16 @@ class Delivery:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if self._folder >= 0:
+        if not self._taken:
+            self._taken = True
             try:
-                durable.unlink(self.name, self._folder)
+                durable.unlink(self.name, self._place.fd)
             except OSError:
                 pass  # it was moved to its place, or goes with the other litter after 36 hours
-            os.close(self._folder)
-            self._folder = -1
 
     def done(self) -> None:
         """Let go: the file has its final name."""
-        if self._folder >= 0:
-            os.close(self._folder)
-            self._folder = -1
+        self._taken = True
 
     def __del__(self) -> None:
         self.abort()
@@ -158,7 +170,7 @@ class Delivery:
             os.close(self._fd)
             self._fd = -1
         try:
-            durable.unlink(self.name, self._folder)
+            durable.unlink(self.name, self._place.fd)
         except OSError:
             pass  # ours at once if we can, else after 36 hours
 

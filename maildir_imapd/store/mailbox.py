@@ -11,6 +11,7 @@ import logging
 import os
 import stat
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,7 +32,7 @@ from maildir_imapd.store import (
     release,
 )
 from maildir_imapd.store.cache import Cache
-from maildir_imapd.store.delivery import Delivery
+from maildir_imapd.store.delivery import Delivery, Place
 from maildir_imapd.store.filename import RECENT, keyword_bit
 from maildir_imapd.store.folder import Folder, Seed, Settings
 from maildir_imapd.store.index import JOURNAL, Unfit, clock_uidvalidity
@@ -108,6 +109,7 @@ class Mailbox:
         self._journal = self._folder.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._cache: Cache | None = None
+        self._place: Callable[[], Place | None] = lambda: None  # where messages come in, as long as any does
         self._rotations = 0
         self._cache_path = cache or self._folder.index_path
         self._word: bytes | None = None
@@ -471,7 +473,12 @@ class Mailbox:
     def deliver(self, size_hint: int = 0) -> Delivery:
         """Begin to take in a message. The result is a sink; nothing is in the mailbox before commit()."""
         self._demand_writable()
-        return Delivery(self._folder.fd, self.path, self._folder.mode)
+        place = self._place()
+        if place is None:
+            with durable.told(self.path):
+                place = Place(self._folder.fd)
+            self._place = weakref.ref(place)
+        return Delivery(place, self.path, self._folder.mode)
 
     def commit(self, deliveries: Sequence[tuple[Delivery, int, frozenset[int], int]]) -> list[int]:
         """Put messages into the mailbox, each with flags, keywords without a bit, and received date (epoch).

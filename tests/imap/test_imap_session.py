@@ -16,6 +16,7 @@ from spool import Spool
 
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
 from maildir_imapd.store import durable
+from maildir_imapd.store.delivery import Delivery
 from maildir_imapd.wire.buffer import Limits
 
 
@@ -346,6 +347,45 @@ def test_a_folder_in_the_place_of_one_that_was_open(spool: Spool, tmp_path: Path
     found = client.command(b"b " + command)
     assert found[-1].startswith(b"b OK"), found
     assert any(word in b" ".join(found) for word in (b"MESSAGES 1", b"* 1 EXISTS", b"ALL 1")), found
+
+
+@pytest.mark.parametrize(
+    "text", [b" {1+}\r\nx", b" CATENATE (TEXT {1+}\r\nx)", b" CATENATE (TEXT {1+}\r\nx TEXT {1+}\r\ny)"]
+)
+def test_a_command_of_many_messages_holds_few_descriptors(wires: MemoryWires, text: bytes) -> None:
+    """A line of a megabyte has room for more messages than a process may have descriptors."""
+    client = wires.connect(login=True)
+    before = len(os.listdir("/proc/self/fd"))
+    client.send(b"a APPEND INBOX" + text * 200)
+    assert len(client.session.deliveries) >= 200
+    assert len(os.listdir("/proc/self/fd")) < before + 20
+    client.send(b"\r\n")
+    answer = client.read_line()
+    assert answer is not None
+    assert re.match(rb"a OK \[APPENDUID \d+ 1:200\]", answer), answer
+    assert len(os.listdir("/proc/self/fd")) < before + 20
+
+
+def test_many_messages_are_added_up_once(wires: MemoryWires, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def look(self: Delivery) -> int:
+        nonlocal looks
+        looks += 1
+        return int(self.__dict__["size"])
+
+    def note(self: Delivery, size: int) -> None:
+        self.__dict__["size"] = size
+
+    monkeypatch.setattr(Delivery, "size_disk", property(look, note), raising=False)
+    client = wires.connect(login=True)
+    counts = []
+    for number in (100, 200):
+        looks = 0
+        client.send(b"a APPEND INBOX" + b" {1+}\r\nx" * number + b"\r\n")
+        assert client.read_line() is not None
+        counts.append(looks)
+    assert counts[1] <= 2 * counts[0] + 10
 
 
 def test_append_to_a_mailbox_that_is_made_anew_meanwhile(wires: MemoryWires, spool: Spool) -> None:
