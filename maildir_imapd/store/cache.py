@@ -34,6 +34,8 @@ NAME: Final = b"maildir-imapd.cache"
 _MARK: Final = b"BLK1"
 _BLOCK: Final = struct.Struct("<4sBIQI")
 _COMPACT_BYTES: Final = 1 << 20  # below that, dead bytes are not worth a rewrite
+# Fields of a folder that are kept: clients make up fields (of headers) as they like, and no quota counts this file.
+FIELDS: Final = 64
 
 
 class Cache:
@@ -48,6 +50,7 @@ class Cache:
         self._fd = -1
         self._end = 0  # behind the last block that verifies
         self._map: mmap.mmap | None = None
+        # The field that was used last comes last.
         self._fields: dict[bytes, dict[int, tuple[int, int]]] = {}
 
     # --- use -----------------------------------------------------------------------------------
@@ -56,8 +59,10 @@ class Cache:
         """Return what is known of each message, None where nothing is."""
         with self._lock:
             self._look()
-            where = self._fields.get(field)
+            where = self._fields.pop(field, None)
             data = self._map
+            if where is not None:
+                self._fields[field] = where
             if where is None or data is None:
                 return [None] * len(uids)
             found = list(map(where.get, uids))
@@ -65,14 +70,14 @@ class Cache:
         return [None if at is None else data[at[0] : at[1]] for at in found]
 
     def put_many(self, field: bytes, blobs: Iterable[tuple[int, bytes]]) -> None:
-        """Remember blobs, in one write."""
+        """Remember blobs, in one write; of more than ``FIELDS`` fields those go that nobody has used for longest."""
         pairs = list(blobs)
         if not pairs or len(field) > 255:
             return
         block = _render(field, pairs)
         try:
             with self._lock:
-                if self._begin_writing():
+                if self._begin_writing(field):
                     try:
                         durable.write_at(self._fd, block, self._end)
                         self._take(block, self._end)
@@ -152,7 +157,7 @@ class Cache:
         self._fd = fd
         self._end = len(self._header)
 
-    def _begin_writing(self) -> bool:
+    def _begin_writing(self, field: bytes) -> bool:
         """Hold the lock of the file that has the name now, with everything in it known; False if there is none."""
         for _ in range(5):
             self._look()
@@ -164,10 +169,13 @@ class Cache:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             if os.fstat(self._fd).st_nlink:
                 self._read()
-                if os.fstat(self._fd).st_size == self._end:
+                whole = os.fstat(self._fd).st_size == self._end
+                if whole and (field in self._fields or len(self._fields) < FIELDS):
                     return True
-                # A writer died here. Nothing is ever cut off: a process that has the file mapped and reads
-                # where it ended would be killed. So the whole blocks go into a new file.
+                # A writer died here, or there is too much. Nothing is ever cut off: a process that has the file
+                # mapped and reads where it ended would be killed. So the whole blocks go into a new file.
+                if whole:
+                    self._fields = dict(list(self._fields.items())[-FIELDS // 2 :])
                 self._replace(self._blocks(None))
             self._forget()  # it is written anew, by us or since we looked
         return False

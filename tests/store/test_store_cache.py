@@ -133,3 +133,24 @@ def test_dead_bytes_are_let_go(path: bytes, monkeypatch: pytest.MonkeyPatch) -> 
         assert each.get_many([50, 51], b"ENV") == [b"x" * 100, None]
     other.put_many(b"ENV", [(200, b"y")])
     assert mine.get_many([200, 1], b"ENV") == [b"y", b"x" * 100]
+
+
+def test_fields_that_nobody_uses_make_way(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients make them up: one for each list of header fields they ask for."""
+    monkeypatch.setattr(cache, "FIELDS", 8)
+    mine, other = Cache(path, 7, b"1"), Cache(path, 7, b"1")
+    mine.put_many(b"ENV", [(1, b"envelope")])
+    largest = 0
+    for number in range(100):
+        mine.put_many(b"header=%d" % number, [(uid, b"x" * 100) for uid in range(10)])
+        assert mine.get_many([1], b"ENV") == [b"envelope"]
+        assert mine.get_many([3], b"header=%d" % number) == [b"x" * 100]
+        largest = max(largest, file(path).stat().st_size)
+        if number % 7 == 0:
+            # Another process meets the new file.
+            assert other.get_many([3], b"header=%d" % number) == [b"x" * 100]
+    assert largest < 8 * 10 * 130
+    other.put_many(b"BODY", [(1, b"body")])
+    assert mine.get_many([1], b"BODY") == [b"body"]
+    mine.close()
+    other.close()
