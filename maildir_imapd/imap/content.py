@@ -19,10 +19,11 @@ logger = logging.getLogger(__name__)
 class Content:
     """*raw* is the message as it lies on the disk; what is asked of it has CRLF for line ends."""
 
-    __slots__ = ("_data", "_header", "_raw", "_tree", "uid")
+    __slots__ = ("_data", "_header", "_raw", "_tree", "octets", "uid")
 
     def __init__(self, uid: int, raw: bytes) -> None:
         self.uid = uid
+        self.octets = len(raw)  # on the disk
         self._raw = raw
         self._data: bytes | None = None
         self._tree: Part | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import MessageGone, MessageUnreadable
+from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
 from maildir_imapd.imap.content import read, report
 
 if TYPE_CHECKING:
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 # Rows that are made together: enough to make the loops long, few enough to keep memory flat.
 CHUNK = 500
+# Values that are made together: a line has room for more columns than anybody asks for.
+VALUES = 50_000
+# What one message's row may hold: so many times the message, for its parts and they again in others, and a little
+# more.  A piece is asked for with 20 octets, and may be the whole of a message.
+TIMES = 8
+LITTLE = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -32,16 +38,24 @@ class Missing:
 
 
 def send(session: Session, plan: list[Column], positions: Positions, reply: Reply) -> Missing:
-    """Write one FETCH response per position; what cannot be read is left out and counted."""
+    """Write one FETCH response per position; what cannot be read is left out and counted.
+
+    Raises LimitReached before a row that would be much larger than its message.
+    """
     view = session.selected
     missing = Missing()
     template = b"* %d FETCH (" + b" ".join(c.label.replace(b"%", b"%%") + b" " + c.slot for c in plan) + b")\r\n"
-    bodies = any(c.meta is None and c.field is None for c in plan)
-    work = _send_bodies if bodies else _send_columns
-    for start in range(0, len(positions), CHUNK):
+    work = _send_bodies if has_bodies(plan) else _send_columns
+    size = max(1, min(CHUNK, VALUES // len(plan)))
+    for start in range(0, len(positions), size):
         view.progress.part(start, len(positions))
-        work(view, plan, template, positions[start : start + CHUNK], reply, missing)
+        work(view, plan, template, positions[start : start + size], reply, missing)
     return missing
+
+
+def has_bodies(plan: list[Column]) -> bool:
+    """Whether anything of the plan is made anew for each message; that alone may be refused."""
+    return any(column.meta is None and column.field is None for column in plan)
 
 
 def _send_columns(
@@ -119,9 +133,14 @@ def _send_bodies(
             missing.broken += 1
             continue
         row: list[int | bytes] = [position + 1]
+        left = TIMES * content.octets + LITTLE
         for meta, make in zip(metas, makes, strict=True):
             if meta is not None:
                 row.append(meta[k])
             elif make is not None:
-                row.append(make(content))
+                value = make(content)
+                left -= len(value)
+                if left < 0:
+                    raise LimitReached(why="That is too much of one message for one answer")
+                row.append(value)
         reply.write(template % tuple(row))

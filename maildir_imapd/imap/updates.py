@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from maildir_imapd.errors import Refused
 from maildir_imapd.imap import context, fetch_rows
 from maildir_imapd.imap.acl import settable
 from maildir_imapd.imap.fetch_items import MODSEQ, UID
@@ -117,7 +118,10 @@ def _with_notified(
 
 
 def _fetch_new(session: Session, reply: Reply, plans: dict[int, list[Column]]) -> None:
-    """Write FETCH responses for new messages, by position; those that are gone already are left out."""
+    """Write FETCH responses for new messages, by position; those that are gone already are left out.
+
+    What may not be had of one is said with an untagged NO: the command that brings the news is done all the same.
+    """
     groups: dict[tuple[bytes, ...], tuple[list[Column], list[int]]] = {}
     for position, plan in sorted(plans.items()):
         if b"CONDSTORE" in session.enabled:
@@ -127,7 +131,12 @@ def _fetch_new(session: Session, reply: Reply, plans: dict[int, list[Column]]) -
             plan = [UID, *(column for column in plan if column != UID)]
         groups.setdefault(tuple(column.label for column in plan), (plan, []))[1].append(position)
     for plan, positions in groups.values():
-        fetch_rows.send(session, plan, positions, reply)
+        # Only bodies may be refused, and one of them must not cost the next.
+        for some in [[position] for position in positions] if fetch_rows.has_bodies(plan) else [positions]:
+            try:
+                fetch_rows.send(session, plan, some, reply)
+            except Refused as refusal:
+                session.say(reply, b"NO", refusal.text, refusal.code)
 
 
 def tell_flags(session: Session, reply: Reply) -> None:
