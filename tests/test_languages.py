@@ -31,6 +31,7 @@ PASSED_ON = {
     "imap/session.py: done.text",  # from Done(...)
     "imap/session.py: error.text",  # from an exception
     "imap/session.py: goodbye.text",
+    "imap/updates.py: refusal.text",  # from an exception
     "imap/session.py: self.policy.greeting",  # the administrator's, and never after LANGUAGE
     "wire/cursor.py: expected",  # from fail(...)
     "wire/names.py: str(error)",  # from mutf7
