@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 _SOON: Final = 0.2
 _PATIENCE: Final = 60.0
 
+# A look at many folders takes the watch thread from everybody else in the process: after one it waits so many times as
+# long as that took.
+_REST: Final = 4
+
 # Folders whose lists of rights are watched: as many as one session may have watched for messages.
 _RIGHTS: Final = 1000
 
@@ -70,6 +74,7 @@ class Names:
         self._looking = threading.Lock()  # so that no moment overtakes another; held while directories are read
         self._listeners = Listeners()
         self._known: Known | None = None
+        self._rest_until = 0.0  # monotonic; the watch thread's alone
 
     @property
     def known(self) -> Known:
@@ -143,7 +148,12 @@ class Names:
         # Half of the folders have their new names: that would look like folders made and deleted.
         if self._renaming():
             return _SOON
+        left = self._rest_until - time.monotonic()
+        if left > 0:
+            return left
+        began = time.thread_time()  # what others took meanwhile is not ours
         self.look()
+        self._rest_until = time.monotonic() + _REST * (time.thread_time() - began)
         return _SOON if self._renaming() else None
 
     def _renaming(self) -> bool:

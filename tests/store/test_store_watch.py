@@ -18,6 +18,7 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.acl import in_order
 from maildir_imapd.store.filename import SEEN
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.names import Known
 from maildir_imapd.store.syncing import SharedSync
 from maildir_imapd.store.watch import Watcher
 
@@ -352,3 +353,30 @@ def test_whoever_listens_while_the_last_one_leaves_is_watched(tmp_path: Path) ->
     while "New" not in account.names.known.mailboxes:
         woken.get(timeout=LONG)
     watcher.close()
+
+
+def test_names_that_take_long_to_look_at_leave_the_watch_thread_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = Account(bytes(tmp_path), fsync="never")
+    looks = []
+    known = account.known
+
+    def look() -> Known:
+        looks.append(1)
+        return known()
+
+    monkeypatch.setattr(account, "known", look)
+    spent = iter([0.0, 1000.0, 2000.0, 2000.0])
+    monkeypatch.setattr(names.time, "thread_time", lambda: next(spent))
+    assert account.names.refresh() is None
+    again = account.names.refresh()
+    assert again is not None
+    assert 1000 < again <= 4000
+    assert len(looks) == 1
+    # Who asks, or has changed something, sees what there is.
+    account.names.look()
+    assert len(looks) == 2
+    monkeypatch.setattr(names.time, "monotonic", lambda: 10.0**9)
+    assert account.names.refresh() is None
+    assert len(looks) == 3
