@@ -155,13 +155,14 @@ def known_size(base: bytes, on_disk: float) -> int:
     # The usual case, in a third of the time of the expressions: the true size, and the other one behind it at the end.
     _, claim, last = base.partition(b",S=%d,W=" % on_disk)
     if claim and last.isdigit() and len(last) <= 15:
-        return int(last)
-    found = _SIZES(base)
-    said, wire = (int(found[1]), int(found[2])) if found is not None else (disk_size(base), wire_size(base))
+        wire: int | None = int(last)
+    else:
+        found = _SIZES(base)
+        said, wire = (int(found[1]), int(found[2])) if found is not None else (disk_size(base), wire_size(base))
+        if said != on_disk:
+            return SIZE_UNKNOWN
     # At most each octet is a line end and becomes two.
-    if wire is None or said is None or said != on_disk or not said <= wire <= 2 * said:
-        return SIZE_UNKNOWN
-    return wire
+    return wire if wire is not None and on_disk <= wire <= 2 * on_disk else SIZE_UNKNOWN
 
 
 def arrival(name: bytes) -> tuple[int, int, bytes]:
