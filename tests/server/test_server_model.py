@@ -69,6 +69,8 @@ def test_clients_know_what_is_there(seed: int, server: Running) -> None:
     spool.simple("INBOX", 20)
     wires = SocketWires(server, user)
     models = [Model(Wires(wires), qresync=k % 2 == 1) for k in range(CLIENTS)]  # type: ignore[arg-type]  # same shape
+    for model in models:
+        model.alone = False
     failures: list[BaseException] = []
 
     def client(model: Model, rng: random.Random) -> None:
