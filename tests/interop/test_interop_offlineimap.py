@@ -126,11 +126,11 @@ def test_offlineimap(server: Running, tmp_path: Path) -> None:
     assert "Deleting" not in again
 
     # On the near side one is flagged, one deleted, one is new; on the far side the same with others.
-    names = sorted(os.listdir(near / "new")) + sorted(os.listdir(near / "cur"))
-    paths = {name: next(path for path in near.rglob(name)) for name in names}
-    flagged, gone = names[:2]
-    paths[flagged].rename(near / "cur" / f"{flagged.partition(':')[0]}:2,F")
-    paths[gone].unlink()
+    # By what they are, for what they are called depends on which arrived first.
+    files = [path for sub in ("new", "cur") for path in (near / sub).iterdir()]
+    flagged, gone = (next(path for path in files if f"Subject: message {n}\n" in path.read_text()) for n in (1, 2))
+    flagged.rename(near / "cur" / f"{flagged.name.partition(':')[0]}:2,F")
+    gone.unlink()
     (near / "new" / "1.near.host").write_bytes(b"Subject: from near\n\nx\n")
     theirs = far.files("INBOX")
     far.reflag("INBOX", theirs[4].partition(":")[0], "R")
