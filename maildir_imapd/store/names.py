@@ -93,7 +93,8 @@ class Names:
                 # It has begun since: half of the folders have their new names.  Whoever ends it looks again.
                 return before
             self._known = after
-        if before is not None and after != before:
+        # Where nothing is known any more, somebody may go by a moment that he got from ``known`` before.
+        if after != before:
             self._listeners.wake()
         return after
 

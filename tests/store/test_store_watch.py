@@ -380,3 +380,17 @@ def test_names_that_take_long_to_look_at_leave_the_watch_thread_to_others(
     monkeypatch.setattr(names.time, "monotonic", lambda: 10.0**9)
     assert account.names.refresh() is None
     assert len(looks) == 3
+
+
+def test_who_comes_second_hears_what_happened_while_the_first_began(tmp_path: Path) -> None:
+    account = Account(bytes(tmp_path), fsync="never")
+    account.names.listen(lambda: None)
+    woken: list[int] = []
+    account.names.listen(lambda: woken.append(1))
+    assert "New" not in account.names.known.mailboxes
+    woken.clear()
+    (tmp_path / ".New" / "cur").mkdir(parents=True)
+    # The first says only now that it listens, and what was known is forgotten with that.
+    account.names._heard()
+    assert "New" in account.names.look().mailboxes
+    assert woken
