@@ -118,7 +118,7 @@ class Account:
             os.makedirs(root, mode=0o700, exist_ok=True)
             for name in (b"cur", b"new", b"tmp"):
                 os.makedirs(os.path.join(self._layout.inbox, name), mode=0o700, exist_ok=True)
-        server = self.look(self._layout.inbox).server
+        server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
         if prefix == "auto":
             # Courier has no other way than to show all folders below INBOX; Dovecot's files do not tell.
             prefix = "INBOX" + self.delimiter if server == "courier" else ""

@@ -252,6 +252,14 @@ def put(name: bytes, data: bytes | list[bytes], directory: int, *, durable: bool
         raise
 
 
+def dated(path: bytes, name: bytes) -> int | None:
+    """Return the mtime in ns of a file in the directory at *path*; None where there is none."""
+    try:
+        return os.lstat(os.path.join(path, name)).st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def read_dated(path: bytes, name: bytes) -> tuple[bytes | None, int]:
     """Read a file in the directory at *path*, with its mtime in ns; (None, 0) where there is none."""
     try:

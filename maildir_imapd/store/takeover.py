@@ -66,23 +66,16 @@ class Found:
 
 
 def look(folder: bytes, control: bytes | None = None, index: bytes | None = None) -> Found:
-    """See what other servers have left in *folder*, or in *control* and *index*, Dovecot's directories for it.
-
-    A list that is not in *control* may be left in the folder, from the time before there was a CONTROL directory.
-    Where both servers have been, the file that was written last counts.
-    """
-    candidates: list[tuple[int, str, bytes, bytes]] = []
-    places = [("dovecot", DOVECOT, control or folder), ("courier", courier.UIDDB, folder)]
-    if control is not None:
-        places.append(("dovecot", DOVECOT, folder))
+    """See what other servers have left in *folder*, or in *control* and *index*, Dovecot's directories for it."""
+    server, name, place = "", b"", folder
     try:
-        for server, name, place in places:
-            data, stamp = durable.read_dated(place, name)
-            if data is not None and server not in [candidate[1] for candidate in candidates]:
-                candidates.append((stamp, server, place, data))
-        if not candidates:
+        last = _last(folder, control)
+        if last is None:
             return Found()
-        _, server, place, data = max(candidates, key=lambda candidate: candidate[0])
+        server, name, place = last
+        data, _ = durable.read_dated(place, name)
+        if data is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # Race: it was there just now
         found = uidlist.parse(data)
         names: dict[int, bytes] = {}
         words: dict[bytes, tuple[bytes, ...]] = {}
@@ -92,7 +85,8 @@ def look(folder: bytes, control: bytes | None = None, index: bytes | None = None
             data, _ = durable.read_dated(place, name)
             names = keywords.parse(data) if data is not None else {}
             if found is not None:
-                known = _own_index(index or folder, found)
+                name, place = dovecot_index.LOG, index or folder
+                known = _own_index(place, found, needed=len(names) == LETTERED)
                 first_recent = known.first_recent
                 if len(names) == LETTERED:
                     words = _beyond_letters(known, found, names)
@@ -117,14 +111,47 @@ def look(folder: bytes, control: bytes | None = None, index: bytes | None = None
     return Found(server, found, names, words, first_recent, problems)
 
 
-def _own_index(index: bytes, uids: uidlist.UidList) -> dovecot_index.Known:
-    """Read Dovecot's own index, as far as it is of the same UIDVALIDITY; raises OSError."""
-    files = [durable.read_dated(index, name)[0] for name in (dovecot_index.LOG, dovecot_index.LOG_BEFORE)]
-    known = dovecot_index.read(
-        durable.read_dated(index, dovecot_index.INDEX)[0],
-        [data for data in files if data],
-        [record.uid for record in uids.records],
-    )
+def _last(folder: bytes, control: bytes | None) -> tuple[str, bytes, bytes] | None:
+    """Return which server was here last, the name of its list of UIDs and where that lies; raises OSError.
+
+    A list that is not in *control* may be left in the folder, from the time before there was a CONTROL directory.
+    Where both servers have been, the file that was written last counts.
+    """
+    found = []
+    theirs = durable.dated(control or folder, DOVECOT)
+    if theirs is not None:
+        found.append((theirs, "dovecot", DOVECOT, control or folder))
+    elif control is not None and (theirs := durable.dated(folder, DOVECOT)) is not None:
+        found.append((theirs, "dovecot", DOVECOT, folder))
+    theirs = durable.dated(folder, courier.UIDDB)
+    if theirs is not None:
+        found.append((theirs, "courier", courier.UIDDB, folder))
+    return max(found)[1:] if found else None
+
+
+def last_server(folder: bytes, control: bytes | None = None) -> str:
+    """Return which server was here last, as in Found; "" also where that cannot be seen."""
+    try:
+        last = _last(folder, control)
+    except OSError:
+        return ""
+    return last[0] if last is not None else ""
+
+
+def _own_index(index: bytes, uids: uidlist.UidList, *, needed: bool) -> dovecot_index.Known:
+    """Read Dovecot's own index, as far as it is of the same UIDVALIDITY.
+
+    Raises OSError, but only if it is *needed*: else there is nothing in it but what is \\Recent.
+    """
+    try:
+        files = [durable.read_dated(index, name)[0] for name in (dovecot_index.LOG, dovecot_index.LOG_BEFORE)]
+        state = durable.read_dated(index, dovecot_index.INDEX)[0]
+    except OSError as error:
+        if needed:
+            raise
+        logger.warning("cannot read Dovecot's own index", extra={"fields": {"folder": index, "why": error}})
+        return dovecot_index.Known(())
+    known = dovecot_index.read(state, [data for data in files if data], [record.uid for record in uids.records])
     return known if known.uidvalidity in (0, uids.uidvalidity) else dovecot_index.Known(())
 
 

@@ -187,7 +187,13 @@ def test_the_mirror_sets_aside_what_it_cannot_read(spool: Spool) -> None:
     assert (spool.root / "dovecot-uidlist.unreadable").read_text() == "garbage\n"
 
 
+ALL_LETTERS = "".join(f"{n} kw{n}\n" for n in range(26))
 UNREADABLE = {
+    "dovecot.index.log": {
+        "dovecot-uidlist": "3 V77 N9 Gaa\n",
+        "dovecot-keywords": ALL_LETTERS,
+        "dovecot.index.log": None,
+    },
     "dovecot-uidlist": {"dovecot-uidlist": None},
     "dovecot-keywords": {"dovecot-uidlist": "3 V77 N9 Gaa\n", "dovecot-keywords": None},
     "courierimapuiddb": {"courierimapuiddb": None},
@@ -219,6 +225,29 @@ def test_what_cannot_be_read_is_no_reason_for_new_uids(name: str, spool: Spool, 
     (spool.root / "dovecot-uidlist").write_text(f"3 V99 N9 Gaa\n7 :{bases[0]}\n")
     os.utime(spool.root / "dovecot-uidlist", (4e9, 4e9))
     assert list(account.mailbox("INBOX").sync().uids) == [7]
+
+
+def test_what_is_recent_is_no_reason_to_refuse_a_folder(
+    spool: Spool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Dovecot's own index has nothing else while there are letters for all keywords."""
+    (base,) = spool.simple("INBOX", 1)
+    (spool.root / "dovecot-uidlist").write_text(f"3 V77 N9 Gaa\n7 :{base}\n")
+    (spool.root / "dovecot.index.log").symlink_to(tmp_path / "elsewhere")
+    assert list(Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX").sync().uids) == [7]
+    assert "Dovecot's own index" in caplog.text
+
+
+def test_which_server_was_here_is_seen_without_reading(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever logs in opens the account, and the list may be a long one."""
+    spool.simple("INBOX", 1)
+    (spool.root / "dovecot-uidlist").write_text("3 V77 N9 Gaa\n")
+    monkeypatch.setattr(durable, "read_file", lambda name, directory: pytest.fail("read"))
+    account = Account(os.fsencode(spool.root), fsync="never")
+    assert account._mirror == "dovecot"
+    (spool.root / "courierimapuiddb").write_text("1 88 12\n")
+    os.utime(spool.root / "courierimapuiddb", (4e9, 4e9))
+    assert Account(os.fsencode(spool.root), fsync="never").prefix == "INBOX."
 
 
 def test_too_many_open_files_are_no_reason_for_new_uids(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
