@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 from maildir_imapd import mutf7
 from maildir_imapd.store import durable
@@ -89,6 +90,30 @@ def read_keyword_files(fd: int) -> tuple[dict[bytes, tuple[bytes, ...]], tuple[b
             # Race: Courier merged it between the listing and now; then it is in the next :list.
             continue
     return found, tuple(changes)
+
+
+def open_keywords(folder: int) -> int:
+    """Open ``courierimapkeywords`` in an open folder, and make it if it is not there; raises OSError."""
+    try:
+        os.mkdir(KEYWORDS, 0o700, dir_fd=folder)
+    except FileExistsError:
+        pass
+    return os.open(KEYWORDS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+
+
+def write_keyword_files(
+    fd: int, words: dict[bytes, tuple[bytes, ...]], changes: Iterable[bytes], *, mode: int, synced: bool
+) -> None:
+    """Write ``:list`` in an open ``courierimapkeywords``, then remove *changes*, which would win over it.
+
+    Raises OSError.
+    """
+    durable.put(LIST, render_keywords(words), fd, durable=synced, mode=mode)
+    for name in changes:
+        try:
+            durable.unlink(name, fd)
+        except FileNotFoundError:
+            pass  # Race: Courier has merged it.
 
 
 def parse_subscriptions(data: bytes, delimiter: str) -> list[str]:

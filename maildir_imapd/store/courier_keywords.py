@@ -105,14 +105,9 @@ class CourierKeywords:
             # Of messages that we have not seen yet, or of some that are gone.
             bases = there()
             listed.update({base: words for base, words in strangers.items() if base in bases})
-        fd = self._directory(create=True)
+        fd = courier.open_keywords(self._folder)
         try:
-            durable.put(courier.LIST, courier.render_keywords(listed), fd, durable=False, mode=self._mode)
-            for name in self._files:
-                try:
-                    durable.unlink(name, fd)
-                except FileNotFoundError:
-                    pass  # Race: Courier has merged it.
+            courier.write_keyword_files(fd, listed, self._files, mode=self._mode, synced=False)
         finally:
             os.close(fd)
         self._theirs, self._files = {base: words for base, words in listed.items() if words}, ()
@@ -151,15 +146,6 @@ class CourierKeywords:
             return None
         return state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
-    def _directory(self, *, create: bool) -> int:
-        if create:
-            try:
-                os.mkdir(courier.KEYWORDS, 0o700, dir_fd=self._folder)
-            except FileExistsError:
-                pass
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-        return os.open(courier.KEYWORDS, flags, dir_fd=self._folder)
-
     def _read(self) -> None:
         """Read what Courier says, if it says something new."""
         stamp = self._look()
@@ -167,7 +153,7 @@ class CourierKeywords:
             return
         self._theirs, self._files = {}, ()
         if stamp is not None:
-            fd = self._directory(create=False)
+            fd = courier.open_keywords(self._folder)
             try:
                 found, self._files = courier.read_keyword_files(fd)
             finally:

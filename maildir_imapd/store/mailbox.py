@@ -463,6 +463,7 @@ class Mailbox:
         with self._changing(), self._folder.exclusive():
             self._demand_writable()
             self._folder.refresh(look=True)
+            changes.take_words(self._folder)
             try:
                 return release.write(self._folder, kind)
             finally:

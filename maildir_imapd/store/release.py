@@ -71,17 +71,11 @@ def _write_keywords(folder: Folder, rows: Snapshot) -> None:
         names = tuple(name for name in rows.flag_names(bits, uid) if not name.startswith(b"\\"))
         if names:
             words[base] = names
+    fd = courier.open_keywords(folder.fd)
     try:
-        os.mkdir(courier.KEYWORDS, 0o700, dir_fd=folder.fd)
-    except FileExistsError:
-        pass
-    fd = os.open(courier.KEYWORDS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder.fd)
-    try:
-        # Changes that Courier had not merged are in what we took over; they would win over our list.
-        for name in map(os.fsencode, os.listdir(fd)):
-            if name != courier.LIST:
-                durable.unlink(name, fd)
-        durable.put(courier.LIST, courier.render_keywords(words), fd, durable=True, mode=folder.mode)
+        # What Courier had not merged is in what we took.
+        changes = [name for name in map(os.fsencode, os.listdir(fd)) if name != courier.LIST]
+        courier.write_keyword_files(fd, words, changes, mode=folder.mode, synced=True)
     finally:
         os.close(fd)
     folder.met_courier()

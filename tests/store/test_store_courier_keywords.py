@@ -179,6 +179,18 @@ def test_released_and_back(spool: Spool, theirs: Courier) -> None:
     assert ours(opened(spool)) == {two: {"urgent"}}
 
 
+def test_release_takes_what_courier_has_changed_since(spool: Spool, theirs: Courier) -> None:
+    """It is run by hand, perhaps after Courier has been on for a while."""
+    one, two = spool.simple("INBOX", 2, "S")
+    box = opened(spool)
+    store(box, 1, "urgent")
+    box.close()
+    theirs.store(one)
+    theirs.store(two, "new")
+    Account(os.fsencode(spool.root), fsync="never", mirror="courier").mailbox("INBOX").release("courier")
+    assert theirs.words() == {two: {"new"}}
+
+
 def test_a_list_that_cannot_be_written_costs_no_keyword(
     spool: Spool, theirs: Courier, caplog: pytest.LogCaptureFixture
 ) -> None:
