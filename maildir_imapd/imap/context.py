@@ -20,7 +20,7 @@ from maildir_imapd.imap.fetch_items import columns
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.store.filename import keyword_bit
 from maildir_imapd.wire import commands as ast
-from maildir_imapd.wire import render
+from maildir_imapd.wire import render, search_keys
 from maildir_imapd.wire.numbers import NumberSet, render_set
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def follow(
     reply: Reply,
     cmd: ast.Search | ast.Sort,
     found: Sequence[int],
-    find: Callable[[ast.SearchKey], Find],
+    find: Callable[[search_keys.SearchKey], Find],
     rank: Rank | None = None,
     *,
     named: bool = False,
@@ -121,8 +121,12 @@ def follow(
         set(order),
         order if rank is not None else [],
         columns(cmd.returning.update_items, rev2=session.rev2),
-        any(isinstance(part, ast.KeyNumbers) and part.numbers.contains_star() for part in ast.parts(key)),
-        session.clock() + PERIOD if any(isinstance(part, ast.KeyWithin) for part in ast.parts(key)) else None,
+        any(
+            isinstance(part, search_keys.KeyNumbers) and part.numbers.contains_star() for part in search_keys.parts(key)
+        ),
+        session.clock() + PERIOD
+        if any(isinstance(part, search_keys.KeyWithin) for part in search_keys.parts(key))
+        else None,
         (session.spell(view.name), view.snapshot.uidvalidity) if named else None,
     )
 
@@ -139,22 +143,22 @@ def cancel_update(session: Session, cmd: ast.CancelUpdate, reply: Reply) -> Done
     return Done("No further updates")
 
 
-def frozen(key: ast.SearchKey, view: View) -> ast.SearchKey:
+def frozen(key: search_keys.SearchKey, view: View) -> search_keys.SearchKey:
     """The key with its sequence numbers, and ``$``, as the UIDs that they stand for now (4.3)."""
     match key:
-        case ast.KeyNumbers():
+        case search_keys.KeyNumbers():
             if key.uid and not key.numbers.saved:
                 return key
             uids = view.uids_at(view.resolve(key.numbers, uid=key.uid, strict=False))
-            return ast.KeyNumbers(NumberSet(tuple(_ranges(uids))), uid=True)
-        case ast.KeyNot():
-            return ast.KeyNot(frozen(key.key, view))
-        case ast.KeyFuzzy():
-            return ast.KeyFuzzy(frozen(key.key, view))
-        case ast.KeyAnd():
-            return ast.KeyAnd(tuple([frozen(part, view) for part in key.keys]))
-        case ast.KeyOr():
-            return ast.KeyOr(tuple([frozen(part, view) for part in key.keys]))
+            return search_keys.KeyNumbers(NumberSet(tuple(_ranges(uids))), uid=True)
+        case search_keys.KeyNot():
+            return search_keys.KeyNot(frozen(key.key, view))
+        case search_keys.KeyFuzzy():
+            return search_keys.KeyFuzzy(frozen(key.key, view))
+        case search_keys.KeyAnd():
+            return search_keys.KeyAnd(tuple([frozen(part, view) for part in key.keys]))
+        case search_keys.KeyOr():
+            return search_keys.KeyOr(tuple([frozen(part, view) for part in key.keys]))
         case _:
             return key
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from maildir_imapd import strings
-from maildir_imapd.errors import BadSyntax
 from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.message import mime, section
 from maildir_imapd.message.envelope import render_envelope
@@ -113,7 +112,7 @@ _REV2 = {
 
 
 def columns(items: Sequence[FetchItem], *, rev2: bool) -> list[Column]:
-    """Turn the items of a FETCH into columns, in their order; raises BadSyntax for one we do not have.
+    """Turn the items of a FETCH into columns, in their order.
 
     *rev2*: the client has enabled IMAP4rev2.
     """
@@ -122,10 +121,7 @@ def columns(items: Sequence[FetchItem], *, rev2: bool) -> list[Column]:
 
 def _column(item: FetchItem, rev2: bool) -> Column:
     if isinstance(item, FetchAtt):
-        found = (rev2 and _REV2.get(item.name)) or _SIMPLE.get(item.name)
-        if found is None:
-            raise BadSyntax("a FETCH item that this server knows")
-        return found
+        return (rev2 and _REV2.get(item.name)) or _SIMPLE[item.name]
     if isinstance(item, FetchPreview):
         return _PREVIEW
     label = item.label

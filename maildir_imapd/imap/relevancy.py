@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import WrongState
 from maildir_imapd.wire import commands as ast
+from maildir_imapd.wire import search_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,11 +21,11 @@ def demand_fuzzy(cmd: ast.Search | ast.Sort) -> None:
     asked = cmd.returning is not None and RELEVANCY in cmd.returning.names
     if isinstance(cmd, ast.Sort):
         asked = asked or any(name == RELEVANCY for name, _ in cmd.criteria)
-    if asked and not any(isinstance(part, ast.KeyFuzzy) for part in ast.parts(cmd.key)):
+    if asked and not any(isinstance(part, search_keys.KeyFuzzy) for part in search_keys.parts(cmd.key)):
         raise WrongState(why="RELEVANCY needs FUZZY")
 
 
-def scores(search: Search, key: ast.SearchKey, found: Sequence[int]) -> list[int]:
+def scores(search: Search, key: search_keys.SearchKey, found: Sequence[int]) -> list[int]:
     """The score of each position in *found*, 1 to 100: the share of the keys behind FUZZY that the message meets.
 
     All keys are matched exactly, so that it is only with OR that some are not met.
@@ -38,11 +39,11 @@ def scores(search: Search, key: ast.SearchKey, found: Sequence[int]) -> list[int
     return [max(1, 100 * met[position] // len(keys)) if keys else 100 for position in found]
 
 
-def _fuzzy(key: ast.SearchKey, *, within: bool = False) -> Iterator[ast.SearchKey]:
+def _fuzzy(key: search_keys.SearchKey, *, within: bool = False) -> Iterator[search_keys.SearchKey]:
     match key:
-        case ast.KeyFuzzy():
+        case search_keys.KeyFuzzy():
             yield from _fuzzy(key.key, within=True)
-        case ast.KeyAnd() | ast.KeyOr():
+        case search_keys.KeyAnd() | search_keys.KeyOr():
             for part in key.keys:
                 yield from _fuzzy(part, within=within)
         case _:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from maildir_imapd.errors import ProtocolError
 from maildir_imapd.wire import commands as ast
-from maildir_imapd.wire import render
+from maildir_imapd.wire import render, search_keys
 from maildir_imapd.wire.numbers import render_set
 
 if TYPE_CHECKING:
@@ -169,13 +169,14 @@ def window(numbers: Numbers, asked: tuple[int, int]) -> Numbers:
     return numbers[max(0, count - high) : max(0, count - low + 1)]
 
 
-def uses_modseq(key: ast.SearchKey) -> bool:
+def uses_modseq(key: search_keys.SearchKey) -> bool:
     """Whether MODSEQ stands anywhere in a search key (RFC 7162 3.1.5)."""
-    return any(isinstance(part, ast.KeyModSeq) for part in ast.parts(key))
+    return any(isinstance(part, search_keys.KeyModSeq) for part in search_keys.parts(key))
 
 
 def searches_numbers(cmd: ast.Search | ast.Sort | ast.Thread) -> bool:
     """Whether sequence numbers stand anywhere in the search key of a command (RFC 7162 3.2.10.2)."""
     return any(
-        isinstance(part, ast.KeyNumbers) and not part.uid and not part.numbers.saved for part in ast.parts(cmd.key)
+        isinstance(part, search_keys.KeyNumbers) and not part.uid and not part.numbers.saved
+        for part in search_keys.parts(cmd.key)
     )

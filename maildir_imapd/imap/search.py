@@ -12,7 +12,7 @@ import struct
 from bisect import bisect_left
 from functools import partial
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from maildir_imapd.errors import BadSyntax
 from maildir_imapd.imap import context, relevancy, results
@@ -24,6 +24,7 @@ from maildir_imapd.imap.view import Positions, column
 from maildir_imapd.message import order, text
 from maildir_imapd.store.filename import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, keyword_bit
 from maildir_imapd.wire import commands as ast
+from maildir_imapd.wire import search_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     return Done("SEARCH completed")
 
 
-def finder(session: Session, key: ast.SearchKey) -> context.Find:
+def finder(session: Session, key: search_keys.SearchKey) -> context.Find:
     """What looks for *key* in the selected view, whenever it is asked."""
     search = Search(session)
     return lambda among: search.run(key, among)
@@ -83,7 +84,7 @@ class Search:
         self.view: View = view or session.selected
         self.now: Callable[[], float] = session.clock
 
-    def run(self, key: ast.SearchKey, among: Positions | None = None) -> list[int]:
+    def run(self, key: search_keys.SearchKey, among: Positions | None = None) -> list[int]:
         """The positions that match, ascending; of *among*, if given."""
         return list(self._eval(key, range(len(self.view.snapshot)) if among is None else among))
 
@@ -93,66 +94,66 @@ class Search:
             return None
         return relevancy.scores(self, cmd.key, found)
 
-    def _eval(self, key: ast.SearchKey, among: Positions) -> Positions:
+    def _eval(self, key: search_keys.SearchKey, among: Positions) -> Positions:
         """Narrow *among* to what matches *key*.  Recursion is bounded: the parser limits nesting."""
         if not len(among):
             return among
         snapshot = self.view.snapshot
         match key:
-            case ast.KeyAll():
+            case search_keys.KeyAll():
                 return among
-            case ast.KeyAnd():
+            case search_keys.KeyAnd():
                 for part in sorted(key.keys, key=_cost):
                     among = self._eval(part, among)
                 return among
-            case ast.KeyOr():
+            case search_keys.KeyOr():
                 left = among
                 hits: set[int] = set()
                 for part in sorted(key.keys, key=_cost):
                     hits.update(self._eval(part, left))
                     left = [i for i in left if i not in hits]
                 return [i for i in among if i in hits]
-            case ast.KeyNot():
+            case search_keys.KeyNot():
                 hits = set(self._eval(key.key, among))
                 return [i for i in among if i not in hits]
-            case ast.KeyFlag():
+            case search_keys.KeyFlag():
                 return self._flag(key.flag, key.present, among)
-            case ast.KeyNumbers():
+            case search_keys.KeyNumbers():
                 return self._numbers(key, among)
-            case ast.KeySize():
+            case search_keys.KeySize():
                 sizes = self.view.sizes(among)
                 limit = key.size
                 if key.larger:
                     return [i for i, size in zip(among, sizes, strict=True) if size > limit]
                 return [i for i, size in zip(among, sizes, strict=True) if size < limit]
-            case ast.KeyDate():
+            case search_keys.KeyDate():
                 return self._date(key, among)
-            case ast.KeyWithin():
+            case search_keys.KeyWithin():
                 border = int(self.now()) - key.seconds
                 received = column(snapshot.received, among)
                 if key.older:
                     return [i for i, t in zip(among, received, strict=True) if t <= border]
                 return [i for i, t in zip(among, received, strict=True) if t >= border]
-            case ast.KeyModSeq():
+            case search_keys.KeyModSeq():
                 modseqs = column(snapshot.modseqs, among)
                 return [i for i, m in zip(among, modseqs, strict=True) if m >= key.modseq]
-            case ast.KeyHeader():
+            case search_keys.KeyHeader():
                 return self._header(key, among)
-            case ast.KeyText():
+            case search_keys.KeyText():
                 return self._text(key, among)
-            case ast.KeyFuzzy():
+            case search_keys.KeyFuzzy():
                 # RFC 6203 3: how fuzzy is ours to say.
                 return self._eval(key.key, among)
-            case ast.KeySaveDateSupported():
+            case search_keys.KeySaveDateSupported():
                 return among
-            case ast.KeyObjectId():
+            case search_keys.KeyObjectId():
                 if key.name != b"EMAILID":
                     # No message has a THREADID here.
                     return range(0)
                 blobs = column_of(self.view, among, b"emailid", email_id)
                 return [i for i, blob in zip(among, blobs, strict=True) if blob == key.value]
             case _:
-                raise BadSyntax("a search key that this server knows")
+                assert_never(key)
 
     def _flag(self, flag: bytes, present: bool, among: Positions) -> Positions:
         snapshot = self.view.snapshot
@@ -174,7 +175,7 @@ class Search:
             return list(compress(among, marks[among.start : among.stop]))
         return [i for i in among if marks[i]]
 
-    def _numbers(self, key: ast.KeyNumbers, among: Positions) -> Positions:
+    def _numbers(self, key: search_keys.KeyNumbers, among: Positions) -> Positions:
         wanted = self.view.resolve(key.numbers, uid=key.uid, strict=False)
         if isinstance(wanted, range) and isinstance(among, range):
             return range(max(wanted.start, among.start), min(wanted.stop, among.stop))
@@ -183,7 +184,7 @@ class Search:
         chosen = set(wanted)
         return [i for i in among if i in chosen]
 
-    def _date(self, key: ast.KeyDate, among: Positions) -> Positions:
+    def _date(self, key: search_keys.KeyDate, among: Positions) -> Positions:
         day = (key.date - _EPOCH).days
         if key.kind == "sent":
             days: Sequence[int | None] = self._sent_days(among)
@@ -208,7 +209,7 @@ class Search:
         blobs = column_of(self.view, among, b"sent", _sent_blob)
         return [struct.unpack("<i", blob)[0] if blob else None for blob in blobs]
 
-    def _header(self, key: ast.KeyHeader, among: Positions) -> Positions:
+    def _header(self, key: search_keys.KeyHeader, among: Positions) -> Positions:
         needle = text.fold(key.text).encode("utf-8", "surrogatepass")
         name = key.field
         blobs = column_of(self.view, among, b"text:" + name, lambda c: _header_blob(c, name))
@@ -216,7 +217,7 @@ class Search:
             return [i for i, blob in zip(among, blobs, strict=True) if blob]
         return [i for i, blob in zip(among, blobs, strict=True) if needle in blob]
 
-    def _text(self, key: ast.KeyText, among: Positions) -> list[int]:
+    def _text(self, key: search_keys.KeyText, among: Positions) -> list[int]:
         """Read the messages; where in each of them the texts are has been kept, if they were read before."""
         needle = text.fold(key.text)
         uids, cache = self.view.uids_at(among), self.view.mailbox.cache
@@ -240,23 +241,23 @@ def _pieces(content: Content, made: list[tuple[int, bytes]]) -> list[text.Piece]
     return found
 
 
-def _cost(key: ast.SearchKey) -> int:
+def _cost(key: search_keys.SearchKey) -> int:
     match key:
-        case ast.KeyAll() | ast.KeyNumbers():
+        case search_keys.KeyAll() | search_keys.KeyNumbers():
             return 0
-        case ast.KeyFlag() | ast.KeyWithin() | ast.KeyModSeq():
+        case search_keys.KeyFlag() | search_keys.KeyWithin() | search_keys.KeyModSeq():
             return 1
-        case ast.KeyDate():
+        case search_keys.KeyDate():
             return 3 if key.kind == "sent" else 1
-        case ast.KeySize():
+        case search_keys.KeySize():
             return 2
-        case ast.KeyHeader():
+        case search_keys.KeyHeader():
             return 4
-        case ast.KeyText():
+        case search_keys.KeyText():
             return 6
-        case ast.KeyNot() | ast.KeyFuzzy():
+        case search_keys.KeyNot() | search_keys.KeyFuzzy():
             return _cost(key.key)
-        case ast.KeyAnd() | ast.KeyOr():
+        case search_keys.KeyAnd() | search_keys.KeyOr():
             return max(_cost(part) for part in key.keys)
         case _:
             return 5

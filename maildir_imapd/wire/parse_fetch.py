@@ -20,12 +20,11 @@ MACROS: dict[bytes, tuple[FetchItem, ...]] = {
     }.items()
 }
 
-# fetch-att of RFC 3501, MODSEQ of 7162, EMAILID and THREADID of 8474, SAVEDATE of 8514, and Gmail's.
+# fetch-att of RFC 3501, MODSEQ of 7162, EMAILID and THREADID of 8474, SAVEDATE of 8514.
 _PLAIN: dict[bytes, FetchItem] = {
     name: FetchAtt(name)
     for name in (
-        b"ENVELOPE FLAGS INTERNALDATE RFC822.SIZE BODY BODYSTRUCTURE UID MODSEQ EMAILID THREADID SAVEDATE "
-        b"X-GM-MSGID X-GM-THRID X-GM-LABELS"
+        b"ENVELOPE FLAGS INTERNALDATE RFC822.SIZE BODY BODYSTRUCTURE UID MODSEQ EMAILID THREADID SAVEDATE"
     ).split()
 }
 # "RFC822" [".HEADER" / ".TEXT"]: the same octets as BODY[], BODY.PEEK[HEADER] and BODY[TEXT].

@@ -18,12 +18,20 @@ from maildir_imapd.wire import abnf
 from maildir_imapd.wire.commands import (
     CancelUpdate,
     FetchItem,
+    ReturnOptions,
+    Search,
+    SearchSource,
+    Sort,
+    Thread,
+)
+from maildir_imapd.wire.cursor import SYSTEM_FLAGS, Cursor
+from maildir_imapd.wire.parse_fetch import parse_items, parse_partial_range
+from maildir_imapd.wire.search_keys import (
     KeyAll,
     KeyAnd,
     KeyDate,
     KeyFlag,
     KeyFuzzy,
-    KeyGmail,
     KeyHeader,
     KeyModSeq,
     KeyNot,
@@ -34,15 +42,8 @@ from maildir_imapd.wire.commands import (
     KeySize,
     KeyText,
     KeyWithin,
-    ReturnOptions,
-    Search,
     SearchKey,
-    SearchSource,
-    Sort,
-    Thread,
 )
-from maildir_imapd.wire.cursor import SYSTEM_FLAGS, Cursor
-from maildir_imapd.wire.parse_fetch import parse_items, parse_partial_range
 
 DEEPEST = 100
 
@@ -454,10 +455,6 @@ _ARGUMENTS: dict[bytes, Argument] = {
     b"THREADID": _object_id(b"THREADID"),
     b"UID": lambda at, _charset: KeyNumbers(at.number_set(), uid=True),
     b"UNKEYWORD": lambda at, _charset: KeyFlag(at.atom(), False),
-    b"X-GM-LABELS": lambda at, charset: KeyGmail(b"X-GM-LABELS", _text(at, charset)),
-    b"X-GM-MSGID": _object_id(b"X-GM-MSGID"),
-    b"X-GM-RAW": lambda at, charset: KeyGmail(b"X-GM-RAW", _text(at, charset)),
-    b"X-GM-THRID": _object_id(b"X-GM-THRID"),
     b"YOUNGER": lambda at, _charset: KeyWithin(False, at.nz_number()),
 }
 for _name in (b"BCC", b"CC", b"FROM", b"SUBJECT", b"TO"):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from maildir_imapd.errors import BadCharsetName, BadMailboxName, BadSyntax, ProtocolError
 from maildir_imapd.wire import commands as c
 from maildir_imapd.wire import render
+from maildir_imapd.wire import search_keys as k
 from maildir_imapd.wire.buffer import AFTER_LOGIN, CommandBuffer, Event, Expects, Frame, Limits, LiteralWanted, Overflow
 from maildir_imapd.wire.dates import render_date
 from maildir_imapd.wire.names import Pattern, decode_mailbox
@@ -242,75 +243,75 @@ def test_stores_arrive(ids: NumberSet, action: bytes, flags: list[bytes], silent
     assert store == c.Store(b"a", ids, action, tuple(flags), silent, False, since)
 
 
-leaves: st.SearchStrategy[c.SearchKey] = st.one_of(
-    st.just(c.KeyAll()),
-    st.builds(c.KeyFlag, st.sampled_from([b"\\Seen", b"\\Deleted"]), st.booleans()),
-    st.builds(c.KeyFlag, atoms, st.booleans()),
-    st.builds(c.KeyNumbers, numbers, st.booleans()),
+leaves: st.SearchStrategy[k.SearchKey] = st.one_of(
+    st.just(k.KeyAll()),
+    st.builds(k.KeyFlag, st.sampled_from([b"\\Seen", b"\\Deleted"]), st.booleans()),
+    st.builds(k.KeyFlag, atoms, st.booleans()),
+    st.builds(k.KeyNumbers, numbers, st.booleans()),
     st.builds(
-        c.KeyDate,
+        k.KeyDate,
         st.sampled_from(["received", "sent", "saved"]),
         st.sampled_from(["before", "on", "since"]),
         st.dates(),
     ),
-    st.builds(c.KeySize, st.booleans(), st.integers(0, 2**63 - 1)),
-    st.builds(c.KeyHeader, atoms.map(bytes.upper), text),
-    st.builds(c.KeyText, text, st.booleans()),
-    st.builds(c.KeyModSeq, st.integers(0, 2**63 - 1)),
-    st.builds(c.KeyWithin, st.booleans(), st.integers(1, 2**32 - 1)),
+    st.builds(k.KeySize, st.booleans(), st.integers(0, 2**63 - 1)),
+    st.builds(k.KeyHeader, atoms.map(bytes.upper), text),
+    st.builds(k.KeyText, text, st.booleans()),
+    st.builds(k.KeyModSeq, st.integers(0, 2**63 - 1)),
+    st.builds(k.KeyWithin, st.booleans(), st.integers(1, 2**32 - 1)),
 )
 
 
-def combined(keys: st.SearchStrategy[c.SearchKey]) -> st.SearchStrategy[c.SearchKey]:
+def combined(keys: st.SearchStrategy[k.SearchKey]) -> st.SearchStrategy[k.SearchKey]:
     several = st.lists(keys, min_size=2, max_size=4)
     return st.one_of(
-        st.builds(c.KeyNot, keys),
-        st.builds(c.KeyFuzzy, keys),
-        several.map(lambda some: c.KeyAnd(tuple(flat(c.KeyAnd, some)))),
-        several.map(lambda some: c.KeyOr(tuple(flat(c.KeyOr, some)))),
+        st.builds(k.KeyNot, keys),
+        st.builds(k.KeyFuzzy, keys),
+        several.map(lambda some: k.KeyAnd(tuple(flat(k.KeyAnd, some)))),
+        several.map(lambda some: k.KeyOr(tuple(flat(k.KeyOr, some)))),
     )
 
 
-def flat(kind: type[c.KeyAnd] | type[c.KeyOr], keys: list[c.SearchKey]) -> list[c.SearchKey]:
+def flat(kind: type[k.KeyAnd] | type[k.KeyOr], keys: list[k.SearchKey]) -> list[k.SearchKey]:
     """Lists in lists and chains of OR have only the flat form."""
     return [inner for key in keys for inner in (key.keys if isinstance(key, kind) else [key])]
 
 
-def spell(key: c.SearchKey) -> bytes:
+def spell(key: k.SearchKey) -> bytes:
     match key:
-        case c.KeyAll():
+        case k.KeyAll():
             return b"ALL"
-        case c.KeyFlag(flag, present):
+        case k.KeyFlag(flag, present):
             sign = b"" if present else b"UN"
             return sign + (flag[1:].upper() if flag.startswith(b"\\") else b"KEYWORD " + flag)
-        case c.KeyNumbers(ids, uid):
+        case k.KeyNumbers(ids, uid):
             return (b"UID " if uid else b"") + spell_set(ids)
-        case c.KeyDate(kind, relation, date):
+        case k.KeyDate(kind, relation, date):
             prefix = {"received": "", "sent": "SENT", "saved": "SAVED"}[kind]
             return (prefix + relation).encode() + b" " + render_date(date)
-        case c.KeySize(larger, size):
+        case k.KeySize(larger, size):
             return b"%b %d" % (b"LARGER" if larger else b"SMALLER", size)
-        case c.KeyHeader(field, value):
+        case k.KeyHeader(field, value):
             return b"HEADER %b %b" % (field, render.mailbox(value.encode(), utf8=True))
-        case c.KeyText(value, body_only):
+        case k.KeyText(value, body_only):
             return b"%b %b" % (b"BODY" if body_only else b"TEXT", render.string(value.encode()))
-        case c.KeyModSeq(modseq):
+        case k.KeyModSeq(modseq):
             return b"MODSEQ %d" % modseq
-        case c.KeyWithin(older, seconds):
+        case k.KeyWithin(older, seconds):
             return b"%b %d" % (b"OLDER" if older else b"YOUNGER", seconds)
-        case c.KeyNot(inner):
+        case k.KeyNot(inner):
             return b"NOT " + spell(inner)
-        case c.KeyFuzzy(inner):
+        case k.KeyFuzzy(inner):
             return b"FUZZY " + spell(inner)
-        case c.KeyAnd(keys):
+        case k.KeyAnd(keys):
             return b"(%b)" % b" ".join(map(spell, keys))
-        case c.KeyOr(keys):
+        case k.KeyOr(keys):
             return b"OR " * (len(keys) - 1) + b" ".join(map(spell, keys))
     raise AssertionError(key)
 
 
 @given(st.recursive(leaves, combined, max_leaves=12), st.booleans())
-def test_searches_arrive(key: c.SearchKey, uid: bool) -> None:
+def test_searches_arrive(key: k.SearchKey, uid: bool) -> None:
     search = parse(sent((b"UID " if uid else b"") + b"SEARCH CHARSET UTF-8 " + spell(key)))
     assert search == c.Search(b"a", key, uid, None, b"UTF-8")
 

@@ -12,12 +12,21 @@ from maildir_imapd.errors import BadCharset, BadCharsetName, BadSyntax, FilterCh
 from maildir_imapd.wire.buffer import Frame
 from maildir_imapd.wire.commands import (
     FetchAtt,
+    ReturnOptions,
+    Search,
+    SearchSource,
+    Sort,
+    Thread,
+)
+from maildir_imapd.wire.numbers import NumberSet
+from maildir_imapd.wire.parse import parse
+from maildir_imapd.wire.parse_search import DEEPEST, INSERTED, LONGEST, NESTED, check_criteria
+from maildir_imapd.wire.search_keys import (
     KeyAll,
     KeyAnd,
     KeyDate,
     KeyFlag,
     KeyFuzzy,
-    KeyGmail,
     KeyHeader,
     KeyModSeq,
     KeyNot,
@@ -28,16 +37,8 @@ from maildir_imapd.wire.commands import (
     KeySize,
     KeyText,
     KeyWithin,
-    ReturnOptions,
-    Search,
     SearchKey,
-    SearchSource,
-    Sort,
-    Thread,
 )
-from maildir_imapd.wire.numbers import NumberSet
-from maildir_imapd.wire.parse import parse
-from maildir_imapd.wire.parse_search import DEEPEST, INSERTED, LONGEST, NESTED, check_criteria
 
 
 def search(text: bytes) -> Search:
@@ -106,10 +107,6 @@ KEYS: list[tuple[bytes, SearchKey]] = [
     (b"YOUNGER 259200", KeyWithin(False, 259200)),
     (b"EMAILID M6d99ac3275bb4e", KeyObjectId(b"EMAILID", b"M6d99ac3275bb4e")),
     (b"THREADID T-_", KeyObjectId(b"THREADID", b"T-_")),
-    (b"X-GM-MSGID 1278455344230334865", KeyObjectId(b"X-GM-MSGID", b"1278455344230334865")),
-    (b"X-GM-THRID 1", KeyObjectId(b"X-GM-THRID", b"1")),
-    (b'X-GM-RAW "has:attachment x"', KeyGmail(b"X-GM-RAW", "has:attachment x")),
-    (b"X-GM-LABELS x", KeyGmail(b"X-GM-LABELS", "x")),
     # composed
     (b"NOT SEEN", KeyNot(SEEN)),
     (b"NOT NOT SEEN", KeyNot(KeyNot(SEEN))),
@@ -270,6 +267,10 @@ def test_esearch(text: bytes, expected: Search) -> None:
         (b'SEARCH MODSEQ "/foo" all 5', 14),
         (b"SEARCH EMAILID a.b", 15),
         (b"SEARCH FILTER a/b", 14),
+        (b"SEARCH X-GM-MSGID 1278455344230334865", 7),
+        (b"SEARCH X-GM-THRID 1", 7),
+        (b'SEARCH X-GM-RAW "has:attachment x"', 7),
+        (b"SEARCH X-GM-LABELS x", 7),
         (b"SEARCH CHARSET", 14),
         (b"SEARCH CHARSET UTF-8", 20),
         (b"SEARCH CHARSET UTF-8 ", 21),
