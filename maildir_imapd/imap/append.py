@@ -31,7 +31,7 @@ from maildir_imapd.wire.render import appenduid_code
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.mailbox import Given, Mailbox
     from maildir_imapd.wire.commands import Append, AppendMessage, Replace
     from maildir_imapd.wire.parse_append import AppendStart
 
@@ -73,7 +73,7 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         session.deliveries[-1].close()
         session.delivered += session.deliveries[-1].size_disk
     _demand_room(session, session.delivered + size, start.index + 1, freed)
-    delivery = mailbox.deliver(size)
+    delivery = mailbox.deliver()
     session.deliveries.append(delivery)
     return delivery
 
@@ -82,8 +82,8 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """RFC 3501 6.3.11, RFC 3502: all messages or none; OK when they are on disk."""
     mailbox = target(session, cmd.mailbox)
-    uids = commit(session, mailbox, cmd.messages)
-    return Done("APPEND completed", appenduid_code(mailbox.snapshot.uidvalidity, uids))
+    stored = commit(session, mailbox, cmd.messages)
+    return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
 
 
 @command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, streams=True)
@@ -99,8 +99,8 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     if view.is_ghost(uid):
         raise ExpungeIssued
     mailbox = target(session, cmd.mailbox)
-    uids = commit(session, mailbox, (cmd.message,), _freed(session, position))
-    session.say(reply, b"OK", "Replacement is stored", appenduid_code(mailbox.snapshot.uidvalidity, uids))
+    stored = commit(session, mailbox, (cmd.message,), _freed(session, position))
+    session.say(reply, b"OK", "Replacement is stored", appenduid_code(stored.uidvalidity, stored))
     session.note_own(view.mailbox, removed=view.mailbox.expunge([uid]))
     return Done("REPLACE completed", updates.code_after_expunge(session, reply))
 
@@ -133,7 +133,7 @@ def _demand_room(session: Session, size: int, messages: int, freed: Amount) -> N
 
 def commit(
     session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount = NOTHING
-) -> list[int]:
+) -> Given[int]:
     """Put messages that have streamed in into a mailbox, all or none; returns their UIDs."""
     batch = []
     rights = acl.rights_in(session, mailbox)
@@ -156,9 +156,9 @@ def commit(
         batch.append((delivery, bits, extra, received))
     _demand_room(session, sum(delivery.size_disk for delivery, *_ in batch), len(batch), freed)
     try:
-        uids = mailbox.commit(batch)
+        stored = mailbox.commit(batch)
     except MailboxMissing as error:
         raise TryCreate from error
-    session.note_own(mailbox, made=uids)
+    session.note_own(mailbox, made=stored)
     session.drop_deliveries()
-    return uids
+    return stored

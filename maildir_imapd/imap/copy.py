@@ -14,6 +14,7 @@ from maildir_imapd.wire.render import copyuid_code
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.mailbox import Given
     from maildir_imapd.wire.commands import Copy
 
 
@@ -56,10 +57,10 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
         keep = acl.flag_mask(acl.rights_in(session, mailbox))
         source = view.mailbox
 
-        def work() -> list[tuple[int, int]]:
+        def work() -> Given[tuple[int, int]]:
             return mailbox.copy_from(source, uids, move=cmd.move, keep=keep)
 
-        pairs = work() if len(uids) < MANY else session.progress.during(work)
+        copied = work() if len(uids) < MANY else session.progress.during(work)
     except MessageGone as error:
         # Nothing was copied; the client hears of the expunge with this answer.
         raise ExpungeIssued from error
@@ -67,9 +68,9 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
         if view.mailbox.gone:
             raise
         raise TryCreate from error
-    if not pairs:
+    if not copied:
         return None
-    session.note_own(mailbox, made=[uid for _, uid in pairs])
+    session.note_own(mailbox, made=[uid for _, uid in copied])
     if cmd.move:
-        session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
-    return copyuid_code(mailbox.snapshot.uidvalidity, pairs)
+        session.note_own(view.mailbox, removed=[uid for uid, _ in copied])
+    return copyuid_code(copied.uidvalidity, copied)

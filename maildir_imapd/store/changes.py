@@ -347,7 +347,8 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, fr
             quota.add(Amount(sum(sizes), len(sizes)))
         folder.stamp_own(batch, unseen)
         folder.commit(batch, keep=False)
-    except OSError:
+    except Exception:
+        # Nothing of it is on record.
         folder.doubt_quota()
         for path, name in done:
             try:
@@ -405,7 +406,8 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
             quota.add(_difference(quota, source, target, list(zip(positions, batch.added, strict=True)), move=move))
         target.stamp_own(batch, unseen)
         target.commit(batch, keep=False)
-    except (OSError, errors.ImapdError):
+    except Exception:
+        # Nothing of it is on record.
         target.doubt_quota()
         for path in done:
             try:

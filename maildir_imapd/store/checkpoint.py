@@ -30,10 +30,9 @@ from __future__ import annotations
 import sys
 import zlib
 from array import array
-from collections import deque
 from typing import Final
 
-from maildir_imapd.store.journal import Stamp, parse_ranges, render_ranges
+from maildir_imapd.store.journal import NEVER, Stamp, parse_ranges, render_ranges
 from maildir_imapd.store.snapshot import Snapshot
 from maildir_imapd.store.state import State, Tomb
 
@@ -104,24 +103,25 @@ def of_another_version(data: bytes) -> bool:
 
 
 def _parse(data: bytes, lines: list[bytes], at: int) -> State:
-    state = State()
+    stamp = NEVER
     numbers: dict[bytes, int] = {}
     keywords: dict[int, bytes] = {}
     extra: dict[int, frozenset[int]] = {}
-    history: deque[tuple[int, int, int]] = deque()
-    count = names_size = 0
+    history: list[tuple[int, int, int]] = []
+    boots: list[bytes] = []
+    tombs: dict[bytes, Tomb] = {}
+    generation = position = count = names_size = 0
     for line in lines:
         kind, rest = line[:1], line[2:]
         if kind in b"vnmul":
             numbers[kind] = int(rest)
         elif kind == b"g":
-            generation, position = rest.split(b" ")
-            state.generation, state.position = int(generation), int(position)
+            generation, position = map(int, rest.split(b" "))
         elif kind == b"b":
-            state.boots += (rest,)
+            boots.append(rest)
         elif kind == b"s":
             cur_mtime, cur_ctime, new_mtime, new_ctime, settled = map(int, rest.split(b" "))
-            state.stamp = Stamp(cur_mtime, cur_ctime, new_mtime, new_ctime, bool(settled))
+            stamp = Stamp(cur_mtime, cur_ctime, new_mtime, new_ctime, bool(settled))
         elif kind == b"k":
             number, name = rest.split(b" ", 1)
             keywords[int(number)] = name
@@ -130,7 +130,7 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
             history += [(int(modseq), lo, hi) for lo, hi in parse_ranges(gone)]
         elif kind == b"t":
             uid, when, received, octets, base = rest.split(b" ", 4)
-            state.tombs[base] = Tomb(int(uid), int(when), int(received), int(octets))
+            tombs[base] = Tomb(int(uid), int(when), int(received), int(octets))
         elif kind == b"y":
             uid, words = rest.split(b" ")
             extra[int(uid)] = frozenset(int(n) for n in words.split(b","))
@@ -154,8 +154,7 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
     names = data[at : at + names_size]
     if at + names_size + 4 != len(data) or (count and names.count(b"\n") != count - 1):
         raise ValueError("lengths do not agree")
-    state.reserve, state.whole_above, state.history = numbers[b"u"], numbers[b"l"], history
-    state.snapshot = Snapshot(
+    rows = Snapshot(
         uids=columns["uids"],
         flags=columns["flags"],
         modseqs=columns["modseqs"],
@@ -170,4 +169,14 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
         uidnext=numbers[b"n"],
         modseq=numbers[b"m"],
     )
-    return state
+    return State(
+        snapshot=rows,
+        generation=generation,
+        position=position,
+        reserve=numbers[b"u"],
+        boots=tuple(boots),
+        stamp=stamp,
+        history=tuple(history),
+        whole_above=numbers[b"l"],
+        tombs=tombs,
+    )

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from maildir_imapd.store import courier, durable, scan
+from maildir_imapd.store.descriptors import Descriptor
 from maildir_imapd.store.filename import KEYWORD_BITS
 from maildir_imapd.store.journal import Batch
 from maildir_imapd.store.snapshot import Snapshot
@@ -45,11 +46,11 @@ class _Agreed:
 
 
 class CourierKeywords:
-    """One folder's. *folder* and *index* are descriptors of where Courier's files and ours lie."""
+    """One folder's. *folder* and *index* are where Courier's files and ours lie, in use under the folder's lock."""
 
-    def __init__(self, folder: int, index: int, path: bytes, mode: int) -> None:
-        self._folder = folder
-        self._index = index
+    def __init__(self, folder: Descriptor, index: Descriptor, path: bytes, mode: int) -> None:
+        self._folder_place = folder
+        self._index_place = index
         self._path = path
         self._mode = mode
         self._stamp: _Stamp | None = None  # of Courier's files as last read or written
@@ -60,7 +61,16 @@ class CourierKeywords:
 
     def changed(self) -> bool:
         """Say whether Courier's files are others than we know; safe without a lock."""
-        return self._look() != self._stamp
+        with self._folder_place.use():
+            return self._look() != self._stamp
+
+    @property
+    def _folder(self) -> int:
+        return self._folder_place.number
+
+    @property
+    def _index(self) -> int:
+        return self._index_place.number
 
     def expect(self, batch: Batch, modseq: int) -> None:
         """Hear of a change before it is committed; *modseq* is the mod-sequence before it."""

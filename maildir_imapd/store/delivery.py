@@ -11,12 +11,14 @@ import re
 import secrets
 import stat
 import time
+import weakref
 from collections.abc import Generator
 from contextlib import closing
 from typing import Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import durable, filename, scan
+from maildir_imapd.store import descriptors, durable, filename, scan
+from maildir_imapd.store.descriptors import Descriptor
 
 TMP_SECONDS: Final = 36 * 3600  # what nobody has touched for so long was left by a program that died
 
@@ -25,45 +27,44 @@ _COPY_BYTES: Final = 1 << 20
 _END_OF_HEADER = re.compile(rb"\A\n|\n\r*\n").search
 
 
-class Place:
-    """A descriptor of a folder, of its own: what lies in it may outlive the mailbox.  One is enough for any number."""
-
-    __slots__ = ("__weakref__", "fd")
-
-    def __init__(self, folder: int) -> None:
-        self.fd = -1
-        self.fd = os.dup(folder)
-
-    def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-
-
 class Delivery:
-    """A file in tmp/ that takes a message's octets; a sink, so it never raises: see *trouble*."""
+    """A file in tmp/ that takes a message's octets; a sink, so it never raises: see *trouble*.
 
-    def __init__(self, place: Place, path: bytes, mode: int = 0o600) -> None:
+    *directory* is the folder's, in use until ``done`` or ``abort``: whatever becomes of the mailbox, what is written
+    lies in the folder it was meant for. Whoever begins a delivery ends it by one of the two; ``abort`` comes by
+    itself when it is forgotten.
+    """
+
+    def __init__(self, directory: Descriptor, path: bytes, mode: int = 0o600) -> None:
         self.trouble: errors.StoreError | None = None
         self.size_disk = 0
         self.size_crlf = 0
         self.has_nul = False  # RFC 3501: only a literal8 may carry one
         self.name = b"tmp/" + filename.unique()
         self._path = path
-        self._place = place
-        self._taken = False  # it has another name, or none
         self._held = b""  # CRs at the end of the last piece: the LF may be in the next one
-        self._fd = -1
         self.fingerprint = 0  # see scan.py; known once the file has its date
+        self._directory = directory
+        self._file: Descriptor | None = None
+        # Called once it takes the file away, closes it and ends the use of the directory.
+        self._end: weakref.finalize[[Descriptor, bytes, Descriptor], Delivery] | None = None
+        number = directory.__enter__()
         try:
-            self._fd = durable.create(self.name, place.fd, mode)
-        except OSError as error:
+            self._file = Descriptor(durable.create(self.name, number, mode), "message in tmp/")
+            self._end = weakref.finalize(self, _abandon, directory, self.name, self._file)
+        except BaseException as error:
+            directory.__exit__(None, None, None)
+            if not isinstance(error, OSError):
+                raise
             self._fail(error)
+        else:
+            self._end.atexit = False
 
     def write(self, data: bytes | memoryview) -> None:
         """Take a piece of the message."""
         if self.trouble is not None:
             return
-        if self._fd < 0:
+        if self._file is None or self._file.closed:
             self.trouble = errors.StoreError(detail="written after it was closed")
             return
         piece = self._held + bytes(data)
@@ -78,8 +79,10 @@ class Delivery:
 
     def _store(self, piece: bytes) -> None:
         text = _CRLF(b"\n", piece) if b"\r\r\n" in piece else piece.replace(b"\r\n", b"\n")
+        assert self._file is not None
         try:
-            durable.write(self._fd, text)
+            with self._file.use() as file:
+                durable.write(file, text)
         except OSError as error:
             self._fail(error)
             return
@@ -91,19 +94,21 @@ class Delivery:
         """Say that the message is whole. Not needed before commit(), but a MULTIAPPEND of thousands runs out of
         descriptors without it.
         """
-        if self._fd < 0:
+        if self._file is None or self._file.closed:
             return
         if self._held and self.trouble is None:
             held, self._held = self._held, b""
             self._store(held)
-        if self._fd >= 0:
-            durable.start_writing(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+        if not self._file.closed:
+            durable.start_writing(self._file.number)
+            self._file.close()
 
-    def is_in(self, folder: int) -> bool:
-        """Whether it lies in the folder that *folder* is a descriptor of: that may have become another one since."""
-        return os.path.sameopenfile(self._place.fd, folder)
+    def is_in(self, folder: Descriptor) -> bool:
+        """Whether it lies in the folder that *folder* is open at: its name may be another one's since."""
+        if folder is self._directory:
+            return True
+        with folder.use() as there:
+            return os.path.sameopenfile(self._directory.number, there)
 
     def pieces(self) -> Generator[bytes]:
         """Give back what came in, as it lies on the disk; raises StoreError."""
@@ -111,7 +116,7 @@ class Delivery:
         if self.trouble is not None:
             raise self.trouble
         try:
-            fd = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._place.fd)
+            fd = descriptors.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory.number)
             try:
                 while piece := os.read(fd, _COPY_BYTES):
                     yield piece
@@ -133,46 +138,41 @@ class Delivery:
         With nanoseconds that nobody asked for: they tell it from a later file, see scan.py.
         """
         stamp = max(received, 0) * 1_000_000_000 + secrets.randbelow(999_999_999) + 1
-        os.utime(self.name, ns=(time.time_ns(), stamp), dir_fd=self._place.fd, follow_symlinks=False)
+        os.utime(self.name, ns=(time.time_ns(), stamp), dir_fd=self._directory.number, follow_symlinks=False)
         # What it is now and not what was asked for: a file system may keep less.
-        self.fingerprint = scan.fingerprint(os.stat(self.name, dir_fd=self._place.fd, follow_symlinks=False))
+        self.fingerprint = scan.fingerprint(os.stat(self.name, dir_fd=self._directory.number, follow_symlinks=False))
 
     def sync(self) -> None:
         """Return when the content is on the disk."""
-        fd = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._place.fd)
+        fd = descriptors.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory.number)
         try:
             durable.sync(fd)
         finally:
             os.close(fd)
 
     def abort(self) -> None:
-        """Take the file away again. Harmless after a commit."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        if not self._taken:
-            self._taken = True
-            try:
-                durable.unlink(self.name, self._place.fd)
-            except OSError:
-                pass  # it was moved to its place, or goes with the other litter after 36 hours
+        """Take the file away again. Harmless after ``done``, and twice."""
+        if self._end is not None:
+            self._end()
 
     def done(self) -> None:
-        """Let go: the file has its final name."""
-        self._taken = True
-
-    def __del__(self) -> None:
-        self.abort()
+        """Let go: the file has its final name, or is somebody else's to remove."""
+        if self._end is not None and self._end.detach() is not None:
+            self._directory.__exit__(None, None, None)
 
     def _fail(self, error: OSError) -> None:
         self.trouble = durable.store_error(error, self._path + b"/" + self.name)
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        try:
-            durable.unlink(self.name, self._place.fd)
-        except OSError:
-            pass  # ours at once if we can, else after 36 hours
+        self.abort()
+
+
+def _abandon(directory: Descriptor, name: bytes, file: Descriptor) -> None:
+    file.close()
+    try:
+        durable.unlink(name, directory.number)
+    except OSError:
+        pass  # it was moved to its place, or goes with the other litter after 36 hours
+    finally:
+        directory.__exit__(None, None, None)
 
 
 def copy_bytes(source: bytes, target: bytes, source_dir: int, target_dir: int, mode: int) -> None:
@@ -182,7 +182,7 @@ def copy_bytes(source: bytes, target: bytes, source_dir: int, target_dir: int, m
     """
     temporary = b"tmp/" + filename.unique()
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    reading = os.open(source, flags, dir_fd=source_dir)
+    reading = descriptors.open(source, flags, dir_fd=source_dir)
     try:
         if not stat.S_ISREG(os.fstat(reading).st_mode):
             raise errors.MessageUnreadable(detail=f"not a file: {os.fsdecode(source)}")
@@ -213,7 +213,7 @@ def clean_tmp(folder: int, now: float) -> int:
     By ctime, as Dovecot and Courier do: the mtime of a message in the making may be its received date. The
     directory's atime says when somebody last did this; touching it first keeps others from doing it too.
     """
-    tmp = os.open(b"tmp", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    tmp = descriptors.open(b"tmp", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
         status = os.fstat(tmp)
         if status.st_atime > now - 8 * 3600:

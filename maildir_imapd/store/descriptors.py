@@ -84,10 +84,11 @@ class Descriptor:
 
     @property
     def number(self) -> int:
-        """The number, for whoever is inside a ``use`` further up; raises Closed."""
-        if self._closing:
+        """The number, for whoever is inside a ``use`` further up; raises Closed when it is closed."""
+        number = self._number
+        if number < 0:
             raise Closed(self.what)
-        return self._number
+        return number
 
     @property
     def closed(self) -> bool:

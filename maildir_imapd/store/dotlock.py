@@ -48,7 +48,7 @@ class DotLock:
                 finally:
                     os.close(fd)
                 return self
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 raise OSError(errno.ETIMEDOUT, "another program holds " + os.fsdecode(self._name))
             time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # to keep waiters apart, no secret
 

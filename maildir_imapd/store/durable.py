@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from maildir_imapd import errors
+from maildir_imapd.store import descriptors
 
 # Tests only: called with the name of the action and what it is about to act on.
 step: Callable[[str, object], None] | None = None
@@ -48,7 +49,7 @@ def store_error(error: OSError, path: bytes) -> errors.StoreError:
     detail = f"{os.fsdecode(path)}: {error}"
     if error.errno in _NO_ROOM:
         return errors.DiskFull(detail=detail)
-    if error.errno in (errno.EMFILE, errno.ENFILE):
+    if descriptors.out_of_descriptors(error):
         return errors.TooManyFiles(detail=detail)
     if error.errno in _NO_RIGHT:
         return errors.SpoolUnreadable(detail=detail)
@@ -115,9 +116,14 @@ def create(name: bytes, directory: int, mode: int | None = None) -> int:
     if mode is None:
         mode = like.st_mode & 0o666 | 0o600
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(name, flags, mode, dir_fd=directory)
-    if mode & 0o077:
-        share(fd, mode, like)
+    fd = descriptors.open(name, flags, mode, dir_fd=directory)
+    try:
+        if mode & 0o077:
+            share(fd, mode, like)
+    except BaseException:
+        os.close(fd)
+        os.unlink(name, dir_fd=directory)
+        raise
     return fd
 
 
@@ -125,7 +131,7 @@ def open_lasting(name: bytes, directory: int, mode: int | None = None) -> int:
     """Open a file of our own that is never replaced, and make it if it is not there."""
     while True:
         try:
-            return os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+            return descriptors.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
         except FileNotFoundError:
             pass
         try:
@@ -158,7 +164,7 @@ def make_directory(path: bytes, parent: bytes) -> None:
     mode = like.st_mode & 0o777 | 0o700
     os.mkdir(path, mode)
     if mode & 0o077:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             share(fd, mode, like)
         finally:
@@ -263,7 +269,7 @@ def dated(path: bytes, name: bytes) -> int | None:
 def read_dated(path: bytes, name: bytes) -> tuple[bytes | None, int]:
     """Read a file in the directory at *path*, with its mtime in ns; (None, 0) where there is none."""
     try:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None, 0
     try:
@@ -289,7 +295,8 @@ def put_or_remove(name: bytes, data: bytes, directory: int) -> None:
 
 def read_file(name: bytes, directory: int) -> bytes:
     """Read one of our own files whole; never through a link, never blocking."""
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    fd = descriptors.open(name, flags, dir_fd=directory)
     try:
         # One octet more than it has: so the second read, which finds the end, is the only other one.
         data = os.read(fd, os.fstat(fd).st_size + 1)

@@ -13,13 +13,25 @@ import os
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import courier_keywords, delivery, durable, filename, keywords, mailboxid, mirror, scan
+from maildir_imapd.store import (
+    courier_keywords,
+    delivery,
+    descriptors,
+    durable,
+    filename,
+    keywords,
+    mailboxid,
+    mirror,
+    scan,
+)
 from maildir_imapd.store.courier_keywords import CourierKeywords
+from maildir_imapd.store.descriptors import Descriptor
+from maildir_imapd.store.dotlock import TIMEOUT
 from maildir_imapd.store.filename import DELETED, IN_NEW, RECENT
 from maildir_imapd.store.index import Index, clock_uidvalidity
 from maildir_imapd.store.journal import NEVER, Batch
@@ -80,14 +92,7 @@ class Folder:
         self.control_path = control or path
         self.settings = settings or Settings()
         self._seed = seed
-        self.fd = self._index_fd = self.control_fd = -1
-        try:
-            self._open()
-        except BaseException:
-            self.close()
-            raise
         self.odd: dict[bytes, bytes] = {}  # base -> path of a file that is not named as usual
-        self.touched: list[Batch] | None = []  # what changed since the mailbox last looked; None: everything
         self._listed_at = time.monotonic()  # of the last listing of cur/
         self._pause_until = 0.0  # monotonic: not before, unless a stamp says that something has changed
         self._suspicious = False  # a listing was not to be trusted: list again at the next chance
@@ -100,18 +105,22 @@ class Folder:
         self._foreign_busy = False  # it was wanted, and somebody held it for too long
         self.mirror: Mirror | None = None
         self.words: CourierKeywords | None = None
-        if not self.read_only:
-            if self.settings.mirror is not None:
-                self.mirror = self.mirror_of(self.settings.mirror)
-            if self.settings.mirror == "courier":
-                self.words = CourierKeywords(self.fd, self._index_fd, self.path, self.mode)
-            else:
-                courier_keywords.part(self._index_fd)
+        with ExitStack() as half_made:
+            self._open(half_made)
+            if not self.read_only:
+                if self.settings.mirror is not None:
+                    self.mirror = self.mirror_of(self.settings.mirror)
+                if self.settings.mirror == "courier":
+                    self.words = CourierKeywords(self.directory, self._index_directory, self.path, self.mode)
+                else:
+                    courier_keywords.part(self._index_directory.number)
+            half_made.pop_all()
 
-    def _open(self) -> None:
+    def _open(self, half_made: ExitStack) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         try:
-            self.fd = os.open(self.path, flags)
+            self.directory = Descriptor(descriptors.open(self.path, flags), "folder")
+            half_made.callback(self.directory.close)
             status = os.fstat(self.fd)
             os.stat(b"cur", dir_fd=self.fd)
             for name in (b"new", b"tmp"):
@@ -120,26 +129,28 @@ class Folder:
             raise errors.MailboxMissing(detail=os.fsdecode(self.path)) from None
         except OSError as error:
             raise durable.store_error(error, self.path) from error
-        self._identity = (status.st_dev, status.st_ino)
+        # Nobody else gets the inode as long as the directory is open.
+        self.identity = (status.st_dev, status.st_ino)
         self.mode = status.st_mode & 0o666 or 0o600
         self._locked_away = not _writable(self.fd)
-        self.control_fd = self._open_control(flags)
+        self._control_directory = self._open_control(flags)
+        half_made.callback(self._control_directory.close)
         if self.index_path != self.path:
             try:
                 os.makedirs(self.index_path, mode=0o700, exist_ok=True)
             except OSError as error:
                 if not durable.cannot_write(error):
                     raise durable.store_error(error, self.index_path) from error
-        try:
-            self._index_fd = os.open(self.index_path, flags)
-        except FileNotFoundError:
-            # No room or no right to make it: the history lives in memory.
-            self._index_fd = os.dup(self.fd)
-        except OSError as error:
-            raise durable.store_error(error, self.index_path) from error
-        self.lock = FolderLock(self._index_fd, self.index_path, self.settings.lock_timeout, self.mode)
+        self._index_directory = self._open_index(flags)
+        half_made.callback(self._index_directory.close)
+        others = {id(each): each for each in (self._control_directory, self._index_directory)}
+        others.pop(id(self.directory), None)
+        # What is open beside the folder's own directory; mostly nothing is.
+        self._others = tuple(others.values())
+        directory, timeout = self._index_directory, self.settings.lock_timeout
+        self.lock = FolderLock(directory, self.index_path, timeout, self.mode, self.identity)
         self.index = Index(
-            self._index_fd,
+            directory,
             self.index_path,
             self.lock,
             sync=self.settings.fsync != "never",
@@ -147,23 +158,44 @@ class Folder:
             uidvalidity=self.settings.uidvalidity,
         )
 
-    def _open_control(self, flags: int) -> int:
+    def _open_control(self, flags: int) -> Descriptor:
         """Open where Dovecot's files about the folder are; where that cannot be, its list of UIDs is not kept."""
         if self.control_path != self.path:
             try:
                 os.makedirs(self.control_path, mode=0o700, exist_ok=True)
-                return os.open(self.control_path, flags)
+                return Descriptor(descriptors.open(self.control_path, flags), "control directory")
             except OSError as error:
                 # Beside a server that runs, its lock must be had.
-                if self.settings.coexist or error.errno in (errno.EMFILE, errno.ENFILE):
+                if self.settings.coexist or descriptors.out_of_descriptors(error):
                     raise durable.store_error(error, self.control_path) from error
                 log.warning("no control directory path=%s error=%s", os.fsdecode(self.control_path), error)
                 self.settings = replace(self.settings, mirror=None)
-        return os.dup(self.fd)
+        return self.directory
+
+    def _open_index(self, flags: int) -> Descriptor:
+        if self.index_path == self.path:
+            return self.directory
+        try:
+            return Descriptor(descriptors.open(self.index_path, flags), "index directory")
+        except FileNotFoundError:
+            # No room or no right to make it: the history lives in memory.
+            return self.directory
+        except OSError as error:
+            raise durable.store_error(error, self.index_path) from error
+
+    @property
+    def fd(self) -> int:
+        """The folder's directory, for whoever holds a lock of it, or has it in use."""
+        return self.directory.number
+
+    @property
+    def control_fd(self) -> int:
+        """Where Dovecot's files about it lie; likewise."""
+        return self._control_directory.number
 
     def mirror_of(self, kind: mirror.Kind) -> Mirror:
         """The mirror of a server's list of UIDs, where that server keeps it."""
-        return Mirror(kind, self.fd if kind == "courier" else self.control_fd, self.path, self.mode)
+        return Mirror(kind, self.directory if kind == "courier" else self._control_directory, self.path, self.mode)
 
     def _make_directory(self, name: bytes, mode: int) -> None:
         """Make a directory that every Maildir has and some copies of one lack; a cur/ alone can be read."""
@@ -173,34 +205,36 @@ class Folder:
             pass  # it is there, or we may not
 
     def close(self) -> None:
-        """Let go of every descriptor."""
-        if self._index_fd >= 0:
-            self.lock.close()
-            self.index.close()
-            os.close(self._index_fd)
-        for fd in (self.fd, self.control_fd):
-            if fd >= 0:
-                os.close(fd)
-        self.fd = self._index_fd = self.control_fd = -1
+        """Let go of every descriptor; nobody else may be at work here, or begin to."""
+        self.index.close()
+        self.lock.close()
+        descriptors.close_all({self.directory, *self._others})
 
     # --- the lock ------------------------------------------------------------------------------
 
     @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Shut out the other threads only: to read what other processes have written."""
-        self.lock.acquire_threads()
-        try:
-            yield
-        finally:
-            self.lock.release_threads()
+    def shared(self, patience: float | None = None) -> Iterator[None]:
+        """Shut out the other threads only: to read what other processes have written.
+
+        *patience*: seconds to wait for any lock, None for the setting's, 0 for who must not wait. Raises LockTimeout.
+        """
+        with ExitStack() as used:
+            for directory in self._others:
+                used.enter_context(directory.use())
+            with self.directory.use():
+                self.lock.acquire_threads(patience)
+                try:
+                    yield
+                finally:
+                    self.lock.release_threads()
 
     @contextmanager
-    def exclusive(self, *, adds: bool = False) -> Iterator[None]:
+    def exclusive(self, *, adds: bool = False, patience: float | None = None) -> Iterator[None]:
         """Shut everybody out, and begin with the folder's history as it is now.
 
-        *adds*: messages may get UIDs.
+        *adds*: messages may get UIDs. *patience*: as of ``shared``.
         """
-        with self.shared(), self._file_lock(), self._foreign_lock(adds):
+        with self.shared(patience), self._file_lock(patience), self._foreign_lock(adds, patience):
             self.check_place()
             with durable.told(self.path):
                 self._catch_up()
@@ -218,7 +252,7 @@ class Folder:
                     self.sync()
 
     @contextmanager
-    def _foreign_lock(self, adds: bool) -> Iterator[None]:
+    def _foreign_lock(self, adds: bool, patience: float | None) -> Iterator[None]:
         """The other server's lock, where its list is kept; ours comes first, for only we take both.
 
         With ``coexist`` it must be had. Without, it is wanted where UIDs are given out: that server may be off and
@@ -229,11 +263,18 @@ class Folder:
             return
         if self.settings.coexist:
             # Dovecot looks whether its lock is free, every three seconds in the end: so it must be, half the time.
-            time.sleep(min(max(self._foreign_turn - time.monotonic(), 0.0), _FOREIGN_TURN))
-        lock = self.mirror.lock() if self.settings.coexist else self.mirror.lock(_FOREIGN_PATIENCE)
+            rest = min(max(self._foreign_turn - time.monotonic(), 0.0), _FOREIGN_TURN)
+            if rest and patience == 0:
+                raise errors.LockTimeout(detail=os.fsdecode(self.path))
+            time.sleep(rest)
+        lock = self.mirror.lock(TIMEOUT if self.settings.coexist else _FOREIGN_PATIENCE)
+        if patience is not None:
+            lock = self.mirror.lock(patience)
         try:
             lock.__enter__()
         except OSError as error:
+            if error.errno == errno.ETIMEDOUT and patience == 0:
+                raise errors.LockTimeout(detail=os.fsdecode(self.path)) from error
             if self.settings.coexist:
                 raise durable.store_error(error, self.path) from error
             if not durable.cannot_write(error):
@@ -256,9 +297,9 @@ class Folder:
             self._foreign_turn = now + (now - began)
 
     @contextmanager
-    def _file_lock(self) -> Iterator[None]:
+    def _file_lock(self, patience: float | None) -> Iterator[None]:
         try:
-            self.lock.acquire_file()
+            self.lock.acquire_file(patience)
         except OSError as error:
             self.check_place()
             if not durable.cannot_write(error):
@@ -276,7 +317,7 @@ class Folder:
         """Raise MailboxMissing if the folder is no longer where it was: deleted, renamed, or another one."""
         try:
             status = os.stat(self.path)
-            if (status.st_dev, status.st_ino) == self._identity:
+            if (status.st_dev, status.st_ino) == self.identity:
                 # On nested directories a name may go and its directory stay, for the sake of its children.
                 os.stat(self.path + b"/cur")
                 return
@@ -299,10 +340,10 @@ class Folder:
     def _catch_up(self) -> None:
         index = self.index
         if index.loaded and not index.writable:
-            self.note(index.catch_up())
+            index.catch_up()
         elif index.loaded or index.exists():
             if index.writable:
-                self.note(index.settle())
+                index.settle()
                 try:
                     index.flush()
                 except OSError as error:
@@ -310,7 +351,6 @@ class Folder:
                         raise
             else:
                 index.load()
-                self.touched = None
         else:
             self.adopt()
 
@@ -333,19 +373,11 @@ class Folder:
         finally:
             self.foreign = {}
 
-    def note(self, batches: list[Batch] | None) -> None:
-        """Remember for the mailbox what others have done."""
-        if batches is None:
-            self.touched = None
-        elif self.touched is not None:
-            self.touched += batches
-
     def commit(self, batch: Batch, *, keep: bool = True) -> None:
-        """Write a batch and remember it for the mailbox."""
+        """Write a batch; if anything is raised, nothing of it is on record, and memory is as it was."""
         if self.words is not None:
             self.words.expect(batch, self.rows.modseq)
         self.index.commit(batch, keep=keep)
-        self.note([batch])
         if self.mirror is not None:
             self.mirror.note(batch)
         self._unsynced = True
@@ -413,7 +445,7 @@ class Folder:
 
     def met_courier(self) -> None:
         """Note that Courier's list of keywords has all that we have."""
-        courier_keywords.meet(self._index_fd, self.mode)
+        courier_keywords.meet(self._index_directory.number, self.mode)
 
     def write_keywords(self, names: dict[int, bytes]) -> None:
         """Tell other programs what the letters mean."""
@@ -421,11 +453,12 @@ class Folder:
 
     def sync(self) -> None:
         """Return when every batch and every name so far is on the disk."""
-        cur = os.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
-        try:
-            durable.sync(cur)
-        finally:
-            os.close(cur)
+        with self.directory.use() as directory:
+            cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                durable.sync(cur)
+            finally:
+                os.close(cur)
         if self.index.writable:
             self.index.sync_named(everything=not self._whole)
             self._whole = True
@@ -563,15 +596,14 @@ class Folder:
         if rows.uids:
             self.doubt_quota()
         # From here on it is as immutable as every other snapshot.
-        state = State(snapshot=rows, whole_above=rows.modseq if seed is not None else 0)
         if self._suspicious:
-            state.stamp = NEVER
+            stamp = NEVER
         elif work.renamed:
-            state.stamp = scan.stamp(scan.look(self.fd), now, ours=True)
+            stamp = scan.stamp(scan.look(self.fd), now, ours=True)
         else:
-            state.stamp = scan.stamp(seen, now)
+            stamp = scan.stamp(seen, now)
+        state = State(snapshot=rows, stamp=stamp, whole_above=rows.modseq if seed is not None else 0)
         self._listed_at = time.monotonic()
-        self.touched = None
         try:
             if not self.index.writable:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))

@@ -7,16 +7,20 @@ Files, beside the folder's cur/ or in a directory of their own:
 
 Reading needs no lock. Checkpoint and journal are two files, and a rotation may come between reading the
 one and the other, so a load begins again until the two fit. A process that has the old journal open reads
-it to its end (the inode lives on), sees that it has no name any more, and goes on in the new one if that
-follows where it stands; else it loads anew.
+it to its end (the inode lives on), sees that another file has the name, and goes on in that one if it
+follows where it stands; else it loads anew. Whether the old one has another name still (``cp -al``) says nothing.
 
 Writing needs the folder's lock. The order is always: folder first, journal second. Dying in between leaves
 a folder that differs from its history and a cur/ whose stamp is not the recorded one, so the next sync
 finds the difference and writes the batch that is missing.
 
 No UID twice: before UIDs beyond the reserve are given out, a higher reserve is noted in the lock file and
-in the journal, and synced. After a boot that the history does not know, the tail of the journal may be
-lost, and UIDNEXT is the reserve plus one.
+in the journal, and synced. When this machine has started anew since it wrote here (boot.py), the tail of the
+journal may be lost: a batch that raises UIDNEXT to the reserve plus one is written before anything is shown.
+
+Memory and disk: the next state is made first, then the batch is written, then the state is put in its place
+by one assignment, and with it what is new for the mailbox (``news``). An error before the write leaves both
+as they were; behind it nothing can fail that matters (docs/rules.md, T5).
 
 When the disk is full or not ours, a batch of changes that the folder itself remembers (flags, expunges)
 is kept in memory and written with the next one that can be. Should another process write first, we forget
@@ -31,12 +35,15 @@ import os
 import time
 from array import array
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import checkpoint, durable, journal
+from maildir_imapd.store import boot, checkpoint, descriptors, durable, journal
+from maildir_imapd.store.descriptors import Descriptor
 from maildir_imapd.store.journal import NEVER, Batch
 from maildir_imapd.store.lock import FolderLock
+from maildir_imapd.store.snapshot import empty
 from maildir_imapd.store.state import State
 
 log = logging.getLogger(__name__)
@@ -52,16 +59,6 @@ ROTATE_BYTES: Final = 256 * 1024
 _LOAD_ATTEMPTS: Final = 30
 
 
-def boot_id() -> bytes:
-    """Return what changes with every start of this machine."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return file.read().strip().replace(b"-", b"")
-    except OSError:
-        # No such file: each process is a boot of its own, which costs a gap in the UIDs and is safe.
-        return b"%x-%x" % (os.getpid(), time.time_ns())
-
-
 def clock_uidvalidity() -> int:
     """Return a UIDVALIDITY, for want of a counter."""
     return int(time.time())
@@ -71,14 +68,27 @@ class Unfit(Exception):
     """Checkpoint and journal do not fit together: wait for the writer, or, under the lock, rebuild."""
 
 
-class Index:
-    """The history of one folder. Every method but load() and catch_up() needs the folder's lock."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A journal, and what was in it when it was opened."""
 
-    boot = boot_id()
+    file: Descriptor
+    inode: int
+    data: bytes
+
+
+class Index:
+    """The history of one folder. Every method needs the folder's lock, load() and catch_up() that of the threads.
+
+    *directory* is the folder's descriptor, in use for as long as a lock of it is held. *state* may be read at any
+    time without a lock: it is replaced as a whole.
+    """
+
+    boot = boot.own()
 
     def __init__(
         self,
-        directory: int,
+        directory: Descriptor,
         path: bytes,
         lock: FolderLock,
         *,
@@ -88,6 +98,7 @@ class Index:
     ) -> None:
         self.path = path
         self.state = State()
+        self.news: list[Batch] | None = []  # what the mailbox has not taken in yet; None: all of it is new
         self.loaded = False
         self.writable = True  # else the history lives in memory, beside what was on disk
         self._directory = directory
@@ -95,13 +106,22 @@ class Index:
         self._sync = sync
         self._mode = mode
         self._uidvalidity = uidvalidity
-        self._fd = -1
-        self._size = self._inode = 0  # of the journal, as last seen
+        self._journal: Descriptor | None = None
+        self._size = 0  # of the journal, as last seen
         self._unwritten: list[Batch] = []
         self._imagined = False  # memory has batches that were never to be written
         self.rotations = 0
         self._floor = 0  # clients have been told this mod-sequence, whatever the disk says
         self._rotate_at = ROTATE_BYTES
+
+    def _publish(self, state: State, batches: list[Batch] | None) -> None:
+        """Let *state* be what is so from here on, and *batches* what has led there; None: nobody knows."""
+        news = None if batches is None or self.news is None else [*self.news, *batches]
+        self.state, self.news = state, news
+
+    def taken(self) -> None:
+        """Note that the mailbox has taken in the news."""
+        self.news = []
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -109,7 +129,7 @@ class Index:
         """Say whether the folder has an index, whole or not."""
         for name in (CHECKPOINT, JOURNAL, OLD):
             try:
-                os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+                os.stat(name, dir_fd=self._directory.number, follow_symlinks=False)
             except FileNotFoundError:
                 continue
             return True
@@ -131,18 +151,18 @@ class Index:
         raise Unfit
 
     def _load(self) -> None:
-        state = checkpoint.parse(durable.read_file(CHECKPOINT, self._directory))
+        state = checkpoint.parse(durable.read_file(CHECKPOINT, self._directory.number))
         if state is None:
             raise Unfit
-        fd, data = self._open_journal()
+        opened = self._open_journal()
         try:
-            batches = list(journal.replay(data))
+            batches = list(journal.replay(opened.data))
             if not batches or batches[0][0].header is None:
                 raise Unfit
             generation, followed, position = batches[0][0].header
             if generation == state.generation:
                 # A rotation died between its two renames, or is between them now.
-                if state.position > len(data):
+                if state.position > len(opened.data):
                     raise Unfit
                 if not any(end == state.position for _, end in batches):
                     raise Unfit
@@ -150,131 +170,135 @@ class Index:
             elif (followed, position) != (state.generation, state.position):
                 raise Unfit
             else:
-                state.generation, state.position = generation, 0
-            state.apply_all([batch for batch, _ in batches])
-            if batches:
-                state.position = batches[-1][1]
+                state = replace(state, generation=generation, position=0)
+            end = batches[-1][1] if batches else state.position
+            state = replace(state.after([batch for batch, _ in batches], position=end), inode=opened.inode)
+            self._take(state, opened)
         except BaseException:
-            os.close(fd)
+            opened.file.close()
             raise
-        self._take(state, fd, len(data))
 
-    def _take(self, state: State, fd: int, size: int) -> None:
-        if self.boot not in state.boots and state.reserve >= state.snapshot.uidnext:
-            # What was given out before this boot may have been lost with the journal's tail.
-            state.snapshot = state.snapshot.evolve(uidnext=state.reserve + 1)
-        if self.loaded:
-            self._floor = max(self._floor, self.state.snapshot.modseq)
-        if state.snapshot.modseq < self._floor:
-            state.snapshot = state.snapshot.evolve(modseq=self._floor)
-        self._unwritten.clear()
-        self._imagined = False
-        # The state first: who looks without a lock must not take the old moment for the new file's.
-        self.state, self.loaded = state, True
-        old, self._fd = self._fd, fd
-        self._size, self._inode = size, os.fstat(fd).st_ino
-        if old >= 0:
-            os.close(old)
-        self._rotate_at = max(ROTATE_BYTES, 20 * len(state.snapshot))  # a quarter of the checkpoint
+    def _take(self, state: State, opened: _Opened, news: list[Batch] | None = None) -> None:
+        """Let the history that was read, or written, be ours from here on; *news* as of ``_publish``."""
+        floor = max(self._floor, self.state.snapshot.modseq) if self.loaded else self._floor
+        if state.snapshot.modseq < floor:
+            state = replace(state, snapshot=state.snapshot.evolve(modseq=floor))
+        old = self._journal
+        rotate_at = max(ROTATE_BYTES, 20 * len(state.snapshot))  # a quarter of the checkpoint
+        self._publish(state, news)
+        # From here on nothing can fail.
+        self._journal, self._size, self._floor, self.loaded = opened.file, len(opened.data), floor, True
+        self._unwritten, self._imagined = [], False
+        self._rotate_at = rotate_at
+        if old is not None:
+            old.close()
 
-    def _open_journal(self) -> tuple[int, bytes]:
+    def _open_journal(self) -> _Opened:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        directory = self._directory.number
         try:
-            fd = os.open(JOURNAL, flags, dir_fd=self._directory)
+            fd = descriptors.open(JOURNAL, flags, dir_fd=directory)
         except OSError as error:
             if not durable.not_ours(error):
                 raise
-            fd = os.open(JOURNAL, flags & ~os.O_RDWR | os.O_RDONLY, dir_fd=self._directory)
+            fd = descriptors.open(JOURNAL, flags & ~os.O_RDWR | os.O_RDONLY, dir_fd=directory)
             self.writable = False
+        file = Descriptor(fd, "journal")
         try:
-            return fd, _read_from(fd, 0)
+            return _Opened(file, os.fstat(fd).st_ino, _read_from(fd, 0))
         except BaseException:
-            os.close(fd)
+            file.close()
             raise
 
     def on_disk(self) -> bool:
         """Say whether there is a journal at all."""
-        return self._fd >= 0
+        return self._journal is not None
 
-    def seen(self) -> tuple[int, int]:
-        """Return inode and size of the journal as far as it is known, to compare with a stat of its name."""
-        return self._inode, self.state.position
-
-    def catch_up(self) -> list[Batch] | None:
-        """Apply what others have committed and return it; None if all had to be loaded anew."""
-        fresh: list[Batch] = []
-        while self._fd >= 0:
-            state = self.state
+    def catch_up(self) -> None:
+        """Take in what others have committed; raises Unfit, OSError."""
+        while self._journal is not None:
+            state, number = self.state, self._journal.number
             try:
-                found = os.fstat(self._fd)  # before reading: a journal without a name does not grow any more
-                data = _read_from(self._fd, state.position) if found.st_size > state.position else b""
+                # Before reading: once another file has the name, ours does not grow any more.
+                named = self._has_name(state.inode)
+                found = os.fstat(number)
+                data = _read_from(number, state.position) if found.st_size > state.position else b""
             except OSError as error:
                 if error.errno != errno.ESTALE:
                     raise
                 # NFS: the journal was rotated on another host, and nothing is left of the old one.
                 self._load_anew()
-                return None
+                return
             if found.st_size < state.position:
                 raise Unfit
             if data:
                 if self._ahead() and next(journal.replay(data), None) is not None:
                     self._load_anew()
-                    return None
-                self._apply_tail(data, fresh)
-            self._size = max(found.st_size, state.position)
-            if found.st_nlink:
-                return fresh
-            if self._ahead() or not self._follow(fresh):
+                    return
+                self._apply_tail(data)
+            self._size = max(found.st_size, self.state.position)
+            if named:
+                return
+            if self._ahead() or not self._follow():
                 self._load_anew()
-                return None
-        return fresh
+                return
+
+    def _has_name(self, inode: int) -> bool:
+        """Say whether the journal that is open is the one of that name."""
+        try:
+            return os.stat(JOURNAL, dir_fd=self._directory.number, follow_symlinks=False).st_ino == inode
+        except FileNotFoundError:
+            return False
 
     def _load_anew(self) -> None:
         """Load all of it. Where memory was ahead, the other's history counts: what ours had is in the folder."""
         ahead = self._ahead()
         self.load()
         if ahead:
-            self.state.stamp = NEVER
+            self._publish(replace(self.state, stamp=NEVER), [])
 
-    def _apply_tail(self, data: bytes, fresh: list[Batch]) -> None:
+    def _apply_tail(self, data: bytes) -> None:
         start = self.state.position
         batches = list(journal.replay(data))
         if batches:
-            self.state.apply_all([batch for batch, _ in batches])
-            self.state.position = start + batches[-1][1]
-            fresh += [batch for batch, _ in batches]
+            fresh = [batch for batch, _ in batches]
+            self._publish(self.state.after(fresh, position=start + batches[-1][1]), fresh)
 
-    def _follow(self, fresh: list[Batch]) -> bool:
+    def _follow(self) -> bool:
         """Go on in the next generation, if it begins where we are."""
         try:
-            fd, data = self._open_journal()
+            opened = self._open_journal()
         except FileNotFoundError:
             return False
-        batches = list(journal.replay(data))
-        header = batches[0][0].header if batches else None
-        if header is None or header[1:] != (self.state.generation, self.state.position):
-            os.close(fd)
-            return False
-        os.close(self._fd)
-        self._fd, self._inode = fd, os.fstat(fd).st_ino
-        self.state.generation = header[0]
-        self.state.position = 0
-        self._apply_tail(data, fresh)
-        self._size = len(data)
+        try:
+            batches = list(journal.replay(opened.data))
+            header = batches[0][0].header if batches else None
+            if header is None or header[1:] != (self.state.generation, self.state.position):
+                opened.file.close()
+                return False
+            fresh = [batch for batch, _ in batches]
+            state = replace(self.state, generation=header[0], inode=opened.inode)
+            old = self._journal
+            self._publish(state.after(fresh, position=batches[-1][1]), fresh)
+        except BaseException:
+            opened.file.close()
+            raise
+        self._journal, self._size = opened.file, len(opened.data)
+        if old is not None:
+            old.close()
         return True
 
     # --- under the lock ------------------------------------------------------------------------
 
-    def settle(self) -> list[Batch] | None:
+    def settle(self) -> None:
         """Catch up under the lock: what does not verify now is no writer at work but a dead one, or damage."""
         try:
             if not self.loaded:
                 self.load(patient=False)
-                fresh = None
             else:
-                fresh = self.catch_up()
-            if self._size > self.state.position:
-                data = _read_from(self._fd, self.state.position)
+                self.catch_up()
+            if self._size > self.state.position and self._journal is not None:
+                data = _read_from(self._journal.number, self.state.position)
                 if journal.salvage(data, 0):
                     raise Unfit
                 self._cut()
@@ -283,13 +307,34 @@ class Index:
                 raise Unfit
         except (FileNotFoundError, Unfit):
             self.rebuild()
-            return None
-        return fresh
+        if self.started_anew:
+            self._raise_uidnext()
+
+    @property
+    def started_anew(self) -> bool:
+        """Whether the machine has started since it gave out UIDs here, and they may not be shown as they are."""
+        return self.writable and boot.anew(self.boot, self.state.boots)
+
+    def _raise_uidnext(self) -> None:
+        """Give out no UID any more that may have been given out before the machine started, and put that on record.
+
+        On record first: a process that knew it by itself would take for old what another one gives out meanwhile.
+        """
+        first = max(self.state.snapshot.uidnext, min(self.state.reserve + 1, LAST_UID))
+        try:
+            self.commit(Batch(raised=first, boot=self.boot), keep=False)
+            if self._sync and self._journal is not None:
+                durable.sync_data(self._journal.number)
+        except OSError as error:
+            # Nothing can be given out then either.
+            if not durable.cannot_write(error):
+                raise
 
     def _cut(self) -> None:
         """Cut off what a dead writer left: half a batch is nobody's, and we hold the lock."""
+        assert self._journal is not None
         try:
-            durable.truncate(self._fd, self.state.position)
+            durable.truncate(self._journal.number, self.state.position)
             self._size = self.state.position
         except OSError as error:
             if not durable.cannot_write(error):
@@ -297,22 +342,25 @@ class Index:
 
     def allocate(self, count: int) -> int:
         """Return the first of *count* UIDs that nobody has had, and see to it that nobody gets them again."""
+        if self.started_anew:
+            self._raise_uidnext()
         first = self.state.snapshot.uidnext
         last = first + count - 1
         if last > LAST_UID:
             raise errors.OutOfUids(detail=os.fsdecode(self.path))
-        if self.writable and (last > self.state.reserve or self.boot not in self.state.boots):
-            reserve = min(last + RESERVE, LAST_UID)
+        if self.writable and (last > self.state.reserve or not boot.known(self.boot, self.state.boots)):
+            reserve = min(max(last + RESERVE, self.state.reserve), LAST_UID)
             self._lock.note_reserve(self.state.snapshot.uidvalidity, reserve, sync=self._sync)
             self.commit(Batch(reserve=reserve, raised=first), keep=False)
-            if self._sync:
-                durable.sync_data(self._fd)
+            if self._sync and self._journal is not None:
+                durable.sync_data(self._journal.number)
         return first
 
     def commit(self, batch: Batch, *, keep: bool = True) -> None:
         """Write one batch; with *keep*, a full disk leaves it in memory for later.
 
         Never *keep* a batch with new messages: their UIDs must be on record before anybody hears of them.
+        If anything is raised, nothing of the batch is on record, and memory is as it was.
         """
         now = self.state.snapshot
         batch.modseq = max(now.modseq, self._floor) + 1 if batch.visible() else now.modseq
@@ -322,17 +370,33 @@ class Index:
         try:
             self.flush()
             if self.writable:
-                if self.boot not in self.state.boots:
+                if not boot.known(self.boot, self.state.boots):
                     batch.boot, batch.raised = self.boot, batch.uidnext
-                self._append(journal.render(batch))
+                data = journal.render(batch)
+                after = self.state.after([batch], position=self.state.position + len(data))
+                news = None if self.news is None else [*self.news, batch]
+                self._append(data)
+                self._size = after.position
             else:
+                after = self.state.after([batch])
+                news = None if self.news is None else [*self.news, batch]
                 self._imagined = True
         except OSError as error:
             if not keep or batch.added or not durable.cannot_write(error):
                 raise
             batch.boot = None
+            after = self.state.after([batch])
+            news = None if self.news is None else [*self.news, batch]
             self._unwritten.append(batch)
-        self.state.apply_all([batch])
+        self.state, self.news = after, news
+        try:
+            self._written(batch)
+        except Exception:
+            # It is on record: whoever hears of an error now would do it again.
+            log.exception("after a commit path=%s", os.fsdecode(self.path))
+
+    def _written(self, batch: Batch) -> None:
+        """Do what follows a batch that is on record, and may as well fail."""
         if self._unwritten or not self.writable:
             return
         if batch.visible():
@@ -340,10 +404,10 @@ class Index:
         if self.state.position > self._rotate_at:
             try:
                 self.rotate()
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 # The journal can grow on; try again when it has.
                 self._rotate_at = self.state.position + ROTATE_BYTES
-                log.warning("rotation failed path=%s error=%s", os.fsdecode(self.path), error)
+                log.warning("rotation failed path=%s error=%r", os.fsdecode(self.path), error)
 
     @property
     def behind(self) -> bool:
@@ -356,20 +420,24 @@ class Index:
     def flush(self) -> None:
         """Write what had to stay in memory, each batch by itself: half of a batch is nobody's, a whole one counts."""
         while self.behind:
-            self._append(journal.render(self._unwritten[0]))
+            data = journal.render(self._unwritten[0])
+            after = replace(self.state, position=self.state.position + len(data))
+            self._append(data)
+            self._size, self.state = after.position, after
             self._lock.ring(self._unwritten.pop(0).modseq)
 
     def _append(self, data: bytes) -> None:
+        """Write *data* behind what is on record; after an error nothing of it counts."""
+        assert self._journal is not None
         position = self.state.position
         if self._size > position:
             self._cut()
         try:
-            durable.write_at(self._fd, data, position)
-        except OSError:
+            durable.write_at(self._journal.number, data, position)
+        except Exception:
             self._size = position + len(data)
             self._cut()
             raise
-        self.state.position = self._size = position + len(data)
 
     def sync_named(self, *, everything: bool) -> None:
         """Return when every batch so far is on the disk.
@@ -378,19 +446,19 @@ class Index:
 
         *everything*: also what a first contact made without waiting for the disk.
         """
-        for name in (CHECKPOINT, JOURNAL) if everything else (JOURNAL,):
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
-            try:
-                durable.sync_data(fd)
-            finally:
-                os.close(fd)
-        if everything:
-            durable.sync(self._directory)
+        with self._directory.use() as directory:
+            for name in (CHECKPOINT, JOURNAL) if everything else (JOURNAL,):
+                fd = descriptors.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+                try:
+                    durable.sync_data(fd)
+                finally:
+                    os.close(fd)
+            if everything:
+                durable.sync(directory)
 
     def create(self, state: State) -> None:
         """Begin a history. Not synced: if it is lost, the next one has another UIDVALIDITY."""
-        state.reserve = min(state.snapshot.uidnext - 1 + RESERVE, LAST_UID)
-        state.boots = (self.boot,)
+        state = replace(state, reserve=min(state.snapshot.uidnext - 1 + RESERVE, LAST_UID), boots=(self.boot,))
         self._lock.note_reserve(state.snapshot.uidvalidity, state.reserve, sync=False)
         self._write_generation(state, durable_too=False)
         self._lock.ring(state.snapshot.modseq)
@@ -398,24 +466,30 @@ class Index:
     def imagine(self, state: State) -> None:
         """Keep a history in memory only: nothing can be written here, and reading must not need it."""
         self.writable = False
-        self.state = state
+        if self._journal is not None:
+            # What is there is behind us; what comes after it is news.
+            found = os.fstat(self._journal.number)
+            state = replace(state, position=found.st_size, inode=found.st_ino)
+        self._publish(state, None)
         self.loaded = True
 
     def rotate(self) -> None:
         """Write a checkpoint and begin a new journal behind it."""
+        directory = self._directory.number
         try:
             try:
-                durable.unlink(OLD, self._directory)
+                durable.unlink(OLD, directory)
             except FileNotFoundError:
                 pass
-            durable.link(CHECKPOINT, OLD, self._directory, self._directory)
+            durable.link(CHECKPOINT, OLD, directory, directory)
         except OSError:
             pass  # no hard links here, so no .old: it is a second net
         self._write_generation(self.state, durable_too=self._sync)
         self.rotations += 1
 
     def _write_generation(self, state: State, *, durable_too: bool) -> None:
-        durable.put(CHECKPOINT, checkpoint.render(state), self._directory, durable=durable_too, mode=self._mode)
+        directory = self._directory.number
+        durable.put(CHECKPOINT, checkpoint.render(state), directory, durable=durable_too, mode=self._mode)
         now = state.snapshot
         first = Batch(
             modseq=now.modseq,
@@ -425,13 +499,18 @@ class Index:
             reserve=state.reserve,
         )
         data = journal.render(first)
-        durable.put(JOURNAL, data, self._directory, durable=durable_too, mode=self._mode)
+        durable.put(JOURNAL, data, directory, durable=durable_too, mode=self._mode)
         if durable_too:
-            durable.sync(self._directory)
-        fd = os.open(JOURNAL, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
-        state.generation += 1
-        state.position = len(data)
-        self._take(state, fd, len(data))
+            durable.sync(directory)
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = Descriptor(descriptors.open(JOURNAL, flags, dir_fd=directory), "journal")
+        try:
+            inode = os.fstat(file.number).st_ino
+            after = replace(state, generation=state.generation + 1, position=len(data), inode=inode)
+            self._take(after, _Opened(file, inode, data), news=[] if state is self.state else None)
+        except BaseException:
+            file.close()
+            raise
 
     # --- damage --------------------------------------------------------------------------------
 
@@ -442,10 +521,11 @@ class Index:
         cannot be promised UIDVALIDITY changes. All mod-sequences rise, so that nobody misses a change that
         the lost part knew of, and the history of expunges begins anew.
         """
+        directory = self._directory.number
         found: list[State] = []
         for name in (CHECKPOINT, OLD):
             try:
-                data = durable.read_file(name, self._directory)
+                data = durable.read_file(name, directory)
             except FileNotFoundError:
                 continue
             state = checkpoint.parse(data)
@@ -456,7 +536,7 @@ class Index:
             else:
                 found.append(state)
         try:
-            data = durable.read_file(JOURNAL, self._directory)
+            data = durable.read_file(JOURNAL, directory)
         except FileNotFoundError:
             data = b""
         batches = journal.replay(data)
@@ -482,23 +562,32 @@ class Index:
         generation = max(
             [old.generation for old in found] + [batch.header[0] for batch in heard if batch.header], default=0
         )
+        rows = state.snapshot if state is not None else empty()
+        uidvalidity = rows.uidvalidity
         if state is None:
-            state = State()
-            state.snapshot.uidvalidity = self.another_uidvalidity(last)
-            uidnext = 1
-        elif noted is not None and noted[0] == state.snapshot.uidvalidity:
+            state, uidnext = State(), 1
+            uidvalidity = self.another_uidvalidity(last)
+        elif noted is not None and noted[0] == uidvalidity:
             uidnext = max(uidnext, noted[1] + 1)
         else:
             # Nothing says which UIDs the lost part gave out.
-            state.snapshot.uidvalidity = self.another_uidvalidity(last)
-        state.snapshot = state.snapshot.evolve(uidnext=min(uidnext, LAST_UID), modseq=modseq + 1)
-        state.snapshot.modseqs = array("Q", [modseq + 1]) * len(state.snapshot)
-        state.history.clear()
-        state.whole_above = modseq + 1
-        state.stamp = NEVER
-        state.generation, state.position = generation + 1, 0
-        state.reserve = min(state.snapshot.uidnext - 1 + RESERVE, LAST_UID)
-        state.boots = (self.boot,)
+            uidvalidity = self.another_uidvalidity(last)
+        uidnext = min(uidnext, LAST_UID)
+        rows = rows.evolve(uidnext=uidnext, modseq=modseq + 1)
+        rows.uidvalidity = uidvalidity
+        rows.modseqs = array("Q", [modseq + 1]) * len(rows)
+        # From here on it is as immutable as every other snapshot.
+        state = replace(
+            state,
+            snapshot=rows,
+            history=(),
+            whole_above=modseq + 1,
+            stamp=NEVER,
+            generation=generation + 1,
+            position=0,
+            reserve=min(uidnext - 1 + RESERVE, LAST_UID),
+            boots=(self.boot,),
+        )
         log.error(
             "index damaged, rebuilt path=%s messages=%d batches=%d uidvalidity=%d kept=%s",
             os.fsdecode(self.path),
@@ -524,17 +613,16 @@ class Index:
     def _set_aside(self, name: bytes, data: bytes) -> None:
         # A copy, not a rename: readers that have the journal open must see it lose its name.
         try:
-            durable.put(name + DAMAGED, data, self._directory, durable=False, mode=self._mode)
+            durable.put(name + DAMAGED, data, self._directory.number, durable=False, mode=self._mode)
         except OSError as error:
             if not durable.cannot_write(error):
                 raise
 
     def close(self) -> None:
         """Let go of the journal."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
         self.loaded = False
+        if self._journal is not None:
+            self._journal.close()
 
 
 def _best(found: list[State], good: list[tuple[Batch, int]]) -> tuple[State | None, int]:
@@ -542,12 +630,10 @@ def _best(found: list[State], good: list[tuple[Batch, int]]) -> tuple[State | No
     header = good[0][0].header if good else None
     for state in found:
         if header is not None and (header[1:] == (state.generation, state.position)):
-            state.apply_all([batch for batch, _ in good])
-            return state, len(good)
+            return state.after([batch for batch, _ in good]), len(good)
         if header is not None and header[0] == state.generation:
             tail = [batch for batch, end in good if end > state.position]
-            state.apply_all(tail)
-            return state, len(tail)
+            return state.after(tail), len(tail)
     return (found[0], 0) if found else (None, 0)
 
 

@@ -8,21 +8,21 @@ The file ``maildir-imapd.lock`` is made once and never replaced or removed, so i
                  32 bits unused): if the index is ever damaged, this says which UIDs may have been given out.
 
 flock(2) belongs to the open file, so the kernel frees it when a process dies; nothing here is ever stale.
-Lock order: folders by path; in a folder first the threads' lock, then flock; the cache's lock last.
+The lock belongs to the file of that name: one that has been removed, or put elsewhere by a hard link, is none.
+Lock order: folders by device and inode; in a folder first the threads' lock, then flock; the cache's lock last.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import struct
-import threading
 import time
 import zlib
 
 from maildir_imapd import errors
-from maildir_imapd.store import durable
+from maildir_imapd.store import durable, locks
+from maildir_imapd.store.descriptors import Closed, Descriptor
+from maildir_imapd.store.locks import Rank
 
 NAME = b"maildir-imapd.lock"
 
@@ -33,86 +33,88 @@ _NONSENSE = 1 << 62  # no folder gets there; RFC 7162 allows mod-sequences of 63
 
 
 class FolderLock:
-    """Exclusive right to change a folder and its index; not re-entrant."""
+    """Exclusive right to change a folder and its index; not re-entrant.
 
-    def __init__(self, directory: int, path: bytes, timeout: float, mode: int = 0o600) -> None:
+    *directory* is in use for as long as any of it is held. *order*: of the folder among others (descriptors.py).
+    """
+
+    def __init__(
+        self, directory: Descriptor, path: bytes, timeout: float, mode: int = 0o600, order: tuple[int, ...] = ()
+    ) -> None:
         self.path = path
-        self._directory = directory
         self._timeout = timeout
+        self._directory = directory
         self._mode = mode
-        self._threads = threading.Lock()  # one thread of this process at a time; taken before flock
-        self._fd = -1
+        # One thread of this process at a time; taken before flock, guards all that the folder has in memory.
+        self._threads = locks.make(Rank.FOLDER, order)
+        self._file: Descriptor | None = None
 
-    def acquire_threads(self) -> None:
-        """Shut out the other threads of this process: enough to read the index, taken before the file's lock."""
-        if not self._threads.acquire(timeout=self._timeout):
+    def acquire_threads(self, patience: float | None = None) -> None:
+        """Shut out the other threads of this process: enough to read the index, taken before the file's lock.
+
+        *patience* in seconds, None for what is set; with 0 nothing waits. Raises LockTimeout.
+        """
+        patience = self._timeout if patience is None else patience
+        if not (self._threads.acquire(timeout=patience) if patience > 0 else self._threads.acquire(blocking=False)):
             raise errors.LockTimeout(detail=os.fsdecode(self.path))
 
     def release_threads(self) -> None:
         """Let the other threads in."""
         self._threads.release()
 
-    def acquire_file(self) -> None:
+    def acquire_file(self, patience: float | None = None) -> None:
         """Shut out the other processes; the caller holds the threads' lock.
 
         Raises LockTimeout, or OSError if the file cannot be made or opened for writing.
         """
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + (self._timeout if patience is None else patience)
         while True:
-            if self._fd < 0:
-                self._open()
-            self._flock(deadline)
-            if os.fstat(self._fd).st_nlink:
+            if self._file is None:
+                number = durable.open_lasting(NAME, self._directory.number, self._mode)
+                self._file = Descriptor(number, "lock file")
+            left = max(0.0, deadline - time.monotonic())
+            locks.flock(self._file.number, self.path, left, rank=None)
+            if self._has_name(self._file.number):
                 return
             # Somebody removed the file after all: two processes could hold two locks. Make it anew.
             self.close()
 
+    def _has_name(self, number: int) -> bool:
+        """Say whether the file that is open is the one of that name; another name that it has says nothing."""
+        try:
+            there = os.stat(NAME, dir_fd=self._directory.number, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(number))
+
     def release_file(self) -> None:
         """Let the other processes in."""
-        if self._fd >= 0:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-
-    def _open(self) -> None:
-        self._fd = durable.open_lasting(NAME, self._directory, self._mode)
-
-    def _flock(self, deadline: float) -> None:
-        # flock has no time-out and a signal would hit the wrong thread: try, and look again ever later.
-        pause = 0.0002
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise
-            if time.monotonic() > deadline:
-                raise errors.LockTimeout(detail=os.fsdecode(self.path))
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.02)
+        if self._file is not None:
+            locks.unlock(self._file.number, rank=None)
 
     def ring(self, modseq: int) -> None:
         """Tell other processes that the journal has grown; they find out themselves if this fails."""
         try:
-            durable.write_at(self._fd, _BELL.pack(modseq), 0)
+            durable.write_at(self._number, _BELL.pack(modseq), 0)
         except OSError:
             pass  # a bell that stays silent costs a moment: the next look at the folder finds the batch
 
     def rung(self) -> int:
         """Return the mod-sequence that was rung last, 0 if none."""
-        data = os.pread(self._fd, _BELL.size, 0) if self._fd >= 0 else b""
+        data = os.pread(self._number, _BELL.size, 0) if self._file is not None else b""
         rung: int = _BELL.unpack(data)[0] if len(data) == _BELL.size else 0
         return rung if rung < _NONSENSE else 0
 
     def note_reserve(self, uidvalidity: int, reserve: int, *, sync: bool) -> None:
         """Keep the UID reserve in a second place (robustness rule 4)."""
         record = _RESERVE.pack(uidvalidity, reserve)
-        durable.write_at(self._fd, record + _SUM.pack(zlib.crc32(record), 0), _BELL.size)
+        durable.write_at(self._number, record + _SUM.pack(zlib.crc32(record), 0), _BELL.size)
         if sync:
-            durable.sync_data(self._fd)
+            durable.sync_data(self._number)
 
     def reserve(self) -> tuple[int, int] | None:
         """Return (UIDVALIDITY, reserve) as last noted, None if that does not verify."""
-        data = os.pread(self._fd, _RESERVE.size + _SUM.size, _BELL.size) if self._fd >= 0 else b""
+        data = os.pread(self._number, _RESERVE.size + _SUM.size, _BELL.size) if self._file is not None else b""
         if len(data) < _RESERVE.size + _SUM.size:
             return None
         record = data[: _RESERVE.size]
@@ -121,8 +123,14 @@ class FolderLock:
         uidvalidity, reserve = _RESERVE.unpack(record)
         return (uidvalidity, reserve) if uidvalidity else None
 
+    @property
+    def _number(self) -> int:
+        if self._file is None:
+            raise Closed("lock file")
+        return self._file.number
+
     def close(self) -> None:
         """Let go of the descriptor, and with it of the lock."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

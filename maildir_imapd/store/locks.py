@@ -102,10 +102,11 @@ def calls_back(what: str) -> None:
         checker.calls_back(what)
 
 
-def flock(number: int, path: bytes, timeout: float = TIMEOUT, *, rank: Rank) -> None:
+def flock(number: int, path: bytes, timeout: float = TIMEOUT, *, rank: Rank | None) -> None:
     """Take the exclusive lock of the open file *number*, or raise LockTimeout, which names *path*; raises OSError.
 
-    *timeout* in seconds; with 0 it is tried once and nothing waits. flock(2) has no time-out, and a signal would hit
+    *timeout* in seconds; with 0 it is tried once and nothing waits. *rank*: None for one that stands behind a lock
+    between threads, which has the rank of both. flock(2) has no time-out, and a signal would hit
     the wrong thread: so it is tried, and looked at again ever later.
     """
     if timeout > 0:
@@ -124,12 +125,12 @@ def flock(number: int, path: bytes, timeout: float = TIMEOUT, *, rank: Rank) -> 
             raise errors.LockTimeout(detail=os.fsdecode(path))
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE)
-    if checker is not None:
+    if checker is not None and rank is not None:
         checker.taken(rank)
 
 
-def unlock(number: int, *, rank: Rank) -> None:
+def unlock(number: int, *, rank: Rank | None) -> None:
     """Give back what ``flock`` has taken; closing the last descriptor of the open file does so, too."""
-    if checker is not None:
+    if checker is not None and rank is not None:
         checker.given_back(rank)
     fcntl.flock(number, fcntl.LOCK_UN)

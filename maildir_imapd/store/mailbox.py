@@ -10,18 +10,17 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from maildir_imapd import errors
 from maildir_imapd.store import (
     changes,
     courier,
+    descriptors,
     durable,
     filename,
     history,
@@ -32,7 +31,7 @@ from maildir_imapd.store import (
     release,
 )
 from maildir_imapd.store.cache import Cache
-from maildir_imapd.store.delivery import Delivery, Place
+from maildir_imapd.store.delivery import Delivery
 from maildir_imapd.store.filename import RECENT, keyword_bit
 from maildir_imapd.store.folder import Folder, Seed, Settings
 from maildir_imapd.store.index import JOURNAL, Unfit, clock_uidvalidity
@@ -47,9 +46,11 @@ if TYPE_CHECKING:
     from maildir_imapd.store.release import Released
     from maildir_imapd.store.watch import Watcher
 
-__all__ = ["FlagResult", "Listener", "Mailbox", "Seed"]
+__all__ = ["FlagResult", "Given", "Listener", "Mailbox", "Seed"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _RING: Final = 512  # batches kept in memory for since()
 _TRIES: Final = 10
@@ -65,6 +66,36 @@ class FlagResult:
     gone: list[int]  # no longer there
     changed: list[int]  # have other flags now
     snapshot: Snapshot
+
+
+class Given(list[T]):
+    """UIDs that were given out, or pairs of (their UID, ours), with the UIDVALIDITY of that very moment.
+
+    The mailbox may have another one as soon as its lock is free.
+    """
+
+    def __init__(self, uidvalidity: int, uids: Iterable[T] = ()) -> None:
+        super().__init__(uids)
+        self.uidvalidity = uidvalidity
+
+
+@dataclass(frozen=True, slots=True)
+class _Ring:
+    """The last batches that a client can tell: every one of them above the mod-sequence *above*."""
+
+    batches: tuple[Batch, ...] = ()
+    above: int = 0
+
+    def after(self, news: list[Batch] | None, modseq: int) -> _Ring:
+        """Return the ring with *news*; None: nobody knows what has led to *modseq*, so it begins there."""
+        if news is None:
+            return _Ring((), modseq)
+        fresh = [batch for batch in news if batch.visible()]
+        if not fresh:
+            return self
+        whole = (*self.batches, *fresh)
+        above = whole[-_RING - 1].modseq if len(whole) > _RING else self.above
+        return _Ring(whole[-_RING:], above)
 
 
 class Mailbox:
@@ -101,15 +132,12 @@ class Mailbox:
         settings = Settings(fsync, lock_timeout, uidvalidity, cache_version, mirror, coexist, quota)
         self._folder = Folder(path, index=index, control=control, settings=settings, seed=seed)
         self._watcher = watcher
-        self._guard = threading.Lock()  # guards _ring and _ring_from; taken last, held for no call
         self._listeners = Listeners()
-        self._ring: deque[Batch] = deque(maxlen=_RING)
-        self._ring_from = 0  # the ring has every visible batch above this mod-sequence
+        self._ring = _Ring()
         self._shared_sync = SharedSync(self._folder.sync)
         self._journal = self._folder.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._cache: Cache | None = None
-        self._place: Callable[[], Place | None] = lambda: None  # where messages come in, as long as any does
         self._rotations = 0
         self._cache_path = cache or self._folder.index_path
         self._word: bytes | None = None
@@ -119,6 +147,9 @@ class Mailbox:
         except BaseException:
             self._folder.close()
             raise
+        # Not __del__: that runs while the account can still hand this object out.
+        self._let_go = weakref.finalize(self, self._folder.close)
+        self._let_go.atexit = False
 
     def __repr__(self) -> str:
         return f"<Mailbox {os.fsdecode(self.path)} {self.snapshot!r}>"
@@ -131,13 +162,18 @@ class Mailbox:
                     folder.index.load()
         except (Unfit, OSError):
             pass  # under the lock it is made, or made anew
-        if not folder.index.loaded:
+        if not folder.index.loaded or folder.index.started_anew:
             with folder.exclusive(adds=True):
                 pass
         folder.clean_tmp()
-        self._ring_from = folder.rows.modseq
-        folder.touched = []
+        self._ring = _Ring((), folder.rows.modseq)
+        folder.index.taken()
         return folder.rows
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the folder: nobody else's as long as this object has it open, whatever its name."""
+        return self._folder.identity
 
     @property
     def read_only(self) -> bool:
@@ -154,7 +190,8 @@ class Mailbox:
         """What tells the mailbox from others that have its UIDVALIDITY, for MAILBOXID (mailboxid.py)."""
         if self._word is None:
             try:
-                self._word = mailboxid.read(self._folder.fd)
+                with self._folder.directory.use() as folder:
+                    self._word = mailboxid.read(folder)
             except OSError as error:
                 # The mail is there all the same.
                 log.warning("no word for MAILBOXID path=%s error=%s", os.fsdecode(self.path), error)
@@ -162,43 +199,45 @@ class Mailbox:
         return self._word
 
     def close(self) -> None:
-        """Let go of all descriptors. The object is of no use afterwards."""
+        """Let go of all descriptors. The object is of no use afterwards: whoever tries gets StoreError."""
+        if not self._let_go.alive:
+            return
         self._listeners.clear()
         if self._watcher is not None:
             self._watcher.remove(self)
-        self._folder.close()
+        with self._folder.shared():
+            self._let_go()
         if self._cache is not None:
             self._cache.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_folder"):
-            self._folder.close()
-
     # --- staying up to date --------------------------------------------------------------------
 
-    def sync(self, *, look: bool = False, keep_new: bool = False) -> Snapshot:
+    def sync(self, *, look: bool = False, keep_new: bool = False, patience: float | None = None) -> Snapshot:
         """Take in what others have done, and return the mailbox as it is now.
 
         Costs three stats when nothing happened. *look* lists the folder whatever its stamps say. *keep_new*
         leaves files in new/ where they are, for EXAMINE and STATUS; they count as messages all the same.
+        Where somebody holds the folder and does not let go, what is known is returned; with *patience* 0 nothing
+        waits, and LockTimeout says so.
         """
         folder = self._folder
         if not look and self._unchanged(keep_new):
             return self.snapshot
-        with self._changing():
-            with folder.shared():
-                # The journal's tail needs no file lock, and often is all there is to see.
-                if self._read_tail(look, keep_new):
-                    return self.snapshot
-            try:
-                with folder.exclusive(adds=True):
+        try:
+            with self._changing():
+                with folder.shared(patience):
+                    # The journal's tail needs no file lock, and often is all there is to see.
+                    if self._read_tail(look, keep_new):
+                        return self.snapshot
+                with folder.exclusive(adds=True, patience=patience):
                     folder.refresh(look=look, keep_new=keep_new)
                     changes.take_words(folder)
                     return self._adopt_rows()
-            except errors.LockTimeout as error:
-                # Somebody holds the folder and does not let go: what is known can still be read.
-                log.warning("folder busy path=%s", error.detail)
-                return self.snapshot
+        except errors.LockTimeout as error:
+            if patience is not None:
+                raise
+            log.warning("folder busy path=%s", error.detail)
+            return self.snapshot
 
     def _read_tail(self, look: bool, keep_new: bool) -> bool:
         folder = self._folder
@@ -206,10 +245,10 @@ class Mailbox:
             return False
         try:
             folder.check_place()
-            before = folder.index.seen()
-            folder.note(folder.index.catch_up())
-            if folder.index.seen() == before:
-                return False  # the journal has no news, so the directories have
+            before = folder.index.state
+            folder.index.catch_up()
+            if folder.index.state is before or folder.index.started_anew:
+                return False  # the journal has no news, so the directories have; or it must not be shown yet
         except (Unfit, OSError):
             return False
         self._adopt_rows()
@@ -220,9 +259,9 @@ class Mailbox:
         folder = self._folder
         state = folder.index.state
         try:
-            if folder.index.on_disk():
+            if state.inode:
                 journal = os.stat(self._journal)
-                if (journal.st_ino, journal.st_size) != folder.index.seen():
+                if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
             cur, new = os.stat(self._cur), os.stat(self._new)
             seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
@@ -274,21 +313,16 @@ class Mailbox:
             raise errors.MailboxMissing(detail=error.detail) from error
 
     def _adopt_rows(self) -> Snapshot:
-        """Show everybody what the index says now; under the threads' lock, so that no moment overtakes another."""
-        folder = self._folder
-        rows, touched = folder.rows, folder.touched
-        folder.touched = []
-        with self._guard:
-            if touched is None:
-                self._ring.clear()
-                self._ring_from = rows.modseq
-            else:
-                for batch in touched:
-                    if batch.visible():
-                        if len(self._ring) == _RING:
-                            self._ring_from = self._ring[0].modseq
-                        self._ring.append(batch)
+        """Show everybody what the index says now; under the threads' lock, so that no moment overtakes another.
+
+        The ring first: whoever asks it about a moment of before hears of more than he sees, never of less.
+        """
+        index = self._folder.index
+        rows = index.state.snapshot
+        ring = self._ring.after(index.news, rows.modseq)
+        self._ring = ring
         self.snapshot = rows
+        index.taken()
         return rows
 
     def mark_gone(self) -> None:
@@ -345,8 +379,11 @@ class Mailbox:
         return nullcontext()
 
     def refresh(self) -> float | None:
-        """``sync`` as those who listen would have it, and then ``recheck``."""
-        self.sync(keep_new=self.keep_new)
+        """``sync`` as those who listen would have it, and then ``recheck``; for the watch thread, so nothing waits.
+
+        Raises LockTimeout when somebody holds the folder.
+        """
+        self.sync(keep_new=self.keep_new, patience=0)
         return self.recheck()
 
     def recheck(self) -> float | None:
@@ -357,21 +394,18 @@ class Mailbox:
 
     def since(self, modseq: int) -> Delta | None:
         """Return what happened after *modseq*, from the batches in memory; None: compare the columns."""
-        with self._guard:
-            if modseq < self._ring_from:
-                return None
-            batches = [batch for batch in self._ring if batch.modseq > modseq]
-        return history.delta(batches)
+        ring = self._ring
+        if modseq < ring.above:
+            return None
+        return history.delta([batch for batch in ring.batches if batch.modseq > modseq])
 
     def vanished_since(self, modseq: int) -> list[tuple[int, int]] | None:
         """Return the UIDs expunged after *modseq*; None if the history does not reach back so far (RFC 7162)."""
-        with self._folder.shared():
-            state = self._folder.index.state
-            if modseq < state.whole_above:
-                return None
-            ranges = [(lo, hi) for when, lo, hi in state.history if when > modseq]
-            rows = state.snapshot
-        return history.vanished(ranges, rows)
+        state = self._folder.index.state
+        if modseq < state.whole_above:
+            return None
+        ranges = [(lo, hi) for when, lo, hi in state.history if when > modseq]
+        return history.vanished(ranges, state.snapshot)
 
     def claim_recent(self) -> frozenset[int]:
         """Take the messages no session has seen yet, and note that they are taken.
@@ -471,30 +505,26 @@ class Mailbox:
 
     # --- messages in ---------------------------------------------------------------------------
 
-    def deliver(self, size_hint: int = 0) -> Delivery:
+    def deliver(self) -> Delivery:
         """Begin to take in a message. The result is a sink; nothing is in the mailbox before commit()."""
         self._demand_writable()
-        place = self._place()
-        if place is None:
-            with durable.told(self.path):
-                place = Place(self._folder.fd)
-            self._place = weakref.ref(place)
-        return Delivery(place, self.path, self._folder.mode)
+        with durable.told(self.path):
+            return Delivery(self._folder.directory, self.path, self._folder.mode)
 
-    def commit(self, deliveries: Sequence[tuple[Delivery, int, frozenset[int], int]]) -> list[int]:
+    def commit(self, deliveries: Sequence[tuple[Delivery, int, frozenset[int], int]]) -> Given[int]:
         """Put messages into the mailbox, each with flags, keywords without a bit, and received date (epoch).
 
-        All of them or none; the UIDs come back in order. When it returns, the messages and their UIDs are on
+        All of them or none; their UIDs come back in order. When it returns, the messages and their UIDs are on
         the disk, unless the setting ``fsync`` is "never".
         """
         folder = self._folder
         self._demand_writable()
         if not deliveries:
-            return []
+            return Given(self.uidvalidity)
         durable_too = folder.settings.fsync != "never"
         try:
             with self._in_place(), durable.told(self.path):
-                if not all(item.is_in(folder.fd) for item, *_ in deliveries):
+                if not all(item.is_in(folder.directory) for item, *_ in deliveries):
                     # They were for a folder that is gone, and this one has its name.
                     raise errors.MailboxMissing(detail=os.fsdecode(self.path))
                 for item, *_ in deliveries:
@@ -510,7 +540,7 @@ class Mailbox:
                 try:
                     uids = changes.bring_in(folder, deliveries)
                 finally:
-                    self._adopt_rows()
+                    rows = self._adopt_rows()
         except BaseException:
             for item, *_ in deliveries:
                 item.abort()
@@ -518,11 +548,11 @@ class Mailbox:
         if durable_too:
             with self._in_place(), durable.told(self.path):
                 self._shared_sync.wait()
-        return uids
+        return Given(rows.uidvalidity, uids)
 
     def copy_from(
         self, source: Mailbox, uids: Sequence[int], *, move: bool = False, keep: int = -1
-    ) -> list[tuple[int, int]]:
+    ) -> Given[tuple[int, int]]:
         """Copy messages (UIDs rising) from *source*, or move them, all or none; return (their UID, our UID) pairs.
 
         Flags, keywords (by name) and received dates come along; of the flags those in *keep*, and keywords if any
@@ -533,30 +563,31 @@ class Mailbox:
         if move:
             source._demand_writable()
         if not uids:
-            return []
-        if source.path == self.path:
+            return Given(self.uidvalidity)
+        if source.identity == self.identity:
             source = self  # another object for the same folder would wait for our own lock
         with self._changing(), source._changing():
-            # Lock order: two folders by path.
-            first, second = sorted((self, source), key=lambda box: box.path)
+            # Lock order: two folders by what they are, which is the same in every process whatever their names.
+            first, second = sorted((self, source), key=lambda box: box.identity)
             with first._folder.exclusive(adds=first is self):
                 if first is second:
-                    pairs = self._copy(source, uids, move, keep)
+                    copied = self._copy(source, uids, move, keep)
                 else:
                     with second._folder.exclusive(adds=second is self):
-                        pairs = self._copy(source, uids, move, keep)
+                        copied = self._copy(source, uids, move, keep)
         if self._folder.settings.fsync != "never" and not move:
             with self._in_place(), durable.told(self.path):
                 self._shared_sync.wait()
-        return pairs
+        return copied
 
-    def _copy(self, source: Mailbox, uids: Sequence[int], move: bool, keep: int) -> list[tuple[int, int]]:
+    def _copy(self, source: Mailbox, uids: Sequence[int], move: bool, keep: int) -> Given[tuple[int, int]]:
         try:
-            return changes.copy(source._folder, self._folder, uids, move=move, keep=keep)
+            pairs = changes.copy(source._folder, self._folder, uids, move=move, keep=keep)
         finally:
-            self._adopt_rows()
+            rows = self._adopt_rows()
             if source is not self:
                 source._adopt_rows()
+        return Given(rows.uidvalidity, pairs)
 
     def amount(self, uids: Sequence[int]) -> Amount:
         """Return what messages (UIDs rising) take up on the disk, as the quota counts."""
@@ -580,7 +611,8 @@ class Mailbox:
         path = self._folder.odd.get(base) or filename.render(base, rows.flags[at])
         for attempt in range(_TRIES):
             try:
-                fd = os.open(path, flags, dir_fd=self._folder.fd)
+                with self._folder.directory.use() as folder:
+                    fd = descriptors.open(path, flags, dir_fd=folder)
             except FileNotFoundError:
                 path = self._look_up(uid, base, attempt)
                 continue
@@ -597,7 +629,8 @@ class Mailbox:
         """Find a message that is not where it should be: another client changed its flags, or removed it."""
         if attempt >= 2:
             # A bare look is quickest while somebody renames without end.
-            found = self._folder.locate().get(base)
+            with self._folder.directory.use():
+                found = self._folder.locate().get(base)
             if found is not None:
                 return found
         rows = self.sync(look=True, keep_new=True)

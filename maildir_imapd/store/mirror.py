@@ -16,7 +16,8 @@ from bisect import bisect_right
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Literal
 
-from maildir_imapd.store import courier, durable, uidlist
+from maildir_imapd.store import courier, descriptors, durable, uidlist
+from maildir_imapd.store.descriptors import Descriptor
 from maildir_imapd.store.dotlock import TIMEOUT, DotLock
 from maildir_imapd.store.journal import Batch
 from maildir_imapd.store.snapshot import Snapshot
@@ -35,11 +36,11 @@ _Stamp = tuple[int, int, int]
 
 
 class Mirror:
-    """One folder's.  All of it runs under the folder's lock; *directory* is a descriptor of where the file lies."""
+    """One folder's.  All of it runs under the folder's lock; *directory* is where the file lies, in use meanwhile."""
 
-    def __init__(self, kind: Kind, directory: int, path: bytes, mode: int) -> None:
+    def __init__(self, kind: Kind, directory: Descriptor, path: bytes, mode: int) -> None:
         self.kind = kind
-        self._directory = directory
+        self._place = directory
         self._path = path
         self._mode = mode
         self._uids: object = None  # the column that was mirrored last; columns are immutable
@@ -48,6 +49,10 @@ class Mirror:
         self._lines = 0
         self._uidvalidity = 0
         self._renamed = False  # a base has changed: its line is wrong
+
+    @property
+    def _directory(self) -> int:
+        return self._place.number
 
     def note(self, batch: Batch) -> None:
         """Hear of a change, so that ``update`` knows what to do."""
@@ -82,7 +87,7 @@ class Mirror:
 
     def _ends_below(self, name: bytes, size: int, rows: Snapshot) -> bool:
         """Whether the last line's UID is one that we know of, under our UIDVALIDITY: then there is no news."""
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._directory)
+        fd = descriptors.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._directory)
         try:
             head = uidlist.parse(os.pread(fd, 4096, 0).partition(b"\n")[0] + b"\n")
             tail = os.pread(fd, 4096, max(0, size - 4096))
@@ -133,7 +138,8 @@ class Mirror:
             self._rewrite(rows)
         elif first < len(rows):
             lines = b"".join(b"%d :%b\n" % pair for pair in zip(rows.uids[first:], rows.names[first:], strict=True))
-            fd = os.open(UIDLIST, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._directory)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = descriptors.open(UIDLIST, flags, dir_fd=self._directory)
             try:
                 durable.write(fd, lines)
             finally:

@@ -352,10 +352,14 @@ class Builder:
         self._touched = 0  # bits whose counts may have changed
 
     def finish(self) -> Snapshot:
-        """Return the new snapshot, with the counts that are still true."""
-        for key, count in self._counted.items():
-            bit = _COUNTED.get(key, 0)
-            if bit and not bit & self._touched:
+        """Return the new snapshot, with the counts that are still true.
+
+        Each count is asked for by its key: readers in other threads put theirs in meanwhile, so that the dictionary
+        may not be walked.
+        """
+        for key, bit in _COUNTED.items():
+            count = self._counted.get(key)
+            if count is not None and not bit & self._touched:
                 self.snapshot._counts[key] = count
         return self.snapshot
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from maildir_imapd import errors
 from maildir_imapd.store import delivery, durable
-from maildir_imapd.store.delivery import Delivery, Place
+from maildir_imapd.store.delivery import Delivery
+from maildir_imapd.store.descriptors import Descriptor
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ lines = st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b"a", b"\0", b"text"]),
 @example(b"a\r\r\n", [1, 2, 3])
 @example(b"\r\r\r\r\n\r\n", [])
 def test_what_comes_in_goes_out(folder: int, text: bytes, cuts: list[int]) -> None:
-    item = Delivery(Place(folder), b"/box")
+    item = Delivery(Descriptor(os.dup(folder)), b"/box")
     last = 0
     for cut in [*sorted(cuts), len(text)]:
         item.write(memoryview(text)[last:cut])
@@ -53,7 +54,7 @@ def test_what_comes_in_goes_out(folder: int, text: bytes, cuts: list[int]) -> No
 
 
 def test_trouble_is_remembered_and_the_file_gone(folder: int) -> None:
-    item = Delivery(Place(folder), b"/box")
+    item = Delivery(Descriptor(os.dup(folder)), b"/box")
     item.write(b"fine")
 
     def full(action: str, what: object) -> None:
@@ -71,7 +72,7 @@ def test_trouble_is_remembered_and_the_file_gone(folder: int) -> None:
 
 
 def test_a_delivery_that_cannot_begin(tmp_path: Path) -> None:
-    item = Delivery(Place(os.open(tmp_path, os.O_RDONLY)), b"/box")
+    item = Delivery(Descriptor(os.open(tmp_path, os.O_RDONLY)), b"/box")
     assert item.trouble is not None
     item.write(b"x")
     item.close()

@@ -111,7 +111,7 @@ def test_columns_agree_with_a_plain_model(script: list[tuple[str, object, object
         assert set(delta.added) == {row.uid for row in batch.added}
         assert set(delta.expunged) == set(before.uids) - set(now.uids)
         batches.append(batch)
-    state.apply_all(batches)
+    state = state.after(batches)
     assert rows(state.snapshot) == rows(now), "all at once is the same as one by one"
     again = checkpoint.parse(b"".join(checkpoint.render(state)))
     assert again is not None
@@ -159,12 +159,12 @@ def test_a_message_that_comes_back_goes_where_it_was() -> None:
 
 def test_tombstones_know_the_base() -> None:
     state = State(snapshot=box(1, 2, 3))
-    state.apply_all([Batch(modseq=2, uidnext=4, vanished=[(2, 3)], vanished_at=5000)])
+    state = state.after([Batch(modseq=2, uidnext=4, vanished=[(2, 3)], vanished_at=5000)])
     assert state.tombs == {b"2.h": (2, 5000, 1002, 3002), b"3.h": (3, 5000, 1003, 3003)}
-    state.apply_all([Batch(modseq=3, uidnext=4, added=[added(3)])])
+    state = state.after([Batch(modseq=3, uidnext=4, added=[added(3)])])
     assert state.tombs == {b"2.h": (2, 5000, 1002, 3002)}
     later = 5000 + 15 * 86400
-    state.apply_all([Batch(modseq=4, uidnext=4, vanished=[(1, 1)], vanished_at=later)])
+    state = state.after([Batch(modseq=4, uidnext=4, vanished=[(1, 1)], vanished_at=later)])
     assert state.tombs == {b"1.h": (1, later, 1001, 3001)}
 
 
