@@ -10,56 +10,52 @@ swept at the next start; and a RENAME with children that was half done, which it
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import secrets
 import shutil
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from maildir_imapd.errors import (
     CannotDo,
     HasChildren,
+    LockTimeout,
     MailboxExists,
     MailboxMissing,
     NotSelectable,
     OverQuota,
     StoreError,
 )
-from maildir_imapd.store import durable, scan, special_use, takeover
+from maildir_imapd.store import descriptors, durable, metadata, renaming, scan, special_use, takeover
+from maildir_imapd.store.account_lock import AccountLock
 from maildir_imapd.store.acl import Acl, Acls
 from maildir_imapd.store.index import CHECKPOINT, JOURNAL
 from maildir_imapd.store.layout import GRAIN, KINDS, Places, Tree
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
 from maildir_imapd.store.metadata import Metadata
 from maildir_imapd.store.names import Known, Names
 from maildir_imapd.store.quota import Amount, Quota
 from maildir_imapd.store.subscriptions import Subscriptions
-from maildir_imapd.store.uidlist import LARGEST
+from maildir_imapd.store.uidvalidity import Counter
 
 if TYPE_CHECKING:
-    from maildir_imapd.store.folder import Seed
+    from maildir_imapd.store.layout import Layout
     from maildir_imapd.store.mirror import Kind
     from maildir_imapd.store.watch import Watcher
 
 logger = logging.getLogger(__name__)
 
-LOCK = b"maildir-imapd.account.lock"
-UIDVALIDITY = b"maildir-imapd.uidvalidity"
-INTENT = b"maildir-imapd.rename"
-SPECIAL_USE = b"maildir-imapd.special-use"
 TRASH = b"..maildir-imapd-trash-"
 NASCENT = b"..maildir-imapd-new-"
 
 # Mailboxes kept open although no session has them selected: STATUS and the next SELECT are quick then.
 KEPT = 256
+_TRIES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +76,7 @@ class Account:
     one that has been here.  *coexist*: that server runs at the same time.  *delimiter*: "auto" is "." for Maildir++
     and "/" for fs.  *prefix*: of all names but INBOX, as clients see them; ends in the delimiter; "auto" is "INBOX."
     where Courier has been, none elsewhere.
+    ``mirror`` afterwards is that server, None for none.
     *quota_storage* (octets), *quota_messages*: limits, 0 for none; without either the file maildirsize decides.
     *quota_mailboxes*: how many mailboxes there may be, INBOX counted; 0 for any number.
     """
@@ -101,14 +98,8 @@ class Account:
         places = root if isinstance(root, Places) else Places(root)
         self._layout = KINDS[places.kind](places, delimiter)
         self.root = root = places.root
+        self._intent = os.path.join(root, renaming.INTENT)
         self.delimiter = self._layout.delimiter
-        self._fsync = fsync
-        self._watcher = watcher
-        self._coexist = coexist
-        # Guards _mailboxes and _kept; taken before any mailbox's lock, never held while a folder is read.
-        self._lock = threading.Lock()
-        self._mailboxes: WeakValueDictionary[bytes, Mailbox] = WeakValueDictionary()
-        self._kept: OrderedDict[bytes, Mailbox] = OrderedDict()
         # Whether new/ had anything in it at these stamps; an entry is replaced whole, so no lock is needed.
         self._marks: dict[bytes, tuple[tuple[int, int], bool]] = {}
         # What was made of the tree last, and the tree: good for as long as they are the same object.
@@ -123,23 +114,40 @@ class Account:
             # Courier has no other way than to show all folders below INBOX; Dovecot's files do not tell.
             prefix = "INBOX" + self.delimiter if server == "courier" else ""
         self.prefix = self._layout.prefix = prefix
-        self._mirror: Kind | None = None
+        kind: Kind | None = None
         if mirror == "auto":
             mirror = server
         if mirror != "none":
-            self._mirror = "courier" if mirror == "courier" else "dovecot" if mirror == "dovecot" else None
-        self._subscriptions = Subscriptions(self._layout, self._mirror)
+            kind = "courier" if mirror == "courier" else "dovecot" if mirror == "dovecot" else None
+        self.mirror = kind
+        self._subscriptions = Subscriptions(self._layout, kind)
         self.quota = Quota(
             root,
             Amount(quota_storage, quota_messages),
-            courier=self._mirror == "courier",
+            courier=kind == "courier",
             synced=fsync != "never",
             folders=self._layout.storage,
         )
         self.quota_mailboxes = quota_mailboxes
-        self.metadata = Metadata(root, self._find, self._changing)
-        self.names = Names(self, watcher, INTENT)
-        self.acls = Acls(self._find, self._changing)
+        # None of these knows the account, so that it and its mailboxes go as soon as nobody has them any more.
+        counter = Counter(root)
+        self._mailboxes = Mailboxes(
+            Opening(self._layout, fsync, watcher, counter.next, kind, coexist, self.quota),
+        )
+        self._chosen = chosen = special_use.ChosenUses(root)
+        layout = self._layout
+        find = partial(_find, layout)
+
+        def renamed(opened: int, old: str, new: str) -> None:
+            chosen.renamed(opened, old, new, layout.delimiter)
+            metadata.renamed(opened, old, new, layout.delimiter)
+
+        self._renamed = renamed
+        self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
+        self.metadata = Metadata(root, find, self._changing)
+        self.acls = Acls(find, self._changing)
+        self.names = Names(self, watcher, renaming.INTENT)
+        self._changing.changed = self.names.changed
         self._recover()
 
     def limit(self, storage: int, messages: int) -> None:
@@ -163,6 +171,7 @@ class Account:
 
     def _tree(self) -> Tree:
         """Every folder but INBOX.  The same object as long as nothing changed."""
+        self._finish_rename()
         with durable.told(self.root):
             return self._layout.scan()
 
@@ -220,7 +229,7 @@ class Account:
 
     def look(self, path: bytes) -> takeover.Found:
         """See what other servers have left for the folder at *path*."""
-        return takeover.look(path, self._layout.control(path), self._layout.cache(path))
+        return look(self._layout, path)
 
     def folders(self) -> tuple[Folder, ...]:
         """INBOX first, then every name in order, with the parents that exist as names only.
@@ -280,18 +289,11 @@ class Account:
 
     def special_use(self) -> dict[str, tuple[bytes, ...]]:
         """The special-use attributes of mailboxes that have one (RFC 6154)."""
-        paths, chosen = self._paths(), self._chosen_uses()
+        paths, chosen = self._paths(), self._chosen.read()
         before = self._uses
         if before is None or before[0] is not paths or before[1] != chosen:
             before = self._uses = (paths, chosen, special_use.by_name(paths, self.delimiter, chosen))
         return before[2]
-
-    def _chosen_uses(self) -> dict[str, tuple[bytes, ...]]:
-        try:
-            with open(os.path.join(self.root, SPECIAL_USE), "rb") as file:
-                return special_use.parse(file.read())
-        except FileNotFoundError:
-            return {}
 
     def set_special_use(self, name: str, attributes: tuple[bytes, ...]) -> int:
         """Give a mailbox exactly these special uses, for good, and take them from any other that was given them.
@@ -303,9 +305,9 @@ class Account:
             before = self.special_use()
             chosen = {
                 other: tuple(a for a in uses if other == name or a not in attributes)
-                for other, uses in {**self._chosen_uses(), name: attributes}.items()
+                for other, uses in {**self._chosen.read(), name: attributes}.items()
             }
-            self._put_uses(chosen, root)
+            self._chosen.put(chosen, root)
             after = self.special_use()
             entry = (special_use.ENTRY,)
             others = {n: entry for n in {*before, *after} - {name} if before.get(n, ()) != after.get(n, ())}
@@ -314,11 +316,6 @@ class Account:
                 serial = self.metadata.note(root, {name: entry})
         self.metadata.wake()
         return serial
-
-    def _put_uses(self, chosen: dict[str, tuple[bytes, ...]], root: int) -> None:
-        if chosen != self._chosen_uses():
-            durable.put(SPECIAL_USE, special_use.render(chosen), root, durable=True)
-            durable.sync(root)
 
     def mailbox(self, name: str, patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None = None) -> Mailbox:
         """Open a mailbox; raises MailboxMissing, NotSelectable, BadMailboxName, StoreError.
@@ -336,50 +333,13 @@ class Account:
 
     def mailbox_at(self, path: bytes, patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None = None) -> Mailbox:
         """As ``mailbox``, for who has asked for its folder."""
-        if patiently is not None and path not in self._mailboxes and not _has_index(path):
-            return patiently(lambda: self._at(path))
-        return self._at(path)
-
-    def _at(self, path: bytes) -> Mailbox:
-        """The mailbox of a folder, one object for all."""
-        with self._lock:
-            mailbox = self._mailboxes.get(path)
-            if mailbox is None or mailbox.gone:
-                mailbox = self._mailboxes[path] = self._open(path)
-            self._kept[path] = mailbox
-            self._kept.move_to_end(path)
-            dropped = self._kept.popitem(last=False) if len(self._kept) > KEPT else None
-        del dropped
-        return mailbox
-
-    def _open(self, path: bytes) -> Mailbox:
-        """Make the object for a folder; at first contact it takes over what another server knew of it."""
-        found: list[takeover.Found] = []
-
-        def seed() -> Seed | None:
-            found.append(self.look(path))
-            return found[0].seed()
-
-        mailbox = Mailbox(
-            path,
-            control=self._layout.control(path),
-            cache=self._layout.cache(path),
-            fsync=self._fsync,
-            watcher=self._watcher,
-            uidvalidity=self._next_uidvalidity,
-            seed=seed,
-            mirror=self._mirror,
-            coexist=self._coexist,
-            quota=self.quota,
-        )
-        if found and found[0].words:
-            takeover.set_keywords(mailbox, found[0].words)
-        return mailbox
+        if patiently is not None and not self._mailboxes.known(path) and not _has_index(path):
+            return patiently(lambda: self._mailboxes.at(path, KEPT))
+        return self._mailboxes.at(path, KEPT)
 
     def _find(self, name: str) -> bytes | None:
         """The folder of *name*, also one that is spelled unusually on disk; None where there is none."""
-        with durable.told(self.root):
-            return self._layout.find(name)
+        return _find(self._layout, name)
 
     def exists(self, name: str) -> bool:
         """Whether there is a mailbox of that name, or one below it, or a name that is none."""
@@ -390,51 +350,6 @@ class Account:
         return any(other.startswith(prefix) for names in (tree.folders, tree.bare) for other in names)
 
     # --- changing it ------------------------------------------------------------------------------
-
-    @contextmanager
-    def _changing(self) -> Iterator[int]:
-        """Hold the account's lock file; yields a descriptor of the root.
-
-        Taken before any folder's lock.  The kernel frees it when its holder dies.
-        """
-        with durable.told(self.root):
-            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                lock = durable.open_lasting(LOCK, root)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-                    yield root
-                finally:
-                    os.close(lock)
-            finally:
-                os.close(root)
-                self._layout.forget()
-        # The lock is free: whoever waits for news of names hears them now.
-        self.names.changed()
-
-    def _next_uidvalidity(self) -> int:
-        """A UIDVALIDITY that no mailbox of this account ever had: max(now, last + 1) (robustness rule 6).
-
-        Called while a folder's lock is held, so its lock is a leaf of its own: the counter file itself,
-        which is never replaced.
-        """
-        with durable.told(os.path.join(self.root, UIDVALIDITY)):
-            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fd = durable.open_lasting(UIDVALIDITY, root)
-            finally:
-                os.close(root)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                text = os.pread(fd, 32, 0).partition(b"\n")[0].strip()
-                last = int(text) if text.isdigit() else 0
-                # What no mailbox can have had is damage.
-                value = max(int(time.time()), last + 1 if last < LARGEST else 0)
-                durable.write_at(fd, b"%d\n" % value, 0)
-                durable.sync(fd)
-                return value
-            finally:
-                os.close(fd)
 
     def check_name(self, name: str) -> None:
         """Raise BadMailboxName for a name that no mailbox can have."""
@@ -488,34 +403,39 @@ class Account:
                 if beside is not None:
                     _clear(beside)
             self._forget(name, root)
-        self._gone(path)
+        self._mailboxes.gone(path)
         self._remove_tree(trash)
 
     def _forget(self, name: str, root: int) -> None:
         """Forget what was noted of a mailbox that is no more."""
         try:
-            self._put_uses({other: uses for other, uses in self._chosen_uses().items() if other != name}, root)
+            self._chosen.forget(name, root)
             self.metadata.deleted(root, name, self.exists)
         except OSError as error:
             # It is gone all the same, and the client must hear so.
             logger.warning("what was noted of a deleted folder stays", extra={"fields": {"detail": error}})
 
-    def _gone(self, path: bytes) -> None:
-        with self._lock:
-            mailbox = self._mailboxes.pop(path, None)
-            self._kept.pop(path, None)
-        if mailbox is not None:
-            mailbox.mark_gone()
-
     def _remove_tree(self, entry: bytes) -> None:
-        """Remove a hidden folder; what cannot be removed now is swept at the next start."""
+        """Remove a hidden folder; what cannot be removed now is swept at the next start.
 
-        def complain(function: object, path: str, info: object) -> None:
-            logger.warning("cannot remove a deleted folder", extra={"fields": {"detail": f"{path}: {info}"}})
-
+        A delivery that was under way when the folder went may still put a file there: then it is emptied again.
+        """
         path = os.path.join(self.root, self._layout.attic, entry)
+        for _ in range(_TRIES):
+            if not os.path.lexists(path):
+                return
+            trouble: list[OSError] = []
+
+            def note(function: object, where: str, info: tuple[Any, Any, Any], found: list[OSError] = trouble) -> None:
+                if isinstance(info[1], OSError) and info[1].errno != errno.ENOENT:
+                    found.append(info[1])
+
+            shutil.rmtree(path, onerror=note)
+            if not trouble or not any(error.errno == errno.ENOTEMPTY for error in trouble):
+                break
         if os.path.lexists(path):
-            shutil.rmtree(path, onerror=complain)
+            why = trouble[0] if trouble else "it fills again"
+            logger.warning("a deleted folder stays for now", extra={"fields": {"folder": path, "why": why}})
 
     def rename(self, old: str, new: str) -> None:
         """Rename a mailbox with its children, or move what is in INBOX to a new mailbox (RFC 3501 6.3.5)."""
@@ -547,43 +467,9 @@ class Account:
                 # No mailbox has been there until now: what there is was left behind.
                 shutil.rmtree(b, ignore_errors=True)
                 os.makedirs(os.path.dirname(b), mode=0o700, exist_ok=True)
-            moves += beside
-            if len(moves) > 1:
-                lines = b"".join(a + b"\0" + b + b"\n" for a, b in moves)
-                durable.put(INTENT, lines, root, durable=True)
-                durable.sync(root)
-            self._move(moves, root)
-            self._layout.forget()
-            for parent in {os.path.dirname(path) for pair in moves for path in pair}:
-                _sync(parent)
-            if len(moves) > 1:
-                durable.unlink(INTENT, root)
-            self._rename_uses(old, new, root)
-            self.metadata.renamed(root, old, new, self.delimiter)
+            renaming.carry_out(moves + beside, (old, new), root, self._renamed)
         for path in gone:
-            self._gone(path)
-
-    def _move(self, moves: Sequence[tuple[bytes, bytes]], root: int) -> None:
-        """Rename folders, all or none: other programs make and remove some of them without our lock.
-
-        Raises MailboxExists, MailboxMissing, OSError.  Where a folder cannot be taken back the intent stays, and the
-        next start finishes what was begun.
-        """
-        done: list[tuple[bytes, bytes]] = []
-        try:
-            for a, b in moves:
-                durable.rename(a, b, root, root)
-                done.append((a, b))
-        except OSError as error:
-            for a, b in reversed(done):
-                durable.rename(b, a, root, root)
-            if len(moves) > 1:
-                durable.unlink(INTENT, root)
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                raise MailboxExists from None
-            if error.errno == errno.ENOENT:
-                raise MailboxMissing from None
-            raise
+            self._mailboxes.gone(path)
 
     def _make_parents(self, name: str) -> None:
         """Make the mailboxes above *name* that are not there."""
@@ -602,46 +488,28 @@ class Account:
         if above is not None:
             self.acls.inherit(above, path)
 
-    def _rename_uses(self, old: str, new: str, root: int) -> None:
-        """Let the special uses that were chosen go along with their mailboxes."""
-        chosen = self._chosen_uses()
-        moved = {
-            new + name[len(old) :] if name == old or name.startswith(old + self.delimiter) else name: uses
-            for name, uses in chosen.items()
-        }
-        self._put_uses(moved, root)
-
     def _recover(self) -> None:
         """Finish what a crash interrupted: a RENAME of several folders; sweep hidden ones."""
-        entries: list[bytes] = []
-        attic: list[bytes] = []
+        self._finish_rename()
         try:
-            entries = os.listdir(self.root)
             attic = os.listdir(os.path.join(self.root, self._layout.attic))
-        except FileNotFoundError:
-            pass  # nothing has been put there
         except OSError:
-            return
-        if INTENT in entries:
-            with self._changing() as root:
-                try:
-                    lines = durable.read_file(INTENT, root).split(b"\n")
-                except FileNotFoundError:
-                    lines = []
-                for line in lines:
-                    a, _, b = line.partition(b"\0")
-                    if b:
-                        try:
-                            durable.rename(a, b, root, root)
-                        except (FileNotFoundError, FileExistsError):
-                            # It was done before the crash, or somebody has taken the name since.
-                            pass
-                if lines:
-                    durable.sync(root)
-                    durable.unlink(INTENT, root)
+            return  # nothing has been put there
         for entry in attic:
             if entry.startswith((TRASH, NASCENT)) and self._abandoned(entry):
                 self._remove_tree(entry)
+
+    def _finish_rename(self) -> None:
+        """Finish a RENAME whose process has died: nobody holds the lock, and the intent is there.  Never an error."""
+        if not os.path.lexists(self._intent):
+            return
+        try:
+            with self._changing(0):
+                pass  # who takes the lock finishes first
+        except LockTimeout:
+            pass  # it is under way
+        except StoreError as error:
+            logger.error("a RENAME stays half done", extra={"fields": {"detail": error.detail}})
 
     def _abandoned(self, entry: bytes) -> bool:
         """Whether a hidden folder is old enough that nobody is still at work on it."""
@@ -675,12 +543,17 @@ class Account:
             self._subscriptions.change(name, wanted=False)
 
 
+def _find(layout: Layout, name: str) -> bytes | None:
+    with durable.told(layout.root):
+        return layout.find(name)
+
+
 def _has_index(folder: bytes) -> bool:
     return any(os.path.lexists(os.path.join(folder, name)) for name in (CHECKPOINT, JOURNAL))
 
 
 def _sync(directory: bytes) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         durable.sync(fd)
     finally:

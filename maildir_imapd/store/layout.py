@@ -164,6 +164,10 @@ class Layout(ABC):
                 self._tree = tree
             return self._tree, tuple(fresh)
 
+    def places(self) -> tuple[bytes, ...]:
+        """The directories below which all of the account lies."""
+        return tuple(dict.fromkeys(path for path in (self.root, self._control, self._cache) if path is not None))
+
     def forget(self) -> None:
         """Look again at the next chance, whatever the stamps say."""
         with self._lock:

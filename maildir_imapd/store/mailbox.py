@@ -170,6 +170,18 @@ class Mailbox:
         folder.index.taken()
         return folder.rows
 
+    def stands(self) -> bool:
+        """Whether the folder of that name is still this one: not deleted, renamed, or made anew by anybody."""
+        if self.gone:
+            return False
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # nobody can tell; whoever touches it hears why
+        return (found.st_dev, found.st_ino) == self._folder.identity
+
     @property
     def identity(self) -> tuple[int, int]:
         """Device and inode of the folder: nobody else's as long as this object has it open, whatever its name."""

@@ -226,21 +226,6 @@ class Metadata:
 
     # --- mailboxes come and go (the caller holds the account's lock) -----------------------------------
 
-    def renamed(self, root: int, old: str, new: str, delimiter: str) -> None:
-        """Let the entries of names that are no folder go along; folders have theirs in them."""
-        rows, _ = _read(ACCOUNT, root, 3)
-        prefix, name = mutf7.encode(old + delimiter), mutf7.encode(old)
-        moved = []
-        for row in rows:
-            if row[0] == name or row[0].startswith(prefix):
-                try:
-                    row = [mutf7.encode(new + mutf7.decode(row[0])[len(old) :]), *row[1:]]
-                except ValueError:
-                    continue
-            moved.append(row)
-        if moved != rows:
-            _write(ACCOUNT, root, moved)
-
     def deleted(self, root: int, name: str, exists: Callable[[str], bool]) -> None:
         """Forget the entries of *name*, and of every name that has gone with its last child."""
         rows, _ = _read(ACCOUNT, root, 3)
@@ -330,6 +315,25 @@ class Metadata:
                     continue
         self._known = (stamp, found)
         return found
+
+
+def renamed(root: int, old: str, new: str, delimiter: str) -> None:
+    """Let the entries of names that are no folder go along with a RENAME; folders have theirs in them.
+
+    The caller holds the account's lock.
+    """
+    rows, _ = _read(ACCOUNT, root, 3)
+    prefix, name = mutf7.encode(old + delimiter), mutf7.encode(old)
+    moved = []
+    for row in rows:
+        if row[0] == name or row[0].startswith(prefix):
+            try:
+                row = [mutf7.encode(new + mutf7.decode(row[0])[len(old) :]), *row[1:]]
+            except ValueError:
+                continue
+        moved.append(row)
+    if moved != rows:
+        _write(ACCOUNT, root, moved)
 
 
 def _total(entries: Entries) -> int:

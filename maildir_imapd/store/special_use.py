@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from maildir_imapd import mutf7
+from maildir_imapd.store import durable
+
+# What users have chosen, beside INBOX.
+FILE = b"maildir-imapd.special-use"
 
 # The first name of a row that exists has the attribute.  Compared without case, at the top or below INBOX.
 WELL_KNOWN: tuple[tuple[bytes, tuple[str, ...]], ...] = (
@@ -65,3 +70,39 @@ def by_name(
                 uses[holder] = (*uses.get(holder, ()), attribute)
                 break
     return {name: attributes for name, attributes in uses.items() if attributes}
+
+
+Chosen = dict[str, tuple[bytes, ...]]
+
+
+class ChosenUses:
+    """The file of one account; whoever changes it holds the account's lock. Raises OSError."""
+
+    def __init__(self, root: bytes) -> None:
+        self._path = os.path.join(root, FILE)
+
+    def read(self) -> Chosen:
+        """By mailbox what was chosen for it, which may be nothing."""
+        try:
+            with open(self._path, "rb") as file:
+                return parse(file.read())
+        except FileNotFoundError:
+            return {}
+
+    def put(self, chosen: Chosen, root: int) -> None:
+        """Write it anew, if that is another; *root* is open at the account's root."""
+        if chosen != self.read():
+            durable.put(FILE, render(chosen), root, durable=True)
+            durable.sync(root)
+
+    def forget(self, name: str, root: int) -> None:
+        """Let a mailbox that is no more have none."""
+        self.put({other: uses for other, uses in self.read().items() if other != name}, root)
+
+    def renamed(self, root: int, old: str, new: str, delimiter: str) -> None:
+        """Let the uses go along with their mailboxes."""
+        moved = {
+            new + name[len(old) :] if name == old or name.startswith(old + delimiter) else name: uses
+            for name, uses in self.read().items()
+        }
+        self.put(moved, root)

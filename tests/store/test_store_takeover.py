@@ -244,7 +244,7 @@ def test_which_server_was_here_is_seen_without_reading(spool: Spool, monkeypatch
     (spool.root / "dovecot-uidlist").write_text("3 V77 N9 Gaa\n")
     monkeypatch.setattr(durable, "read_file", lambda name, directory: pytest.fail("read"))
     account = Account(os.fsencode(spool.root), fsync="never")
-    assert account._mirror == "dovecot"
+    assert account.mirror == "dovecot"
     (spool.root / "courierimapuiddb").write_text("1 88 12\n")
     os.utime(spool.root / "courierimapuiddb", (4e9, 4e9))
     assert Account(os.fsencode(spool.root), fsync="never").prefix == "INBOX."

@@ -1,0 +1,144 @@
+"""The open mailboxes of one account: one object a folder, kept for a while, let go when descriptors run short."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from maildir_imapd.errors import LockTimeout
+from maildir_imapd.store import locks, takeover
+from maildir_imapd.store.descriptors import Kept
+from maildir_imapd.store.locks import Rank
+from maildir_imapd.store.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maildir_imapd.store.folder import Seed
+    from maildir_imapd.store.layout import Layout
+    from maildir_imapd.store.mirror import Kind
+    from maildir_imapd.store.quota import Quota
+    from maildir_imapd.store.watch import Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How the mailboxes of an account are opened; see Mailbox."""
+
+    layout: Layout
+    fsync: str
+    watcher: Watcher | None
+    uidvalidity: Callable[[], int]
+    mirror: Kind | None
+    coexist: bool
+    quota: Quota
+
+    def mailbox(self, path: bytes) -> Mailbox:
+        """Make the object for a folder; at first contact it takes over what another server knew of it."""
+        found: list[takeover.Found] = []
+
+        def seed() -> Seed | None:
+            found.append(look(self.layout, path))
+            return found[-1].seed()
+
+        mailbox = Mailbox(
+            path,
+            control=self.layout.control(path),
+            cache=self.layout.cache(path),
+            fsync=self.fsync,
+            watcher=self.watcher,
+            uidvalidity=self.uidvalidity,
+            seed=seed,
+            mirror=self.mirror,
+            coexist=self.coexist,
+            quota=self.quota,
+        )
+        if found and found[-1].words:
+            takeover.set_keywords(mailbox, found[-1].words)
+        return mailbox
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A folder that a thread is opening; the others wait, without any lock."""
+
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+class Mailboxes:
+    """Safe from any thread. Nothing here keeps the account alive, and only what somebody holds, or *kept*, a mailbox.
+
+    What is handed out is a folder, not a name: one whose directory was deleted and made anew is another one.
+    """
+
+    def __init__(self, opening: Opening, timeout: float = locks.TIMEOUT) -> None:
+        self._opening = opening
+        self._timeout = timeout
+        self._guard = locks.make(Rank.GUARD)  # guards the next two; held for no call
+        self._known: WeakValueDictionary[bytes, Mailbox] = WeakValueDictionary()
+        self._pending: dict[bytes, _Pending] = {}
+        # Open although no session has them selected: STATUS and the next SELECT are quick then.
+        self.kept: Kept[bytes, Mailbox] = Kept(lambda mailbox: not mailbox.listened)
+
+    def known(self, path: bytes) -> bool:
+        """Whether the folder is open already."""
+        return path in self._known
+
+    def at(self, path: bytes, limit: int) -> Mailbox:
+        """The mailbox of the folder that is at *path* now; at most *limit* stay open unused.
+
+        Raises MailboxMissing, LockTimeout, StoreError. Opening may take as long as a first look at the folder, or as
+        the patience with its lock: it holds up those who want the same folder, and nobody else.
+        """
+        deadline = time.monotonic() + self._timeout
+        while True:
+            with self._guard:
+                mailbox = self._known.get(path)
+                pending = self._pending.get(path)
+                mine = mailbox is None and pending is None
+                if mine:
+                    pending = self._pending[path] = _Pending()
+            if mailbox is not None:
+                if mailbox.stands():
+                    self.kept.touch(path, mailbox, limit)
+                    return mailbox
+                self.gone(path, mailbox)
+                continue
+            assert pending is not None
+            if mine:
+                mailbox = self._open(path, pending)
+                self.kept.touch(path, mailbox, limit)
+                return mailbox
+            locks.waits("another thread that opens the folder")
+            if not pending.over.wait(max(0.0, deadline - time.monotonic())):
+                raise LockTimeout(detail=os.fsdecode(path))
+
+    def _open(self, path: bytes, pending: _Pending) -> Mailbox:
+        try:
+            mailbox = self._opening.mailbox(path)
+            with self._guard:
+                self._known[path] = mailbox
+            return mailbox
+        finally:
+            with self._guard:
+                del self._pending[path]
+            pending.over.set()
+
+    def gone(self, path: bytes, only: Mailbox | None = None) -> None:
+        """Say that the folder of that name was deleted or renamed; *only*: if it is this one."""
+        with self._guard:
+            mailbox = self._known.get(path)
+            if mailbox is None or (only is not None and mailbox is not only):
+                return
+            del self._known[path]
+        self.kept.drop(path)
+        mailbox.mark_gone()
+
+
+def look(layout: Layout, path: bytes) -> takeover.Found:
+    """See what other servers have left for the folder at *path*."""
+    return takeover.look(path, layout.control(path), layout.cache(path))
