@@ -101,7 +101,7 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     mailbox = target(session, cmd.mailbox)
     stored = commit(session, mailbox, (cmd.message,), _freed(session, position))
     session.say(reply, b"OK", "Replacement is stored", appenduid_code(stored.uidvalidity, stored))
-    session.note_own(view.mailbox, removed=view.mailbox.expunge([uid]))
+    session.note_own(view.mailbox, removed=view.mailbox.expunge([uid], under=view.snapshot.uidvalidity))
     return Done("REPLACE completed", updates.code_after_expunge(session, reply))
 
 

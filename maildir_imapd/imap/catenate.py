@@ -76,7 +76,7 @@ class _Sources:
         mailbox = open_mailbox(session, session.mailbox_name(session.spell(url.mailbox)), "r")
         if url.uidvalidity not in (None, mailbox.snapshot.uidvalidity):
             raise Refused("Another UIDVALIDITY")
-        return Content(url.uid, mailbox.read(url.uid))
+        return Content(url.uid, mailbox.read(url.uid, under=url.uidvalidity))
 
 
 def _part(message: Content, url: MessageUrl) -> bytes | None:

@@ -65,7 +65,7 @@ def read(view: View, uid: int) -> Content:
     kept = view.content
     if kept is not None and kept.uid == uid:
         return kept
-    raw = view.mailbox.read(uid)
+    raw = view.mailbox.read(uid, under=view.snapshot.uidvalidity)
     content = Content(uid, raw)
     if len(raw) > WORTH_KEEPING:
         view.content = content

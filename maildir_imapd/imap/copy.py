@@ -55,10 +55,10 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
         quota.demand(view.mailbox.amount(uids))
     try:
         keep = acl.flag_mask(acl.rights_in(session, mailbox))
-        source = view.mailbox
+        source, under = view.mailbox, view.snapshot.uidvalidity
 
         def work() -> Given[tuple[int, int]]:
-            return mailbox.copy_from(source, uids, move=cmd.move, keep=keep)
+            return mailbox.copy_from(source, uids, move=cmd.move, keep=keep, under=under)
 
         copied = work() if len(uids) < MANY else session.progress.during(work)
     except MessageGone as error:

@@ -80,7 +80,7 @@ def _set_seen(session: Session, positions: Positions, reply: Reply) -> tuple[Pos
     unseen = [snapshot.uids[i] for i, bits in zip(positions, flags, strict=True) if not bits & SEEN]
     if not unseen:
         return positions, False
-    view.mailbox.set_flags([uid for uid in unseen if not view.is_ghost(uid)], add=SEEN)
+    view.mailbox.set_flags([uid for uid in unseen if not view.is_ghost(uid)], add=SEEN, under=view.snapshot.uidvalidity)
     # The FLAGS come with the bodies, so what is told here is everybody else's news.
     told = updates.advance(session, expunge=False)
     if told is not NOTHING:

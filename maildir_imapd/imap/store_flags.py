@@ -111,16 +111,18 @@ def _set_others(view: View, cmd: Store, result: FlagResult, bits: int, extra: fr
 
 
 def _set(view: View, cmd: Store, uids: list[int], bits: int, extra: frozenset[int], since: int | None) -> FlagResult:
-    mailbox = view.mailbox
+    mailbox, under = view.mailbox, view.snapshot.uidvalidity
     if cmd.action == b"-":
-        return mailbox.set_flags(uids, remove=bits, extra_remove=extra, unchanged_since=since)
+        return mailbox.set_flags(uids, remove=bits, extra_remove=extra, unchanged_since=since, under=under)
     mask = flag_mask(view.rights)
     if not cmd.action and mask != flag_mask(ALL):
         words = frozenset(range(len(mailbox.snapshot.keywords))) - extra if mask & KEYWORD_BITS else frozenset[int]()
         return mailbox.set_flags(
-            uids, add=bits, remove=mask & ~bits, extra_add=extra, extra_remove=words, unchanged_since=since
+            uids, add=bits, remove=mask & ~bits, extra_add=extra, extra_remove=words, unchanged_since=since, under=under
         )
-    return mailbox.set_flags(uids, add=bits, replace=not cmd.action, extra_add=extra, unchanged_since=since)
+    return mailbox.set_flags(
+        uids, add=bits, replace=not cmd.action, extra_add=extra, unchanged_since=since, under=under
+    )
 
 
 def _as_expected(before: Snapshot, after: Snapshot, uid: int, action: bytes, bits: int, extra: frozenset[int]) -> bool:

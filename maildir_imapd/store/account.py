@@ -279,7 +279,7 @@ class Account:
             known = self._marks.get(path)
             if known is not None and known[0] == stamp:
                 return known[1]
-            with os.scandir(new) as entries:
+            with descriptors.again(os.scandir, new) as entries:
                 marked = any(not entry.name.startswith(b".") for entry in entries)
         except OSError:
             return None
@@ -492,7 +492,7 @@ class Account:
         """Finish what a crash interrupted: a RENAME of several folders; sweep hidden ones."""
         self._finish_rename()
         try:
-            attic = os.listdir(os.path.join(self.root, self._layout.attic))
+            attic = descriptors.again(os.listdir, os.path.join(self.root, self._layout.attic))
         except OSError:
             return  # nothing has been put there
         for entry in attic:
@@ -563,7 +563,7 @@ def _sync(directory: bytes) -> None:
 def _clear(directory: bytes) -> None:
     """Remove the files of a directory that lies beside a folder's, and it, if nothing else is in it; never an error."""
     try:
-        with os.scandir(directory) as entries:
+        with descriptors.again(os.scandir, directory) as entries:
             for entry in entries:
                 if not entry.is_dir(follow_symlinks=False):
                     os.unlink(entry.path)

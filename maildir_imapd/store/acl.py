@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from maildir_imapd.errors import MailboxMissing
-from maildir_imapd.store import durable
+from maildir_imapd.store import descriptors, durable
 from maildir_imapd.store.dotlock import DotLock
 
 log = logging.getLogger(__name__)
@@ -290,7 +290,7 @@ class Acls:
         if known is not None and known[0] == stamp:
             return known[1]
         with durable.told(place):
-            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            directory = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 acl = parse(durable.read_file(FILE, directory))
             except FileNotFoundError:
@@ -313,7 +313,7 @@ class Acls:
             path = self._find(mailbox)
             if path is None:
                 raise MailboxMissing
-            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            directory = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 with DotLock(FILE + b".lock", directory):
                     before = _read(directory)
@@ -338,7 +338,7 @@ class Acls:
         """
         acl = self.at(parent)
         if acl.lines and not os.path.lexists(os.path.join(path, FILE)):
-            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            directory = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 _write(directory, acl)
             finally:

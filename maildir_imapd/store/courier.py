@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from maildir_imapd import mutf7
-from maildir_imapd.store import durable
+from maildir_imapd.store import descriptors, durable
 
 UIDDB = b"courierimapuiddb"
 KEYWORDS = b"courierimapkeywords"
@@ -55,7 +55,7 @@ def read_keywords(folder: bytes) -> dict[bytes, tuple[bytes, ...]]:
     """
     directory = os.path.join(folder, KEYWORDS)
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return {}
     try:
@@ -75,7 +75,7 @@ def read_keyword_files(fd: int) -> tuple[dict[bytes, tuple[bytes, ...]], tuple[b
         found = {}
     newest: dict[bytes, tuple[float, bytes]] = {}
     changes = []
-    for name in map(os.fsencode, os.listdir(fd)):
+    for name in map(os.fsencode, descriptors.again(os.listdir, fd)):
         aged = _AGED(name)
         if name == LIST or (name.startswith(b".") and aged is None):
             continue
@@ -98,7 +98,7 @@ def open_keywords(folder: int) -> int:
         os.mkdir(KEYWORDS, 0o700, dir_fd=folder)
     except FileExistsError:
         pass
-    return os.open(KEYWORDS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    return descriptors.open(KEYWORDS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
 
 
 def write_keyword_files(

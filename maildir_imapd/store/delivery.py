@@ -220,7 +220,7 @@ def clean_tmp(folder: int, now: float) -> int:
             return 0
         os.utime(tmp, ns=(int(now * 1e9), status.st_mtime_ns))
         removed = 0
-        for name in os.listdir(tmp):
+        for name in descriptors.again(os.listdir, tmp):
             try:
                 found = os.stat(name, dir_fd=tmp, follow_symlinks=False)
                 if found.st_ctime < now - TMP_SECONDS:

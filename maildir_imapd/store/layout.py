@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ from typing import ClassVar, Final
 from maildir_imapd import mutf7
 from maildir_imapd.errors import BadMailboxName, MailboxExists
 from maildir_imapd.phrases import Phrase
-from maildir_imapd.store import durable
+from maildir_imapd.store import descriptors, durable, locks
+from maildir_imapd.store.locks import Rank
 
 DEPTH = 16
 # ext4, xfs and most others: 255 octets a directory entry.
@@ -130,7 +130,7 @@ class Layout(ABC):
         self.delimiter = self.natural if delimiter == "auto" else delimiter
         self.prefix = prefix
         self._control, self._cache = places.control, places.cache
-        self._lock = threading.Lock()  # guards what follows; held for no call
+        self._lock = locks.make(Rank.GUARD)  # guards what follows; held for no call
         self._tree = Tree()
         self._seen: _Seen = {}  # what was found in each directory, and at which stamp
         self._seen_at = 0.0  # when that look began; set after it, read before it
@@ -237,7 +237,7 @@ class Layout(ABC):
         if known is not None and known[0] == stamp and seen_at - max(stamp) / 1e9 > GRAIN:
             seen[path] = known
             return known[1]
-        with os.scandir(path) as entries:
+        with descriptors.again(os.scandir, path) as entries:
             found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         seen[path] = (stamp, found)
         return found
@@ -511,7 +511,9 @@ class Nested(Layout):
             return seen[path][1]
         try:
             return self._entries(path, seen)
-        except OSError:
+        except OSError as error:
+            if descriptors.out_of_descriptors(error):
+                raise  # not to be told as gone
             return []  # it is gone, or not for us to read
 
     def make(self, path: bytes, nascent: bytes) -> None:
@@ -539,7 +541,7 @@ class Nested(Layout):
         os.mkdir(hidden, 0o700)
         # Without cur/ it is no mailbox any more; the rest is litter from then on.
         durable.rename(os.path.join(path, b"cur"), os.path.join(hidden, b"cur"), -1, -1)
-        with os.scandir(path) as entries:
+        with descriptors.again(os.scandir, path) as entries:
             rest = [entry.name for entry in entries if entry.name in _OTHERS or not entry.is_dir(follow_symlinks=False)]
         for entry in rest:
             durable.rename(os.path.join(path, entry), os.path.join(hidden, entry), -1, -1)
@@ -577,7 +579,7 @@ def _share(path: bytes, root: bytes) -> None:
 
 
 def _touch(directory: bytes, name: bytes) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.close(durable.create(name, fd, os.fstat(fd).st_mode & 0o666))
     except FileExistsError:

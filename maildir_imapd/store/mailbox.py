@@ -288,7 +288,9 @@ class Mailbox:
             if state.stamp.settled:
                 return True
             # new/ is empty most of the time, so listing it is as cheap as asking for its stamp.
-            return not folder.due(seen) and not any(map(filename.usable, map(os.fsencode, os.listdir(self._new))))
+            return not folder.due(seen) and not any(
+                map(filename.usable, map(os.fsencode, descriptors.again(os.listdir, self._new)))
+            )
         except OSError:
             return False
 
@@ -475,28 +477,40 @@ class Mailbox:
         extra_add: frozenset[int] = _NO_WORDS,
         extra_remove: frozenset[int] = _NO_WORDS,
         unchanged_since: int | None = None,
+        under: int | None = None,
     ) -> FlagResult:
         """Add and remove flags of messages (UIDs rising); with *replace*, *add* is all that stays.
 
-        An error is raised when one rename fails; what was changed until then is on record.
+        An error is raised when one rename fails; what was changed until then is on record. *under*: ``_demand_same``.
         """
         change = changes.FlagChange(add, remove, replace, extra_add, extra_remove)
         with self._changing(), self._folder.exclusive():
             self._demand_writable()
+            self._demand_same(under)
             try:
                 done = changes.set_flags(self._folder, uids, change, unchanged_since)
             finally:
                 after = self._adopt_rows()
         return FlagResult(done.modified, done.gone, done.changed, after)
 
-    def expunge(self, uids: Sequence[int]) -> list[int]:
-        """Remove messages (UIDs rising) for good, and return those that are gone now."""
+    def expunge(self, uids: Sequence[int], *, under: int | None = None) -> list[int]:
+        """Remove messages (UIDs rising) for good, and return those that are gone now; *under*: ``_demand_same``."""
         with self._changing(), self._folder.exclusive():
             self._demand_writable()
+            self._demand_same(under)
             try:
                 return changes.expunge(self._folder, uids)
             finally:
                 self._adopt_rows()
+
+    def _demand_same(self, under: int | None) -> None:
+        """Raise MailboxMissing if UIDs of UIDVALIDITY *under* mean nothing any more; None: they are of now.
+
+        Under the lock. A UID is a message only together with its UIDVALIDITY: on nested directories a folder that was
+        deleted and made anew may be the same directory, and an index that was lost begins again.
+        """
+        if under is not None and under != self._folder.rows.uidvalidity:
+            raise errors.MailboxMissing(detail=f"{os.fsdecode(self.path)}: UIDVALIDITY is no longer {under}")
 
     def _demand_writable(self) -> None:
         if self._folder.read_only:
@@ -563,7 +577,7 @@ class Mailbox:
         return Given(rows.uidvalidity, uids)
 
     def copy_from(
-        self, source: Mailbox, uids: Sequence[int], *, move: bool = False, keep: int = -1
+        self, source: Mailbox, uids: Sequence[int], *, move: bool = False, keep: int = -1, under: int | None = None
     ) -> Given[tuple[int, int]]:
         """Copy messages (UIDs rising) from *source*, or move them, all or none; return (their UID, our UID) pairs.
 
@@ -583,16 +597,19 @@ class Mailbox:
             first, second = sorted((self, source), key=lambda box: box.identity)
             with first._folder.exclusive(adds=first is self):
                 if first is second:
-                    copied = self._copy(source, uids, move, keep)
+                    copied = self._copy(source, uids, move, keep, under)
                 else:
                     with second._folder.exclusive(adds=second is self):
-                        copied = self._copy(source, uids, move, keep)
+                        copied = self._copy(source, uids, move, keep, under)
         if self._folder.settings.fsync != "never" and not move:
             with self._in_place(), durable.told(self.path):
                 self._shared_sync.wait()
         return copied
 
-    def _copy(self, source: Mailbox, uids: Sequence[int], move: bool, keep: int) -> Given[tuple[int, int]]:
+    def _copy(
+        self, source: Mailbox, uids: Sequence[int], move: bool, keep: int, under: int | None
+    ) -> Given[tuple[int, int]]:
+        source._demand_same(under)
         try:
             pairs = changes.copy(source._folder, self._folder, uids, move=move, keep=keep)
         finally:
@@ -608,16 +625,20 @@ class Mailbox:
 
     # --- messages out --------------------------------------------------------------------------
 
-    def open(self, uid: int) -> int:
-        """Open a message for reading; the caller closes the descriptor."""
-        return self._open(uid)[0]
+    def open(self, uid: int, *, under: int | None = None) -> int:
+        """Open a message for reading; the caller closes the descriptor.
 
-    def _open(self, uid: int) -> tuple[int, int]:
+        *under*: the UIDVALIDITY that the UID is of, None for that of now. Raises MessageGone, MessageUnreadable.
+        """
+        return self._open(uid, under)[0]
+
+    def _open(self, uid: int, under: int | None) -> tuple[int, int]:
         """The same, with its size."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         rows = self.snapshot
+        under = rows.uidvalidity if under is None else under
         at = rows.position(uid)
-        if at < 0:
+        if at < 0 or rows.uidvalidity != under:
             raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")
         base = rows.names[at]
         path = self._folder.odd.get(base) or filename.render(base, rows.flags[at])
@@ -626,18 +647,21 @@ class Mailbox:
                 with self._folder.directory.use() as folder:
                     fd = descriptors.open(path, flags, dir_fd=folder)
             except FileNotFoundError:
-                path = self._look_up(uid, base, attempt)
+                path = self._look_up(uid, under, base, attempt)
                 continue
             except OSError as error:
                 raise self._unreadable(error, path) from error
-            status = os.fstat(fd)
-            if stat.S_ISREG(status.st_mode):
-                return fd, status.st_size
-            os.close(fd)
-            raise errors.MessageUnreadable(detail=f"not a file: {os.fsdecode(self.path + b'/' + path)}")
+            try:
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode):
+                    raise errors.MessageUnreadable(detail=f"not a file: {os.fsdecode(self.path + b'/' + path)}")
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd, status.st_size
         raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")
 
-    def _look_up(self, uid: int, base: bytes, attempt: int) -> bytes:
+    def _look_up(self, uid: int, under: int, base: bytes, attempt: int) -> bytes:
         """Find a message that is not where it should be: another client changed its flags, or removed it."""
         if attempt >= 2:
             # A bare look is quickest while somebody renames without end.
@@ -647,7 +671,7 @@ class Mailbox:
                 return found
         rows = self.sync(look=True, keep_new=True)
         at = rows.position(uid)
-        if at < 0:
+        if at < 0 or rows.uidvalidity != under:
             raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")
         base = rows.names[at]
         return self._folder.odd.get(base) or filename.render(base, rows.flags[at])
@@ -658,9 +682,9 @@ class Mailbox:
             return found
         return errors.MessageUnreadable(detail=found.detail)
 
-    def read(self, uid: int) -> bytes:
-        """Return a message as it is on the disk."""
-        fd, left = self._open(uid)
+    def read(self, uid: int, *, under: int | None = None) -> bytes:
+        """Return a message as it is on the disk; as ``open``."""
+        fd, left = self._open(uid, under)
         try:
             pieces = []
             while left > 0 and (piece := os.read(fd, min(left, 1 << 22))):
@@ -695,7 +719,7 @@ class Mailbox:
                 report(n, len(found))
             uid = rows.uids[positions[n]]
             try:
-                data = self.read(uid)
+                data = self.read(uid, under=rows.uidvalidity)
             except (errors.MessageGone, errors.MessageUnreadable):
                 found[n] = 0
                 continue

@@ -17,15 +17,15 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from maildir_imapd.errors import CannotDo, NoPermission, OverQuota
-from maildir_imapd.store import durable, filename
+from maildir_imapd.store import descriptors, durable, filename, locks
 from maildir_imapd.store.filename import DELETED
+from maildir_imapd.store.locks import Rank
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class Quota:
         self._folders = folders
         self._limit = limit
         # What each directory held at its stamps.  The lock guards it, and lets one thread count at a time; a leaf.
-        self._lock = threading.Lock()
+        self._lock = locks.make(Rank.COUNTER)
         self._sums: dict[bytes, tuple[tuple[int, int], Amount]] = {}
         self.on = False  # whether anything is to be counted: asked on every path, so a plain attribute
         self.look()
@@ -215,7 +215,7 @@ class Quota:
 
     def _read(self) -> Said | None:
         try:
-            fd = os.open(self._path, _READ)
+            fd = descriptors.open(self._path, _READ)
         except OSError:
             return None
         try:
@@ -253,7 +253,7 @@ class Quota:
         if change == NOTHING or not (self.on or self.look()):
             return
         try:
-            fd = os.open(self._path, _APPEND)
+            fd = descriptors.open(self._path, _APPEND)
         except FileNotFoundError:
             if self._limit == NOTHING:
                 self.on = False
@@ -296,7 +296,7 @@ class Quota:
         log.warning("quota not noted path=%s error=%s", os.fsdecode(self._path), error)
 
     def _open_root(self) -> int:
-        return os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return descriptors.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     # --- counting ---------------------------------------------------------------------------------
 
@@ -325,7 +325,7 @@ class Quota:
         limit = self._limit if new is None else new
         files = new is None and self.settable
         try:
-            old = os.open(FILE, _READ, dir_fd=root)
+            old = descriptors.open(FILE, _READ, dir_fd=root)
             status = os.fstat(old)
             mode, length = status.st_mode & 0o666, status.st_size
             if files:
@@ -417,13 +417,15 @@ class Quota:
             sums[path] = known
             return known
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
-        except OSError:
+            fd = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+        except OSError as error:
+            if descriptors.out_of_descriptors(error):
+                raise
             return stamp, NOTHING  # it is gone, or not for us to read, so nobody sees mail in it
         size = count = 0
         sized = filename.disk_size
         try:
-            for name in map(os.fsencode, os.listdir(fd)):
+            for name in map(os.fsencode, descriptors.again(os.listdir, fd)):
                 if name.startswith(b".") or (self.courier and filename.parse(name).bits & DELETED):
                     continue
                 claimed = sized(name.partition(b":")[0])

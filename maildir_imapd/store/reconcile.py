@@ -14,7 +14,7 @@ from array import array
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import durable, filename, scan
+from maildir_imapd.store import descriptors, durable, filename, scan
 from maildir_imapd.store.filename import IN_NEW, INFO_BITS, LETTER_KEYWORDS, RECENT
 from maildir_imapd.store.journal import Added, Batch, to_ranges
 from maildir_imapd.store.snapshot import Snapshot
@@ -381,7 +381,7 @@ class Reconciler:
         look, regular, known, fingerprint = os.lstat, stat.S_ISREG, filename.known_size, scan.fingerprint
         fresh = set(scan.names(folder.fd, b"new"))
         plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
-        cur = os.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
+        cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
         try:
             for name in filename.in_arrival_order([*scan.names(folder.fd, b"cur"), *fresh]):
                 base, _, rest = name.partition(b":")

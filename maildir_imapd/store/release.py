@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from maildir_imapd.store import courier, durable
+from maildir_imapd.store import courier, descriptors, durable
 from maildir_imapd.store.filename import LETTERED, keyword_bit
 from maildir_imapd.store.journal import render_ranges, to_ranges
 
@@ -74,7 +74,7 @@ def _write_keywords(folder: Folder, rows: Snapshot) -> None:
     fd = courier.open_keywords(folder.fd)
     try:
         # What Courier had not merged is in what we took.
-        changes = [name for name in map(os.fsencode, os.listdir(fd)) if name != courier.LIST]
+        changes = [name for name in map(os.fsencode, descriptors.again(os.listdir, fd)) if name != courier.LIST]
         courier.write_keyword_files(fd, words, changes, mode=folder.mode, synced=True)
     finally:
         os.close(fd)

@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from maildir_imapd.store import filename
+from maildir_imapd.store import descriptors, filename
 from maildir_imapd.store.filename import IN_NEW, INFO_BITS
 from maildir_imapd.store.journal import Added, Stamp
 from maildir_imapd.store.snapshot import Snapshot
@@ -95,14 +95,14 @@ def stamp(seen: tuple[int, int, int, int], now: int, *, ours: bool = False) -> S
 def names(folder: int, directory: bytes) -> list[bytes]:
     """List the names in new/ or cur/ that may be messages."""
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
         if directory == b"new":
             return []  # somebody's copy of a Maildir, which we may not complete
         raise
     try:
         # Of a descriptor the names come as str; encoded at once, in a third of the time that one by one takes.
-        everything = "/".join(os.listdir(fd)).encode(_ENCODING, "surrogateescape")
+        everything = "/".join(descriptors.again(os.listdir, fd)).encode(_ENCODING, "surrogateescape")
     finally:
         os.close(fd)
     found = everything.split(b"/") if everything else []

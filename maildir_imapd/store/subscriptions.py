@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import mutf7
-from maildir_imapd.store import courier, durable
+from maildir_imapd.store import courier, descriptors, durable
 from maildir_imapd.store.dotlock import DotLock
 
 if TYPE_CHECKING:
@@ -151,4 +151,4 @@ class Subscriptions:
 
 
 def _open(directory: bytes) -> int:
-    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

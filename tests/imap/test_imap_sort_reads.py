@@ -22,7 +22,7 @@ COMMANDS = (
 def test_only_what_is_new_is_read(command: bytes, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
     true = Mailbox.read
-    monkeypatch.setattr(Mailbox, "read", lambda self, uid: (opened.append(uid), true(self, uid))[1])
+    monkeypatch.setattr(Mailbox, "read", lambda self, uid, **more: (opened.append(uid), true(self, uid, **more))[1])
 
     def reads(root: MemoryWires) -> list[int]:
         """The UIDs of the messages that are read for the command, in a session of its own."""

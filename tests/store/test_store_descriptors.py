@@ -1,0 +1,285 @@
+"""Descriptors: one owner, counted users, no number after close, and what goes when they run short."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import resource
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dying import run
+from hypothesis import given
+from hypothesis import strategies as st
+from spool import Spool
+
+from maildir_imapd.errors import TooManyFiles
+from maildir_imapd.store import account as account_module
+from maildir_imapd.store import descriptors
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.descriptors import Closed, Descriptor, Kept
+from maildir_imapd.store.layout import Places
+from maildir_imapd.store.mailbox import Mailbox
+
+
+def is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def descriptor() -> Iterator[Descriptor]:
+    found = Descriptor(os.open(os.devnull, os.O_RDONLY), "test")
+    yield found
+    found.close()
+
+
+def test_the_last_user_closes(descriptor: Descriptor) -> None:
+    with descriptor.use() as number:
+        with descriptor.use() as again:
+            assert again == number
+            descriptor.close()
+            assert is_open(number)
+        assert is_open(number)
+        assert descriptor.number == number, "whoever is inside may go on"
+    assert not is_open(number)
+
+
+def test_nobody_gets_the_number_of_what_is_closed(descriptor: Descriptor) -> None:
+    number = descriptor.number
+    descriptor.close()
+    other = os.open(os.devnull, os.O_RDONLY)
+    try:
+        assert other == number, "the kernel gives the lowest number that is free"
+        with pytest.raises(Closed, match="test is closed") as raised, descriptor.use():
+            pass
+        assert raised.value.errno == errno.EBADF
+        with pytest.raises(Closed):
+            assert descriptor.number
+        descriptor.close()
+        assert is_open(other), "a second close is nobody's"
+    finally:
+        os.close(other)
+
+
+def test_nobody_comes_in_while_the_last_user_goes_on(descriptor: Descriptor) -> None:
+    with descriptor.use():
+        descriptor.close()
+        assert descriptor.closed
+        with pytest.raises(Closed), descriptor.use():
+            pass
+
+
+@given(st.lists(st.sampled_from(["use", "leave", "close"]), max_size=12))
+def test_open_as_long_as_anybody_is_in_it(acts: list[str]) -> None:
+    descriptor = Descriptor(os.open(os.devnull, os.O_RDONLY))
+    number, users, closed = descriptor.number, 0, False
+    for act in acts:
+        if act == "use" and not closed:
+            descriptor.__enter__()
+            users += 1
+        elif act == "leave" and users:
+            descriptor.__exit__(None, None, None)
+            users -= 1
+        elif act == "close":
+            descriptor.close()
+            closed = True
+        assert is_open(number) == (not closed or users > 0)
+    descriptor.close()
+    for _ in range(users):
+        descriptor.__exit__(None, None, None)
+    assert not is_open(number)
+
+
+# --- what is kept ----------------------------------------------------------------------------------
+
+
+class Thing:
+    """Something to keep."""
+
+
+def kept(busy: set[Thing]) -> Kept[str, Thing]:
+    return Kept(lambda thing: thing not in busy)
+
+
+def test_the_longest_unused_goes_first() -> None:
+    store = kept(set())
+    things = {name: Thing() for name in "abc"}
+    alive = {name: weakref.ref(thing) for name, thing in things.items()}
+    for name, thing in things.items():
+        store.touch(name, thing, 2)
+    things.clear()
+    del thing
+    assert [name for name, ref in alive.items() if ref() is not None] == ["b", "c"]
+    found = alive["b"]()
+    assert found is not None
+    store.touch("b", found, 2)
+    del found
+    assert descriptors.relieve(1000)
+    assert [name for name, ref in alive.items() if ref() is not None] == ["b"]
+
+
+def test_what_somebody_uses_stays() -> None:
+    busy: set[Thing] = set()
+    store = kept(busy)
+    thing = Thing()
+    busy.add(thing)
+    store.touch("a", thing, 2)
+    while descriptors.relieve(1):
+        pass  # those of other tests
+    assert len(store) == 1
+    busy.clear()
+    assert descriptors.relieve(1)
+    assert len(store) == 0
+
+
+def test_a_call_without_a_descriptor_is_tried_once_more() -> None:
+    store = kept(set())
+    calls: list[int] = []
+
+    def call() -> str:
+        calls.append(len(store))
+        if len(store):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return "done"
+
+    while descriptors.relieve(1):
+        pass
+    store.touch("a", Thing(), 2)
+    assert descriptors.again(call) == "done"
+    assert calls == [1, 0]
+    with pytest.raises(OSError, match="always"):
+        descriptors.again(_always)
+
+
+def _always() -> None:
+    raise OSError(errno.EMFILE, "always")
+
+
+# --- mailboxes -------------------------------------------------------------------------------------
+
+
+def descriptor_count() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_an_account_nobody_has_keeps_nothing_open(spool: Spool) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        before = descriptor_count()
+        account = Account(os.fsencode(spool.root), fsync="never")
+        account.create("a")
+        account.mailbox("a").sync()
+        account.mailbox("INBOX").sync()
+        account.folders()
+        assert descriptor_count() > before
+        del account
+        assert descriptor_count() == before, "without a collection"
+    finally:
+        gc.enable()
+
+
+def test_a_mailbox_that_is_let_go_is_not_handed_out(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its descriptors are closed other threads run: they get another object, with descriptors of its own."""
+    monkeypatch.setattr(account_module, "KEPT", 1)
+    account = Account(os.fsencode(spool.root), fsync="never")
+    account.create("a")
+    account.create("b")
+    inside, go_on = threading.Event(), threading.Event()
+    true = Descriptor.close
+
+    def close(self: Descriptor) -> None:
+        true(self)
+        if threading.current_thread().name == "evict":
+            inside.set()
+            go_on.wait(20)
+
+    monkeypatch.setattr(Descriptor, "close", close)
+    first = weakref.ref(account.mailbox("a"))
+    thread = threading.Thread(target=lambda: account.mailbox("b"), name="evict")
+    thread.start()
+    assert inside.wait(20)
+    again = account.mailbox("a")
+    assert first() is None
+    item = again.deliver()
+    item.write(b"A: 1\r\n\r\n")
+    assert again.commit([(item, 0, frozenset(), 1)]) == [1]
+    go_on.set()
+    thread.join()
+    assert account.mailbox("a") is again
+    assert len(again.sync(look=True)) == 1
+
+
+def test_a_delivery_outlives_its_mailbox(spool: Spool) -> None:
+    account = Account(os.fsencode(spool.root), fsync="never")
+    box = Mailbox(os.fsencode(spool.root), fsync="never")
+    item = box.deliver()
+    box.close()
+    with pytest.raises(OSError, match="closed"), box._folder.directory.use():
+        pass
+    item.write(b"A: 1\r\n\r\nx\r\n")
+    item.close()
+    assert item.trouble is None
+    assert account.mailbox("INBOX").commit([(item, 0, frozenset(), 1)]) == [1]
+
+
+def test_a_delivery_that_is_forgotten_leaves_nothing(spool: Spool) -> None:
+    box = Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX")
+    before = descriptor_count()
+    item = box.deliver()
+    item.write(b"x")
+    assert len(os.listdir(spool.root / "tmp")) == 1
+    del item
+    assert os.listdir(spool.root / "tmp") == []
+    assert descriptor_count() == before
+
+
+def many_folders_under_a_low_limit(root: Path) -> list[str]:
+    """What goes wrong when one user looks at more folders than the process may have descriptors."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (120, 120))
+    trouble = []
+    first, second = (Account(os.fsencode(root / name), fsync="never") for name in ("one", "two"))
+    for n in range(60):
+        first.create(f"f{n}")
+    for account, names in ((first, [f"f{n}" for n in range(60)]), (second, ["INBOX"]), (first, ["f0", "f59"])):
+        for name in names:
+            try:
+                item = account.mailbox(name).deliver()
+                item.write(b"A: 1\r\n\r\n")
+                account.mailbox(name).commit([(item, 0, frozenset(), 1)])
+            except Exception as error:
+                trouble.append(f"{name}: {error!r}")
+    return trouble
+
+
+def test_one_user_with_many_folders_leaves_descriptors_for_the_others(tmp_path: Path) -> None:
+    _, trouble = run(lambda: many_folders_under_a_low_limit(tmp_path))
+    assert trouble == []
+
+
+def test_a_directory_that_cannot_be_listed_for_want_of_descriptors_is_not_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = Account(Places(os.fsencode(tmp_path), kind="fs"), fsync="never")
+    account.create("a/b")
+    while descriptors.relieve(1):
+        pass
+    true = os.scandir
+
+    def scandir(path: bytes) -> object:
+        if path.endswith(b"/a"):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return true(path)
+
+    account._layout.forget()
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(TooManyFiles):
+        account.folders()
