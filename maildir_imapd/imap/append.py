@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import (
     BadMessage,
     BadSyntax,
     ExpungeIssued,
+    LockTimeout,
     MailboxMissing,
     NeedsUtf8,
     NoPermission,
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.parse_append import AppendStart
 
 
+# How often a mailbox may go and come again while something is put into it.
+TRIES: Final = 3
+
+
 def target(session: Session, raw: bytes) -> Mailbox:
     """The mailbox that APPEND, COPY or MOVE names; raises NoPermission where nothing may be put.
 
@@ -43,7 +48,8 @@ def target(session: Session, raw: bytes) -> Mailbox:
     """
     name = session.mailbox_name(raw)
     try:
-        return acl.open_mailbox(session, name, "i")
+        # Twice where it goes and comes in the middle: for one that is there the answer is never TRYCREATE.
+        return acl.look_into(session, name, "i", look=lambda mailbox, _: mailbox)
     except (MailboxMissing, NotSelectable) as error:
         session.account.check_name(name)
         raise TryCreate from error
@@ -81,8 +87,7 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
 @command(b"APPEND", states=LOGGED_IN, streams=True)
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """RFC 3501 6.3.11, RFC 3502: all messages or none; OK when they are on disk."""
-    mailbox = target(session, cmd.mailbox)
-    stored = commit(session, mailbox, cmd.messages)
+    stored = commit(session, cmd.mailbox, cmd.messages)
     return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
 
 
@@ -98,8 +103,7 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     uid = view.snapshot.uids[position]
     if view.is_ghost(uid):
         raise ExpungeIssued
-    mailbox = target(session, cmd.mailbox)
-    stored = commit(session, mailbox, (cmd.message,), _freed(session, position))
+    stored = commit(session, cmd.mailbox, (cmd.message,), _freed(session, position))
     session.say(reply, b"OK", "Replacement is stored", appenduid_code(stored.uidvalidity, stored))
     session.note_own(view.mailbox, removed=view.mailbox.expunge([uid], under=view.snapshot.uidvalidity))
     return Done("REPLACE completed", updates.code_after_expunge(session, reply))
@@ -131,15 +135,38 @@ def _demand_room(session: Session, size: int, messages: int, freed: Amount) -> N
         session.account.quota.demand(Amount(size - freed.storage, messages - freed.messages))
 
 
-def commit(
-    session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount = NOTHING
-) -> Given[int]:
-    """Put messages that have streamed in into a mailbox, all or none; returns their UIDs."""
+def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], freed: Amount = NOTHING) -> Given[int]:
+    """Put messages that have streamed in into the mailbox of that name, all or none; returns their UIDs.
+
+    It is the mailbox that has the name now, be it that it was deleted and made anew while they came; raises TryCreate
+    where there is none.
+    """
+    for _ in range(TRIES):
+        mailbox = target(session, raw)
+        try:
+            stored = mailbox.commit(_prepared(session, mailbox, messages, freed))
+        except MailboxMissing:
+            continue
+        session.note_own(mailbox, made=stored)
+        session.drop_deliveries()
+        return stored
+    raise LockTimeout(detail=f"made anew {TRIES} times meanwhile")
+
+
+def _prepared(
+    session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount
+) -> list[tuple[Delivery, int, frozenset[int], int]]:
+    """What ``Mailbox.commit`` takes; raises whatever speaks against one of them."""
     batch = []
     rights = acl.rights_in(session, mailbox)
     for message in messages:
-        delivery = catenate.assemble(session, mailbox, message.catenate) if message.catenate else message.data
-        if not isinstance(delivery, Delivery):
+        if message.catenate:
+            delivery = catenate.assemble(session, mailbox, message.catenate)
+        elif isinstance(message.data, Delivery):
+            delivery = mailbox.taking(message.data)
+            if delivery is not message.data:
+                session.deliveries.append(delivery)
+        else:
             raise BadMessage(why="it must come as a literal")
         if delivery.size_crlf == 0 and delivery.trouble is None:
             raise BadMessage(why="it is empty")
@@ -155,10 +182,4 @@ def commit(
         received = int(message.date.timestamp() if message.date is not None else session.clock())
         batch.append((delivery, bits, extra, received))
     _demand_room(session, sum(delivery.size_disk for delivery, *_ in batch), len(batch), freed)
-    try:
-        stored = mailbox.commit(batch)
-    except MailboxMissing as error:
-        raise TryCreate from error
-    session.note_own(mailbox, made=stored)
-    session.drop_deliveries()
-    return stored
+    return batch

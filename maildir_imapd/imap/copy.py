@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import ExpungeIssued, MailboxMissing, MessageGone, NoPermission, ReadOnly, TryCreate
+from maildir_imapd.errors import ExpungeIssued, LockTimeout, MailboxMissing, MessageGone, NoPermission, ReadOnly
 from maildir_imapd.imap import acl, updates
-from maildir_imapd.imap.append import target
+from maildir_imapd.imap.append import TRIES, target
 from maildir_imapd.imap.progress import MANY
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.wire.render import copyuid_code
@@ -14,7 +14,7 @@ from maildir_imapd.wire.render import copyuid_code
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.store.mailbox import Given
+    from maildir_imapd.store.mailbox import Given, Mailbox
     from maildir_imapd.wire.commands import Copy
 
 
@@ -50,27 +50,36 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
     uids = [uid for uid in uids if not view.is_ghost(uid)]
     if not uids:
         return None
-    quota = session.account.quota
-    if not cmd.move and quota.look() and quota.counts(mailbox.path, 0):
-        quota.demand(view.mailbox.amount(uids))
-    try:
-        keep = acl.flag_mask(acl.rights_in(session, mailbox))
-        source, under = view.mailbox, view.snapshot.uidvalidity
-
-        def work() -> Given[tuple[int, int]]:
-            return mailbox.copy_from(source, uids, move=cmd.move, keep=keep, under=under)
-
-        copied = work() if len(uids) < MANY else session.progress.during(work)
-    except MessageGone as error:
-        # Nothing was copied; the client hears of the expunge with this answer.
-        raise ExpungeIssued from error
-    except MailboxMissing as error:
-        if view.mailbox.gone:
-            raise
-        raise TryCreate from error
-    if not copied:
+    for attempt in range(TRIES):
+        try:
+            pairs = _carry(session, mailbox, uids, move=cmd.move)
+            break
+        except MessageGone as error:
+            # Nothing was copied; the client hears of the expunge with this answer.
+            raise ExpungeIssued from error
+        except MailboxMissing as error:
+            if view.mailbox.gone:
+                raise
+            if attempt + 1 == TRIES:
+                raise LockTimeout(detail=f"made anew {TRIES} times meanwhile") from error
+            mailbox = target(session, cmd.mailbox)
+    if not pairs:
         return None
-    session.note_own(mailbox, made=[uid for _, uid in copied])
+    session.note_own(mailbox, made=[uid for _, uid in pairs])
     if cmd.move:
-        session.note_own(view.mailbox, removed=[uid for uid, _ in copied])
-    return copyuid_code(copied.uidvalidity, copied)
+        session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
+    return copyuid_code(pairs.uidvalidity, pairs)
+
+
+def _carry(session: Session, mailbox: Mailbox, uids: list[int], *, move: bool) -> Given[tuple[int, int]]:
+    """Copy or move messages of the open mailbox, within the quota and the rights; raises as ``copy_from``."""
+    view, quota = session.selected, session.account.quota
+    if not move and quota.look() and quota.counts(mailbox.path, 0):
+        quota.demand(view.mailbox.amount(uids))
+    keep = acl.flag_mask(acl.rights_in(session, mailbox))
+    source, under = view.mailbox, view.snapshot.uidvalidity
+
+    def work() -> Given[tuple[int, int]]:
+        return mailbox.copy_from(source, uids, move=move, keep=keep, under=under)
+
+    return work() if len(uids) < MANY else session.progress.during(work)

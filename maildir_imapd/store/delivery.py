@@ -12,8 +12,8 @@ import secrets
 import stat
 import time
 import weakref
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Final
 
 from maildir_imapd import errors
@@ -64,7 +64,7 @@ class Delivery:
         """Take a piece of the message."""
         if self.trouble is not None:
             return
-        if self._file is None or self._file.closed:
+        if not self._open():
             self.trouble = errors.StoreError(detail="written after it was closed")
             return
         piece = self._held + bytes(data)
@@ -90,18 +90,35 @@ class Delivery:
         self.has_nul = self.has_nul or b"\0" in text
         self.size_crlf += len(text) + text.count(b"\n") - text.count(b"\r\n")
 
-    def close(self) -> None:
-        """Say that the message is whole. Not needed before commit(), but a MULTIAPPEND of thousands runs out of
-        descriptors without it.
-        """
-        if self._file is None or self._file.closed:
-            return
-        if self._held and self.trouble is None:
+    def finish(self) -> None:
+        """Say that the message is whole. ``commit`` does so."""
+        if self._held and self.trouble is None and self._open():
             held, self._held = self._held, b""
             self._store(held)
-        if not self._file.closed:
+
+    def close(self) -> None:
+        """The same, and give the descriptor back: a MULTIAPPEND of thousands runs out of them without it."""
+        self.finish()
+        if self._file is not None and not self._file.closed:
             durable.start_writing(self._file.number)
             self._file.close()
+
+    def _open(self) -> bool:
+        return self._file is not None and not self._file.closed
+
+    @contextmanager
+    def _reading(self) -> Iterator[int]:
+        """A descriptor of the file: the one that is open, for its name may be gone with its folder."""
+        if self._file is not None and not self._file.closed:
+            with self._file.use() as number:
+                yield number
+            return
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        number = descriptors.open(self.name, flags, dir_fd=self._directory.number)
+        try:
+            yield number
+        finally:
+            os.close(number)
 
     def is_in(self, folder: Descriptor) -> bool:
         """Whether it lies in the folder that *folder* is open at: its name may be another one's since."""
@@ -112,16 +129,15 @@ class Delivery:
 
     def pieces(self) -> Generator[bytes]:
         """Give back what came in, as it lies on the disk; raises StoreError."""
-        self.close()
+        self.finish()
         if self.trouble is not None:
             raise self.trouble
         try:
-            fd = descriptors.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory.number)
-            try:
-                while piece := os.read(fd, _COPY_BYTES):
+            with self._reading() as number:
+                position = 0
+                while piece := os.pread(number, _COPY_BYTES, position):
+                    position += len(piece)
                     yield piece
-            finally:
-                os.close(fd)
         except OSError as error:
             raise durable.store_error(error, self._path + b"/" + self.name) from error
 
@@ -138,17 +154,15 @@ class Delivery:
         With nanoseconds that nobody asked for: they tell it from a later file, see scan.py.
         """
         stamp = max(received, 0) * 1_000_000_000 + secrets.randbelow(999_999_999) + 1
-        os.utime(self.name, ns=(time.time_ns(), stamp), dir_fd=self._directory.number, follow_symlinks=False)
-        # What it is now and not what was asked for: a file system may keep less.
-        self.fingerprint = scan.fingerprint(os.stat(self.name, dir_fd=self._directory.number, follow_symlinks=False))
+        with self._reading() as number:
+            os.utime(number, ns=(time.time_ns(), stamp))
+            # What it is now and not what was asked for: a file system may keep less.
+            self.fingerprint = scan.fingerprint(os.fstat(number))
 
     def sync(self) -> None:
         """Return when the content is on the disk."""
-        fd = descriptors.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory.number)
-        try:
-            durable.sync(fd)
-        finally:
-            os.close(fd)
+        with self._reading() as number:
+            durable.sync(number)
 
     def abort(self) -> None:
         """Take the file away again. Harmless after ``done``, and twice."""
@@ -158,6 +172,8 @@ class Delivery:
     def done(self) -> None:
         """Let go: the file has its final name, or is somebody else's to remove."""
         if self._end is not None and self._end.detach() is not None:
+            if self._file is not None:
+                self._file.close()
             self._directory.__exit__(None, None, None)
 
     def _fail(self, error: OSError) -> None:

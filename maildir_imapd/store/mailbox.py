@@ -537,11 +537,21 @@ class Mailbox:
         with durable.told(self.path):
             return Delivery(self._folder.directory, self.path, self._folder.mode)
 
+    def taking(self, delivery: Delivery) -> Delivery:
+        """Return a delivery that this folder can take: the same one, or its copy if it lies in another folder."""
+        if delivery.is_in(self._folder.directory):
+            return delivery
+        copy = self.deliver()
+        for piece in delivery.pieces():
+            copy.write(piece)
+        return copy
+
     def commit(self, deliveries: Sequence[tuple[Delivery, int, frozenset[int], int]]) -> Given[int]:
         """Put messages into the mailbox, each with flags, keywords without a bit, and received date (epoch).
 
-        All of them or none; their UIDs come back in order. When it returns, the messages and their UIDs are on
-        the disk, unless the setting ``fsync`` is "never".
+        All of them or none; their UIDs come back in order. When it returns, the messages and their UIDs are on the
+        disk, unless the setting ``fsync`` is "never". After MailboxMissing, and only then, they may be given to
+        another mailbox (``taking``).
         """
         folder = self._folder
         self._demand_writable()
@@ -554,7 +564,7 @@ class Mailbox:
                     # They were for a folder that is gone, and this one has its name.
                     raise errors.MailboxMissing(detail=os.fsdecode(self.path))
                 for item, *_ in deliveries:
-                    item.close()
+                    item.finish()
                 for item, _, _, received in deliveries:
                     if item.trouble is not None:
                         raise item.trouble
@@ -567,6 +577,8 @@ class Mailbox:
                     uids = changes.bring_in(folder, deliveries)
                 finally:
                     rows = self._adopt_rows()
+        except errors.MailboxMissing:
+            raise  # the folder of that name may be another one by now, and take them
         except BaseException:
             for item, *_ in deliveries:
                 item.abort()
