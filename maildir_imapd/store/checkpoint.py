@@ -6,7 +6,7 @@
     n 4713                     UIDNEXT
     m 90210                    HIGHESTMODSEQ
     u 5000                     the UID reserve
-    b 3e1c...                  a boot id, see journal.py
+    b 3e1c...@91aa...          a start of a machine, see journal.py
     s 1 2 3 4 1                stamp, see journal.py
     k 9 $Forwarded             keyword
     l 88000                    the history below is whole above this mod-sequence

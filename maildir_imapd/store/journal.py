@@ -2,7 +2,7 @@
 
     j 1 7 6 48112              format 1, generation 7, follows generation 6 at byte 48112
     v 1732320000               UIDVALIDITY
-    b 3e1c...                  boot id of a machine that gives out UIDs here; once per boot and machine
+    b 3e1c...@91aa...          a start of a machine that gives out UIDs here, see boot.py; once for each start
     k 9 $Forwarded             keyword 9 has this name
     u 5000                     no UID above 5000 has been given out; synced before 4001 is
     n 5001                     UIDNEXT is at least this
