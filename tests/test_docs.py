@@ -15,7 +15,18 @@ import pytest
 from maildir_imapd.cli import main
 from maildir_imapd.config import SETTINGS
 from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every layer can be imported from here
-from maildir_imapd.store import account, cache, courier_keywords, index, keywords, lock, subscriptions
+from maildir_imapd.store import (
+    account,
+    account_lock,
+    cache,
+    courier_keywords,
+    index,
+    keywords,
+    lock,
+    renaming,
+    subscriptions,
+    uidvalidity,
+)
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd.conf.5", "maildir-imapd-index.5")
@@ -82,9 +93,9 @@ def test_every_file_on_disk_is_there() -> None:
         cache.NAME,
         keywords.NAME,
         courier_keywords.NAME,
-        account.LOCK,
-        account.UIDVALIDITY,
-        account.INTENT,
+        account_lock.LOCK,
+        uidvalidity.NAME,
+        renaming.INTENT,
         subscriptions.NAME,
         account.TRASH,
         account.NASCENT,
