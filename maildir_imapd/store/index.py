@@ -220,35 +220,36 @@ class Index:
             state, number = self.state, self._journal.number
             try:
                 # Before reading: once another file has the name, ours does not grow any more.
-                named = self._has_name(state.inode)
-                found = os.fstat(number)
-                data = _read_from(number, state.position) if found.st_size > state.position else b""
+                there = self._of_that_name()
+                named = there is not None and there.st_ino == state.inode
+                size = there.st_size if there is not None and named else os.fstat(number).st_size
+                data = _read_from(number, state.position) if size > state.position else b""
             except OSError as error:
                 if error.errno != errno.ESTALE:
                     raise
                 # NFS: the journal was rotated on another host, and nothing is left of the old one.
                 self._load_anew()
                 return
-            if found.st_size < state.position:
+            if size < state.position:
                 raise Unfit
             if data:
                 if self._ahead() and next(journal.replay(data), None) is not None:
                     self._load_anew()
                     return
                 self._apply_tail(data)
-            self._size = max(found.st_size, self.state.position)
+            self._size = max(size, self.state.position)
             if named:
                 return
             if self._ahead() or not self._follow():
                 self._load_anew()
                 return
 
-    def _has_name(self, inode: int) -> bool:
-        """Say whether the journal that is open is the one of that name."""
+    def _of_that_name(self) -> os.stat_result | None:
+        """Look at the journal that has the name now, be it the one that is open or not."""
         try:
-            return os.stat(JOURNAL, dir_fd=self._directory.number, follow_symlinks=False).st_ino == inode
+            return os.stat(JOURNAL, dir_fd=self._directory.number, follow_symlinks=False)
         except FileNotFoundError:
-            return False
+            return None
 
     def _load_anew(self) -> None:
         """Load all of it. Where memory was ahead, the other's history counts: what ours had is in the folder."""

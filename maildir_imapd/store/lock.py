@@ -48,6 +48,7 @@ class FolderLock:
         # One thread of this process at a time; taken before flock, guards all that the folder has in memory.
         self._threads = locks.make(Rank.FOLDER, order)
         self._file: Descriptor | None = None
+        self._identity = (0, 0)  # of that file
 
     def acquire_threads(self, patience: float | None = None) -> None:
         """Shut out the other threads of this process: enough to read the index, taken before the file's lock.
@@ -72,20 +73,22 @@ class FolderLock:
             if self._file is None:
                 number = durable.open_lasting(NAME, self._directory.number, self._mode)
                 self._file = Descriptor(number, "lock file")
+                found = os.fstat(number)
+                self._identity = (found.st_dev, found.st_ino)
             left = max(0.0, deadline - time.monotonic())
             locks.flock(self._file.number, self.path, left, rank=None)
-            if self._has_name(self._file.number):
+            if self._has_name():
                 return
             # Somebody removed the file after all: two processes could hold two locks. Make it anew.
             self.close()
 
-    def _has_name(self, number: int) -> bool:
+    def _has_name(self) -> bool:
         """Say whether the file that is open is the one of that name; another name that it has says nothing."""
         try:
             there = os.stat(NAME, dir_fd=self._directory.number, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return os.path.samestat(there, os.fstat(number))
+        return (there.st_dev, there.st_ino) == self._identity
 
     def release_file(self) -> None:
         """Let the other processes in."""
