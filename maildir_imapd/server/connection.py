@@ -71,8 +71,10 @@ def converse(
         try:
             session.close()
         finally:
-            ended()
-            transport.close()
+            try:
+                ended()
+            finally:
+                transport.close()
         session.note("disconnect", sent=reply.sent, seconds=round(time.monotonic() - started, 1))
 
 

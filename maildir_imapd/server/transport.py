@@ -1,8 +1,8 @@
 """The octets of one connection: plain, under TLS, deflated; and the bell that wakes its thread.
 
-Only the thread that owns the connection calls anything here but ``wake``.  Sockets are non-blocking and
-every wait is a poll with a deadline, so a client that stops reading or stops sending costs a thread only
-until its time is up.
+Only the thread that owns the connection calls anything here, and touches its socket; others ring the bell.
+Sockets are non-blocking and every wait is a poll with a deadline, so a client that stops reading or stops
+sending costs a thread only until its time is up.
 """
 
 from __future__ import annotations
@@ -14,44 +14,14 @@ import ssl
 import time
 import zlib
 
+from maildir_imapd.store.bell import Bell
+
 # One read takes at most this many octets; of a deflated stream one read unpacks at most as many.
 READ_SIZE = 64 * 1024
 # One write call is offered at most this much: OpenSSL copies what it is given.
 WRITE_SIZE = 1024 * 1024
 # Seconds for which a client that is still sending is listened to after the BYE.
 LINGER = 1.0
-
-
-class Bell:
-    """An eventfd that any thread may ring."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self) -> None:
-        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-    def ring(self) -> None:
-        """Wake the owner; a bell that is already closed stays silent."""
-        fd = self.fd
-        if fd >= 0:
-            try:
-                os.eventfd_write(fd, 1)
-            except OSError:
-                # Closed between the look and the write, or rung 2**64 times: either way nothing to do.
-                pass
-
-    def clear(self) -> None:
-        """Forget all rings so far."""
-        try:
-            os.eventfd_read(self.fd)
-        except BlockingIOError:
-            pass
-
-    def close(self) -> None:
-        """Close it; rings from now on do nothing."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 class Closed(ConnectionError):
@@ -75,9 +45,10 @@ class Transport:
         self._inflate_ended = False  # by the client
         self._held = b""  # octets from the socket that nothing has taken yet
         self.bell = Bell()
+        self._rung = self.bell.fd  # as poll says it
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN)
-        self._poll.register(self.bell.fd, select.POLLIN)
+        self._poll.register(self._rung, select.POLLIN)
 
     def wait(self, timeout: float) -> tuple[bool, bytes | None]:
         """Wait for the bell, for octets, or for *timeout* seconds.
@@ -99,7 +70,7 @@ class Transport:
                 return False, b""
             woken = False
             for fd, _ in events:
-                if fd == self.bell.fd:
+                if fd == self._rung:
                     self.bell.clear()
                     woken = True
                 else:
@@ -237,8 +208,12 @@ class Transport:
             self._drain()
         except (OSError, ValueError):
             pass  # gone already
-        self._sock.close()
-        self.bell.close()
+        # From here on the numbers are others': nothing may wait on them.
+        self._poll = select.poll()
+        try:
+            self._sock.close()
+        finally:
+            self.bell.close()
 
     def _drain(self) -> None:
         """Throw away what the client is still sending, for a moment.
@@ -266,14 +241,15 @@ class PipeTransport:
         self.bell = Bell()
         self.cipher = ""
         self._poll = select.poll()
+        self._rung = self.bell.fd  # as poll says it
         self._poll.register(read_fd, select.POLLIN)
-        self._poll.register(self.bell.fd, select.POLLIN)
+        self._poll.register(self._rung, select.POLLIN)
 
     def wait(self, timeout: float) -> tuple[bool, bytes | None]:
         """As ``Transport.wait``."""
         woken, data = False, b""
         for fd, _ in self._poll.poll(int(timeout * 1000) + 1):
-            if fd == self.bell.fd:
+            if fd == self._rung:
                 self.bell.clear()
                 woken = True
             else:
@@ -294,7 +270,9 @@ class PipeTransport:
             try:
                 view = view[os.write(self._write_fd, view) :]
             except BlockingIOError:
-                select.select([], [self._write_fd], [])
+                room = select.poll()
+                room.register(self._write_fd, select.POLLOUT)
+                room.poll()
             except OSError as error:
                 raise Closed(str(error)) from error
 
@@ -311,4 +289,5 @@ class PipeTransport:
 
     def close(self) -> None:
         """Close the bell; the descriptors belong to the process."""
+        self._poll = select.poll()
         self.bell.close()

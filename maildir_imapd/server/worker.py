@@ -9,7 +9,6 @@ import os
 import select
 import signal
 import socket
-import socketserver
 import ssl
 import sys
 import threading
@@ -27,6 +26,10 @@ from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.transport import Transport
+from maildir_imapd.store import descriptors, locks
+from maildir_imapd.store.bell import Bell
+from maildir_imapd.store.descriptors import Descriptor
+from maildir_imapd.store.longlived import BEAT, LongLived, no_beat
 from maildir_imapd.store.metadata import parse_server
 from maildir_imapd.store.watch import Watcher
 from maildir_imapd.wire.buffer import Limits
@@ -43,6 +46,7 @@ SWITCH_INTERVAL = 0.002
 # Containers made before the garbage collector looks for cycles.  A THREAD or a long FETCH makes tens of
 # thousands that all live until its end, and walking them every 700 took half of its time.
 COLLECT_AFTER = 50_000
+TOO_MANY = "The server has too many connections; try again later"
 LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
@@ -125,60 +129,115 @@ def policy(
     )
 
 
-class Server(socketserver.ThreadingTCPServer):
-    """One listening socket of a worker."""
+# Of accept: there is nothing to take now, or what there was has gone; the next one may be there.
+_NOTHING = (
+    errno.EAGAIN,
+    errno.EINTR,
+    errno.ECONNABORTED,
+    errno.EPROTO,
+    errno.EPERM,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.ETIMEDOUT,
+)
+_SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
-    daemon_threads = True
-    block_on_close = False
 
-    def __init__(self, listener: Listener, worker: Worker) -> None:
-        super().__init__(("", 0), Handler, bind_and_activate=False)
-        self.socket.close()
+class Acceptor:
+    """One listening socket of a worker, and the thread that takes its connections; that thread alone touches it."""
+
+    def __init__(self, listener: Listener, worker: Worker, beat: Callable[[], None] = no_beat) -> None:
         self.socket = listener.sock
         self.implicit_tls = listener.implicit_tls
-        self.worker = worker
+        self._worker = worker
+        self._bell = Bell()
         # A descriptor kept for the moment when there is no other: with it a client can be told.
-        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._reserve: Descriptor | None = self._spare()
+        self.thread = LongLived("accept", self._loop, beat)
 
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept; survive a lost race for the connection, and running out of descriptors."""
+    @staticmethod
+    def _spare() -> Descriptor:
+        return Descriptor(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), "reserve")
+
+    def start(self) -> None:
+        """Begin to accept, also again."""
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Leave new connections to others.  Harmless twice, and from two threads."""
+        self.thread.ask_to_end()
+        self._bell.ring()
+        self.thread.join()
+        # Nobody has the numbers in his hand any more.
+        self.socket.close()
+        self._bell.close()
+        descriptors.close_all([self._reserve])
+
+    def _loop(self) -> None:
+        poll = select.poll()
+        poll.register(self.socket.fileno(), select.POLLIN)
+        poll.register(self._bell.fd, select.POLLIN)
+        while not self.thread.ending:
+            self.thread.beat()
+            if poll.poll(BEAT * 1000) and not self.thread.ending:
+                self._take()
+
+    def _take(self) -> None:
+        """Take one connection, and have a thread of its own serve it."""
         try:
-            return self.socket.accept()
+            sock, address = descriptors.again(self.socket.accept)
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+            if error.errno in _SHORTAGE:
                 logger.error("cannot accept", extra={"fields": {"why": error.strerror}})
                 self._turn_away()
-            raise
+            elif error.errno not in _NOTHING:
+                raise
+            return
+        descriptors.watch_level(sock.fileno())
+        try:
+            # From here on the socket is that thread's.
+            threading.Thread(target=self._serve, args=(sock, address), name="connection", daemon=True).start()
+        except (RuntimeError, MemoryError) as error:
+            logger.error("cannot start a thread", extra={"fields": {"peer": str(address), "why": error}})
+            refuse(sock, TOO_MANY, silent=self.implicit_tls)
+            _hang_up(sock)
+
+    def _serve(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        try:
+            self._worker.serve(sock, address, self.implicit_tls)
+        except Exception:
+            logger.exception("handler failed", extra={"fields": {"peer": str(address)}})
+        finally:
+            _hang_up(sock)
 
     def _turn_away(self) -> None:
         """Take the connection that there is no descriptor for, say so, and close it."""
-        if self._reserve >= 0:
-            os.close(self._reserve)
-            self._reserve = -1
+        descriptors.close_all([self._reserve])
+        self._reserve = None
         try:
             sock, _ = self.socket.accept()
             with sock:
-                refuse(sock, "The server has too many connections; try again later", silent=self.implicit_tls)
+                refuse(sock, TOO_MANY, silent=self.implicit_tls)
         except OSError:
             # Another thread took the descriptor: the connection stays in the queue, so do not spin.
             time.sleep(0.2)
         try:
-            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            self._reserve = self._spare()
         except OSError:
             time.sleep(0.2)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Start the thread of a connection; say so when the system has none left."""
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError as error:
-            logger.error("cannot start a thread", extra={"fields": {"peer": str(client_address), "why": error}})
-            refuse(request, "The server has too many connections; try again later", silent=self.implicit_tls)
-            self.shutdown_request(request)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A handler lets nothing through; what still comes here is ours."""
-        logger.error("handler failed", exc_info=sys.exception(), extra={"fields": {"peer": str(client_address)}})
+def _hang_up(sock: socket.socket) -> None:
+    """Close a connection; harmless where its transport has done so."""
+    try:
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # gone already
+    sock.close()
 
 
 def refuse(sock: socket.socket, text: str, *, silent: bool) -> None:
@@ -192,16 +251,6 @@ def refuse(sock: socket.socket, text: str, *, silent: bool) -> None:
         pass  # it has gone by itself, or does not read
 
 
-class Handler(socketserver.BaseRequestHandler):
-    """One connection."""
-
-    server: Server
-
-    def handle(self) -> None:
-        """Serve the client in this thread until it is gone."""
-        self.server.worker.serve(self.request, self.client_address, self.server.implicit_tls)
-
-
 class Worker:
     """What the connections of one process share."""
 
@@ -211,8 +260,8 @@ class Worker:
         self.watcher = Watcher(config.watch, interval=config.poll_interval)
         self.door = Door(config, user_database(config), self.watcher)
         self.server_metadata = server_metadata(config)
-        self.servers = [Server(listener, self) for listener in listeners]
-        self._lock = threading.Lock()  # guards _bells
+        self.acceptors = [Acceptor(listener, self) for listener in listeners]
+        self._lock = locks.make(locks.Rank.GUARD)  # guards _bells
         self._bells: dict[int, Callable[[], None]] = {}
         self._goodbye: Goodbye | None = None
 
@@ -226,40 +275,45 @@ class Worker:
             logger.warning("connection refused", extra={"fields": {"peer": peer, "why": refusal.text}})
             refuse(sock, refusal.text, silent=implicit_tls)
             return
+        session: Session | None = None
+        inside = True
+
+        def left() -> None:
+            nonlocal inside
+            if inside:
+                inside = False
+                self.door.leave(host, session.user if session is not None else None)
+
         try:
             transport = Transport(sock, tls=self.tls)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             # No descriptor for the bell, or the client has gone already.
-            logger.error("cannot serve", extra={"fields": {"peer": peer, "why": error.strerror}})
-            refuse(sock, "The server has too many connections; try again later", silent=implicit_tls)
-            self.door.leave(host, None)
+            logger.error("cannot serve", extra={"fields": {"peer": peer, "why": error}})
+            refuse(sock, TOO_MANY, silent=implicit_tls)
+            left()
             return
-        session = Session(
-            policy(
-                self.config,
-                tls=self.tls is not None,
-                loopback=host.startswith(LOOPBACK),
-                metadata=self.server_metadata,
-            ),
-            self.door.gate(host, peer),
-            secure=implicit_tls,
-            wake=transport.bell.ring,
-            peer=peer,
-            meanwhile=meanwhile,
-        )
-        with self._lock:
-            self._bells[id(session)] = transport.bell.ring
         try:
-            converse(
-                transport,
-                session,
-                implicit_tls=implicit_tls,
-                leaving=lambda: self._goodbye,
-                ended=lambda: self.door.leave(host, session.user),
+            session = Session(
+                policy(
+                    self.config,
+                    tls=self.tls is not None,
+                    loopback=host.startswith(LOOPBACK),
+                    metadata=self.server_metadata,
+                ),
+                self.door.gate(host, peer),
+                secure=implicit_tls,
+                wake=transport.bell.ring,
+                peer=peer,
+                meanwhile=meanwhile,
             )
+            with self._lock:
+                self._bells[id(session)] = transport.bell.ring
+            converse(transport, session, implicit_tls=implicit_tls, leaving=lambda: self._goodbye, ended=left)
         finally:
             with self._lock:
-                del self._bells[id(session)]
+                self._bells.pop(id(session), None)
+            left()
+            transport.close()
 
     @property
     def connections(self) -> int:
@@ -274,14 +328,13 @@ class Worker:
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         threading.stack_size(STACK_SIZE)
         self.watcher.start()
-        for server in self.servers:
-            threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
+        for acceptor in self.acceptors:
+            acceptor.start()
 
     def stop_accepting(self) -> None:
         """Leave new connections to other workers."""
-        for server in self.servers:
-            server.shutdown()
-            server.socket.close()
+        for acceptor in self.acceptors:
+            acceptor.stop()
 
     def say_goodbye(self, goodbye: Goodbye) -> None:
         """Have every connection told BYE: idle ones at once, busy ones after their command."""

@@ -7,6 +7,8 @@ from typing import Final
 
 import inotify_simple
 
+from maildir_imapd.store import descriptors
+
 _FLAGS = inotify_simple.flags
 DIRECTORY: Final = int(
     _FLAGS.CREATE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR | _FLAGS.DONT_FOLLOW
@@ -25,24 +27,31 @@ _IGNORED: Final = int(_FLAGS.IGNORED)
 
 
 class Inotify:
-    """Watches, each by a number.  *name*: the file that RIGHTS is about."""
+    """Watches, each by a number.  *name*: the file that RIGHTS is about.
+
+    After ``close`` every call raises ``descriptors.Closed``, an OSError, or does nothing.
+    """
 
     def __init__(self, name: bytes) -> None:
-        self._inotify = inotify_simple.INotify(nonblocking=True)
+        # The library knows the number and does not close it: it has one owner.
+        self._inotify = descriptors.again(inotify_simple.INotify, nonblocking=True, closefd=False)
+        self._descriptor = descriptors.Descriptor(self._inotify.fileno(), "inotify")
+        descriptors.watch_level(self._descriptor.number)
         self._name = os.fsdecode(name)
         # Those where every file counts.
         self._wide: set[int] = set()
 
     def fileno(self) -> int:
-        """Return the descriptor to wait on."""
-        return int(self._inotify.fileno())
+        """Return the descriptor to wait on until it is closed."""
+        return self._descriptor.number
 
     def watch(self, path: bytes, mask: int) -> int:
         """Begin to watch; OSError if the limit of watches is reached or the path is gone.
 
         A path that is watched already has the same number, and is watched for these events too.
         """
-        number = int(self._inotify.add_watch(os.fsdecode(path), mask | _ADD))
+        with self._descriptor.use():
+            number = int(self._inotify.add_watch(os.fsdecode(path), mask | _ADD))
         if mask & _WIDE:
             self._wide.add(number)
         return number
@@ -51,16 +60,18 @@ class Inotify:
         """End a watch; harmless if it ended by itself."""
         self._wide.discard(watch)
         try:
-            self._inotify.rm_watch(watch)
+            with self._descriptor.use():
+                self._inotify.rm_watch(watch)
         except OSError:
-            pass  # its directory is gone, and the watch with it
+            pass  # its directory is gone, and the watch with it, or all of them are
 
     def read(self) -> tuple[set[int], bool]:
         """Return the watches that fired, and whether events were lost."""
         fired: set[int] = set()
         lost = False
         try:
-            data = os.read(self._inotify.fileno(), 1 << 16)
+            with self._descriptor.use() as number:
+                data = os.read(number, 1 << 16)
         except BlockingIOError:
             return fired, lost
         for event in inotify_simple.parse_events(data):
@@ -76,5 +87,5 @@ class Inotify:
         return event.wd in self._wide and not event.mask & _WRITTEN
 
     def close(self) -> None:
-        """Let go."""
-        self._inotify.close()
+        """Let go.  Harmless twice."""
+        self._descriptor.close()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd import errors
 from maildir_imapd.store import acl, inotify
+from maildir_imapd.store.bell import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,7 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._inotify: inotify.Inotify | None = None
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._bell = Bell()
         if mode != "poll":
             try:
                 self._inotify = inotify.Inotify(acl.FILE)
@@ -101,7 +102,7 @@ class Watcher:
             # What happened before the watches were there is nobody's event: look once.
             self._due[key] = 0.0
         self.start()
-        self._ring()
+        self._bell.ring()
 
     def start(self) -> None:
         """Begin the thread, if it does not run yet: the first to open a mailbox need not wait for it."""
@@ -171,7 +172,7 @@ class Watcher:
         with self._guard:
             self._closing = True
             thread = self._thread
-        self._ring()
+        self._bell.ring()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         with self._guard:
@@ -181,20 +182,13 @@ class Watcher:
             if self._inotify is not None:
                 self._inotify.close()
                 self._inotify = None
-            if self._bell >= 0:
-                os.close(self._bell)
-                self._bell = -1
-
-    def _ring(self) -> None:
-        with self._guard:
-            if self._bell >= 0:
-                os.eventfd_write(self._bell, 1)
+        self._bell.close()
 
     # --- the thread ----------------------------------------------------------------------------
 
     def _run(self) -> None:
         poll = select.poll()
-        poll.register(self._bell, select.POLLIN)
+        poll.register(self._bell.fd, select.POLLIN)
         if self._inotify is not None:
             poll.register(self._inotify.fileno(), select.POLLIN)
         next_poll = time.monotonic() + self.interval
@@ -229,10 +223,7 @@ class Watcher:
 
     def _collect(self, now: float) -> set[int]:
         """Return the mailboxes that something happened to, or that are due."""
-        try:
-            os.eventfd_read(self._bell)
-        except BlockingIOError:
-            pass
+        self._bell.clear()
         fired, lost = self._inotify.read() if self._inotify is not None else (set[int](), False)
         with self._guard:
             if lost:

@@ -16,6 +16,7 @@ import pytest
 from maildir_imapd.cli import certificate
 from maildir_imapd.server import transport
 from maildir_imapd.server.transport import Closed, PipeTransport, Transport
+from maildir_imapd.store.bell import Bell
 
 
 @pytest.fixture
@@ -61,6 +62,44 @@ def test_octets_both_ways_and_the_bell(pair: tuple[socket.socket, socket.socket]
     conn.close()
     conn.close()
     conn.bell.ring()
+
+
+def test_a_bell_that_is_closed_while_it_is_rung_writes_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is opened next must not have the bell's number while somebody still rings it."""
+    bell = Bell()
+    inside, go_on = threading.Event(), threading.Event()
+    write = os.eventfd_write
+
+    def slow(number: int, value: int) -> None:
+        inside.set()
+        assert go_on.wait(20)
+        write(number, value)
+
+    monkeypatch.setattr(os, "eventfd_write", slow)
+    ringer = threading.Thread(target=bell.ring)
+    ringer.start()
+    assert inside.wait(20)
+    bell.close()
+    with open(tmp_path / "mail", "wb", buffering=0) as mail:
+        mail.write(b"From: me\n")
+        go_on.set()
+        ringer.join(20)
+    assert (tmp_path / "mail").read_bytes() == b"From: me\n"
+
+
+def test_whoever_comes_after_the_end_touches_no_number(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Numbers that were given back are others' by now: a ring and a wait find nothing of them."""
+    conn = Transport(pair[0])
+    conn.close()
+    others = [os.eventfd(1) for _ in range(4)]
+    conn.bell.ring()
+    conn.bell.close()
+    assert conn.wait(0.01) == (False, b"")
+    assert [os.eventfd_read(number) for number in others] == [1] * 4
+    for number in others:
+        os.close(number)
 
 
 def test_a_client_that_does_not_read_is_given_up(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -1,0 +1,144 @@
+"""What a worker does with connections, without a process of its own: a listening socket, a thread that accepts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import socket
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from maildir_imapd.server import worker
+from maildir_imapd.server.worker import Acceptor, Listener, Worker
+from maildir_imapd.store import descriptors
+
+LONG = 20.0  # a test that waits so long has failed
+
+
+class Serving:
+    """In the place of a worker: says whom it serves, and lets them go."""
+
+    def __init__(self) -> None:
+        self.served: queue.Queue[int] = queue.Queue()
+
+    def serve(self, sock: socket.socket, address: tuple[Any, ...], implicit_tls: bool) -> None:
+        sock.sendall(b"hello")
+        self.served.put(address[1])
+
+
+class Scarce(socket.socket):
+    """A listening socket whose accept fails as often as *errors* says."""
+
+    errors: list[Exception]
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.errors:
+            raise self.errors.pop()
+        return super().accept()
+
+
+@pytest.fixture
+def listening() -> Iterator[Scarce]:
+    sock = Scarce(socket.AF_INET, socket.SOCK_STREAM)
+    sock.errors = []
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(10)
+    sock.setblocking(False)
+    yield sock
+    sock.close()
+
+
+@pytest.fixture
+def serving() -> Serving:
+    return Serving()
+
+
+@pytest.fixture
+def acceptor(listening: Scarce, serving: Serving) -> Iterator[Acceptor]:
+    found = Acceptor(Listener(listening, implicit_tls=False), cast("Worker", serving))
+    yield found
+    found.stop()
+
+
+def said(listening: socket.socket) -> bytes:
+    """What a client hears."""
+    with socket.create_connection(listening.getsockname(), timeout=LONG) as client:
+        found = b""
+        while more := client.recv(1000):
+            found += more
+        return found
+
+
+def test_without_a_descriptor_what_nobody_uses_goes_first(
+    acceptor: Acceptor, listening: Scarce, serving: Serving
+) -> None:
+    """A mailbox kept for later is worth less than a client that is at the door."""
+    kept: descriptors.Kept[int, object] = descriptors.Kept(lambda _: True)
+    for number in range(2 * descriptors.RELIEF):
+        kept.touch(number, object(), 1000)
+    before = len(kept)
+    listening.errors = [OSError(errno.EMFILE, os.strerror(errno.EMFILE))]
+    acceptor.start()
+    assert said(listening) == b"hello"
+    assert len(kept) < before
+
+
+def test_without_a_descriptor_and_nothing_to_let_go_of_the_client_is_told(
+    acceptor: Acceptor, listening: Scarce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptors, "relieve", lambda: False)
+    listening.errors = [OSError(errno.ENFILE, os.strerror(errno.ENFILE))]
+    acceptor.start()
+    assert said(listening).startswith(b"* BYE [UNAVAILABLE]")
+    assert said(listening) == b"hello"
+
+
+def test_without_a_thread_the_client_is_told(
+    acceptor: Acceptor, listening: Scarce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acceptor.start()
+    start = worker.threading.Thread.start
+    failures = [RuntimeError("can't start new thread")]
+
+    def fail(self: Any) -> None:
+        if failures:
+            raise failures.pop()
+        start(self)
+
+    monkeypatch.setattr(worker.threading.Thread, "start", fail)
+    assert said(listening).startswith(b"* BYE [UNAVAILABLE]")
+    assert said(listening) == b"hello"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EINVAL, "odd"), ValueError("a bug")])
+def test_an_accept_thread_that_fails_goes_on(
+    acceptor: Acceptor, listening: Scarce, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    listening.errors = [error]
+    acceptor.start()
+    assert said(listening) == b"hello"
+    assert "thread failed and starts again name=accept" in caplog.text
+
+
+def test_a_client_that_is_gone_before_it_is_accepted_is_no_error(
+    acceptor: Acceptor, listening: Scarce, caplog: pytest.LogCaptureFixture
+) -> None:
+    listening.errors = [OSError(number, "gone") for number in (errno.ECONNABORTED, errno.EAGAIN, errno.EPROTO)]
+    acceptor.start()
+    assert said(listening) == b"hello"
+    assert not caplog.text
+
+
+def test_stopping_gives_everything_back(acceptor: Acceptor, listening: Scarce) -> None:
+    """At once, also while the thread waits after an error, and twice."""
+    acceptor.start()
+    assert said(listening) == b"hello"
+    acceptor.stop()
+    assert listening.fileno() == -1
+    assert not acceptor.thread.is_alive()
+    acceptor.start()
+    assert not acceptor.thread.is_alive()
+    acceptor.stop()
