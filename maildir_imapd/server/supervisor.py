@@ -1,7 +1,8 @@
 """The parent of the workers: binds, forks, replaces the dead, reloads, stops.
 
-One thread and no other work.  Signals are blocked and taken with ``sigtimedwait``, so nothing ever runs in
-a signal handler.  The supervisor forks before it has any thread, and never starts one.
+One thread and no other work, in one loop: every wait, also the one for a worker that starts, hears signals, takes
+in the dead and looks at the others' hearts.  Signals come by a descriptor, so nothing ever runs in a signal handler.
+The supervisor forks before it has any thread, and never starts one.
 
 Started as root it stays root, so that it can read a new certificate and its key at SIGHUP; it hears no
 client.  The workers become ``mail_user`` before they take their first connection.
@@ -10,19 +11,16 @@ client.  The workers become ``mail_user`` before they take their first connectio
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 import pwd
 import resource
-import select
 import signal
 import socket
 import ssl
-import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -30,7 +28,10 @@ from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import worker
+from maildir_imapd.server.heartbeat import Page
+from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.worker import Listener
+from maildir_imapd.store.descriptors import Descriptor
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Address, Config
@@ -39,14 +40,21 @@ logger = logging.getLogger(__name__)
 
 BACKLOG = 1024
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-# A worker whose main thread has not moved for this long hangs.
+# A worker in which some long-lived thread has not moved for this long hangs, if it is found so twice.
 HANGS_AFTER = 60.0
+# Seconds between these two looks, at the least.
+LOOK_AGAIN = 1.0
 # A worker that dies younger than this has a reason that will not go away: wait before the next one.
 YOUNG = 5.0
 LONGEST_PAUSE = 30.0
 READY_TIMEOUT = 60.0
 # When the supervisor itself has not run for this long, the machine or its terminal stood still, not a worker.
 STOOD_STILL = 10.0
+# Seconds between two looks at the workers when nothing happens.
+LOOK_EVERY = 1.0
+# Seconds until the loop goes on after an error, and for a process that was killed to be gone.
+AFTER_ERROR = 1.0
+KILLED = 5.0
 SLOTS = 4096
 
 
@@ -58,6 +66,9 @@ class Child:
     slot: int
     started: float
     retired: bool = False
+    # The beat that was found too old, and when that was seen; the next look must find the same one.
+    suspect: float = 0.0
+    suspected: float = 0.0
 
 
 @dataclass
@@ -73,10 +84,14 @@ class Supervisor:
     _pause: float = 0.0
     _next_start: float = 0.0
     _looked: float = 0.0
+    _ending: bool = False  # SIGTERM or SIGINT has come
+    _reload_wanted: bool = False  # SIGHUP has, since the last reload began
+    _signals: Signals = field(init=False)
+    _page: Page = field(default_factory=lambda: Page(SLOTS))
 
     def run(self, announce: Callable[[str], None]) -> int:
         """Serve until SIGTERM; *announce* gets one line once connections are taken."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self._signals = Signals(SIGNALS)
         _raise_descriptor_limit()
         self._bind()
         # Whatever is wrong with the settings shows here, and not in every worker again.
@@ -85,14 +100,12 @@ class Supervisor:
         worker.server_metadata(self.config)
         self._mail_user = _mail_user(self.config)
         self._give_log()
-        self._beats = mmap.mmap(-1, 8 * SLOTS)
         self._write_pid()
         try:
-            for _ in range(self.config.workers):
-                self._spawn(wait=True)
-            announce(self._ready_line())
-            logger.info("started", extra={"fields": {"version": __version__, "workers": self.config.workers}})
-            self._watch()
+            if self._start(self.config.workers):
+                announce(self._ready_line())
+                logger.info("started", extra={"fields": {"version": __version__, "workers": self.config.workers}})
+                self._watch()
         finally:
             self._end()
         return 0
@@ -142,17 +155,53 @@ class Supervisor:
 
     # --- workers ----------------------------------------------------------------------------------
 
-    def _spawn(self, *, wait: bool = False) -> Child:
-        """Fork a worker; with *wait* return once it takes connections, or raise ConfigError."""
+    def _start(self, count: int) -> bool:
+        """Fork workers, each when the last one takes connections; False: SIGTERM came first.  Raises ConfigError."""
+        for _ in range(count):
+            child, pipe = self._spawn()
+            try:
+                self._wait_for(child, pipe.number)
+            finally:
+                pipe.close()
+            if self._ending:
+                return False
+        return True
+
+    def _wait_for(self, child: Child, ready: int) -> None:
+        """Return once *child* has said by the pipe *ready* that it takes connections, or when SIGTERM has come.
+
+        Raises ConfigError with what it says, or that it has ended or does not get ready.
+        """
+        why = "a worker did not start; the log says why"
+        deadline = child.started + READY_TIMEOUT
+        while not self._ending:
+            self._turn([ready])
+            try:
+                said = os.read(ready, 4096).decode("utf-8", "replace")
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ConfigError(why) from None
+            else:
+                if said != "+":
+                    raise ConfigError(said or why)  # nothing at all: it has ended
+                return
+
+    def _spawn(self) -> tuple[Child, Descriptor]:
+        """Fork a worker, and return it and the pipe by which it says that it is ready; raises ConfigError."""
         used = {child.slot for child in self.children.values()}
         slot = next((n for n in range(SLOTS) if n not in used), None)
         if slot is None:
             raise ConfigError("too many workers, old ones that still serve their clients counted")
         now = time.monotonic()
-        struct.pack_into("d", self._beats, slot * 8, now)
+        self._page.mark(slot, False)
+        self._page.beat(slot, now)
         supervisor = os.getpid()
-        ours, theirs = os.pipe()
         try:
+            ours, theirs = os.pipe()
+        except OSError as error:
+            raise ConfigError(f"cannot start a worker: {error.strerror}") from error
+        try:
+            os.set_blocking(ours, False)
             pid = os.fork()
         except OSError as error:
             os.close(ours)
@@ -163,24 +212,14 @@ class Supervisor:
             self._child(slot, supervisor, theirs)
         os.close(theirs)
         child = self.children[pid] = Child(pid, slot, now)
-        try:
-            if wait:
-                readable, _, _ = select.select([ours], [], [], READY_TIMEOUT)
-                said = os.read(ours, 4096).decode("utf-8", "replace") if readable else ""
-                if said != "+":
-                    raise ConfigError(said or "a worker did not start; the log says why")
-        finally:
-            os.close(ours)
-        return child
+        return child, Descriptor(ours, "ready pipe")
 
     def _child(self, slot: int, supervisor: int, pipe: int) -> NoReturn:
         """The worker's whole life; it must not return into the supervisor's frames."""
         status = 1
         try:
-            beats = self._beats
-
-            def beat() -> None:
-                struct.pack_into("d", beats, slot * 8, time.monotonic())
+            self._signals.close()  # the parent's; the child makes its own
+            page = self._page
 
             def tell(text: str) -> None:
                 try:
@@ -192,7 +231,13 @@ class Supervisor:
             try:
                 _become(self._mail_user)
                 status = worker.run(
-                    self.config, self._tls, self.listeners, parent=supervisor, ready=lambda: tell("+"), beat=beat
+                    self.config,
+                    self._tls,
+                    self.listeners,
+                    parent=supervisor,
+                    ready=lambda: tell("+"),
+                    beat=lambda moment: page.beat(slot, moment),
+                    retired=lambda: page.marked(slot),
                 )
             except ConfigError as error:
                 logger.error("worker cannot start", extra={"fields": {"why": error.text, "detail": error.detail}})
@@ -209,16 +254,29 @@ class Supervisor:
 
     def _watch(self) -> None:
         """The loop: until SIGTERM or SIGINT."""
-        while True:
-            info = signal.sigtimedwait(SIGNALS, 1.0)
-            if info is not None and info.si_signo in (signal.SIGTERM, signal.SIGINT):
-                return
-            if info is not None and info.si_signo == signal.SIGHUP:
-                self._reload()
-            self._reap()
-            self._kill_hanging()
-            self._fill_up()
-            logs.reopen()
+        while not self._ending:
+            try:
+                self._turn()
+                if self._reload_wanted and not self._ending:
+                    self._reload_wanted = False
+                    self._reload()
+                self._fill_up()
+            except Exception:
+                # Without it nobody would replace a worker: whatever it was, it goes on.
+                logger.exception("supervisor failed")
+                time.sleep(AFTER_ERROR)
+
+    def _turn(self, also: Sequence[int] = (), patience: float = LOOK_EVERY) -> None:
+        """Wait for a signal, a descriptor of *also*, or *patience* seconds, then do what cannot wait."""
+        info = self._signals.wait(patience, also)
+        if info is not None:
+            if info.number in (signal.SIGTERM, signal.SIGINT):
+                self._ending = True
+            elif info.number == signal.SIGHUP:
+                self._reload_wanted = True
+        self._reap()
+        self._kill_hanging(time.monotonic())
+        logs.reopen()
 
     def _reload(self) -> None:
         """New workers with the new settings; the old ones finish with the clients they have."""
@@ -239,10 +297,10 @@ class Supervisor:
         self.config, self._tls, self._mail_user = config, tls, mail_user
         self._give_log()
         try:
-            for _ in range(config.workers):
-                self._spawn(wait=True)
-        except ConfigError as error:
-            logger.error("reload failed, the old workers stay", extra={"fields": {"why": error.text}})
+            if not self._start(config.workers):
+                return  # to end, with all of them
+        except (ConfigError, OSError, MemoryError) as error:
+            logger.error("reload failed, the old workers stay", extra={"fields": {"why": error}})
             self.config, self._tls, self._mail_user = before
             for child in self.children.values():
                 if child not in old and not child.retired:
@@ -250,7 +308,12 @@ class Supervisor:
                     _kill(child.pid, signal.SIGTERM)
             return
         for child in old:
+            if self.children.get(child.pid) is not child:
+                continue  # it has died meanwhile: its number and its slot may be another's
             child.retired = True
+            # The mark says it, the signal only has it looked at: one by somebody else says nothing, and one that is
+            # merged with another is not lost.
+            self._page.mark(child.slot, True)
             _kill(child.pid, signal.SIGUSR1)
         self._pause = self._next_start = 0.0
         logger.info("reloaded", extra={"fields": {"workers": config.workers}})
@@ -284,21 +347,26 @@ class Supervisor:
         if active < self.config.workers and time.monotonic() >= self._next_start:
             try:
                 for _ in range(self.config.workers - active):
-                    self._spawn()
+                    _, pipe = self._spawn()
+                    pipe.close()  # nobody waits for it
             except ConfigError as error:
                 logger.error(error.text)
                 self._pause = min(LONGEST_PAUSE, max(0.5, self._pause * 2))
                 self._next_start = time.monotonic() + self._pause
 
-    def _kill_hanging(self) -> None:
-        now = time.monotonic()
+    def _kill_hanging(self, now: float) -> None:
+        """Kill who has not moved for too long by two looks that agree, unless it was we who stood still."""
         stood_still, self._looked = self._looked and now - self._looked > STOOD_STILL, now
         for child in self.children.values():
             if stood_still:
-                struct.pack_into("d", self._beats, child.slot * 8, now)
-            (beat,) = struct.unpack_from("d", self._beats, child.slot * 8)
-            if now - beat > HANGS_AFTER:
-                logger.error("worker hangs", extra={"fields": {"worker": child.pid}})
+                self._page.beat(child.slot, now)
+            beat = self._page.moment(child.slot)
+            if not beat or now - beat <= HANGS_AFTER:
+                child.suspect = 0.0
+            elif child.suspect != beat:
+                child.suspect, child.suspected = beat, now
+            elif now - child.suspected >= LOOK_AGAIN:
+                logger.error("worker hangs", extra={"fields": {"worker": child.pid, "seconds": round(now - beat)}})
                 _kill(child.pid, signal.SIGKILL)
 
     def _end(self) -> None:
@@ -307,26 +375,29 @@ class Supervisor:
             listener.sock.close()
         for child in self.children.values():
             _kill(child.pid, signal.SIGTERM)
-        deadline = time.monotonic() + self.config.shutdown_timeout + 2.0
-        while self.children and time.monotonic() < deadline:
-            for child in self.children.values():
-                child.retired = True
-            self._reap()
-            if self.children:
-                signal.sigtimedwait((signal.SIGCHLD,), 0.1)
+        self._wait_until_gone(self.config.shutdown_timeout + 2.0)
         for child in self.children.values():
             _kill(child.pid, signal.SIGKILL)
-        for pid in list(self.children):
-            try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
-                pass  # reaped a moment ago
+        self._wait_until_gone(KILLED)
+        if self.children:
+            # In a system call that nothing interrupts; they end with it.
+            logger.error("workers do not end", extra={"fields": {"workers": sorted(self.children)}})
+        self._signals.close()
         if self.config.pid_file:
             try:
                 os.unlink(self.config.pid_file)
             except OSError:
                 pass  # an administrator was faster
         logger.info("stopped")
+
+    def _wait_until_gone(self, patience: float) -> None:
+        for child in self.children.values():
+            child.retired = True
+        deadline = time.monotonic() + patience
+        self._reap()
+        while self.children and time.monotonic() < deadline:
+            self._signals.wait(0.1)
+            self._reap()
 
 
 def _mail_user(config: Config) -> pwd.struct_passwd | None:

@@ -25,6 +25,8 @@ from maildir_imapd.imap.session import Policy, Session
 from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
+from maildir_imapd.server.heartbeat import Beats
+from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.transport import Transport
 from maildir_imapd.store import descriptors, locks
 from maildir_imapd.store.bell import Bell
@@ -46,6 +48,13 @@ SWITCH_INTERVAL = 0.002
 # Containers made before the garbage collector looks for cycles.  A THREAD or a long FETCH makes tens of
 # thousands that all live until its end, and walking them every 700 took half of its time.
 COLLECT_AFTER = 50_000
+# Seconds that one look of the watch thread may take longer than any other turn: a first look at a large folder on a
+# slow disk is no reason to kill the process.
+LONG_LOOK = 240.0
+# Seconds that it has to end in when the process does.
+LAST_LOOK = 2.0
+# Seconds until the main thread goes on after an error.
+AFTER_ERROR = 1.0
 TOO_MANY = "The server has too many connections; try again later"
 LOOPBACK = ("127.", "::1", "::ffff:127.")
 
@@ -231,6 +240,11 @@ class Acceptor:
             time.sleep(0.2)
 
 
+def _accept(number: int) -> str:
+    """What the thread of a listening socket is called."""
+    return f"accept {number}"
+
+
 def _hang_up(sock: socket.socket) -> None:
     """Close a connection; harmless where its transport has done so."""
     try:
@@ -254,13 +268,14 @@ def refuse(sock: socket.socket, text: str, *, silent: bool) -> None:
 class Worker:
     """What the connections of one process share."""
 
-    def __init__(self, config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Listener]) -> None:
+    def __init__(self, config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Listener], beats: Beats) -> None:
         self.config = config
         self.tls = tls
-        self.watcher = Watcher(config.watch, interval=config.poll_interval)
+        self.watcher = Watcher(config.watch, interval=config.poll_interval, beat=beats.of("watch", LONG_LOOK))
         self.door = Door(config, user_database(config), self.watcher)
         self.server_metadata = server_metadata(config)
-        self.acceptors = [Acceptor(listener, self) for listener in listeners]
+        self._beats = beats
+        self.acceptors = [Acceptor(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
         self._lock = locks.make(locks.Rank.GUARD)  # guards _bells
         self._bells: dict[int, Callable[[], None]] = {}
         self._goodbye: Goodbye | None = None
@@ -333,8 +348,15 @@ class Worker:
 
     def stop_accepting(self) -> None:
         """Leave new connections to other workers."""
-        for acceptor in self.acceptors:
+        for number, acceptor in enumerate(self.acceptors):
             acceptor.stop()
+            self._beats.forget(_accept(number))
+
+    def look_after(self) -> None:
+        """Start each long-lived thread again that is not there any more and should be; raises RuntimeError."""
+        self.watcher.start()
+        for acceptor in self.acceptors:
+            acceptor.start()
 
     def say_goodbye(self, goodbye: Goodbye) -> None:
         """Have every connection told BYE: idle ones at once, busy ones after their command."""
@@ -355,42 +377,60 @@ def run(
     *,
     parent: int,
     ready: Callable[[], None],
-    beat: Callable[[], None],
+    beat: Callable[[float], None],
+    retired: Callable[[], bool],
 ) -> int:
     """The life of a worker process; returns its exit status, raises ConfigError.
 
-    SIGTERM: BYE to all, end within ``shutdown_timeout``.  SIGUSR1: accept no more, end when the last client
-    has gone.  *ready* is called once connections are taken, *beat* every second, so that the supervisor,
-    process *parent*, can tell a worker that hangs.
+    SIGTERM: BYE to all, end within ``shutdown_timeout``.  SIGUSR1: look whether it is *retired*; then accept no more,
+    and end when the last client has gone.  *ready* is called once connections are taken, *beat* every second with the
+    moment when the slowest of the long-lived threads has moved, so that the supervisor, process *parent*, can tell a
+    worker that hangs.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    worker = Worker(config, tls, listeners)
+    signals = Signals(SIGNALS)
+    beats = Beats()
+    main = beats.of("main")
+    worker = Worker(config, tls, listeners, beats)
     worker.start()
     ready()
-    retired = False
+
+    def moved() -> None:
+        main()
+        beat(beats.oldest())
+
+    leaving = False
     while True:
-        beat()
-        logs.reopen()
-        info = signal.sigtimedwait(SIGNALS, 1.0)
-        if info is None:
+        try:
+            moved()
+            logs.reopen()
+            worker.look_after()
+            info = signals.wait(1.0)
+            if info is not None and info.number in (signal.SIGTERM, signal.SIGINT):
+                break
             if os.getppid() != parent:
                 logger.error("the supervisor is gone")
                 break
-            if retired and not worker.connections:
+            if not leaving and retired():
+                leaving = True
+                worker.stop_accepting()
+                logger.info("retired", extra={"fields": {"connections": worker.connections}})
+            elif leaving and not worker.connections:
                 return 0
-            continue
-        if info.si_signo == signal.SIGUSR1:
-            retired = True
-            worker.stop_accepting()
-            logger.info("retired", extra={"fields": {"connections": worker.connections}})
-            continue
-        break
+        except Exception:
+            # Its clients are served by other threads: this one goes on as well.
+            logger.exception("main thread failed")
+            time.sleep(AFTER_ERROR)
     # Those who are here hear it at once; whoever still comes gets a greeting and BYE.
     worker.say_goodbye(ShuttingDown())
-    if not retired:
-        threading.Thread(target=worker.stop_accepting, name="stop", daemon=True).start()
+    if not leaving:
+        try:
+            threading.Thread(target=worker.stop_accepting, name="stop", daemon=True).start()
+        except RuntimeError:
+            pass  # the system has no thread left: then the end of the process stops it
     deadline = time.monotonic() + config.shutdown_timeout
     while worker.connections and time.monotonic() < deadline:
-        select.select([], [], [], 0.02)
-    worker.watcher.close()
+        moved()
+        time.sleep(0.02)
+    # What the watch thread is at is as safe as after a kill; it gets a moment to come to an end.
+    worker.watcher.close(timeout=LAST_LOOK)
     return 0

@@ -32,7 +32,8 @@ def no_beat() -> None:
 class LongLived:
     """Runs *loop*, which returns when ``ending`` says so, and runs it again after an error.
 
-    *beat* is called by the thread at each turn: *loop* calls it too. Whoever asks it to end wakes it.
+    *beat* is called by the thread at each turn: *loop* calls it too, at least every BEAT seconds. Whoever asks it to
+    end wakes it. What ends the thread all the same (SystemExit) is mended by the next ``start``.
     """
 
     def __init__(self, name: str, loop: Callable[[], None], beat: Callable[[], None] = no_beat) -> None:
@@ -58,7 +59,6 @@ class LongLived:
         with self._starting:
             if self.ending or self.is_alive():
                 return
-            self.beat()
             thread = threading.Thread(target=self._run, name=self.name, daemon=True)
             thread.start()
             self._thread = thread
@@ -67,12 +67,14 @@ class LongLived:
         """Have ``ending`` say so from now on."""
         self._ending.set()
 
-    def join(self) -> None:
-        """Wait until the thread has ended; it does not wait for itself."""
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until the thread has ended, and say whether it has; it does not wait for itself."""
         with self._starting:
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
 
     def _run(self) -> None:
         pause = PAUSE

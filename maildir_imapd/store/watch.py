@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from maildir_imapd import errors
 from maildir_imapd.store import acl, inotify
 from maildir_imapd.store.bell import Bell
+from maildir_imapd.store.longlived import no_beat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Watched(Protocol):
 class Watcher:
     """Watches folders for as long as somebody listens to them."""
 
-    def __init__(self, mode: str = "auto", interval: float = 1.0) -> None:
+    def __init__(self, mode: str = "auto", interval: float = 1.0, beat: Callable[[], None] = no_beat) -> None:
         self.mode = mode
         self.interval = interval
         self._guard = threading.Lock()  # guards all below; never held while a mailbox is called
@@ -167,14 +168,14 @@ class Watcher:
         self._due.pop(key, None)
         self._unwatch(key)
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """End the thread."""
         with self._guard:
             self._closing = True
             thread = self._thread
         self._bell.ring()
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(timeout)
         with self._guard:
             self._boxes.clear()
             self._left.clear()

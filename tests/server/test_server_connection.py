@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
 import socket
-import struct
-import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -156,23 +152,6 @@ def test_endless_lines_before_login(tmp_path: Path) -> None:
     assert client.until(r"(a|\*) (BAD|BYE)")
     client.sock.shutdown(socket.SHUT_WR)
     thread.join(30)
-
-
-def test_a_worker_without_a_heartbeat_is_killed() -> None:
-    """Unless it was the supervisor itself, or the machine, that stood still."""
-    parent = supervisor.Supervisor(load(None, {}), lambda: load(None, {}))
-    parent._beats = mmap.mmap(-1, 4096)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        now = time.monotonic()
-        parent.children[process.pid] = supervisor.Child(process.pid, 3, now)
-        long_ago = now - supervisor.HANGS_AFTER - 1
-        struct.pack_into("d", parent._beats, 3 * 8, long_ago)
-        parent._looked = now - supervisor.STOOD_STILL - 1
-        parent._kill_hanging()
-        assert struct.unpack_from("d", parent._beats, 3 * 8)[0] > long_ago
-        struct.pack_into("d", parent._beats, 3 * 8, long_ago)
-        parent._kill_hanging()
-        assert process.wait(30) == -9
 
 
 def test_the_pause_grows(monkeypatch: pytest.MonkeyPatch) -> None:

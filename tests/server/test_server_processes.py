@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import resource
+import select
 import signal
 import socket
 import ssl
@@ -25,7 +26,7 @@ from spool import Spool
 
 from maildir_imapd.auth import schemes
 from maildir_imapd.cli import certificate
-from maildir_imapd.server import identity
+from maildir_imapd.server import identity, signals
 
 pytestmark = pytest.mark.slow
 
@@ -63,8 +64,6 @@ def gone(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         fd = os.pidfd_open(pid)
         try:
-            import select
-
             assert select.select([fd], [], [], 30)[0], f"{pid} lives on"
         finally:
             os.close(fd)
@@ -360,6 +359,134 @@ def test_a_worker_that_hangs_does_not_keep_the_server(start: Start) -> None:
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(60) == 0
     client.close()
+
+
+# --- every signal ---------------------------------------------------------------------------------
+
+
+class Busy:
+    """Clients that never rest, and one that idles, on every worker; ``still_there`` says that nobody has lost any."""
+
+    def __init__(self, server: Running, count: int = 6) -> None:
+        self.server = server
+        self.workers = children(server.process.pid)
+        self.clients = [*on_two_workers(server, "u1"), *(Client.to(server.port, user="u1") for _ in range(count))]
+        self.idler = Client.to(server.port, user="u2")
+        self.idler.ok("SELECT INBOX")
+        self.tag = self.idler.idle()
+        self.trouble: list[BaseException] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._play, args=(client,)) for client in self.clients]
+        for client in self.clients:
+            client.ok("SELECT INBOX")
+        for thread in self._threads:
+            thread.start()
+
+    def _play(self, client: Client) -> None:
+        try:
+            while not self._stop.is_set():
+                client.ok("NOOP")
+                client.ok("STATUS INBOX (MESSAGES UIDNEXT)")
+        except BaseException as error:
+            self.trouble.append(error)
+
+    def still_there(self) -> None:
+        """Every worker is the one it was, every connection answers, and the server has nothing to complain of."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+        assert not self.trouble
+        for client in self.clients:
+            client.ok("NOOP")
+        base = Spool(self.server.base / "u2" / "Maildir").put("INBOX", b"Subject: x\n\nx\n", None)
+        assert base
+        self.idler.until(r"\* 1 EXISTS")
+        self.idler.done(self.tag)
+        assert children(self.server.process.pid) == self.workers
+        log = (self.server.base / "log").read_text()
+        for word in ("worker died", "worker hangs", "supervisor is gone", "reloaded", "retired"):
+            assert word not in log, log
+
+
+@pytest.mark.parametrize("whom", ["supervisor", "workers", "all"])
+def test_a_stop_costs_nobody_anything(start: Start, whom: str) -> None:
+    """SIGSTOP, two seconds, SIGCONT, under load: longer than any wait of theirs, which are over when they go on."""
+    server = start()
+    busy = Busy(server)
+    stopped = [server.process.pid] * (whom != "workers") + sorted(busy.workers) * (whom != "supervisor")
+    for _ in range(2):
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        select.select([], [], [], 2)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    busy.still_there()
+
+
+def test_signals_that_say_nothing(start: Start) -> None:
+    """To the supervisor and to the workers: whatever has no meaning there has no effect."""
+    server = start()
+    busy = Busy(server, 0)
+    nothing = [*sorted(signals.UNUSED - {signal.SIGHUP}), signal.SIGPIPE, signal.SIGCHLD, signal.SIGWINCH]
+    for number in nothing:
+        os.kill(server.process.pid, number)
+        # A worker hears of SIGUSR1 from its supervisor; from others it says nothing. SIGHUP is the supervisor's.
+        for pid in busy.workers:
+            os.kill(pid, number)
+            os.kill(pid, signal.SIGHUP)
+    for pid in (server.process.pid, *busy.workers):
+        logged(server, f"pid={pid} signal passed over")
+    # New connections come in, on all workers.
+    seen: set[int] = set()
+    while seen != busy.workers:
+        with Client.to(server.port) as client:
+            seen.add(pid_of_worker(server, client))
+    busy.still_there()
+
+
+def test_two_reloads_at_once(start: Start) -> None:
+    """SIGHUP again and again: connections stay, the last settings count, and none of the old workers stays."""
+    server = start()
+    client = Client.to(server.port, user="u1")
+    before = children(server.process.pid)
+    keeper = pid_of_worker(server, client)
+    for _ in range(3):
+        for _ in range(2):
+            server.process.send_signal(signal.SIGHUP)
+        client.ok("NOOP")
+    for pid in before:
+        logged(server, f"pid={pid} retired")
+    for pid in before - {keeper}:
+        gone(pid)
+    client.ok("SELECT INBOX")
+    Client.to(server.port, user="u2").close()
+    client.ok("LOGOUT")
+    gone(keeper)
+    assert "worker died" not in (server.base / "log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_end_during_a_reload(start: Start, number: signal.Signals) -> None:
+    server = start()
+    client = Client.to(server.port, user="u1")
+    workers = children(server.process.pid)
+    server.process.send_signal(signal.SIGHUP)
+    server.process.send_signal(number)
+    assert client.line().startswith(b"* BYE")
+    assert server.process.wait(30) == 0
+    for pid in workers:
+        gone(pid)
+
+
+def test_a_worker_that_ends_by_a_signal_says_goodbye_and_is_replaced(start: Start) -> None:
+    server = start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        client = Client.to(server.port, user="u1")
+        victim = pid_of_worker(server, client)
+        os.kill(victim, number)
+        assert client.line().startswith(b"* BYE")
+        gone(victim)
+        Client.to(server.port, user="u2").close()
 
 
 # --- between workers ------------------------------------------------------------------------------
