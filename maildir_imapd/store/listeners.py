@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 from typing import TYPE_CHECKING
+
+from maildir_imapd.store import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 
 def _nothing() -> None: ...
@@ -28,6 +32,7 @@ class Listener:
     def close(self) -> None:
         """Do not wake any more; a wake that is under way may still come."""
         if self._listeners.remove(self):
+            locks.calls_back("ended")
             self._ended()
 
 
@@ -35,7 +40,7 @@ class Listeners:
     """All of them; safe from any thread."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()  # guards _all; a leaf
+        self._guard = locks.make(locks.Rank.GUARD)  # guards _all
         self._all: list[Listener] = []
 
     def __bool__(self) -> bool:
@@ -59,6 +64,7 @@ class Listeners:
             first = not self._all
             self._all.append(listener)
         if first:
+            locks.calls_back("began")
             began()
         return listener
 
@@ -82,8 +88,15 @@ class Listeners:
             return all(listener.keep_new for listener in self._all)
 
     def wake(self) -> None:
-        """Wake everybody; outside the lock, for a slow one must not hold the others' changes."""
+        """Wake everybody; outside the lock, for a slow one must not hold the others' changes.
+
+        One that fails keeps no other from being woken, nor the change from whoever has made it.
+        """
         with self._guard:
             waiting = list(self._all)
         for listener in waiting:
-            listener.wake()
+            locks.calls_back("wake")
+            try:
+                listener.wake()
+            except Exception:
+                log.exception("listener failed")

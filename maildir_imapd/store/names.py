@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 import weakref
 from contextlib import nullcontext
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import inotify
+from maildir_imapd.store import inotify, locks
 from maildir_imapd.store.listeners import Listener, Listeners
 
 if TYPE_CHECKING:
@@ -71,7 +70,8 @@ class Names:
         self._account: Account = weakref.proxy(account)
         self._watcher = watcher
         self._intent = os.path.join(account.root, intent)
-        self._looking = threading.Lock()  # so that no moment overtakes another; held while directories are read
+        # So that no moment overtakes another; held while directories are read.
+        self._looking = locks.make(locks.Rank.NAMES)
         self._listeners = Listeners()
         self._known: Known | None = None
         self._rest_until = 0.0  # monotonic; the watch thread's alone
@@ -84,15 +84,23 @@ class Names:
     def look(self) -> Known:
         """See what there is, and wake the listeners if that is news.  Raises StoreError."""
         with self._looking:
-            before = self._known
+            before, after = self._see()
+        return self._tell(before, after)
+
+    def _see(self) -> tuple[Known | None, Known]:
+        """What was known before, and what is now; under the lock."""
+        before = self._known
+        after = self._account.known()
+        if before is not None and not set(before.mailboxes.values()) <= set(after.mailboxes.values()):
+            # A listing may miss what is renamed meanwhile: gone is what is missing twice.
             after = self._account.known()
-            if before is not None and not set(before.mailboxes.values()) <= set(after.mailboxes.values()):
-                # A listing may miss what is renamed meanwhile: gone is what is missing twice.
-                after = self._account.known()
-            if before is not None and self._renaming():
-                # It has begun since: half of the folders have their new names.  Whoever ends it looks again.
-                return before
-            self._known = after
+        if before is not None and self._renaming():
+            # It has begun since: half of the folders have their new names.  Whoever ends it looks again.
+            return before, before
+        self._known = after
+        return before, after
+
+    def _tell(self, before: Known | None, after: Known) -> Known:
         # Where nothing is known any more, somebody may go by a moment that he got from ``known`` before.
         if after != before:
             self._listeners.wake()
@@ -145,7 +153,10 @@ class Names:
         return nullcontext()
 
     def refresh(self) -> float | None:
-        """Look; return in how many seconds to look again even if nothing happens."""
+        """Look; return in how many seconds to look again even if nothing happens.
+
+        It waits for nobody: while another thread looks, it comes back soon.
+        """
         # Half of the folders have their new names: that would look like folders made and deleted.
         if self._renaming():
             return _SOON
@@ -153,7 +164,14 @@ class Names:
         if left > 0:
             return left
         began = time.thread_time()  # what others took meanwhile is not ours
-        self.look()
+        if not self._looking.acquire(blocking=False):
+            # What that thread has read already may be older than what this one was called for.
+            return _SOON
+        try:
+            before, after = self._see()
+        finally:
+            self._looking.release()
+        self._tell(before, after)
         self._rest_until = time.monotonic() + _REST * (time.thread_time() - began)
         return _SOON if self._renaming() else None
 

@@ -4,6 +4,9 @@ With inotify it waits for events on new/, cur/, the folder itself and the lock f
 the bell that other processes ring. Without (network file systems) it calls sync() on each folder once per
 interval, which is three system calls when nothing happened. Either way the mailbox finds out what it was,
 and wakes its listeners; this thread touches no socket.
+
+It serves everybody, so it waits for nobody: a folder that somebody holds is left and come back to. And it does not
+end: after an error it begins anew, and looks at everything, for events may have been lost.
 """
 
 from __future__ import annotations
@@ -12,14 +15,14 @@ import errno
 import logging
 import os
 import select
-import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd import errors
-from maildir_imapd.store import acl, inotify
+from maildir_imapd.store import acl, inotify, locks
 from maildir_imapd.store.bell import Bell
-from maildir_imapd.store.longlived import no_beat
+from maildir_imapd.store.longlived import BEAT, LongLived, no_beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +35,12 @@ MODES: Final = ("auto", "inotify", "poll")
 # Folders that are watched although nobody listens any more: most are opened again soon, by the next request
 # of a webmail or a client that goes to and fro, and setting watches costs more than all else in a SELECT.
 LINGERING: Final = 64
+
+# Seconds until a folder that somebody holds is come back to: the first time, and at the most; doubled in between.
+COME_BACK: Final = 0.2
+COME_BACK_AT_MOST: Final = 5.0
+# Seconds after which the log says that a folder is held.
+HELD_LONG: Final = 30.0
 
 
 class Watched(Protocol):
@@ -57,9 +66,20 @@ class Watched(Protocol):
     def refresh(self) -> float | None:
         """See what has happened, wake who listens; return in how many seconds to do so again whatever happens.
 
-        Raises MailboxMissing when it is gone for good, ImapdError.
+        Waits for nobody's lock: LockTimeout when one is not free. Raises MailboxMissing when it is gone for good,
+        ImapdError.
         """
         ...
+
+
+@dataclass(slots=True)
+class _Held:
+    """A folder whose lock was somebody else's."""
+
+    since: float
+    until: float  # when to come back
+    pause: float = COME_BACK
+    told: bool = False
 
 
 class Watcher:
@@ -68,14 +88,15 @@ class Watcher:
     def __init__(self, mode: str = "auto", interval: float = 1.0, beat: Callable[[], None] = no_beat) -> None:
         self.mode = mode
         self.interval = interval
-        self._guard = threading.Lock()  # guards all below; never held while a mailbox is called
+        # Guards all below; held while watches are set, never while a mailbox looks at the disk.
+        self._guard = locks.make(locks.Rank.GUARD)
         self._boxes: dict[int, Watched] = {}  # by id(): a mailbox is watched or not, whatever its path
         self._polled: set[int] = set()  # those that inotify does not cover
         self._due: dict[int, float] = {}  # when to look again although nothing happened
         self._watches: dict[int, set[int]] = {}  # watch -> mailboxes; one folder may have two objects
         self._left: dict[int, None] = {}  # those that nobody listens to, the longest left first
-        self._thread: threading.Thread | None = None
-        self._closing = False
+        self._held: dict[int, _Held] = {}
+        self._thread = LongLived("watch", self._run, beat)
         self._inotify: inotify.Inotify | None = None
         self._bell = Bell()
         if mode != "poll":
@@ -89,33 +110,46 @@ class Watcher:
     def add(self, mailbox: Watched) -> None:
         """Begin to watch a folder."""
         with self._guard:
+            if not self._wanted(mailbox):
+                return
+        wanted = mailbox.watches() if self._inotify is not None else ()
+        with self._guard:
             # Race: whoever listened may have stopped since, and another begun: the call that comes last counts.
-            if self._closing or not mailbox.listened:
+            if not self._wanted(mailbox):
                 return
             key = id(mailbox)
-            if key in self._left:
-                del self._left[key]
-                return
             self._boxes[key] = mailbox
             self._polled.add(key)
-            if self._inotify is not None and self._watch(key, mailbox):
-                self._polled.discard(key)
             # What happened before the watches were there is nobody's event: look once.
             self._due[key] = 0.0
-        self.start()
+            if self._inotify is not None and self._watch(key, wanted):
+                self._polled.discard(key)
+        try:
+            self.start()
+        except RuntimeError as error:
+            log.error("no thread to watch folders, trying again later error=%s", error)
         self._bell.ring()
 
-    def start(self) -> None:
-        """Begin the thread, if it does not run yet: the first to open a mailbox need not wait for it."""
-        with self._guard:
-            if self._thread is None and not self._closing:
-                self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-                self._thread.start()
+    def _wanted(self, mailbox: Watched) -> bool:
+        """Whether somebody listens to a folder whose watches are not there; under the guard."""
+        if self._thread.ending or not mailbox.listened:
+            return False
+        if id(mailbox) in self._left:
+            del self._left[id(mailbox)]
+            return False
+        return True
 
-    def _watch(self, key: int, mailbox: Watched) -> bool:
+    def start(self) -> None:
+        """Begin the thread if it does not run: the first to open a mailbox need not wait for it.
+
+        Raises RuntimeError when the system has none to give.
+        """
+        self._thread.start()
+
+    def _watch(self, key: int, wanted: Sequence[tuple[bytes, int]]) -> bool:
         """Set the watches of one folder; False if the system has no more to give."""
         assert self._inotify is not None
-        for path, mask in mailbox.watches():
+        for path, mask in wanted:
             try:
                 number = self._inotify.watch(path, mask)
             except OSError as error:
@@ -166,16 +200,15 @@ class Watcher:
         self._left.pop(key, None)
         self._polled.discard(key)
         self._due.pop(key, None)
+        self._held.pop(key, None)
         self._unwatch(key)
 
     def close(self, timeout: float | None = None) -> None:
-        """End the thread."""
-        with self._guard:
-            self._closing = True
-            thread = self._thread
+        """End the thread; one that has not ended within *timeout* seconds keeps its descriptors."""
+        self._thread.ask_to_end()
         self._bell.ring()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        if not self._thread.join(timeout):
+            return
         with self._guard:
             self._boxes.clear()
             self._left.clear()
@@ -192,49 +225,68 @@ class Watcher:
         poll.register(self._bell.fd, select.POLLIN)
         if self._inotify is not None:
             poll.register(self._inotify.fileno(), select.POLLIN)
+        with self._guard:
+            # Begun anew after an error, events may have been read and lost.
+            self._due.update(dict.fromkeys(self._boxes, 0.0))
         next_poll = time.monotonic() + self.interval
-        while True:
-            with self._guard:
-                if self._closing:
-                    return
-                times = list(self._due.values())
-                if self._polled:
-                    times.append(next_poll)
-            patience = max(0.0, min(times) - time.monotonic()) * 1000 if times else None
-            poll.poll(patience)
+        later: dict[int, None] = {}  # what is due without an event, in the order in which it became so
+        while not self._thread.ending:
+            self._thread.beat()
+            poll.poll(0 if later else self._patience(next_poll) * 1000)
             now = time.monotonic()
-            touched = self._collect(now)
+            news = self._collect(now, later)
             if now >= next_poll:
                 next_poll = now + self.interval
                 with self._guard:
-                    touched |= self._polled
-            for key in touched:
-                self._sync(key)
+                    later.update(dict.fromkeys(self._polled))
+            for key in news:
+                later.pop(key, None)
+                self._look(key)
+            # One of these at the least, so that they have their turn, too; then news that has come meanwhile.
+            while later and not self._thread.ending:
+                key = next(iter(later))
+                del later[key]
+                self._look(key)
+                if poll.poll(0):
+                    break
+
+    def _patience(self, next_poll: float) -> float:
+        """For how many seconds there is nothing to do unless something happens."""
+        with self._guard:
+            times = list(self._due.values())
+            if self._polled:
+                times.append(next_poll)
+        return max(0.0, min(BEAT, min(times) - time.monotonic())) if times else BEAT
+
+    def _collect(self, now: float, later: dict[int, None]) -> set[int]:
+        """Return the mailboxes that something happened to; those that are due go to *later*."""
+        self._bell.clear()
+        fired, lost = self._inotify.read() if self._inotify is not None else (set[int](), False)
+        news: set[int] = set()
+        with self._guard:
+            for number in fired:
+                news |= self._watches.get(number, set())
+            if lost:
+                later.update(dict.fromkeys(self._boxes))
+            later.update((key, None) for key, when in self._due.items() if when <= now)
+        return news
 
     def _extend(self, key: int, mailbox: Watched) -> bool:
         """Watch what has been found to belong to it since; say whether that is anything."""
+        if self._inotify is None:
+            return False
+        wanted = mailbox.watches()
         with self._guard:
-            if self._inotify is None or key not in self._boxes or key in self._polled:
+            if key not in self._boxes or key in self._polled:
                 return False
             before = {number for number, keys in self._watches.items() if key in keys}
-            if not self._watch(key, mailbox):
+            if not self._watch(key, wanted):
                 self._polled.add(key)
                 return True
             return any(key in keys and number not in before for number, keys in self._watches.items())
 
-    def _collect(self, now: float) -> set[int]:
-        """Return the mailboxes that something happened to, or that are due."""
-        self._bell.clear()
-        fired, lost = self._inotify.read() if self._inotify is not None else (set[int](), False)
-        with self._guard:
-            if lost:
-                return set(self._boxes)
-            touched = {key for key, when in self._due.items() if when <= now}
-            for number in fired:
-                touched |= self._watches.get(number, set())
-            return touched
-
-    def _sync(self, key: int) -> None:
+    def _look(self, key: int) -> None:
+        self._thread.beat()
         with self._guard:
             mailbox = self._boxes.get(key)
             self._due.pop(key, None)
@@ -249,13 +301,43 @@ class Watcher:
         except errors.MailboxMissing:
             self.remove(mailbox)  # its listeners have been woken and see that it is gone
             return
+        except errors.LockTimeout as error:
+            self._come_back(key, error.detail)
+            return
         except errors.ImapdError as error:
             log.warning("folder cannot be watched path=%s error=%s %s", os.fsdecode(mailbox.path), error, error.detail)
             again = self.interval
         except Exception:
+            # Set first: without memory for a line of the log it is looked at again all the same.
+            self._look_again(key, self.interval)
             log.exception("watching failed path=%s", os.fsdecode(mailbox.path))
-            again = self.interval
+            return
+        with self._guard:
+            self._held.pop(key, None)
         if again is not None:
-            with self._guard:
-                if key in self._boxes:
-                    self._due[key] = time.monotonic() + again
+            self._look_again(key, again)
+
+    def _look_again(self, key: int, seconds: float) -> None:
+        with self._guard:
+            if key in self._boxes:
+                self._due[key] = time.monotonic() + seconds
+
+    def _come_back(self, key: int, what: str) -> None:
+        """Look again at a folder that somebody holds: ever later, but no later for events that come meanwhile."""
+        now = time.monotonic()
+        with self._guard:
+            if key not in self._boxes:
+                return
+            held = self._held.get(key)
+            if held is None:
+                held = self._held[key] = _Held(now, now + COME_BACK)
+            elif now >= held.until:
+                held.pause = min(held.pause * 2, COME_BACK_AT_MOST)
+                held.until = now + held.pause
+            self._due[key] = held.until
+            tell = not held.told and now - held.since >= HELD_LONG
+            held.told = held.told or tell
+        if tell:
+            log.warning("folder is held by somebody, news of it waits path=%s seconds=%.0f", what, now - held.since)
+        else:
+            log.debug("folder is held by somebody path=%s", what)

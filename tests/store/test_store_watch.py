@@ -6,7 +6,8 @@ import errno
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from maildir_imapd.store import inotify, names, watch
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.acl import in_order
 from maildir_imapd.store.filename import SEEN
+from maildir_imapd.store.listeners import Listeners
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.names import Known
 from maildir_imapd.store.syncing import SharedSync
@@ -394,3 +396,255 @@ def test_who_comes_second_hears_what_happened_while_the_first_began(tmp_path: Pa
     account.names._heard()
     assert "New" in account.names.look().mailboxes
     assert woken
+
+
+# --- the thread goes on, and waits for nobody -------------------------------------------------------
+
+
+class Folder:
+    """In the place of a mailbox: what its look says is the test's."""
+
+    grows = False
+
+    def __init__(self, path: bytes, look: Callable[[], float | None]) -> None:
+        self.path = path
+        self.listened = True
+        self.refresh = look
+
+    def watches(self) -> Sequence[tuple[bytes, int]]:
+        return [(self.path, inotify.DIRECTORY)]
+
+    def looking(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class Clock:
+    """The watcher's clock, moved by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(watch.time, "monotonic", lambda: self.now)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOMEM, "no memory"), MemoryError(), ValueError("a bug")])
+def test_an_error_ends_no_watching(maildir: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """And what happened while nobody read events is found all the same."""
+    true, failed = inotify.Inotify.read, threading.Event()
+
+    def read(self: inotify.Inotify) -> tuple[set[int], bool]:
+        fired, lost = true(self)
+        if fired and not failed.is_set():
+            failed.set()
+            raise error
+        return fired, lost
+
+    monkeypatch.setattr(inotify.Inotify, "read", read)
+    watcher = Watcher("inotify")
+    box = maildir.open(watcher=watcher)
+    woken: queue.Queue[int] = queue.Queue()
+    box.listen(lambda: woken.put(1))
+    maildir.put("1.h", where="new")
+    wait_for(box, woken, 1)
+    assert failed.is_set()
+    maildir.put("2.h", where="new")
+    wait_for(box, woken, 2)
+    watcher.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_has_ended_is_begun_again(maildir: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = Watcher("inotify")
+    box = maildir.open(watcher=watcher)
+    ends = [SystemExit]
+    true = inotify.Inotify.read
+
+    def read(self: inotify.Inotify) -> tuple[set[int], bool]:
+        if ends:
+            raise ends.pop()
+        return true(self)
+
+    monkeypatch.setattr(inotify.Inotify, "read", read)
+    woken: queue.Queue[int] = queue.Queue()
+    box.listen(lambda: woken.put(1))
+    watcher._thread.join()
+    maildir.put("1.h", where="new")
+    watcher.start()
+    wait_for(box, woken, 1)
+    watcher.close()
+
+
+def test_without_a_thread_to_spare_the_mailbox_opens_all_the_same(
+    maildir: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = Watcher("inotify")
+    box = maildir.open(watcher=watcher)
+    with monkeypatch.context() as patch:
+
+        def refuse(self: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", refuse)
+        woken: queue.Queue[int] = queue.Queue()
+        box.listen(lambda: woken.put(1))
+    watcher.start()
+    maildir.put("1.h", where="new")
+    wait_for(box, woken, 1)
+    watcher.close()
+
+
+def test_an_idle_watch_thread_has_a_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "BEAT", 0.001)
+    beats: queue.Queue[int] = queue.Queue()
+    watcher = Watcher("inotify", beat=lambda: beats.put(1))
+    watcher.start()
+    for _ in range(20):
+        beats.get(timeout=LONG)
+    watcher.close()
+
+
+def test_a_folder_that_somebody_holds_keeps_no_news_from_others(
+    tmp_path: Path, maildir: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "COME_BACK", 0.001)
+    tries: queue.Queue[int] = queue.Queue()
+    held = threading.Event()
+    held.set()
+    done = threading.Event()
+
+    def look() -> float | None:
+        tries.put(1)
+        if held.is_set():
+            raise errors.LockTimeout(detail="Held")
+        done.set()
+        return None
+
+    watcher = Watcher("inotify")
+    watcher.add(Folder(bytes(tmp_path), look))
+    for _ in range(3):
+        tries.get(timeout=LONG)  # it comes back by itself
+    box = maildir.open(watcher=watcher)
+    woken: queue.Queue[int] = queue.Queue()
+    box.listen(lambda: woken.put(1))
+    maildir.put("1.h", where="new")
+    wait_for(box, woken, 1)
+    held.clear()
+    assert done.wait(LONG)
+    watcher.close()
+
+
+def test_who_is_held_is_come_back_to_ever_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock(monkeypatch)
+    held = [True]
+
+    def look() -> float | None:
+        if held[0]:
+            raise errors.LockTimeout(detail="/some/folder")
+        return None
+
+    watcher = Watcher("poll")
+    monkeypatch.setattr(watcher._thread, "start", lambda: None)
+    folder = Folder(bytes(tmp_path), look)
+    watcher.add(folder)
+    key = id(folder)
+    pauses = []
+    watcher._look(key)
+    for _ in range(12):
+        pauses.append(round(watcher._due[key] - clock.now, 3))
+        # What happens in it meanwhile has it tried at once, and later no less soon.
+        clock.now += pauses[-1] / 2
+        before = watcher._due[key]
+        watcher._look(key)
+        assert watcher._due[key] == before
+        clock.now = before
+        watcher._look(key)
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, *[5.0] * 7]
+    assert [record.levelname for record in caplog.records if "held by somebody" in record.message].count("WARNING") == 1
+    assert "/some/folder" in caplog.text
+    held[0] = False
+    watcher._look(key)
+    assert key not in watcher._due
+    held[0] = True
+    watcher._look(key)
+    assert round(watcher._due[key] - clock.now, 3) == 0.2
+    watcher.remove(folder)
+    assert watcher._held == {}
+    watcher.close()
+
+
+def test_folders_that_are_always_due_starve_nobody(make_maildir: Any, tmp_path: Path) -> None:
+    """Neither whoever has news, nor one another."""
+    looks: list[queue.Queue[int]] = [queue.Queue() for _ in range(3)]
+
+    def look(number: int) -> float:
+        looks[number].put(1)
+        return 0.0
+
+    watcher = Watcher("inotify")
+    maildir = make_maildir("Box")
+    box = maildir.open(watcher=watcher)
+    woken: queue.Queue[int] = queue.Queue()
+    box.listen(lambda: woken.put(1))
+    for number in range(3):
+        path = tmp_path / str(number)
+        path.mkdir()
+        watcher.add(Folder(bytes(path), lambda number=number: look(number)))
+    for count in range(1, 4):
+        maildir.put(f"{count}.h", where="new")
+        wait_for(box, woken, count)
+        for found in looks:
+            found.get(timeout=LONG)
+    watcher.close()
+
+
+def test_news_come_before_what_is_only_due(make_maildir: Any, tmp_path: Path) -> None:
+    """Many folders to be looked at again, and one delivery: it waits for one of them at the most."""
+    watcher = Watcher("inotify")
+    order: queue.Queue[str] = queue.Queue()
+    path = tmp_path / "news"
+    path.mkdir()
+
+    def due(number: int) -> None:
+        if number == 0:
+            (path / "delivered").touch()
+        order.put("due")
+
+    watcher.add(Folder(bytes(path), lambda: order.put("news")))
+    assert order.get(timeout=LONG) == "news"  # the first look at it
+    folders = [Folder(bytes(tmp_path), lambda number=number: due(number)) for number in range(10)]
+    with watcher._guard:  # all of them at once
+        for folder in folders:
+            watcher._boxes[id(folder)] = folder
+            watcher._due[id(folder)] = 0.0
+    watcher._bell.ring()
+    assert [order.get(timeout=LONG) for _ in range(11)] == ["due", "news", *["due"] * 9]
+    watcher.close()
+
+
+def test_names_wait_for_nobody_who_looks(tmp_path: Path) -> None:
+    account = Account(bytes(tmp_path), fsync="never")
+    woken: list[int] = []
+    account.names.listen(lambda: woken.append(1))
+    account.names.look()
+    woken.clear()
+    (tmp_path / ".New" / "cur").mkdir(parents=True)
+    with account.names._looking:
+        assert account.names.refresh() == names._SOON
+    assert not woken
+    assert account.names.refresh() is None
+    assert woken
+    assert "New" in account.names.known.mailboxes
+
+
+def test_a_listener_that_fails_keeps_no_other_asleep(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise MemoryError
+
+    listeners = Listeners()
+    woken: list[int] = []
+    listeners.add(fail)
+    listeners.add(lambda: woken.append(1))
+    listeners.wake()
+    assert woken == [1]
+    assert "listener failed" in caplog.text
