@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import tempfile
@@ -14,7 +13,11 @@ import click
 from maildir_imapd.auth import schemes
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.cli.options import config_option, read_config, setting_options
-from maildir_imapd.errors import AuthenticationFailed, ConfigError, ImapdError
+from maildir_imapd.errors import AuthenticationFailed, ConfigError, ImapdError, LockTimeout
+from maildir_imapd.store import locks
+
+# Seconds for which another who changes the file is waited for.
+LOCK_TIMEOUT = 10.0
 
 scheme_option = click.option(
     "--scheme",
@@ -168,11 +171,15 @@ def _check_name(name: str) -> None:
 
 
 def edit(path: str, change: Callable[[list[str]], list[str]]) -> None:
-    """Change a passwd-file under a lock, by a new file in the place of the old one; mode and owner stay."""
+    """Change a passwd-file under a lock, by a new file in the place of the old one; mode and owner stay.
+
+    Raises ConfigError, also when somebody else holds the lock and does not let go.
+    """
     directory = os.path.dirname(os.path.abspath(path))
+    lock_path = os.path.join(directory, f".{os.path.basename(path)}.lock")
     try:
-        with open(os.path.join(directory, f".{os.path.basename(path)}.lock"), "w", encoding="ascii") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with open(lock_path, "w", encoding="ascii") as lock:
+            locks.flock(lock.fileno(), os.fsencode(lock_path), LOCK_TIMEOUT, rank=locks.Rank.COUNTER)
             mode, owner = 0o600, None
             lines: list[str] = []
             if os.path.exists(path):
@@ -196,5 +203,7 @@ def edit(path: str, change: Callable[[list[str]], list[str]]) -> None:
             except BaseException:
                 os.unlink(temporary)
                 raise
+    except LockTimeout as error:
+        raise ConfigError(f"{path} is being changed by somebody else, who holds {lock_path}; try again") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
