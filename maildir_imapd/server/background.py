@@ -34,13 +34,14 @@ def meanwhile(work: Callable[[], T], word: Callable[[], None], *, interval: floa
         return work()  # the system has no thread left: then nothing is said
     trouble: Exception | None = None
     while True:
-        thread.join(interval if trouble is None else None)
+        thread.join(interval)
         if not thread.is_alive():
             break
-        try:
-            word()
-        except Exception as error:
-            trouble = error
+        if trouble is None:
+            try:
+                word()
+            except Exception as error:
+                trouble = error
     if trouble is not None:
         raise trouble
     return outcome.result()

@@ -27,6 +27,7 @@ from maildir_imapd.errors import (
 from maildir_imapd.imap.session import Access
 from maildir_imapd.location import expand
 from maildir_imapd.server import identity as identities
+from maildir_imapd.store import locks
 from maildir_imapd.store.account import Account
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _USER = re.compile(r"[\w+@=-][\w.+@=~&'-]{0,254}\Z").match
 MAX_FAILURES = 4
 # Password hashes that may be worked out at a time in one process: each takes a core and, of argon2, 64 MiB.
 _HASHES = max(2, os.cpu_count() or 1)
+# Seconds for which one waits for its turn.
+_HASH_TURN = 60.0
 _CACHE_SIZE = 10_000
 _ACCOUNTS_KEPT = 256
 
@@ -83,7 +86,7 @@ class Door:
         # A flood of wrong passwords waits for its turn; a password that is known needs none.
         self._hashing = threading.BoundedSemaphore(_HASHES)
         self._own = identities.own() if identities.supported() else None
-        self._lock = threading.Lock()  # guards everything below
+        self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._known: OrderedDict[bytes, tuple[Entry, float]] = OrderedDict()
         self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()
         self._kept: OrderedDict[tuple[Places, Owner | None], Account] = OrderedDict()
@@ -122,7 +125,10 @@ class Door:
     # --- who --------------------------------------------------------------------------------------
 
     def identify(self, user: str, password: bytes) -> Identity:
-        """Check a password; a right one is remembered for a while, as a keyed digest."""
+        """Check a password; a right one is remembered for a while, as a keyed digest.
+
+        Raises AuthenticationFailed, Unavailable.
+        """
         if self.users is None:
             raise Unavailable
         if not valid_user(user):
@@ -137,8 +143,13 @@ class Door:
             known = self._known.get(digest)
         if known is not None and known[0] == entry and now < known[1]:
             return known[0].identity
-        with self._hashing:
+        locks.waits("hashing")
+        if not self._hashing.acquire(timeout=_HASH_TURN):
+            raise Unavailable
+        try:
             identity = self.users.check(user, password)
+        finally:
+            self._hashing.release()
         if self.config.auth_cache_time and entry is not None:
             with self._lock:
                 self._known[digest] = (entry, now + self.config.auth_cache_time)
@@ -233,11 +244,12 @@ class Door:
                 account = self._accounts.setdefault(key, made)
         else:
             account.limit(*limits)
+        dropped: list[object] = []  # whose end may close files: not under the lock
         with self._lock:
+            dropped.append(self._kept.pop(key, None))
             self._kept[key] = account
-            self._kept.move_to_end(key)
-            if len(self._kept) > _ACCOUNTS_KEPT:
-                self._kept.popitem(last=False)
+            while len(self._kept) > _ACCOUNTS_KEPT:
+                dropped.append(self._kept.popitem(last=False))
         return account
 
     def _limits(self, identity: Identity) -> tuple[int, int]:

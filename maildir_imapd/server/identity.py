@@ -16,12 +16,13 @@ import os
 import platform
 import pwd
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
+
+from maildir_imapd.store import locks
 
 if TYPE_CHECKING:
     from maildir_imapd.store.watch import Watched, Watcher
@@ -125,7 +126,7 @@ class OwnedWatcher:
     def __init__(self, watcher: Watcher, who: Owner) -> None:
         self._watcher = watcher
         self._who = who
-        self._lock = threading.Lock()  # guards _owned
+        self._lock = locks.make(locks.Rank.GUARD)  # guards _owned
         # By id() of the mailbox.  Weak: the watcher keeps what it watches, and forgets what it has dropped.
         self._owned: WeakValueDictionary[int, _Owned] = WeakValueDictionary()
 

@@ -210,7 +210,8 @@ class Acceptor:
         try:
             # From here on the socket is that thread's.
             threading.Thread(target=self._serve, args=(sock, address), name="connection", daemon=True).start()
-        except (RuntimeError, MemoryError) as error:
+        except RuntimeError as error:
+            # This alone says that the thread has not begun; after any other error the socket may be its own.
             logger.error("cannot start a thread", extra={"fields": {"peer": str(address), "why": error}})
             refuse(sock, TOO_MANY, silent=self.implicit_tls)
             _hang_up(sock)

@@ -7,11 +7,14 @@ import os
 import queue
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from maildir_imapd.config import load
 from maildir_imapd.server import worker
+from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.worker import Acceptor, Listener, Worker
 from maildir_imapd.store import descriptors
 
@@ -142,3 +145,50 @@ def test_stopping_gives_everything_back(acceptor: Acceptor, listening: Scarce) -
     acceptor.start()
     assert not acceptor.thread.is_alive()
     acceptor.stop()
+
+
+@pytest.fixture
+def working(tmp_path: Path, listening: Scarce) -> Iterator[Worker]:
+    """The inside of a worker, with room for one connection; nothing of it runs yet."""
+    (tmp_path / "passwd").write_text("")
+    config = load(None, {"watch": "poll", "passwd_file": str(tmp_path / "passwd"), "connections": 1})
+    found = Worker(config, None, [Listener(listening, implicit_tls=False)], Beats())
+    yield found
+    found.stop_accepting()
+    found.watcher.close()
+
+
+def test_a_long_lived_thread_that_is_not_there_is_started(working: Worker) -> None:
+    """Whatever ended it: the main thread looks every second.  One that was told to end stays so."""
+    threads = [working.watcher._thread, working.acceptors[0].thread]
+    assert not any(thread.is_alive() for thread in threads)
+    working.look_after()
+    assert all(thread.is_alive() for thread in threads)
+    alive = [thread._thread for thread in threads]
+    working.look_after()
+    assert [thread._thread for thread in threads] == alive
+    working.stop_accepting()
+    working.look_after()
+    assert [thread.is_alive() for thread in threads] == [True, False]
+    # Nor does anybody wait for its beat.
+    assert set(working._beats._last) == {"watch"}
+
+
+def test_whoever_fails_in_between_is_counted_no_more(
+    working: Worker, monkeypatch: pytest.MonkeyPatch, listening: Scarce
+) -> None:
+    """A connection that ends by an error before its session begins leaves its place, and its descriptors, to others."""
+    failures = [MemoryError()]
+    true = worker.Session
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return true(*args, **kwargs)
+
+    monkeypatch.setattr(worker, "Session", fail)
+    working.look_after()
+    assert said(listening) == b""
+    with socket.create_connection(listening.getsockname(), timeout=LONG) as client:
+        assert client.recv(1000).startswith(b"* OK")
+    assert not failures
