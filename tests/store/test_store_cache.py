@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,13 @@ def path(tmp_path: Path) -> bytes:
 
 def file(path: bytes) -> Path:
     return Path(os.fsdecode(path)) / "maildir-imapd.cache"
+
+
+def overwrite(file: Path, data: bytes) -> None:
+    """Write over a file in place, at another time than before."""
+    before = file.stat().st_ctime_ns
+    while file.stat().st_ctime_ns == before:
+        file.write_bytes(data)
 
 
 def test_what_is_put_is_got(path: bytes) -> None:
@@ -154,3 +163,152 @@ def test_fields_that_nobody_uses_make_way(path: bytes, monkeypatch: pytest.Monke
     assert mine.get_many([1], b"BODY") == [b"body"]
     mine.close()
     other.close()
+
+
+def test_a_file_that_its_owner_cuts_is_a_miss(path: bytes) -> None:
+    """It was mapped once: whoever touched a page behind the end was killed, with everybody in the process."""
+    mine = Cache(path, 7, b"1")
+    blobs = [(uid, b"%d" % uid * 1000) for uid in range(1, 101)]
+    mine.put_many(b"ENV", blobs)
+    assert mine.get_many(range(1, 101), b"ENV") == [blob for _, blob in blobs]
+    os.truncate(file(path), 20_000)
+    assert mine.get_many(range(1, 101), b"ENV") == [None] * 100
+    mine.put_many(b"ENV", blobs)
+    assert mine.get_many(range(1, 101), b"ENV") == [blob for _, blob in blobs]
+    os.truncate(file(path), 0)
+    assert mine.get_many([1], b"ENV") == [None]
+    mine.put_many(b"ENV", blobs)
+    assert Cache(path, 7, b"1").get_many([100], b"ENV") == [blobs[-1][1]]
+
+
+@pytest.mark.parametrize("count", [3, 60])
+def test_a_file_that_is_cut_while_it_is_read_is_a_miss(
+    path: bytes, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Cache(path, 7, b"1")
+    mine.put_many(b"ENV", [(uid, b"x" * 1000) for uid in range(1, count + 1)])
+    read = os.pread
+
+    def cut(number: int, size: int, at: int) -> bytes:
+        if size >= 1000:
+            os.truncate(file(path), 2000)
+        return read(number, size, at)
+
+    monkeypatch.setattr(os, "pread", cut)
+    assert set(mine.get_many(range(1, count + 1), b"ENV")) <= {None, b"x" * 1000}
+    assert mine.get_many([count], b"ENV") == [None]
+
+
+def test_a_file_that_is_written_over_in_place_is_verified_again(path: bytes) -> None:
+    mine = Cache(path, 7, b"1")
+    mine.put_many(b"ENV", [(1, b"right"), (2, b"right too")])
+    mine.put_many(b"ENV", [(3, b"last")])
+    data = file(path).read_bytes()
+    wrong = data.replace(b"right", b"wrong")
+    for other in (wrong, b"\0" * len(data), data[:30] + b"\0" * 200):
+        overwrite(file(path), data)
+        assert mine.get_many([1, 3], b"ENV") == [b"right", b"last"]
+        overwrite(file(path), other)
+        assert mine.get_many([1, 2, 3], b"ENV")[:2] == [None, None]
+
+
+def test_another_name_for_the_old_file_does_not_hide_the_new_one(path: bytes) -> None:
+    """A backup of hard links (cp -al) keeps what has been replaced."""
+    mine, other = Cache(path, 7, b"1"), Cache(path, 7, b"1")
+    mine.put_many(b"ENV", [(1, b"one")])
+    assert other.get_many([1], b"ENV") == [b"one"]
+    os.link(file(path), file(path).with_suffix(".backup"))
+    file(path).unlink()
+    other.put_many(b"ENV", [(2, b"two")])
+    mine.put_many(b"ENV", [(3, b"three")])
+    for each in (mine, other):
+        assert each.get_many([1, 2, 3], b"ENV") == [None, b"two", b"three"]
+
+
+def test_a_lock_that_is_not_to_be_had_is_a_miss(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(cache, "_COMPACT_BYTES", 10)
+    mine = Cache(path, 7, b"1")
+    mine.put_many(b"ENV", [(1, b"one"), (2, b"two" * 100)])
+    with file(path).open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        mine.put_many(b"ENV", [(3, b"three")])
+        mine.trim([1])
+        assert mine.get_many([1, 3], b"ENV") == [b"one", None]
+    mine.put_many(b"ENV", [(3, b"three")])
+    assert mine.get_many([1, 3], b"ENV") == [b"one", b"three"]
+
+
+def test_messages_that_are_gone_leave_memory(path: bytes) -> None:
+    mine = Cache(path, 7, b"1")
+    for uid in range(1, 200):
+        mine.put_many(b"ENV", [(uid, b"x")])
+        mine.put_many(b"BODY", [(uid, b"y" * 100_000)])
+        if uid % 10 == 0:
+            mine.trim([uid])
+            # However small or large the file is.
+            assert mine.get_many([uid], b"ENV") == [b"x"]
+            assert all(len(where) == 1 for where in mine._fields.values())
+            assert len(mine._ends) == 2
+    assert mine.get_many([190, 199], b"ENV") == [b"x", b"x"]
+
+
+def test_what_is_large_goes_in_pieces(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "SPAN", 1000)
+    mine = Cache(path, 7, b"1")
+    blobs = {uid: b"%d" % uid * 30 for uid in range(1, 100)}
+    mine.put_many(b"ENV", [*blobs.items(), (100, b"x" * 1000)])
+    for each in (mine, Cache(path, 7, b"1")):
+        assert each.get_many(range(1, 101), b"ENV") == [*blobs.values(), None]
+        assert each.get_many([99, 3, 50, 2, 40, 30, 20, 7, 1], b"ENV")[:3] == [blobs[99], blobs[3], blobs[50]]
+
+
+def test_nobody_holds_more_than_there_is_use_for(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "BLOBS", 20)
+    mine = Cache(path, 7, b"1")
+    for uid in range(100):
+        mine.put_many(b"ENV", [(uid, b"x")])
+        assert mine.get_many([uid], b"ENV") == [b"x"]
+        assert len(mine._fields[b"ENV"]) <= 21
+
+
+def test_readers_and_writers_at_once(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of files that come and go under them they get the truth or nothing, and no descriptor is left."""
+    monkeypatch.setattr(cache, "FIELDS", 3)
+    monkeypatch.setattr(cache, "_COMPACT_BYTES", 1000)
+    caches = [Cache(path, 7, b"1") for _ in range(2)]
+    wrong: list[object] = []
+
+    def work(seed: int) -> None:
+        try:
+            for step in range(60):
+                mine = caches[(seed + step) % 2]
+                field = b"F%d" % ((seed * 7 + step) % 6)
+                mine.put_many(field, [(uid, field + b"%d" % uid * 50) for uid in range(step, step + 20)])
+                for uid, blob in enumerate(mine.get_many(range(80), field)):
+                    if blob not in (None, field + b"%d" % uid * 50):
+                        wrong.append((field, uid, blob))
+                if step % 9 == 0:
+                    mine.trim(range(step, 80))
+                if step % 20 == 19:
+                    mine.close()
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    for each in caches:
+        each.close()
+    held = [name for name in map(_target, os.listdir("/proc/self/fd")) if name.startswith(os.fsdecode(path))]
+    assert held == []
+
+
+def _target(number: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{number}")
+    except OSError:
+        return ""
