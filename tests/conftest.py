@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,8 +94,13 @@ class Running:
         return sock
 
 
-def start_server(base: Path, *options: str, users: int = USERS) -> Running:
-    """Start ``maildir-imapd serve`` on free ports and wait until it is ready."""
+def start_server(
+    base: Path, *options: str, users: int = USERS, program: Sequence[str] = ("-m", "maildir_imapd"), log: str = "log"
+) -> Running:
+    """Start ``maildir-imapd serve`` on free ports and wait until it is ready.
+
+    *program*: what the interpreter is to run, another than the server itself; *log*: the name of its log in *base*.
+    """
     cert, key = certificate.ensure(base)
     stored = schemes.make(b"secret", "SSHA")
     passwd = base / "passwd"
@@ -105,8 +110,7 @@ def start_server(base: Path, *options: str, users: int = USERS) -> Running:
     process = subprocess.Popen(
         [
             sys.executable,
-            "-m",
-            "maildir_imapd",
+            *program,
             "serve",
             "--imap=127.0.0.1:0",
             "--imaps=127.0.0.1:0",
@@ -118,7 +122,7 @@ def start_server(base: Path, *options: str, users: int = USERS) -> Running:
             "--workers=2",
             "--fsync=never",
             "--auth-failure-delay=0",
-            f"--log-file={base}/log",
+            f"--log-file={base}/{log}",
             *options,
         ],
         stdout=subprocess.PIPE,
@@ -132,8 +136,8 @@ def start_server(base: Path, *options: str, users: int = USERS) -> Running:
         process.kill()
         process.wait()
         process.stdout.close()
-        log = base / "log"
-        raise AssertionError(f"the server did not start: {line!r} {log.read_text() if log.exists() else ''}")
+        said = base / log
+        raise AssertionError(f"the server did not start: {line!r} {said.read_text() if said.exists() else ''}")
     return Running(base, ports[0], ports[1], process, itertools.count())
 
 
