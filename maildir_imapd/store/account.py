@@ -34,7 +34,7 @@ from maildir_imapd.store import descriptors, durable, metadata, renaming, scan, 
 from maildir_imapd.store.account_lock import AccountLock
 from maildir_imapd.store.acl import Acl, Acls
 from maildir_imapd.store.index import CHECKPOINT, JOURNAL
-from maildir_imapd.store.layout import GRAIN, KINDS, Places, Tree
+from maildir_imapd.store.layout import GRAIN, KINDS, Places, Tree, absent
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
 from maildir_imapd.store.metadata import Metadata
@@ -191,7 +191,9 @@ class Account:
         for name, path in {"INBOX": self._layout.inbox, **tree.folders}.items():
             try:
                 state = os.stat(path)
-            except OSError:
+            except OSError as error:
+                if not absent(error):
+                    raise durable.store_error(error, path) from error
                 continue  # it went while we looked
             mailboxes[name] = (state.st_dev, state.st_ino, scan.born(scan.AT_FDCWD, path) or 0)
             try:

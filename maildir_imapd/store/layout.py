@@ -9,6 +9,7 @@ composed, never normalised, and no link is followed (robustness rule 17).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -69,10 +70,23 @@ def is_maildir(path: bytes) -> bool:
     return _is_directory(path) and _is_directory(path + b"/cur")
 
 
+_ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+def absent(error: OSError) -> bool:
+    """Whether *error* says that there is nothing, or nothing for us.
+
+    Any other is the disk's, or the process's, and no folder is gone for its sake.
+    """
+    return error.errno in _ABSENT
+
+
 def _stamp(path: bytes) -> _Stamp:
     try:
         state = os.lstat(path)
-    except OSError:
+    except OSError as error:
+        if not absent(error):
+            raise
         return 0, 0
     return state.st_mtime_ns, state.st_ctime_ns
 
@@ -80,7 +94,9 @@ def _stamp(path: bytes) -> _Stamp:
 def _is_directory(path: bytes) -> bool:
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
+    except OSError as error:
+        if not absent(error):
+            raise
         return False
 
 
@@ -512,8 +528,8 @@ class Nested(Layout):
         try:
             return self._entries(path, seen)
         except OSError as error:
-            if descriptors.out_of_descriptors(error):
-                raise  # not to be told as gone
+            if not absent(error):
+                raise
             return []  # it is gone, or not for us to read
 
     def make(self, path: bytes, nascent: bytes) -> None:
