@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from maildir_imapd.imap.progress import INTERVAL
+from maildir_imapd.store import locks
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ def meanwhile(work: Callable[[], T], word: Callable[[], None], *, interval: floa
         return work()  # the system has no thread left: then nothing is said
     trouble: Exception | None = None
     while True:
+        locks.waits("work")
         thread.join(interval)
         if not thread.is_alive():
             break

@@ -73,6 +73,7 @@ class LongLived:
             thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True
+        locks.waits("join")
         thread.join(timeout)
         return not thread.is_alive()
 
