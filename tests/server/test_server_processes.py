@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import re
@@ -523,6 +524,25 @@ def test_idle_hears_of_every_hand(start: Start, watch: str) -> None:
     assert fetched == [line.replace(b"\\Recent", b"") for line in other.ok("UID FETCH 1:* (FLAGS)")[:-1]]
     idler.close()
     other.close()
+
+
+@pytest.mark.xfail(strict=True, reason="Mailbox.refresh still waits for locks")
+@pytest.mark.parametrize("watch", ["inotify", "poll"])
+def test_a_folder_that_somebody_holds_keeps_no_news_from_other_users(start: Start, watch: str) -> None:
+    """One watch thread serves all: it leaves what is locked, and hears of it when the lock is free."""
+    server = start("--workers=1", f"--watch={watch}", "--poll-interval=0.1s")
+    spools = [Spool(server.base / user / "Maildir") for user in ("u1", "u2")]
+    clients = [Client.to(server.port, user=user, timeout=15) for user in ("u1", "u2")]
+    for client in clients:
+        client.ok("SELECT INBOX")
+        client.idle()
+    with open(spools[1].root / "maildir-imapd.lock", "rb+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        spools[1].put("INBOX", b"Subject: held\n\nx\n", None)
+        for count in range(1, 4):
+            spools[0].put("INBOX", b"Subject: free\n\nx\n", None)
+            clients[0].until(rf"\* {count} EXISTS")
+    clients[1].until(r"\* 1 EXISTS")
 
 
 def test_tunnel_beside_the_daemon(start: Start) -> None:
