@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import socket
+import socketserver
 import ssl
 import sys
 import threading
@@ -156,17 +157,22 @@ _NOTHING = (
 _SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
-class Acceptor:
+class Server(socketserver.ThreadingTCPServer):
     """One listening socket of a worker, and the thread that takes its connections; that thread alone touches it."""
 
+    daemon_threads = True
+    block_on_close = False
+
     def __init__(self, listener: Listener, worker: Worker, beat: Callable[[], None] = no_beat) -> None:
+        super().__init__(("", 0), Handler, bind_and_activate=False)
+        self.socket.close()
         self.socket = listener.sock
         self.implicit_tls = listener.implicit_tls
-        self._worker = worker
+        self.worker = worker
         self._bell = Bell()
         # A descriptor kept for the moment when there is no other: with it a client can be told.
         self._reserve: Descriptor | None = self._spare()
-        self.thread = LongLived("accept", self._loop, beat)
+        self.thread = LongLived("accept", self.serve_forever, beat)
 
     @staticmethod
     def _spare() -> Descriptor:
@@ -186,19 +192,20 @@ class Acceptor:
         self._bell.close()
         descriptors.close_all([self._reserve])
 
-    def _loop(self) -> None:
+    def serve_forever(self, poll_interval: float = BEAT) -> None:
+        """Accept until ``stop``; not the inherited loop, for that one has no beat and ends by a flag it polls for."""
         poll = select.poll()
         poll.register(self.socket.fileno(), select.POLLIN)
         poll.register(self._bell.fd, select.POLLIN)
         while not self.thread.ending:
             self.thread.beat()
-            if poll.poll(BEAT * 1000) and not self.thread.ending:
+            if poll.poll(poll_interval * 1000) and not self.thread.ending:
                 self._take()
 
     def _take(self) -> None:
         """Take one connection, and have a thread of its own serve it."""
         try:
-            sock, address = descriptors.again(self.socket.accept)
+            request, address = self.get_request()
         except OSError as error:
             if error.errno in _SHORTAGE:
                 logger.error("cannot accept", extra={"fields": {"why": error.strerror}})
@@ -206,23 +213,24 @@ class Acceptor:
             elif error.errno not in _NOTHING:
                 raise
             return
-        descriptors.watch_level(sock.fileno())
         try:
             # From here on the socket is that thread's.
-            threading.Thread(target=self._serve, args=(sock, address), name="connection", daemon=True).start()
+            self.process_request(request, address)
         except RuntimeError as error:
             # This alone says that the thread has not begun; after any other error the socket may be its own.
             logger.error("cannot start a thread", extra={"fields": {"peer": str(address), "why": error}})
-            refuse(sock, TOO_MANY, silent=self.implicit_tls)
-            _hang_up(sock)
+            refuse(request, TOO_MANY, silent=self.implicit_tls)
+            self.shutdown_request(request)
 
-    def _serve(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        try:
-            self._worker.serve(sock, address, self.implicit_tls)
-        except Exception:
-            logger.exception("handler failed", extra={"fields": {"peer": str(address)}})
-        finally:
-            _hang_up(sock)
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept, within the budget of descriptors."""
+        sock, address = descriptors.again(self.socket.accept)
+        descriptors.watch_level(sock.fileno())
+        return sock, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A handler lets nothing through; what still comes here is ours."""
+        logger.error("handler failed", exc_info=sys.exception(), extra={"fields": {"peer": str(client_address)}})
 
     def _turn_away(self) -> None:
         """Take the connection that there is no descriptor for, say so, and close it."""
@@ -246,15 +254,6 @@ def _accept(number: int) -> str:
     return f"accept {number}"
 
 
-def _hang_up(sock: socket.socket) -> None:
-    """Close a connection; harmless where its transport has done so."""
-    try:
-        sock.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass  # gone already
-    sock.close()
-
-
 def refuse(sock: socket.socket, text: str, *, silent: bool) -> None:
     """Say BYE to a connection that gets no session; with *silent*, for it expects TLS, say nothing."""
     if silent:
@@ -264,6 +263,16 @@ def refuse(sock: socket.socket, text: str, *, silent: bool) -> None:
         sock.send(b"* BYE [UNAVAILABLE] %b\r\n" % text.encode("ascii"))
     except OSError:
         pass  # it has gone by itself, or does not read
+
+
+class Handler(socketserver.BaseRequestHandler):
+    """One connection."""
+
+    server: Server
+
+    def handle(self) -> None:
+        """Serve the client in this thread until it is gone."""
+        self.server.worker.serve(self.request, self.client_address, self.server.implicit_tls)
 
 
 class Worker:
@@ -276,7 +285,7 @@ class Worker:
         self.door = Door(config, user_database(config), self.watcher)
         self.server_metadata = server_metadata(config)
         self._beats = beats
-        self.acceptors = [Acceptor(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
+        self.servers = [Server(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
         self._lock = locks.make(locks.Rank.GUARD)  # guards _bells
         self._bells: dict[int, Callable[[], None]] = {}
         self._goodbye: Goodbye | None = None
@@ -344,20 +353,20 @@ class Worker:
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         threading.stack_size(STACK_SIZE)
         self.watcher.start()
-        for acceptor in self.acceptors:
-            acceptor.start()
+        for server in self.servers:
+            server.start()
 
     def stop_accepting(self) -> None:
         """Leave new connections to other workers."""
-        for number, acceptor in enumerate(self.acceptors):
-            acceptor.stop()
+        for number, server in enumerate(self.servers):
+            server.stop()
             self._beats.forget(_accept(number))
 
     def look_after(self) -> None:
         """Start each long-lived thread again that is not there any more and should be; raises RuntimeError."""
         self.watcher.start()
-        for acceptor in self.acceptors:
-            acceptor.start()
+        for server in self.servers:
+            server.start()
 
     def say_goodbye(self, goodbye: Goodbye) -> None:
         """Have every connection told BYE: idle ones at once, busy ones after their command."""

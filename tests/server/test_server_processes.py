@@ -526,7 +526,6 @@ def test_idle_hears_of_every_hand(start: Start, watch: str) -> None:
     other.close()
 
 
-@pytest.mark.xfail(strict=True, reason="Mailbox.refresh still waits for locks")
 @pytest.mark.parametrize("watch", ["inotify", "poll"])
 def test_a_folder_that_somebody_holds_keeps_no_news_from_other_users(start: Start, watch: str) -> None:
     """One watch thread serves all: it leaves what is locked, and hears of it when the lock is free."""

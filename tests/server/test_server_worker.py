@@ -15,7 +15,7 @@ import pytest
 from maildir_imapd.config import load
 from maildir_imapd.server import worker
 from maildir_imapd.server.heartbeat import Beats
-from maildir_imapd.server.worker import Acceptor, Listener, Worker
+from maildir_imapd.server.worker import Listener, Server, Worker
 from maildir_imapd.store import descriptors
 
 LONG = 20.0  # a test that waits so long has failed
@@ -60,8 +60,8 @@ def serving() -> Serving:
 
 
 @pytest.fixture
-def acceptor(listening: Scarce, serving: Serving) -> Iterator[Acceptor]:
-    found = Acceptor(Listener(listening, implicit_tls=False), cast("Worker", serving))
+def server(listening: Scarce, serving: Serving) -> Iterator[Server]:
+    found = Server(Listener(listening, implicit_tls=False), cast("Worker", serving))
     yield found
     found.stop()
 
@@ -75,34 +75,32 @@ def said(listening: socket.socket) -> bytes:
         return found
 
 
-def test_without_a_descriptor_what_nobody_uses_goes_first(
-    acceptor: Acceptor, listening: Scarce, serving: Serving
-) -> None:
+def test_without_a_descriptor_what_nobody_uses_goes_first(server: Server, listening: Scarce, serving: Serving) -> None:
     """A mailbox kept for later is worth less than a client that is at the door."""
     kept: descriptors.Kept[int, object] = descriptors.Kept(lambda _: True)
     for number in range(2 * descriptors.RELIEF):
         kept.touch(number, object(), 1000)
     before = len(kept)
     listening.errors = [OSError(errno.EMFILE, os.strerror(errno.EMFILE))]
-    acceptor.start()
+    server.start()
     assert said(listening) == b"hello"
     assert len(kept) < before
 
 
 def test_without_a_descriptor_and_nothing_to_let_go_of_the_client_is_told(
-    acceptor: Acceptor, listening: Scarce, monkeypatch: pytest.MonkeyPatch
+    server: Server, listening: Scarce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(descriptors, "relieve", lambda: False)
     listening.errors = [OSError(errno.ENFILE, os.strerror(errno.ENFILE))]
-    acceptor.start()
+    server.start()
     assert said(listening).startswith(b"* BYE [UNAVAILABLE]")
     assert said(listening) == b"hello"
 
 
 def test_without_a_thread_the_client_is_told(
-    acceptor: Acceptor, listening: Scarce, monkeypatch: pytest.MonkeyPatch
+    server: Server, listening: Scarce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    acceptor.start()
+    server.start()
     start = worker.threading.Thread.start
     failures = [RuntimeError("can't start new thread")]
 
@@ -118,33 +116,33 @@ def test_without_a_thread_the_client_is_told(
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EINVAL, "odd"), ValueError("a bug")])
 def test_an_accept_thread_that_fails_goes_on(
-    acceptor: Acceptor, listening: Scarce, error: Exception, caplog: pytest.LogCaptureFixture
+    server: Server, listening: Scarce, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     listening.errors = [error]
-    acceptor.start()
+    server.start()
     assert said(listening) == b"hello"
     assert "thread failed and starts again name=accept" in caplog.text
 
 
 def test_a_client_that_is_gone_before_it_is_accepted_is_no_error(
-    acceptor: Acceptor, listening: Scarce, caplog: pytest.LogCaptureFixture
+    server: Server, listening: Scarce, caplog: pytest.LogCaptureFixture
 ) -> None:
     listening.errors = [OSError(number, "gone") for number in (errno.ECONNABORTED, errno.EAGAIN, errno.EPROTO)]
-    acceptor.start()
+    server.start()
     assert said(listening) == b"hello"
     assert not caplog.text
 
 
-def test_stopping_gives_everything_back(acceptor: Acceptor, listening: Scarce) -> None:
+def test_stopping_gives_everything_back(server: Server, listening: Scarce) -> None:
     """At once, also while the thread waits after an error, and twice."""
-    acceptor.start()
+    server.start()
     assert said(listening) == b"hello"
-    acceptor.stop()
+    server.stop()
     assert listening.fileno() == -1
-    assert not acceptor.thread.is_alive()
-    acceptor.start()
-    assert not acceptor.thread.is_alive()
-    acceptor.stop()
+    assert not server.thread.is_alive()
+    server.start()
+    assert not server.thread.is_alive()
+    server.stop()
 
 
 @pytest.fixture
@@ -160,7 +158,7 @@ def working(tmp_path: Path, listening: Scarce) -> Iterator[Worker]:
 
 def test_a_long_lived_thread_that_is_not_there_is_started(working: Worker) -> None:
     """Whatever ended it: the main thread looks every second.  One that was told to end stays so."""
-    threads = [working.watcher._thread, working.acceptors[0].thread]
+    threads = [working.watcher._thread, working.servers[0].thread]
     assert not any(thread.is_alive() for thread in threads)
     working.look_after()
     assert all(thread.is_alive() for thread in threads)
