@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import lockcheck
 import pytest
 from dying import Died
 
@@ -85,6 +86,13 @@ def make_maildir(tmp_path: Path) -> Iterator[Callable[[str], Maildir]]:
 @pytest.fixture
 def maildir(make_maildir: Callable[[str], Maildir]) -> Maildir:
     return make_maildir("Box")
+
+
+@pytest.fixture(autouse=True)
+def _locks_checked() -> Iterator[None]:
+    """The order of locks is kept, in whatever thread."""
+    with lockcheck.checking():
+        yield
 
 
 @pytest.fixture(autouse=True)
