@@ -137,10 +137,11 @@ def main() -> None:
         lockcheck.install()
     from maildir_imapd import cli
     from maildir_imapd.server import worker
-    from maildir_imapd.store import account
+    from maildir_imapd.store import account, watch
 
     if options.kept is not None:
         account.KEPT = options.kept
+        watch.LINGERING = options.kept  # what was watched is kept, too
     if options.switch:
         worker.SWITCH_INTERVAL = options.switch
 

@@ -1,0 +1,95 @@
+"""What no file of the package may do, read from the source, for no run of a test shows it (docs/rules.md)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "maildir_imapd"
+DESCRIPTORS = "store/descriptors.py"
+LOCKS = "store/locks.py"
+
+
+@cache
+def all_nodes() -> list[tuple[str, ast.AST]]:
+    """Each node of the package, with its file."""
+    return [
+        (path.relative_to(PACKAGE).as_posix(), node)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+    ]
+
+
+def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+    """Each node of that kind, with its file."""
+    return (found for found in all_nodes() if isinstance(found[1], kind))
+
+
+def uses(module: str, name: str) -> list[tuple[str, int]]:
+    """Where ``module.name`` is named, or imported from the module."""
+    found = []
+    for file, node in nodes(ast.Attribute):
+        assert isinstance(node, ast.Attribute)
+        if node.attr == name and isinstance(node.value, ast.Name) and node.value.id == module:
+            found.append((file, node.lineno))
+    for file, node in nodes(ast.ImportFrom):
+        assert isinstance(node, ast.ImportFrom)
+        if node.module == module and any(alias.name == name for alias in node.names):
+            found.append((file, node.lineno))
+    return found
+
+
+def listed(found: list[tuple[str, int]]) -> str:
+    return ", ".join(f"{file}:{line}" for file, line in found)
+
+
+def test_no_finaliser() -> None:
+    """While one runs, weak references still hand the dying object out (rule D4)."""
+    found = []
+    for file, node in nodes(ast.FunctionDef):
+        assert isinstance(node, ast.FunctionDef)
+        if node.name == "__del__":
+            found.append((file, node.lineno))
+    assert not found, listed(found)
+
+
+def test_no_file_is_mapped() -> None:
+    """A file that is cut while it is mapped ends the process with SIGBUS; memory without a file may be mapped."""
+    found = []
+    for file, node in nodes(ast.Call):
+        assert isinstance(node, ast.Call)
+        function = node.func
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        if name != "mmap":
+            continue
+        first = node.args[0] if node.args else None
+        if not (first is not None and ast.unparse(first) == "-1"):
+            found.append((file, node.lineno))
+    assert not found, listed(found)
+
+
+@pytest.mark.parametrize("name", ["flock", "lockf"])
+def test_files_are_locked_in_one_place(name: str) -> None:
+    """The one place tells the checker of locks (rule T2)."""
+    found = [(file, line) for file, line in uses("fcntl", name) if file != LOCKS]
+    assert not found, listed(found)
+
+
+def test_the_store_opens_in_one_place() -> None:
+    """The one place keeps the process within its budget of descriptors (rule D5)."""
+    found = [(file, line) for file, line in uses("os", "open") if file.startswith("store/") and file != DESCRIPTORS]
+    assert not found, listed(found)
+
+
+def test_the_store_makes_locks_with_a_rank() -> None:
+    """A lock without a rank is in no order; an RLock is one that a finaliser may take again (rule T1)."""
+    found = [
+        (file, line)
+        for file, line in uses("threading", "Lock")
+        if file.startswith("store/") and file not in (DESCRIPTORS, LOCKS)
+    ]
+    assert not found, listed(found)
