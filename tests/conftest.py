@@ -95,11 +95,17 @@ class Running:
 
 
 def start_server(
-    base: Path, *options: str, users: int = USERS, program: Sequence[str] = ("-m", "maildir_imapd"), log: str = "log"
+    base: Path,
+    *options: str,
+    users: int = USERS,
+    program: Sequence[str] = ("-m", "maildir_imapd"),
+    before: Sequence[str] = (),
+    log: str = "log",
 ) -> Running:
     """Start ``maildir-imapd serve`` on free ports and wait until it is ready.
 
-    *program*: what the interpreter is to run, another than the server itself; *log*: the name of its log in *base*.
+    *program*: what the interpreter is to run, another than the server itself; *before*: a command that becomes the
+    interpreter; *log*: the name of its log in *base*.
     """
     cert, key = certificate.ensure(base)
     stored = schemes.make(b"secret", "SSHA")
@@ -109,6 +115,7 @@ def start_server(
     passwd.write_text("".join(lines))
     process = subprocess.Popen(
         [
+            *before,
             sys.executable,
             *program,
             "serve",

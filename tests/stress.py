@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import grammar
+import hosts
 from conftest import Running, start_server, stop_server
 from grammar import Response, Ungrammatical
 from spool import Spool
@@ -303,7 +304,7 @@ class Client:
         self.world, self.ledger, self.kind, self.number = world, ledger, kind, number
         self.rng = random.Random(f"{world.plan.seed} {number}")
         self.wire: Wire | None = None
-        self.server = world.servers[number % len(world.servers)]
+        self.server = world.servers[number // len(world.ledgers) % len(world.servers)]
         self.recent: list[str] = []
         self.tags = 0
         self.notify = ""
@@ -1126,16 +1127,20 @@ class Plan:
     check_locks: bool = False
     sanitize: bool = False
     outsiders: int = 2
+    hosts: int = 1
     transcripts: bool = False
     options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return (
-            f"seed {self.seed}: {self.seconds:g} s, {self.users} users, {self.clients} clients, "
-            f"{self.workers} workers, {self.folders} folders a user, {'restless' if self.restless else 'as it comes'}"
-            f"{f', {self.kept} kept' if self.kept is not None else ''}{' ' if self.options else ''}"
-            f"{' '.join(self.options)}"
-        )
+        words = [
+            f"seed {self.seed}: {self.seconds:g} s, {self.users} users, {self.clients} clients",
+            f"{self.hosts} hosts" if self.hosts > 1 else "",
+            f"{self.workers} workers, {self.folders} folders a user",
+            "restless" if self.restless else "",
+            f"{self.kept} kept" if self.kept is not None else "",
+            " ".join(self.options),
+        ]
+        return ", ".join(filter(None, words))
 
 
 class World:
@@ -1173,6 +1178,9 @@ class World:
         self.prepare()
         try:
             self.servers.append(self.start())
+            for number in range(1, self.plan.hosts):
+                before = hosts.another(self.plan.base, number)
+                self.servers.append(self.start(f"log-{number}", before))
             self.serve()
         finally:
             for client in self.clients:
@@ -1193,7 +1201,7 @@ class World:
             for name in [*self.kept[1:], *FLEETING, "W0", "W0.Child", "W0.Child.Deep", "W1"]:
                 spool.folder(name)
 
-    def start(self, log: str = "log", before: Sequence[str] = (), options: Sequence[str] = ()) -> Running:
+    def start(self, log: str = "log", before: Sequence[str] = ()) -> Running:
         """Start a server through restless.py."""
         plan = self.plan
         for name in ("report", "sanitizer"):
@@ -1209,9 +1217,9 @@ class World:
             f"--workers={plan.workers}",
             *limits,
             *plan.options,
-            *options,
             users=plan.users,
             program=[*words, "--"],
+            before=before,
             log=log,
         )
         self.tls = ssl.create_default_context(cafile=str(plan.base / "cert.pem"))
@@ -1484,6 +1492,7 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=4)
     parser.add_argument("--clients", type=int, default=24, help="all users' together")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--hosts", type=int, default=1, help="as many servers, each as on a machine of its own")
     parser.add_argument("--folders", type=int, default=8, help="that stay, of each user; others come and go")
     parser.add_argument("--kept", type=int, help="mailboxes an account keeps open that nobody has selected")
     parser.add_argument("--restless", action="store_true", help="calls of the system rest (tests/restless.py)")
@@ -1512,6 +1521,7 @@ def main() -> int:
             check_locks=options.check_locks,
             sanitize=options.sanitize,
             outsiders=options.outsiders,
+            hosts=options.hosts,
             transcripts=options.transcripts,
             options=tuple(options.options.split()),
         )
