@@ -55,12 +55,15 @@ def figures(client: Client) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def test_uids_rise_on_both(clients: list[Client]) -> None:
+def test_uids_rise_on_both(both: list[Running]) -> None:
+    user, _ = both[0].user()
     given: list[int] = []
     highest = 0
     for n in range(12):
-        # By turns, and then several from one: a machine takes over from the other what it has in memory only.
-        given.append(append(clients[n % 2 if n < 6 else n // 3 % 2], n))
+        # Each time with new connections, which any worker may get: one that has not seen the folder yet, or that has
+        # not since the other machine was here.
+        clients = [Client.to(server.port, user=user) for server in both]
+        given.append(append(clients[n // 3 % 2], n))
         assert given == sorted(set(given)), given
         for client in clients:
             messages, uidnext = figures(client)
@@ -68,6 +71,9 @@ def test_uids_rise_on_both(clients: list[Client]) -> None:
             assert uidnext > given[-1]
             assert uidnext >= highest, "UIDNEXT goes back"
             highest = uidnext
+        if n < 11:
+            for client in clients:
+                client.close()
     nexts = [figures(client)[1] for client in clients]
     assert nexts[0] == nexts[1]
     for client in clients:
