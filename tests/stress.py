@@ -1371,9 +1371,7 @@ class World:
 
     def read_logs(self) -> None:
         """What the server says of itself."""
-        bad = re.compile(
-            r"Traceback|damaged|worker.*(?:died|hangs)|internal error|SERVERBUG|defect|Bad file desc", re.I
-        )
+        bad = re.compile(r"Traceback \(|damaged|worker.*(?:died|hangs)|internal error|SERVERBUG|Bad file desc")
         for log in self.plan.base.glob("log*"):
             lines = log.read_text(errors="replace").splitlines()
             for n, line in enumerate(lines):

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 NONE: frozenset[int] = frozenset()
 STAYING = ("INBOX", "A", "B", "C")
 PASSING = ("X", "Y")
-ACTS = 60
+ACTS = 250
 SEEDS = range(int(os.environ.get("MAILDIR_IMAPD_STRESS", "1")) * 2)
 
 
