@@ -1303,7 +1303,9 @@ class World:
                 self.violations.add("lost-message", f"{ident} in {where}")
         for client in self.clients:
             if client.ledger is ledger and client.hears and client.mailbox in flags:
-                told, expected = {uid: client.flags.get(uid) for uid in client.messages}, flags[client.mailbox]
+                # Of a message whose UID came with its body the flags have not been told.
+                expected = flags[client.mailbox]
+                told = {uid: client.flags.get(uid, expected.get(uid)) for uid in client.messages}
                 if told != expected:
                     different = {u: (told.get(u), expected.get(u)) for u in told.keys() | expected.keys()}
                     different = {u: both for u, both in different.items() if both[0] != both[1]}
@@ -1380,7 +1382,7 @@ class World:
         for report in sorted((self.plan.base / "sanitizer").glob("*")):
             for found in report.read_text().split("\n\n"):
                 if found.strip():
-                    self.violations.add("descriptor", found[:3000])
+                    self.violations.add("descriptor", found.strip()[:3000])
 
     # --- what the processes hold ------------------------------------------------------------------------
 
