@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -32,6 +33,13 @@ class Believer:
     def unknown(self) -> list[int]:
         """The numbers of messages whose UIDs are not known."""
         return [k + 1 for k, (uid, _) in enumerate(self.messages) if not uid]
+
+    def did(self, number: int, sign: str, flags: Iterable[str]) -> None:
+        """Take for granted what a STORE with .SILENT makes of what is known of a message."""
+        uid, old = self.messages[number - 1]
+        if uid:
+            new = frozenset(flags)
+            self.messages[number - 1] = (uid, old | new if sign == "+" else old - new if sign == "-" else new)
 
     def hear(self, line: str) -> None:
         """Take in one line from the server; those that say nothing of messages are passed over."""
@@ -68,7 +76,8 @@ class Believer:
         number, old = self.messages[at]
         if uid:
             assert number in (0, int(uid[1])), line
-            number = int(uid[1])
+            # Whose flags nobody has told will be asked about.
+            number = int(uid[1]) if number or flags else 0
         if flags:
             old = frozenset(flags[1].split()) - {"\\Recent"}
         # Without its UID it stays unknown, and will be asked about.

@@ -8,16 +8,23 @@ does not know.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
 from maildir_imapd.imap.content import read, report
+from maildir_imapd.imap.fetch_items import FLAGS, MODSEQ
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from maildir_imapd.imap.fetch_items import Column
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.imap.view import Positions, View
+
+    # Is told of which messages the rows are written.
+    Hear = Callable[[Iterable[int]], None]
 
 # Rows that are made together: enough to make the loops long, few enough to keep memory flat.
 CHUNK = 500
@@ -46,11 +53,20 @@ def send(session: Session, plan: list[Column], positions: Positions, reply: Repl
     missing = Missing()
     template = b"* %d FETCH (" + b" ".join(c.label.replace(b"%", b"%%") + b" " + c.slot for c in plan) + b")\r\n"
     work = _send_bodies if has_bodies(plan) else _send_columns
+    hear = _hearing(session, plan)
     size = max(1, min(CHUNK, VALUES // len(plan)))
     for start in range(0, len(positions), size):
         view.progress.part(start, len(positions))
-        work(view, plan, template, positions[start : start + size], reply, missing)
+        work(view, plan, template, positions[start : start + size], reply, missing, hear)
     return missing
+
+
+def _hearing(session: Session, plan: list[Column]) -> Hear:
+    """What to call with the UIDs of messages whose rows are written."""
+    if FLAGS not in plan:
+        return lambda uids: None
+    modseqs = MODSEQ in plan or b"CONDSTORE" not in session.enabled
+    return partial(session.selected.heard, modseqs=modseqs)
 
 
 def has_bodies(plan: list[Column]) -> bool:
@@ -59,7 +75,7 @@ def has_bodies(plan: list[Column]) -> bool:
 
 
 def _send_columns(
-    view: View, plan: list[Column], template: bytes, chunk: Positions, reply: Reply, missing: Missing
+    view: View, plan: list[Column], template: bytes, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
 ) -> None:
     cached = [c for c in plan if c.field is not None]
     lost: set[int] = set()
@@ -74,8 +90,10 @@ def _send_columns(
     )
     if lost:
         reply.extend([template % row for k, row in enumerate(rows) if k not in lost])
+        hear([uid for k, uid in enumerate(view.uids_at(chunk)) if k not in lost])
     else:
         reply.extend([template % row for row in rows])
+        hear(view.uids_at(chunk))
 
 
 def _fill(
@@ -115,7 +133,7 @@ def _fill(
 
 
 def _send_bodies(
-    view: View, plan: list[Column], template: bytes, chunk: Positions, reply: Reply, missing: Missing
+    view: View, plan: list[Column], template: bytes, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
 ) -> None:
     """Row by row: a body may be large, and is on its way before the next one is read."""
     metas = [c.meta(view, chunk) if c.meta is not None else None for c in plan]
@@ -144,3 +162,4 @@ def _send_bodies(
                     raise LimitReached(why="That is too much of one message for one answer")
                 row.append(value)
         reply.write(template % tuple(row))
+        hear((uid,))

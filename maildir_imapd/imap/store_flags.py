@@ -11,15 +11,17 @@ from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.imap.view import NOTHING
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.acl import ALL
-from maildir_imapd.store.filename import KEYWORD_BITS, VISIBLE_BITS
+from maildir_imapd.store.filename import KEYWORD_BITS
 from maildir_imapd.store.mailbox import FlagResult
 from maildir_imapd.store.snapshot import SYSTEM_FLAGS
 from maildir_imapd.wire.numbers import render_set
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.imap.view import View
+    from maildir_imapd.imap.view import Flags, View
     from maildir_imapd.store.snapshot import Snapshot
     from maildir_imapd.wire.commands import Store
 
@@ -56,19 +58,14 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
     told = updates.advance(session, expunge=False)
     untouched = set(result.modified) | set(result.gone)
     answered = {uid for uid in alive if uid not in untouched}
+    expected = answered
+    if cmd.silent:
+        # The client knows what it did.  Of what others did to the same messages it knows nothing.
+        view.did(answered, _change(cmd, flags, bits, extra))
+        expected = answered - view.mistaken(answered)
     if told is not NOTHING:
-        # Own changes are answered below; a surprise in them (another session's flag) must not be lost.
-        skip = {
-            uid
-            for uid in answered
-            if not cmd.silent or _as_expected(before, view.snapshot, uid, cmd.action, bits, extra)
-        }
-        updates.write(session, reply, before, told, skip)
-    if not cmd.silent or b"CONDSTORE" in session.enabled:
-        shown = [i for i in view.snapshot.positions(sorted(answered)) if i >= 0]
-        if cmd.silent and cmd.unchanged_since is None:
-            shown = [i for i in shown if view.snapshot.modseqs[i] > before.modseq]
-        updates.fetch_flags(session, reply, shown, uid=cmd.uid or b"CONDSTORE" in session.enabled, flags=not cmd.silent)
+        updates.write(session, reply, before, told, skip=expected)
+    _answer(session, cmd, answered, before, reply)
     if result.modified:
         sequence = result.modified if cmd.uid else [i + 1 for i in view.snapshot.positions(result.modified) if i >= 0]
         # RFC 7162 3.1.3, example 11: MODIFIED in a NO where it is not all that went wrong.
@@ -125,17 +122,38 @@ def _set(view: View, cmd: Store, uids: list[int], bits: int, extra: frozenset[in
     )
 
 
-def _as_expected(before: Snapshot, after: Snapshot, uid: int, action: bytes, bits: int, extra: frozenset[int]) -> bool:
-    """Whether a message has now what this STORE alone would have made of what the client knew."""
-    old, new = before.position(uid), after.position(uid)
-    if old < 0 or new < 0:
-        return True
-    was = before.flags[old] & VISIBLE_BITS
-    words = before.extra.get(uid, frozenset())
-    if action == b"+":
-        expected, words = was | bits, words | extra
-    elif action == b"-":
-        expected, words = was & ~bits, words - extra
-    else:
-        expected, words = bits, extra
-    return after.flags[new] & VISIBLE_BITS == expected and after.extra.get(uid, frozenset()) == words
+def _answer(session: Session, cmd: Store, answered: set[int], before: Snapshot, reply: Reply) -> None:
+    """Say what has become of the messages that were named; with .SILENT only their mod-sequences (RFC 7162 3.1.3)."""
+    view, condstore = session.selected, b"CONDSTORE" in session.enabled
+    shown = [i for i in view.snapshot.positions(sorted(answered)) if i >= 0]
+    if not cmd.silent:
+        updates.fetch_flags(session, reply, shown, uid=cmd.uid or condstore)
+        return
+    # Who does not want to hear of others' flags (RFC 5465) hears of them later.
+    mistaken = view.mistaken(answered)
+    if not condstore:
+        view.heard(answered - mistaken)
+        return
+    if cmd.unchanged_since is None:
+        shown = [i for i in shown if view.snapshot.modseqs[i] > before.modseq]
+    # But a mod-sequence stands for all that led to it.
+    uids = view.snapshot.uids
+    updates.fetch_flags(session, reply, [i for i in shown if uids[i] in mistaken], uid=True)
+    updates.fetch_flags(session, reply, [i for i in shown if uids[i] not in mistaken], uid=True, flags=False)
+
+
+def _change(cmd: Store, flags: Sequence[bytes], bits: int, extra: frozenset[int]) -> Callable[[Flags], Flags | None]:
+    """What the client believes that this STORE makes of a message's flags.
+
+    Of flags that are not kept here, or that the client may not change, nobody knows whether it believes in them.
+    """
+
+    def change(known: Flags) -> Flags | None:
+        was, words = known
+        if cmd.action == b"-":
+            return was & ~bits, words - extra
+        return (was | bits, words | extra) if cmd.action == b"+" else (bits, extra)
+
+    kept = len(flags) if cmd.action == b"-" else bits.bit_count() + len(extra)
+    asked = cmd.flags if cmd.action == b"-" else {flag.lower() for flag in cmd.flags}
+    return change if kept == len(asked) else lambda _: None

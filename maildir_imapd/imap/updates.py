@@ -10,12 +10,11 @@ from maildir_imapd.imap import context, fetch_rows
 from maildir_imapd.imap.acl import settable
 from maildir_imapd.imap.fetch_items import MODSEQ, UID
 from maildir_imapd.imap.view import NOTHING
-from maildir_imapd.store.filename import VISIBLE_BITS
 from maildir_imapd.wire.numbers import render_set
 from maildir_imapd.wire.render import render_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Set
 
     from maildir_imapd.imap.fetch_items import Column
     from maildir_imapd.imap.reply import Reply
@@ -24,18 +23,17 @@ if TYPE_CHECKING:
     from maildir_imapd.store.snapshot import Snapshot
 
 
-def tell(session: Session, reply: Reply, *, expunge: bool, skip: frozenset[int] | set[int] = frozenset()) -> None:
+def tell(session: Session, reply: Reply, *, expunge: bool) -> None:
     """Bring the client up to date: EXPUNGE, EXISTS and RECENT, FETCH FLAGS, in this order.
 
-    *expunge* is the command table's word (RFC 3501 7.4.1).  *skip* are UIDs whose new flags the client
-    need not hear.
+    *expunge* is the command table's word (RFC 3501 7.4.1).
     """
     view = session.selected
     view.sync()
     old = view.snapshot
     told = advance(session, expunge=expunge)
     if told is not NOTHING or (view.contexts and context.due(session)):
-        write(session, reply, old, told, skip)
+        write(session, reply, old, told)
 
 
 def advance(session: Session, *, expunge: bool) -> Told:
@@ -57,10 +55,11 @@ def code_after_expunge(session: Session, reply: Reply) -> bytes | None:
     return b"HIGHESTMODSEQ %d" % session.selected.safe_modseq
 
 
-def write(
-    session: Session, reply: Reply, old: Snapshot, told: Told, skip: frozenset[int] | set[int] = frozenset()
-) -> None:
-    """Render what ``advance`` returned; *old* is the snapshot before it."""
+def write(session: Session, reply: Reply, old: Snapshot, told: Told, skip: Set[int] = frozenset()) -> None:
+    """Render what ``advance`` returned; *old* is the snapshot before it.
+
+    *skip* are UIDs of which the caller tells the flags itself.
+    """
     view = session.selected
     new = view.snapshot
     notify = session.notify
@@ -79,16 +78,13 @@ def write(
     if (told.arrived or told.fewer_recent) and not session.rev2:
         # RFC 3501 7.3.2: whenever the size of the mailbox changes; what changes nothing in it is left out.
         reply.untagged(b"%d RECENT" % len(view.recent))
-    if told.flagged or told.late:
-        shown = [i for i in told.flagged if new.uids[i] not in skip]
+    shown = [i for i in told.flagged if new.uids[i] not in skip]
+    if shown:
         if b"CONDSTORE" not in session.enabled:
-            shown = [i for i in shown if flags_differ(old, new, i)]
-        if told.late:
-            shown = sorted({*shown, *told.late})
-        if shown:
-            fetch_flags(session, reply, shown, uid=session.names_uid)
-    if told.silent and skip:
-        view.heard(skip)
+            mistaken = view.mistaken(new.uids[i] for i in shown)
+            view.heard({new.uids[i] for i in shown} - mistaken)
+            shown = [i for i in shown if new.uids[i] in mistaken]
+        fetch_flags(session, reply, shown, uid=session.names_uid)
     news = context.changes(session, old, told) if view.contexts else context.NONE
     plans = news.plans
     if notify is not None and notify.plan:
@@ -156,19 +152,11 @@ def tell_flags(session: Session, reply: Reply) -> None:
         )
 
 
-def flags_differ(old: Snapshot, new: Snapshot, position: int) -> bool:
-    """Whether the message at *position* of *new* shows other flags than in *old*."""
-    uid = new.uids[position]
-    before = old.position(uid)
-    if before < 0:
-        return True
-    if (old.flags[before] ^ new.flags[position]) & VISIBLE_BITS:
-        return True
-    return bool(old.extra or new.extra) and old.extra.get(uid) != new.extra.get(uid)
-
-
 def fetch_flags(session: Session, reply: Reply, positions: Sequence[int], *, uid: bool, flags: bool = True) -> None:
-    """Write FETCH lines with FLAGS, UID if asked, and MODSEQ for a CONDSTORE client (RFC 7162 3.1.4)."""
+    """Write FETCH lines with FLAGS, UID if asked, and MODSEQ for a CONDSTORE client (RFC 7162 3.1.4).
+
+    Without *flags* the client must know them already.
+    """
     view = session.selected
     snapshot = view.snapshot
     places = positions if isinstance(positions, range) else list(positions)
@@ -185,3 +173,4 @@ def fetch_flags(session: Session, reply: Reply, positions: Sequence[int], *, uid
         columns.append([snapshot.modseqs[i] for i in places])
     template = b"* %d FETCH (" + b" ".join(parts) + b")\r\n"
     reply.extend([template % row for row in zip(*columns, strict=True)])
+    view.heard(snapshot.uids[i] for i in places)

@@ -8,6 +8,10 @@ A UID below the view's UIDNEXT that the client does not know can only be a messa
 expunged and came back to the folder (another program moved its file away and back).  It would have to
 appear in the middle of the numbers, which IMAP has no words for; so this view hides it, and the next
 SELECT shows it.
+
+What the mailbox is and what the client was told of it are two things.  ``snapshot`` is the one; where they differ,
+``_known`` has the flags that the client knows, until ``heard`` says that it was told the others.  Nothing else takes a
+message out of there: what was looked at, answered in part or refused was not told.
 """
 
 from __future__ import annotations
@@ -15,15 +19,15 @@ from __future__ import annotations
 import operator
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import BadSyntax, Goodbye, MailboxMissing
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.acl import ALL
-from maildir_imapd.store.filename import RECENT
+from maildir_imapd.store.filename import RECENT, VISIBLE_BITS, keyword_bit
 from maildir_imapd.store.snapshot import Snapshot
 from maildir_imapd.wire.render import render_flags
 
@@ -39,14 +43,19 @@ if TYPE_CHECKING:
 
 # Positions in a snapshot: sequence number - 1, ascending.
 Positions = range | list[int]
+# The flags of a message: bits, and numbers of keywords that have none.
+Flags = tuple[int, frozenset[int]]
+
+_NO_WORDS: Final[frozenset[int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """What ``advance`` moved over: *expunged* are positions in the old view, *flagged* in the new one.
 
-    *silent*: positions of messages that changed likewise, of which the client is not to be told; *late*: those of
-    which it was not told then, and is to be now.  *fewer_recent*: some of what is gone was \\Recent.
+    *flagged* may have other flags than the client knows, some of them since long ago; *silent*: positions of messages
+    that changed likewise, of which the client is not to be told now.  *fewer_recent*: some of what is gone was
+    \\Recent.
     """
 
     expunged: Sequence[int] = ()
@@ -55,11 +64,11 @@ class Told:
     flagged: Sequence[int] = ()
     keywords: bool = False
     silent: Sequence[int] = ()
-    late: Sequence[int] = ()
     fewer_recent: bool = False
 
 
 NOTHING = Told()
+_NOBODY: Final[Set[int]] = frozenset()
 
 
 class _FlagLists(dict[int, bytes]):
@@ -83,10 +92,10 @@ class View:
         "_ghosts",
         "_held",
         "_hidden",
+        "_known",
         "_listener",
         "_seen",
         "_told_modseq",
-        "_unflagged",
         "content",
         "contexts",
         "fresh",
@@ -132,9 +141,10 @@ class View:
         # With anything untold: the mod-sequence up to which the client knows everything.
         self._told_modseq = self.snapshot.modseq
         self._ghosts: set[int] = set()
-        # What a client that wants no news of them (RFC 5465) has not heard: that there are arrivals, changed flags.
+        # That there are arrivals, of which the client (RFC 5465) wants no news.
         self._held = False
-        self._unflagged: set[int] = set()
+        # By UID, the flags that the client knows, of messages that may have others; None: we cannot know what it knows.
+        self._known: dict[int, Flags | None] = {}
         # UIDs that this client put here itself, and that it removed, until it is told.
         self.mine: set[int] = set()
         self.removed: set[int] = set()
@@ -179,12 +189,12 @@ class View:
         """Move on to the mailbox's present snapshot, and say what that changes for the client.
 
         *hold*: it hears of no arrival, and of no expunge but its own; *quiet*: nor of flags.  All of that is kept
-        for the first call without.
+        for the first call without; flags until ``heard``.
         """
         new = self.mailbox.snapshot
         if self.mailbox.gone:
             raise Goodbye("The selected mailbox was deleted")
-        overdue = (expunge and self._ghosts) or (self._held and not hold) or (self._unflagged and not quiet)
+        overdue = (expunge and self._ghosts) or (self._held and not hold) or (self._known and not quiet)
         if new is self._seen and not overdue:
             return NOTHING
         old = self.snapshot
@@ -227,22 +237,59 @@ class View:
         if gone:
             self.recent.difference_update(gone)
             self.removed.difference_update(gone)
-            self._unflagged.difference_update(gone)
-        flagged = self._changed_flags(old, self.snapshot)
-        silent = self.snapshot.positions(sorted(back)) if back else []
-        if quiet:
-            self._unflagged.update(self.uids_at(flagged))
-            flagged, silent = [], sorted({*flagged, *silent})
-        late = [] if quiet else [i for i in self.snapshot.positions(sorted(self._unflagged)) if i >= 0]
-        if not quiet:
-            self._unflagged = set()
+            for uid in gone:
+                self._known.pop(uid, None)
+        touched = [self.snapshot.uids[i] for i in self._changed_flags(old, self.snapshot)]
+        for uid in (*touched, *back):
+            if uid not in self._known:
+                self._known[uid] = flags_of(old, uid)
+        if keywords:
+            # The flags are the same, and called otherwise.
+            self._known.update(dict.fromkeys(_renamed(old, self.snapshot)))
+        flagged, silent = (_NOBODY, {*touched, *back}) if quiet else (self._known.keys(), _NOBODY)
         if up_to_date and self.has_untold:
             self._told_modseq = old.modseq
-        return Told(vanished, gone, arrived, flagged, keywords, silent, late, len(self.recent) < claimed)
+        return Told(
+            vanished,
+            gone,
+            arrived,
+            self._positions(flagged),
+            keywords,
+            self._positions(silent),
+            len(self.recent) < claimed,
+        )
 
-    def heard(self, uids: Set[int]) -> None:
-        """Note that the client has been told these messages' flags."""
-        self._unflagged.difference_update(uids)
+    def _positions(self, uids: Set[int]) -> list[int]:
+        return [i for i in self.snapshot.positions(sorted(uids)) if i >= 0]
+
+    # --- what the client knows ----------------------------------------------------------------------
+
+    def heard(self, uids: Iterable[int], *, modseqs: bool = True) -> None:
+        """Note that the client has been told these messages' flags.
+
+        Without *modseqs* it has not been told their mod-sequences, for which it waits.
+        """
+        if not self._known:
+            return
+        for uid in uids:
+            if modseqs:
+                self._known.pop(uid, None)
+            elif uid in self._known:
+                self._known[uid] = flags_of(self.snapshot, uid)
+
+    def did(self, uids: Iterable[int], change: Callable[[Flags], Flags | None]) -> None:
+        """Note that the client takes for granted what it has done to these messages' flags itself (.SILENT)."""
+        for uid in uids:
+            known = self._known[uid] if uid in self._known else flags_of(self.snapshot, uid)
+            believed = None if known is None else change(known)
+            if uid in self._known or believed != flags_of(self.snapshot, uid):
+                self._known[uid] = believed
+
+    def mistaken(self, uids: Iterable[int]) -> set[int]:
+        """Those of *uids* of which the client knows other flags than there are."""
+        if not self._known:
+            return set()
+        return {uid for uid in uids if uid in self._known and self._known[uid] != flags_of(self.snapshot, uid)}
 
     def _hide_strangers(self, new: Snapshot, old: Snapshot) -> None:
         known = set(old.uids)
@@ -311,7 +358,7 @@ class View:
     @property
     def has_untold(self) -> bool:
         """Whether anything is waiting to be told."""
-        return bool(self._ghosts or self._held or self._unflagged)
+        return bool(self._ghosts or self._held or self._known)
 
     @property
     def safe_modseq(self) -> int:
@@ -354,6 +401,25 @@ def column(values: Sequence[int] | array[int], positions: Positions) -> Sequence
     if len(positions) > 1:
         return operator.itemgetter(*positions)(values)  # type: ignore[no-any-return]  # typed as Any
     return [values[i] for i in positions]
+
+
+def flags_of(snapshot: Snapshot, uid: int) -> Flags | None:
+    """The flags of a message, as far as clients see them; None where it is not."""
+    at = snapshot.position(uid)
+    return None if at < 0 else (snapshot.flags[at] & VISIBLE_BITS, snapshot.extra.get(uid, _NO_WORDS))
+
+
+def _renamed(old: Snapshot, new: Snapshot) -> Iterator[int]:
+    """The UIDs of messages with a keyword that has another name now, if they are still there."""
+    for number, name in enumerate(old.keywords):
+        if number < len(new.keywords) and name == new.keywords[number]:
+            continue
+        bit = keyword_bit(number)
+        if bit:
+            tagged = [uid for uid, mark in zip(old.uids, old.marks(bit), strict=True) if mark]
+        else:
+            tagged = [uid for uid, words in old.extra.items() if number in words]
+        yield from (uid for uid in tagged if new.position(uid) >= 0)
 
 
 def _without(snapshot: Snapshot, hidden: set[int]) -> Snapshot:

@@ -90,9 +90,18 @@ class Model(Believer):
         number = self.rng.randint(1, len(self.messages))
         before = self.modseqs()
         since = self.rng.choice([*before.values(), self.modseq])
-        lines = self.command(f"STORE {number}:* (UNCHANGEDSINCE {since}) +FLAGS (kw1)")
+        silent = self.rng.choice(("", ".SILENT"))
+        knew, self.changed = list(self.messages), {}
+        if silent:
+            for at in range(number, len(knew) + 1):
+                self.did(at, "+", ["kw1"])
+        lines = self.command(f"STORE {number}:* (UNCHANGEDSINCE {since}) +FLAGS{silent} (kw1)")
         told = re.search(rb"\[MODIFIED (\S+)\]", lines[-1])
         refused = numbers(told[1].decode()) if told else set()
+        for at in refused if silent else ():
+            # That was not to be.
+            if self.messages[at - 1][0] not in self.changed:
+                self.messages[at - 1] = knew[at - 1]
         # Whatever else has happened is not known to this client: of what it had looked at it can be sure.
         asked = {at: self.messages[at - 1][0] for at in range(number, len(self.messages) + 1)}
         if not self.alone:
@@ -165,14 +174,13 @@ def act(rng: random.Random, models: list[Model], spool: Spool) -> None:
             if model.messages:
                 n = rng.randint(1, len(model.messages))
                 sign = rng.choice("+-") if rng.random() < 0.8 else ""
-                flags = " ".join(rng.sample(FLAGS, rng.randint(1, 2)))
-                silent = ".SILENT" if rng.random() < 0.3 else ""
-                if silent and not model.qresync:
-                    # A client that asks for silence knows what it did; this one asks again.
-                    model.command(f"STORE {n} {sign}FLAGS.SILENT ({flags})")
-                    model.command(f"FETCH {n} (FLAGS)")
-                elif not silent:
-                    model.command(f"STORE {n} {sign}FLAGS ({flags})")
+                flags = rng.sample(FLAGS, rng.randint(1, 2))
+                if rng.random() < 0.5:
+                    # What it did it knows; of what others did to the same message it is told.
+                    model.did(n, sign, flags)
+                    model.command(f"STORE {n} {sign}FLAGS.SILENT ({' '.join(flags)})")
+                else:
+                    model.command(f"STORE {n} {sign}FLAGS ({' '.join(flags)})")
         case 7 if present:
             rng.choice(present).command("EXPUNGE")
         case 8 if present:

@@ -89,6 +89,8 @@ WISHES = (
     ),
 )
 
+NO_WISH = Wish("NONE")
+
 
 def within(names: Iterable[str], pattern: str) -> set[str]:
     """Those of *names* that a part of a wish means."""
@@ -264,7 +266,7 @@ class Watcher:
         """Give a NOTIFY command; from here on what a fresh look shows is known."""
         text = re.sub(r"\b(A|D)\.(B\.C|B|E)\b", lambda match: self.world.wire(match[0]), wish.text)
         self.wishes = wish
-        if not self.command(f"NOTIFY SET {text}"):
+        if not self.command(f"NOTIFY {text}" if wish is NO_WISH else f"NOTIFY SET {text}"):
             return
         truth = self.world.look()
         self.names = truth.names
@@ -346,9 +348,11 @@ class Watcher:
             return
         if world.exists(name) and not world.visible(name):
             # Of a mailbox that is hidden only its end may be told, or that it is above others, or subscribed.
+            # (By a name that it has got by its parent's, too.)
             below = [other for other in world.all() | world.shown if other.startswith(name + ".")]
             assert (
                 name in world.shown
+                or name in self.names
                 or name in self.subscribed
                 or "\\Subscribed" in words
                 or any(world.visible(other) or other in world.shown for other in below)
@@ -404,7 +408,12 @@ class Watcher:
         """Do something."""
         world, rng = self.world, self.world.rng
         name, other = rng.choice(NAMES), rng.choice(NAMES)
-        match rng.randrange(16):
+        match rng.randrange(20):
+            case 16 | 17 | 18:
+                self.store()
+            case 19:
+                # What was not told until now is told with this, if it is wanted now.
+                self.wish(rng.choice((*WISHES, NO_WISH)))
             case 0 | 1 | 2:
                 self.select(name)
             case 3:
@@ -418,8 +427,7 @@ class Watcher:
             case 6 | 7:
                 self.append(name)
             case 8 if self.open is not None and self.open.messages:
-                number = rng.randint(1, len(self.open.messages))
-                self.command(f"STORE {number} {rng.choice('+-')}FLAGS ({rng.choice(FLAGS)})")
+                self.store()
             case 9 if self.open is not None and self.open.messages:
                 number = rng.randint(1, len(self.open.messages))
                 self.copy(f"{rng.choice(('COPY', 'MOVE'))} {number}", other)
@@ -435,6 +443,22 @@ class Watcher:
                 self.command(f"SUBSCRIBE {world.wire(name)}", lambda _: self.subscribed.add(name))
             case 15:
                 self.command(f"UNSUBSCRIBE {world.wire(name)}", lambda _: self.subscribed.discard(name))
+
+    def store(self) -> None:
+        """Change a message's flags, and with .SILENT be sure of that and no more."""
+        rng = self.world.rng
+        self.command("NOOP") if self.idle else None
+        if self.open is None or not self.open.messages:
+            return
+        number = rng.randint(1, len(self.open.messages))
+        sign, flags = rng.choice(("+", "+", "-", "")), rng.sample(FLAGS, rng.randint(1, 2))
+        if rng.random() < 0.5:
+            self.command(f"STORE {number} {sign}FLAGS ({' '.join(flags)})")
+            return
+        belief = self.open
+        self.command(
+            f"STORE {number} {sign}FLAGS.SILENT ({' '.join(flags)})", lambda _: belief.did(number, sign, flags)
+        )
 
     def created(self, name: str) -> None:
         """It is there and empty now, whatever was known of that name; parents that are lacking are made too."""
