@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadMessage, BadSyntax, BadUrl, MessageGone, MessageUnreadable, Refused, TooBig
@@ -13,7 +14,7 @@ from maildir_imapd.wire.commands import CatUrl
 from maildir_imapd.wire.url import parse_url, render_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator
 
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Mailbox
@@ -27,20 +28,22 @@ def assemble(session: Session, mailbox: Mailbox, parts: tuple[CatUrl | CatText, 
     session.deliveries.append(whole)
     sources = _Sources(session)
     for part in parts:
-        for piece in _octets(sources, part):
-            whole.write(piece)
-            if whole.size_crlf > session.policy.append_limit:
-                raise TooBig(limit=session.policy.append_limit)
+        with closing(_octets(sources, part)) as pieces:
+            for piece in pieces:
+                whole.write(piece)
+                if whole.size_crlf > session.policy.append_limit:
+                    raise TooBig(limit=session.policy.append_limit)
     whole.close()
     return whole
 
 
-def _octets(sources: _Sources, part: CatUrl | CatText) -> Iterable[bytes]:
+def _octets(sources: _Sources, part: CatUrl | CatText) -> Generator[bytes]:
     if isinstance(part, CatUrl):
-        return (sources.resolve(part.url),)
-    if not isinstance(part.data, Delivery):
+        yield sources.resolve(part.url)
+    elif isinstance(part.data, Delivery):
+        yield from part.data.pieces()
+    else:
         raise BadMessage(why="a TEXT of CATENATE must come as a literal")
-    return part.data.pieces()
 
 
 class _Sources:

@@ -36,7 +36,7 @@ def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
             continue
         # One that another has brought along in this same command is named too: the client asked for it.
         if name in ENABLEABLE and name not in before:
-            if name == b"METADATA":
+            if name == b"METADATA" and session.following is None:
                 session.following = Following(session)
             session.enable(name, reply)
             if session.rev2 and session.view is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import (
@@ -184,9 +185,12 @@ class Following:
         self._metadata: Metadata = session.account.metadata
         # Of what other processes do, too.
         names = session.account.names
-        self._close = names.listen(session.wake).close
-        names.look()
-        self._heard = self._metadata.latest()
+        with ExitStack() as undo:
+            self._close = names.listen(session.wake).close
+            undo.callback(self._close)
+            names.look()
+            self._heard = self._metadata.latest()
+            undo.pop_all()
         # Serials of this session's own changes, which it need not hear of.
         self.ours: set[int] = set()
 

@@ -7,6 +7,7 @@ last is no longer so; so that many changes are told as one, and nothing piles up
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -63,11 +64,10 @@ _NOTHING: Final[frozenset[bytes]] = frozenset()
 def notify(session: Session, cmd: ast.Notify, reply: Reply) -> Done:
     """RFC 5465 3.1.  What has piled up for the open mailbox is told at the end, as after NOOP."""
     wanted = Notify(session, cmd.groups or ())
-    try:
+    with ExitStack() as undo:
+        undo.callback(wanted.close)
         wanted.begin(session, reply)
-    except NotifyOverflow:
-        wanted.close()
-        raise
+        undo.pop_all()
     session.stop_notify()
     session.notify = wanted
     if cmd.status:
@@ -161,7 +161,7 @@ class Notify:
         self.ours: set[int] = set()
 
     def begin(self, session: Session, reply: Reply) -> None:
-        """Start to listen; raises NotifyOverflow when that is too much, StoreError."""
+        """Start to listen; raises NotifyOverflow when that is too much, StoreError.  Then ``close`` it."""
         if not any(group.events for group in self.groups):
             return
         account = session.account
@@ -176,12 +176,13 @@ class Notify:
 
     def close(self) -> None:
         """Listen no longer."""
-        for stop in self._stop:
-            stop()
-        self._stop.clear()
-        for watched in self._watched.values():
-            watched.listener.close()
-        self._watched.clear()
+        with ExitStack() as stops:
+            for watched in self._watched.values():
+                stops.callback(watched.listener.close)
+            for stop in self._stop:
+                stops.callback(stop)
+            self._watched.clear()
+            self._stop.clear()
 
     @property
     def mailboxes(self) -> list[Mailbox]:
@@ -218,7 +219,7 @@ class Notify:
                 self._watched.pop(name).listener.close()
             try:
                 mailbox = _look(session, name)
-                listener = mailbox.listen(session.wake, keep_new=True)
+                self._watched[name] = Watched(mailbox, mailbox.listen(session.wake, keep_new=True))
             except MailboxMissing:
                 continue  # it has gone in the meantime, or nobody here may know of it
             except ImapdError as error:
@@ -228,7 +229,6 @@ class Notify:
                 continue
             if name in self._without_access:
                 self._access(session, reply, name)
-            self._watched[name] = Watched(mailbox, listener)
 
     def tell_status(self, session: Session, reply: Reply) -> None:
         """Say how the watched mailboxes are now, for SET STATUS (3.1)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import WrongState
@@ -48,9 +49,20 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
             rights=rights,
         )
 
-    session.view = view = acl.look_into(session, name, "r", look=look)
-    mailbox = view.mailbox
-    session.state = State.SELECTED
+    with ExitStack() as undo:
+        session.view = view = acl.look_into(session, name, "r", look=look)
+        session.state = State.SELECTED
+        undo.callback(session.leave)
+        _describe(session, cmd, name, reply)
+        undo.pop_all()
+    if view.read_only:
+        return Done("Mailbox opened read-only", b"READ-ONLY")
+    return Done("Mailbox opened", b"READ-WRITE")
+
+
+def _describe(session: Session, cmd: Select, name: str, reply: Reply) -> None:
+    """Say what there is, all of it at the view's moment."""
+    view = session.selected
     snapshot = view.snapshot
     tell_flags(session, reply)
     reply.untagged(b"%d EXISTS" % len(snapshot))
@@ -64,12 +76,9 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
     session.say(reply, b"OK", "UIDs are valid", b"UIDVALIDITY %d" % snapshot.uidvalidity)
     session.say(reply, b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)
     session.say(reply, b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % snapshot.modseq)
-    session.say(reply, b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % mailbox_id(mailbox))
+    session.say(reply, b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % mailbox_id(view.mailbox))
     if cmd.qresync is not None and cmd.qresync.uidvalidity == snapshot.uidvalidity:
         resynchronise(session, cmd.qresync, reply)
-    if view.read_only:
-        return Done("Mailbox opened read-only", b"READ-ONLY")
-    return Done("Mailbox opened", b"READ-WRITE")
 
 
 @command(b"CLOSE", states=State.SELECTED, updates=False)

@@ -12,6 +12,7 @@ import secrets
 import time
 import unicodedata
 from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -252,20 +253,33 @@ class Session:
 
     def say_goodbye(self, goodbye: Goodbye, reply: Reply) -> None:
         """Send BYE and end the session."""
-        self.say(reply, b"BYE", goodbye.text, goodbye.code)
-        self.close()
+        try:
+            self.say(reply, b"BYE", goodbye.text, goodbye.code)
+        finally:
+            self.close()
         reply.flush()
 
     def close(self) -> None:
         """Let go of the mailbox and of half-made deliveries; safe to call twice."""
-        self.state = State.LOGOUT
         self.idling = False
         self.dialogue = None
-        self.drop_deliveries()
-        self.leave()
-        self.stop_notify()
-        if self.following is not None:
-            self.following.close()
+        try:
+            self._let_go()
+        finally:
+            self.state = State.LOGOUT
+
+    def _let_go(self) -> None:
+        """Keep nothing of the account; what fails does not keep the rest."""
+        with ExitStack() as all_of_it:
+            all_of_it.callback(self._stop_following)
+            all_of_it.callback(self.stop_notify)
+            all_of_it.callback(self.leave)
+            all_of_it.callback(self.drop_deliveries)
+
+    def _stop_following(self) -> None:
+        following, self.following = self.following, None
+        if following is not None:
+            following.close()
 
     # --- what a client reads ------------------------------------------------------------------------
 
@@ -355,21 +369,20 @@ class Session:
 
     def log_out(self) -> None:
         """Return to the not authenticated state; of the user nothing is left (RFC 8437)."""
-        self.leave()
         access, self._access, self.user = self._access, None, None
-        self.stop_notify()
-        if self.following is not None:
-            self.following.close()
-            self.following = None
         self.enabled.clear()
         self.language = DEFAULT
-        self.state = State.NOT_AUTHENTICATED
         self.buffer.limits = self.policy.before_login
         self.errors = self.nonsense = 0
         if self.compressed:
             self.upgrade = b"PLAIN"
-        if access is not None:
-            access.release()
+        with ExitStack() as last:
+            if access is not None:
+                last.callback(access.release)
+            try:
+                self._let_go()
+            finally:
+                self.state = State.NOT_AUTHENTICATED
 
     def enable(self, name: bytes, reply: Reply) -> None:
         """Switch an extension on for the rest of the connection (RFC 5161).
@@ -388,10 +401,10 @@ class Session:
     def leave(self) -> None:
         """Close the view, if one is open, without expunging."""
         view, self.view = self.view, None
-        if view is not None:
-            view.close()
         if self.state is State.SELECTED:
             self.state = State.AUTHENTICATED
+        if view is not None:
+            view.close()
 
     def stop_notify(self) -> None:
         """Forget what NOTIFY has set."""
@@ -500,9 +513,10 @@ class Session:
             self._run(self._allowed(name), tag, frame, reply)
         except Exception as error:
             self._failed(error, tag, reply)
-        self.progress.end()
-        if self.deliveries:
-            self.drop_deliveries()
+        finally:
+            self.progress.end()
+            if self.deliveries:
+                self.drop_deliveries()
 
     def _run(self, spec: Spec, tag: bytes, frame: Frame, reply: Reply) -> None:
         try:
@@ -560,17 +574,20 @@ class Session:
                 reply.write(b"+ OK\r\n")
             self.buffer.accept(sink)
 
-        self._guarded(decide, event.tag, reply)
-        if not accepted:
-            self.drop_deliveries()
-            self.buffer.refuse()
+        try:
+            self._guarded(decide, event.tag, reply)
+        finally:
+            if not accepted:
+                self.drop_deliveries()
+                self.buffer.refuse()
 
     def drop_deliveries(self) -> None:
         """Take away what has streamed in and is in no mailbox."""
-        for delivery in self.deliveries:
-            delivery.abort()
-        self.deliveries.clear()
-        self.delivered = 0
+        with ExitStack() as aborts:
+            for delivery in self.deliveries:
+                aborts.callback(delivery.abort)
+            self.deliveries.clear()
+            self.delivered = 0
 
     # --- errors -----------------------------------------------------------------------------------
 

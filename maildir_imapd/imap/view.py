@@ -20,7 +20,7 @@ import operator
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -130,14 +130,18 @@ class View:
         self.read_only = read_only or mailbox.read_only
         # As they were at SELECT (RFC 4314 5.1.1).
         self.rights = rights
-        # Listen first: what changes after this is announced, what changed before is in the snapshot.
-        self._listener = mailbox.listen(wake, keep_new=self.read_only)
         # What has no \\Recent to show leaves it for others to claim (RFC 9051 has none).
         self.wants_recent = not rev2
         self.recent: set[int] = set()
-        self.snapshot: Snapshot = mailbox.sync(keep_new=self.read_only)
-        self.claim_recent()
-        self.snapshot = self._seen = mailbox.snapshot
+        with ExitStack() as undo:
+            # Listen first: what changes after this is announced, what changed before is in the snapshot.
+            self._listener = mailbox.listen(wake, keep_new=self.read_only)
+            undo.callback(self._listener.close)
+            mailbox.sync(keep_new=self.read_only)
+            self.claim_recent()
+            undo.pop_all()
+        self.snapshot: Snapshot = mailbox.snapshot
+        self._seen = self.snapshot
         # With anything untold: the mod-sequence up to which the client knows everything.
         self._told_modseq = self.snapshot.modseq
         self._ghosts: set[int] = set()
