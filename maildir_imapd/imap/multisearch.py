@@ -104,6 +104,8 @@ def _sources(session: Session, sources: tuple[ast.SearchSource, ...]) -> list[st
                     if source.scope == b"SUBTREE-ONE":
                         below = [name for name in below if account.delimiter not in name[len(prefix) :]]
                     add(([root] if root in seen else []) + below)
-            case _:
+            case b"MAILBOXES":
                 add(map(session.lookup_name, source.mailboxes))
+            case _:
+                raise AssertionError(source.scope)
     return list(found)

@@ -49,7 +49,10 @@ _SELECTED: Final = (b"SELECTED", b"SELECTED-DELAYED")
 LIMIT: Final = 1000
 
 # How closely a filter names what it means: NONE takes a mailbox from those that name it less closely.
-_CLOSENESS: Final = {b"MAILBOXES": 0, b"SUBTREE": 1, b"SUBSCRIBED": 2, b"INBOXES": 3, b"PERSONAL": 4}
+_CLOSENESS: Final = {
+    scope: n
+    for n, scope in enumerate((b"MAILBOXES", b"SUBTREE-ONE", b"SUBTREE", b"SUBSCRIBED", b"INBOXES", b"PERSONAL"))
+}
 
 # No mailbox has so many unseen messages.
 _UNKNOWN: Final = -1
@@ -84,7 +87,7 @@ class Group:
     events: frozenset[bytes]
 
     def means(self, name: str, subscribed: Iterable[str], delimiter: str) -> bool:
-        """Whether the filter covers a mailbox of that name, existing or not (6.2 to 6.6)."""
+        """Whether the filter covers a mailbox of that name, existing or not (6.2 to 6.6; RFC 7377 2.2)."""
         match self.scope:
             case b"PERSONAL" | b"INBOXES":
                 # There is one namespace, and nobody knows where a delivery agent's rules put mail.
@@ -93,8 +96,12 @@ class Group:
                 return name in subscribed
             case b"SUBTREE":
                 return any(name == root or name.startswith(root + delimiter) for root in self.names)
-            case _:
+            case b"SUBTREE-ONE":
+                return name in self.names or name.rpartition(delimiter)[0] in self.names
+            case b"MAILBOXES":
                 return name in self.names
+            case _:
+                raise AssertionError(self.scope)
 
 
 @dataclass(frozen=True, slots=True)

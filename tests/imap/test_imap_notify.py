@@ -13,6 +13,7 @@ from maildir_imapd.imap import notify
 from maildir_imapd.imap.notify_names import NameChange, follow, steps
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.wire.parse_search import _FILTERS, _FILTERS_WITH_NAMES
 
 ALL = b"n NOTIFY SET (personal (MessageNew MessageExpunge MailboxName))"
 
@@ -179,3 +180,20 @@ def test_subscriptions_of_hidden_mailboxes_are_hidden(spool: Spool) -> None:
     client, other = ready(spool, NAMES)
     assert other.command(b"u UNSUBSCRIBE A")[-1].startswith(b"u OK")
     assert told(client) == []
+
+
+@pytest.mark.parametrize("scope", sorted(_FILTERS | _FILTERS_WITH_NAMES))
+def test_every_filter_that_is_parsed_is_known(scope: bytes, spool: Spool) -> None:
+    """To NOTIFY, as a wish and as an exception, and to ESEARCH; but for those that cannot be there (RFC 7377 2.2)."""
+    spool.simple("INBOX", 1)
+    spool.folder("Work")
+    text = scope + b" (INBOX Work)" if scope in _FILTERS_WITH_NAMES else scope
+    client = MemoryWires(spool.root).connect(login=True)
+    for group in (b"(%b (MessageNew MessageExpunge))", b"(%b NONE) (personal (MessageNew MessageExpunge FlagChange))"):
+        assert client.command(b"a NOTIFY SET " + group % text)[-1] == b"a OK NOTIFY completed"
+    client.command(b"b SELECT INBOX")
+    lines = client.command(b"c ESEARCH IN (%b) ALL" % text)
+    if scope == b"SELECTED-DELAYED":
+        assert lines[-1].startswith(b"c BAD")
+    else:
+        assert lines[-1] == b"c OK ESEARCH completed"
