@@ -22,11 +22,12 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Final, NamedTuple
 
 from maildir_imapd import mutf7
 from maildir_imapd.errors import AnnotationTooBig, MailboxMissing, TooManyAnnotations
 from maildir_imapd.store import durable
+from maildir_imapd.store.layout import GRAIN
 from maildir_imapd.store.listeners import Listener, Listeners
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,14 @@ def render(rows: Iterable[Sequence[bytes]]) -> bytes:
     return HEADER + b"".join([line + b"\n" for line in lines])
 
 
+class _Changes(NamedTuple):
+    """The file of changes: its octets, and what they say.  *stamp*: as long as it has this one, it need not be read."""
+
+    stamp: tuple[int, ...] | None
+    data: bytes
+    serials: dict[tuple[str, bytes], int]
+
+
 class Metadata:
     """The annotations of one account; safe from any thread.  A mailbox named "" is the server.
 
@@ -109,8 +118,8 @@ class Metadata:
         self._find = find
         self._lock = lock
         self._listeners = Listeners()
-        # The file of changes as read last, with its stamp; replaced whole, so no lock is needed.
-        self._known: tuple[tuple[int, int, int], dict[tuple[str, bytes], int]] | None = None
+        # The file of changes as it was read last; replaced whole, so no lock is needed.
+        self._known: _Changes | None = None
 
     # --- values -----------------------------------------------------------------------------------
 
@@ -296,25 +305,40 @@ class Metadata:
                 os.close(root)
 
     def _changes(self, root: int) -> dict[tuple[str, bytes], int]:
+        began = time.time()
         try:
             state = os.stat(CHANGES, dir_fd=root, follow_symlinks=False)
         except FileNotFoundError:
             return {}
-        stamp = (state.st_ino, state.st_mtime_ns, state.st_size)
+        stamp = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         known = self._known
-        if known is not None and known[0] == stamp:
-            return known[1]
-        found: dict[tuple[str, bytes], int] = {}
-        for line in durable.read_file(CHANGES, root).split(b"\n"):
-            serial, _, rest = line.partition(b"\t")
-            name, tab, entry = rest.partition(b"\t")
-            if tab and serial.isdigit():
-                try:
-                    found[mutf7.decode(name), entry] = int(serial)
-                except ValueError:
-                    continue
-        self._known = (stamp, found)
-        return found
+        if known is not None and known.stamp == stamp:
+            return known.serials
+        try:
+            data = durable.read_file(CHANGES, root)
+        except FileNotFoundError:
+            return {}
+        if known is not None and known.data == data:
+            serials = known.serials
+        else:
+            serials = _parse_changes(data)
+        # A file that takes the place of this one may have its inode, its size and, within the clock's grain, its time.
+        settled = began - max(state.st_mtime_ns, state.st_ctime_ns) / 1e9 > GRAIN
+        self._known = _Changes(stamp if settled else None, data, serials)
+        return serials
+
+
+def _parse_changes(data: bytes) -> dict[tuple[str, bytes], int]:
+    found: dict[tuple[str, bytes], int] = {}
+    for line in data.split(b"\n"):
+        serial, _, rest = line.partition(b"\t")
+        name, tab, entry = rest.partition(b"\t")
+        if tab and serial.isdigit():
+            try:
+                found[mutf7.decode(name), entry] = int(serial)
+            except ValueError:
+                continue
+    return found
 
 
 def renamed(root: int, old: str, new: str, delimiter: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maildir_imapd.errors import AnnotationTooBig, TooManyAnnotations
-from maildir_imapd.store import metadata
+from maildir_imapd.store import durable, metadata
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.metadata import Entries, parse, parse_server, render
 
@@ -119,6 +120,41 @@ def test_changes_are_seen_by_other_processes(account: Account) -> None:
     third = other.metadata.change("Work", [(b"/private/a", b"2")])
     assert account.metadata.changes(start, ours={first})[1]["Work"] == [b"/private/a"]
     assert account.metadata.latest() == third
+
+
+def test_changes_within_the_grain_of_the_clock_are_seen(account: Account) -> None:
+    """A file that is put in another's place may have its inode, its size and its time."""
+    other = again(account)
+    changes = account.root + b"/" + metadata.CHANGES
+    for number in range(40):
+        for who in (account, account, other):
+            who.metadata.change("Work", [(b"/private/comment", b"%d" % number + bytes(str(id(who)), "ascii"))])
+            last = Path(os.fsdecode(changes)).read_bytes().split(b"\t")[0]
+            assert account.metadata.latest() == other.metadata.latest() == int(last)
+
+
+@pytest.mark.parametrize("age", [0, 10])
+def test_a_file_of_changes_with_the_stamp_of_another(
+    account: Account, age: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.metadata.change("Work", [(b"/private/comment", b"1")])
+    path = Path(os.fsdecode(account.root + b"/" + metadata.CHANGES))
+    now = time.time() + age
+    monkeypatch.setattr(time, "time", lambda: now)
+    account.metadata.latest()
+    reads = []
+    read = durable.read_file
+    monkeypatch.setattr(durable, "read_file", lambda *args: reads.append(args) or read(*args))
+    account.metadata.latest()
+    # What has been at rest for long is not read again.
+    assert len(reads) == (0 if age else 1)
+    if age:
+        return
+    before = path.stat()
+    data = path.read_bytes()
+    path.write_bytes(b"9" + data[1:])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert account.metadata.latest() == int(b"9" + data[1:].split(b"\t")[0])
 
 
 def test_serials_rise_when_the_file_is_lost(account: Account) -> None:
