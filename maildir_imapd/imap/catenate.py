@@ -77,9 +77,10 @@ class _Sources:
                 raise Refused("No mailbox is selected")
             return read(session.view, url.uid)
         mailbox = open_mailbox(session, session.mailbox_name(session.spell(url.mailbox)), "r")
-        if url.uidvalidity not in (None, mailbox.snapshot.uidvalidity):
+        numbering = mailbox.snapshot.uidvalidity
+        if url.uidvalidity not in (None, numbering):
             raise Refused("Another UIDVALIDITY")
-        return Content(url.uid, mailbox.read(url.uid, under=url.uidvalidity))
+        return Content(url.uid, mailbox.read(url.uid, under=numbering))
 
 
 def _part(message: Content, url: MessageUrl) -> bytes | None:

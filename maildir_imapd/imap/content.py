@@ -58,7 +58,7 @@ WORTH_KEEPING = 64 * 1024
 
 
 def read(view: View, uid: int) -> Content:
-    """Read a message of the open mailbox; raises MessageGone, MessageUnreadable.
+    """Read a message of the open mailbox; raises MessageGone, MessageUnreadable, Goodbye.
 
     The last large one is kept, for clients fetch an attachment piece by piece.
     """
@@ -66,6 +66,8 @@ def read(view: View, uid: int) -> Content:
     if kept is not None and kept.uid == uid:
         return kept
     raw = view.mailbox.read(uid, under=view.snapshot.uidvalidity)
+    # Only after that is it sure that the UID still named this message.
+    view.check_numbering()
     content = Content(uid, raw)
     if len(raw) > WORTH_KEEPING:
         view.content = content

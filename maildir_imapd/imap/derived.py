@@ -56,7 +56,7 @@ def column_of(
     not be read are added to *unread*.
     """
     uids = view.uids_at(positions)
-    found = view.mailbox.cache.get_many(uids, field)
+    found = view.cache.get_many(uids, field)
     missing = [k for k, blob in enumerate(found) if blob is None]
     made: list[tuple[int, bytes]] = []
     for n, k in enumerate(missing):
@@ -70,5 +70,5 @@ def column_of(
             found[k] = fresh = make(content)
             made.append((uids[k], fresh))
     if made:
-        view.mailbox.cache.put_many(field, made)
+        view.cache.put_many(field, made)
     return cast("list[bytes]", found)

@@ -104,7 +104,7 @@ def _fill(
     What the cache lacks is made from the message, and kept: each file is read once for all columns.
     """
     uids = view.uids_at(chunk)
-    cache = view.mailbox.cache
+    cache = view.cache
     values = {c.field: cache.get_many(uids, c.field) for c in cached if c.field is not None}
     wanting = sorted({k for found in values.values() for k, blob in enumerate(found) if blob is None})
     lost: set[int] = set()

@@ -37,7 +37,8 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
         note_own(session, session.account.set_special_use(name, uses))
     session.note("create", mailbox=name)
     tell_normalized(session, reply, name, cmd.mailbox)
-    return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(acl.open_mailbox(session, name)))
+    mailbox = acl.open_mailbox(session, name)
+    return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(mailbox, mailbox.snapshot))
 
 
 @command(b"DELETE", states=LOGGED_IN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import ImapdError, WrongState
+from maildir_imapd.errors import Goodbye, ImapdError, WrongState
 from maildir_imapd.imap import context, results
 from maildir_imapd.imap.acl import look_into, visible
 from maildir_imapd.imap.registry import LOGGED_IN, Done, command
@@ -51,6 +51,9 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
             continue
         try:
             _search(session, view, cmd, reply)
+        except Goodbye as error:
+            # It has gone, or is numbered anew: of this one no more than if it had come later.
+            session.note("esearch-failed", mailbox=name, why=error.text, detail=error.detail)
         finally:
             view.close()
     return Done("ESEARCH completed")

@@ -220,7 +220,7 @@ class Search:
     def _text(self, key: search_keys.KeyText, among: Positions) -> list[int]:
         """Read the messages; where in each of them the texts are has been kept, if they were read before."""
         needle = text.fold(key.text)
-        uids, cache = self.view.uids_at(among), self.view.mailbox.cache
+        uids, cache = self.view.uids_at(among), self.view.cache
         made: list[tuple[int, bytes]] = []
         found = []
         for n, (i, uid, blob) in enumerate(zip(among, uids, cache.get_many(uids, b"pieces"), strict=True)):

@@ -76,7 +76,7 @@ def _describe(session: Session, cmd: Select, name: str, reply: Reply) -> None:
     session.say(reply, b"OK", "UIDs are valid", b"UIDVALIDITY %d" % snapshot.uidvalidity)
     session.say(reply, b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)
     session.say(reply, b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % snapshot.modseq)
-    session.say(reply, b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % mailbox_id(view.mailbox))
+    session.say(reply, b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % mailbox_id(view.mailbox, snapshot))
     if cmd.qresync is not None and cmd.qresync.uidvalidity == snapshot.uidvalidity:
         resynchronise(session, cmd.qresync, reply)
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Status
 
 
-def mailbox_id(mailbox: Mailbox) -> bytes:
+def mailbox_id(mailbox: Mailbox, snapshot: Snapshot) -> bytes:
     """RFC 8474 4: UIDVALIDITY comes from a counter of the account that never gives a number twice, stays
     with the folder when it is renamed, and so identifies it; where another server gave it, with a word of the folder's.
     """
     word = mailbox.word
-    return b"F%x-%b" % (mailbox.uidvalidity, word) if word else b"F%x" % mailbox.uidvalidity
+    return b"F%x-%b" % (snapshot.uidvalidity, word) if word else b"F%x" % snapshot.uidvalidity
 
 
 @command(b"STATUS", states=LOGGED_IN)
@@ -37,9 +37,8 @@ def status(session: Session, cmd: Status, reply: Reply) -> Done:
     return Done("STATUS completed")
 
 
-def _deleted_storage(mailbox: Mailbox) -> int:
+def _deleted_storage(mailbox: Mailbox, rows: Snapshot) -> int:
     """RFC 9208 4.1.4: what EXPUNGE would give back, in octets."""
-    rows = mailbox.snapshot
     return mailbox.amount([uid for uid, bits in zip(rows.uids, rows.flags, strict=True) if bits & DELETED]).storage
 
 
@@ -72,13 +71,13 @@ def figures(
             case b"DELETED":
                 value = snapshot.deleted
             case b"DELETED-STORAGE":
-                value = _deleted_storage(mailbox)
+                value = _deleted_storage(mailbox, snapshot)
             case b"SIZE":
                 value = sum(mailbox.sizes(range(len(snapshot)), snapshot))
             case b"HIGHESTMODSEQ":
                 value = snapshot.modseq
             case b"MAILBOXID":
-                values.append((item, b"(%b)" % mailbox_id(mailbox)))
+                values.append((item, b"(%b)" % mailbox_id(mailbox, snapshot)))
                 continue
             case b"APPENDLIMIT":
                 value = session.policy.append_limit

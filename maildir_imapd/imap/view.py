@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.content import Content
     from maildir_imapd.imap.context import Context
     from maildir_imapd.imap.progress import Progress
+    from maildir_imapd.store.cache import Cache
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire.numbers import NumberSet
 
@@ -206,8 +207,7 @@ class View:
         with _goodbye_if_gone():
             self.claim_recent()
         new = self._seen = self.mailbox.snapshot
-        if new.uidvalidity != old.uidvalidity:
-            raise Goodbye("UIDVALIDITY of the selected mailbox changed")
+        self.check_numbering()
         keywords = new.keywords != self._flag_lists.keywords
         if keywords:
             self._flag_lists = _FlagLists(new)
@@ -314,11 +314,12 @@ class View:
     # --- numbers ----------------------------------------------------------------------------------
 
     def resolve(self, numbers: NumberSet, *, uid: bool, strict: bool = True) -> Positions:
-        """Turn a set from the client into positions, ascending, each once.
+        """Turn a set from the client into positions, ascending, each once; raises Goodbye.
 
         UIDs that do not exist are left out (RFC 3501 6.4.8).  With *strict* a sequence number beyond the
         last one raises BadSyntax ("*" in an empty mailbox is one, RFC 3501 section 9, seq-number).
         """
+        self.check_numbering()
         snapshot = self.snapshot
         count = len(snapshot)
         spans: list[range] = []
@@ -345,6 +346,19 @@ class View:
         if len(spans) == 1:
             return spans[0]
         return [i for span in spans for i in span]
+
+    def check_numbering(self) -> None:
+        """Raise Goodbye if the UIDs of this view no longer name what they named: the mailbox is numbered anew."""
+        if self.mailbox.snapshot.uidvalidity != self.snapshot.uidvalidity:
+            raise Goodbye("UIDVALIDITY of the selected mailbox changed")
+
+    @property
+    def cache(self) -> Cache:
+        """What is kept of the messages that the UIDs of this view name; raises Goodbye."""
+        found = self.mailbox.cache
+        if found.uidvalidity != self.snapshot.uidvalidity:
+            self.check_numbering()
+        return found
 
     def uids_at(self, positions: Positions) -> list[int]:
         """The UIDs at *positions*."""

@@ -1,0 +1,87 @@
+"""What a UID and a name stand for: a UID for a message as long as UIDVALIDITY is the same, a name for one mailbox."""
+
+from __future__ import annotations
+
+import pytest
+from memory import MemoryClient, MemoryWires
+from spool import Spool
+
+from maildir_imapd.imap.status import figures
+from maildir_imapd.store.mailbox import Mailbox
+
+
+@pytest.fixture
+def client(spool: Spool) -> MemoryClient:
+    spool.simple("INBOX", 3)
+    spool.folder("Work")
+    client = MemoryWires(spool.root).connect(login=True)
+    client.command(b"a SELECT INBOX")
+    return client
+
+
+def number_anew(mailbox: Mailbox) -> None:
+    """Let another process have begun anew with the folder's index, as another thread has just seen."""
+    snapshot = mailbox.snapshot.evolve()
+    snapshot.uidvalidity += 1
+    mailbox.snapshot = snapshot
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        b"FETCH 1 (UID ENVELOPE)",
+        b"UID FETCH 1:* (BODY.PEEK[])",
+        b"STORE 1 +FLAGS (\\Deleted)",
+        b"UID MOVE 1 Work",
+        b"SORT (SUBJECT) UTF-8 ALL",
+        b"SEARCH TEXT x",
+    ],
+)
+def test_a_uid_of_another_uidvalidity_names_nothing(command: bytes, client: MemoryClient) -> None:
+    assert client.session.view is not None
+    number_anew(client.session.view.mailbox)
+    lines = client.command(b"b " + command)
+    assert not any(b" FETCH " in line or line.startswith((b"* SEARCH", b"* SORT")) for line in lines)
+    assert lines[-1] == b"* BYE UIDVALIDITY of the selected mailbox changed"
+
+
+def test_a_message_that_is_read_while_all_is_numbered_anew(
+    client: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Mailbox.read
+
+    def meanwhile(self: Mailbox, uid: int) -> bytes:
+        found = read(self, uid)
+        number_anew(self)
+        return found
+
+    monkeypatch.setattr(Mailbox, "read", meanwhile)
+    for command in (b"FETCH 1 (BODY.PEEK[])", b"FETCH 1 (BODYSTRUCTURE)"):
+        wires = MemoryWires(client._account)
+        other = wires.connect(login=True)
+        other.command(b"a SELECT INBOX")
+        assert other.command(b"b " + command) == [b"* BYE UIDVALIDITY of the selected mailbox changed"]
+
+
+def test_esearch_of_another_mailbox_goes_on(client: MemoryClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Mailbox.read
+
+    def meanwhile(self: Mailbox, uid: int) -> bytes:
+        found = read(self, uid)
+        number_anew(self)
+        return found
+
+    client.command(b"b SELECT Work")
+    monkeypatch.setattr(Mailbox, "read", meanwhile)
+    assert client.command(b"c ESEARCH IN (personal) TEXT x") == [b"c OK ESEARCH completed"]
+
+
+def test_the_values_of_one_answer_are_of_one_moment(client: MemoryClient) -> None:
+    session = client.session
+    assert session.view is not None
+    mailbox, snapshot = session.view.mailbox, session.view.snapshot
+    items = (b"UIDVALIDITY", b"MAILBOXID", b"MESSAGES", b"DELETED-STORAGE")
+    before = figures(session, mailbox, snapshot, items)
+    mailbox.expunge(list(snapshot.uids))
+    number_anew(mailbox)
+    assert figures(session, mailbox, snapshot, items) == before
