@@ -67,10 +67,7 @@ _NOTHING: Final[frozenset[bytes]] = frozenset()
 def notify(session: Session, cmd: ast.Notify, reply: Reply) -> Done:
     """RFC 5465 3.1.  What has piled up for the open mailbox is told at the end, as after NOOP."""
     wanted = Notify(session, cmd.groups or ())
-    with ExitStack() as undo:
-        undo.callback(wanted.close)
-        wanted.begin(session, reply)
-        undo.pop_all()
+    wanted.begin(session, reply)
     session.stop_notify()
     session.notify = wanted
     if cmd.status:
@@ -168,18 +165,21 @@ class Notify:
         self.ours: set[int] = set()
 
     def begin(self, session: Session, reply: Reply) -> None:
-        """Start to listen; raises NotifyOverflow when that is too much, StoreError.  Then ``close`` it."""
+        """Start to listen; raises NotifyOverflow when that is too much, StoreError, and then listens to nothing."""
         if not any(group.events for group in self.groups):
             return
         account = session.account
-        self._stop.append(account.names.listen(session.wake).close)
-        self._looked = account.names.look()
-        self._known = self._told_names = known_to(session, self._looked)
-        self._stop.append(account.metadata.listen(session.wake).close)
-        self._heard = account.metadata.latest()
-        self._watch(session, reply)
-        # The client knows what it wants to know of what there is (3.1).
-        self._told = {name: Told.of(watched.mailbox.snapshot) for name, watched in self._watched.items()}
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            self._stop.append(account.names.listen(session.wake).close)
+            self._looked = account.names.look()
+            self._known = self._told_names = known_to(session, self._looked)
+            self._stop.append(account.metadata.listen(session.wake).close)
+            self._heard = account.metadata.latest()
+            self._watch(session, reply)
+            # The client knows what it wants to know of what there is (3.1).
+            self._told = {name: Told.of(watched.mailbox.snapshot) for name, watched in self._watched.items()}
+            undo.pop_all()
 
     def close(self) -> None:
         """Listen no longer."""
@@ -240,7 +240,7 @@ class Notify:
     def tell_status(self, session: Session, reply: Reply) -> None:
         """Say how the watched mailboxes are now, for SET STATUS (3.1)."""
         for name, watched in self._watched.items():
-            if session.view is not None and session.view.name == name:
+            if session.view is not None and session.view.mailbox is watched.mailbox:
                 continue
             snapshot = watched.mailbox.snapshot
             items = [b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY"]
@@ -251,7 +251,7 @@ class Notify:
     def _tell_messages(self, session: Session, reply: Reply) -> None:
         view = session.view
         for name, watched in self._watched.items():
-            if view is not None and view.name == name:
+            if view is not None and view.mailbox is watched.mailbox:
                 # The selected mailbox has its own rules; what it was told there is known once it is left.
                 told = replace(Told.of(view.snapshot), modseq=view.safe_modseq)
                 if not self.flags and name in self._told:

@@ -49,6 +49,7 @@ class Wish:
 
 ALL = ".+"
 BELOW_A = r"A(\..+)?"
+ONE_BELOW_A = r"A(\.[^.]+)?"
 ELSEWHERE = r"(?!(A\.B|D)(\.|$)).+"
 WISHES = (
     Wish(f"(PERSONAL ({FLAGGED} {OTHERS}))", ALL, ALL, ALL, ALL, ALL),
@@ -76,6 +77,7 @@ WISHES = (
         subscriptions=ALL,
         metadata=ALL,
     ),
+    Wish(f"(SUBTREE-ONE (A) ({FLAGGED} MailboxName)) (SELECTED ({MESSAGES}))", *[ONE_BELOW_A] * 3, selected="messages"),
     Wish(
         f"(SUBTREE (A.B D) NONE) (PERSONAL ({FLAGGED} MailboxName SubscriptionChange)) (SELECTED ({FLAGGED}))",
         *[ELSEWHERE] * 4,
