@@ -243,14 +243,13 @@ class View:
             self.removed.difference_update(gone)
             for uid in gone:
                 self._known.pop(uid, None)
-        touched = [self.snapshot.uids[i] for i in self._changed_flags(old, self.snapshot)]
-        for uid in (*touched, *back):
-            if uid not in self._known:
-                self._known[uid] = flags_of(old, uid)
+        touched = {*back, *(self.snapshot.uids[i] for i in self._changed_flags(old, self.snapshot))}
+        fresh = sorted(touched.difference(self._known))
+        self._known.update(zip(fresh, flags_of(old, fresh), strict=True))
         if keywords:
             # The flags are the same, and called otherwise.
             self._known.update(dict.fromkeys(_renamed(old, self.snapshot)))
-        flagged, silent = (_NOBODY, {*touched, *back}) if quiet else (self._known.keys(), _NOBODY)
+        flagged, silent = (_NOBODY, touched) if quiet else (self._known.keys(), _NOBODY)
         if up_to_date and self.has_untold:
             self._told_modseq = old.modseq
         return Told(
@@ -275,25 +274,28 @@ class View:
         """
         if not self._known:
             return
-        for uid in uids:
-            if modseqs:
+        if modseqs:
+            for uid in uids:
                 self._known.pop(uid, None)
-            elif uid in self._known:
-                self._known[uid] = flags_of(self.snapshot, uid)
+            return
+        some = sorted(self._known.keys() & uids)
+        self._known.update(zip(some, flags_of(self.snapshot, some), strict=True))
 
     def did(self, uids: Iterable[int], change: Callable[[Flags], Flags | None]) -> None:
         """Note that the client takes for granted what it has done to these messages' flags itself (.SILENT)."""
-        for uid in uids:
-            known = self._known[uid] if uid in self._known else flags_of(self.snapshot, uid)
+        some = sorted(uids)
+        for uid, true in zip(some, flags_of(self.snapshot, some), strict=True):
+            known = self._known.get(uid, true)
             believed = None if known is None else change(known)
-            if uid in self._known or believed != flags_of(self.snapshot, uid):
+            if uid in self._known or believed != true:
                 self._known[uid] = believed
 
     def mistaken(self, uids: Iterable[int]) -> set[int]:
         """Those of *uids* of which the client knows other flags than there are."""
         if not self._known:
             return set()
-        return {uid for uid in uids if uid in self._known and self._known[uid] != flags_of(self.snapshot, uid)}
+        some, known = sorted(self._known.keys() & uids), self._known
+        return {uid for uid, true in zip(some, flags_of(self.snapshot, some), strict=True) if known[uid] != true}
 
     def _hide_strangers(self, new: Snapshot, old: Snapshot) -> None:
         known = set(old.uids)
@@ -421,10 +423,13 @@ def column(values: Sequence[int] | array[int], positions: Positions) -> Sequence
     return [values[i] for i in positions]
 
 
-def flags_of(snapshot: Snapshot, uid: int) -> Flags | None:
-    """The flags of a message, as far as clients see them; None where it is not."""
-    at = snapshot.position(uid)
-    return None if at < 0 else (snapshot.flags[at] & VISIBLE_BITS, snapshot.extra.get(uid, _NO_WORDS))
+def flags_of(snapshot: Snapshot, uids: Sequence[int]) -> list[Flags | None]:
+    """The flags of messages (UIDs rising), as far as clients see them; None for one that is not there."""
+    flags, extra = snapshot.flags, snapshot.extra
+    return [
+        None if at < 0 else (flags[at] & VISIBLE_BITS, extra.get(uid, _NO_WORDS))
+        for uid, at in zip(uids, snapshot.positions(uids), strict=True)
+    ]
 
 
 def _renamed(old: Snapshot, new: Snapshot) -> Iterator[int]:
