@@ -3,7 +3,7 @@
 While it is installed, each lock that ``locks.make`` gives, and each lock of a file, is known to the thread that holds
 it. ``OutOfOrder`` is raised, with where the other lock was taken, when a thread
 
-- takes a lock of a rank below, or beside, one it holds (folders: beside, in the order of their identity),
+- takes a lock of a rank below, or beside, one it holds (folders, caches: beside, in the order they were made with),
 - waits, for a disk, a client or a lock, and holds one of rank GUARD,
 - calls back what somebody has left, and holds any.
 
@@ -142,6 +142,8 @@ class Checker:
                 continue
             if held.rank == rank == Rank.FOLDER and (held.order < order or not held.order or not order):
                 continue
+            if held.rank == rank == Rank.CACHE and (held.order < order or held.number >= 0):
+                continue  # writing, then the file's, then what memory knows of it
             self._wrong(f"takes {rank.name} {order or ''}", held)
 
     # --- what locks.py calls ------------------------------------------------------------------------

@@ -19,13 +19,15 @@ from __future__ import annotations
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Final, NamedTuple
+
+from maildir_imapd.store import locks
+from maildir_imapd.store.locks import Rank
 
 LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -193,7 +195,7 @@ def in_arrival_order(names: Iterable[bytes]) -> list[bytes]:
     return found
 
 
-_naming = threading.Lock()  # guards _last
+_naming = locks.make(Rank.GUARD)  # guards _last
 _last = 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from memory import MemoryClient, MemoryWires
 from spool import Spool
@@ -50,8 +52,8 @@ def test_a_message_that_is_read_while_all_is_numbered_anew(
 ) -> None:
     read = Mailbox.read
 
-    def meanwhile(self: Mailbox, uid: int) -> bytes:
-        found = read(self, uid)
+    def meanwhile(self: Mailbox, uid: int, **more: Any) -> bytes:
+        found = read(self, uid, **more)
         number_anew(self)
         return found
 
@@ -66,8 +68,8 @@ def test_a_message_that_is_read_while_all_is_numbered_anew(
 def test_esearch_of_another_mailbox_goes_on(client: MemoryClient, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Mailbox.read
 
-    def meanwhile(self: Mailbox, uid: int) -> bytes:
-        found = read(self, uid)
+    def meanwhile(self: Mailbox, uid: int, **more: Any) -> bytes:
+        found = read(self, uid, **more)
         number_anew(self)
         return found
 

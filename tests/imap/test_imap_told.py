@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from memory import MemoryClient, MemoryWires
@@ -37,10 +38,10 @@ def test_seen_of_a_message_that_cannot_be_read(
     client = selected(wires, *[b"ENABLE CONDSTORE"] * condstore)
     read = Mailbox.read
 
-    def broken(self: Mailbox, uid: int) -> bytes:
+    def broken(self: Mailbox, uid: int, **more: Any) -> bytes:
         if uid == 2:
             raise MessageUnreadable
-        return read(self, uid)
+        return read(self, uid, **more)
 
     monkeypatch.setattr(Mailbox, "read", broken)
     lines = client.command(b"a FETCH 1:3 (BODY[HEADER.FIELDS (X)])")

@@ -8,6 +8,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -591,10 +592,10 @@ def test_memory_gives_way_to_what_is_on_record(maildir: Any) -> None:
 def test_a_busy_folder_is_a_time_out(maildir: Any) -> None:
     maildir.fill(1)
     box, other = maildir.open(), maildir.open(lock_timeout=0.01)
-    with box._folder.exclusive():
-        assert len(other.sync(look=True)) == 1, "reading goes on"
+    with ThreadPoolExecutor(1) as elsewhere, box._folder.exclusive():
+        assert len(elsewhere.submit(other.sync, look=True).result()) == 1, "reading goes on"
         with pytest.raises(errors.LockTimeout):
-            other.set_flags([1], add=SEEN)
+            elsewhere.submit(other.set_flags, [1], add=SEEN).result()
     assert other.set_flags([1], add=SEEN).changed == [1]
 
 
@@ -603,8 +604,8 @@ def test_a_lock_file_that_was_removed_is_made_anew(maildir: Any) -> None:
     box, other = maildir.open(), maildir.open(lock_timeout=0.01)
     box.set_flags([1], add=SEEN)
     (maildir.path / "maildir-imapd.lock").unlink()
-    with box._folder.exclusive(), pytest.raises(errors.LockTimeout):
-        other.set_flags([1], add=FLAGGED)
+    with ThreadPoolExecutor(1) as elsewhere, box._folder.exclusive(), pytest.raises(errors.LockTimeout):
+        elsewhere.submit(other.set_flags, [1], add=FLAGGED).result()
     other.set_flags([1], add=FLAGGED)
     box.sync()
     same(box, other)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 
 import pytest
@@ -417,7 +418,10 @@ def test_a_count_does_not_undo_a_change(spool: Spool) -> None:
         if action == "write" and not done:
             # The count has read the old limit, and writes it.
             done.append(True)
-            other.quota.change(Amount(5, 5))
+            # Another process: it knows nothing of our locks.
+            thread = threading.Thread(target=other.quota.change, args=(Amount(5, 5),))
+            thread.start()
+            thread.join()
 
     durable.step = step
     usage = account.quota.usage()
