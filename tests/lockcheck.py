@@ -3,7 +3,7 @@
 While it is installed, each lock that ``locks.make`` gives, and each lock of a file, is known to the thread that holds
 it. ``OutOfOrder`` is raised, with where the other lock was taken, when a thread
 
-- takes a lock of a rank below, or beside, one it holds (folders, caches: beside, in the order they were made with),
+- takes a lock of a rank below one it holds, or beside it and not in the order that both have of their own,
 - waits, for a disk, a client or a lock, and holds one of rank GUARD,
 - calls back what somebody has left, and holds any.
 
@@ -140,10 +140,9 @@ class Checker:
                 self._wrong(f"takes {rank.name} {order or ''}, which it holds already,", held)
             if held.rank < rank:
                 continue
-            if held.rank == rank == Rank.FOLDER and (held.order < order or not held.order or not order):
+            unknown = rank == Rank.FOLDER and not (held.order and order)
+            if held.rank == rank and (unknown or (held.order and held.order < order)):
                 continue
-            if held.rank == rank == Rank.CACHE and (held.order < order or held.number >= 0):
-                continue  # writing, then the file's, then what memory knows of it
             self._wrong(f"takes {rank.name} {order or ''}", held)
 
     # --- what locks.py calls ------------------------------------------------------------------------
@@ -161,7 +160,9 @@ class Checker:
             beside = held.rank == rank and (held.number < 0 or rank == Rank.FOLDER)
             if held.rank >= rank and not beside:
                 wrong = held
-        mine.append(Held(rank, (), None, number))
+        # It has the order of the threads' lock before it, if that is of its rank.
+        order = next((held.order for held in reversed(mine) if held.rank == rank), ())
+        mine.append(Held(rank, order, None, number))
         if wrong is not None:
             self._wrong(f"takes the file's lock of {rank.name}", wrong)
 
