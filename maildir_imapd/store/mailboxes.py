@@ -110,23 +110,20 @@ class Mailboxes:
                 continue
             assert pending is not None
             if mine:
-                mailbox = self._open(path, pending)
+                try:
+                    mailbox = self._opening.mailbox(path)
+                    with self._guard:
+                        self._known[path] = mailbox
+                finally:
+                    # Whatever has come of it: those who wait look again, or try themselves.
+                    with self._guard:
+                        del self._pending[path]
+                    pending.over.set()
                 self.kept.touch(path, mailbox, limit)
                 return mailbox
             locks.waits("another thread that opens the folder")
             if not pending.over.wait(max(0.0, deadline - time.monotonic())):
                 raise LockTimeout(detail=os.fsdecode(path))
-
-    def _open(self, path: bytes, pending: _Pending) -> Mailbox:
-        try:
-            mailbox = self._opening.mailbox(path)
-            with self._guard:
-                self._known[path] = mailbox
-            return mailbox
-        finally:
-            with self._guard:
-                del self._pending[path]
-            pending.over.set()
 
     def gone(self, path: bytes, only: Mailbox | None = None) -> None:
         """Say that the folder of that name was deleted or renamed; *only*: if it is this one."""
