@@ -67,6 +67,8 @@ def _modseqs(view: View, positions: Positions) -> Sequence[int]:
 UID = Column(b"UID", b"%d", meta=_uids)
 FLAGS = Column(b"FLAGS", b"%b", meta=_flags)
 MODSEQ = Column(b"MODSEQ", b"(%d)", meta=_modseqs)
+# The one of its kind that may have to read messages.
+SIZE = Column(b"RFC822.SIZE", b"%d", meta=_sizes)
 
 _SIMPLE = {
     b"UID": UID,
@@ -76,7 +78,7 @@ _SIMPLE = {
     # RFC 8474: one identifier for one content, so that COPY and MOVE keep it.  No threads are kept track of.
     b"EMAILID": Column(b"EMAILID", b"(%b)", field=b"emailid", make=lambda c: email_id(c)),
     b"THREADID": Column(b"THREADID", b"%b", meta=lambda view, positions: [b"NIL"] * len(positions)),
-    b"RFC822.SIZE": Column(b"RFC822.SIZE", b"%d", meta=_sizes),
+    b"RFC822.SIZE": SIZE,
     b"INTERNALDATE": Column(b"INTERNALDATE", b"%b", meta=_dates),
     b"ENVELOPE": Column(b"ENVELOPE", b"%b", field=b"envelope", make=lambda c: render_envelope(c.header)),
     b"BODY": Column(b"BODY", b"%b", field=b"body", make=lambda c: render_body(c.tree(), c.data)),

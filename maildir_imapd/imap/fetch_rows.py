@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
 from maildir_imapd.imap.content import read, report
-from maildir_imapd.imap.fetch_items import FLAGS, MODSEQ
+from maildir_imapd.imap.fetch_items import FLAGS, MODSEQ, SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from maildir_imapd.errors import StoreError
     from maildir_imapd.imap.fetch_items import Column
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
@@ -83,9 +84,16 @@ def _send_columns(
     if cached:
         values, lost = _fill(view, cached, chunk, missing)
     numbers = [i + 1 for i in chunk]
+    made: dict[bytes, Sequence[object]] = {c.label: c.meta(view, chunk) for c in plan if c.meta and c is not SIZE}
+    if SIZE in plan:
+        failures: dict[int, StoreError] = {}
+        made[SIZE.label] = view.sizes(chunk, failures)
+        for k in failures.keys() - lost:
+            _miss(view, failures[k], missing)
+            lost.add(k)
     rows = zip(
         numbers,
-        *(c.meta(view, chunk) if c.meta is not None else values[c.field or b""] for c in plan),
+        *(made[c.label] if c.meta is not None else values[c.field or b""] for c in plan),
         strict=True,
     )
     if lost:
@@ -113,13 +121,8 @@ def _fill(
         view.progress.report(n, len(chunk))
         try:
             content = read(view, uids[k])
-        except MessageGone:
-            missing.gone += 1
-            lost.add(k)
-            continue
-        except MessageUnreadable as error:
-            report(view, error)
-            missing.broken += 1
+        except (MessageGone, MessageUnreadable) as error:
+            _miss(view, error, missing)
             lost.add(k)
             continue
         for c in cached:
@@ -130,6 +133,15 @@ def _fill(
         if blobs:
             cache.put_many(field, blobs)
     return values, lost
+
+
+def _miss(view: View, error: StoreError, missing: Missing) -> None:
+    """Count a message whose row is left out."""
+    if isinstance(error, MessageUnreadable):
+        report(view, error)
+        missing.broken += 1
+    else:
+        missing.gone += 1
 
 
 def _send_bodies(
@@ -143,12 +155,8 @@ def _send_bodies(
         uid = view.snapshot.uids[position]
         try:
             content = read(view, uid)
-        except MessageGone:
-            missing.gone += 1
-            continue
-        except MessageUnreadable as error:
-            report(view, error)
-            missing.broken += 1
+        except (MessageGone, MessageUnreadable) as error:
+            _miss(view, error, missing)
             continue
         row: list[int | bytes] = [position + 1]
         left = TIMES * content.octets + LITTLE

@@ -34,6 +34,7 @@ from maildir_imapd.wire.render import render_flags
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from maildir_imapd.errors import StoreError
     from maildir_imapd.imap.content import Content
     from maildir_imapd.imap.context import Context
     from maildir_imapd.imap.progress import Progress
@@ -366,9 +367,12 @@ class View:
         """The UIDs at *positions*."""
         return list(column(self.snapshot.uids, positions))
 
-    def sizes(self, positions: Positions) -> list[int]:
-        """The CRLF sizes of the messages at *positions*; those not known yet are counted."""
-        return self.mailbox.sizes(positions, self.snapshot, self.progress.report)
+    def sizes(self, positions: Positions, failures: dict[int, StoreError] | None = None) -> list[int]:
+        """The CRLF sizes of the messages at *positions*; those not known yet are counted.
+
+        0 for one that cannot be had; *failures* says why, by index in *positions*.
+        """
+        return self.mailbox.sizes(positions, self.snapshot, self.progress.report, failures)
 
     @property
     def ghosts(self) -> Set[int]:

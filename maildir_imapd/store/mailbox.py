@@ -713,11 +713,12 @@ class Mailbox:
         positions: Sequence[int],
         snapshot: Snapshot | None = None,
         report: Callable[[int, int], None] | None = None,
+        failures: dict[int, errors.StoreError] | None = None,
     ) -> list[int]:
         """Return the CRLF sizes of the messages at *positions*, counting, and remembering, those not known.
 
-        A message that is gone or cannot be read counts 0.  While messages are read, *report* is called without
-        locks, with how many of how many are done.
+        A message that is gone or cannot be read counts 0, and *failures* says why, by index in *positions*.  While
+        messages are read, *report* is called without locks, with how many of how many are done.
         """
         rows = self.snapshot if snapshot is None else snapshot
         found = [rows.sizes[at] for at in positions]
@@ -732,8 +733,10 @@ class Mailbox:
             uid = rows.uids[positions[n]]
             try:
                 data = self.read(uid, under=rows.uidvalidity)
-            except (errors.MessageGone, errors.MessageUnreadable):
+            except (errors.MessageGone, errors.MessageUnreadable) as error:
                 found[n] = 0
+                if failures is not None:
+                    failures[n] = error
                 continue
             found[n] = len(data) + data.count(b"\n") - data.count(b"\r\n")
             counted.append((uid, found[n]))

@@ -457,3 +457,15 @@ def test_a_move_into_a_folder_that_is_being_removed_leaves_the_message(wires: Me
         durable.step = None
     assert client.command(b"b FETCH 1 UID")[0] == b"* 1 FETCH (UID 1)"
     assert len(spool.files("INBOX")) == 1
+
+
+def test_a_size_that_cannot_be_had_is_not_nothing(wires: MemoryWires, spool: Spool) -> None:
+    """The cache has the envelope of a message that somebody has just removed; nobody has counted its size."""
+    spool.simple("INBOX", 3)
+    client = selected(wires)
+    assert client.command(b"a FETCH 1:3 ENVELOPE")[-1].startswith(b"a OK")
+    next((spool.root / "cur").iterdir()).unlink()
+    lines = client.command(b"b FETCH 1:3 (RFC822.SIZE ENVELOPE)")
+    assert not any(b"RFC822.SIZE 0" in line for line in lines)
+    assert sum(b"ENVELOPE" in line for line in lines) == 2
+    assert lines[-1].startswith(b"b NO [EXPUNGEISSUED]")
