@@ -80,6 +80,12 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         session.delivered += session.deliveries[-1].size_disk
     _demand_room(session, session.delivered + size, start.index + 1, freed)
     delivery = mailbox.deliver()
+    for _ in range(TRIES):
+        if delivery.trouble is None or mailbox.stands():
+            break
+        # It went while we looked: another one has the name, or none.
+        mailbox = target(session, start.mailbox)
+        delivery = mailbox.deliver()
     session.deliveries.append(delivery)
     return delivery
 

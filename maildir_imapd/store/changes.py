@@ -62,6 +62,12 @@ class Outcome:
     gone: list[int]
     changed: list[int]
 
+    def add(self, more: Outcome) -> None:
+        """Take in what became of others."""
+        self.modified += more.modified
+        self.gone += more.gone
+        self.changed += more.changed
+
 
 def set_flags(folder: Folder, uids: Sequence[int], change: FlagChange, unchanged_since: int | None) -> Outcome:
     """Change flags: one rename a message, one batch for all."""

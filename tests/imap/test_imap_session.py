@@ -469,3 +469,22 @@ def test_a_size_that_cannot_be_had_is_not_nothing(wires: MemoryWires, spool: Spo
     assert not any(b"RFC822.SIZE 0" in line for line in lines)
     assert sum(b"ENVELOPE" in line for line in lines) == 2
     assert lines[-1].startswith(b"b NO [EXPUNGEISSUED]")
+
+
+def test_append_that_begins_while_its_mailbox_is_made_anew(wires: MemoryWires) -> None:
+    client = wires.connect(login=True)
+    client.command(b"a CREATE Box")
+
+    def step(action: str, what: object) -> None:
+        if action == "create" and str(what).startswith("b'tmp/"):
+            durable.step = None
+            wires.account.delete("Box")
+            wires.account.create("Box")
+
+    durable.step = step
+    try:
+        lines = client.command(b"b APPEND Box {9+}\r\nA: b\r\n\r\nc")
+    finally:
+        durable.step = None
+    assert lines[-1].startswith(b"b OK [APPENDUID "), lines
+    assert client.command(b"c STATUS Box (MESSAGES)")[0] == b"* STATUS Box (MESSAGES 1)"

@@ -17,8 +17,10 @@ from spool import Spool
 from maildir_imapd import errors
 from maildir_imapd.store import boot, durable, locks, snapshot
 from maildir_imapd.store import index as index_module
+from maildir_imapd.store import mailbox as mailbox_module
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.filename import FLAGGED, SEEN
+from maildir_imapd.store.folder import Folder
 from maildir_imapd.store.index import Index
 from maildir_imapd.store.layout import Places
 from maildir_imapd.store.mailbox import Mailbox
@@ -432,3 +434,26 @@ def test_on_a_full_disk_nothing_is_raised_and_nothing_given_out(maildir: Any, mo
     assert len(box.snapshot) == 1
     durable.step = None
     assert deliver(box) == [1001]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda box: box.set_flags(list(box.snapshot.uids), add=SEEN), lambda box: box.expunge(list(box.snapshot.uids))],
+)
+def test_long_work_gives_way_between_its_pieces(maildir: Any, monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
+    monkeypatch.setattr(mailbox_module, "_PIECE", 4)
+    maildir.fill(10)
+    box = maildir.open()
+    held: list[int] = []
+    true = Folder.exclusive
+
+    def exclusive(self: Folder, **more: Any) -> Any:
+        held.append(1)
+        return true(self, **more)
+
+    monkeypatch.setattr(Folder, "exclusive", exclusive)
+    act(box)
+    assert len(held) == 3
+    monkeypatch.undo()
+    assert texts(box) == texts(maildir.open())
+    assert len(box.snapshot) == 0 or box.snapshot.unseen == 0
