@@ -34,6 +34,13 @@ COLUMNS = ("uidvalidity", "uidnext", "modseq", "uids", "flags", "modseqs", "name
 LIMIT = 3000
 
 
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power fails here, and thousands of accounts are made: each sync is a point, and takes no time."""
+    monkeypatch.setattr(os, "fsync", lambda number: None)
+    monkeypatch.setattr(os, "fdatasync", lambda number: None)
+
+
 class World:
     """Two folders, made anew for each fault; of the first another process has it open, too."""
 
