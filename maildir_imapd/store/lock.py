@@ -71,14 +71,22 @@ class FolderLock:
         deadline = time.monotonic() + (self._timeout if patience is None else patience)
         while True:
             if self._file is None:
-                number = durable.open_lasting(NAME, self._directory.number, self._mode)
-                self._file = Descriptor(number, "lock file")
-                found = os.fstat(number)
-                self._identity = (found.st_dev, found.st_ino)
+                file = Descriptor(durable.open_lasting(NAME, self._directory.number, self._mode), "lock file")
+                try:
+                    found = os.fstat(file.number)
+                except BaseException:
+                    file.close()
+                    raise
+                self._identity, self._file = (found.st_dev, found.st_ino), file
             left = max(0.0, deadline - time.monotonic())
             locks.flock(self._file.number, self.path, left, rank=None)
-            if self._has_name():
-                return
+            try:
+                if self._has_name():
+                    return
+            except BaseException:
+                # Nobody would give it back, and every other process would wait in vain.
+                self.close()
+                raise
             # Somebody removed the file after all: two processes could hold two locks. Make it anew.
             self.close()
 
@@ -92,8 +100,13 @@ class FolderLock:
 
     def release_file(self) -> None:
         """Let the other processes in."""
-        if self._file is not None:
-            locks.unlock(self._file.number, rank=None)
+        file = self._file
+        if file is not None:
+            try:
+                locks.unlock(file.number, rank=None)
+            except BaseException:
+                self.close()  # that gives it back, too
+                raise
 
     def ring(self, modseq: int) -> None:
         """Tell other processes that the journal has grown; they find out themselves if this fails."""

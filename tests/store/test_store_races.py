@@ -380,6 +380,23 @@ def test_no_lock_of_a_file_is_waited_for_without_end(spool: Spool, monkeypatch: 
     assert any(path.endswith(name) for path in waits)
 
 
+def test_a_lock_whose_name_cannot_be_looked_at_is_given_back(maildir: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = maildir.open()
+    deliver(box)
+    true = os.stat
+
+    def stat(path: Any, **more: Any) -> os.stat_result:
+        if path == b"maildir-imapd.lock":
+            raise OSError(errno.EIO, "Input/output error")
+        return true(path, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(errors.StoreError):
+        box.set_flags([1], add=SEEN)
+    monkeypatch.undo()
+    assert maildir.open(lock_timeout=0.0).set_flags([1], add=SEEN).changed == [1]
+
+
 # --- two machines on one spool -----------------------------------------------------------------------
 
 
