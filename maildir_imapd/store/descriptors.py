@@ -24,7 +24,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Final, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -114,6 +114,18 @@ class Descriptor:
 # --- the budget -----------------------------------------------------------------------------------
 
 
+class Keeper(Protocol):
+    """Whoever keeps descriptors open that nobody uses now; safe from any thread, with any lock held."""
+
+    def idle(self) -> list[tuple[int, Any]]:
+        """Those that may go: when each was used last, by ``used``, and its key."""
+        ...
+
+    def drop(self, key: Any) -> None:
+        """Keep one no longer; harmless if it is used again, or gone."""
+        ...
+
+
 class Kept(Generic[K, V]):
     """What one account keeps open although nobody asks for it now; safe from any thread.
 
@@ -126,7 +138,7 @@ class Kept(Generic[K, V]):
         self._idle = idle
         self._all: OrderedDict[K, tuple[int, V]] = OrderedDict()  # the one that was used last comes last
         self._lock = threading.RLock()  # guards _all; a leaf
-        _everybody.add(self)
+        register(self)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -137,7 +149,7 @@ class Kept(Generic[K, V]):
         with self._lock:
             # What was there under this key is let go of outside the lock, like all that is dropped.
             dropped.append(self._all.pop(key, None))
-            self._all[key] = next(_uses), value
+            self._all[key] = used(), value
             while len(self._all) > limit:
                 dropped.append(self._all.popitem(last=False))
         del dropped
@@ -151,13 +163,23 @@ class Kept(Generic[K, V]):
     def idle(self) -> list[tuple[int, K]]:
         """Those that may go: when each was used last, and its key."""
         with self._lock:
-            return [(used, key) for key, (used, value) in self._all.items() if self._idle(value)]
+            return [(when, key) for key, (when, value) in self._all.items() if self._idle(value)]
 
 
 _uses = itertools.count()
-_everybody: weakref.WeakSet[Kept[Any, Any]] = weakref.WeakSet()
+_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
 _relieving = threading.Lock()  # one thread at a time lets go; others try again at once
 _high = -1  # a number from here on says that it is time; worked out when first needed
+
+
+def used() -> int:
+    """A number for this moment: what was used later has a higher one."""
+    return next(_uses)
+
+
+def register(keeper: Keeper) -> None:
+    """Ask *keeper*, for as long as it lives, when descriptors run short."""
+    _keepers.add(keeper)
 
 
 def relieve(part: int = RELIEF) -> bool:
@@ -168,10 +190,10 @@ def relieve(part: int = RELIEF) -> bool:
     if not _relieving.acquire(blocking=False):
         return True
     try:
-        found = [(used, key, kept) for kept in list(_everybody) for used, key in kept.idle()]
+        found = [(when, key, keeper) for keeper in list(_keepers) for when, key in keeper.idle()]
         found.sort(key=lambda row: row[0])
-        for _, key, kept in found[: -(-len(found) // part)]:
-            kept.drop(key)
+        for _, key, keeper in found[: -(-len(found) // part)]:
+            keeper.drop(key)
         return bool(found)
     finally:
         _relieving.release()

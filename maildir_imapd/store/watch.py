@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd import errors
-from maildir_imapd.store import acl, inotify, locks
+from maildir_imapd.store import acl, descriptors, inotify, locks
 from maildir_imapd.store.bell import Bell
 from maildir_imapd.store.longlived import BEAT, LongLived, no_beat
 
@@ -94,7 +94,9 @@ class Watcher:
         self._polled: set[int] = set()  # those that inotify does not cover
         self._due: dict[int, float] = {}  # when to look again although nothing happened
         self._watches: dict[int, set[int]] = {}  # watch -> mailboxes; one folder may have two objects
-        self._left: dict[int, None] = {}  # those that nobody listens to, the longest left first
+        # Those that nobody listens to, the longest left first, and when that was (descriptors.used).
+        self._left: dict[int, int] = {}
+        descriptors.register(self)
         self._held: dict[int, _Held] = {}
         self._thread = LongLived("watch", self._run, beat)
         self._inotify: inotify.Inotify | None = None
@@ -178,9 +180,23 @@ class Watcher:
             if key in self._polled:
                 self._drop(key)
                 return
-            self._left[key] = None
+            self._left[key] = descriptors.used()
             while len(self._left) > LINGERING:
                 self._drop(next(iter(self._left)))
+
+    def idle(self) -> list[tuple[int, int]]:
+        """Those that nobody listens to: they may go when descriptors run short (descriptors.Keeper)."""
+        with self._guard:
+            return [(when, key) for key, when in self._left.items()]
+
+    def drop(self, key: int) -> None:
+        """Watch one of them no longer."""
+        with self._guard:
+            dropped = self._boxes.get(key) if key in self._left else None
+            if dropped is not None:
+                self._drop(key)
+        # What it has open is closed here, without the lock.
+        del dropped
 
     def leave(self, mailbox: Watched) -> None:
         """Watch no longer what nobody listens to."""

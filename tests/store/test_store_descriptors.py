@@ -24,6 +24,7 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.descriptors import Closed, Descriptor, Kept
 from maildir_imapd.store.layout import Places
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.watch import Watcher
 
 
 def is_open(number: int) -> bool:
@@ -242,11 +243,12 @@ def test_a_delivery_that_is_forgotten_leaves_nothing(spool: Spool) -> None:
     assert descriptor_count() == before
 
 
-def many_folders_under_a_low_limit(root: Path) -> list[str]:
+def many_folders_under_a_low_limit(root: Path, *, watched: bool) -> list[str]:
     """What goes wrong when one user looks at more folders than the process may have descriptors."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (120, 120))
     trouble = []
-    first, second = (Account(os.fsencode(root / name), fsync="never") for name in ("one", "two"))
+    watcher = Watcher() if watched else None
+    first, second = (Account(os.fsencode(root / name), fsync="never", watcher=watcher) for name in ("one", "two"))
     for n in range(60):
         first.create(f"f{n}")
     for account, names in ((first, [f"f{n}" for n in range(60)]), (second, ["INBOX"]), (first, ["f0", "f59"])):
@@ -254,14 +256,18 @@ def many_folders_under_a_low_limit(root: Path) -> list[str]:
             try:
                 item = account.mailbox(name).deliver()
                 item.write(b"A: 1\r\n\r\n")
-                account.mailbox(name).commit([(item, 0, frozenset(), 1)])
+                box = account.mailbox(name)
+                box.commit([(item, 0, frozenset(), 1)])
+                box.listen(lambda: None).close()
             except Exception as error:
                 trouble.append(f"{name}: {error!r}")
     return trouble
 
 
-def test_one_user_with_many_folders_leaves_descriptors_for_the_others(tmp_path: Path) -> None:
-    _, trouble = run(lambda: many_folders_under_a_low_limit(tmp_path))
+@pytest.mark.parametrize("watched", [False, True])
+def test_one_user_with_many_folders_leaves_descriptors_for_the_others(tmp_path: Path, watched: bool) -> None:
+    """Also where folders are still watched that nobody listens to any more."""
+    _, trouble = run(lambda: many_folders_under_a_low_limit(tmp_path, watched=watched))
     assert trouble == []
 
 
