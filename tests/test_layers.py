@@ -19,10 +19,10 @@ FORBIDDEN = {
 ALLOWED = {
     "errors": {"phrases"},
     "wire": {"wire", "errors", "strings", "mutf7"},
-    "message": {"message", "errors", "strings"},
+    "message": {"message", "errors", "strings", "normal"},
     "store": {"store", "errors", "mutf7", "phrases"},
     "auth": {"auth", "errors"},
-    "imap": {"imap", "wire", "message", "store", "auth.base", "errors", "strings", "mutf7", "phrases", ""},
+    "imap": {"imap", "wire", "message", "store", "auth.base", "errors", "strings", "mutf7", "normal", "phrases", ""},
     "location": {"store.layout", "errors"},
     "config": {"location", "errors", "phrases", ""},
     "server": {"server", "imap", "auth", "store", "config", "location", "log", "errors", "wire.buffer", ""},
@@ -43,7 +43,7 @@ ALLOWED = {
         "",
     },
 }
-LEAVES = {"errors", "strings", "mutf7", "phrases"}
+LEAVES = {"errors", "strings", "mutf7", "normal", "phrases"}
 
 
 def imports(path: Path) -> set[str]:

@@ -93,3 +93,10 @@ def test_the_store_makes_locks_with_a_rank() -> None:
         if file.startswith("store/") and file not in (DESCRIPTORS, LOCKS)
     ]
     assert not found, listed(found)
+
+
+@pytest.mark.parametrize("name", ["normalize", "is_normalized"])
+def test_text_is_normalized_in_one_place(name: str) -> None:
+    """The one place bounds runs of combining marks, whose sorting is quadratic and holds the lock (rule H1)."""
+    found = [(file, line) for file, line in uses("unicodedata", name) if file != "normal.py"]
+    assert not found, listed(found)

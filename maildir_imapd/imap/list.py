@@ -7,11 +7,11 @@ decoded and a half-encoded one matches nothing.
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from maildir_imapd import normal
 from maildir_imapd.errors import BadSyntax, ImapdError, MailboxMissing, NoPermission, NotSelectable
 from maildir_imapd.imap.acl import demand, myrights_line, visible
 from maildir_imapd.imap.languages import translated_prefix
@@ -306,8 +306,8 @@ def _normalized(patterns: Iterable[bytes]) -> list[bytes]:
     found = []
     for pattern in patterns:
         text = pattern.decode("utf-8", "surrogateescape")
-        if not unicodedata.is_normalized("NFC", text):
-            found.append(unicodedata.normalize("NFC", text).encode("utf-8", "surrogateescape"))
+        if not normal.is_composed(text):
+            found.append(normal.composed(text).encode("utf-8", "surrogateescape"))
     return found
 
 

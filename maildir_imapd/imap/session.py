@@ -10,13 +10,12 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from maildir_imapd import __version__
+from maildir_imapd import __version__, normal
 from maildir_imapd.errors import (
     BadCharsetName,
     BadMailboxName,
@@ -441,9 +440,9 @@ class Session:
         name = decode_mailbox(raw, utf8=self.utf8)
         if len(name) > 1:
             name = name.removesuffix(self.account.delimiter)
-        if self.utf8 and not unicodedata.is_normalized("NFC", name) and not self.account.exists(name):
+        if self.utf8 and not normal.is_composed(name) and not self.account.exists(name):
             there = next(filter(self.account.exists, ancestors(name, self.account.delimiter)), "")
-            name = there + unicodedata.normalize("NFC", name[len(there) :])
+            name = there + normal.composed(name[len(there) :])
         first, delimiter, rest = name.partition(self.account.delimiter)
         return f"INBOX{delimiter}{rest}" if first.isascii() and first.upper() == "INBOX" else name
 

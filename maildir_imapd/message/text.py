@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from maildir_imapd import normal
 from maildir_imapd.message import transfer
 from maildir_imapd.message.charset import (
     CHARSETS,
@@ -45,6 +45,8 @@ PREVIEW_LENGTH = 200
 # Robustness: a preview looks at the first KiB of a part only, and at the first parts of a message.
 _PREVIEW_OCTETS = 64 * 1024
 _PREVIEW_PARTS = 20
+# Characters that are folded at once.
+_WINDOW = 64 * 1024
 
 # The characters whose str.upper() is not their simple titlecase mapping: one that becomes several, and
 # the digraphs and scripts where titlecase is not uppercase.
@@ -81,7 +83,25 @@ def fold(text: str) -> str:
         text = "".join(pieces)
     else:
         text = text.upper()
-    return unicodedata.normalize("NFKD", text)
+    return normal.decomposed(text)
+
+
+def folded_contains(text: str, needle: str) -> bool:
+    """Tell whether *needle*, which ``fold`` has been through, is in *text* folded.
+
+    A long text is folded in windows: each call into C ends soon, and a character that becomes 18 (U+FDFA) costs
+    memory for one window only.
+    """
+    if len(text) <= 2 * _WINDOW:
+        return needle in fold(text)
+    behind = ""
+    keep = len(needle) - 1
+    for window in normal.windows(text, _WINDOW):
+        folded = behind + fold(window)
+        if needle in folded:
+            return True
+        behind = folded[-keep:] if keep else ""
+    return False
 
 
 # --- headers --------------------------------------------------------------------------------------
@@ -204,13 +224,13 @@ def _in_header(octets: bytes, needle: str, ascii_needle: bytes | None) -> bool:
     if b"=?" not in octets and octets.isascii():
         # ASCII text folds to ASCII, so a needle that is not can't be in it
         return ascii_needle is not None and ascii_needle in octets.upper()
-    return needle in fold(decode_rfc2047(octets))
+    return folded_contains(decode_rfc2047(octets), needle)
 
 
 def _in_text(octets: bytes, charset: bytes, needle: str, ascii_needle: bytes | None) -> bool:
     if octets.isascii() and (not charset or codec_for(charset) not in STATEFUL):
         return ascii_needle is not None and ascii_needle in octets.upper()
-    return needle in fold(decode_mail(charset or None, octets))
+    return folded_contains(decode_mail(charset or None, octets), needle)
 
 
 # --- preview --------------------------------------------------------------------------------------

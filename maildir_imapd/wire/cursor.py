@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from maildir_imapd.errors import BadCharset, BadCharsetName, BadSyntax
+from maildir_imapd.errors import BadCharset, BadCharsetName, BadSyntax, TooLong
 from maildir_imapd.wire import abnf, dates
 from maildir_imapd.wire.buffer import Streamed
 from maildir_imapd.wire.numbers import LARGEST, NumberSet, parse_number_set
@@ -29,6 +29,10 @@ LARGEST64 = (1 << 63) - 1
 SYSTEM_FLAGS = {
     flag.upper(): flag for flag in (b"\\Answered", b"\\Flagged", b"\\Deleted", b"\\Seen", b"\\Draft", b"\\Recent")
 }
+
+
+# Octets of a string to search for, and of a header field's name: no line of a header is longer (RFC 5322 2.1.1).
+TEXT_LIMIT = 1024
 
 
 def decode_ascii_or_utf8(charset: bytes, data: bytes) -> str:
@@ -213,6 +217,13 @@ class Cursor:
         self.pos = match.end()
         return match[0]
 
+    def field_name(self) -> bytes:
+        """header-fld-name = astring"""
+        name = self.astring()
+        if len(name) > TEXT_LIMIT:
+            raise TooLong
+        return name
+
     def string(self, what: str = "a string") -> bytes:
         """string = quoted / literal"""
         match = abnf.QUOTED(self.text, self.pos)
@@ -290,7 +301,9 @@ class Cursor:
         return binascii.a2b_base64(word)
 
     def decode(self, charset: bytes | None, data: bytes) -> str:
-        """Turn a string into text; without a charset it is UTF-8, for that is what clients send."""
+        """Turn a string to search for into text; without a charset it is UTF-8, for that is what clients send."""
+        if len(data) > TEXT_LIMIT:
+            raise TooLong
         try:
             return self._decode_text(charset or b"UTF-8", data)
         except LookupError:

@@ -16,6 +16,8 @@ _FORBIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]").search
 
 # Longer than any name can be; longer patterns match nothing.
 _LONGEST = 4096
+# Octets of a name on the wire; a level of it is 255 at most on the disk.
+NAME_LIMIT = 1024
 
 
 def decode_mailbox(raw: bytes, *, utf8: bool = False) -> str:
@@ -24,6 +26,8 @@ def decode_mailbox(raw: bytes, *, utf8: bool = False) -> str:
     Every name has exactly one spelling: what would be encoded otherwise is refused.  ``INBOX`` in any
     case becomes ``INBOX``.  The name is not looked at as a path here (levels, dots, length).
     """
+    if len(raw) > NAME_LIMIT:
+        raise BadMailboxName(why="it is too long")
     if raw.upper() == b"INBOX":
         return "INBOX"
     if utf8:

@@ -188,9 +188,9 @@ def _part(at: Cursor) -> tuple[tuple[int, ...], bytes]:
 def _header_list(at: Cursor) -> tuple[bytes, ...]:
     """header-list = "(" header-fld-name *(SP header-fld-name) ")" """
     at.open()
-    names = [at.astring()]
+    names = [at.field_name()]
     while at.more():
-        names.append(at.astring())
+        names.append(at.field_name())
     return tuple(names)
 
 

@@ -336,7 +336,7 @@ def _text(at: Cursor, charset: bytes | None) -> str:
 
 def _header(at: Cursor, charset: bytes | None) -> SearchKey:
     """ "HEADER" SP header-fld-name SP astring"""
-    name = at.astring().upper()
+    name = at.field_name().upper()
     at.space()
     return KeyHeader(name, _text(at, charset))
 
