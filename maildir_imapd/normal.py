@@ -96,6 +96,14 @@ def is_composed(text: str) -> bool:
     return composed(text) == text
 
 
+def cut(text: str, size: int) -> str:
+    """Give the beginning of *text*: *size* characters, or a few more, so that it does not end before a mark."""
+    end = size
+    while end < min(len(text), size + LIMIT) and _is_mark(text[end]):
+        end += 1
+    return text[:end]
+
+
 def windows(text: str, size: int) -> Iterator[str]:
     """Cut *text* into pieces of about *size* characters that may be decomposed and joined: none begins with a mark."""
     start = 0

@@ -11,7 +11,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -22,18 +22,24 @@ MOST = 3.0
 ENOUGH = 0.004
 LEAST_SIZE = 512
 LARGEST_SIZE = 256 * 1024
+STEP = 8
 RUNS = 3
 # How often a suspicion is looked into before it is believed.
 AGAIN = 4
 
 
+@functools.cache
+def memories() -> list[Any]:
+    """What the package remembers calls by."""
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith("maildir_imapd")]
+    values = [value for module in modules for value in vars(module).values()]
+    return [value for value in values if isinstance(value, functools._lru_cache_wrapper)]
+
+
 def forget() -> None:
     """Empty what the package remembers of calls: the second run must do the work of the first."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("maildir_imapd"):
-            for value in list(vars(module).values()):
-                if isinstance(value, functools._lru_cache_wrapper):
-                    value.cache_clear()
+    for memory in memories():
+        memory.cache_clear()
 
 
 def cost(function: Callable[[T], object], value: T, runs: int = RUNS) -> float:
@@ -52,7 +58,8 @@ def growth(
 ) -> tuple[float, int, float]:
     """Compare the work for ``make(n)`` and ``make(2 * n)``: the ratio, n, and the seconds for the larger one.
 
-    The size grows until the work can be measured; a ratio of 0.0 says that it cannot, even at the largest size.
+    The size grows until the work can be measured; a ratio of 0.0 says that it cannot, even at the largest size, or
+    that it has never grown faster than the size.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -60,13 +67,15 @@ def growth(
         size = LEAST_SIZE
         before = cost(function, make(size), 1)
         while size < largest:
-            after = cost(function, make(2 * size), 1)
-            if after >= ENOUGH and after > MOST * before:
-                found = _looked_into(function, make, size)
+            step = min(STEP, largest // size)
+            size *= step
+            after = cost(function, make(size), 1)
+            if after >= ENOUGH and after > MOST / 2 * step * before:
+                found = _looked_into(function, make, size // 2)
                 # A fixed cost that ends, or a step between two sizes, is gone at the next one.
-                if found[0] > MOST and (after >= 1.0 or _looked_into(function, make, 2 * size)[0] > MOST):
+                if found[0] > MOST and (after >= 1.0 or _looked_into(function, make, size)[0] > MOST):
                     return found
-            before, size = after, 2 * size
+            before = after
         return 0.0, size, before
     finally:
         if enabled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # The only one: the folded text of every message is kept, and is kept in one form.
 ACTIVE = "i;unicode-casemap"
+_STARS = re.compile(r"\*+")
 
 
 class BadComparator(Refused):
@@ -38,5 +40,8 @@ def _matches(wanted: bytes) -> bool:
     pattern = wanted.decode("ascii", "replace").lower().removeprefix("+")
     if pattern == "default":
         return True
-    # The stars are the only wildcards there.
+    if len(pattern.replace("*", "")) > len(ACTIVE):
+        return False
+    # The stars are the only wildcards there; a row of them is one.
+    pattern = _STARS.sub("*", pattern)
     return "[" not in pattern and "?" not in pattern and fnmatchcase(ACTIVE, pattern)

@@ -264,10 +264,8 @@ def _cost(key: search_keys.SearchKey) -> int:
 
 
 def _header_blob(content: Content, name: bytes) -> bytes:
-    values = text.field_text(content.header, name)
-    if not values:
-        return b""
-    return _PRESENT + text.fold("\n".join(values)).encode("utf-8", "surrogatepass")
+    folded = text.folded_fields(content.header, name)
+    return b"" if folded is None else _PRESENT + folded.encode("utf-8", "surrogatepass")
 
 
 def _sent_blob(content: Content) -> bytes:

@@ -116,7 +116,7 @@ class _Parser:
         self._reset()
 
     def _reset(self) -> None:
-        self.words: list[bytes] = []  # before "@", "<" or the end: phrase or local part
+        self.words: list[bytearray] = []  # before "@", "<" or the end: phrase or local part
         self.host: list[bytes] | None = None  # behind "@"
         self.name: bytes | None = None
         self.comment: bytes | None = None
@@ -154,7 +154,7 @@ class _Parser:
         if not spaced and self.words:
             self.words[-1] += text
         else:
-            self.words.append(text)
+            self.words.append(bytearray(text))
 
     def _special(self, mark: bytes) -> None:
         if mark == b"," and self.angle and self.host is not None and not self.words:
@@ -226,7 +226,7 @@ class _Parser:
         self._reset()
 
 
-def _local_part(words: list[bytes]) -> tuple[bytes, list[bytes]]:
+def _local_part(words: list[bytearray]) -> tuple[bytes, list[bytearray]]:
     """Take the local part off the end of *words*; RFC 5322 4.4 allows space around its dots."""
     if not words:
         return b"", []

@@ -16,13 +16,16 @@ from maildir_imapd.message import transfer
 from maildir_imapd.message.charset import decode_charset, decode_mail
 
 # Robustness: what lies beyond this in one header block is still sent, but no field in it is looked at.
-HEADER_LIMIT = 10 * 1024 * 1024
+HEADER_LIMIT = 1024 * 1024
+# And of one field no more is looked at than this, to search, sort or thread by.
+VALUE_LIMIT = 64 * 1024
 
 # RFC 5322 2.2:   field = name ":" body CRLF, continued on lines that begin with white space
 #      4.5:       obs-optional = field-name *WSP ":" unstructured CRLF
 # A name may hold 8-bit octets here (RFC 5322 has 33 to 126): it is passed on, never matched.
 # A line without a colon is part of the block but of no field.
-FOLDED = rb"[^\n]*(?:\n[ \t][^\n]*)*"
+# Possessive, for otherwise the engine keeps a place to come back to for each line: 60 times the header.
+FOLDED = rb"[^\n]*+(?:\n[ \t][^\n]*+)*+"
 _FIELD = re.compile(rb"\n([^\s:]+)[ \t]*:(" + FOLDED + rb")").finditer
 _BLANK = re.compile(rb"\n\r?\n").search
 _NEAR = 16 * 1024  # most headers end within this many octets
@@ -54,15 +57,30 @@ def fields(header: bytes) -> list[tuple[bytes, bytes, int, int]]:
 
 
 def first(header: bytes, name: bytes) -> bytes | None:
-    """Give the first field called *name* (in capitals), unfolded; None where there is none."""
+    """Give the first field called *name* (in capitals), unfolded; None where there is none.
+
+    Of a longer one than ``VALUE_LIMIT`` the beginning.
+    """
     match = _finder(name)(b"\n" + header[:HEADER_LIMIT])
-    return None if match is None else unfold(match[1])
+    return None if match is None else unfold(match[1][:VALUE_LIMIT])
+
+
+def first_end(header: bytes, name: bytes) -> bytes | None:
+    """Give what ``first`` gives, but of a longer field the end."""
+    match = _finder(name)(b"\n" + header[:HEADER_LIMIT])
+    return None if match is None else unfold(match[1][-VALUE_LIMIT:])
 
 
 def every(header: bytes, name: bytes) -> list[bytes]:
-    """Give all fields called *name* (in capitals), unfolded, in their order."""
-    pattern = _pattern(name)
-    return [unfold(value) for value in pattern.findall(b"\n" + header[:HEADER_LIMIT])]
+    """Give all fields called *name* (in capitals), unfolded, in their order; together ``VALUE_LIMIT`` at most."""
+    found = []
+    left = VALUE_LIMIT
+    for value in _pattern(name).findall(b"\n" + header[:HEADER_LIMIT]):
+        if left <= 0:
+            break
+        found.append(unfold(value[:left]))
+        left -= len(value)
+    return found
 
 
 def unfold(value: bytes) -> bytes:

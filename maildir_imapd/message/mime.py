@@ -447,7 +447,6 @@ def _content_type(raw: bytes) -> _ContentType:
     return _ContentType(kind, subtype, params, _LEAF, b"")
 
 
-@lru_cache(maxsize=256)
 def _encoding(raw: bytes) -> bytes:
     match = _WORD(_clean(raw))
     return match[1] if match else b""

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from dateutil import parser as tolerant_parser
 
+from maildir_imapd import normal
 from maildir_imapd.message.address import Address, parse_addresses
 from maildir_imapd.message.header import decode_rfc2047, every, first, undecodable
 from maildir_imapd.message.text import fold
@@ -27,13 +28,27 @@ _BLOB = re.compile(r"\[[^\[\]]*+\] *").match
 _FWD_HEADER = "[fwd:"
 
 
-@lru_cache(maxsize=2048)
+# Longer texts are not remembered: they seldom come twice, and would fill the memory.
+_REMEMBERED = 300
+# Characters of a key to sort or thread by; what is equal up to here is in the order of the mailbox.
+KEY_LIMIT = 1024
+
+
+def short_key(text: str) -> str:
+    """Fold *text*, ``KEY_LIMIT`` characters of it, to a key; bounded once more, for U+FDFA folds to 18 letters."""
+    return fold(text if len(text) <= KEY_LIMIT else normal.cut(text, KEY_LIMIT))[: 3 * KEY_LIMIT]
+
+
 def base_subject(subject: str) -> tuple[str, bool]:
     """Extract the base subject of a decoded subject (RFC 5256 2.1), and tell whether it was a reply or forward.
 
     The second is RFC 5256 3, REFERENCES: whether extraction removed "a subj-refwd, a "(fwd)" subj-trailer, or
     a subj-fwd-hdr and subj-fwd-trl".
     """
+    return _known_base(subject) if len(subject) <= _REMEMBERED else _base_subject(subject)
+
+
+def _base_subject(subject: str) -> tuple[str, bool]:
     # (1) "Convert all tabs and continuations to space.  Convert all multiple spaces to a single space."
     text = _SPACES.sub(" ", subject)
     start, end = 0, len(text)
@@ -76,6 +91,9 @@ def base_subject(subject: str) -> tuple[str, bool]:
         return text[start:end], reply
 
 
+_known_base = lru_cache(maxsize=2048)(_base_subject)
+
+
 def subject_key(header: bytes) -> str:
     """Give SORT's SUBJECT key."""
     value = first(header, b"SUBJECT")
@@ -89,8 +107,8 @@ def _key(value: bytes, extract: Callable[[str], str] = str) -> str:
     """
     octets = undecodable(value)
     if octets is not None:
-        return _BEHIND + extract(octets.decode("iso8859-1"))
-    return fold(extract(decode_rfc2047(value)))
+        return _BEHIND + extract(octets.decode("iso8859-1"))[:KEY_LIMIT]
+    return short_key(extract(decode_rfc2047(value)))
 
 
 # --- dates ----------------------------------------------------------------------------------------
@@ -124,14 +142,17 @@ def sent_day(header: bytes) -> dt.date | None:
     return None if parsed is None else dt.date.fromordinal(parsed[1] + _EPOCH)
 
 
-@lru_cache(maxsize=512)
 def parse_date(value: bytes) -> tuple[int, int] | None:
     """Parse a Date field: epoch seconds, and the day as written, counted from 1970; None if it is no date.
 
     RFC 5256 2.2: "If the time zone is invalid, the date and time SHOULD be treated as UTC.  If the time is
     also invalid, the time SHOULD be treated as 00:00:00."
     """
-    value = value[:_DATE_LIMIT]
+    return _parse_date(value[:_DATE_LIMIT])
+
+
+@lru_cache(maxsize=512)
+def _parse_date(value: bytes) -> tuple[int, int] | None:
     if b"(" in value:
         value = _COMMENT.sub(b" ", value)
     match = _DATE(value)

@@ -63,9 +63,17 @@ def _fields(part: Part) -> bytes:
     )
 
 
-@lru_cache(maxsize=1024)
 def _media(kind: bytes, subtype: bytes, params: Params) -> bytes:
+    # More of them are not remembered: they seldom come twice, and would fill the memory.
+    short = len(params) <= 4 and len(kind) + len(subtype) + sum(len(n) + len(v) for n, v in params) <= 300
+    return _known_media(kind, subtype, params) if short else _render_media(kind, subtype, params)
+
+
+def _render_media(kind: bytes, subtype: bytes, params: Params) -> bytes:
     return b"%b %b %b" % (string(kind), string(subtype), _params(params))
+
+
+_known_media = lru_cache(maxsize=1024)(_render_media)
 
 
 def _params(params: Params) -> bytes:

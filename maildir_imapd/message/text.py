@@ -21,7 +21,7 @@ from maildir_imapd.message.charset import (
     decode_mail,
     is_known,
 )
-from maildir_imapd.message.header import decode_rfc2047, every, split
+from maildir_imapd.message.header import VALUE_LIMIT, decode_rfc2047, every, split
 from maildir_imapd.message.mime import Part
 
 __all__ = [
@@ -33,6 +33,8 @@ __all__ = [
     "decode_charset",
     "field_text",
     "fold",
+    "folded_contains",
+    "folded_fields",
     "header_text",
     "parse_pieces",
     "pieces",
@@ -115,6 +117,15 @@ def header_text(header: bytes) -> str:
 def field_text(header: bytes, name: bytes) -> list[str]:
     """Give the decoded values of all fields called *name* (in capitals); a TAB of folding is a space here."""
     return [decode_rfc2047(value.replace(b"\t", b" ")) for value in every(header, name)]
+
+
+def folded_fields(header: bytes, name: bytes) -> str | None:
+    """Give what ``field_text`` gives, folded, a line for each field; None where there is none.
+
+    Bounded once more, for U+FDFA folds to 18 letters; what Korean decomposes to is within the bound.
+    """
+    values = field_text(header, name)
+    return fold("\n".join(values))[:VALUE_LIMIT] if values else None
 
 
 def _unfolded(header: bytes) -> bytes:
@@ -278,6 +289,7 @@ def _preview_of(data: bytes, part: Part) -> str:
 
 _HIDDEN = ("style", "script", "head", "title", "template")
 # Tags that end no word: HTML's phrasing content, and the styles of old.
+_LONG_NUMBER = re.compile("&#(?:[0-9]{100,}|[xX][0-9a-fA-F]{100,});?")
 _INLINE = re.compile(
     "/?(?:a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong"
     "|sub|sup|time|tt|u|var|wbr)(?![a-z0-9])"
@@ -309,7 +321,8 @@ def _without_tags(text: str) -> str:
             break
     else:
         out.append(text[at:])
-    return html.unescape("".join(out))
+    # The number of a character that has more digits than any is none, and int() takes no more than 4300 of them.
+    return html.unescape(_LONG_NUMBER.sub("&#0;", "".join(out)))
 
 
 # ASCII only: str.lower() may change the length

@@ -11,16 +11,16 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from maildir_imapd.message.header import decode_rfc2047, first
-from maildir_imapd.message.order import base_subject, sent_date
-from maildir_imapd.message.text import fold
+from maildir_imapd.message.header import decode_rfc2047, first, first_end
+from maildir_imapd.message.order import base_subject, sent_date, short_key
 
 # A message with more references than this keeps the last ones, which name its nearest ancestors.
 REFERENCES_LIMIT = 1000
 
 # RFC 5322 3.6.4: msg-id = [CFWS] "<" id-left "@" id-right ">" [CFWS]
 _MSG_ID = re.compile(rb"<([^<>]*)>")
-_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+# One that nothing closes reaches to the end: looked for anew at each quote behind it, it would cost its square.
+_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)("?)', re.DOTALL)
 _PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
 
@@ -50,11 +50,13 @@ def entry(number: int, header: bytes, received: int) -> Entry:
     subject = first(header, b"SUBJECT")
     base, reply = base_subject("" if subject is None else decode_rfc2047(subject))
     ids = message_ids(first(header, b"MESSAGE-ID") or b"")
-    references = message_ids(first(header, b"REFERENCES") or b"")[-REFERENCES_LIMIT:]
+    references = message_ids(first_end(header, b"REFERENCES") or b"")[-REFERENCES_LIMIT:]
     if not references:
         # "use the first (if any) valid Message ID found in the In-Reply-To header line"
         references = message_ids(first(header, b"IN-REPLY-TO") or b"")[:1]
-    return Entry(number, ids[0] if ids else None, tuple(references), fold(base), reply, sent_date(header, received))
+    return Entry(
+        number, ids[0] if ids else None, tuple(references), short_key(base), reply, sent_date(header, received)
+    )
 
 
 def message_ids(value: bytes) -> list[bytes]:
@@ -64,9 +66,13 @@ def message_ids(value: bytes) -> list[bytes]:
         if b"@" not in text:
             continue
         if b'"' in text:
-            text = _QUOTED.sub(lambda match: _PAIR.sub(rb"\1", match[1]), text)
+            text = _QUOTED.sub(_unquoted, text)
         found.append(b"".join(text.split()) if b" " in text or b"\t" in text else text)
     return found
+
+
+def _unquoted(match: re.Match[bytes]) -> bytes:
+    return _PAIR.sub(rb"\1", match[1]) if match[2] else match[0]
 
 
 def ordered_subject(entries: Iterable[Entry]) -> list[Thread]:

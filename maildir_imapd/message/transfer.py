@@ -6,7 +6,8 @@ import binascii
 import re
 
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
-_TRAILING = re.compile(rb"[ \t]+(?=\r?\n)|[ \t]+\Z")
+# Looked for at the first blank of each row only: from every one on, a long row would cost its square.
+_TRAILING = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
 
 # RFC 2045 6.2: these three "mean that no encoding has been performed"
 IDENTITY = frozenset((b"7bit", b"8bit", b"binary", b""))

@@ -4,9 +4,11 @@ import quopri
 import re
 
 import pytest
+from growth import demand_linear, repeated
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maildir_imapd.message import transfer
 from maildir_imapd.message.transfer import decode, decode_base64, decode_lenient, decode_quoted_printable
 
 
@@ -82,3 +84,23 @@ def test_round_trip(octets: bytes, encoding: bytes) -> None:
 @given(st.binary(), st.sampled_from([b"base64", b"quoted-printable", b"x-nothing"]))
 def test_any_octets(octets: bytes, encoding: bytes) -> None:
     decode_lenient(octets, encoding)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"a \r\nb\t \n c  x\n \n\t\r\n",
+        b"  a\n b \r c \r\n",
+        b" \t \n",
+        b"x  ",
+        b" ",
+        b"a \t\r\r\nb\n",
+    ],
+)
+def test_blanks_at_the_ends_of_mixed_lines(body: bytes) -> None:
+    assert transfer._TRAILING.sub(b"", body) == re.sub(rb"[ \t]+(?=\r?\n)|[ \t]+\Z", b"", body)
+
+
+def test_a_row_of_blanks_costs_what_it_is_long() -> None:
+    for begin, end in ((b"\n", b"x \r\n"), (b"\n", b"x"), (b"\n \r\n", b"")):
+        demand_linear(transfer.decode_quoted_printable, repeated(b" ", begin, end), "blanks")
