@@ -59,16 +59,19 @@ def column_of(
     found = view.cache.get_many(uids, field)
     missing = [k for k, blob in enumerate(found) if blob is None]
     made: list[tuple[int, bytes]] = []
-    for n, k in enumerate(missing):
-        view.progress.report(n, len(missing))
-        content = read_or_none(view, uids[k])
-        if content is None:
-            found[k] = b""
-            if unread is not None:
-                unread.append(uids[k])
-        else:
-            found[k] = fresh = make(content)
-            made.append((uids[k], fresh))
-    if made:
-        view.cache.put_many(field, made)
+    try:
+        for n, k in enumerate(missing):
+            view.progress.report(n, len(missing))
+            content = read_or_none(view, uids[k])
+            if content is None:
+                found[k] = b""
+                if unread is not None:
+                    unread.append(uids[k])
+            else:
+                found[k] = fresh = make(content)
+                made.append((uids[k], fresh))
+    finally:
+        # Also for a client that has gone, and comes again to ask the same.
+        if made:
+            view.cache.put_many(field, made)
     return cast("list[bytes]", found)

@@ -73,6 +73,7 @@ def list_(session: Session, cmd: List, reply: Reply) -> Done:
         reply.extend([line for line, _ in lines])
         return Done("LIST completed")
     for line, selectable in lines:
+        session.progress.attend()
         status = b""
         if selectable is not None and cmd.status_items:
             status, may_open = _status(session, selectable, cmd.status_items)

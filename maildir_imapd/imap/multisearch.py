@@ -38,6 +38,7 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     for name in names:
+        session.progress.attend()
         if name == selected:
             with results.saving(session, returning):
                 found = _search(session, session.selected, cmd, reply)

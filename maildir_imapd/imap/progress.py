@@ -14,8 +14,22 @@ T = TypeVar("T")
 # Seconds until the first word, and from one to the next: middleboxes and clients that wait for an answer lose
 # patience after half a minute, nobody after this.
 INTERVAL = 10.0
+# Seconds between two looks whether the client is still there.
+LOOK = 1.0
 # Messages from which on COPY and MOVE may take that long; for fewer another thread would be a waste.
 MANY = 100
+
+
+class Client(Protocol):
+    """What can be known of the client's end of the connection without a word from it."""
+
+    def __call__(self) -> bool:
+        """Say whether it has ended what it sends, and may yet read; raises ConnectionError if it has gone."""
+
+
+def is_there() -> bool:
+    """Know nothing of an end: for whoever has no connection to look at."""
+    return False
 
 
 class Meanwhile(Protocol):
@@ -35,20 +49,26 @@ def at_once(work: Callable[[], T], word: Callable[[], None]) -> T:
 class Progress:
     """How far the command under way has come; one a session, called by whatever works message by message.
 
-    ``report`` costs one look at the clock.  It may send, so it is called between whole lines and while no lock is
-    held, and nowhere else: what works under a folder's lock (COPY, MOVE, the first SELECT) cannot, and is done by
-    ``during``.
+    ``report`` costs one look at the clock; once a second it looks whether the client has gone, and raises
+    ConnectionError, for the work would be nobody's.  One that has only ended what it sends may still read: it is sent
+    a word at once, to which a machine that has closed the connection answers that it has.
+
+    It may send, so it is called between whole lines and while no lock is held, and nowhere else: what works under a
+    folder's lock (COPY, MOVE, the first SELECT) cannot, and is done by ``during``.
     """
 
     __slots__ = (
         "_before",
         "_clock",
         "_done",
+        "_doubted",
         "_goal",
+        "_look",
         "_meanwhile",
         "_next",
         "_reply",
         "_say",
+        "_speak",
         "_tag",
         "_uncertain",
         "_whole",
@@ -59,13 +79,16 @@ class Progress:
         clock: Callable[[], float],
         say: Callable[[Reply, bytes, str, bytes], None],
         meanwhile: Meanwhile = at_once,
+        look: Client = is_there,
     ) -> None:
         self._clock = clock
         self._say = say
         self._meanwhile = meanwhile
+        self._look = look
         self._reply: Reply | None = None
         self._tag = b""
-        self._next = 0.0
+        self._next = self._speak = 0.0
+        self._doubted = False  # a client that sends no more has been sent a word
         self._done = self._goal = self._before = self._whole = 0
         self._uncertain = False
 
@@ -73,7 +96,8 @@ class Progress:
         """Note that a command begins."""
         self._tag = tag
         self._reply = reply
-        self._next = self._clock() + INTERVAL
+        now = self._clock()
+        self._next, self._speak = now + LOOK, now + INTERVAL
         self._done = self._goal = self._before = self._whole = 0
         self._uncertain = False
 
@@ -97,9 +121,15 @@ class Progress:
             self._tell(b"NIL NIL")
 
     def report(self, done: int, goal: int) -> None:
-        """Say that *done* of *goal* are done, if it is time to say something; raises what sending raises."""
+        """Say that *done* of *goal* are done, if it is time to say something; raises what sending raises.
+
+        Raises ConnectionError when the client has gone.
+        """
         now = self._clock()
         if now < self._next or self._reply is None:
+            return
+        self._next = now + LOOK
+        if not self._doubts() and now < self._speak:
             return
         done += self._before
         goal = self._whole or goal
@@ -109,8 +139,24 @@ class Progress:
             self._uncertain = True
         self._done, self._goal = done, goal
         known = b"NIL NIL" if self._uncertain or not 0 <= done < goal else b"%d %d" % (done, goal)
-        self._next = now + INTERVAL
+        self._speak = now + INTERVAL
         self._tell(known)
+
+    def attend(self) -> None:
+        """Look whether the client is there, where nothing can be counted; raises as ``report``."""
+        now = self._clock()
+        if now < self._next or self._reply is None:
+            return
+        self._next = now + LOOK
+        if self._doubts():
+            self._tell(b"NIL NIL")
+
+    def _doubts(self) -> bool:
+        """Whether the client has ended what it sends, and has not been sent a word since."""
+        if not self._look() or self._doubted:
+            return False
+        self._doubted = True
+        return True
 
     def _tell(self, known: bytes) -> None:
         assert self._reply is not None

@@ -35,7 +35,7 @@ from maildir_imapd.imap.append import begin
 from maildir_imapd.imap.capability import capability_code
 from maildir_imapd.imap.languages import DEFAULT
 from maildir_imapd.imap.metadata import Following, too_big
-from maildir_imapd.imap.progress import Meanwhile, Progress, at_once
+from maildir_imapd.imap.progress import Client, Meanwhile, Progress, at_once, is_there
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.phrases import Phrase
@@ -129,6 +129,7 @@ class Session:
     """See the module.  *wake* may be called from any thread: it makes the owner call ``announce``.
 
     *clock* gives the time of day, *ticks* seconds that never go back.  *meanwhile*: how long work under a lock is done.
+    *look* says whether the client is still there.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Session:
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
         meanwhile: Meanwhile = at_once,
+        look: Client = is_there,
     ) -> None:
         self.policy = policy
         self.gate = gate
@@ -150,7 +152,7 @@ class Session:
         self.wake = wake
         self.peer = peer
         self.clock = clock
-        self.progress = Progress(ticks, self.say, meanwhile)
+        self.progress = Progress(ticks, self.say, meanwhile, look)
         # What NOTIFY has set; without it the rules of RFC 3501 hold.
         self.notify: Notify | None = None
         self.buffer = CommandBuffer(policy.before_login)

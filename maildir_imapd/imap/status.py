@@ -73,7 +73,7 @@ def figures(
             case b"DELETED-STORAGE":
                 value = _deleted_storage(mailbox, snapshot)
             case b"SIZE":
-                value = sum(mailbox.sizes(range(len(snapshot)), snapshot))
+                value = sum(mailbox.sizes(range(len(snapshot)), snapshot, session.progress.report))
             case b"HIGHESTMODSEQ":
                 value = snapshot.modseq
             case b"MAILBOXID":

@@ -28,6 +28,20 @@ class Closed(ConnectionError):
     """The client is gone."""
 
 
+# The client has shut down its sending half: it may be gone, or wait for the rest of its answers.
+_ENDED = getattr(select, "POLLRDHUP", 0)
+
+
+def _look(fd: int, ended: int) -> bool:
+    """Say whether one of the events *ended* is there; raises Closed when the connection is down both ways."""
+    poll = select.poll()
+    poll.register(fd, ended)
+    events = sum(event for _, event in poll.poll(0))
+    if events & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
+        raise Closed("the client has gone in the middle of a command")
+    return bool(events & ended)
+
+
 class Transport:
     """A socket connection.  *stall_timeout*: seconds a client may leave an answer unread."""
 
@@ -140,6 +154,10 @@ class Transport:
             else:
                 view = view[sent:]
                 deadline = time.monotonic() + self._stall_timeout
+
+    def look(self) -> bool:
+        """As ``imap.progress.Client``."""
+        return _look(self._sock.fileno(), _ENDED)
 
     def _wait_for(self, event: int, deadline: float) -> None:
         poll = select.poll()
@@ -275,6 +293,10 @@ class PipeTransport:
                 room.poll()
             except OSError as error:
                 raise Closed(str(error)) from error
+
+    def look(self) -> bool:
+        """As ``imap.progress.Client``; the other pipe may end as it likes."""
+        return _look(self._write_fd, 0)
 
     def start_tls(self, timeout: float) -> None:
         """Not offered on a pipe."""

@@ -49,6 +49,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
             preauth=Access(user, account),
             peer="tunnel",
             meanwhile=meanwhile,
+            look=transport.look,
         )
         converse(transport, session, leaving=lambda: goodbye[0] if goodbye else None)
     finally:

@@ -330,6 +330,7 @@ class Worker:
                 wake=transport.bell.ring,
                 peer=peer,
                 meanwhile=meanwhile,
+                look=transport.look,
             )
             with self._lock:
                 self._bells[id(session)] = transport.bell.ring

@@ -130,3 +130,69 @@ def test_what_the_work_raises_is_the_answer(spool: Spool) -> None:
     spool.remove("INBOX", spool.files("INBOX")[0].split(":")[0])
     assert client.command(b"a1 UID COPY 1:* box")[-1].startswith(b"a1 NO [EXPUNGEISSUED]")
     assert client.command(b"a2 STATUS box (MESSAGES)")[0] == b"* STATUS box (MESSAGES 0)"
+
+
+# --- the client has gone --------------------------------------------------------------------------
+
+LONG = [
+    b"SEARCH TEXT body",
+    b"SEARCH SUBJECT message",
+    b"SORT (SUBJECT) UTF-8 ALL",
+    b"THREAD REFERENCES UTF-8 ALL",
+    b"FETCH 1:* (ENVELOPE)",
+    b"FETCH 1:* (BODY.PEEK[TEXT])",
+    b"ESEARCH IN (personal) RETURN (COUNT) FLAGGED",
+    b"STATUS INBOX (SIZE)",
+    b'LIST "" "*" RETURN (STATUS (MESSAGES))',
+]
+
+
+def watched(spool: Spool, look: Callable[[], bool], seconds: float) -> MemoryClient:
+    """A client that *look* looks at, in whose session every look at the clock finds it *seconds* further."""
+    spool.simple("INBOX", 20)
+    for name in ("a", "b", "c"):
+        spool.simple(name, 1)
+    client = MemoryWires(spool.root).connect(login=True)
+    ticks = itertools.count(0.0, seconds).__next__
+    client.session.progress = Progress(ticks, client.session.say, look=look)
+    assert client.command(b"s SELECT INBOX")[-1].startswith(b"s OK")
+    return client
+
+
+@pytest.mark.parametrize("command", LONG)
+def test_a_command_ends_with_its_client(command: bytes, spool: Spool) -> None:
+    looks: list[int] = []
+
+    def look() -> bool:
+        looks.append(1)
+        if len(looks) > 1:
+            raise ConnectionResetError
+        return False
+
+    client = watched(spool, look, 1.0)
+    lines = client.command(b"a " + command)
+    assert len(looks) == 2
+    assert client.session.over
+    assert not [line for line in lines if line.startswith(b"a ")]
+
+
+@pytest.mark.parametrize("command", LONG)
+def test_a_client_that_sends_no_more_is_asked_once(command: bytes, spool: Spool) -> None:
+    client = watched(spool, lambda: True, 1.0)
+    lines = client.command(b"a " + command)
+    said = words(lines)
+    assert re.search(rb'"a" (0 \d+|NIL NIL)\)', said[0])
+    # What else is said is said every ten seconds.
+    assert len(said) <= 1 + 20 // 10
+    assert lines[-1].startswith(b"a OK")
+
+
+def test_a_client_is_looked_at_once_a_second(spool: Spool) -> None:
+    looks: list[int] = []
+
+    def look() -> bool:
+        looks.append(1)
+        return False
+
+    watched(spool, look, 0.25).command(b"a SEARCH TEXT body")
+    assert len(looks) == 20 // 4

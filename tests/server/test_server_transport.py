@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import ssl
 import threading
@@ -295,3 +296,68 @@ def test_pipes() -> None:
     for fd in (ours_in, ours_out):
         with contextlib.suppress(OSError):
             os.close(fd)
+
+
+# --- whether the client is there ------------------------------------------------------------------
+
+
+@pytest.fixture
+def tcp() -> Iterator[tuple[Transport, socket.socket]]:
+    """A connection over TCP, where a client that has closed looks like one that has only ended what it sends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname(), timeout=20)
+        ours, _ = server.accept()
+    conn = Transport(ours)
+    yield conn, theirs
+    conn.close()
+    theirs.close()
+
+
+def until(what: int, sock: socket.socket) -> None:
+    """Wait until the kernel has heard of it."""
+    poll = select.poll()
+    poll.register(sock.fileno(), what)
+    assert poll.poll(20_000)
+
+
+def test_a_client_that_waits_is_there(tcp: tuple[Transport, socket.socket]) -> None:
+    conn, theirs = tcp
+    assert conn.look() is False
+    theirs.sendall(b"a NOOP\r\n")
+    assert conn.look() is False
+
+
+def test_a_client_that_has_ended_what_it_sends_may_read(tcp: tuple[Transport, socket.socket]) -> None:
+    conn, theirs = tcp
+    theirs.shutdown(socket.SHUT_WR)
+    until(select.POLLRDHUP, conn._sock)
+    assert conn.look() is True
+    conn.send(b"* OK\r\n")
+    assert theirs.recv(10) == b"* OK\r\n"
+    assert conn.look() is True
+
+
+def test_a_client_that_has_closed_is_known_by_a_word(tcp: tuple[Transport, socket.socket]) -> None:
+    conn, theirs = tcp
+    theirs.close()
+    until(select.POLLRDHUP, conn._sock)
+    assert conn.look() is True
+    conn.send(b"* OK\r\n")
+    until(select.POLLHUP, conn._sock)
+    with pytest.raises(Closed):
+        conn.look()
+
+
+def test_a_reader_of_a_pipe_that_has_closed_is_gone() -> None:
+    back, end = os.pipe()
+    conn = PipeTransport(back, end)
+    assert conn.look() is False
+    reader, writer = os.pipe()
+    gone = PipeTransport(back, writer)
+    os.close(reader)
+    with pytest.raises(Closed):
+        gone.look()
+    for fd in (back, end, writer):
+        os.close(fd)
+    conn.close()
+    gone.close()
