@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, UseAttribute
+from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, MailboxMissing, NoPermission, UseAttribute
 from maildir_imapd.imap import acl
 from maildir_imapd.imap.list import tell_normalized
 from maildir_imapd.imap.metadata import note_own
@@ -68,6 +68,9 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
         raise MailboxExists
     if acl.rights_of(session, old) is not None:
         acl.demand(session, old, "x")
+    else:
+        # RFC 4314 4: "x" on what is renamed; of a name that is only there for others, these are renamed.
+        _demand_below(session, old, "x")
     acl.demand_new(session, new)
     session.account.rename(old, new)
     # INBOX stays, and what it had is in a new mailbox.
@@ -99,6 +102,17 @@ def unsubscribe(session: Session, cmd: Unsubscribe, reply: Reply) -> Done:
     session.account.unsubscribe(name)
     session.note_subscription(name)
     return Done("UNSUBSCRIBE completed")
+
+
+def _demand_below(session: Session, name: str, right: str) -> None:
+    """Raise NoPermission if the user lacks a right to a mailbox below *name*, MailboxMissing if he may see none."""
+    below = name + session.account.delimiter
+    names = [folder.name for folder in session.account.folders() if folder.selectable and folder.name.startswith(below)]
+    granted = [acl.rights_of(session, each) or frozenset() for each in names]
+    if names and not any("l" in rights for rights in granted):
+        raise MailboxMissing
+    if not all(right in rights for rights in granted):
+        raise NoPermission
 
 
 def _parents(session: Session, name: str) -> list[NameChange]:

@@ -58,3 +58,28 @@ def test_there_is_room_for_so_many_and_no_more(tmp_path: Path) -> None:
     assert one.command(b"b SETACL INBOX u7 lr")[-1].startswith(b"b OK")
     assert one.command(b"c DELETEACL INBOX u8")[-1].startswith(b"c OK")
     assert one.command(b"d SETACL INBOX bob lr")[-1].startswith(b"d OK")
+
+
+def test_a_name_that_is_no_mailbox_is_renamed_by_who_may_rename_what_is_below(tmp_path: Path) -> None:
+    """RFC 4314 4: "x" on each mailbox that gets another name."""
+    one = MemoryWires(tmp_path / "Maildir").connect(login=True)
+    for name in ("Top.Mine", "Top.Fixed", "Top.Secret"):
+        assert one.command(b"a CREATE " + name.encode())[-1].startswith(b"a OK")
+    one.command(b"b DELETE Top")
+    (tmp_path / "Maildir" / ".Top.Fixed" / "dovecot-acl").write_text("owner lr\n")
+    assert one.command(b"c RENAME Top New")[-1].startswith(b"c NO [NOPERM]")
+    (tmp_path / "Maildir" / ".Top.Fixed" / "dovecot-acl").write_text("owner lrx\n")
+    (tmp_path / "Maildir" / ".Top.Secret" / "dovecot-acl").write_text("owner k\n")
+    assert one.command(b"d RENAME Top New")[-1].startswith(b"d NO [NOPERM]")
+    for name in ("Mine", "Fixed", "Secret"):
+        assert (tmp_path / "Maildir" / f".Top.{name}").is_dir()
+    (tmp_path / "Maildir" / ".Top.Secret" / "dovecot-acl").write_text("owner x\n")
+    assert one.command(b"e RENAME Top New")[-1].startswith(b"e OK")
+
+
+def test_a_name_of_which_nothing_may_be_seen_is_not_there(tmp_path: Path) -> None:
+    one = MemoryWires(tmp_path / "Maildir").connect(login=True)
+    one.command(b"a CREATE Top.Secret")
+    one.command(b"b DELETE Top")
+    (tmp_path / "Maildir" / ".Top.Secret" / "dovecot-acl").write_text("owner k\n")
+    assert one.command(b"c RENAME Top New")[-1].startswith(b"c NO [NONEXISTENT]")
