@@ -164,6 +164,7 @@ def _prepared(
 ) -> list[tuple[Delivery, int, frozenset[int], int]]:
     """What ``Mailbox.commit`` takes; raises whatever speaks against one of them."""
     batch = []
+    catenate.demand_few(messages)
     rights = acl.rights_in(session, mailbox)
     for message in messages:
         if message.catenate:

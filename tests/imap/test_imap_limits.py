@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from memory import MemoryClient, MemoryWires
 from spool import Spool
 
-from maildir_imapd.imap import fetch_rows
+from maildir_imapd.imap import catenate, fetch_rows
+from maildir_imapd.store.mailbox import Mailbox
 
 SIZE = 200_000
 
@@ -92,3 +95,61 @@ def test_a_command_that_brings_such_news_is_done_all_the_same(spool: Spool) -> N
     lines = client.command(b"c CHECK")
     assert [line for line in lines if line.startswith(b"* NO [UNKNOWN-CTE] ")], lines
     assert any(line.startswith(b"c OK") for line in lines)
+
+
+# --- CATENATE -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def composer(spool: Spool) -> MemoryClient:
+    spool.put("INBOX", b"Subject: big\n\n" + b"x" * SIZE, "")
+    spool.simple("INBOX", 20)
+    client = MemoryWires(spool.root).connect(login=True)
+    client.command(b"b SELECT INBOX")
+    return client
+
+
+def catenated(client: MemoryClient, *urls: bytes) -> bytes:
+    return client.command(b"c APPEND INBOX CATENATE (" + b" ".join(b"URL " + url for url in urls) + b")")[-1]
+
+
+def test_so_many_urls_and_no_more(composer: MemoryClient) -> None:
+    few = [b"/INBOX/;UID=2/;SECTION=HEADER"] * catenate.URLS
+    assert catenated(composer, *few).startswith(b"c OK")
+    assert catenated(composer, *few, few[0]).startswith(b"c BAD [TOOBIG]")
+
+
+def test_a_message_is_read_once_for_all_urls(composer: MemoryClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    read = Mailbox.read
+
+    def counted(mailbox: Mailbox, uid: int, *, under: int | None = None) -> bytes:
+        reads.append(uid)
+        return read(mailbox, uid, under=under)
+
+    monkeypatch.setattr(Mailbox, "read", counted)
+    assert catenated(composer, *[b"/INBOX/;UID=3/;SECTION=HEADER", b"/INBOX/;UID=2/;SECTION=TEXT"] * 50).startswith(
+        b"c OK"
+    )
+    assert reads == [2, 3]
+
+
+def test_what_is_too_much_is_not_read(composer: MemoryClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header is little, but to have it the message is read."""
+    policy = dataclasses.replace(composer.session.policy, append_limit=SIZE // 5)
+    composer.session.policy = policy
+    monkeypatch.setattr(Mailbox, "read", lambda *_args, **_rest: pytest.fail("it is read"))
+    assert catenated(composer, b"/INBOX/;UID=1/;SECTION=HEADER").startswith(b"c NO [TOOBIG]")
+
+
+def test_the_parts_together_are_bounded_before_they_are_written(composer: MemoryClient) -> None:
+    composer.session.policy = dataclasses.replace(composer.session.policy, append_limit=SIZE * 2)
+    assert catenated(composer, b"/INBOX/;UID=1").startswith(b"c OK")
+    assert catenated(composer, *[b"/INBOX/;UID=1"] * 100).startswith(b"c NO [TOOBIG]")
+
+
+def test_the_first_url_that_names_nothing_is_told(composer: MemoryClient) -> None:
+    wrong = [b"/Z/;UID=1", b"/INBOX/;UID=99", b"/INBOX/;UID=1/;SECTION=7", b"nonsense"]
+    for _ in wrong:
+        assert b"[BADURL %b]" % wrong[0] in catenated(composer, b"/INBOX/;UID=2", *wrong)
+        wrong.append(wrong.pop(0))
