@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from maildir_imapd.errors import MessageGone, MessageUnreadable
 from maildir_imapd.imap.content import Content, read, report
+from maildir_imapd.imap.danger import danger
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.view import Positions, View
@@ -58,18 +59,25 @@ def column_of(
     uids = view.uids_at(positions)
     found = view.cache.get_many(uids, field)
     missing = [k for k, blob in enumerate(found) if blob is None]
+    if not missing:
+        return cast("list[bytes]", found)
     made: list[tuple[int, bytes]] = []
     try:
-        for n, k in enumerate(missing):
-            view.progress.report(n, len(missing))
-            content = read_or_none(view, uids[k])
-            if content is None:
-                found[k] = b""
-                if unread is not None:
-                    unread.append(uids[k])
-            else:
-                found[k] = fresh = make(content)
-                made.append((uids[k], fresh))
+        with danger.of(view) as note:
+            for n, k in enumerate(missing):
+                note.end()
+                view.progress.report(n, len(missing))
+                left_out = not note.begin(uids[k])
+                if left_out:
+                    danger.say(view, uids[k])
+                content = None if left_out else read_or_none(view, uids[k])
+                if content is None:
+                    found[k] = b""
+                    if unread is not None:
+                        unread.append(uids[k])
+                else:
+                    found[k] = fresh = make(content)
+                    made.append((uids[k], fresh))
     finally:
         # Also for a client that has gone, and comes again to ask the same.
         if made:

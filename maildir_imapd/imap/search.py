@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, assert_never
 from maildir_imapd.errors import BadSyntax
 from maildir_imapd.imap import context, relevancy, results
 from maildir_imapd.imap.content import Content
+from maildir_imapd.imap.danger import danger
 from maildir_imapd.imap.derived import column_of, read_or_none
 from maildir_imapd.imap.fetch_items import email_id
 from maildir_imapd.imap.registry import Done, State, command
@@ -223,14 +224,19 @@ class Search:
         uids, cache = self.view.uids_at(among), self.view.cache
         made: list[tuple[int, bytes]] = []
         found = []
-        for n, (i, uid, blob) in enumerate(zip(among, uids, cache.get_many(uids, b"pieces"), strict=True)):
-            self.view.progress.report(n, len(among))
-            content = read_or_none(self.view, uid)
-            if content is None:
-                continue
-            pieces = partial(_pieces, content, made) if blob is None else partial(text.parse_pieces, blob)
-            if text.contains(content.data, pieces, needle, body_only=key.body_only):
-                found.append(i)
+        with danger.of(self.view) as note:
+            for n, (i, uid, blob) in enumerate(zip(among, uids, cache.get_many(uids, b"pieces"), strict=True)):
+                note.end()
+                self.view.progress.report(n, len(among))
+                if not note.begin(uid):
+                    danger.say(self.view, uid)
+                    continue
+                content = read_or_none(self.view, uid)
+                if content is None:
+                    continue
+                pieces = partial(_pieces, content, made) if blob is None else partial(text.parse_pieces, blob)
+                if text.contains(content.data, pieces, needle, body_only=key.body_only):
+                    found.append(i)
         cache.put_many(b"pieces", made)
         return found
 

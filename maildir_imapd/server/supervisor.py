@@ -28,8 +28,10 @@ from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import worker
+from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.heartbeat import Page
 from maildir_imapd.server.signals import Signals
+from maildir_imapd.server.stacks import Stacks
 from maildir_imapd.server.worker import Listener
 from maildir_imapd.store.descriptors import Descriptor
 
@@ -42,6 +44,8 @@ BACKLOG = 1024
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 # A worker in which some long-lived thread has not moved for this long hangs, if it is found so twice.
 HANGS_AFTER = 60.0
+# One that has not moved for this long, by two looks as well, has its stacks in the log.
+STANDS_AFTER = 5.0
 # Seconds between these two looks, at the least.
 LOOK_AGAIN = 1.0
 # A worker that dies younger than this has a reason that will not go away: wait before the next one.
@@ -69,6 +73,9 @@ class Child:
     # The beat that was found too old, and when that was seen; the next look must find the same one.
     suspect: float = 0.0
     suspected: float = 0.0
+    # The beat at which it was seen to stand, and the one whose stacks are in the log.
+    stands: float = 0.0
+    shown: float = 0.0
 
 
 @dataclass
@@ -88,10 +95,13 @@ class Supervisor:
     _reload_wanted: bool = False  # SIGHUP has, since the last reload began
     _signals: Signals = field(init=False)
     _page: Page = field(default_factory=lambda: Page(SLOTS))
+    _deaths: Deaths = field(default_factory=lambda: Deaths(SLOTS))
+    _stacks: Stacks | None = None
 
     def run(self, announce: Callable[[str], None]) -> int:
         """Serve until SIGTERM; *announce* gets one line once connections are taken."""
         self._signals = Signals(SIGNALS)
+        self._stacks = Stacks()
         _raise_descriptor_limit()
         self._bind()
         # Whatever is wrong with the settings shows here, and not in every worker again.
@@ -195,6 +205,7 @@ class Supervisor:
         now = time.monotonic()
         self._page.mark(slot, False)
         self._page.beat(slot, now)
+        self._deaths.born(slot)
         supervisor = os.getpid()
         try:
             ours, theirs = os.pipe()
@@ -238,6 +249,8 @@ class Supervisor:
                     ready=lambda: tell("+"),
                     beat=lambda moment: page.beat(slot, moment),
                     retired=lambda: page.marked(slot),
+                    notes=self._deaths.notes(slot),
+                    stacks=self._stacks,
                 )
             except ConfigError as error:
                 logger.error("worker cannot start", extra={"fields": {"why": error.text, "detail": error.detail}})
@@ -328,6 +341,8 @@ class Supervisor:
             if pid == 0:
                 break
             child = self.children.pop(pid, None)
+            if child is not None and status:
+                self._deaths.died(child.slot)
             if child is None or child.retired:
                 continue
             age = time.monotonic() - child.started
@@ -361,6 +376,7 @@ class Supervisor:
             if stood_still:
                 self._page.beat(child.slot, now)
             beat = self._page.moment(child.slot)
+            self._show(child, beat, now)
             if not beat or now - beat <= HANGS_AFTER:
                 child.suspect = 0.0
             elif child.suspect != beat:
@@ -368,6 +384,18 @@ class Supervisor:
             elif now - child.suspected >= LOOK_AGAIN:
                 logger.error("worker hangs", extra={"fields": {"worker": child.pid, "seconds": round(now - beat)}})
                 _kill(child.pid, signal.SIGKILL)
+
+    def _show(self, child: Child, beat: float, now: float) -> None:
+        """Have a worker that stands still put its stacks into the log, once for each time that it does."""
+        if not beat or now - beat <= STANDS_AFTER:
+            child.stands = 0.0
+        elif child.stands != beat:
+            child.stands = beat
+        elif child.shown != beat and self._stacks is not None:
+            child.shown = beat
+            fields = {"worker": child.pid, "seconds": round(now - beat)}
+            logger.error("worker stands still; its stacks follow", extra={"fields": fields})
+            self._stacks.ask(child.pid)
 
     def _end(self) -> None:
         """Have every worker say goodbye; what is left after the deadline is killed."""

@@ -22,12 +22,14 @@ from maildir_imapd import log as logs
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import ConfigError, Goodbye, LimitReached, ShuttingDown
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
+from maildir_imapd.imap.danger import Notes, danger
 from maildir_imapd.imap.session import Policy, Session
 from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.signals import Signals
+from maildir_imapd.server.stacks import Stacks
 from maildir_imapd.server.transport import Transport
 from maildir_imapd.store import descriptors, locks
 from maildir_imapd.store.bell import Bell
@@ -390,15 +392,20 @@ def run(
     ready: Callable[[], None],
     beat: Callable[[float], None],
     retired: Callable[[], bool],
+    notes: Notes | None = None,
+    stacks: Stacks | None = None,
 ) -> int:
     """The life of a worker process; returns its exit status, raises ConfigError.
 
     SIGTERM: BYE to all, end within ``shutdown_timeout``.  SIGUSR1: look whether it is *retired*; then accept no more,
     and end when the last client has gone.  *ready* is called once connections are taken, *beat* every second with the
     moment when the slowest of the long-lived threads has moved, so that the supervisor, process *parent*, can tell a
-    worker that hangs.
+    worker that hangs.  *notes*: where to note what would tell of which message it died; *stacks*: what is written if it
+    stands still.
     """
     signals = Signals(SIGNALS)
+    if notes is not None:
+        danger.notes = notes
     beats = Beats()
     main = beats.of("main")
     worker = Worker(config, tls, listeners, beats)
@@ -414,6 +421,8 @@ def run(
         try:
             moved()
             logs.reopen()
+            if stacks is not None:
+                stacks.follow()
             worker.look_after()
             info = signals.wait(1.0)
             if info is not None and info.number in (signal.SIGTERM, signal.SIGINT):
