@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from maildir_imapd.store import durable
+from maildir_imapd.store import durable, resolve
 
 STEP, SYSTEM, MEMORY = "step", "system", "memory"
 _CALLS = ("open", "stat", "lstat", "fstat", "listdir", "scandir", "read", "pread", "dup")
@@ -122,6 +122,9 @@ class Faults:
             self._real = {name: getattr(os, name) for name in names}
             for name in names:
                 setattr(os, name, self._call(name))
+            # What openat2 opens does not pass os.open.
+            self._real["resolve"] = resolve.open
+            resolve.open = self._call("resolve")
         else:
             self._before = sys.gettrace()
             sys.settrace(self._trace)
@@ -134,6 +137,7 @@ class Faults:
         if self.kind == STEP:
             durable.step = None
         elif self.kind == SYSTEM:
+            resolve.open = self._real.pop("resolve")
             for name, real in self._real.items():
                 setattr(os, name, real)
         else:

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from maildir_imapd.store import descriptors
+from maildir_imapd.store import descriptors, resolve
 
 Report = Callable[[str], None]
 
@@ -141,6 +141,7 @@ class Sanitizer:
     def install(self) -> None:
         """Begin to watch."""
         self._patch(os, "open", self._open)
+        self._patch(resolve, "open", self._open)
         self._patch(os, "close", self._close)
         for name in ("eventfd", "memfd_create"):
             self._patch(os, name, functools.partial(self._opens, name))

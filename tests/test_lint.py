@@ -11,6 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "maildir_imapd"
 DESCRIPTORS = "store/descriptors.py"
+RESOLVE = "store/resolve.py"
 LOCKS = "store/locks.py"
 
 
@@ -81,7 +82,23 @@ def test_files_are_locked_in_one_place(name: str) -> None:
 
 def test_the_store_opens_in_one_place() -> None:
     """The one place keeps the process within its budget of descriptors (rule D5)."""
-    found = [(file, line) for file, line in uses("os", "open") if file.startswith("store/") and file != DESCRIPTORS]
+    found = [
+        (file, line)
+        for file, line in uses("os", "open")
+        if file.startswith("store/") and file not in (DESCRIPTORS, RESOLVE)
+    ]
+    assert not found, listed(found)
+
+
+def test_the_store_reads_small_files_in_one_place() -> None:
+    """The one place takes regular files only, and no more of them than a bound (rule S6)."""
+    found = []
+    for file, node in nodes(ast.Call):
+        assert isinstance(node, ast.Call)
+        # boot.py reads files of the system's.
+        if file.startswith("store/") and file != "store/boot.py" and isinstance(node.func, ast.Name):
+            if node.func.id == "open":
+                found.append((file, node.lineno))
     assert not found, listed(found)
 
 

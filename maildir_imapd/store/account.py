@@ -109,6 +109,9 @@ class Account:
             os.makedirs(root, mode=0o700, exist_ok=True)
             for name in (b"cur", b"new", b"tmp"):
                 os.makedirs(os.path.join(self._layout.inbox, name), mode=0o700, exist_ok=True)
+            for path in {root, self._layout.inbox}:
+                # Whose it is, and that no link of /proc leads there, shows before anything is asked of it.
+                os.close(descriptors.open_directory(path))
         server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
         if prefix == "auto":
             # Courier has no other way than to show all folders below INBOX; Dovecot's files do not tell.
@@ -555,7 +558,7 @@ def _has_index(folder: bytes) -> bool:
 
 
 def _sync(directory: bytes) -> None:
-    fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = descriptors.open_directory(directory)
     try:
         durable.sync(fd)
     finally:

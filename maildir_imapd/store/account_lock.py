@@ -40,7 +40,7 @@ class AccountLock:
             if not (self._threads.acquire(timeout=patience) if patience > 0 else self._threads.acquire(blocking=False)):
                 raise LockTimeout(detail=os.fsdecode(path))
             try:
-                root = descriptors.open(self._layout.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                root = descriptors.open_directory(self._layout.root)
                 try:
                     number = durable.open_lasting(LOCK, root)
                     try:

@@ -290,7 +290,7 @@ class Acls:
         if known is not None and known[0] == stamp:
             return known[1]
         with durable.told(place):
-            directory = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            directory = descriptors.open_directory(path, follow=False)
             try:
                 acl = parse(durable.read_file(FILE, directory))
             except FileNotFoundError:
@@ -313,7 +313,7 @@ class Acls:
             path = self._find(mailbox)
             if path is None:
                 raise MailboxMissing
-            directory = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            directory = descriptors.open_directory(path, follow=False)
             try:
                 with DotLock(FILE + b".lock", directory):
                     before = _read(directory)
@@ -338,7 +338,7 @@ class Acls:
         """
         acl = self.at(parent)
         if acl.lines and not os.path.lexists(os.path.join(path, FILE)):
-            directory = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            directory = descriptors.open_directory(path, follow=False)
             try:
                 _write(directory, acl)
             finally:

@@ -358,7 +358,7 @@ class Cache:
     def _replace(self, blocks: Iterable[bytes]) -> None:
         """Put a new file in the place of the old one."""
         temporary = NAME + b".%d.tmp" % os.getpid()
-        directory = descriptors.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = descriptors.open_directory(self._directory)
         try:
             try:
                 os.unlink(temporary, dir_fd=directory)

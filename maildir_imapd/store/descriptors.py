@@ -15,8 +15,10 @@ descriptors run short in the process, the longest unused of all accounts goes, a
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import itertools
+import logging
 import os
 import resource
 import threading
@@ -25,6 +27,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
+
+from maildir_imapd.store import resolve
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -35,6 +39,11 @@ T = TypeVar("T")
 HIGH_SHARE: Final = 0.8
 # Of all that is kept, this part is let go at a time: enough that the next few hundred calls need not ask again.
 RELIEF: Final = 8
+
+log = logging.getLogger(__name__)
+
+_setfsuid = getattr(ctypes.CDLL(None, use_errno=True), "setfsuid", None)
+_NOBODY: Final = 0xFFFFFFFF  # which setfsuid refuses: it only tells who the thread acts as
 
 
 class Closed(OSError):
@@ -215,12 +224,56 @@ def again(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-    """As ``os.open``, within the budget; whoever calls closes what it returns, or gives it to a Descriptor."""
-    number = again(os.open, path, flags, mode, dir_fd=dir_fd)
+    """As ``os.open``, within the budget; whoever calls closes what it returns, or gives it to a Descriptor.
+
+    A path is resolved as ``resolve.open`` says: through no link of /proc, and beneath *dir_fd* through no link at all.
+    A directory is one of whom the thread acts for (``demand_owner``).
+    """
+    if path.startswith(b"/"):
+        dir_fd = None
+    # One name below an open directory, which is not followed: there is nothing to resolve.
+    plain = dir_fd is not None and flags & os.O_NOFOLLOW and b"/" not in path
+    try:
+        number = again(os.open if plain else resolve.open, path, flags, mode, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EXDEV) and dir_fd is None and not flags & os.O_NOFOLLOW:
+            log.error("not opened: the path leads through a link of the proc file system path=%s", os.fsdecode(path))
+        raise
     # The kernel gives the lowest number that is free: a high one says how many there are, and costs no count.
     if number >= _high:
         watch_level(number)
+    if flags & os.O_DIRECTORY and dir_fd is None:
+        try:
+            demand_owner(number, path)
+        except BaseException:
+            os.close(number)
+            raise
     return number
+
+
+def open_directory(path: bytes, *, dir_fd: int | None = None, follow: bool = True) -> int:
+    """Open a directory to look into it or to sync it; with *follow* through ordinary links. As ``open``."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    return open(path, flags if follow else flags | os.O_NOFOLLOW, dir_fd=dir_fd)
+
+
+def demand_owner(number: int, path: bytes) -> None:
+    """Raise PermissionError, with a line in the log, for a directory that is not of whom this thread acts for.
+
+    A thread that acts for a system user opens what he, or root, owns, or what a group of his may write to: a spool that
+    several share. What anybody may read is not enough: another user's Maildir, which only its home protects, is no
+    place for this one's mail.
+    """
+    if _setfsuid is None:
+        return
+    uid = _setfsuid(ctypes.c_uint(_NOBODY)) & 0xFFFFFFFF
+    if uid == os.geteuid():
+        return  # as the process itself: it acts for nobody
+    state = os.fstat(number)
+    if state.st_uid in (uid, 0) or (state.st_mode & 0o020 and state.st_gid in os.getgroups()):
+        return
+    log.error("directory of another user refused path=%s owner=%d user=%d", os.fsdecode(path), state.st_uid, uid)
+    raise PermissionError(errno.EACCES, "it belongs to another user", path)
 
 
 def watch_level(number: int) -> None:

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.store import descriptors
 
 # Tests only: called with the name of the action and what it is about to act on.
 step: Callable[[str, object], None] | None = None
+
+# What a file may have at most to be read whole: lists that a user or a client makes, and those of all messages.
+SMALL: Final = 1 << 20
+LARGE: Final = 64 << 20
+
+log = logging.getLogger(__name__)
 
 _RENAME_NOREPLACE = 1
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -266,15 +274,15 @@ def dated(path: bytes, name: bytes) -> int | None:
         return None
 
 
-def read_dated(path: bytes, name: bytes) -> tuple[bytes | None, int]:
+def read_dated(path: bytes, name: bytes, limit: int = SMALL) -> tuple[bytes | None, int]:
     """Read a file in the directory at *path*, with its mtime in ns; (None, 0) where there is none."""
     try:
-        directory = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = descriptors.open_directory(path)
     except (FileNotFoundError, NotADirectoryError):
         return None, 0
     try:
         stamp = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
-        return read_file(name, directory), stamp
+        return read_file(name, directory, limit), stamp
     except FileNotFoundError:
         return None, 0
     finally:
@@ -282,7 +290,11 @@ def read_dated(path: bytes, name: bytes) -> tuple[bytes | None, int]:
 
 
 def put_or_remove(name: bytes, data: bytes, directory: int) -> None:
-    """Write a file anew, or remove it where there is nothing to say; either lasts when this returns."""
+    """Write a file anew, or remove it where there is nothing to say; either lasts when this returns.
+
+    Raises OSError, also where there is more to say than anybody would read.
+    """
+    demand_small(name, data)
     if data:
         put(name, data, directory, durable=True)
     else:
@@ -293,15 +305,54 @@ def put_or_remove(name: bytes, data: bytes, directory: int) -> None:
     sync(directory)
 
 
-def read_file(name: bytes, directory: int) -> bytes:
-    """Read one of our own files whole; never through a link, never blocking."""
+def demand_small(name: bytes, data: bytes) -> None:
+    """Raise OSError, as for a full disk, for what ``read_file`` would not take back."""
+    if len(data) > SMALL:
+        raise OSError(errno.EDQUOT, f"it would have more than {SMALL} octets", name)
+
+
+def read_file(name: bytes, directory: int, limit: int = SMALL) -> bytes:
+    """Read a file whole: a regular one, never through a link, never blocking, and not more than *limit* octets.
+
+    Whoever owns the folder may have put anything there. Raises OSError, with a line in the log where it is no file or
+    has more, be it holes.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     fd = descriptors.open(name, flags, dir_fd=directory)
     try:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode):
+            raise _unread(errno.EINVAL, "it is no regular file", name)
+        if state.st_size > limit:
+            raise _unread(errno.EOVERFLOW, f"it has more than {limit} octets", name)
         # One octet more than it has: so the second read, which finds the end, is the only other one.
-        data = os.read(fd, os.fstat(fd).st_size + 1)
-        while piece := os.read(fd, 1 << 22):
-            data += piece
-        return data
+        pieces = [os.read(fd, state.st_size + 1)]
+        size = len(pieces[0])
+        while piece := os.read(fd, 1 << 20):
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise _unread(errno.EOVERFLOW, f"it has more than {limit} octets", name)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
     finally:
         os.close(fd)
+
+
+def read_on(fd: int, position: int, name: bytes, limit: int = LARGE) -> bytes:
+    """Read an open file from *position* to its end, as ``read_file``; *name* is for the log."""
+    state = os.fstat(fd)
+    if not stat.S_ISREG(state.st_mode):
+        raise _unread(errno.EINVAL, "it is no regular file", name)
+    pieces = []
+    size = 0
+    while piece := os.pread(fd, 1 << 22, position + size):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise _unread(errno.EOVERFLOW, f"it has more than {limit} octets", name)
+    return b"".join(pieces)
+
+
+def _unread(number: int, why: str, name: bytes) -> OSError:
+    log.error("file not read name=%s why=%s", os.fsdecode(name), why)
+    return OSError(number, why, name)

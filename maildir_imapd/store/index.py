@@ -151,7 +151,7 @@ class Index:
         raise Unfit
 
     def _load(self) -> None:
-        state = checkpoint.parse(durable.read_file(CHECKPOINT, self._directory.number))
+        state = checkpoint.parse(durable.read_file(CHECKPOINT, self._directory.number, durable.LARGE))
         if state is None:
             raise Unfit
         opened = self._open_journal()
@@ -526,7 +526,7 @@ class Index:
         found: list[State] = []
         for name in (CHECKPOINT, OLD):
             try:
-                data = durable.read_file(name, directory)
+                data = durable.read_file(name, directory, durable.LARGE)
             except FileNotFoundError:
                 continue
             state = checkpoint.parse(data)
@@ -537,7 +537,7 @@ class Index:
             else:
                 found.append(state)
         try:
-            data = durable.read_file(JOURNAL, directory)
+            data = durable.read_file(JOURNAL, directory, durable.LARGE)
         except FileNotFoundError:
             data = b""
         batches = journal.replay(data)
@@ -639,8 +639,4 @@ def _best(found: list[State], good: list[tuple[Batch, int]]) -> tuple[State | No
 
 
 def _read_from(fd: int, position: int) -> bytes:
-    pieces = []
-    while piece := os.pread(fd, 1 << 22, position):
-        pieces.append(piece)
-        position += len(piece)
-    return b"".join(pieces)
+    return durable.read_on(fd, position, JOURNAL)

@@ -253,8 +253,13 @@ class Layout(ABC):
         if known is not None and known[0] == stamp and seen_at - max(stamp) / 1e9 > GRAIN:
             seen[path] = known
             return known[1]
-        with descriptors.again(os.scandir, path) as entries:
-            found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        # By a descriptor: a path may have become a link to what another thread has open.
+        directory = descriptors.open_directory(path)
+        try:
+            with descriptors.again(os.scandir, directory) as entries:
+                found = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        finally:
+            os.close(directory)
         seen[path] = (stamp, found)
         return found
 
@@ -595,7 +600,7 @@ def _share(path: bytes, root: bytes) -> None:
 
 
 def _touch(directory: bytes, name: bytes) -> None:
-    fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = descriptors.open_directory(directory)
     try:
         os.close(durable.create(name, fd, os.fstat(fd).st_mode & 0o666))
     except FileExistsError:

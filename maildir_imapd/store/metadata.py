@@ -126,7 +126,7 @@ class Metadata:
     def entries(self, mailbox: str) -> Entries:
         """All entries that have a value; raises StoreError.  For a name that is no folder see ``change``."""
         with durable.told(self._root):
-            root = descriptors.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            root = descriptors.open_directory(self._root)
             try:
                 found, sound = self._load(root, mailbox)
             finally:
@@ -298,7 +298,7 @@ class Metadata:
 
     def _all_changes(self) -> dict[tuple[str, bytes], int]:
         with durable.told(self._root):
-            root = descriptors.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            root = descriptors.open_directory(self._root)
             try:
                 return self._changes(root)
             finally:
@@ -365,7 +365,7 @@ def _total(entries: Entries) -> int:
 
 
 def _open(path: bytes) -> int:
-    return descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return descriptors.open_directory(path, follow=False)
 
 
 def _read(name: bytes, directory: int, fields: int) -> tuple[list[list[bytes]], bool]:

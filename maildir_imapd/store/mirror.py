@@ -75,7 +75,7 @@ class Mirror:
             if self._ends_below(name, stamp[1], rows):
                 self._stamp, self._last, self._uidvalidity = stamp, rows.uidnext - 1, rows.uidvalidity
                 return None
-            found = uidlist.parse(durable.read_file(name, self._directory))
+            found = uidlist.parse(durable.read_file(name, self._directory, durable.LARGE))
         except OSError as error:
             logger.warning(
                 "cannot read the other server's UIDs", extra={"fields": {"folder": self._path, "why": error}}
@@ -150,7 +150,7 @@ class Mirror:
 
     def _rewrite(self, rows: Snapshot) -> None:
         try:
-            old = uidlist.parse(durable.read_file(UIDLIST, self._directory))
+            old = uidlist.parse(durable.read_file(UIDLIST, self._directory, durable.LARGE))
         except FileNotFoundError:
             old = None
         else:
@@ -179,7 +179,7 @@ class Mirror:
 
     def _write_courier(self, rows: Snapshot) -> None:
         try:
-            old = uidlist.parse(durable.read_file(courier.UIDDB, self._directory))
+            old = uidlist.parse(durable.read_file(courier.UIDDB, self._directory, durable.LARGE))
         except FileNotFoundError:
             old = None
         pairs = zip(rows.uids, rows.names, strict=True)

@@ -296,7 +296,7 @@ class Quota:
         log.warning("quota not noted path=%s error=%s", os.fsdecode(self._path), error)
 
     def _open_root(self) -> int:
-        return descriptors.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return descriptors.open_directory(self._root)
 
     # --- counting ---------------------------------------------------------------------------------
 

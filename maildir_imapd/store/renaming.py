@@ -111,7 +111,7 @@ def _below(path: bytes, allowed: tuple[bytes, ...]) -> bool:
 def _sync_parents(moves: Moves) -> None:
     for parent in {os.path.dirname(path) for pair in moves for path in pair}:
         try:
-            fd = descriptors.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = descriptors.open_directory(parent)
         except (FileNotFoundError, NotADirectoryError):
             continue  # somebody has removed it since
         try:

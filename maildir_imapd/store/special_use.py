@@ -76,23 +76,23 @@ Chosen = dict[str, tuple[bytes, ...]]
 
 
 class ChosenUses:
-    """The file of one account; whoever changes it holds the account's lock. Raises OSError."""
+    """The file of one account; whoever changes it holds the account's lock. Raises OSError, StoreError."""
 
     def __init__(self, root: bytes) -> None:
-        self._path = os.path.join(root, FILE)
+        self._root = root
 
     def read(self) -> Chosen:
         """By mailbox what was chosen for it, which may be nothing."""
-        try:
-            with open(self._path, "rb") as file:
-                return parse(file.read())
-        except FileNotFoundError:
-            return {}
+        with durable.told(os.path.join(self._root, FILE)):
+            data, _ = durable.read_dated(self._root, FILE)
+        return parse(data) if data is not None else {}
 
     def put(self, chosen: Chosen, root: int) -> None:
         """Write it anew, if that is another; *root* is open at the account's root."""
         if chosen != self.read():
-            durable.put(FILE, render(chosen), root, durable=True)
+            data = render(chosen)
+            durable.demand_small(FILE, data)
+            durable.put(FILE, data, root, durable=True)
             durable.sync(root)
 
     def forget(self, name: str, root: int) -> None:

@@ -142,6 +142,7 @@ class Subscriptions:
         else:
             place, name = layout.control_root, NAME
             text = render(plain, layout.delimiter, version, layout.separator, layout.encode)
+        durable.demand_small(name, text)
         directory = _open(place)
         try:
             durable.put(name, text, directory, durable=True)
@@ -151,4 +152,4 @@ class Subscriptions:
 
 
 def _open(directory: bytes) -> int:
-    return descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return descriptors.open_directory(directory)

@@ -26,7 +26,7 @@ class Counter:
         """
         path = os.path.join(self._root, NAME)
         with durable.told(path):
-            root = descriptors.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            root = descriptors.open_directory(self._root)
             try:
                 number = durable.open_lasting(NAME, root)
             finally:

@@ -280,10 +280,10 @@ def test_a_directory_that_cannot_be_listed_for_want_of_descriptors_is_not_empty(
         pass
     true = os.scandir
 
-    def scandir(path: bytes) -> object:
-        if path.endswith(b"/a"):
+    def scandir(directory: int) -> object:
+        if os.path.samestat(os.fstat(directory), os.stat(tmp_path / "a")):
             raise OSError(errno.EMFILE, "Too many open files")
-        return true(path)
+        return true(directory)
 
     account._layout.forget()
     monkeypatch.setattr(os, "scandir", scandir)

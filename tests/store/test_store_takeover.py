@@ -242,7 +242,7 @@ def test_which_server_was_here_is_seen_without_reading(spool: Spool, monkeypatch
     """Whoever logs in opens the account, and the list may be a long one."""
     spool.simple("INBOX", 1)
     (spool.root / "dovecot-uidlist").write_text("3 V77 N9 Gaa\n")
-    monkeypatch.setattr(durable, "read_file", lambda name, directory: pytest.fail("read"))
+    monkeypatch.setattr(durable, "read_file", lambda *_: pytest.fail("read"))
     account = Account(os.fsencode(spool.root), fsync="never")
     assert account.mirror == "dovecot"
     (spool.root / "courierimapuiddb").write_text("1 88 12\n")
@@ -254,7 +254,7 @@ def test_too_many_open_files_are_no_reason_for_new_uids(spool: Spool, monkeypatc
     spool.simple("INBOX", 1)
     (spool.root / "dovecot-uidlist").write_text("3 V99 N9 Gaa\n")
 
-    def read_file(name: bytes, directory: int) -> bytes:
+    def read_file(name: bytes, directory: int, limit: int) -> bytes:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with monkeypatch.context() as patched:
