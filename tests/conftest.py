@@ -101,11 +101,13 @@ def start_server(
     program: Sequence[str] = ("-m", "maildir_imapd"),
     before: Sequence[str] = (),
     log: str = "log",
+    system_users: bool = False,
 ) -> Running:
     """Start ``maildir-imapd serve`` on free ports and wait until it is ready.
 
     *program*: what the interpreter is to run, another than the server itself; *before*: a command that becomes the
-    interpreter; *log*: the name of its log in *base*.
+    interpreter; *log*: the name of its log in *base*; *system_users*: as root, serve those of the passwd-file and no
+    mail of root's own.
     """
     cert, key = certificate.ensure(base)
     stored = schemes.make(b"secret", "SSHA")
@@ -127,6 +129,8 @@ def start_server(
             f"--tls-cert={cert}",
             f"--tls-key={key}",
             "--workers=2",
+            # The spools of tests are those of whoever runs them; a server of root's must be told so.
+            *(["--mail-user=root"] if os.geteuid() == 0 and not system_users else []),
             "--fsync=never",
             "--auth-failure-delay=0",
             f"--log-file={base}/{log}",

@@ -48,6 +48,8 @@ def try_(maildir: Path | None, imap: str, imaps: str) -> None:
                 made = " (the sample)"
     elif not (maildir / "cur").is_dir():
         raise ConfigError(f"{maildir} is not a Maildir: it has no cur/ in it")
+    if os.geteuid() == 0 and (owner := maildir.stat().st_uid) != 0:
+        raise ConfigError(f"{maildir} belongs to user {owner}: try it as that user, not as root")
     user = getpass.getuser()
     password = _password(state / "password")
     users = state / "passwd"
@@ -59,6 +61,8 @@ def try_(maildir: Path | None, imap: str, imaps: str) -> None:
         "imaps": (imaps,),
         "mail_location": location,
         "passwd_file": str(users),
+        # Root's own mail, and nobody else's.
+        **({"mail_user": "root"} if os.geteuid() == 0 else {}),
         "plaintext_login": "loopback",
         "tls_cert": str(cert),
         "tls_key": str(key),

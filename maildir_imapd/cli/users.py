@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import sys
 import tempfile
 from collections.abc import Callable
@@ -80,17 +82,34 @@ def _path(config_file: str | None, passwd_file: str | None) -> str:
 @file_options
 @scheme_option
 @click.option("--home", default="", metavar="DIRECTORY", help="Home directory, for %h in mail_location.")
-def add(name: str, config_file: str | None, passwd_file: str | None, scheme: str, home: str) -> None:
+@click.option(
+    "--uid",
+    metavar="USER",
+    help="Who owns the mail, a name or a number. Default, for root without mail_user: the system user of that name.",
+)
+@click.option("--gid", metavar="GROUP", help="The group, a name or a number. Default: that of the system user.")
+def add(
+    name: str,
+    config_file: str | None,
+    passwd_file: str | None,
+    scheme: str,
+    home: str,
+    uid: str | None,
+    gid: str | None,
+) -> None:
     """Add a user, or fail when NAME is there already.
 
     The password is asked for, or read from standard input.  The file is made, readable by its owner only,
     when it does not exist.
     """
     _check_name(name)
+    config = read_config(config_file, {"passwd_file": passwd_file})
+    owner = _owner(name, uid, gid, guess=os.geteuid() == 0 and config.mail_user is None)
     if ":" in home or "\n" in home:
         raise ConfigError("a home directory cannot have a colon or a line end in it")
     path = _path(config_file, passwd_file)
-    line = f"{name}:{make_password(read_password(), scheme)}::::{home}::\n"
+    numbers = ":".join("" if number is None else str(number) for number in owner)
+    line = f"{name}:{make_password(read_password(), scheme)}:{numbers}::{home}::\n"
 
     def change(lines: list[str]) -> list[str]:
         if any(old.startswith(name + ":") for old in lines):
@@ -98,7 +117,46 @@ def add(name: str, config_file: str | None, passwd_file: str | None, scheme: str
         return [*lines, line]
 
     edit(path, change)
+    if owner[0] is not None:
+        click.echo(f"added {name} to {path}, uid {owner[0]}, gid {owner[1]}")
+        return
     click.echo(f"added {name} to {path}")
+
+
+def _owner(name: str, uid: str | None, gid: str | None, *, guess: bool) -> tuple[int | None, int | None]:
+    """Who owns the mail of a new user: as said, or with *guess* the system user *name*; raises ConfigError."""
+    try:
+        entry = _system_user(uid if uid is not None else name) if uid is not None or guess else None
+        user = entry.pw_uid if entry is not None else None
+        if uid is not None and user is None:
+            user = _number("--uid", uid)
+        group = None
+        if gid is not None:
+            group = _number("--gid", gid) if gid.isdigit() else grp.getgrnam(gid).gr_gid
+        elif entry is not None:
+            group = entry.pw_gid
+    except KeyError:
+        raise ConfigError(f"--gid: there is no group {gid!r}") from None
+    if user == 0:
+        raise ConfigError("mail of root is not served: give the spool to a user without rights, and --uid")
+    if group is not None and user is None:
+        raise ConfigError("--gid needs --uid")
+    if user is not None and group is None:
+        raise ConfigError(f"user {user} is no user of this machine: give --gid too")
+    return user, group
+
+
+def _system_user(written: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(_number("--uid", written)) if written.isdigit() else pwd.getpwnam(written)
+    except KeyError:
+        return None
+
+
+def _number(what: str, written: str) -> int:
+    if not (written.isascii() and written.isdigit() and len(written) <= 10 and int(written) < (1 << 32) - 1):
+        raise ConfigError(f"{what}: there is no user or group {written!r}")
+    return int(written)
 
 
 @user.command("passwd")
@@ -178,7 +236,9 @@ def edit(path: str, change: Callable[[list[str]], list[str]]) -> None:
     directory = os.path.dirname(os.path.abspath(path))
     lock_path = os.path.join(directory, f".{os.path.basename(path)}.lock")
     try:
-        with open(lock_path, "w", encoding="ascii") as lock:
+        # Whoever owns the directory may have put a link there.
+        number = os.open(lock_path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        with open(number, "w", encoding="ascii") as lock:
             locks.flock(lock.fileno(), os.fsencode(lock_path), LOCK_TIMEOUT, rank=locks.Rank.COUNTER)
             mode, owner = 0o600, None
             lines: list[str] = []

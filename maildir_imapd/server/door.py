@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import logging
 import os
+import pwd
 import re
 import threading
 import time
@@ -196,9 +197,9 @@ class Door:
         Raises Unavailable, with a line in the log, for a user whose files this process cannot keep apart.
         """
         uid, gid = identity.uid, identity.gid
-        if uid is None and gid is None:
-            return self._own
         try:
+            if uid is None and gid is None:
+                return self._whose()
             if uid == 0:
                 raise ValueError("mail of root is not served: give the spool to a user without rights")
             if uid is None:
@@ -215,6 +216,25 @@ class Door:
         except ValueError as error:
             logger.error("user refused", extra={"fields": {"user": identity.user, "why": error}})
             raise Unavailable from error
+
+    def _whose(self) -> Owner | None:
+        """Whom to become for a user whose line says nothing; raises ValueError where root would be at work.
+
+        He may own the directory, and what root does in there he can turn elsewhere.
+        """
+        if os.geteuid() != 0:
+            return self._own
+        if self.config.mail_user is None:
+            raise ValueError("the passwd-file gives no uid, and there is no mail_user: root itself serves nobody")
+        try:
+            entry = pwd.getpwnam(self.config.mail_user)
+        except KeyError:
+            raise ValueError(f"mail_user: there is no user {self.config.mail_user!r}") from None
+        if entry.pw_uid == 0:
+            return self._own  # the administrator says that all spools are root's own
+        if not identities.supported():
+            raise ValueError("this system does not let a thread become mail_user")
+        return identities.owner(entry.pw_uid, entry.pw_gid)
 
     def account(self, identity: Identity, owner: Owner | None = None, *, make: bool = True) -> Account:
         """The account of a user, one object a process; the caller acts as *owner*.

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from maildir_imapd.auth.base import Identity
 from maildir_imapd.auth.passwdfile import PasswdFile
-from maildir_imapd.errors import ConfigError
+from maildir_imapd.errors import ConfigError, MailboxMissing
+from maildir_imapd.location import expand
 from maildir_imapd.server import identity as identities
 from maildir_imapd.server.door import Door
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
+    from maildir_imapd.server.identity import Owner
     from maildir_imapd.store.account import Account
 
 
@@ -41,8 +44,53 @@ def chosen(config: Config, users: tuple[str, ...], *, everybody: bool) -> list[I
 
 @contextmanager
 def opened(config: Config, identity: Identity) -> Iterator[Account]:
-    """The mail of one user, under his own identity where the server takes it; raises MailboxMissing, StoreError."""
+    """The mail of one user, as its owner or mail_user; raises ConfigError, MailboxMissing, StoreError, Unavailable.
+
+    Root acts in no directory that another may change.
+    """
     door = Door(config, None, None)
-    owner = door.owner(identity)
+    if os.geteuid() == 0 and identity.uid is None and identity.gid is None and config.mail_user is None:
+        owner = _owner_of_spool(config, identity)
+    else:
+        owner = door.owner(identity)
     with identities.acting_as(owner):
         yield door.account(identity, owner, make=False)
+
+
+def _owner_of_spool(config: Config, identity: Identity) -> Owner | None:
+    """Who owns the mail of a user about whom the passwd-file says nothing; None: root, and nobody else can change it.
+
+    Raises ConfigError, MailboxMissing.
+    """
+    template = identity.extra.get("userdb_mail") or identity.extra.get("mail") or config.mail_location
+    try:
+        root = expand(template, identity.user, identity.home).root
+        state = os.stat(root)
+    except ValueError as error:
+        raise ConfigError(f"no mail location: {error}") from error
+    except OSError as error:
+        raise MailboxMissing("There is no Maildir", detail=f"{os.fsdecode(root)}: {error.strerror}") from error
+    if state.st_uid != 0:
+        if not identities.supported():
+            raise ConfigError(f"run it as the owner of {os.fsdecode(root)}")
+        # Should another directory have taken its place by then, the store does not open it.
+        return identities.owner(state.st_uid, state.st_gid)
+    loose = _changeable(root)
+    if loose is not None:
+        raise ConfigError(f"root does not work in {os.fsdecode(root)}: others can change {os.fsdecode(loose)}")
+    return None
+
+
+def _changeable(path: bytes) -> bytes | None:
+    """The first directory on the way to *path* in which another than root may put something else; None: there is none."""
+    real = os.path.realpath(path)
+    way = [real]
+    while way[-1] != b"/":
+        way.append(os.path.dirname(way[-1]))
+    for directory in reversed(way):
+        state = os.stat(directory)
+        # In a sticky directory only the owner of a thing puts another in its place.
+        loose = state.st_mode & 0o022 and not state.st_mode & stat.S_ISVTX
+        if state.st_uid != 0 or loose:
+            return directory
+    return None

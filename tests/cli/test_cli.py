@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from spool import Spool
 
 from maildir_imapd import __version__
 from maildir_imapd.auth import schemes
@@ -247,3 +249,56 @@ def test_try_serves_a_sample(tmp_path: Path) -> None:
     done = subprocess.run([*command, str(no_maildir)], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 78
     assert "is not a Maildir" in done.stderr
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as others")
+
+
+def test_user_add_says_whose_the_mail_is(tmp_path: Path) -> None:
+    """Root's server serves each line as its uid: the system user of that name, unless another is said."""
+    path = tmp_path / "users"
+    nobody = pwd.getpwnam("nobody")
+    file = f"--passwd-file={path}"
+    added = run("user", "add", "nobody", file, "--scheme=PLAIN", said="x\n")
+    run("user", "add", "ann", file, "--scheme=PLAIN", "--uid=nobody", said="x\n")
+    run("user", "add", "ben", file, "--scheme=PLAIN", "--uid=54321", "--gid=54322", said="x\n")
+    lines = path.read_text().splitlines()
+    own = f"{nobody.pw_uid}:{nobody.pw_gid}" if os.geteuid() == 0 else ":"
+    assert lines[0].startswith(f"nobody:{{PLAIN}}x:{own}:")
+    assert lines[1].startswith(f"ann:{{PLAIN}}x:{nobody.pw_uid}:{nobody.pw_gid}:")
+    assert lines[2].startswith("ben:{PLAIN}x:54321:54322:")
+    if os.geteuid() == 0:
+        assert f"uid {nobody.pw_uid}" in added.output
+        assert "root is not served" in fails("user", "add", "root", file, said="x\n", status=78)
+    for wrong in (["--uid=54321"], ["--gid=5"], ["--uid=none", "--gid=5"], ["--uid=0"], ["--uid=nobody", "--gid=none"]):
+        assert fails("user", "add", "cyd", file, *wrong, said="x\n", status=78), wrong
+
+
+def test_the_lock_of_the_passwd_file_is_no_link(tmp_path: Path) -> None:
+    """Root must not empty a file that the owner of the directory chose."""
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / ".users.lock").symlink_to(tmp_path / "precious")
+    fails("user", "add", "ann", f"--passwd-file={tmp_path}/users", "--scheme=PLAIN", said="x\n", status=78)
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+@needs_root
+def test_maintenance_acts_as_the_owner_of_the_spool(tmp_path: Path) -> None:
+    for parent in (tmp_path, *tmp_path.parents):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    (tmp_path / "users").write_text("ann:{PLAIN}x::::::\nben:{PLAIN}x::::::\n")
+    for name, uid in (("ann", 54321), ("ben", 0)):
+        Spool(tmp_path / name / "Maildir").simple("INBOX", 2)
+        for path in (tmp_path / name, *(tmp_path / name).rglob("*")):
+            os.chown(path, uid, uid)
+    words = [f"--passwd-file={tmp_path}/users", f"--mail-location=maildir:{tmp_path}/%n/Maildir"]
+    run("adopt", "--user=ann", *words)
+    assert {path.stat().st_uid for path in (tmp_path / "ann").rglob("*")} == {54321}
+    run("release", "--to=dovecot", "--user=ann", *words)
+    assert {path.stat().st_uid for path in (tmp_path / "ann").rglob("*")} == {54321}
+    # Root's own, where another may put something else in its place.
+    (tmp_path / "ben").chmod(0o777)
+    result = run("adopt", "--user=ben", *words)
+    assert result.exit_code == 1
+    assert "others can change" in " ".join(result.output.split())
+    assert not list((tmp_path / "ben").rglob("maildir-imapd*"))

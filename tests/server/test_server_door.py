@@ -19,6 +19,8 @@ from maildir_imapd.server.door import Door, valid_user
 def make(tmp_path: Path, text: str = "ann:{PLAIN}secret\n", **given: Any) -> Door:
     passwd = tmp_path / "passwd"
     passwd.write_text(text)
+    if os.geteuid() == 0:
+        given = {"mail_user": "root", **given}
     given = {"mail_location": f"maildir:{tmp_path}/%n/Maildir", "auth_failure_delay": 0, "fsync": "never", **given}
     return Door(load(None, given), PasswdFile(str(passwd)), None)
 
@@ -186,6 +188,14 @@ def test_users_that_this_process_cannot_keep_apart(tmp_path: Path, monkeypatch: 
     for uid, gid in ((1001, 1000), (1000, 9)):
         with pytest.raises(Unavailable):
             door.owner(Identity("ann", uid=uid, gid=gid))
+
+
+def test_root_serves_nobody_about_whom_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory may be his, and then he turns elsewhere what root does in it."""
+    door = make(tmp_path, mail_user=None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(Unavailable):
+        door.owner(Identity("ann"))
 
 
 needs_root = pytest.mark.skipif(not identity.supported(), reason="only root can act as others")

@@ -766,7 +766,7 @@ def test_system_users(tmp_path: Path) -> None:
         if str(parent).startswith(tempfile.gettempdir() + "/"):
             parent.chmod(parent.stat().st_mode | 0o011)
     # In one process, where the threads of all users meet.
-    server = start_server(tmp_path, "--workers", "1", users=1)
+    server = start_server(tmp_path, "--workers", "1", users=1, system_users=True)
     stored = schemes.make(b"secret", "SSHA")
     homes = {}
     for name, uid in (("ann", 54321), ("ben", 54322)):
@@ -781,6 +781,7 @@ def test_system_users(tmp_path: Path) -> None:
         f"ben:{stored}:54322:54322::{homes['ben']}::",
         f"thief:{stored}:54321:54321::{homes['ben']}::userdb_mail=maildir:{homes['ben']}/Maildir",
         f"root:{stored}:0:0::{homes['ann']}::",
+        f"silent:{stored}::::{homes['ann']}::",
     ]
     (tmp_path / "passwd").write_text("".join(line + "\n" for line in lines))
     try:
@@ -805,7 +806,7 @@ def test_system_users(tmp_path: Path) -> None:
             client.ok("FETCH 3 BODY.PEEK[]")
             owners = {(path.stat().st_uid, path.stat().st_gid) for path in homes[name].rglob("*")}
             assert owners == {(uid, uid)}
-        for user in ("thief", "root"):
+        for user in ("thief", "root", "silent"):
             with Client.to(server.port) as client:
                 answer = client.command(f"LOGIN {user} secret")[-1]
                 lines = [answer] if b" NO " in answer else client.command("SELECT INBOX")
@@ -815,6 +816,7 @@ def test_system_users(tmp_path: Path) -> None:
             client.command("LOGIN thief secret")
             client.command("LOGIN ann secret")
         assert "mail of root is not served" in (tmp_path / "log").read_text()
+        assert "root itself serves nobody" in (tmp_path / "log").read_text()
     finally:
         Client.close_all()
         stop_server(server)
