@@ -82,7 +82,7 @@ def _owner_of_spool(config: Config, identity: Identity) -> Owner | None:
 
 
 def _changeable(path: bytes) -> bytes | None:
-    """The first directory on the way to *path* in which another than root may put something else; None: there is none."""
+    """The first directory on the way to *path* in which another than root may put something else."""
     real = os.path.realpath(path)
     way = [real]
     while way[-1] != b"/":
