@@ -3,10 +3,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import program
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,10 +90,117 @@ def test_a_directory_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == ""
 
 
-def test_a_full_disk_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    log.set_up("info", "/dev/full")
+def test_a_full_disk_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.set_up("info", str(tmp_path / "log"))
+    handler = logging.getLogger("maildir_imapd").handlers[0]
+    assert isinstance(handler, log.FileHandler)
+    handler.opens = False
+    handler.adopt(os.open("/dev/full", os.O_WRONLY))
     logger.info("lost")
     assert capsys.readouterr().err == ""
+
+
+def test_the_log_is_a_file_of_one_name(tmp_path: Path) -> None:
+    """Who may write in its directory must not have us write to a file of his choice."""
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / "link").symlink_to("precious")
+    os.link(tmp_path / "precious", tmp_path / "second")
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("link", "second", "fifo"):
+        with pytest.raises(ConfigError, match="log_file"):
+            log.set_up("info", str(tmp_path / name))
+    log.set_up("info", str(tmp_path / "log"))
+    (tmp_path / "log").unlink()
+    (tmp_path / "log").symlink_to("precious")
+    logger.info("elsewhere")
+    log.reopen()
+    logger.info("elsewhere")
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+def test_a_log_is_handed_over(tmp_path: Path) -> None:
+    """A process that may not open the new file goes on in the one that it is given."""
+    log.set_up("info", str(tmp_path / "log"))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.setblocking(False)
+        log.receive(theirs)
+        (tmp_path / "log").rename(tmp_path / "log.1")
+        log.reopen()
+        log.hand_over(ours)
+        # The same handler plays the other process: it has the old file open again.
+        handler = logging.getLogger("maildir_imapd").handlers[0]
+        assert isinstance(handler, log.FileHandler)
+        log.keep_what_is_open()
+        handler.adopt(os.open(tmp_path / "log.1", os.O_WRONLY | os.O_APPEND))
+        logger.info("before")
+        log.receive(theirs)
+        logger.info("after")
+        (tmp_path / "log").rename(tmp_path / "log.2")
+        logger.info("still")
+    assert "before" in (tmp_path / "log.1").read_text()
+    assert "after" in (tmp_path / "log.2").read_text()
+    assert "still" in (tmp_path / "log.2").read_text()
+    assert not (tmp_path / "log").exists()
+
+
+FORGED = [
+    "x\n2026-01-31T12:00:00+0000 warning pid=1 login failed user=ann peer=192.0.2.1:1 tries=1",
+    'x" login failed user=ann peer=192.0.2.1:1 tries=1',
+    "x login failed user=ann peer=192.0.2.1:1 tries=1",
+    "\r\x85\u2028login failed user=ann peer=192.0.2.1:1 tries=1",
+]
+
+
+@pytest.mark.parametrize("text", FORGED)
+def test_a_value_in_the_text_looks_like_no_field(tmp_path: Path, text: str) -> None:
+    """A folder's name, an error: within the text they are quoted as a field is."""
+    log.set_up("info", str(tmp_path / "log"))
+    logger.warning("folder cannot be watched path=%s error=%s left=%d of %.1f", text, ValueError(text), 3, 0.5)
+    logger.warning("index path=%r", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logger.exception("failed")
+    lines = (tmp_path / "log").read_text().splitlines()
+    shown = log.render_field(text)
+    assert f"path={shown} error={shown} left=3 of 0.5" in lines[0]
+    assert lines[1].endswith(f"path={shown}")
+    assert shown.startswith('"')
+    assert lines[2].endswith(" failed")
+    assert all(line.startswith("    ") for line in lines[3:])
+
+
+FILTER = Path(__file__).parents[2] / "contrib" / "fail2ban" / "maildir-imapd.conf"
+
+
+def hosts(path: Path, tmp_path: Path) -> list[str]:
+    """The addresses that fail2ban would ban by a log."""
+    done = subprocess.run(
+        [program("fail2ban-regex"), "-o", "<ip>", str(path), str(FILTER)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_fail2ban_bans_who_failed_and_nobody_else(tmp_path: Path) -> None:
+    log.set_up("info", str(tmp_path / "log"))
+
+    def failed(user: str, peer: str) -> None:
+        logger.warning("login failed", extra={"fields": {"user": user, "peer": peer, "tries": 1}})
+
+    failed("ann", "192.0.2.7:4711")
+    failed("", "192.0.2.8:4711")
+    failed("o'hara b=c \\", "[2001:db8::7]:4711")
+    for text in FORGED:
+        failed(text, "198.51.100.1:9")
+        logger.warning("folder cannot be watched path=%s", text)
+        logger.info("login", extra={"fields": {"user": text, "peer": "203.0.113.5:9"}})
+        try:
+            raise ValueError(text)
+        except ValueError:
+            logger.exception("failed")
+    assert hosts(tmp_path / "log", tmp_path) == ["192.0.2.7", "192.0.2.8", "2001:db8::7", *["198.51.100.1"] * 4]
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
