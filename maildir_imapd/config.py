@@ -310,7 +310,8 @@ SETTINGS: tuple[Setting, ...] = (
         "auth_failure_delay",
         duration(0, 60),
         2.0,
-        "Pause before a wrong password is answered; doubled at each further one of the connection.",
+        "Time from a wrong password to its answer; doubled at each further one of the connection, and as failures of "
+        "all connections from that address, from its /64 or for that user mount up; a minute at most.",
         "TIME",
         "Users",
         shown="2s",
@@ -490,7 +491,8 @@ SETTINGS: tuple[Setting, ...] = (
         "connections_per_address",
         number(1, 1_000_000),
         100,
-        "Connections one address may have in one worker before login is refused to it.",
+        "Connections one address may have in one worker before login is refused to it. Of IPv6 a /64 counts as one "
+        "address.",
         "N",
         "Limits",
     ),
@@ -501,7 +503,16 @@ SETTINGS: tuple[Setting, ...] = (
         "connections",
         number(1, 1_000_000),
         10_000,
-        "Connections of one worker; further ones are told to come back.",
+        "Connections of one worker. For a further one the longest that has not logged in is sent away; where all have, "
+        "it is told to come back.",
+        "N",
+        "Limits",
+    ),
+    Setting(
+        "connections_before_login",
+        number(1, 1_000_000),
+        1000,
+        "Connections of one worker that have not logged in. For a further one the longest of them is sent away.",
         "N",
         "Limits",
     ),

@@ -171,6 +171,27 @@ def verify(stored: str, password: bytes) -> bool:
         raise ValueError(str(error)) from error
 
 
+def cost(stored: str) -> float:
+    """About how many microseconds it takes to check a password against *stored*; 0 for what cannot be understood."""
+    try:
+        scheme, encoding, data = split(stored)
+        if encoding and scheme in _TEXT:
+            data = _decode(data, encoding).decode("utf-8", "surrogateescape")
+    except ValueError:
+        return 0.0
+    if match := re.search(r"\$m=(\d{1,9}),t=(\d{1,5}),", data):
+        return 0.4 * int(match[1]) * int(match[2])
+    if match := re.match(r"\$2[aby]\$(\d\d)\$", data):
+        return 60.0 * float(2 ** min(int(match[1]), 31))
+    if scheme in ("SHA512-CRYPT", "SHA256-CRYPT"):
+        match = re.match(r"\$[56]\$rounds=(\d{1,9})\$", data)
+        return 1.0 * (int(match[1]) if match else 5000)
+    if scheme == "PBKDF2":
+        match = re.match(r"\$1\$[^$]*\$(\d{1,8})\$", data)
+        return 0.5 * int(match[1]) if match else 0.0
+    return {"MD5-CRYPT": 1000.0, "DES-CRYPT": 500.0}.get(scheme, 1.0 if scheme in _DIGESTS else 0.5)
+
+
 def make(password: bytes, scheme: str = "ARGON2ID") -> str:
     """Hash a new password, scheme in front; raises ValueError for what cannot be written."""
     match scheme:

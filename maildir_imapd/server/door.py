@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
@@ -28,6 +29,7 @@ from maildir_imapd.errors import (
 from maildir_imapd.imap.session import Access
 from maildir_imapd.location import expand
 from maildir_imapd.server import identity as identities
+from maildir_imapd.server.failures import Failures, network
 from maildir_imapd.store import locks
 from maildir_imapd.store.account import Account
 
@@ -44,6 +46,10 @@ logger = logging.getLogger(__name__)
 # (robustness rule 17).
 _USER = re.compile(r"[\w+@=-][\w.+@=~&'-]{0,254}\Z").match
 MAX_FAILURES = 4
+# Seconds, whatever has been counted: below login_timeout.
+_LONGEST_PAUSE = 60.0
+# Connections that were sent away for others and have not gone yet, beyond which new ones are refused.
+_LEAVING = 256
 # Password hashes that may be worked out at a time in one process: each takes a core and, of argon2, 64 MiB.
 _HASHES = max(2, os.cpu_count() or 1)
 # Seconds for which one waits for its turn.
@@ -79,10 +85,17 @@ def open_account(config: Config, places: Places, watcher: Watcher | None, limits
 class Door:
     """Shared by all connections of a worker; safe from any thread."""
 
-    def __init__(self, config: Config, users: PasswdFile | None, watcher: Watcher | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        users: PasswdFile | None,
+        watcher: Watcher | None,
+        failures: Failures | None = None,
+    ) -> None:
         self.config = config
         self.users = users
         self.watcher = watcher
+        self.failures = failures if failures is not None else Failures(64)
         self._key = os.urandom(32)
         # A flood of wrong passwords waits for its turn; a password that is known needs none.
         self._hashing = threading.BoundedSemaphore(_HASHES)
@@ -94,28 +107,57 @@ class Door:
         self._by_address: Counter[str] = Counter()
         self._by_user: Counter[str] = Counter()
         self._inside = 0
+        self._waiting: OrderedDict[Arrival, None] = OrderedDict()  # who has not logged in, the longest first
+        self._leaving = 0  # who was sent away for another and has not gone yet
 
     # --- how many ---------------------------------------------------------------------------------
 
-    def arrive(self, host: str) -> None:
-        """Count a new connection; raises LimitReached when there are too many."""
-        with self._lock:
-            if self._inside >= self.config.connections:
-                raise LimitReached(why="Too many connections; try again later")
-            if self._by_address[host] >= self.config.connections_per_address:
-                raise LimitReached(why="Too many connections from your address")
-            self._by_address[host] += 1
-            self._inside += 1
+    def arrive(self, host: str) -> Arrival:
+        """Count a new connection; raises LimitReached when there are too many.
 
-    def leave(self, host: str, user: str | None) -> None:
+        Where only room is lacking, whoever has been here longest without logging in gives way: connections that are
+        opened and left keep nobody out.
+        """
+        arrival = Arrival(network(host))
+        oldest = None
+        with self._lock:
+            if self._by_address[arrival.network] >= self.config.connections_per_address:
+                raise LimitReached(why="Too many connections from your address")
+            if self._inside >= self.config.connections or len(self._waiting) >= self.config.connections_before_login:
+                if not self._waiting or self._leaving >= _LEAVING:
+                    raise LimitReached(why="Too many connections; try again later")
+                oldest, _ = self._waiting.popitem(last=False)
+                oldest.sent_away = True
+                self._leaving += 1
+            self._by_address[arrival.network] += 1
+            self._inside += 1
+            self._waiting[arrival] = None
+        if oldest is not None:
+            logger.info("connection gave way", extra={"fields": {"network": oldest.network}})
+            oldest.ring()
+        return arrival
+
+    def leave(self, arrival: Arrival, user: str | None) -> None:
         """Take back what ``arrive`` and a login counted."""
         with self._lock:
             self._inside -= 1
-            self._by_address[host] -= 1
-            if not self._by_address[host]:
-                del self._by_address[host]
+            self._waiting.pop(arrival, None)
+            if arrival.sent_away:
+                self._leaving -= 1
+            self._by_address[arrival.network] -= 1
+            if not self._by_address[arrival.network]:
+                del self._by_address[arrival.network]
         if user is not None:
             self._forget(user)
+
+    def _logged_in(self, arrival: Arrival) -> None:
+        with self._lock:
+            self._waiting.pop(arrival, None)
+
+    def _waits_again(self, arrival: Arrival) -> None:
+        with self._lock:
+            if not arrival.sent_away:
+                self._waiting[arrival] = None
 
     def _forget(self, user: str) -> None:
         with self._lock:
@@ -125,8 +167,8 @@ class Door:
 
     # --- who --------------------------------------------------------------------------------------
 
-    def identify(self, user: str, password: bytes) -> Identity:
-        """Check a password; a right one is remembered for a while, as a keyed digest.
+    def identify(self, user: str, password: bytes, host: str | None = None) -> Identity:
+        """Check a password, given from the address *host*; a right one is remembered for a while, as a keyed digest.
 
         Raises AuthenticationFailed, Unavailable.
         """
@@ -138,6 +180,9 @@ class Door:
         entry = self.users.entry(user)
         if entry is None and (entry := self.users.entry(user.lower())) is not None:
             user = user.lower()
+        if entry is not None and host is not None and not allowed_from(entry.identity, host):
+            # From there he is unknown: whether the password is right must not show in how long the answer takes.
+            user, entry = "", None
         digest = hmac.digest(self._key, user.encode() + b"\0" + password, hashlib.sha256)
         now = time.monotonic()
         with self._lock:
@@ -158,7 +203,7 @@ class Door:
                     self._known.popitem(last=False)
         return identity
 
-    def admit(self, identity: Identity) -> Access:
+    def admit(self, identity: Identity, arrival: Arrival | None = None) -> Access:
         """Open the mail of a user who has been identified; raises Unavailable, LimitReached, StoreError.
 
         From here on the calling thread acts as the owner of the mail.
@@ -179,11 +224,15 @@ class Door:
                 raise
         groups = identity.extra.get("userdb_acl_groups") or identity.extra.get("acl_groups") or ""
         named = frozenset(group.strip() for group in groups.split(",") if group.strip())
-        return Access(user, account, lambda: self._dismiss(user), named)
+        if arrival is not None:
+            self._logged_in(arrival)
+        return Access(user, account, lambda: self._dismiss(user, arrival), named)
 
-    def _dismiss(self, user: str) -> None:
+    def _dismiss(self, user: str, arrival: Arrival | None) -> None:
         """Take back a login: the calling thread is the process again; raises Goodbye if it cannot."""
         self._forget(user)
+        if arrival is not None:
+            self._waits_again(arrival)
         if self._own is not None:
             try:
                 identities.become(self._own)
@@ -282,36 +331,58 @@ class Door:
                 logger.error("quota passed over", extra={"fields": {"user": identity.user, "why": error}})
         return self.config.quota_storage or 0, self.config.quota_messages or 0
 
-    def gate(self, host: str, peer: str) -> Gate:
+    def pause(self, tries: int, user: str, host: str) -> float:
+        """Seconds from the question to the answer after a wrong password, the connection's *tries* th."""
+        doublings = max(tries - 1, self.failures.doublings(user, host))
+        return float(min(self.config.auth_failure_delay * 2**doublings, _LONGEST_PAUSE))
+
+    def gate(self, host: str, peer: str, arrival: Arrival | None = None) -> Gate:
         """The door as one connection from *host* sees it; *peer* is its name in the log."""
-        return Gate(self, host, peer)
+        return Gate(self, host, peer, arrival)
+
+
+class Arrival:
+    """A connection, as the door counts it.  *ring* wakes its thread, which looks whether it was *sent_away*."""
+
+    __slots__ = ("network", "ring", "sent_away")
+
+    def __init__(self, counted: str) -> None:
+        self.network = counted
+        self.sent_away = False
+        self.ring: Callable[[], None] = lambda: None
 
 
 class Gate:
     """One connection's tries."""
 
-    def __init__(self, door: Door, host: str, peer: str) -> None:
+    def __init__(self, door: Door, host: str, peer: str, arrival: Arrival | None) -> None:
         self._door = door
         self._host = host
         self._peer = peer
+        self._arrival = arrival
         self._failures = 0
 
     def __call__(self, user: str, password: bytes, authzid: str | None) -> Access:
-        """As ``imap.session.Gate``: after a wrong password it waits, longer each time, then says BYE."""
+        """As ``imap.session.Gate``: a wrong password is answered late, later each time, then with BYE.
+
+        The pause counts from the question: how long the password took to check does not show.
+        """
+        began = time.monotonic()
         try:
-            identity = self._door.identify(user, password)
-            if not allowed_from(identity, self._host):
-                raise AuthenticationFailed
+            identity = self._door.identify(user, password, self._host)
         except AuthenticationFailed:
             self._failures += 1
+            self._door.failures.add(user, self._host)
             logger.warning(
                 "login failed", extra={"fields": {"user": user, "peer": self._peer, "tries": self._failures}}
             )
             # In this connection's thread only: others do not wait.
-            time.sleep(self._door.config.auth_failure_delay * 2 ** (self._failures - 1))
+            left = began + self._door.pause(self._failures, user, self._host) - time.monotonic()
+            if left > 0:
+                time.sleep(left)
             if self._failures >= MAX_FAILURES:
                 raise Goodbye("Too many wrong passwords") from None
             raise
         if authzid is not None and authzid not in (user, identity.user):
             raise AuthorizationFailed
-        return self._door.admit(identity)
+        return self._door.admit(identity, self._arrival)

@@ -29,6 +29,7 @@ from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import worker
 from maildir_imapd.server.deaths import Deaths
+from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
@@ -69,6 +70,8 @@ class Child:
     pid: int
     slot: int
     started: float
+    # The supervisor's end of what leads there: a log file that was opened anew is sent by it.
+    channel: socket.socket | None = None
     retired: bool = False
     # The beat that was found too old, and when that was seen; the next look must find the same one.
     suspect: float = 0.0
@@ -91,9 +94,11 @@ class Supervisor:
     _pause: float = 0.0
     _next_start: float = 0.0
     _looked: float = 0.0
+    _pid_file: tuple[int, int] | None = None  # device and inode of what was written
     _ending: bool = False  # SIGTERM or SIGINT has come
     _reload_wanted: bool = False  # SIGHUP has, since the last reload began
     _signals: Signals = field(init=False)
+    _failures: Failures = field(default_factory=Failures)
     _page: Page = field(default_factory=lambda: Page(SLOTS))
     _deaths: Deaths = field(default_factory=lambda: Deaths(SLOTS))
     _stacks: Stacks | None = None
@@ -109,7 +114,6 @@ class Supervisor:
         worker.user_database(self.config)
         worker.server_metadata(self.config)
         self._mail_user = _mail_user(self.config)
-        self._give_log()
         self._write_pid()
         try:
             if self._start(self.config.workers):
@@ -147,21 +151,32 @@ class Supervisor:
             f"{count} worker{'s' if count != 1 else ''}, pid {os.getpid()}"
         )
 
-    def _give_log(self) -> None:
-        """The workers must be able to open the log again once it has been rotated away."""
-        if self._mail_user is not None and self.config.log_file and os.geteuid() == 0:
-            try:
-                os.chown(self.config.log_file, self._mail_user.pw_uid, self._mail_user.pw_gid)
-            except OSError as error:
-                logger.warning("log file stays root's", extra={"fields": {"why": error.strerror}})
+    def _share_log(self) -> None:
+        """Give the log file to workers that may not open it; new ones inherit it."""
+        for child in self.children.values():
+            if child.channel is not None:
+                logs.hand_over(child.channel)
 
     def _write_pid(self) -> None:
         if self.config.pid_file:
             try:
-                with open(self.config.pid_file, "w", encoding="ascii") as file:
+                with open(logs.open_file(self.config.pid_file), "w", encoding="ascii") as file:
+                    os.fchmod(file.fileno(), 0o644)
+                    os.ftruncate(file.fileno(), 0)
                     file.write(f"{os.getpid()}\n")
+                    state = os.fstat(file.fileno())
             except OSError as error:
                 raise ConfigError(f"pid_file {self.config.pid_file}: {error.strerror}") from error
+            self._pid_file = state.st_dev, state.st_ino
+
+    def _remove_pid(self) -> None:
+        if self._pid_file is not None:
+            try:
+                state = os.lstat(self.config.pid_file)
+                if (state.st_dev, state.st_ino) == self._pid_file:
+                    os.unlink(self.config.pid_file)
+            except OSError:
+                pass  # an administrator was faster
 
     # --- workers ----------------------------------------------------------------------------------
 
@@ -208,8 +223,16 @@ class Supervisor:
         self._deaths.born(slot)
         supervisor = os.getpid()
         try:
+            channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise ConfigError(f"cannot start a worker: {error.strerror}") from error
+        channel.setblocking(False)
+        far.setblocking(False)
+        try:
             ours, theirs = os.pipe()
         except OSError as error:
+            channel.close()
+            far.close()
             raise ConfigError(f"cannot start a worker: {error.strerror}") from error
         try:
             os.set_blocking(ours, False)
@@ -217,15 +240,22 @@ class Supervisor:
         except OSError as error:
             os.close(ours)
             os.close(theirs)
+            channel.close()
+            far.close()
             raise ConfigError(f"cannot start a worker: {error.strerror}") from error
         if pid == 0:
             os.close(ours)
-            self._child(slot, supervisor, theirs)
+            channel.close()
+            for other in self.children.values():
+                if other.channel is not None:
+                    other.channel.close()
+            self._child(slot, supervisor, theirs, far)
         os.close(theirs)
-        child = self.children[pid] = Child(pid, slot, now)
+        far.close()
+        child = self.children[pid] = Child(pid, slot, now, channel=channel)
         return child, Descriptor(ours, "ready pipe")
 
-    def _child(self, slot: int, supervisor: int, pipe: int) -> NoReturn:
+    def _child(self, slot: int, supervisor: int, pipe: int, channel: socket.socket) -> NoReturn:
         """The worker's whole life; it must not return into the supervisor's frames."""
         status = 1
         try:
@@ -240,7 +270,11 @@ class Supervisor:
                 os.close(pipe)
 
             try:
+                own = os.geteuid()
                 _become(self._mail_user)
+                if os.geteuid() != own or (own == 0 and self._mail_user is None):
+                    # Another user's, or threads that are: what they open by name is not what the supervisor would.
+                    logs.keep_what_is_open()
                 status = worker.run(
                     self.config,
                     self._tls,
@@ -251,6 +285,8 @@ class Supervisor:
                     retired=lambda: page.marked(slot),
                     notes=self._deaths.notes(slot),
                     stacks=self._stacks,
+                    channel=channel,
+                    failures=self._failures,
                 )
             except ConfigError as error:
                 logger.error("worker cannot start", extra={"fields": {"why": error.text, "detail": error.detail}})
@@ -289,7 +325,8 @@ class Supervisor:
                 self._reload_wanted = True
         self._reap()
         self._kill_hanging(time.monotonic())
-        logs.reopen()
+        if logs.reopen():
+            self._share_log()
 
     def _reload(self) -> None:
         """New workers with the new settings; the old ones finish with the clients they have."""
@@ -308,7 +345,7 @@ class Supervisor:
         old = [child for child in self.children.values() if not child.retired]
         before = self.config, self._tls, self._mail_user
         self.config, self._tls, self._mail_user = config, tls, mail_user
-        self._give_log()
+        self._share_log()
         try:
             if not self._start(config.workers):
                 return  # to end, with all of them
@@ -343,6 +380,8 @@ class Supervisor:
             child = self.children.pop(pid, None)
             if child is not None and status:
                 self._deaths.died(child.slot)
+            if child is not None and child.channel is not None:
+                child.channel.close()
             if child is None or child.retired:
                 continue
             age = time.monotonic() - child.started
@@ -411,11 +450,7 @@ class Supervisor:
             # In a system call that nothing interrupts; they end with it.
             logger.error("workers do not end", extra={"fields": {"workers": sorted(self.children)}})
         self._signals.close()
-        if self.config.pid_file:
-            try:
-                os.unlink(self.config.pid_file)
-            except OSError:
-                pass  # an administrator was faster
+        self._remove_pid()
         logger.info("stopped")
 
     def _wait_until_gone(self, patience: float) -> None:

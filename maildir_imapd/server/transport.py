@@ -20,6 +20,8 @@ from maildir_imapd.store.bell import Bell
 READ_SIZE = 64 * 1024
 # One write call is offered at most this much: OpenSSL copies what it is given.
 WRITE_SIZE = 1024 * 1024
+# Octets a second that a client must take of an answer, on the whole, once it has stopped to read.
+LEAST_RATE = 256.0
 # Seconds for which a client that is still sending is listened to after the BYE.
 LINGER = 1.0
 
@@ -60,6 +62,9 @@ class Transport:
         self._held = b""  # octets from the socket that nothing has taken yet
         self.bell = Bell()
         self._rung = self.bell.fd  # as poll says it
+        # Of this answer: seconds for which there was no room, and octets that found room after that.
+        self._waited = 0.0
+        self._taken = 0
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN)
         self._poll.register(self._rung, select.POLLIN)
@@ -69,6 +74,12 @@ class Transport:
 
         Returns whether the bell rang, and the octets: b"" for none, None when the client has closed.
         """
+        woken, data = self._listen(timeout)
+        if data:
+            self._waited, self._taken = 0.0, 0
+        return woken, data
+
+    def _listen(self, timeout: float) -> tuple[bool, bytes | None]:
         if self._held or self._inflate is not None or isinstance(self._sock, ssl.SSLSocket):
             # Octets that OpenSSL or zlib holds already wake no poll.  Without them a read would be in vain.
             data = self._read()
@@ -135,36 +146,43 @@ class Transport:
         return data
 
     def send(self, data: bytes) -> None:
-        """Send all of *data*; raises Closed, or TimeoutError when the client does not read."""
+        """Send all of *data*; raises Closed, or TimeoutError when the client does not read, or hardly."""
         if self._deflate is not None:
             data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
         view = memoryview(data)
-        deadline = time.monotonic() + self._stall_timeout
         while view:
             try:
                 sent = self._sock.send(view[:WRITE_SIZE])
             except (BlockingIOError, ssl.SSLWantWriteError):
-                self._wait_for(select.POLLOUT, deadline)
-                # There is room, so the client has read something, though OpenSSL may not call it sent yet.
-                deadline = time.monotonic() + self._stall_timeout
+                # A client may stall, and it may be slow; but not take an octet a minute for ever.
+                began = time.monotonic()
+                patience = self._stall_timeout + self._taken / LEAST_RATE - self._waited
+                self._wait_for(select.POLLOUT, began + min(self._stall_timeout, patience))
+                self._waited += time.monotonic() - began
             except ssl.SSLWantReadError:
-                self._wait_for(select.POLLIN, deadline)
+                self._wait_for(select.POLLIN, time.monotonic() + self._stall_timeout)
             except OSError as error:
                 raise Closed(str(error)) from error
             else:
                 view = view[sent:]
-                deadline = time.monotonic() + self._stall_timeout
+                if self._waited:
+                    self._taken += sent
 
     def look(self) -> bool:
         """As ``imap.progress.Client``."""
         return _look(self._sock.fileno(), _ENDED)
 
-    def _wait_for(self, event: int, deadline: float) -> None:
+    def _wait_for(self, event: int, deadline: float, *, until_rung: bool = False) -> None:
         poll = select.poll()
         poll.register(self._sock.fileno(), event)
+        if until_rung:
+            poll.register(self._rung, select.POLLIN)
         left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        events = poll.poll(left * 1000) if left > 0 else None
+        if not events:
             raise TimeoutError("the client does not read what it asked for")
+        if until_rung and any(fd == self._rung for fd, _ in events):
+            raise Closed("the place is wanted")
 
     def start_tls(self, timeout: float) -> None:
         """Shake hands as the server; raises Closed or TimeoutError.  Nothing read before stays."""
@@ -181,9 +199,10 @@ class Transport:
             try:
                 sock.do_handshake()
             except ssl.SSLWantReadError:
-                self._wait_for(select.POLLIN, deadline)
+                # Nobody has logged in: whoever rings wants this connection to end.
+                self._wait_for(select.POLLIN, deadline, until_rung=True)
             except ssl.SSLWantWriteError:
-                self._wait_for(select.POLLOUT, deadline)
+                self._wait_for(select.POLLOUT, deadline, until_rung=True)
             except OSError as error:
                 raise Closed(f"TLS handshake failed: {getattr(error, 'reason', error)}") from error
             else:

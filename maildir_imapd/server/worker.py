@@ -27,6 +27,7 @@ from maildir_imapd.imap.session import Policy, Session
 from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
+from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
@@ -280,11 +281,18 @@ class Handler(socketserver.BaseRequestHandler):
 class Worker:
     """What the connections of one process share."""
 
-    def __init__(self, config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Listener], beats: Beats) -> None:
+    def __init__(
+        self,
+        config: Config,
+        tls: ssl.SSLContext | None,
+        listeners: Sequence[Listener],
+        beats: Beats,
+        failures: Failures | None = None,
+    ) -> None:
         self.config = config
         self.tls = tls
         self.watcher = Watcher(config.watch, interval=config.poll_interval, beat=beats.of("watch", LONG_LOOK))
-        self.door = Door(config, user_database(config), self.watcher)
+        self.door = Door(config, user_database(config), self.watcher, failures)
         self.server_metadata = server_metadata(config)
         self._beats = beats
         self.servers = [Server(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
@@ -295,9 +303,10 @@ class Worker:
     def serve(self, sock: socket.socket, address: tuple[Any, ...], implicit_tls: bool) -> None:
         """One connection, from greeting to goodbye."""
         host = str(address[0])
-        peer = f"{host}:{address[1]}"
+        plain = host.removeprefix("::ffff:") if "." in host else host
+        peer = f"[{plain}]:{address[1]}" if ":" in plain else f"{plain}:{address[1]}"
         try:
-            self.door.arrive(host)
+            arrival = self.door.arrive(host)
         except LimitReached as refusal:
             logger.warning("connection refused", extra={"fields": {"peer": peer, "why": refusal.text}})
             refuse(sock, refusal.text, silent=implicit_tls)
@@ -309,7 +318,10 @@ class Worker:
             nonlocal inside
             if inside:
                 inside = False
-                self.door.leave(host, session.user if session is not None else None)
+                self.door.leave(arrival, session.user if session is not None else None)
+
+        def leaving() -> Goodbye | None:
+            return Goodbye("Too many connections; try again later") if arrival.sent_away else self._goodbye
 
         try:
             transport = Transport(sock, tls=self.tls)
@@ -319,6 +331,7 @@ class Worker:
             refuse(sock, TOO_MANY, silent=implicit_tls)
             left()
             return
+        arrival.ring = transport.bell.ring
         try:
             session = Session(
                 policy(
@@ -327,7 +340,7 @@ class Worker:
                     loopback=host.startswith(LOOPBACK),
                     metadata=self.server_metadata,
                 ),
-                self.door.gate(host, peer),
+                self.door.gate(host, peer, arrival),
                 secure=implicit_tls,
                 wake=transport.bell.ring,
                 peer=peer,
@@ -336,10 +349,11 @@ class Worker:
             )
             with self._lock:
                 self._bells[id(session)] = transport.bell.ring
-            converse(transport, session, implicit_tls=implicit_tls, leaving=lambda: self._goodbye, ended=left)
+            converse(transport, session, implicit_tls=implicit_tls, leaving=leaving, ended=left)
         finally:
             with self._lock:
                 self._bells.pop(id(session), None)
+            arrival.ring = lambda: None
             left()
             transport.close()
 
@@ -394,6 +408,8 @@ def run(
     retired: Callable[[], bool],
     notes: Notes | None = None,
     stacks: Stacks | None = None,
+    channel: socket.socket | None = None,
+    failures: Failures | None = None,
 ) -> int:
     """The life of a worker process; returns its exit status, raises ConfigError.
 
@@ -401,14 +417,15 @@ def run(
     and end when the last client has gone.  *ready* is called once connections are taken, *beat* every second with the
     moment when the slowest of the long-lived threads has moved, so that the supervisor, process *parent*, can tell a
     worker that hangs.  *notes*: where to note what would tell of which message it died; *stacks*: what is written if it
-    stands still.
+    stands still.  By *channel* it hands over the log file that it has opened anew; *failures* is where all workers
+    count logins that fail.
     """
     signals = Signals(SIGNALS)
     if notes is not None:
         danger.notes = notes
     beats = Beats()
     main = beats.of("main")
-    worker = Worker(config, tls, listeners, beats)
+    worker = Worker(config, tls, listeners, beats, failures)
     worker.start()
     ready()
 
@@ -420,6 +437,8 @@ def run(
     while True:
         try:
             moved()
+            if channel is not None:
+                logs.receive(channel)
             logs.reopen()
             if stacks is not None:
                 stacks.follow()

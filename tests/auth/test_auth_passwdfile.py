@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from maildir_imapd.auth import schemes
 from maildir_imapd.auth.passwdfile import PasswdFile, allowed_from, parse
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
 
@@ -135,3 +136,30 @@ def test_allow_nets(nets: str, host: str, allowed: bool) -> None:
     identity = parse(f"ann:{{PLAIN}}x:::::: allow_nets={nets}")["ann"].identity
     assert allowed_from(identity, host) is allowed
     assert allowed_from(parse("ann:{PLAIN}x")["ann"].identity, host)
+
+
+def test_an_unknown_user_costs_what_the_dearest_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most lines are of a cheap scheme; a known user of the dear one must not show by his time."""
+    dear = "{BLF-CRYPT}$2y$12$" + "a" * 53
+    lines = [f"u{n}:{{SSHA256}}{'A' * 48}\n" for n in range(9)]
+    (tmp_path / "passwd").write_text("".join(lines) + f"ann:{dear}\nben:{{SHA512-CRYPT}}$6$salt$x\n")
+    asked: list[str] = []
+    monkeypatch.setattr(schemes, "verify", lambda stored, password: asked.append(stored))
+    with pytest.raises(AuthenticationFailed):
+        PasswdFile(str(tmp_path / "passwd")).check("nobody", b"x")
+    assert asked == [dear]
+
+
+def test_what_a_scheme_costs() -> None:
+    order = [
+        "{PLAIN}x",
+        "{MD5-CRYPT}$1$x$y",
+        "{SHA512-CRYPT}$6$rounds=8000$x$y",
+        "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=4$x$y",
+        "{BLF-CRYPT}$2y$12$x",
+        "{PBKDF2}$1$salt$9000000$00",
+    ]
+    costs = [schemes.cost(stored) for stored in order]
+    assert costs == sorted(costs)
+    assert len(set(costs)) == len(costs)
+    assert schemes.cost("{NOSUCH}x") == schemes.cost("{PBKDF2}x") == 0

@@ -14,6 +14,7 @@ from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, LimitReached, Unavailable
 from maildir_imapd.server import identity
 from maildir_imapd.server.door import Door, valid_user
+from maildir_imapd.server.failures import Failures
 
 
 def make(tmp_path: Path, text: str = "ann:{PLAIN}secret\n", **given: Any) -> Door:
@@ -68,16 +69,128 @@ def test_a_login(tmp_path: Path) -> None:
         door.gate("127.0.0.1", "peer")("ann", b"secret", "ben")
 
 
-def test_wrong_passwords_wait_longer_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr("maildir_imapd.server.door.time.sleep", waited.append)
+class Clock:
+    """Time as a test has it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("maildir_imapd.server.door.time", clock)
+    return clock
+
+
+def test_wrong_passwords_wait_longer_each_time(tmp_path: Path, clock: Clock) -> None:
     gate = make(tmp_path, auth_failure_delay=2).gate("127.0.0.1", "peer")
     for user in ("ann", "nobody", "../ann"):
         with pytest.raises(AuthenticationFailed):
             gate(user, b"wrong", None)
     with pytest.raises(Goodbye):
         gate("ann", b"", None)
-    assert waited == [2, 4, 8, 16]
+    assert clock.slept == [2, 4, 8, 16]
+
+
+def test_the_answer_comes_a_pause_after_the_question(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the password took to check, and whether the user is known."""
+    door = make(tmp_path, auth_failure_delay=2)
+    check = PasswdFile.check
+
+    def slow(users: PasswdFile, user: str, password: bytes) -> Identity:
+        clock.now += 1.5 if user else 0.25
+        return check(users, user, password)
+
+    monkeypatch.setattr(PasswdFile, "check", slow)
+    for user in ("ann", "../ann"):
+        began = clock.now
+        with pytest.raises(AuthenticationFailed):
+            door.gate("127.0.0.1", "peer")(user, b"wrong", None)
+        assert clock.now == began + 2
+
+
+def test_from_elsewhere_a_right_password_is_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password is not looked at: neither the hash nor what is remembered tells that it was right."""
+    door = make(tmp_path, "ann:{PLAIN}secret:::::: allow_nets=192.0.2.0/24\n", auth_cache_time=300)
+    assert door.identify("ann", b"secret", "192.0.2.9")
+    asked: list[str] = []
+    check = PasswdFile.check
+
+    def watched(users: PasswdFile, user: str, password: bytes) -> Identity:
+        asked.append(user)
+        return check(users, user, password)
+
+    monkeypatch.setattr(PasswdFile, "check", watched)
+    for password in (b"secret", b"wrong"):
+        with pytest.raises(AuthenticationFailed):
+            door.identify("ann", password, "198.51.100.9")
+    assert asked == ["", ""]
+
+
+def test_failures_of_all_connections_make_the_pause_longer(tmp_path: Path, clock: Clock) -> None:
+    """By address, by /64 and by user, in every worker; and it fades."""
+    shared = Failures(64, clock.monotonic)
+    doors = [make(tmp_path, auth_failure_delay=2), make(tmp_path, auth_failure_delay=2)]
+    for door in doors:
+        door.failures = shared
+
+    def paused(user: str, host: str, door: Door = doors[1]) -> float:
+        return door.pause(1, user, host)
+
+    for n in range(12):
+        with pytest.raises(AuthenticationFailed):
+            doors[0].gate("192.0.2.1", "peer")(f"nobody{n}", b"wrong", None)
+    assert paused("ben", "192.0.2.1") > 2
+    assert paused("ben", "192.0.2.2") == 2
+    for n in range(16):
+        with pytest.raises(AuthenticationFailed):
+            doors[0].gate(f"2001:db8:0:1::{n:x}", "peer")(f"other{n}", b"wrong", None)
+        with pytest.raises(AuthenticationFailed):
+            doors[0].gate(f"198.51.100.{n}", "peer")("ann", b"wrong", None)
+    assert paused("ben", "2001:db8:0:1:ffff::1") > 2
+    assert paused("ben", "2001:db8:0:2::1") == 2
+    assert paused("Ann", "192.0.2.77") > 2
+    clock.now += 3600
+    assert paused("ann", "192.0.2.1") == 2
+    for _ in range(500):
+        shared.add("ann", "192.0.2.1")
+    assert paused("ann", "192.0.2.1") <= 60
+
+
+def test_failures_are_counted_in_a_place_of_fixed_size() -> None:
+    """A flood of names pushes out what has faded most, and what is counted cannot be read."""
+    clock = Clock()
+    failures = Failures(2, clock.monotonic)
+    for _ in range(30):
+        failures.add("ann", "192.0.2.1")
+    for n in range(1000):
+        failures.add(f"flood{n}", f"10.0.{n // 250}.{n % 250}")
+    assert failures.doublings("ann", "192.0.2.1") > 0
+    assert b"ann" not in bytes(failures._tags) + bytes(failures._counts)
+
+
+def test_other_processes_count_too() -> None:
+    failures = Failures(64)
+    child = os.fork()
+    if child == 0:
+        try:
+            for _ in range(20):
+                failures.add("ann", "192.0.2.1")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert failures.doublings("ben", "192.0.2.1") > 0
 
 
 def test_a_remembered_password_ends_with_the_entry(tmp_path: Path) -> None:
@@ -153,24 +266,55 @@ def test_quotas(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_limits(tmp_path: Path) -> None:
     door = make(tmp_path, connections=3, connections_per_address=2, connections_per_user=1)
-    door.arrive("192.0.2.1")
-    door.arrive("192.0.2.1")
+    inside = [door.arrive("192.0.2.1"), door.arrive("192.0.2.1")]
     with pytest.raises(LimitReached, match="from your address"):
         door.arrive("192.0.2.1")
-    door.arrive("192.0.2.2")
-    with pytest.raises(LimitReached, match="Too many connections"):
-        door.arrive("192.0.2.3")
-    door.leave("192.0.2.1", None)
-    door.arrive("192.0.2.3")
-    gate = door.gate("192.0.2.1", "peer")
+    inside.append(door.arrive("192.0.2.2"))
+    # IPv6: whoever has one address has the others of its network.
+    other = make(tmp_path, connections_per_address=2)
+    for last in ("1", "2"):
+        other.arrive(f"2001:db8:0:1::{last}")
+    with pytest.raises(LimitReached, match="from your address"):
+        other.arrive("2001:db8:0:1:abcd::3")
+    other.arrive("2001:db8:0:2::1")
+    gate = door.gate("192.0.2.1", "peer", inside[0])
     gate("ann", b"secret", None)
     with pytest.raises(LimitReached):
         gate("ann", b"secret", None)
-    door.leave("192.0.2.1", "ann")
-    access = gate("ann", b"secret", None)
+    door.leave(inside[0], "ann")
+    inside[0] = door.arrive("192.0.2.1")
+    access = door.gate("192.0.2.1", "peer", inside[0])("ann", b"secret", None)
     # RFC 8437: he leaves, and the connection stays.
     access.release()
-    gate("ann", b"secret", None)
+    door.gate("192.0.2.1", "peer", inside[0])("ann", b"secret", None)
+
+
+def test_who_has_not_logged_in_gives_way(tmp_path: Path) -> None:
+    """The longest first; who has logged in stays, and when all have, the new one is refused."""
+    door = make(tmp_path, connections=3, connections_before_login=2)
+    rung: list[int] = []
+    inside = []
+    for n in range(2):
+        inside.append(door.arrive("192.0.2.1"))
+        inside[n].ring = lambda n=n: rung.append(n)
+    inside.append(door.arrive("192.0.2.1"))
+    assert rung == [0]
+    assert inside[0].sent_away
+    assert not inside[1].sent_away
+    door.leave(inside[0], None)
+    for arrival in inside[1:]:
+        door.gate("192.0.2.1", "peer", arrival)("ann", b"secret", None)
+    inside.append(door.arrive("192.0.2.1"))
+    door.gate("192.0.2.1", "peer", inside[3])("ann", b"secret", None)
+    with pytest.raises(LimitReached, match="Too many connections"):
+        door.arrive("192.0.2.1")
+    # Who logs out without going is the next.
+    door.leave(inside[3], "ann")
+    access = door.gate("192.0.2.1", "peer", last := door.arrive("192.0.2.1"))("ann", b"secret", None)
+    access.release()
+    door.arrive("192.0.2.1")
+    assert last.sent_away
+    assert rung == [0]
 
 
 def test_users_that_this_process_cannot_keep_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,60 @@ from maildir_imapd.cli import certificate
 from maildir_imapd.server import transport
 from maildir_imapd.server.transport import Closed, PipeTransport, Transport
 from maildir_imapd.store.bell import Bell
+
+
+class Hesitant:
+    """A socket whose client takes a little now and then."""
+
+    def __init__(self, conn: Transport, monkeypatch: pytest.MonkeyPatch, *, octets: int, every: float) -> None:
+        self.now, self.sent, self.room = 0.0, 0, False
+        self._octets, self._every = octets, every
+        self._real, conn._sock = conn._sock, self
+        monkeypatch.setattr(conn, "_wait_for", self._wait)
+        monkeypatch.setattr(transport, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def send(self, data: memoryview) -> int:
+        if not self.room:
+            raise BlockingIOError
+        self.room = False
+        taken = min(self._octets, len(data))
+        self.sent += taken
+        return taken
+
+    def _wait(self, event: int, deadline: float) -> None:
+        self.now += self._every
+        if self.now > deadline:
+            raise TimeoutError("late")
+        self.room = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+@pytest.mark.parametrize(("octets", "every", "good"), [(1, 60, False), (600, 10, False), (3000, 10, True)])
+def test_a_client_that_takes_hardly_anything_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, octets: int, every: float, good: bool
+) -> None:
+    """Each octet was progress, and an octet a minute kept a thread for ever, and all that was to be sent."""
+    ours, theirs = socket.socketpair()
+    conn = Transport(ours, stall_timeout=300)
+    client = Hesitant(conn, monkeypatch, octets=octets, every=every)
+    answer = b"x" * 300_000
+    if good:
+        for piece in (answer[:100_000], answer[100_000:]):
+            conn.send(piece)
+        assert client.sent == len(answer)
+    else:
+        with pytest.raises(TimeoutError):
+            for k in range(0, len(answer), 1000):
+                conn.send(answer[k : k + 1000])
+        assert client.now < 600
+    conn._sock = client._real
+    conn.close()
+    theirs.close()
 
 
 @pytest.fixture
