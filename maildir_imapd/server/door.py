@@ -99,7 +99,8 @@ class Door:
         self._key = os.urandom(32)
         # A flood of wrong passwords waits for its turn; a password that is known needs none.
         self._hashing = threading.BoundedSemaphore(_HASHES)
-        self._own = identities.own() if identities.supported() else None
+        # With mail_user no thread of a worker becomes another, and the right to is given up.
+        self._own = identities.own() if identities.supported() and config.mail_user is None else None
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._known: OrderedDict[bytes, tuple[Entry, float]] = OrderedDict()
         self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()
@@ -261,6 +262,8 @@ class Door:
                 raise ValueError(f"the server is not root and cannot become user {uid} of the passwd-file")
             if not identities.supported():
                 raise ValueError(f"this system does not let a thread become user {uid} of the passwd-file")
+            if self.config.mail_user is not None and self._whose() is None:
+                raise ValueError(f"mail_user is root, and the passwd-file gives user {uid}")
             return identities.owner(uid, gid)
         except ValueError as error:
             logger.error("user refused", extra={"fields": {"user": identity.user, "why": error}})
@@ -280,7 +283,7 @@ class Door:
         except KeyError:
             raise ValueError(f"mail_user: there is no user {self.config.mail_user!r}") from None
         if entry.pw_uid == 0:
-            return self._own  # the administrator says that all spools are root's own
+            return None  # the administrator says that all spools are root's own
         if not identities.supported():
             raise ValueError("this system does not let a thread become mail_user")
         return identities.owner(entry.pw_uid, entry.pw_gid)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NoReturn
 from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.server import worker
+from maildir_imapd.server import confine, worker
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
@@ -91,6 +91,7 @@ class Supervisor:
     children: dict[int, Child] = field(default_factory=dict)
     _tls: ssl.SSLContext | None = None
     _mail_user: pwd.struct_passwd | None = None
+    _mail: list[bytes] = field(default_factory=list)  # below which directories it is
     _pause: float = 0.0
     _next_start: float = 0.0
     _looked: float = 0.0
@@ -111,9 +112,10 @@ class Supervisor:
         self._bind()
         # Whatever is wrong with the settings shows here, and not in every worker again.
         self._tls = worker.tls_context(self.config)
-        worker.user_database(self.config)
+        users = worker.user_database(self.config)
         worker.server_metadata(self.config)
         self._mail_user = _mail_user(self.config)
+        self._mail = confine.of_users(self.config, users)
         self._write_pid()
         try:
             if self._start(self.config.workers):
@@ -270,11 +272,7 @@ class Supervisor:
                 os.close(pipe)
 
             try:
-                own = os.geteuid()
-                _become(self._mail_user)
-                if os.geteuid() != own or (own == 0 and self._mail_user is None):
-                    # Another user's, or threads that are: what they open by name is not what the supervisor would.
-                    logs.keep_what_is_open()
+                self._give_up_rights()
                 status = worker.run(
                     self.config,
                     self._tls,
@@ -300,6 +298,27 @@ class Supervisor:
                 sys.stdout.flush()
             finally:
                 os._exit(status)
+
+    def _give_up_rights(self) -> None:
+        """Become whom the worker is to be, with no right that it does not need; raises ConfigError."""
+        config, own = self.config, os.geteuid()
+        if config.drop_capabilities:
+            confine.drop_capabilities((confine.SETUID, confine.SETGID) if own == 0 else ())
+        _become(self._mail_user)
+        several = own == 0 and self._mail_user is None
+        if config.drop_capabilities and not several:
+            confine.drop_capabilities()
+        if os.geteuid() != own or several:
+            # Another user's, or threads that are: what they open by name is not what the supervisor would.
+            logs.keep_what_is_open()
+        if not config.core_dumps:
+            confine.no_core()
+        if config.memory_limit is not None:
+            confine.limit_memory(config.memory_limit)
+        if config.no_new_privs:
+            confine.no_new_privileges()
+            if config.landlock and self._mail_user is not None:
+                confine.lock_in(config, self._mail, log=os.geteuid() == own)
 
     def _watch(self) -> None:
         """The loop: until SIGTERM or SIGINT."""
@@ -333,9 +352,10 @@ class Supervisor:
         try:
             config = self.reload()
             tls = worker.tls_context(config)
-            worker.user_database(config)
+            users = worker.user_database(config)
             worker.server_metadata(config)
             mail_user = _mail_user(config)
+            mail = confine.of_users(config, users)
             logs.set_up(config.log_level, config.log_file)
         except ConfigError as error:
             logger.error("reload failed, the old settings stay", extra={"fields": {"why": error.text}})
@@ -343,15 +363,15 @@ class Supervisor:
         if (config.imap, config.imaps) != (self.config.imap, self.config.imaps):
             logger.warning("new listening addresses need a restart")
         old = [child for child in self.children.values() if not child.retired]
-        before = self.config, self._tls, self._mail_user
-        self.config, self._tls, self._mail_user = config, tls, mail_user
+        before = self.config, self._tls, self._mail_user, self._mail
+        self.config, self._tls, self._mail_user, self._mail = config, tls, mail_user, mail
         self._share_log()
         try:
             if not self._start(config.workers):
                 return  # to end, with all of them
         except (ConfigError, OSError, MemoryError) as error:
             logger.error("reload failed, the old workers stay", extra={"fields": {"why": error}})
-            self.config, self._tls, self._mail_user = before
+            self.config, self._tls, self._mail_user, self._mail = before
             for child in self.children.values():
                 if child not in old and not child.retired:
                     child.retired = True

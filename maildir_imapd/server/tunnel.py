@@ -10,6 +10,7 @@ from maildir_imapd.errors import Goodbye, ShuttingDown
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
 from maildir_imapd.imap.session import Access, Session
 from maildir_imapd.location import expand
+from maildir_imapd.server import confine
 from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import open_account
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from maildir_imapd.config import Config
+    from maildir_imapd.store.layout import Places
 
 
 def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signals] = ()) -> None:
@@ -29,6 +31,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     The signals *ending* have the client told BYE and half-made messages removed.
     """
     places = expand(config.mail_location, user, home)
+    _confine(config, places)
     watcher = Watcher(config.watch, interval=config.poll_interval)
     goodbye: list[Goodbye] = []
     try:
@@ -54,3 +57,17 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         converse(transport, session, leaving=lambda: goodbye[0] if goodbye else None)
     finally:
         watcher.close()
+
+
+def _confine(config: Config, places: Places) -> None:
+    """Give up what one user's session does not need; raises ConfigError."""
+    if config.drop_capabilities:
+        confine.drop_capabilities()
+    if not config.core_dumps:
+        confine.no_core()
+    if config.memory_limit is not None:
+        confine.limit_memory(config.memory_limit)
+    if config.no_new_privs:
+        confine.no_new_privileges()
+        if config.landlock:
+            confine.lock_in(config, confine.of_places(places), log=True)

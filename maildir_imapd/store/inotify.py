@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import Final
 
 import inotify_simple
 
 from maildir_imapd.store import descriptors
+
+# The library looks for libc by running programs (ldconfig, gcc), which a process that serves mail must not: it is here.
+inotify_simple._libc = ctypes.CDLL(None, use_errno=True)
 
 _FLAGS = inotify_simple.flags
 DIRECTORY: Final = int(

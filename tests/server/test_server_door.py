@@ -388,7 +388,7 @@ def test_a_thread_acts_as_another(tmp_path: Path) -> None:
 @needs_root
 def test_a_thread_is_the_process_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 8437: nothing of a user is left for the next one."""
-    door = make(tmp_path)
+    door = make(tmp_path, mail_user=None)
     os.chmod(tmp_path, 0o777)
     monkeypatch.setattr(door, "owner", lambda _: identity.owner(54321, 54322))
     monkeypatch.setattr(door, "account", lambda *_: None)

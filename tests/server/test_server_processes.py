@@ -619,13 +619,32 @@ def test_limits_of_connections(start: Start) -> None:
 def test_limit_of_all_connections(start: Start) -> None:
     server = start("--workers=1", "--connections=2")
     clients = [Client.to(server.port) for _ in range(3)]
-    assert [client.greeting[:5] for client in clients] == [b"* OK ", b"* OK ", b"* BYE"]
-    clients[0].ok("LOGOUT")
-    assert clients[0].line() == b""
-    again = Client.to(server.port)
-    assert again.greeting.startswith(b"* OK")
-    for client in (*clients, again):
-        client.close()
+    assert [client.greeting[:5] for client in clients] == [b"* OK "] * 3
+    # The longest that has not logged in gave way, and who logs in stays.
+    assert b"* BYE" in clients[0].line()
+    for n, client in enumerate(clients[1:], 1):
+        client.ok(f"LOGIN u{n} secret")
+    assert Client.to(server.port).greeting[:5] == b"* BYE"
+    clients[1].ok("LOGOUT")
+    assert clients[1].line() == b""
+    assert Client.to(server.port).greeting.startswith(b"* OK")
+
+
+def test_who_shakes_no_hands_gives_way(start: Start) -> None:
+    """A connection within its TLS handshake waits for the client alone, and goes when its place is wanted."""
+    server = start("--workers=1", "--connections-before-login=1")
+    with socket.create_connection(("127.0.0.1", server.tls_port), timeout=20) as silent:
+        silent.settimeout(20)
+        logged(server, "started")
+        while Client.to(server.port).greeting[:5] != b"* OK ":
+            pass
+        # The handshake's thread closes; until it has been counted another one may have to go.
+        while True:
+            other = Client.to(server.port)
+            if select.select([silent], [], [], 0.1)[0]:
+                break
+            other.close()
+        assert silent.recv(1) == b""
 
 
 def test_out_of_descriptors(start: Start) -> None:
