@@ -233,12 +233,15 @@ def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = Non
         dir_fd = None
     # One name below an open directory, which is not followed: there is nothing to resolve.
     plain = dir_fd is not None and flags & os.O_NOFOLLOW and b"/" not in path
+    call = os.open if plain else resolve.open
     try:
-        number = again(os.open if plain else resolve.open, path, flags, mode, dir_fd=dir_fd)
+        number = call(path, flags, mode, dir_fd=dir_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EXDEV) and dir_fd is None and not flags & os.O_NOFOLLOW:
             log.error("not opened: the path leads through a link of the proc file system path=%s", os.fsdecode(path))
-        raise
+        if not out_of_descriptors(error) or not relieve():
+            raise
+        number = call(path, flags, mode, dir_fd=dir_fd)
     # The kernel gives the lowest number that is free: a high one says how many there are, and costs no count.
     if number >= _high:
         watch_level(number)

@@ -28,33 +28,35 @@ _LINKS: Final = 40  # as the kernel
 _NOT_THERE: Final = {errno.ENOSYS, errno.EPERM, errno.E2BIG}
 _STEP: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
+_syscall.restype = ctypes.c_long
 
 
 class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
+_HOW_OCTETS: Final = ctypes.sizeof(_How)
+# The few that are asked for, made once: every message that is read comes by here.
+_hows: dict[tuple[int, int, int], tuple[int, _How]] = {}
+
+
+def _how(flags: int, mode: int, rules: int) -> int:
+    """Where the arguments of a call stand in memory."""
+    found = _hows.get((flags, mode, rules))
+    if found is None:
+        how = _How(flags | os.O_CLOEXEC, mode & 0o7777 if flags & os.O_CREAT else 0, rules)
+        found = _hows[flags, mode, rules] = ctypes.addressof(how), how
+    return found[0]
+
+
 def _probe() -> bool:
     """Whether openat2 is to be had."""
-    how = _How(os.O_PATH | os.O_CLOEXEC, 0, _NO_MAGICLINKS)
-    number = _call(_AT_FDCWD, b"/", how)
+    number = _syscall(_OPENAT2, _AT_FDCWD, b"/", _how(os.O_PATH, 0, _NO_MAGICLINKS), _HOW_OCTETS)
     if number >= 0:
         os.close(number)
-    return number >= 0
-
-
-def _call(directory: int, path: bytes, how: _How) -> int:
-    """The system call; -1 with errno set."""
-    return int(
-        _libc.syscall(
-            ctypes.c_long(_OPENAT2),
-            ctypes.c_int(directory),
-            ctypes.c_char_p(path),
-            ctypes.byref(how),
-            ctypes.c_size_t(ctypes.sizeof(how)),
-        )
-    )
+    return bool(number >= 0)
 
 
 _there = _probe()
@@ -65,15 +67,14 @@ def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = Non
 
     Raises OSError: ELOOP for a link that is not to be followed, EXDEV for a way that leads out.
     """
-    if b"\0" in path:
-        raise ValueError("a path cannot have a NUL in it")
     if not _there:
         return _open_beneath(path, flags, mode, dir_fd) if dir_fd is not None else _open_stepwise(path, flags, mode)
     rules = _NO_MAGICLINKS if dir_fd is None else _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH
-    how = _How(flags | os.O_CLOEXEC, mode & 0o7777 if flags & os.O_CREAT else 0, rules)
-    number = 0
+    if b"\0" in path:
+        raise ValueError("a path cannot have a NUL in it")
+    how, at, number = _how(flags, mode, rules), _AT_FDCWD if dir_fd is None else dir_fd, 0
     for _ in range(_TRIES):
-        found = _call(_AT_FDCWD if dir_fd is None else dir_fd, path, how)
+        found: int = _syscall(_OPENAT2, at, path, how, _HOW_OCTETS)
         if found >= 0:
             return found
         number = ctypes.get_errno()
