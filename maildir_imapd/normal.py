@@ -104,6 +104,19 @@ def cut(text: str, size: int) -> str:
     return text[:end]
 
 
+def apart(pieces: Iterable[str]) -> Iterator[str]:
+    """Give the pieces of a text so that none begins with a mark, which belongs to what is before it."""
+    rest = ""
+    for piece in pieces:
+        text = rest + piece
+        end = len(text) - 1
+        while end > 0 and len(text) - end <= LIMIT and _is_mark(text[end]):
+            end -= 1
+        yield text[: max(end, 0)]
+        rest = text[max(end, 0) :]
+    yield rest
+
+
 def windows(text: str, size: int) -> Iterator[str]:
     """Cut *text* into pieces of about *size* characters that may be decomposed and joined: none begins with a mark."""
     start = 0

@@ -6,6 +6,10 @@ up here and nowhere else, and every codec in the list is linear.
 
 from __future__ import annotations
 
+import codecs
+import re
+from collections.abc import Iterator
+
 # Preferred MIME names (RFC 2978 registry), in the order [BADCHARSET (..)] tells them, and Python's codec for each.
 _CODECS = {
     "US-ASCII": "ascii",
@@ -90,6 +94,11 @@ _BY_NAME.update((alias.encode(), _CODECS[name]) for alias, name in _ALIASES.item
 STATEFUL = frozenset(("utf-16", "utf-16-be", "utf-16-le", "utf-7", "hz", "iso2022_jp_ext", "iso2022_kr", "cp932"))
 
 
+# Octets that are decoded at once: one that is no character costs a hundred times one that is, and the lock is held.
+PIECE = 1024 * 1024
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]").search
+
+
 def codec_for(charset: bytes) -> str:
     """Find the codec for a charset's name; LookupError where it is not in the list."""
     try:
@@ -125,3 +134,27 @@ def decode_mail(charset: bytes | None, data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("iso8859-1") if codec == "ascii" else data.decode("utf-8", "replace")
+
+
+def decode_pieces(charset: bytes | None, data: bytes) -> Iterator[str]:
+    """Give what ``decode_mail`` gives, a long one in pieces."""
+    codec = "ascii"
+    if charset is not None:
+        try:
+            codec = codec_for(charset)
+        except LookupError:
+            pass
+    if len(data) <= PIECE or codec in ("ascii", "utf-8"):  # the latter two are quick whatever comes
+        yield decode_mail(charset, data)
+    elif codec == "utf-7":
+        # Its decoder would begin again at the last shift each time.  Behind what is not of base64 there is none.
+        start = 0
+        while start < len(data):
+            end = _NOT_BASE64(data, start + PIECE, start + 2 * PIECE)
+            stop = end.end() if end is not None else start + 2 * PIECE
+            yield data[start:stop].decode(codec, "replace")
+            start = stop
+    else:
+        decoder = codecs.getincrementaldecoder(codec)("replace")
+        for start in range(0, len(data), PIECE):
+            yield decoder.decode(data[start : start + PIECE], start + PIECE >= len(data))

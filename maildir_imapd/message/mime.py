@@ -448,8 +448,15 @@ def _content_type(raw: bytes) -> _ContentType:
 
 
 def _encoding(raw: bytes) -> bytes:
+    return _known_encoding(raw) if len(raw) <= _SHORT else _read_encoding(raw)
+
+
+def _read_encoding(raw: bytes) -> bytes:
     match = _WORD(_clean(raw))
     return match[1] if match else b""
+
+
+_known_encoding = lru_cache(maxsize=256)(_read_encoding)
 
 
 def _disposition(raw: bytes) -> tuple[bytes, Params] | None:

@@ -65,7 +65,8 @@ def _fields(part: Part) -> bytes:
 
 def _media(kind: bytes, subtype: bytes, params: Params) -> bytes:
     # More of them are not remembered: they seldom come twice, and would fill the memory.
-    short = len(params) <= 4 and len(kind) + len(subtype) + sum(len(n) + len(v) for n, v in params) <= 300
+    size = len(kind) + len(subtype) + sum([len(name) + len(value) for name, value in params])
+    short = size <= 300
     return _known_media(kind, subtype, params) if short else _render_media(kind, subtype, params)
 
 

@@ -15,13 +15,15 @@ from maildir_imapd import normal
 from maildir_imapd.message import transfer
 from maildir_imapd.message.charset import (
     CHARSETS,
+    PIECE,
     STATEFUL,
     codec_for,
     decode_charset,
     decode_mail,
+    decode_pieces,
     is_known,
 )
-from maildir_imapd.message.header import VALUE_LIMIT, decode_rfc2047, every, split
+from maildir_imapd.message.header import HEADER_LIMIT, VALUE_LIMIT, decode_rfc2047, every, split
 from maildir_imapd.message.mime import Part
 
 __all__ = [
@@ -89,20 +91,24 @@ def fold(text: str) -> str:
 
 
 def folded_contains(text: str, needle: str) -> bool:
-    """Tell whether *needle*, which ``fold`` has been through, is in *text* folded.
+    """Tell whether *needle*, which ``fold`` has been through, is in *text* folded."""
+    return needle in fold(text) if len(text) <= 2 * _WINDOW else _contain((text,), needle)
+
+
+def _contain(pieces: Iterable[str], needle: str) -> bool:
+    """Tell whether *needle* is in the pieces of a text, joined and folded.
 
     A long text is folded in windows: each call into C ends soon, and a character that becomes 18 (U+FDFA) costs
     memory for one window only.
     """
-    if len(text) <= 2 * _WINDOW:
-        return needle in fold(text)
     behind = ""
     keep = len(needle) - 1
-    for window in normal.windows(text, _WINDOW):
-        folded = behind + fold(window)
-        if needle in folded:
-            return True
-        behind = folded[-keep:] if keep else ""
+    for piece in normal.apart(pieces):
+        for window in normal.windows(piece, _WINDOW):
+            folded = behind + fold(window)
+            if needle in folded:
+                return True
+            behind = folded[-keep:] if keep > 0 else ""
     return False
 
 
@@ -110,8 +116,8 @@ def folded_contains(text: str, needle: str) -> bool:
 
 
 def header_text(header: bytes) -> str:
-    """Give a whole header block, unfolded and decoded, one line per field."""
-    return decode_rfc2047(_unfolded(header))
+    """Give a header block, as far as it is looked at, unfolded and decoded, one line per field."""
+    return decode_rfc2047(_unfolded(header[:HEADER_LIMIT]))
 
 
 def field_text(header: bytes, name: bytes) -> list[str]:
@@ -231,7 +237,7 @@ def contains(data: bytes, found: Callable[[], Iterable[Piece]], needle: str, *, 
 
 
 def _in_header(octets: bytes, needle: str, ascii_needle: bytes | None) -> bool:
-    octets = _unfolded(octets)
+    octets = _unfolded(octets[:HEADER_LIMIT])
     if b"=?" not in octets and octets.isascii():
         # ASCII text folds to ASCII, so a needle that is not can't be in it
         return ascii_needle is not None and ascii_needle in octets.upper()
@@ -241,7 +247,9 @@ def _in_header(octets: bytes, needle: str, ascii_needle: bytes | None) -> bool:
 def _in_text(octets: bytes, charset: bytes, needle: str, ascii_needle: bytes | None) -> bool:
     if octets.isascii() and (not charset or codec_for(charset) not in STATEFUL):
         return ascii_needle is not None and ascii_needle in octets.upper()
-    return folded_contains(decode_mail(charset or None, octets), needle)
+    if len(octets) <= PIECE:
+        return folded_contains(decode_mail(charset or None, octets), needle)
+    return _contain(decode_pieces(charset or None, octets), needle)
 
 
 # --- preview --------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 import pytest
 
+from maildir_imapd import normal
+from maildir_imapd.message import charset
 from maildir_imapd.message.charset import CHARSETS, codec_for, decode_charset, decode_mail, is_known
 
 
@@ -46,3 +48,42 @@ def test_octets_not_of_the_charset() -> None:
 )
 def test_decode_mail(charset: bytes | None, octets: bytes, text: str) -> None:
     assert decode_mail(charset, octets) == text
+
+
+SAMPLE = {
+    "US-ASCII": "plain words",
+    "HZ-GB-2312": "ab 你好 cd",
+    "ISO-2022-JP": "ab 日本語 cd",
+    "ISO-2022-KR": "ab 한국어 cd",
+    "GB2312": "ab 你好",
+    "GBK": "ab 你好",
+    "BIG5": "ab 你好",
+    "EUC-JP": "日本語 ab",
+    "SHIFT_JIS": "日本語 ab",
+    "EUC-KR": "한국어 ab",
+    "KOI8-R": "Привет",
+    "WINDOWS-1251": "Привет",
+    "WINDOWS-1258": "Vi\u00ea\u0323t",
+}
+
+
+@pytest.mark.parametrize("name", [name.decode() for name in charset.CHARSETS])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
+def test_a_long_text_in_pieces_is_the_same_text(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "UTF-7" and size < 64:
+        pytest.skip("a run of base64 that is longer than two pieces is cut")
+    codec = charset.codec_for(name.encode())
+    try:
+        whole = (SAMPLE.get(name, "äöü + - ~ ß 日 \U0001f389") * 3).encode(codec)
+    except UnicodeEncodeError:
+        whole = (b"abc def+-~{}\n" + bytes(range(160, 255))) * 3
+    monkeypatch.setattr(charset, "PIECE", size)
+    assert "".join(charset.decode_pieces(name.encode(), whole)) == charset.decode_mail(name.encode(), whole)
+
+
+def test_a_piece_of_a_text_begins_with_no_mark() -> None:
+    text = "Vie\u0323\u0302t " * 20
+    for size in (1, 2, 3, 5):
+        pieces = list(normal.apart(text[at : at + size] for at in range(0, len(text), size)))
+        assert "".join(pieces) == text
+        assert not [piece for piece in pieces[1:] if piece and normal._is_mark(piece[0])]
