@@ -11,6 +11,7 @@ what it gets to watch enters its owner's identity around every look.  No other t
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import os
 import platform
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 # libc's setgroups() changes every thread of the process; the bare system call changes the caller alone.
 _SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159}.get(platform.machine()) if sys.maxsize > 2**32 else None
+
+# The interpreter loads this when it is first asked for, and remembers for good that it could not: so it is never to ask
+# as a user who may not read where it lies.
+codecs.lookup("utf-16-be")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the 
 from maildir_imapd.imap.session import Access, Session
 from maildir_imapd.location import expand
 from maildir_imapd.server import confine
+from maildir_imapd.server import identity as identities
 from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import open_account
@@ -31,6 +33,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     The signals *ending* have the client told BYE and half-made messages removed.
     """
     places = expand(config.mail_location, user, home)
+    _become_owner(places)
     _confine(config, places)
     watcher = Watcher(config.watch, interval=config.poll_interval)
     goodbye: list[Goodbye] = []
@@ -57,6 +60,21 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         converse(transport, session, leaving=lambda: goodbye[0] if goodbye else None)
     finally:
         watcher.close()
+
+
+def _become_owner(places: Places) -> None:
+    """Be whoever owns the mail, where root asks for it: root works in no directory that another may change."""
+    if os.geteuid() != 0:
+        return
+    try:
+        state = os.stat(places.root)
+    except OSError:
+        return  # it is made, or the store says why not
+    if state.st_uid != 0:
+        owner = identities.owner(state.st_uid, state.st_gid)
+        os.setgroups(owner.groups)
+        os.setgid(owner.gid)
+        os.setuid(owner.uid)
 
 
 def _confine(config: Config, places: Places) -> None:
