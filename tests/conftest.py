@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import shutil
-import signal
-import socket
-import ssl
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,17 +15,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hypothesis import HealthCheck, settings  # after the path is set
+from running import Running, start_server, stop_server
 from spool import Spool
-
-from maildir_imapd.auth import schemes
-from maildir_imapd.cli import certificate
 
 settings.register_profile(
     "project", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 settings.load_profile("project")
-
-USERS = 400
 
 
 _own_temporary = pytest.StashKey[str]()
@@ -70,101 +60,6 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "Maildir")
 
 
-@dataclass
-class Running:
-    """A server with two workers; each test takes a user of its own."""
-
-    base: Path
-    port: int
-    tls_port: int
-    process: subprocess.Popen[str]
-    names: Iterator[int]
-
-    def user(self, *, nested: bool = False) -> tuple[str, Spool]:
-        """A user nobody has used yet, with an empty spool; the password is ``secret``."""
-        name = f"{'n' if nested else 'u'}{next(self.names)}"
-        return name, Spool(self.base / name / "Maildir", nested=nested)
-
-    def connect(self, *, tls: bool = False) -> socket.socket:
-        """Open a connection."""
-        sock = socket.create_connection(("127.0.0.1", self.tls_port if tls else self.port), timeout=20)
-        if tls:
-            context = ssl.create_default_context(cafile=str(self.base / "cert.pem"))
-            return context.wrap_socket(sock, server_hostname="localhost")
-        return sock
-
-
-def start_server(
-    base: Path,
-    *options: str,
-    users: int = USERS,
-    program: Sequence[str] = ("-m", "maildir_imapd"),
-    before: Sequence[str] = (),
-    log: str = "log",
-    system_users: bool = False,
-) -> Running:
-    """Start ``maildir-imapd serve`` on free ports and wait until it is ready.
-
-    *program*: what the interpreter is to run, another than the server itself; *before*: a command that becomes the
-    interpreter; *log*: the name of its log in *base*; *system_users*: as root, serve those of the passwd-file and no
-    mail of root's own.
-    """
-    cert, key = certificate.ensure(base)
-    stored = schemes.make(b"secret", "SSHA")
-    passwd = base / "passwd"
-    nested = f"userdb_mail=maildir:{base}/%n/Maildir:LAYOUT=fs"
-    lines = [f"u{n}:{stored}::::::\nn{n}:{stored}::::::{nested}\n" for n in range(users)]
-    passwd.write_text("".join(lines))
-    process = subprocess.Popen(
-        [
-            *before,
-            sys.executable,
-            *program,
-            "serve",
-            "--imap=127.0.0.1:0",
-            "--imaps=127.0.0.1:0",
-            f"--mail-location=maildir:{base}/%n/Maildir",
-            f"--passwd-file={passwd}",
-            "--plaintext-login=loopback",
-            f"--tls-cert={cert}",
-            f"--tls-key={key}",
-            "--workers=2",
-            # The spools of tests are those of whoever runs them; a server of root's must be told so.
-            *(["--mail-user=root"] if os.geteuid() == 0 and not system_users else []),
-            "--fsync=never",
-            "--auth-failure-delay=0",
-            f"--log-file={base}/{log}",
-            *options,
-        ],
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    ports = [int(word.rstrip(",;").rpartition(":")[2]) for word in line.split() if "127.0.0.1:" in word]
-    if len(ports) != 2:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        said = base / log
-        raise AssertionError(f"the server did not start: {line!r} {said.read_text() if said.exists() else ''}")
-    return Running(base, ports[0], ports[1], process, itertools.count())
-
-
-def stop_server(running: Running) -> None:
-    """SIGTERM; it must end by itself, in good time."""
-    running.process.send_signal(signal.SIGTERM)
-    try:
-        assert running.process.wait(30) == 0
-    finally:
-        if running.process.poll() is None:
-            running.process.kill()
-            running.process.wait()
-        if running.process.stdout is not None:
-            running.process.stdout.close()
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One server for all tests of a session."""
@@ -174,13 +69,3 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     # A traceback in the log is a defect (robustness rule 20).
     log = (running.base / "log").read_text()
     assert "Traceback" not in log, log
-
-
-def program(name: str) -> str:
-    """The path of an outside program, or a skip that says so; in CI none may be missing."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/lib/dovecot")
-    if found is None:
-        if os.environ.get("MAILDIR_IMAPD_REQUIRE_PROGRAMS"):
-            pytest.fail(f"{name} is not installed")
-        pytest.skip(f"{name} is not installed")
-    return found

@@ -8,7 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from conftest import program
+from running import program
 
 CONFIG = """
 protocols = imap

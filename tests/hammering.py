@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from believer import Believer, numbers
 from client import Client
-from conftest import Running
+from running import Running
 from spool import Spool
 
 KEPT = ("INBOX", "Work", "Archive")

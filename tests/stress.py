@@ -41,8 +41,8 @@ from typing import IO, Any
 
 import grammar
 import hosts
-from conftest import Running, start_server, stop_server
 from grammar import Response, Ungrammatical
+from running import Running, start_server, stop_server
 from spool import Spool
 
 from maildir_imapd.store.mailbox import Mailbox

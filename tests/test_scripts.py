@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Running, start_server, stop_server
 from imap_script import USER, Runner
 from memory import MemoryWires
+from running import Running, start_server, stop_server
 from spool import Spool
 
 from maildir_imapd.store.account import Account

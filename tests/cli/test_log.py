@@ -175,7 +175,7 @@ FILTER = Path(__file__).parents[2] / "contrib" / "fail2ban" / "maildir-imapd.con
 
 def hosts(path: Path, tmp_path: Path) -> list[str]:
     """The addresses that fail2ban would ban by a log."""
-    from conftest import program  # here: its name is another's while tests are collected
+    from running import program
 
     done = subprocess.run(
         [program("fail2ban-regex"), "-o", "<ip>", str(path), str(FILTER)], capture_output=True, text=True, cwd=tmp_path

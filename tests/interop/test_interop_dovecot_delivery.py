@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import program
 from dovecot import Dovecot
 from memory import MemoryClient, MemoryWires
 from migration import State, look
+from running import program
 from talker import ours
 
 pytestmark = pytest.mark.interop

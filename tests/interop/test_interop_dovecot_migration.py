@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import program
 from dovecot import Dovecot
 from memory import MemoryClient, MemoryWires
 from migration import State, look, subscribed
+from running import program
 
 from maildir_imapd.cli import main
 from maildir_imapd.location import expand

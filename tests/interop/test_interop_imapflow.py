@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Running, program
+from running import Running, program
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import program
 from dovecot import Dovecot
 from memory import MemoryWires
+from running import program
 
 pytestmark = pytest.mark.interop
 

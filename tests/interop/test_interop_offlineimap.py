@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Running, program
 from imapclient import IMAPClient
+from running import Running, program
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Running, program
+from running import Running, program
 from spool import SIMPLE, Spool
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]

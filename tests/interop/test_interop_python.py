@@ -12,9 +12,9 @@ from email import message_from_bytes
 from typing import Any
 
 import pytest
-from conftest import Running
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError
+from running import Running
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from client import Client
-from conftest import start_server, stop_server
+from running import start_server, stop_server
 from spool import Spool
 
 from maildir_imapd.auth import schemes

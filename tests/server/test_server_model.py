@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Running
+from running import Running
 from spool import Spool
 from test_scripts import SocketClient, SocketWires
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 from client import Client
-from conftest import Running, start_server, stop_server
+from running import Running, start_server, stop_server
 from spool import Spool
 
 from maildir_imapd.auth import schemes

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 from client import Client
-from conftest import Running, start_server, stop_server
 from hammering import FLEETING, KEPT, KINDS, Hammer, Kind, Ledger, Lost, disturb, markers_on_disk
+from running import Running, start_server, stop_server
 from spool import Spool
 
 pytestmark = pytest.mark.slow

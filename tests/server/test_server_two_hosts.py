@@ -9,7 +9,7 @@ from pathlib import Path
 import hosts
 import pytest
 from client import Client
-from conftest import Running, start_server, stop_server
+from running import Running, start_server, stop_server
 from spool import Spool
 from stress import Plan, World, octets
 
