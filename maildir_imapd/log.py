@@ -92,7 +92,12 @@ def open_file(path: str, flags: int = 0) -> int:
     Who may write in its directory may have put a link there, to a file that only we can write.
     """
     flags |= os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    number = os.open(path, flags, 0o640)
+    try:
+        number = os.open(path, flags, 0o640)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "it is a link, which is not followed", path) from error
+        raise
     try:
         state = os.fstat(number)
         if not stat.S_ISREG(state.st_mode):

@@ -85,7 +85,8 @@ def _path(config_file: str | None, passwd_file: str | None) -> str:
 @click.option(
     "--uid",
     metavar="USER",
-    help="Who owns the mail, a name or a number. Default, for root without mail_user: the system user of that name.",
+    help="Who owns the mail, a name or a number, or none to say nothing. Default, for root without mail_user: the "
+    "system user of that name.",
 )
 @click.option("--gid", metavar="GROUP", help="The group, a name or a number. Default: that of the system user.")
 def add(
@@ -125,6 +126,8 @@ def add(
 
 def _owner(name: str, uid: str | None, gid: str | None, *, guess: bool) -> tuple[int | None, int | None]:
     """Who owns the mail of a new user: as said, or with *guess* the system user *name*; raises ConfigError."""
+    if uid == "none" and gid is None:
+        return None, None
     try:
         entry = _system_user(uid if uid is not None else name) if uid is not None or guess else None
         user = entry.pw_uid if entry is not None else None

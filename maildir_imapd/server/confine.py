@@ -62,6 +62,9 @@ def drop_capabilities(keep: Iterable[int] = ()) -> None:
     bits = sum(1 << capability for capability in kept)
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION, 0), 8)
     # Effective, permitted, inheritable, for the lower and the upper 32.
+    data = ctypes.create_string_buffer(24)
+    if _libc.capget(header, data) == 0:
+        bits &= struct.unpack("=6I", data.raw)[1]  # a root in a container may have less
     data = ctypes.create_string_buffer(struct.pack("=6I", bits, bits, 0, 0, 0, 0), 24)
     if _libc.capset(header, data) < 0:
         why = os.strerror(ctypes.get_errno())

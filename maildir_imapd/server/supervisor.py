@@ -37,6 +37,7 @@ from maildir_imapd.server.worker import Listener
 from maildir_imapd.store.descriptors import Descriptor
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.passwdfile import PasswdFile
     from maildir_imapd.config import Address, Config
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class Supervisor:
         users = worker.user_database(self.config)
         worker.server_metadata(self.config)
         self._mail_user = _mail_user(self.config)
-        self._mail = confine.of_users(self.config, users)
+        self._mail = _mail(self.config, users)
         self._write_pid()
         try:
             if self._start(self.config.workers):
@@ -355,7 +356,7 @@ class Supervisor:
             users = worker.user_database(config)
             worker.server_metadata(config)
             mail_user = _mail_user(config)
-            mail = confine.of_users(config, users)
+            mail = _mail(config, users)
             logs.set_up(config.log_level, config.log_file)
         except ConfigError as error:
             logger.error("reload failed, the old settings stay", extra={"fields": {"why": error.text}})
@@ -497,6 +498,13 @@ def _mail_user(config: Config) -> pwd.struct_passwd | None:
     if entry.pw_uid != os.geteuid() and os.geteuid() != 0:
         raise ConfigError(f"mail_user: only root can become {name}")
     return entry
+
+
+def _mail(config: Config, users: PasswdFile | None) -> list[bytes]:
+    """Below which directories the mail is, where the workers are to reach nothing else."""
+    if config.mail_user is None or not config.landlock:
+        return []
+    return confine.of_users(config, users)
 
 
 def _become(entry: pwd.struct_passwd | None) -> None:

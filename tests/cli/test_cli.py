@@ -262,7 +262,9 @@ def test_user_add_says_whose_the_mail_is(tmp_path: Path) -> None:
     added = run("user", "add", "nobody", file, "--scheme=PLAIN", said="x\n")
     run("user", "add", "ann", file, "--scheme=PLAIN", "--uid=nobody", said="x\n")
     run("user", "add", "ben", file, "--scheme=PLAIN", "--uid=54321", "--gid=54322", said="x\n")
+    run("user", "add", "daemon", file, "--scheme=PLAIN", "--uid=none", said="x\n")
     lines = path.read_text().splitlines()
+    assert lines[3] == "daemon:{PLAIN}x::::::"
     own = f"{nobody.pw_uid}:{nobody.pw_gid}" if os.geteuid() == 0 else ":"
     assert lines[0].startswith(f"nobody:{{PLAIN}}x:{own}:")
     assert lines[1].startswith(f"ann:{{PLAIN}}x:{nobody.pw_uid}:{nobody.pw_gid}:")
