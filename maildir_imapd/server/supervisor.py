@@ -115,7 +115,7 @@ class Supervisor:
         self._tls = worker.tls_context(self.config)
         users = worker.user_database(self.config)
         worker.server_metadata(self.config)
-        self._mail_user = _mail_user(self.config)
+        self._mail_user = _mail_user(self.config, users)
         self._mail = _mail(self.config, users)
         self._write_pid()
         try:
@@ -355,7 +355,7 @@ class Supervisor:
             tls = worker.tls_context(config)
             users = worker.user_database(config)
             worker.server_metadata(config)
-            mail_user = _mail_user(config)
+            mail_user = _mail_user(config, users)
             mail = _mail(config, users)
             logs.set_up(config.log_level, config.log_file)
         except ConfigError as error:
@@ -484,12 +484,13 @@ class Supervisor:
             self._reap()
 
 
-def _mail_user(config: Config) -> pwd.struct_passwd | None:
+def _mail_user(config: Config, users: PasswdFile | None) -> pwd.struct_passwd | None:
     """Whom the workers become; raises ConfigError."""
     name = config.mail_user
     if name is None:
         if os.geteuid() == 0:
             logger.warning("running as root; mail_user would confine the server to one user's files")
+            _name_nobodies(users)
         return None
     try:
         entry = pwd.getpwnam(name)
@@ -498,6 +499,18 @@ def _mail_user(config: Config) -> pwd.struct_passwd | None:
     if entry.pw_uid != os.geteuid() and os.geteuid() != 0:
         raise ConfigError(f"mail_user: only root can become {name}")
     return entry
+
+
+def _name_nobodies(users: PasswdFile | None) -> None:
+    """Say at once that some cannot log in: root itself serves nobody."""
+    if users is None:
+        return
+    found = [name for name in users.users() if (who := users.look_up(name)) is not None and who.uid is None]
+    if found:
+        logger.warning(
+            "users without uid in the passwd-file cannot log in while mail_user is not set",
+            extra={"fields": {"users": len(found), "first": found[0]}},
+        )
 
 
 def _mail(config: Config, users: PasswdFile | None) -> list[bytes]:

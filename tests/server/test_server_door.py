@@ -12,7 +12,7 @@ from maildir_imapd.auth.base import Identity
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, LimitReached, Unavailable
-from maildir_imapd.server import identity
+from maildir_imapd.server import identity, supervisor
 from maildir_imapd.server.door import Door, valid_user
 from maildir_imapd.server.failures import Failures
 
@@ -340,6 +340,16 @@ def test_root_serves_nobody_about_whom_nothing_is_said(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(Unavailable):
         door.owner(Identity("ann"))
+
+
+def test_root_names_at_its_start_who_cannot_log_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "passwd").write_text("ann:{PLAIN}x::::::\nben:{PLAIN}x:1000:1000::::\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    supervisor._mail_user(load(None, {}), PasswdFile(str(tmp_path / "passwd")))
+    fields = [getattr(record, "fields", None) for record in caplog.records]
+    assert {"users": 1, "first": "ann"} in fields
 
 
 needs_root = pytest.mark.skipif(not identity.supported(), reason="only root can act as others")
