@@ -177,6 +177,7 @@ class Kept(Generic[K, V]):
 
 _uses = itertools.count()
 _keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+_registering = threading.RLock()  # guards _keepers, which may not grow while it is walked; a leaf
 _relieving = threading.Lock()  # one thread at a time lets go; others try again at once
 _high = -1  # a number from here on says that it is time; worked out when first needed
 
@@ -188,7 +189,8 @@ def used() -> int:
 
 def register(keeper: Keeper) -> None:
     """Ask *keeper*, for as long as it lives, when descriptors run short."""
-    _keepers.add(keeper)
+    with _registering:
+        _keepers.add(keeper)
 
 
 def relieve(part: int = RELIEF) -> bool:
@@ -199,7 +201,9 @@ def relieve(part: int = RELIEF) -> bool:
     if not _relieving.acquire(blocking=False):
         return True
     try:
-        found = [(when, key, keeper) for keeper in list(_keepers) for when, key in keeper.idle()]
+        with _registering:
+            keepers = list(_keepers)
+        found = [(when, key, keeper) for keeper in keepers for when, key in keeper.idle()]
         found.sort(key=lambda row: row[0])
         for _, key, keeper in found[: -(-len(found) // part)]:
             keeper.drop(key)
