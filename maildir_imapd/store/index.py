@@ -41,6 +41,7 @@ from typing import Final
 from maildir_imapd import errors
 from maildir_imapd.store import boot, checkpoint, descriptors, durable, journal
 from maildir_imapd.store.descriptors import Descriptor
+from maildir_imapd.store.evidence import Evidence
 from maildir_imapd.store.journal import NEVER, Batch
 from maildir_imapd.store.lock import FolderLock
 from maildir_imapd.store.snapshot import empty
@@ -522,69 +523,25 @@ class Index:
         cannot be promised UIDVALIDITY changes. All mod-sequences rise, so that nobody misses a change that
         the lost part knew of, and the history of expunges begins anew.
         """
-        directory = self._directory.number
-        found: list[State] = []
-        for name in (CHECKPOINT, OLD):
-            try:
-                data = durable.read_file(name, directory, durable.LARGE)
-            except FileNotFoundError:
-                continue
-            state = checkpoint.parse(data)
-            if state is None:
-                if checkpoint.of_another_version(data):
-                    raise errors.IndexDamaged(detail=f"{os.fsdecode(self.path)}: written by another version")
-                self._set_aside(name, data)
-            else:
-                found.append(state)
-        try:
-            data = durable.read_file(JOURNAL, directory, durable.LARGE)
-        except FileNotFoundError:
-            data = b""
-        batches = journal.replay(data)
-        good = list(batches)
-        later = journal.salvage(data, good[-1][1] if good else 0)
-        if data:
-            self._set_aside(JOURNAL, data)
-        heard = [batch for batch, _ in good] + later
-        state, replayed = _best(found, good)
-        last = max([old.snapshot.uidvalidity for old in found] + [batch.uidvalidity or 0 for batch in heard], default=0)
-        noted = self._lock.reserve()
-        uidnext = max(
-            [old.snapshot.uidnext for old in found]
-            + [old.reserve + 1 for old in found]
-            + [max(batch.uidnext, (batch.reserve or 0) + 1) for batch in heard],
-            default=1,
-        )
-        modseq = max(
-            [self._lock.rung(), self._floor]
-            + [old.snapshot.modseq for old in found]
-            + [batch.modseq for batch in heard]
-        )
-        generation = max(
-            [old.generation for old in found] + [batch.header[0] for batch in heard if batch.header], default=0
-        )
+        found = self._evidence()
+        state, replayed = found.best()
+        modseq, last = found.modseq() + 1, found.uidvalidity()
         rows = state.snapshot if state is not None else empty()
         uidvalidity = rows.uidvalidity
-        if state is None:
-            state, uidnext = State(), 1
+        uidnext = min(found.uidnext(uidvalidity), LAST_UID) if state is not None else 1
+        if state is None or not found.trusted(uidvalidity):
             uidvalidity = self.another_uidvalidity(last)
-        elif noted is not None and noted[0] == uidvalidity:
-            uidnext = max(uidnext, noted[1] + 1)
-        else:
-            # Nothing says which UIDs the lost part gave out.
-            uidvalidity = self.another_uidvalidity(last)
-        uidnext = min(uidnext, LAST_UID)
-        rows = rows.evolve(uidnext=uidnext, modseq=modseq + 1)
+        rows = rows.evolve(uidnext=uidnext, modseq=modseq)
         rows.uidvalidity = uidvalidity
-        rows.modseqs = array("Q", [modseq + 1]) * len(rows)
+        rows.modseqs = array("Q", [modseq]) * len(rows)
         # From here on it is as immutable as every other snapshot.
         state = replace(
-            state,
+            state if state is not None else State(),
             snapshot=rows,
             history=(),
-            whole_above=modseq + 1,
+            whole_above=modseq,
             stamp=NEVER,
-            generation=generation + 1,
+            generation=found.generation() + 1,
             position=0,
             reserve=min(uidnext - 1 + RESERVE, LAST_UID),
             boots=(self.boot,),
@@ -606,6 +563,32 @@ class Index:
                 raise
             self.imagine(state)
 
+    def _evidence(self) -> Evidence:
+        """Read what is left, and set aside what does not verify; raises IndexDamaged for another version's."""
+        directory = self._directory.number
+        states: list[State] = []
+        for name in (CHECKPOINT, OLD):
+            try:
+                data = durable.read_file(name, directory, durable.LARGE)
+            except FileNotFoundError:
+                continue
+            state = checkpoint.parse(data)
+            if state is not None:
+                states.append(state)
+            elif checkpoint.of_another_version(data):
+                raise errors.IndexDamaged(detail=f"{os.fsdecode(self.path)}: written by another version")
+            else:
+                self._set_aside(name, data)
+        try:
+            data = durable.read_file(JOURNAL, directory, durable.LARGE)
+        except FileNotFoundError:
+            data = b""
+        good = tuple(journal.replay(data))
+        later = tuple(journal.salvage(data, good[-1][1] if good else 0))
+        if data:
+            self._set_aside(JOURNAL, data)
+        return Evidence(tuple(states), good, later, self._lock.reserve(), max(self._lock.rung(), self._floor))
+
     def another_uidvalidity(self, last: int = 0) -> int:
         """Return one that this folder has not had: clients remember, whatever the clock or the counter says."""
         noted = self._lock.reserve()
@@ -624,18 +607,6 @@ class Index:
         self.loaded = False
         if self._journal is not None:
             self._journal.close()
-
-
-def _best(found: list[State], good: list[tuple[Batch, int]]) -> tuple[State | None, int]:
-    """Choose the checkpoint to build on, and replay onto it what follows it."""
-    header = good[0][0].header if good else None
-    for state in found:
-        if header is not None and (header[1:] == (state.generation, state.position)):
-            return state.after([batch for batch, _ in good]), len(good)
-        if header is not None and header[0] == state.generation:
-            tail = [batch for batch, end in good if end > state.position]
-            return state.after(tail), len(tail)
-    return (found[0], 0) if found else (None, 0)
 
 
 def _read_from(fd: int, position: int) -> bytes:
