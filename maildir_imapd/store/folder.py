@@ -343,7 +343,7 @@ class Folder:
             index.catch_up()
         elif index.loaded or index.exists():
             if index.writable:
-                index.settle()
+                index.settle(self.check_place)
                 try:
                     index.flush()
                 except OSError as error:

@@ -292,8 +292,11 @@ class Index:
 
     # --- under the lock ------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Catch up under the lock: what does not verify now is no writer at work but a dead one, or damage."""
+    def settle(self, before_rebuilding: Callable[[], None] = lambda: None) -> None:
+        """Catch up under the lock: what does not verify now is no writer at work but a dead one, or damage.
+
+        *before_rebuilding* raises where there is nothing to be mended: a folder that is being removed has no damage.
+        """
         try:
             if not self.loaded:
                 self.load(patient=False)
@@ -308,6 +311,7 @@ class Index:
                 # The bell is rung after the batch: one that others have been told of is missing.
                 raise Unfit
         except (FileNotFoundError, Unfit):
+            before_rebuilding()
             self.rebuild()
         if self.started_anew:
             self._raise_uidnext()

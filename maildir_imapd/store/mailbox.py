@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
 from maildir_imapd.store import (
@@ -28,6 +26,7 @@ from maildir_imapd.store import (
     keywords,
     lock,
     mailboxid,
+    reading,
     release,
 )
 from maildir_imapd.store.cache import Cache
@@ -37,6 +36,8 @@ from maildir_imapd.store.folder import Folder, Seed, Settings
 from maildir_imapd.store.index import JOURNAL, Unfit, clock_uidvalidity
 from maildir_imapd.store.journal import SIZE_UNKNOWN, Batch
 from maildir_imapd.store.listeners import Listener, Listeners
+from maildir_imapd.store.results import FlagResult, Given
+from maildir_imapd.store.ring import Ring
 from maildir_imapd.store.snapshot import SYSTEM_FLAGS, Delta, Snapshot
 from maildir_imapd.store.syncing import SharedSync
 
@@ -50,54 +51,10 @@ __all__ = ["FlagResult", "Given", "Listener", "Mailbox", "Seed"]
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-_RING: Final = 512  # batches kept in memory for since()
-_TRIES: Final = 10
 # Messages that STORE and EXPUNGE change under one hold of the lock: a twentieth of a second's work.
 _PIECE: Final = 2000
 _SYSTEM: Final = {name.lower(): bit for name, bit in SYSTEM_FLAGS}
 _NO_WORDS: Final[frozenset[int]] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class FlagResult:
-    """What set_flags did."""
-
-    modified: list[int]  # changed since UNCHANGEDSINCE, so left alone
-    gone: list[int]  # no longer there
-    changed: list[int]  # have other flags now
-    snapshot: Snapshot
-
-
-class Given(list[T]):
-    """UIDs that were given out, or pairs of (their UID, ours), with the UIDVALIDITY of that very moment.
-
-    The mailbox may have another one as soon as its lock is free.
-    """
-
-    def __init__(self, uidvalidity: int, uids: Iterable[T] = ()) -> None:
-        super().__init__(uids)
-        self.uidvalidity = uidvalidity
-
-
-@dataclass(frozen=True, slots=True)
-class _Ring:
-    """The last batches that a client can tell: every one of them above the mod-sequence *above*."""
-
-    batches: tuple[Batch, ...] = ()
-    above: int = 0
-
-    def after(self, news: list[Batch] | None, modseq: int) -> _Ring:
-        """Return the ring with *news*; None: nobody knows what has led to *modseq*, so it begins there."""
-        if news is None:
-            return _Ring((), modseq)
-        fresh = [batch for batch in news if batch.visible()]
-        if not fresh:
-            return self
-        whole = (*self.batches, *fresh)
-        above = whole[-_RING - 1].modseq if len(whole) > _RING else self.above
-        return _Ring(whole[-_RING:], above)
 
 
 def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
@@ -140,7 +97,7 @@ class Mailbox:
         self._folder = Folder(path, index=index, control=control, settings=settings, seed=seed)
         self._watcher = watcher
         self._listeners = Listeners()
-        self._ring = _Ring()
+        self._ring = Ring()
         self._shared_sync = SharedSync(self._folder.sync)
         self._journal = self._folder.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
@@ -173,7 +130,7 @@ class Mailbox:
             with folder.exclusive(adds=True):
                 pass
         folder.clean_tmp()
-        self._ring = _Ring((), folder.rows.modseq)
+        self._ring = Ring((), folder.rows.modseq)
         folder.index.taken()
         return folder.rows
 
@@ -415,10 +372,7 @@ class Mailbox:
 
     def since(self, modseq: int) -> Delta | None:
         """Return what happened after *modseq*, from the batches in memory; None: compare the columns."""
-        ring = self._ring
-        if modseq < ring.above:
-            return None
-        return history.delta([batch for batch in ring.batches if batch.modseq > modseq])
+        return self._ring.since(modseq)
 
     def vanished_since(self, modseq: int) -> list[tuple[int, int]] | None:
         """Return the UIDs expunged after *modseq*; None if the history does not reach back so far (RFC 7162)."""
@@ -654,71 +608,14 @@ class Mailbox:
 
         *under*: the UIDVALIDITY that the UID is of, None for that of now. Raises MessageGone, MessageUnreadable.
         """
-        return self._open(uid, under)[0]
-
-    def _open(self, uid: int, under: int | None) -> tuple[int, int]:
-        """The same, with its size."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        rows = self.snapshot
-        under = rows.uidvalidity if under is None else under
-        at = rows.position(uid)
-        if at < 0 or rows.uidvalidity != under:
-            raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")
-        base = rows.names[at]
-        path = self._folder.odd.get(base) or filename.render(base, rows.flags[at])
-        for attempt in range(_TRIES):
-            try:
-                with self._folder.directory.use() as folder:
-                    fd = descriptors.open(path, flags, dir_fd=folder)
-            except FileNotFoundError:
-                path = self._look_up(uid, under, base, attempt)
-                continue
-            except OSError as error:
-                raise self._unreadable(error, path) from error
-            try:
-                status = os.fstat(fd)
-                if not stat.S_ISREG(status.st_mode):
-                    raise errors.MessageUnreadable(detail=f"not a file: {os.fsdecode(self.path + b'/' + path)}")
-            except BaseException:
-                os.close(fd)
-                raise
-            return fd, status.st_size
-        raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")
-
-    def _look_up(self, uid: int, under: int, base: bytes, attempt: int) -> bytes:
-        """Find a message that is not where it should be: another client changed its flags, or removed it."""
-        if attempt >= 2:
-            # A bare look is quickest while somebody renames without end.
-            with self._folder.directory.use():
-                found = self._folder.locate().get(base)
-            if found is not None:
-                return found
-        rows = self.sync(look=True, keep_new=True)
-        at = rows.position(uid)
-        if at < 0 or rows.uidvalidity != under:
-            raise errors.MessageGone(detail=f"{os.fsdecode(self.path)} uid {uid}")
-        base = rows.names[at]
-        return self._folder.odd.get(base) or filename.render(base, rows.flags[at])
-
-    def _unreadable(self, error: OSError, path: bytes) -> errors.StoreError:
-        found = durable.store_error(error, self.path + b"/" + path)
-        if isinstance(found, errors.TooManyFiles):
-            return found
-        return errors.MessageUnreadable(detail=found.detail)
+        return reading.open_message(self._folder, self.snapshot, uid, under, self._look_again)[0]
 
     def read(self, uid: int, *, under: int | None = None) -> bytes:
         """Return a message as it is on the disk; as ``open``."""
-        fd, left = self._open(uid, under)
-        try:
-            pieces = []
-            while left > 0 and (piece := os.read(fd, min(left, 1 << 22))):
-                pieces.append(piece)
-                left -= len(piece)
-        except OSError as error:
-            raise errors.MessageUnreadable(detail=f"{os.fsdecode(self.path)} uid {uid}: {error}") from error
-        finally:
-            os.close(fd)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return reading.read(self._folder, self.snapshot, uid, under, self._look_again)
+
+    def _look_again(self) -> Snapshot:
+        return self.sync(look=True, keep_new=True)
 
     def sizes(
         self,

@@ -198,6 +198,30 @@ def test_a_uid_of_another_uidvalidity_is_no_message(tmp_path: Path, act: Any) ->
     assert not newcomer.snapshot.flags[0] & SEEN
 
 
+def test_a_folder_that_is_being_emptied_has_no_damage(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """DELETE puts it elsewhere and empties it, with no lock of the folder."""
+    account = Account(os.fsencode(spool.root), fsync="never")
+    account.create("x")
+    deliver(account.mailbox("x"))
+    box = Mailbox(os.fsencode(spool.path("x")), fsync="never")
+    true, left = Folder.check_place, [1]
+
+    def check_place(self: Folder) -> None:
+        true(self)
+        if left[0]:
+            left[0] = 0
+            trash = spool.root / "..trash"
+            spool.path("x").rename(trash)
+            (trash / "maildir-imapd.journal").unlink()
+
+    monkeypatch.setattr(Folder, "check_place", check_place)
+    with pytest.raises(errors.MailboxMissing):
+        box.set_flags([1], add=SEEN)
+    assert "damaged" not in caplog.text
+
+
 def test_what_is_told_of_an_append_is_of_one_moment(maildir: Any) -> None:
     box = maildir.open()
     uids = deliver(box)

@@ -1,0 +1,32 @@
+"""What the changes of a mailbox return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from maildir_imapd.store.snapshot import Snapshot
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FlagResult:
+    """What set_flags did."""
+
+    modified: list[int]  # changed since UNCHANGEDSINCE, so left alone
+    gone: list[int]  # no longer there
+    changed: list[int]  # have other flags now
+    snapshot: Snapshot
+
+
+class Given(list[T]):
+    """UIDs that were given out, or pairs of (their UID, ours), with the UIDVALIDITY of that very moment.
+
+    The mailbox may have another one as soon as its lock is free.
+    """
+
+    def __init__(self, uidvalidity: int, uids: Iterable[T] = ()) -> None:
+        super().__init__(uids)
+        self.uidvalidity = uidvalidity
