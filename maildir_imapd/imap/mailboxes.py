@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists, MailboxMissing, NoPermission, UseAttribute
+from maildir_imapd.errors import (
+    BadMailboxName,
+    CannotDo,
+    MailboxExists,
+    MailboxMissing,
+    NoPermission,
+    NotSelectable,
+    UseAttribute,
+)
 from maildir_imapd.imap import acl
 from maildir_imapd.imap.list import tell_normalized
 from maildir_imapd.imap.metadata import note_own
@@ -37,7 +45,11 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
         note_own(session, session.account.set_special_use(name, uses))
     session.note("create", mailbox=name)
     tell_normalized(session, reply, name, cmd.mailbox)
-    mailbox = acl.open_mailbox(session, name)
+    try:
+        mailbox = acl.open_mailbox(session, name)
+    except (MailboxMissing, NotSelectable):
+        # It was made, and somebody else has deleted it since: that is the next thing to happen, and no NO to this.
+        return Done("CREATE completed")
     return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(mailbox, mailbox.snapshot))
 
 

@@ -479,7 +479,10 @@ class Mailbox:
             raise errors.MailboxMissing(detail=f"{os.fsdecode(self.path)}: UIDVALIDITY is no longer {under}")
 
     def _demand_writable(self) -> None:
+        """Raise ReadOnly, or MailboxMissing: a folder that was opened on its way out looks as if it were not ours."""
         if self._folder.read_only:
+            if not self.stands():
+                raise errors.MailboxMissing(detail=os.fsdecode(self.path))
             raise errors.ReadOnly
 
     # --- other servers -------------------------------------------------------------------------

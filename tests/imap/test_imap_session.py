@@ -15,7 +15,8 @@ from memory import POLICY, MemoryClient, MemoryWires
 from spool import Spool
 
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
-from maildir_imapd.store import durable
+from maildir_imapd.store import durable, folder
+from maildir_imapd.store.account import Account
 from maildir_imapd.store.delivery import Delivery
 from maildir_imapd.wire.buffer import Limits
 
@@ -488,3 +489,29 @@ def test_append_that_begins_while_its_mailbox_is_made_anew(wires: MemoryWires) -
         durable.step = None
     assert lines[-1].startswith(b"b OK [APPENDUID "), lines
     assert client.command(b"c STATUS Box (MESSAGES)")[0] == b"* STATUS Box (MESSAGES 1)"
+
+
+def test_create_of_a_mailbox_that_is_deleted_at_once(wires: MemoryWires, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was made: that somebody else has deleted it before its identifier could be read is another matter."""
+    client = wires.connect(login=True)
+    true = wires.account.create
+
+    def create(name: str) -> None:
+        true(name)
+        wires.account.delete(name)
+
+    monkeypatch.setattr(wires.account, "create", create)
+    assert client.command(b"a CREATE Box")[-1] == b"a OK CREATE completed"
+
+
+def test_a_folder_that_was_opened_on_its_way_out_is_not_read_only(
+    wires: MemoryWires, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = wires.connect(login=True)
+    client.command(b"a CREATE Box")
+    monkeypatch.setattr(folder, "_writable", lambda number: False)
+    wires.account.mailbox("Box")
+    monkeypatch.undo()
+    spool.path("Box").rename(spool.root / "..trash")
+    Account(bytes(spool.root), fsync="never").create("Box")
+    assert client.command(b"b APPEND Box {9+}\r\nA: b\r\n\r\nc")[-1].startswith(b"b OK [APPENDUID ")
