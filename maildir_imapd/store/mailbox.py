@@ -527,6 +527,7 @@ class Mailbox:
         if not deliveries:
             return Given(self.uidvalidity)
         durable_too = folder.settings.fsync != "never"
+        uids: list[int] | None = None
         try:
             with self._in_place(), durable.told(self.path):
                 if not all(item.is_in(folder.directory) for item, *_ in deliveries):
@@ -546,15 +547,17 @@ class Mailbox:
                     uids = changes.bring_in(folder, deliveries)
                 finally:
                     rows = self._adopt_rows()
+            if durable_too:
+                with self._in_place(), durable.told(self.path):
+                    self._shared_sync.wait()
         except errors.MailboxMissing:
-            raise  # the folder of that name may be another one by now, and take them
+            if uids is None:
+                raise  # the folder of that name may be another one by now, and take them
+            # They were put in, and have gone with their folder since: nothing of them is left to be on the disk.
         except BaseException:
             for item, *_ in deliveries:
                 item.abort()
             raise
-        if durable_too:
-            with self._in_place(), durable.told(self.path):
-                self._shared_sync.wait()
         return Given(rows.uidvalidity, uids)
 
     def copy_from(
@@ -573,18 +576,24 @@ class Mailbox:
             return Given(self.uidvalidity)
         if source.identity == self.identity:
             source = self  # another object for the same folder would wait for our own lock
-        with self._changing(), source._changing():
-            # Lock order: two folders by what they are, which is the same in every process whatever their names.
-            first, second = sorted((self, source), key=lambda box: box.identity)
-            with first._folder.exclusive(adds=first is self):
-                if first is second:
-                    copied = self._copy(source, uids, move, keep, under)
-                else:
-                    with second._folder.exclusive(adds=second is self):
+        copied: Given[tuple[int, int]] | None = None
+        try:
+            with self._changing(), source._changing():
+                # Lock order: two folders by what they are, which is the same in every process whatever their names.
+                first, second = sorted((self, source), key=lambda box: box.identity)
+                with first._folder.exclusive(adds=first is self):
+                    if first is second:
                         copied = self._copy(source, uids, move, keep, under)
-        if self._folder.settings.fsync != "never" and not move:
-            with self._in_place(), durable.told(self.path):
-                self._shared_sync.wait()
+                    else:
+                        with second._folder.exclusive(adds=second is self):
+                            copied = self._copy(source, uids, move, keep, under)
+            if self._folder.settings.fsync != "never" and not move:
+                with self._in_place(), durable.told(self.path):
+                    self._shared_sync.wait()
+        except errors.MailboxMissing:
+            if copied is None:
+                raise
+            # As after ``commit``: they have gone with their folder, after they were put in.
         return copied
 
     def _copy(

@@ -515,3 +515,23 @@ def test_a_folder_that_was_opened_on_its_way_out_is_not_read_only(
     spool.path("Box").rename(spool.root / "..trash")
     Account(bytes(spool.root), fsync="never").create("Box")
     assert client.command(b"b APPEND Box {9+}\r\nA: b\r\n\r\nc")[-1].startswith(b"b OK [APPENDUID ")
+
+
+@pytest.mark.parametrize("command", [b"APPEND Box {9+}\r\nA: b\r\n\r\nc", b"COPY 1 Box"])
+def test_what_was_put_in_and_went_with_its_mailbox_was_put_in(spool: Spool, command: bytes) -> None:
+    """Another client deletes the mailbox, and makes it anew, before the sync at the end of the command."""
+    spool.simple("INBOX", 1)
+    wires = MemoryWires(Account(bytes(spool.root)))
+    client = selected(wires)
+    client.command(b"a CREATE Box")
+    box = wires.account.mailbox("Box")
+    true = box._shared_sync.wait
+
+    def wait() -> None:
+        wires.account.delete("Box")
+        wires.account.create("Box")
+        true()
+
+    box._shared_sync.wait = wait  # type: ignore[method-assign]  # once, for this object
+    assert client.command(b"b " + command)[-1].startswith((b"b OK [APPENDUID ", b"b OK [COPYUID "))
+    assert client.command(b"c STATUS Box (MESSAGES)")[0] == b"* STATUS Box (MESSAGES 0)"
