@@ -33,9 +33,9 @@ class Deaths:
 
     def __init__(self, slots: int) -> None:
         # Anonymous: no file behind it that somebody could shorten.  What is never touched takes no memory.
-        self._cells = memoryview(mmap.mmap(-1, 8 * _WORDS * CELLS * slots)).cast("Q")
+        self._cells = memoryview(mmap.mmap(-1, 8 * _WORDS * CELLS * slots)).cast("Q")  # anonymous
         # How many there are, and they.
-        self._list = memoryview(mmap.mmap(-1, 8 * _WORDS * (1 + LISTED))).cast("Q")
+        self._list = memoryview(mmap.mmap(-1, 8 * _WORDS * (1 + LISTED))).cast("Q")  # anonymous
         self._counts: Counter[Message] = Counter()
 
     def born(self, slot: int) -> None:

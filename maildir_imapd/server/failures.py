@@ -49,7 +49,7 @@ class Failures:
         self._clock = clock
         self._key = os.urandom(32)
         # Anonymous: no file behind it that somebody could shorten.
-        cells = memoryview(mmap.mmap(-1, 2 * 8 * WAYS * rows)).cast("Q")
+        cells = memoryview(mmap.mmap(-1, 2 * 8 * WAYS * rows)).cast("Q")  # anonymous: no file that could be cut
         self._tags, self._counts = cells[: WAYS * rows], cells[WAYS * rows :]
 
     def add(self, user: str, host: str) -> None:

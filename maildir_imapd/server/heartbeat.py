@@ -26,7 +26,7 @@ class Page:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         # Anonymous: no file behind it that somebody could shorten.
-        cells = memoryview(mmap.mmap(-1, 2 * _SIZE * slots)).cast("d")
+        cells = memoryview(mmap.mmap(-1, 2 * _SIZE * slots)).cast("d")  # anonymous: no file that could be cut
         self._moments, self._marks = cells[:slots], cells[slots:]
 
     def beat(self, slot: int, moment: float) -> None:
