@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import (
     CannotDo,
@@ -426,21 +426,23 @@ class Account:
         A delivery that was under way when the folder went may still put a file there: then it is emptied again.
         """
         path = os.path.join(self.root, self._layout.attic, entry)
+        trouble: OSError | None = None
         for _ in range(_TRIES):
-            if not os.path.lexists(path):
+            try:
+                shutil.rmtree(path)
+            except FileNotFoundError:
+                if not os.path.lexists(path):
+                    return
+                continue  # a delivery has taken its own file away
+            except OSError as error:
+                trouble = error
+                if error.errno != errno.ENOTEMPTY:
+                    break
+            else:
                 return
-            trouble: list[OSError] = []
-
-            def note(function: object, where: str, info: tuple[Any, Any, Any], found: list[OSError] = trouble) -> None:
-                if isinstance(info[1], OSError) and info[1].errno != errno.ENOENT:
-                    found.append(info[1])
-
-            shutil.rmtree(path, onerror=note)
-            if not trouble or not any(error.errno == errno.ENOTEMPTY for error in trouble):
-                break
-        if os.path.lexists(path):
-            why = trouble[0] if trouble else "it fills again"
-            logger.warning("a deleted folder stays for now", extra={"fields": {"folder": path, "why": why}})
+        logger.warning(
+            "a deleted folder stays for now", extra={"fields": {"folder": path, "why": trouble or "it is in use"}}
+        )
 
     def rename(self, old: str, new: str) -> None:
         """Rename a mailbox with its children, or move what is in INBOX to a new mailbox (RFC 3501 6.3.5)."""
