@@ -489,8 +489,10 @@ def _mail_user(config: Config, users: PasswdFile | None) -> pwd.struct_passwd | 
     name = config.mail_user
     if name is None:
         if os.geteuid() == 0:
-            logger.warning("running as root; mail_user would confine the server to one user's files")
-            _name_nobodies(users)
+            logger.warning(
+                "running as root; mail_user would confine the server to one user's files",
+                extra={"fields": _nobodies(users)},
+            )
         return None
     try:
         entry = pwd.getpwnam(name)
@@ -501,16 +503,11 @@ def _mail_user(config: Config, users: PasswdFile | None) -> pwd.struct_passwd | 
     return entry
 
 
-def _name_nobodies(users: PasswdFile | None) -> None:
-    """Say at once that some cannot log in: root itself serves nobody."""
-    if users is None:
-        return
-    found = [name for name in users.users() if (who := users.look_up(name)) is not None and who.uid is None]
-    if found:
-        logger.warning(
-            "users without uid in the passwd-file cannot log in while mail_user is not set",
-            extra={"fields": {"users": len(found), "first": found[0]}},
-        )
+def _nobodies(users: PasswdFile | None) -> dict[str, object]:
+    """Say for the log who cannot log in, since root itself serves nobody: how many have no uid, and one of them."""
+    names = users.users() if users is not None else []
+    found = [name for name in names if users is not None and (who := users.look_up(name)) and who.uid is None]
+    return {"without_uid": len(found), "refused": found[0]} if found else {}
 
 
 def _mail(config: Config, users: PasswdFile | None) -> list[bytes]:

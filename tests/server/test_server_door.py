@@ -349,7 +349,7 @@ def test_root_names_at_its_start_who_cannot_log_in(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     supervisor._mail_user(load(None, {}), PasswdFile(str(tmp_path / "passwd")))
     fields = [getattr(record, "fields", None) for record in caplog.records]
-    assert {"users": 1, "first": "ann"} in fields
+    assert {"without_uid": 1, "refused": "ann"} in fields
 
 
 needs_root = pytest.mark.skipif(not identity.supported(), reason="only root can act as others")
