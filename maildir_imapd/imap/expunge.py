@@ -43,6 +43,6 @@ def expunge_deleted(session: Session, only: NumberSet | None) -> bool:
         uids = [uid for uid in uids if uid in asked]
     if not uids:
         return False
-    removed = view.mailbox.expunge(uids, under=view.snapshot.uidvalidity)
+    removed = view.mailbox.expunge(uids, under=view.snapshot.uidvalidity, flagged=DELETED)
     session.note_own(view.mailbox, removed=removed)
     return bool(removed)

@@ -211,10 +211,11 @@ def _size(folder: Folder, at: int) -> Amount:
     return Amount()
 
 
-def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False) -> list[int]:
+def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False, flagged: int = 0) -> list[int]:
     """Remove messages for good; return the UIDs that are gone now, whoever removed the file.
 
-    *moved*: they live on elsewhere in the account, so the quota is not told.
+    *moved*: they live on elsewhere in the account, so the quota is not told. *flagged*: one that has not all of these
+    flags now stays: whoever decided did so without the lock.
     """
     rows = folder.rows
     quota = None if moved else counted(folder)
@@ -224,15 +225,18 @@ def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False) -> list
     gone: list[int] = []
     trouble: OSError | None = None
     for uid, at in zip(uids, rows.positions(uids), strict=True):
-        if at < 0:
+        if at < 0 or rows.flags[at] & flagged != flagged:
             continue
         counts = quota is not None and quota.counts(folder.path, rows.flags[at])
         size = _size(folder, at) if counts else NOTHING
         try:
-            ours = _unlink(folder, at)
+            ours = _unlink(folder, at, flagged)
         except OSError as error:
             trouble = error
             break
+        if ours is None:
+            folder.suspect()
+            continue
         gone.append(uid)
         if quota is not None:
             by_others = by_others or not ours or (counts and not size.messages)
@@ -252,8 +256,11 @@ def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False) -> list
     return gone
 
 
-def _unlink(folder: Folder, at: int) -> bool:
-    """Remove a message's file; say whether it was us who did."""
+def _unlink(folder: Folder, at: int, flagged: int) -> bool | None:
+    """Remove a message's file; say whether it was us who did.
+
+    None: another program has taken back the flags that it must have, and it stays.
+    """
     try:
         durable.unlink(folder.place(at), folder.fd)
         return True
@@ -264,6 +271,8 @@ def _unlink(folder: Folder, at: int) -> bool:
         path = folder.locate().get(folder.rows.names[at])
         if path is None:
             return False
+        if filename.parse(path[4:]).bits & flagged != flagged:
+            return None
         try:
             durable.unlink(path, folder.fd)
         except FileNotFoundError:

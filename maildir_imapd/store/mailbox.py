@@ -456,15 +456,18 @@ class Mailbox:
                     after = self._adopt_rows()
         return FlagResult(done.modified, done.gone, done.changed, after)
 
-    def expunge(self, uids: Sequence[int], *, under: int | None = None) -> list[int]:
-        """Remove messages (UIDs rising) for good, and return those that are gone now; *under*: ``_demand_same``."""
+    def expunge(self, uids: Sequence[int], *, under: int | None = None, flagged: int = 0) -> list[int]:
+        """Remove messages (UIDs rising) for good, and return those that are gone now.
+
+        *flagged*: one that has lost any of these flags stays. *under*: ``_demand_same``.
+        """
         gone: list[int] = []
         for piece in _pieces(uids):
             with self._changing(), self._folder.exclusive():
                 self._demand_writable()
                 self._demand_same(under)
                 try:
-                    gone += changes.expunge(self._folder, piece)
+                    gone += changes.expunge(self._folder, piece, flagged=flagged)
                 finally:
                     self._adopt_rows()
         return gone

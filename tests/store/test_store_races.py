@@ -19,7 +19,7 @@ from maildir_imapd.store import boot, durable, locks, snapshot
 from maildir_imapd.store import index as index_module
 from maildir_imapd.store import mailbox as mailbox_module
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.filename import FLAGGED, SEEN
+from maildir_imapd.store.filename import DELETED, FLAGGED, SEEN
 from maildir_imapd.store.folder import Folder
 from maildir_imapd.store.index import Index
 from maildir_imapd.store.layout import Places
@@ -498,3 +498,19 @@ def test_long_work_gives_way_between_its_pieces(maildir: Any, monkeypatch: pytes
     monkeypatch.undo()
     assert texts(box) == texts(maildir.open())
     assert len(box.snapshot) == 0 or box.snapshot.unseen == 0
+
+
+def test_a_flag_that_was_taken_back_saves_its_message(maildir: Any) -> None:
+    """By another session, or by another program, between the look for what is deleted and the lock."""
+    maildir.fill(3, "T")
+    box, other = maildir.open(), maildir.open()
+    marked = [uid for uid, bits in zip(box.sync().uids, box.snapshot.flags, strict=True) if bits & DELETED]
+    assert len(marked) == 3
+    other.set_flags([1], remove=DELETED)
+    file = next(
+        path for path in (maildir.path / "cur").iterdir() if os.fsencode(path.name).startswith(box.snapshot.names[1])
+    )
+    file.rename(file.with_name(file.name.replace("T", "S")))
+    assert box.expunge(marked, flagged=DELETED) == [3]
+    assert set(texts(box)) == {1, 2}
+    assert texts(box) == texts(maildir.open())
