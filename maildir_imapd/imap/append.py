@@ -79,13 +79,14 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         session.deliveries[-1].close()
         session.delivered += session.deliveries[-1].size_disk
     _demand_room(session, session.delivered + size, start.index + 1, freed)
-    delivery = mailbox.deliver()
     for _ in range(TRIES):
+        delivery = mailbox.deliver()
         if delivery.trouble is None or mailbox.stands():
             break
         # It went while we looked: another one has the name, or none.
         mailbox = target(session, start.mailbox)
-        delivery = mailbox.deliver()
+    else:
+        raise _in_use()
     session.deliveries.append(delivery)
     return delivery
 
@@ -156,7 +157,12 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
         session.note_own(mailbox, made=stored)
         session.drop_deliveries()
         return stored
-    raise LockTimeout(detail=f"made anew {TRIES} times meanwhile")
+    raise _in_use()
+
+
+def _in_use() -> LockTimeout:
+    """What is said of a mailbox that somebody deletes and makes anew faster than anything can be put into it."""
+    return LockTimeout(detail=f"made anew {TRIES} times meanwhile")
 
 
 def _prepared(

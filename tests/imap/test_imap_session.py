@@ -535,3 +535,23 @@ def test_what_was_put_in_and_went_with_its_mailbox_was_put_in(spool: Spool, comm
     box._shared_sync.wait = wait  # type: ignore[method-assign]  # once, for this object
     assert client.command(b"b " + command)[-1].startswith((b"b OK [APPENDUID ", b"b OK [COPYUID "))
     assert client.command(b"c STATUS Box (MESSAGES)")[0] == b"* STATUS Box (MESSAGES 0)"
+
+
+def test_append_to_a_mailbox_that_never_stays(wires: MemoryWires) -> None:
+    client = wires.connect(login=True)
+    client.command(b"a CREATE Box")
+
+    def step(action: str, what: object) -> None:
+        if action == "create" and str(what).startswith("b'tmp/"):
+            durable.step = None
+            wires.account.delete("Box")
+            wires.account.create("Box")
+            durable.step = step
+
+    durable.step = step
+    try:
+        lines = client.command(b"b APPEND Box {9+}\r\nA: b\r\n\r\nc")
+    finally:
+        durable.step = None
+    assert lines[-1].startswith(b"b NO [INUSE] "), lines
+    assert client.command(b"c NOOP")[-1] == b"c OK NOOP completed"

@@ -97,13 +97,13 @@ def trust(server: Running) -> ssl.SSLContext:
 
 def pid_of_worker(server: Running, client: Client) -> int:
     """Which worker serves a connection: the one that has its socket open."""
-    host, port = client.sock.getsockname()
-    peer = f"0100007F:{port:04X}"
-    del host
+    peer = f"0100007F:{client.sock.getsockname()[1]:04X}"
+    ours = {f"0100007F:{port:04X}" for port in (server.port, server.tls_port)}
     inode = None
     for row in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         words = row.split()
-        if words[2] == peer and words[1] != peer:
+        # Not one that has ended, of an earlier server whose client had the same port.
+        if words[2] == peer and words[1] in ours and words[9] != "0":
             inode = words[9]
     for pid in children(server.process.pid):
         for fd in Path(f"/proc/{pid}/fd").iterdir():
