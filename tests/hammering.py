@@ -27,7 +27,17 @@ KEPT = ("INBOX", "Work", "Archive")
 FLEETING = ("Fleeting", "Fleeting.Child", "Other")
 FLAGS = ("\\Seen", "\\Flagged", "\\Answered", "\\Draft", "kw1", "$Forwarded")
 # What may be refused while others come and go.
-REFUSED = {"NOPERM", "ALREADYEXISTS", "TRYCREATE", "NONEXISTENT", "EXPUNGEISSUED", "CANNOT", "HASCHILDREN", "MODIFIED"}
+REFUSED = {
+    "NOPERM",
+    "ALREADYEXISTS",
+    "TRYCREATE",
+    "NONEXISTENT",
+    "EXPUNGEISSUED",
+    "CANNOT",
+    "HASCHILDREN",
+    "MODIFIED",
+    "INUSE",
+}
 # During these no number may change (RFC 3501 7.4.1); with UID before them they may.
 BY_NUMBER = ("FETCH", "STORE", "SEARCH", "SORT", "THREAD")
 ANSWER_WITHIN = 60.0  # seconds; a server that takes longer has forgotten us

@@ -14,6 +14,7 @@ from maildir_imapd.errors import (
     NoPermission,
     NotSelectable,
     ReadOnly,
+    StoreError,
     TooBig,
     TooLong,
     TryCreate,
@@ -165,6 +166,17 @@ def _in_use() -> LockTimeout:
     return LockTimeout(detail=f"made anew {TRIES} times meanwhile")
 
 
+def _taken(mailbox: Mailbox, delivery: Delivery) -> Delivery:
+    """The delivery, or its copy where the mailbox is another one by now; raises LockTimeout where nothing is left."""
+    try:
+        return mailbox.taking(delivery)
+    except StoreError as error:
+        if type(error) is not StoreError:
+            raise
+        # It went with the folder that it was for.
+        raise _in_use() from error
+
+
 def _prepared(
     session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount
 ) -> list[tuple[Delivery, int, frozenset[int], int]]:
@@ -176,7 +188,7 @@ def _prepared(
         if message.catenate:
             delivery = catenate.assemble(session, mailbox, message.catenate)
         elif isinstance(message.data, Delivery):
-            delivery = mailbox.taking(message.data)
+            delivery = _taken(mailbox, message.data)
             if delivery is not message.data:
                 session.deliveries.append(delivery)
         else:
