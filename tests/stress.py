@@ -56,8 +56,8 @@ FLEETING = ("F0", "F1", "F2", "F0.Child")
 WANDERING = ("W0", "W1", "W2", "W3")
 CHILDREN = ("", ".Child", ".Child.Deep")
 # What may be refused while others come and go.
-# INUSE: of a mailbox that others delete and make anew all the time. MODIFIED comes in a NO where some of the messages are
-# gone besides (RFC 7162 3.1.3, example 11).
+# INUSE: of a mailbox that others delete and make anew all the time. MODIFIED comes in a NO where some of the messages
+# are gone besides (RFC 7162 3.1.3, example 11).
 REFUSED = {
     "NOPERM",
     "ALREADYEXISTS",
