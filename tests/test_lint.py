@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "maildir_imapd"
 DESCRIPTORS = "store/descriptors.py"
 RESOLVE = "store/resolve.py"
 LOCKS = "store/locks.py"
+SHARED = "server/shared.py"
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
@@ -71,6 +72,13 @@ def test_no_file_is_mapped() -> None:
         first = node.args[0] if node.args else None
         if not (first is not None and ast.unparse(first) == "-1"):
             found.append((file, node.lineno))
+    assert not found, listed(found)
+
+
+def test_what_processes_share_is_made_in_one_place() -> None:
+    """The one place makes cells that one store of the machine writes; a pack into them is none (rule P4)."""
+    found = [(file, line) for file, line in uses("mmap", "mmap") if file != SHARED]
+    found += uses("struct", "pack_into")
     assert not found, listed(found)
 
 

@@ -4,17 +4,17 @@ Each worker has a row of cells, one for a message that one of its threads is at.
 and emptied as it ends, so that what stands there when the worker is dead are the messages that it was at.  The
 supervisor counts them, and puts those that have been there twice on a list that all workers see.
 
-Nothing here takes a lock, for a process that is killed would keep it: a cell has one writer, and so has the list.
+Nothing here takes a lock (``shared``): a cell has one writer, and so has the list.
 """
 
 from __future__ import annotations
 
 import logging
-import mmap
 from collections import Counter, deque
 from typing import Final
 
 from maildir_imapd.imap.danger import Message
+from maildir_imapd.server import shared
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +32,9 @@ class Deaths:
     """The supervisor's side.  Made before the fork."""
 
     def __init__(self, slots: int) -> None:
-        # Anonymous: no file behind it that somebody could shorten.  What is never touched takes no memory.
-        self._cells = memoryview(mmap.mmap(-1, 8 * _WORDS * CELLS * slots)).cast("Q")  # anonymous
+        self._cells = shared.words(_WORDS * CELLS * slots)
         # How many there are, and they.
-        self._list = memoryview(mmap.mmap(-1, 8 * _WORDS * (1 + LISTED))).cast("Q")  # anonymous
+        self._list = shared.words(_WORDS * (1 + LISTED))
         self._counts: Counter[Message] = Counter()
 
     def born(self, slot: int) -> None:

@@ -1,20 +1,20 @@
 """How often a login has failed of late, counted by all workers together: by address, by network and by user.
 
-A table of a fixed size in memory that the supervisor makes before it forks. It has no lock, for a worker that is
-killed would keep it: each cell is one store of the machine (see ``heartbeat.Page``), and of two workers that count in
-the same place at the same moment one may be lost. What is counted stands there as a keyed digest, so that nothing of
-it can be read; it fades, and of a full row the one that has faded most gives way.
+A table of a fixed size in memory that the supervisor makes before it forks (``shared``). It has no lock, so of two
+workers that count in the same place at the same moment one may be lost. What is counted stands there as a keyed
+digest, so that nothing of it can be read; it fades, and of a full row the one that has faded most gives way.
 """
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
-import mmap
 import os
 import time
 from collections.abc import Callable
 from typing import Final
+
+from maildir_imapd.server import shared
 
 ROWS: Final = 1 << 14
 WAYS: Final = 4
@@ -48,9 +48,7 @@ class Failures:
         self._rows = rows
         self._clock = clock
         self._key = os.urandom(32)
-        # Anonymous: no file behind it that somebody could shorten.
-        cells = memoryview(mmap.mmap(-1, 2 * 8 * WAYS * rows)).cast("Q")  # anonymous: no file that could be cut
-        self._tags, self._counts = cells[: WAYS * rows], cells[WAYS * rows :]
+        self._tags, self._counts = shared.words(WAYS * rows), shared.words(WAYS * rows)
 
     def add(self, user: str, host: str) -> None:
         """Count a failure."""

@@ -5,29 +5,22 @@ A process is as alive as the one of its long-lived threads that has not moved fo
 
 from __future__ import annotations
 
-import mmap
 import time
 from collections.abc import Callable
-from typing import Final
 
-_SIZE: Final = 8
+from maildir_imapd.server import shared
 
 
 class Page:
-    """Memory that a supervisor and its workers share: for each slot a moment, and a mark.
+    """What a supervisor and its workers share (``shared``): for each slot a moment, and a mark.
 
-    Made before the fork, and without a lock, for a process that is killed would keep it. Each cell is eight octets
-    long and lies at a multiple of eight. The item of a ``memoryview`` is converted first and then copied as a whole
-    (PACK_SINGLE of CPython's memoryobject.c: a memcpy of eight octets, one store of the machine), so whoever reads
-    sees the old moment or the new one. ``struct.pack_into`` is no such thing: it fills the place with zeros before it
-    writes, and whoever looks in between sees a worker that has not moved since the machine was started.
+    Whoever looks sees the old moment or the new one; a 0.0 in between would be a worker that has not moved since the
+    machine was started.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        # Anonymous: no file behind it that somebody could shorten.
-        cells = memoryview(mmap.mmap(-1, 2 * _SIZE * slots)).cast("d")  # anonymous: no file that could be cut
-        self._moments, self._marks = cells[:slots], cells[slots:]
+        self._moments, self._marks = shared.moments(slots), shared.moments(slots)
 
     def beat(self, slot: int, moment: float) -> None:
         """Note when the worker of *slot* was last seen to move; monotonic, which is one clock for all processes."""
