@@ -19,6 +19,7 @@ All of it is disposable: no error in here is ever more than a miss.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import stat
@@ -357,28 +358,12 @@ class Cache:
 
     def _replace(self, blocks: Iterable[bytes]) -> None:
         """Put a new file in the place of the old one."""
+        # Each process its own: a first file is made without a lock, for there is none to lock.
         temporary = NAME + b".%d.tmp" % os.getpid()
         directory = descriptors.open_directory(self._directory)
         try:
-            try:
-                os.unlink(temporary, dir_fd=directory)
-            except FileNotFoundError:
-                pass
-            fd = durable.create(temporary, directory)
-            try:
-                try:
-                    durable.write(fd, self._header)
-                    for block in blocks:
-                        durable.write(fd, block)
-                finally:
-                    os.close(fd)
-                durable.replace(temporary, NAME, directory)
-            except OSError:
-                try:
-                    os.unlink(temporary, dir_fd=directory)
-                except OSError:
-                    pass  # the first error is the one to tell
-                raise
+            data = itertools.chain((self._header,), blocks)
+            durable.put(NAME, data, directory, durable=False, temporary=temporary)
         finally:
             os.close(directory)
 

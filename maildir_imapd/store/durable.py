@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -236,14 +236,22 @@ def start_writing(fd: int) -> None:
         pass  # an advice
 
 
-def put(name: bytes, data: bytes | list[bytes], directory: int, *, durable: bool, mode: int | None = None) -> None:
+def put(
+    name: bytes,
+    data: bytes | Iterable[bytes],
+    directory: int,
+    *,
+    durable: bool,
+    mode: int | None = None,
+    temporary: bytes | None = None,
+) -> None:
     """Write a file of our own anew: temporary file beside it, sync, rename.
 
-    Without *mode* it is as open as the directory. The temporary name is the same for all, so it must be called
-    under the lock that guards the file; what a killed writer left is overwritten. The caller syncs the directory,
-    once for all it does there.
+    Without *mode* it is as open as the directory. The temporary name, if it is not given, is the same for all, so it
+    must be called under the lock that guards the file; what a killed writer left is overwritten. The caller syncs the
+    directory, once for all it does there.
     """
-    temporary = name + b".tmp"
+    temporary = temporary or name + b".tmp"
     try:
         os.unlink(temporary, dir_fd=directory)
     except FileNotFoundError:
@@ -251,7 +259,7 @@ def put(name: bytes, data: bytes | list[bytes], directory: int, *, durable: bool
     fd = create(temporary, directory, mode)
     try:
         try:
-            for piece in data if isinstance(data, list) else [data]:
+            for piece in [data] if isinstance(data, bytes) else data:
                 write(fd, piece)
             if durable:
                 sync_data(fd)
