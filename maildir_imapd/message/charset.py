@@ -116,18 +116,23 @@ def decode_charset(charset: bytes, data: bytes) -> str:
     return data.decode(codec_for(charset))
 
 
+def _mail_codec(charset: bytes | None) -> str:
+    """Return the codec to begin with: ascii where none is named, or one that is not known."""
+    if charset is None:
+        return "ascii"
+    try:
+        return codec_for(charset)
+    except LookupError:
+        return "ascii"
+
+
 def decode_mail(charset: bytes | None, data: bytes) -> str:
     """Decode what stands in a mail: never fails.
 
     Without a charset, with one that is not known, and with a US-ASCII that is not ASCII: UTF-8 if it is
     that, else ISO-8859-1.
     """
-    codec = "ascii"
-    if charset is not None:
-        try:
-            codec = codec_for(charset)
-        except LookupError:
-            pass
+    codec = _mail_codec(charset)
     if codec not in ("ascii", "utf-8"):
         return data.decode(codec, "replace")
     try:
@@ -138,12 +143,7 @@ def decode_mail(charset: bytes | None, data: bytes) -> str:
 
 def decode_pieces(charset: bytes | None, data: bytes) -> Iterator[str]:
     """Give what ``decode_mail`` gives, a long one in pieces."""
-    codec = "ascii"
-    if charset is not None:
-        try:
-            codec = codec_for(charset)
-        except LookupError:
-            pass
+    codec = _mail_codec(charset)
     if len(data) <= PIECE or codec in ("ascii", "utf-8"):  # the latter two are quick whatever comes
         yield decode_mail(charset, data)
     elif codec == "utf-7":

@@ -78,17 +78,18 @@ def no_new_privileges() -> None:
         raise ConfigError(f"no_new_privs: {os.strerror(ctypes.get_errno())}")
 
 
-def no_core() -> None:
-    """Leave no core behind: it has everybody's mail in it, and passwords."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def set_limits(config: Config) -> None:
+    """Leave no core behind, and have at most so much memory of its own, as *config* says; raises ConfigError.
 
-
-def limit_memory(octets: int) -> None:
-    """Have at most so much memory of its own; raises ConfigError."""
-    try:
-        resource.setrlimit(resource.RLIMIT_DATA, (octets, octets))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"memory_limit: {error}") from error
+    A core has everybody's mail in it, and passwords.
+    """
+    if not config.core_dumps:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if config.memory_limit is not None:
+        try:
+            resource.setrlimit(resource.RLIMIT_DATA, (config.memory_limit, config.memory_limit))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"memory_limit: {error}") from error
 
 
 # --- landlock -------------------------------------------------------------------------------------

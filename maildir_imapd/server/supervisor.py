@@ -312,10 +312,7 @@ class Supervisor:
         if os.geteuid() != own or several:
             # Another user's, or threads that are: what they open by name is not what the supervisor would.
             logs.keep_what_is_open()
-        if not config.core_dumps:
-            confine.no_core()
-        if config.memory_limit is not None:
-            confine.limit_memory(config.memory_limit)
+        confine.set_limits(config)
         if config.no_new_privs:
             confine.no_new_privileges()
             if config.landlock and self._mail_user is not None:

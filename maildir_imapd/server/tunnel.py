@@ -81,10 +81,7 @@ def _confine(config: Config, places: Places) -> None:
     """Give up what one user's session does not need; raises ConfigError."""
     if config.drop_capabilities:
         confine.drop_capabilities()
-    if not config.core_dumps:
-        confine.no_core()
-    if config.memory_limit is not None:
-        confine.limit_memory(config.memory_limit)
+    confine.set_limits(config)
     if config.no_new_privs:
         confine.no_new_privileges()
         if config.landlock:
