@@ -14,7 +14,6 @@ from maildir_imapd.errors import (
     NoPermission,
     NotSelectable,
     ReadOnly,
-    StoreError,
     TooBig,
     TooLong,
     TryCreate,
@@ -147,7 +146,8 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
     """Put messages that have streamed in into the mailbox of that name, all or none; returns their UIDs.
 
     It is the mailbox that has the name now, be it that it was deleted and made anew while they came; raises TryCreate
-    where there is none.
+    where there is none. LockTimeout: it goes faster than anything can be put into it, or took one of several messages
+    along, of which only the last has its file open.
     """
     for _ in range(TRIES):
         mailbox = target(session, raw)
@@ -162,19 +162,8 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
 
 
 def _in_use() -> LockTimeout:
-    """What is said of a mailbox that somebody deletes and makes anew faster than anything can be put into it."""
-    return LockTimeout(detail=f"made anew {TRIES} times meanwhile")
-
-
-def _taken(mailbox: Mailbox, delivery: Delivery) -> Delivery:
-    """The delivery, or its copy where the mailbox is another one by now; raises LockTimeout where nothing is left."""
-    try:
-        return mailbox.taking(delivery)
-    except StoreError as error:
-        if type(error) is not StoreError:
-            raise
-        # It went with the folder that it was for.
-        raise _in_use() from error
+    """What is said of a mailbox that somebody deletes and makes anew while something is put into it."""
+    return LockTimeout(detail=f"deleted and made anew meanwhile, tried {TRIES} times")
 
 
 def _prepared(
@@ -188,7 +177,7 @@ def _prepared(
         if message.catenate:
             delivery = catenate.assemble(session, mailbox, message.catenate)
         elif isinstance(message.data, Delivery):
-            delivery = _taken(mailbox, message.data)
+            delivery = mailbox.taking(message.data)
             if delivery is not message.data:
                 session.deliveries.append(delivery)
         else:

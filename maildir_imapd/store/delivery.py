@@ -128,7 +128,10 @@ class Delivery:
             return os.path.sameopenfile(self._directory.number, there)
 
     def pieces(self) -> Generator[bytes]:
-        """Give back what came in, as it lies on the disk; raises StoreError."""
+        """Give back what came in, as it lies on the disk.
+
+        Raises StoreError; MailboxMissing if it was closed and its name is gone, which goes with its folder.
+        """
         self.finish()
         if self.trouble is not None:
             raise self.trouble
@@ -138,6 +141,8 @@ class Delivery:
                 while piece := os.pread(number, _COPY_BYTES, position):
                     position += len(piece)
                     yield piece
+        except FileNotFoundError as error:
+            raise errors.MailboxMissing(detail=f"{os.fsdecode(self._path)}: {error}") from error
         except OSError as error:
             raise durable.store_error(error, self._path + b"/" + self.name) from error
 

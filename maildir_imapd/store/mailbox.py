@@ -510,12 +510,19 @@ class Mailbox:
             return Delivery(self._folder.directory, self.path, self._folder.mode)
 
     def taking(self, delivery: Delivery) -> Delivery:
-        """Return a delivery that this folder can take: the same one, or its copy if it lies in another folder."""
+        """Return a delivery that this folder can take: the same one, or its copy if it lies in another folder.
+
+        Raises MailboxMissing where nothing is left to copy (``Delivery.pieces``).
+        """
         if delivery.is_in(self._folder.directory):
             return delivery
         copy = self.deliver()
-        for piece in delivery.pieces():
-            copy.write(piece)
+        try:
+            for piece in delivery.pieces():
+                copy.write(piece)
+        except BaseException:
+            copy.abort()
+            raise
         return copy
 
     def commit(self, deliveries: Sequence[tuple[Delivery, int, frozenset[int], int]]) -> Given[int]:

@@ -7,7 +7,8 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -472,23 +473,55 @@ def test_a_size_that_cannot_be_had_is_not_nothing(wires: MemoryWires, spool: Spo
     assert lines[-1].startswith(b"b NO [EXPUNGEISSUED]")
 
 
-def test_append_that_begins_while_its_mailbox_is_made_anew(wires: MemoryWires) -> None:
-    client = wires.connect(login=True)
-    client.command(b"a CREATE Box")
+@contextmanager
+def made_anew(wires: MemoryWires, at: Collection[int]) -> Iterator[None]:
+    """Delete Box and make it anew before those of the messages' files in tmp/ that *at* counts, from 1."""
+    count = 0
 
     def step(action: str, what: object) -> None:
-        if action == "create" and str(what).startswith("b'tmp/"):
+        nonlocal count
+        if action != "create" or not str(what).startswith("b'tmp/"):
+            return
+        count += 1
+        if count in at:
             durable.step = None
             wires.account.delete("Box")
             wires.account.create("Box")
+            durable.step = step
 
     durable.step = step
     try:
-        lines = client.command(b"b APPEND Box {9+}\r\nA: b\r\n\r\nc")
+        yield
     finally:
         durable.step = None
+
+
+def test_append_that_begins_while_its_mailbox_is_made_anew(wires: MemoryWires) -> None:
+    client = wires.connect(login=True)
+    client.command(b"a CREATE Box")
+    with made_anew(wires, at=[1]):
+        lines = client.command(b"b APPEND Box {9+}\r\nA: b\r\n\r\nc")
     assert lines[-1].startswith(b"b OK [APPENDUID "), lines
     assert client.command(b"c STATUS Box (MESSAGES)")[0] == b"* STATUS Box (MESSAGES 1)"
+
+
+def test_append_to_a_mailbox_that_never_stays(wires: MemoryWires) -> None:
+    client = wires.connect(login=True)
+    client.command(b"a CREATE Box")
+    with made_anew(wires, at=range(1, 100)):
+        lines = client.command(b"b APPEND Box {9+}\r\nA: b\r\n\r\nc")
+    assert lines[-1].startswith(b"b NO [INUSE] "), lines
+    assert client.command(b"c NOOP")[-1] == b"c OK NOOP completed"
+
+
+def test_messages_whose_mailbox_is_made_anew_while_they_come(wires: MemoryWires) -> None:
+    """Of the first nothing is left then, for only the last one's file is open: none is put in (RFC 3502)."""
+    client = wires.connect(login=True)
+    client.command(b"a CREATE Box")
+    with made_anew(wires, at=[2]):
+        lines = client.command(b"b APPEND Box {9+}\r\nA: b\r\n\r\nc {9+}\r\nA: b\r\n\r\nd")
+    assert lines[-1].startswith(b"b NO [INUSE] "), lines
+    assert client.command(b"c STATUS Box (MESSAGES)")[0] == b"* STATUS Box (MESSAGES 0)"
 
 
 def test_create_of_a_mailbox_that_is_deleted_at_once(wires: MemoryWires, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -535,23 +568,3 @@ def test_what_was_put_in_and_went_with_its_mailbox_was_put_in(spool: Spool, comm
     box._shared_sync.wait = wait  # type: ignore[method-assign]  # once, for this object
     assert client.command(b"b " + command)[-1].startswith((b"b OK [APPENDUID ", b"b OK [COPYUID "))
     assert client.command(b"c STATUS Box (MESSAGES)")[0] == b"* STATUS Box (MESSAGES 0)"
-
-
-def test_append_to_a_mailbox_that_never_stays(wires: MemoryWires) -> None:
-    client = wires.connect(login=True)
-    client.command(b"a CREATE Box")
-
-    def step(action: str, what: object) -> None:
-        if action == "create" and str(what).startswith("b'tmp/"):
-            durable.step = None
-            wires.account.delete("Box")
-            wires.account.create("Box")
-            durable.step = step
-
-    durable.step = step
-    try:
-        lines = client.command(b"b APPEND Box {9+}\r\nA: b\r\n\r\nc")
-    finally:
-        durable.step = None
-    assert lines[-1].startswith(b"b NO [INUSE] "), lines
-    assert client.command(b"c NOOP")[-1] == b"c OK NOOP completed"
