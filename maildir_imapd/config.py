@@ -13,16 +13,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maildir_imapd import location as locations
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.phrases import TAGS
+from maildir_imapd.values import (
+    MOST,
+    address,
+    choice,
+    delimiter,
+    duration,
+    location,
+    number,
+    path,
+    prefix,
+    size,
+    switch,
+    text,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One entry.  *check* takes the raw value from the file or the command line and returns the value, or
-    raises ValueError saying what would be right.  *shown* is the default as the manual prints it.
-    """
+    """One entry.  *check* makes the value of what is written, see values.py.  *shown*: the default for the manual."""
 
     name: str
     check: Callable[[Any], Any]
@@ -47,165 +58,6 @@ class Setting:
             return "none"
         return str(self.default)
 
-
-# --- checks ---------------------------------------------------------------------------------------
-
-
-def text(value: Any) -> str:
-    """A string."""
-    if not isinstance(value, str):
-        raise ValueError("must be a string")
-    return value
-
-
-def path(value: Any) -> str:
-    """A path, with ``~`` filled in."""
-    return os.path.expanduser(text(value))
-
-
-def number(low: int, high: int) -> Callable[[Any], int]:
-    """A whole number in a range."""
-
-    def check(value: Any) -> int:
-        try:
-            result = int(value)
-        except (TypeError, ValueError):
-            raise ValueError("must be a whole number") from None
-        if isinstance(value, float | bool) or not low <= result <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return result
-
-    return check
-
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def size(low: int, high: int) -> Callable[[Any], int]:
-    """Octets, with K, M, G or T for the powers of 1024."""
-
-    def check(value: Any) -> int:
-        digits = str(value).strip().upper().removesuffix("B")
-        unit = digits[-1:] if digits[-1:] in _UNITS else ""
-        try:
-            result = int(digits.removesuffix(unit) if unit else digits) * _UNITS[unit]
-        except ValueError:
-            raise ValueError("must be a size such as 64K or 100M") from None
-        if isinstance(value, bool) or not low <= result <= high:
-            raise ValueError(f"must be a size from {low} to {high} octets")
-        return result
-
-    return check
-
-
-_SPANS = {"s": 1, "m": 60, "h": 3600}
-
-
-def duration(low: float, high: float) -> Callable[[Any], float]:
-    """Seconds, or a number with s, m or h."""
-
-    def check(value: Any) -> float:
-        written = str(value).strip().lower()
-        unit = written[-1:] if written[-1:] in _SPANS else ""
-        try:
-            result = float(written.removesuffix(unit) if unit else written) * _SPANS.get(unit, 1)
-        except ValueError:
-            raise ValueError("must be a time such as 90s or 30m") from None
-        if isinstance(value, bool) or not low <= result <= high:
-            raise ValueError(f"must be a time from {low:g} to {high:g} seconds")
-        return result
-
-    return check
-
-
-def choice(*words: str) -> Callable[[Any], str]:
-    """One of some words."""
-
-    def check(value: Any) -> str:
-        if value not in words:
-            raise ValueError("must be one of " + ", ".join(words))
-        return str(value)
-
-    return check
-
-
-def prefix(value: Any) -> str:
-    """auto, none, or a prefix; "" is none."""
-    written = text(value)
-    if written in ("auto", "none", ""):
-        return "" if written == "none" else written
-    if written[-1] not in "./|^" or written[0] in "./|^~":
-        raise ValueError("must be auto, none, or a name with the delimiter at its end, for example INBOX.")
-    return written
-
-
-def switch(value: Any) -> bool:
-    """yes or no."""
-    if value in (True, "yes", "true", "on"):
-        return True
-    if value in (False, "no", "false", "off"):
-        return False
-    raise ValueError("must be yes or no")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-
-def address(value: Any) -> Address:
-    """``HOST:PORT``, ``[IPv6]:PORT`` or ``*:PORT``."""
-    host, colon, port = text(value).rpartition(":")
-    host = host.strip("[]")
-    if not colon or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
-        raise ValueError("must be HOST:PORT, for example 127.0.0.1:143 or *:993")
-    return Address("::" if host in ("*", "") else host, int(port))
-
-
-def location(value: Any) -> str:
-    """Dovecot's mail_location, as it is written; see location.py."""
-    written = text(value)
-    locations.parse(written)
-    return written
-
-
-def delimiter(value: Any) -> str:
-    """One character between the levels of a mailbox name, or auto."""
-    if value not in ("auto", ".", "/", "|", "^"):
-        raise ValueError("must be one of auto . / | ^")
-    return str(value)
-
-
-MOST = 1 << 62
-
-
-def quota_rule(written: str) -> tuple[int, int]:
-    """The limits in Dovecot's ``*:storage=1G:messages=1000``: octets and messages, 0 for none.
-
-    As there, a storage without a unit is in KiB.  Raises ValueError for what is understood otherwise.
-    """
-    mailbox, _, rest = written.partition(":")
-    limits = {"storage": 0, "messages": 0}
-    for word in rest.split(":"):
-        name, equals, value = word.partition("=")
-        if mailbox != "*" or not equals or name not in ("storage", "bytes", "messages"):
-            raise ValueError("the rule for a quota must be as *:storage=1G:messages=1000")
-        if name == "messages":
-            limits["messages"] = number(0, MOST)(value)
-        else:
-            in_kib = name == "storage" and value.isdigit()
-            limits["storage"] = size(0, MOST)(value + "K" if in_kib else value)
-    return limits["storage"], limits["messages"]
-
-
-# --- the table ------------------------------------------------------------------------------------
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(

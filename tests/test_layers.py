@@ -24,8 +24,9 @@ ALLOWED = {
     "auth": {"auth", "errors"},
     "imap": {"imap", "wire", "message", "store", "auth.base", "errors", "strings", "mutf7", "normal", "phrases", ""},
     "location": {"store.layout", "errors"},
-    "config": {"location", "errors", "phrases", ""},
-    "server": {"server", "imap", "auth", "store", "config", "location", "log", "errors", "wire.buffer", ""},
+    "values": {"location", ""},
+    "config": {"values", "errors", "phrases", ""},
+    "server": {"server", "imap", "auth", "store", "config", "values", "location", "log", "errors", "wire.buffer", ""},
     # The two commands that serve (serve, try) and the tunnel start a server and need nothing of the protocol
     # but what a session is made of.
     "cli": {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
 from maildir_imapd.auth.passwdfile import allowed_from
-from maildir_imapd.config import Config, quota_rule
+from maildir_imapd.config import Config
 from maildir_imapd.errors import (
     AuthenticationFailed,
     AuthorizationFailed,
@@ -32,6 +32,7 @@ from maildir_imapd.server import identity as identities
 from maildir_imapd.server.failures import Failures, network
 from maildir_imapd.store import locks
 from maildir_imapd.store.account import Account
+from maildir_imapd.values import quota_rule
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity

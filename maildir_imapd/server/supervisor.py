@@ -38,7 +38,8 @@ from maildir_imapd.store.descriptors import Descriptor
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.passwdfile import PasswdFile
-    from maildir_imapd.config import Address, Config
+    from maildir_imapd.config import Config
+    from maildir_imapd.values import Address
 
 logger = logging.getLogger(__name__)
 

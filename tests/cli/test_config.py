@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from maildir_imapd.config import BY_NAME, SETTINGS, Address, load, quota_rule
+from maildir_imapd.config import BY_NAME, SETTINGS, load
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.location import expand
+from maildir_imapd.values import Address, quota_rule
 
 
 def test_defaults_pass_their_own_checks() -> None:
