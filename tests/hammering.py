@@ -22,22 +22,11 @@ from believer import Believer, numbers
 from client import Client
 from running import Running
 from spool import Spool
+from stress import REFUSED
 
 KEPT = ("INBOX", "Work", "Archive")
 FLEETING = ("Fleeting", "Fleeting.Child", "Other")
 FLAGS = ("\\Seen", "\\Flagged", "\\Answered", "\\Draft", "kw1", "$Forwarded")
-# What may be refused while others come and go.
-REFUSED = {
-    "NOPERM",
-    "ALREADYEXISTS",
-    "TRYCREATE",
-    "NONEXISTENT",
-    "EXPUNGEISSUED",
-    "CANNOT",
-    "HASCHILDREN",
-    "MODIFIED",
-    "INUSE",
-}
 # During these no number may change (RFC 3501 7.4.1); with UID before them they may.
 BY_NUMBER = ("FETCH", "STORE", "SEARCH", "SORT", "THREAD")
 ANSWER_WITHIN = 60.0  # seconds; a server that takes longer has forgotten us

@@ -40,6 +40,15 @@ def wait_for(box: Mailbox, woken: queue.Queue[int], number: int) -> None:
         woken.get(timeout=LONG)
 
 
+def demand_news(maildir: Any, box: Mailbox) -> queue.Queue[int]:
+    """Whoever listens to an empty mailbox is woken by its first message; returns what wakes it."""
+    woken: queue.Queue[int] = queue.Queue()
+    box.listen(lambda: woken.put(1))
+    maildir.put("1.h", where="new")
+    wait_for(box, woken, 1)
+    return woken
+
+
 def test_a_delivery_wakes_all_who_listen(maildir: Any, watcher: Watcher) -> None:
     maildir.fill(1)
     box = maildir.open(watcher=watcher)
@@ -151,10 +160,7 @@ def test_without_a_watch_to_spare_it_polls(maildir: Any, monkeypatch: Any) -> No
     monkeypatch.setattr(inotify.Inotify, "watch", refuse)
     watcher = Watcher("auto", interval=0.01)
     box = maildir.open(watcher=watcher)
-    woken: queue.Queue[int] = queue.Queue()
-    box.listen(lambda: woken.put(1))
-    maildir.put("1.h", where="new")
-    wait_for(box, woken, 1)
+    demand_news(maildir, box)
     watcher.close()
 
 
@@ -167,10 +173,7 @@ def test_without_inotify_auto_polls_and_inotify_refuses(maildir: Any, monkeypatc
         Watcher("inotify")
     watcher = Watcher("auto", interval=0.01)
     box = maildir.open(watcher=watcher)
-    woken: queue.Queue[int] = queue.Queue()
-    box.listen(lambda: woken.put(1))
-    maildir.put("1.h", where="new")
-    wait_for(box, woken, 1)
+    demand_news(maildir, box)
     watcher.close()
     watcher.close()
 
@@ -441,10 +444,7 @@ def test_an_error_ends_no_watching(maildir: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(inotify.Inotify, "read", read)
     watcher = Watcher("inotify")
     box = maildir.open(watcher=watcher)
-    woken: queue.Queue[int] = queue.Queue()
-    box.listen(lambda: woken.put(1))
-    maildir.put("1.h", where="new")
-    wait_for(box, woken, 1)
+    woken = demand_news(maildir, box)
     assert failed.wait(LONG), "the first look may have found it before the event was read"
     maildir.put("2.h", where="new")
     wait_for(box, woken, 2)
@@ -523,10 +523,7 @@ def test_a_folder_that_somebody_holds_keeps_no_news_from_others(
     for _ in range(3):
         tries.get(timeout=LONG)  # it comes back by itself
     box = maildir.open(watcher=watcher)
-    woken: queue.Queue[int] = queue.Queue()
-    box.listen(lambda: woken.put(1))
-    maildir.put("1.h", where="new")
-    wait_for(box, woken, 1)
+    demand_news(maildir, box)
     held.clear()
     assert done.wait(LONG)
     watcher.close()
