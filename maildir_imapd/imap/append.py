@@ -86,7 +86,7 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         # It went while we looked: another one has the name, or none.
         mailbox = target(session, start.mailbox)
     else:
-        raise _in_use()
+        raise in_use()
     session.deliveries.append(delivery)
     return delivery
 
@@ -158,10 +158,10 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
         session.note_own(mailbox, made=stored)
         session.drop_deliveries()
         return stored
-    raise _in_use()
+    raise in_use()
 
 
-def _in_use() -> LockTimeout:
+def in_use() -> LockTimeout:
     """What is said of a mailbox that somebody deletes and makes anew while something is put into it."""
     return LockTimeout(detail=f"deleted and made anew meanwhile, tried {TRIES} times")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import ExpungeIssued, LockTimeout, MailboxMissing, MessageGone, NoPermission, ReadOnly
+from maildir_imapd.errors import ExpungeIssued, MailboxMissing, MessageGone, NoPermission, ReadOnly
 from maildir_imapd.imap import acl, updates
-from maildir_imapd.imap.append import TRIES, target
+from maildir_imapd.imap.append import TRIES, in_use, target
 from maildir_imapd.imap.progress import MANY
 from maildir_imapd.imap.registry import Done, State, command
 from maildir_imapd.wire.render import copyuid_code
@@ -61,7 +61,7 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
             if view.mailbox.gone:
                 raise
             if attempt + 1 == TRIES:
-                raise LockTimeout(detail=f"made anew {TRIES} times meanwhile") from error
+                raise in_use() from error
             mailbox = target(session, cmd.mailbox)
     if not pairs:
         return None
