@@ -333,7 +333,8 @@ class Account:
         """The folder of a mailbox; raises MailboxMissing, NotSelectable, StoreError."""
         path = self._find(name)
         if path is None:
-            raise NotSelectable if self.exists(name) else MailboxMissing
+            # Not ``exists``, which would look for the folder again: it may have been made in between.
+            raise NotSelectable if self._is_bare(name) else MailboxMissing
         return path
 
     def mailbox_at(self, path: bytes, patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None = None) -> Mailbox:
@@ -348,7 +349,11 @@ class Account:
 
     def exists(self, name: str) -> bool:
         """Whether there is a mailbox of that name, or one below it, or a name that is none."""
-        return self._find(name) is not None or self._has_children(name) or name in self._tree().bare
+        return self._find(name) is not None or self._is_bare(name)
+
+    def _is_bare(self, name: str) -> bool:
+        """Whether it is a name, of a mailbox or of none, that others may be below."""
+        return self._has_children(name) or name in self._tree().bare
 
     def _has_children(self, name: str) -> bool:
         prefix, tree = name + self.delimiter, self._tree()

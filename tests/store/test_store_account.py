@@ -39,6 +39,25 @@ def test_root_is_made_private(tmp_path: Path) -> None:
     assert root.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_mailbox_that_is_made_while_one_looks_is_missing_or_there(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is never a name that nothing can be selected under."""
+    true = MaildirPlusPlus.find
+
+    def find(layout: MaildirPlusPlus, name: str) -> bytes | None:
+        found = true(layout, name)
+        if name == "X" and found is None:
+            monkeypatch.undo()
+            account.create("X")
+        return found
+
+    monkeypatch.setattr(MaildirPlusPlus, "find", find)
+    with pytest.raises(MailboxMissing):
+        account.mailbox("X")
+    assert account.mailbox("X").uidvalidity
+
+
 def test_folders_with_implied_parents(account: Account, spool: Spool) -> None:
     spool.folder("a.b.c")
     (spool.root / ".not-a-maildir").mkdir()
