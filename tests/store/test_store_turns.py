@@ -65,9 +65,10 @@ class Worker:
             name = self.dice.choice(STAYING + STAYING + PASSING)
             try:
                 self.act(name)
-            except (MailboxMissing, MailboxExists):
+            except (MailboxMissing, MailboxExists, MessageGone) as error:
+                # Of a mailbox that passes others remove messages, and it.
                 if name in STAYING:
-                    self.said.wrong.append(f"{name} is missing")
+                    self.said.wrong.append(f"{name}: {type(error).__name__} {error.detail}")
             except ImapdError as error:
                 self.said.wrong.append(f"{name}: {type(error).__name__} {error.detail}")
 
@@ -103,10 +104,7 @@ class Worker:
             case 4:
                 snapshot = box.sync()
                 for uid in snapshot.uids[-2:]:
-                    try:
-                        text = box.read(uid)
-                    except MessageGone:
-                        continue
+                    text = box.read(uid)
                     if name in STAYING:
                         self.said.note(name, snapshot.uidvalidity, uid, text)
             case 5:
