@@ -1499,7 +1499,10 @@ def descriptors(pid: int) -> Counter[str]:
 def seeds_of(text: str) -> list[int]:
     """Read "3" or "1-20"."""
     low, _, high = text.partition("-")
-    return list(range(int(low), int(high or low) + 1))
+    try:
+        return list(range(int(low), int(high or low) + 1))
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a number, or two as 1-20") from None
 
 
 def main() -> int:

@@ -18,6 +18,15 @@ def test_no_number_twice() -> None:
     assert len(NUMBERS) > 40
 
 
+def test_every_rule_has_a_test() -> None:
+    """A name behind the rule, which is in bold; or a script of the protocol, or what stands in tests/."""
+    parts = re.split(r"^- \*\*(?=[A-Z]\d+\. )|\n\n", RULES, flags=re.MULTILINE)
+    rules = [part for part in parts if re.match(r"[A-Z]\d+\. ", part)]
+    assert len(rules) == len(NUMBERS)
+    without = [rule.split(".")[0] for rule in rules if not re.search(r"test_\w|\.imap\b", rule.partition("**")[2])]
+    assert not without
+
+
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\btest_\w+", RULES))))
 def test_the_test_is_there(name: str) -> None:
     if any(path.stem == name for path in SOURCES):
