@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from maildir_imapd.store import durable
+from maildir_imapd.store.disk import durable
 
 DEAD = 66
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from maildir_imapd.store import durable, resolve
+from maildir_imapd.store.disk import durable, resolve
 
 STEP, SYSTEM, MEMORY = "step", "system", "memory"
 _CALLS = ("open", "stat", "lstat", "fstat", "listdir", "scandir", "read", "pread", "dup")

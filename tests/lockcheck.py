@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from maildir_imapd.store import locks
-from maildir_imapd.store.locks import Rank
+from maildir_imapd.store.threads import locks
+from maildir_imapd.store.threads.locks import Rank
 
 _DEPTH = 10
 

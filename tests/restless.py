@@ -82,8 +82,8 @@ class Rests:
 def held() -> dict[str, Any]:
     """What this process holds, by kind."""
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.store.listeners import Listener
     from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.threads.listeners import Listener
 
     gc.collect()
     kinds = {Listener: "listeners", Session: "sessions", Mailbox: "mailboxes"}

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from maildir_imapd.store import descriptors, resolve
+from maildir_imapd.store.disk import descriptors, resolve
 
 Report = Callable[[str], None]
 

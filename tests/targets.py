@@ -10,24 +10,14 @@ from dataclasses import dataclass
 
 from maildir_imapd import mutf7, normal
 from maildir_imapd.errors import BadCharsetName, BadMailboxName, ImapdError, ProtocolError, UnknownCte
-from maildir_imapd.imap.comparator import _matches
+from maildir_imapd.imap.access.comparator import _matches
 from maildir_imapd.message import charset, header, lines, mime, order, section, structure, text, thread, transfer
 from maildir_imapd.message.address import parse_addresses
 from maildir_imapd.message.envelope import render_envelope
-from maildir_imapd.store import (
-    acl,
-    checkpoint,
-    courier,
-    dovecot_index,
-    filename,
-    journal,
-    keywords,
-    metadata,
-    quota,
-    special_use,
-    subscriptions,
-    uidlist,
-)
+from maildir_imapd.store.index import checkpoint, journal
+from maildir_imapd.store.maildir import filename, keywords
+from maildir_imapd.store.neighbours import courier, dovecot_index, uidlist
+from maildir_imapd.store.records import acl, metadata, quota, special_use, subscriptions
 from maildir_imapd.wire.buffer import AFTER_LOGIN, CommandBuffer, Expects, Frame, LiteralWanted
 from maildir_imapd.wire.names import Pattern, decode_mailbox
 from maildir_imapd.wire.numbers import parse_number_set

@@ -15,18 +15,11 @@ import pytest
 from maildir_imapd.cli import main
 from maildir_imapd.config import SETTINGS
 from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every layer can be imported from here
-from maildir_imapd.store import (
-    account,
-    account_lock,
-    cache,
-    courier_keywords,
-    index,
-    keywords,
-    lock,
-    renaming,
-    subscriptions,
-    uidvalidity,
-)
+from maildir_imapd.store import account
+from maildir_imapd.store.index import cache, index, lock
+from maildir_imapd.store.maildir import keywords
+from maildir_imapd.store.neighbours import courier_keywords
+from maildir_imapd.store.records import account_lock, renaming, subscriptions, uidvalidity
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd.conf.5", "maildir-imapd-index.5")
@@ -104,7 +97,7 @@ def test_every_file_on_disk_is_there() -> None:
 
 
 def test_the_pages_say_the_numbers_of_the_code() -> None:
-    from maildir_imapd.store import state
+    from maildir_imapd.store.index import state
 
     page = plain("maildir-imapd-index.5").replace("\\ ", " ")
     assert index.ROTATE_BYTES == 256 * 1024

@@ -19,7 +19,7 @@ from maildir_imapd.imap.languages import DEFAULT, Language, choose, load, transl
 from maildir_imapd.mutf7 import decode
 from maildir_imapd.phrases import TAGS, Phrase
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.layout import Places
+from maildir_imapd.store.maildir.layout import Places
 
 CATALOGS = TAGS[2:]
 SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.imap"))
@@ -31,7 +31,7 @@ PASSED_ON = {
     "imap/session.py: done.text",  # from Done(...)
     "imap/session.py: error.text",  # from an exception
     "imap/session.py: goodbye.text",
-    "imap/updates.py: refusal.text",  # from an exception
+    "imap/news/updates.py: refusal.text",  # from an exception
     "imap/session.py: self.policy.greeting",  # the administrator's, and never after LANGUAGE
     "wire/cursor.py: expected",  # from fail(...)
     "wire/names.py: str(error)",  # from mutf7

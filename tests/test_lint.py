@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "maildir_imapd"
-DESCRIPTORS = "store/descriptors.py"
-RESOLVE = "store/resolve.py"
-LOCKS = "store/locks.py"
+DESCRIPTORS = "store/disk/descriptors.py"
+RESOLVE = "store/disk/resolve.py"
+LOCKS = "store/threads/locks.py"
 SHARED = "server/shared.py"
 # ctypes.util looks for a library by running compilers.
 PROGRAMS = ("subprocess", "multiprocessing", "pty", "ctypes.util")
@@ -108,7 +108,7 @@ def test_the_store_reads_small_files_in_one_place() -> None:
     for file, node in nodes(ast.Call):
         assert isinstance(node, ast.Call)
         # boot.py reads files of the system's; the other two have an open of their own.
-        ours = file.startswith("store/") and file not in ("store/boot.py", DESCRIPTORS, RESOLVE)
+        ours = file.startswith("store/") and file not in ("store/index/boot.py", DESCRIPTORS, RESOLVE)
         if ours and isinstance(node.func, ast.Name) and node.func.id == "open":
             found.append((file, node.lineno))
     assert not found, listed(found)

@@ -11,8 +11,9 @@ import pytest
 import sanitizer
 from lockcheck import Checker, OutOfOrder
 
-from maildir_imapd.store import descriptors, locks
-from maildir_imapd.store.locks import Rank
+from maildir_imapd.store.disk import descriptors
+from maildir_imapd.store.threads import locks
+from maildir_imapd.store.threads.locks import Rank
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from maildir_imapd.imap.capability import AFTER_LOGIN, ALWAYS, WITH_ACL
+from maildir_imapd.imap.access.capability import AFTER_LOGIN, ALWAYS, WITH_ACL
 
 HOME = Path(__file__).parent.parent
 DOCUMENT = (HOME / "docs" / "rfc.md").read_text()

@@ -16,7 +16,7 @@ from running import Running, start_server, stop_server
 from spool import Spool
 
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.layout import Places
+from maildir_imapd.store.maildir.layout import Places
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.imap"))
 

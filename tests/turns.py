@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from maildir_imapd.store import durable
+from maildir_imapd.store.disk import durable
 
 PATIENCE = 0.003  # seconds; who cannot go on until then waits for us
 SWITCH_INTERVAL = 10e-6

@@ -19,11 +19,11 @@ from maildir_imapd import log
 from maildir_imapd.cli.options import config_option, read_config, setting_options
 from maildir_imapd.errors import ImapdError
 from maildir_imapd.server import spools
-from maildir_imapd.store import durable
-from maildir_imapd.store import release as releasing
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.index import CHECKPOINT, JOURNAL
-from maildir_imapd.store.mirror import Kind
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.folder import release as releasing
+from maildir_imapd.store.index.index import CHECKPOINT, JOURNAL
+from maildir_imapd.store.neighbours.mirror import Kind
 
 
 def user_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ from maildir_imapd.auth import schemes
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.cli.options import config_option, read_config, setting_options
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, ImapdError, LockTimeout
-from maildir_imapd.store import locks
+from maildir_imapd.store.threads import locks
 
 # Seconds for which another who changes the file is waited for.
 LOCK_TIMEOUT = 10.0

@@ -1,54 +1,32 @@
 """Every module that enters commands into the table: importing this fills it."""
 
-from maildir_imapd.imap import (
-    acl,
-    append,
-    capability,
-    comparator,
-    compress,
-    context,
-    copy,
-    enable,
-    expunge,
-    extras,
-    fetch,
-    idle,
-    language,
-    list,  # the command's name
-    login,
-    mailboxes,
-    metadata,
-    multisearch,
-    notify,
-    quota,
-    search,
-    select,
-    sort,
-    status,
-    store_flags,
-)
+from maildir_imapd.imap.access import capability, comparator, compress, enable, id, language, login
+from maildir_imapd.imap.mailboxes import list, manage, metadata, quota, rights, status
+from maildir_imapd.imap.news import contexts, idle, notify
+from maildir_imapd.imap.search import multisearch, search, sort
+from maildir_imapd.imap.selected import append, copy, expunge, fetch, select, store_flags
 
 __all__ = [
-    "acl",
     "append",
     "capability",
     "comparator",
     "compress",
-    "context",
+    "contexts",
     "copy",
     "enable",
     "expunge",
-    "extras",
     "fetch",
+    "id",
     "idle",
     "language",
     "list",
     "login",
-    "mailboxes",
+    "manage",
     "metadata",
     "multisearch",
     "notify",
     "quota",
+    "rights",
     "search",
     "select",
     "sort",

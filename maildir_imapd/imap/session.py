@@ -30,13 +30,15 @@ from maildir_imapd.errors import (
     UndefinedFilter,
     WrongState,
 )
-from maildir_imapd.imap import filters, results, updates
-from maildir_imapd.imap.append import begin
-from maildir_imapd.imap.capability import capability_code
+from maildir_imapd.imap.access.capability import capability_code
 from maildir_imapd.imap.languages import DEFAULT
-from maildir_imapd.imap.metadata import Following, too_big
+from maildir_imapd.imap.mailboxes import filters
+from maildir_imapd.imap.mailboxes.metadata import Following, too_big
+from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.progress import Client, Meanwhile, Progress, at_once, is_there
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
+from maildir_imapd.imap.search import results
+from maildir_imapd.imap.selected.append import begin
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
@@ -56,13 +58,13 @@ from maildir_imapd.wire.parse import parse, peek_command
 from maildir_imapd.wire.parse_append import AppendReader
 
 if TYPE_CHECKING:
-    from maildir_imapd.imap.notify import Notify
-    from maildir_imapd.imap.notify_names import NameChange
+    from maildir_imapd.imap.mailboxes.name_changes import NameChange
+    from maildir_imapd.imap.news.notify import Notify
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.view import View
     from maildir_imapd.store.account import Account
-    from maildir_imapd.store.delivery import Delivery
     from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.maildir.delivery import Delivery
     from maildir_imapd.wire.commands import Command
 
 logger = logging.getLogger(__name__)

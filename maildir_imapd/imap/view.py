@@ -26,19 +26,19 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import BadSyntax, Goodbye, MailboxMissing
 from maildir_imapd.phrases import Phrase
-from maildir_imapd.store.acl import ALL
-from maildir_imapd.store.filename import RECENT, VISIBLE_BITS, keyword_bit
-from maildir_imapd.store.snapshot import Snapshot
+from maildir_imapd.store.index.snapshot import Snapshot
+from maildir_imapd.store.maildir.filename import RECENT, VISIBLE_BITS, keyword_bit
+from maildir_imapd.store.records.acl import ALL
 from maildir_imapd.wire.render import render_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maildir_imapd.errors import StoreError
-    from maildir_imapd.imap.content import Content
-    from maildir_imapd.imap.context import Context
+    from maildir_imapd.imap.columns.message import Content
+    from maildir_imapd.imap.news.contexts import Context
     from maildir_imapd.imap.progress import Progress
-    from maildir_imapd.store.cache import Cache
+    from maildir_imapd.store.index.cache import Cache
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire.numbers import NumberSet
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from maildir_imapd.imap.progress import INTERVAL
-from maildir_imapd.store import locks
+from maildir_imapd.store.threads import locks
 
 T = TypeVar("T")
 

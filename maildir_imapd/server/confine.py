@@ -24,7 +24,7 @@ from maildir_imapd.location import Location, expand, parse
 if TYPE_CHECKING:
     from maildir_imapd.auth.passwdfile import PasswdFile
     from maildir_imapd.config import Config
-    from maildir_imapd.store.layout import Places
+    from maildir_imapd.store.maildir.layout import Places
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import logging
 from collections import Counter, deque
 from typing import Final
 
-from maildir_imapd.imap.danger import Message
+from maildir_imapd.imap.columns.danger import Message
 from maildir_imapd.server import shared
 
 logger = logging.getLogger(__name__)

@@ -30,15 +30,15 @@ from maildir_imapd.imap.session import Access
 from maildir_imapd.location import expand
 from maildir_imapd.server import identity as identities
 from maildir_imapd.server.failures import Failures, network
-from maildir_imapd.store import locks
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.threads import locks
 from maildir_imapd.values import quota_rule
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity
     from maildir_imapd.auth.passwdfile import Entry, PasswdFile
     from maildir_imapd.server.identity import Owner
-    from maildir_imapd.store.layout import Places
+    from maildir_imapd.store.maildir.layout import Places
     from maildir_imapd.store.watch import Watcher
 
 logger = logging.getLogger(__name__)

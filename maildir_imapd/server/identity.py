@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
-from maildir_imapd.store import locks
+from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
     from maildir_imapd.store.watch import Watched, Watcher

@@ -19,7 +19,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from maildir_imapd.store.descriptors import Descriptor
+from maildir_imapd.store.disk.descriptors import Descriptor
 
 logger = logging.getLogger(__name__)
 

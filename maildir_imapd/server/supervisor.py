@@ -34,7 +34,7 @@ from maildir_imapd.server.heartbeat import Page
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
 from maildir_imapd.server.worker import Listener
-from maildir_imapd.store.descriptors import Descriptor
+from maildir_imapd.store.disk.descriptors import Descriptor
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.passwdfile import PasswdFile

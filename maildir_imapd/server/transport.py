@@ -14,7 +14,7 @@ import ssl
 import time
 import zlib
 
-from maildir_imapd.store.bell import Bell
+from maildir_imapd.store.threads.bell import Bell
 
 # One read takes at most this many octets; of a deflated stream one read unpacks at most as many.
 READ_SIZE = 64 * 1024

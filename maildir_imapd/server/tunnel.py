@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from maildir_imapd.config import Config
-    from maildir_imapd.store.layout import Places
+    from maildir_imapd.store.maildir.layout import Places
 
 
 def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signals] = ()) -> None:

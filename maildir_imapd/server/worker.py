@@ -22,7 +22,7 @@ from maildir_imapd import log as logs
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import ConfigError, Goodbye, LimitReached, ShuttingDown
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
-from maildir_imapd.imap.danger import Notes, danger
+from maildir_imapd.imap.columns.danger import Notes, danger
 from maildir_imapd.imap.session import Policy, Session
 from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
@@ -32,11 +32,12 @@ from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
 from maildir_imapd.server.transport import Transport
-from maildir_imapd.store import descriptors, locks
-from maildir_imapd.store.bell import Bell
-from maildir_imapd.store.descriptors import Descriptor
-from maildir_imapd.store.longlived import BEAT, LongLived, no_beat
-from maildir_imapd.store.metadata import parse_server
+from maildir_imapd.store.disk import descriptors
+from maildir_imapd.store.disk.descriptors import Descriptor
+from maildir_imapd.store.records.metadata import parse_server
+from maildir_imapd.store.threads import locks
+from maildir_imapd.store.threads.bell import Bell
+from maildir_imapd.store.threads.longlived import BEAT, LongLived, no_beat
 from maildir_imapd.store.watch import Watcher
 from maildir_imapd.wire.buffer import Limits
 

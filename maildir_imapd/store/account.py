@@ -30,22 +30,25 @@ from maildir_imapd.errors import (
     OverQuota,
     StoreError,
 )
-from maildir_imapd.store import descriptors, durable, metadata, renaming, scan, special_use, takeover
-from maildir_imapd.store.account_lock import AccountLock
-from maildir_imapd.store.acl import Acl, Acls
-from maildir_imapd.store.index import CHECKPOINT, JOURNAL
-from maildir_imapd.store.layout import GRAIN, KINDS, Places, Tree, absent
+from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.index.index import CHECKPOINT, JOURNAL
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
-from maildir_imapd.store.metadata import Metadata
+from maildir_imapd.store.maildir import scan
+from maildir_imapd.store.maildir.layout import GRAIN, KINDS, Places, Tree, absent
 from maildir_imapd.store.names import Known, Names
-from maildir_imapd.store.quota import Amount, Quota
-from maildir_imapd.store.subscriptions import Subscriptions
-from maildir_imapd.store.uidvalidity import Counter
+from maildir_imapd.store.neighbours import takeover
+from maildir_imapd.store.records import metadata, renaming, special_use
+from maildir_imapd.store.records.account_lock import AccountLock
+from maildir_imapd.store.records.acl import Acl, Acls
+from maildir_imapd.store.records.metadata import Metadata
+from maildir_imapd.store.records.quota import Amount, Quota
+from maildir_imapd.store.records.subscriptions import Subscriptions
+from maildir_imapd.store.records.uidvalidity import Counter
 
 if TYPE_CHECKING:
-    from maildir_imapd.store.layout import Layout
-    from maildir_imapd.store.mirror import Kind
+    from maildir_imapd.store.maildir.layout import Layout
+    from maildir_imapd.store.neighbours.mirror import Kind
     from maildir_imapd.store.watch import Watcher
 
 logger = logging.getLogger(__name__)

@@ -15,36 +15,27 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import (
-    changes,
-    courier,
-    descriptors,
-    durable,
-    filename,
-    history,
-    inotify,
-    keywords,
-    lock,
-    mailboxid,
-    reading,
-    release,
-)
-from maildir_imapd.store.cache import Cache
-from maildir_imapd.store.delivery import Delivery
-from maildir_imapd.store.filename import RECENT, keyword_bit
-from maildir_imapd.store.folder import Folder, Seed, Settings
-from maildir_imapd.store.index import JOURNAL, Unfit, clock_uidvalidity
-from maildir_imapd.store.journal import SIZE_UNKNOWN, Batch
-from maildir_imapd.store.listeners import Listener, Listeners
+from maildir_imapd.store.disk import descriptors, durable, inotify
+from maildir_imapd.store.folder import changes, mailboxid, reading, release
+from maildir_imapd.store.folder.folder import Folder, Seed, Settings
+from maildir_imapd.store.index import history, lock
+from maildir_imapd.store.index.cache import Cache
+from maildir_imapd.store.index.index import JOURNAL, Unfit, clock_uidvalidity
+from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Batch
+from maildir_imapd.store.index.ring import Ring
+from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS, Delta, Snapshot
+from maildir_imapd.store.maildir import filename, keywords
+from maildir_imapd.store.maildir.delivery import Delivery
+from maildir_imapd.store.maildir.filename import RECENT, keyword_bit
+from maildir_imapd.store.neighbours import courier
 from maildir_imapd.store.results import FlagResult, Given
-from maildir_imapd.store.ring import Ring
-from maildir_imapd.store.snapshot import SYSTEM_FLAGS, Delta, Snapshot
-from maildir_imapd.store.syncing import SharedSync
+from maildir_imapd.store.threads.listeners import Listener, Listeners
+from maildir_imapd.store.threads.syncing import SharedSync
 
 if TYPE_CHECKING:
-    from maildir_imapd.store.mirror import Kind
-    from maildir_imapd.store.quota import Amount, Quota
-    from maildir_imapd.store.release import Released
+    from maildir_imapd.store.folder.release import Released
+    from maildir_imapd.store.neighbours.mirror import Kind
+    from maildir_imapd.store.records.quota import Amount, Quota
     from maildir_imapd.store.watch import Watcher
 
 __all__ = ["FlagResult", "Given", "Listener", "Mailbox", "Seed"]

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from maildir_imapd.errors import LockTimeout
-from maildir_imapd.store import locks, takeover
-from maildir_imapd.store.descriptors import Kept
-from maildir_imapd.store.locks import Rank
+from maildir_imapd.store.disk.descriptors import Kept
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.neighbours import takeover
+from maildir_imapd.store.threads import locks
+from maildir_imapd.store.threads.locks import Rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from maildir_imapd.store.folder import Seed
-    from maildir_imapd.store.layout import Layout
-    from maildir_imapd.store.mirror import Kind
-    from maildir_imapd.store.quota import Quota
+    from maildir_imapd.store.folder.folder import Seed
+    from maildir_imapd.store.maildir.layout import Layout
+    from maildir_imapd.store.neighbours.mirror import Kind
+    from maildir_imapd.store.records.quota import Quota
     from maildir_imapd.store.watch import Watcher
 
 

@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
-from maildir_imapd.store import inotify, locks
-from maildir_imapd.store.listeners import Listener, Listeners
+from maildir_imapd.store.disk import inotify
+from maildir_imapd.store.threads import locks
+from maildir_imapd.store.threads.listeners import Listener, Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from maildir_imapd.store.account import Account
-    from maildir_imapd.store.acl import Acl
+    from maildir_imapd.store.records.acl import Acl
     from maildir_imapd.store.watch import Watcher
 
 log = logging.getLogger(__name__)

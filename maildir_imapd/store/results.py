@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from maildir_imapd.store.snapshot import Snapshot
+from maildir_imapd.store.index.snapshot import Snapshot
 
 T = TypeVar("T")
 

@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd import errors
-from maildir_imapd.store import acl, descriptors, inotify, locks
-from maildir_imapd.store.bell import Bell
-from maildir_imapd.store.longlived import BEAT, LongLived, no_beat
+from maildir_imapd.store.disk import descriptors, inotify
+from maildir_imapd.store.records import acl
+from maildir_imapd.store.threads import locks
+from maildir_imapd.store.threads.bell import Bell
+from maildir_imapd.store.threads.longlived import BEAT, LongLived, no_beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

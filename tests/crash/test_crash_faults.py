@@ -22,10 +22,11 @@ import told
 from faults import MEMORY, WRONGS, Faults
 
 from maildir_imapd.errors import ImapdError, MailboxExists, MailboxMissing
-from maildir_imapd.store import filename, index
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.filename import DELETED, FLAGGED, SEEN
+from maildir_imapd.store.index import index
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir import filename
+from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, SEEN
 
 pytestmark = pytest.mark.slow  # a folder for each point of every operation
 

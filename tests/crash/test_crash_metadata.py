@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from dying import die_at, run
 
-from maildir_imapd.store import durable
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.acl import OWNER, Kind, Who
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.records.acl import OWNER, Kind, Who
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from dying import die_at, run
 
-from maildir_imapd.store import filename, index
-from maildir_imapd.store.filename import DELETED, FLAGGED, SEEN
+from maildir_imapd.store.index import index
 from maildir_imapd.store.mailbox import Mailbox, Seed
+from maildir_imapd.store.maildir import filename
+from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, SEEN
 
 NONE: frozenset[int] = frozenset()
 

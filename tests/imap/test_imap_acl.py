@@ -12,10 +12,10 @@ IMAP = Path(__file__).parent.parent.parent / "maildir_imapd" / "imap"
 
 
 def test_there_is_one_door_to_mailboxes() -> None:
-    """Whoever opens a mailbox has been asked for his rights: only acl.py opens one by its name."""
-    doors = re.compile(r"account\.mailbox\(")
-    others = [path.name for path in IMAP.glob("*.py") if path.name != "acl.py" and doors.search(path.read_text())]
-    assert not others
+    """Whoever opens a mailbox has been asked for his rights: only rights.py opens one by its name."""
+    doors = re.compile(r"\.mailbox(_at)?\(")
+    others = [path.name for path in IMAP.rglob("*.py") if doors.search(path.read_text())]
+    assert others == ["rights.py"]
 
 
 def test_without_the_setting_there_are_no_rights(tmp_path: Path) -> None:

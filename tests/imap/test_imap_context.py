@@ -13,7 +13,7 @@ import pytest
 from memory import MemoryClient, MemoryWires
 from spool import WHEN, Spool
 
-from maildir_imapd.imap import context
+from maildir_imapd.imap.news import contexts
 
 KEYS = (
     "ALL",
@@ -181,7 +181,7 @@ def act(rng: random.Random, followers: list[Follower], spool: Spool) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_the_updates_make_the_result(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # More than so many at once are sorted anew.
-    monkeypatch.setattr(context, "FEW", seed % 3)
+    monkeypatch.setattr(contexts, "FEW", seed % 3)
     rng = random.Random(seed)
     spool = Spool(tmp_path / "Maildir")
     spool.simple("INBOX", 6)

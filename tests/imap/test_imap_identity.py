@@ -8,7 +8,7 @@ import pytest
 from memory import MemoryClient, MemoryWires
 from spool import Spool
 
-from maildir_imapd.imap.status import figures
+from maildir_imapd.imap.mailboxes.status import figures
 from maildir_imapd.store.mailbox import Mailbox
 
 

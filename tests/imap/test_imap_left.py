@@ -12,8 +12,8 @@ from spool import Spool
 from maildir_imapd.errors import LockTimeout, StoreError
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.mailbox import Mailbox
-from maildir_imapd.store.metadata import Metadata
 from maildir_imapd.store.names import Names
+from maildir_imapd.store.records.metadata import Metadata
 
 
 @pytest.fixture

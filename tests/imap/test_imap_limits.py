@@ -8,7 +8,8 @@ import pytest
 from memory import MemoryClient, MemoryWires
 from spool import Spool
 
-from maildir_imapd.imap import catenate, fetch_rows
+from maildir_imapd.imap.columns import rows
+from maildir_imapd.imap.selected import catenate
 from maildir_imapd.store.mailbox import Mailbox
 
 SIZE = 200_000
@@ -48,22 +49,22 @@ def test_overlapping_pieces_of_a_message(client: Weighed, item: bytes) -> None:
 
 
 def test_very_many_columns_are_few_rows(client: Weighed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_rows, "VALUES", 300)
-    rows = []
-    work = fetch_rows._send_columns
+    monkeypatch.setattr(rows, "VALUES", 300)
+    values = []
+    work = rows._send_columns
 
     def count(view: object, plan: list[object], template: bytes, chunk: range, *more: object) -> None:
-        rows.append(len(plan) * len(chunk))
+        values.append(len(plan) * len(chunk))
         work(view, plan, template, chunk, *more)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(fetch_rows, "_send_columns", count)
+    monkeypatch.setattr(rows, "_send_columns", count)
     for number in (1, 30, 299, 400):
-        rows.clear()
+        values.clear()
         names = b" ".join([b"BODY.PEEK[HEADER.FIELDS (x%d)]" % n for n in range(number)])
         client.send(b"c FETCH 1:* (%b)\r\n" % names)
         assert bytes(client._out).endswith(b"c OK FETCH completed\r\n")
-        assert sum(rows) == 21 * number
-        assert max(rows) <= max(300, number)
+        assert sum(values) == 21 * number
+        assert max(values) <= max(300, number)
 
 
 @pytest.mark.parametrize("number", [2, 500])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memory import POLICY, MemoryClient, MemoryWires
 
-from maildir_imapd.store import metadata
+from maildir_imapd.store.records import metadata
 
 
 def client(tmp_path: Path) -> MemoryClient:

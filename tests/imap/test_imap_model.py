@@ -17,7 +17,7 @@ from believer import Believer, numbers
 from memory import MemoryClient, MemoryWires
 from spool import Spool
 
-from maildir_imapd.store import index, state
+from maildir_imapd.store.index import index, state
 
 FLAGS = ("\\Seen", "\\Flagged", "\\Answered", "\\Deleted", "kw1", "kw2")
 LETTERS = "FRS"

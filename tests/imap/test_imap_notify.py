@@ -9,8 +9,8 @@ from memory import MemoryClient, MemoryWires
 from spool import Spool
 
 from maildir_imapd.errors import SpoolUnreadable
-from maildir_imapd.imap import notify
-from maildir_imapd.imap.notify_names import NameChange, follow, steps
+from maildir_imapd.imap.mailboxes.name_changes import NameChange, follow, steps
+from maildir_imapd.imap.news import notify
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.wire.parse_search import _FILTERS, _FILTERS_WITH_NAMES

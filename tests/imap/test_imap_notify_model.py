@@ -21,7 +21,7 @@ from memory import MemoryClient, MemoryWires
 from spool import Spool
 
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.layout import Places
+from maildir_imapd.store.maildir.layout import Places
 
 MESSAGES = "MessageNew MessageExpunge"
 FLAGGED = f"{MESSAGES} FlagChange"

@@ -16,9 +16,10 @@ from memory import POLICY, MemoryClient, MemoryWires
 from spool import Spool
 
 from maildir_imapd.imap.registry import TABLE, Done, Spec, State
-from maildir_imapd.store import durable, folder
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.delivery import Delivery
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.folder import folder
+from maildir_imapd.store.maildir.delivery import Delivery
 from maildir_imapd.wire.buffer import Limits
 
 

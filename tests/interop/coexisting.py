@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from memory import MemoryClient
 
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.layout import Places
+from maildir_imapd.store.maildir.layout import Places
 
 
 def main(kind: str, root: str, seed: str, steps: str, seconds: str, control: str, *owner: str) -> None:

@@ -13,7 +13,7 @@ from migration import State, look, subscribed
 from spool import Spool
 
 from maildir_imapd.cli import main
-from maildir_imapd.store.quota import parse
+from maildir_imapd.store.records.quota import parse
 
 pytestmark = pytest.mark.interop
 

@@ -13,7 +13,7 @@ from migration import look
 from talker import Talker, meddle, ours
 
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.layout import Places
+from maildir_imapd.store.maildir.layout import Places
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 

@@ -11,9 +11,9 @@ from spool import Spool
 
 from maildir_imapd.server import identity
 from maildir_imapd.server.background import meanwhile
-from maildir_imapd.store import durable
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.filename import SEEN
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.maildir.filename import SEEN
 
 SOON = 0.001
 

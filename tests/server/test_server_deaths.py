@@ -17,7 +17,7 @@ from memory import MemoryWires
 from spool import Spool
 
 from maildir_imapd.config import load
-from maildir_imapd.imap.danger import Message, danger
+from maildir_imapd.imap.columns.danger import Message, danger
 from maildir_imapd.log import set_up
 from maildir_imapd.message import order, text
 from maildir_imapd.server.deaths import CELLS, DEATHS, LISTED, Deaths

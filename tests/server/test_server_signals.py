@@ -19,7 +19,7 @@ from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import signals, supervisor
 from maildir_imapd.server.signals import UNUSED, Signal, Signals
 from maildir_imapd.server.supervisor import Child, Supervisor
-from maildir_imapd.store.descriptors import Descriptor
+from maildir_imapd.store.disk.descriptors import Descriptor
 
 # Waits for next to no time, so that a stop is always longer than that.
 HEARING = """

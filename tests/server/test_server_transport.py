@@ -18,7 +18,7 @@ import pytest
 from maildir_imapd.cli import certificate
 from maildir_imapd.server import transport
 from maildir_imapd.server.transport import Closed, PipeTransport, Transport
-from maildir_imapd.store.bell import Bell
+from maildir_imapd.store.threads.bell import Bell
 
 
 class Hesitant:

@@ -16,7 +16,7 @@ from maildir_imapd.config import load
 from maildir_imapd.server import worker
 from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.worker import Listener, Server, Worker
-from maildir_imapd.store import descriptors
+from maildir_imapd.store.disk import descriptors
 
 LONG = 20.0  # a test that waits so long has failed
 

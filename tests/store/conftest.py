@@ -10,7 +10,7 @@ import lockcheck
 import pytest
 from dying import Died
 
-from maildir_imapd.store import durable
+from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox
 
 

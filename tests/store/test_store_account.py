@@ -18,9 +18,11 @@ from maildir_imapd.errors import (
     MailboxMissing,
     NotSelectable,
 )
-from maildir_imapd.store import durable, scan, subscriptions
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.layout import MaildirPlusPlus, Places
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.maildir import scan
+from maildir_imapd.store.maildir.layout import MaildirPlusPlus, Places
+from maildir_imapd.store.records import subscriptions
 
 
 @pytest.fixture

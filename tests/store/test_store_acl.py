@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maildir_imapd.errors import MailboxMissing, StoreError
-from maildir_imapd.store import acl
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.acl import ALL, NONE, OWNER, Acl, Entry, Kind, Who, in_order, parse, render
-from maildir_imapd.store.layout import Places
+from maildir_imapd.store.maildir.layout import Places
+from maildir_imapd.store.records import acl
+from maildir_imapd.store.records.acl import ALL, NONE, OWNER, Acl, Entry, Kind, Who, in_order, parse, render
 
 BOB = Who(Kind.USER, "bob")
 

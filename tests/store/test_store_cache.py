@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maildir_imapd.store import cache, durable
-from maildir_imapd.store.cache import Cache
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.index import cache
+from maildir_imapd.store.index.cache import Cache
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ import pytest
 from dying import Died
 from spool import Spool
 
-from maildir_imapd.store import courier, durable
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.courier_keywords import NAME
-from maildir_imapd.store.filename import SEEN
+from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.filename import SEEN
+from maildir_imapd.store.neighbours import courier
+from maildir_imapd.store.neighbours.courier_keywords import NAME
 
 
 class Courier:

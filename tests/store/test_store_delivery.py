@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maildir_imapd import errors
-from maildir_imapd.store import delivery, durable
-from maildir_imapd.store.delivery import Delivery
-from maildir_imapd.store.descriptors import Descriptor
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.disk.descriptors import Descriptor
+from maildir_imapd.store.maildir import delivery
+from maildir_imapd.store.maildir.delivery import Delivery
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from spool import Spool
 
 from maildir_imapd.errors import TooManyFiles
 from maildir_imapd.store import account as account_module
-from maildir_imapd.store import descriptors
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.descriptors import Closed, Descriptor, Kept
-from maildir_imapd.store.layout import Places
+from maildir_imapd.store.disk import descriptors
+from maildir_imapd.store.disk.descriptors import Closed, Descriptor, Kept
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.layout import Places
 from maildir_imapd.store.watch import Watcher
 
 

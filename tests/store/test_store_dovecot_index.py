@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spool import Spool
 
-from maildir_imapd.store import dovecot_index, takeover
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.neighbours import dovecot_index, takeover
 
 UPDATE, RESET, HEADER = 0x400, 0x800, 0x20
 UIDS = range(1, 10)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from maildir_imapd.store.evidence import Evidence
-from maildir_imapd.store.journal import Added, Batch
-from maildir_imapd.store.snapshot import empty
-from maildir_imapd.store.state import State
+from maildir_imapd.store.index.evidence import Evidence
+from maildir_imapd.store.index.journal import Added, Batch
+from maildir_imapd.store.index.snapshot import empty
+from maildir_imapd.store.index.state import State
 
 CHECKPOINT = State(snapshot=empty(uidvalidity=7, uidnext=10, modseq=50), generation=3, position=400, reserve=20)
 OLDER = State(snapshot=empty(uidvalidity=7, uidnext=5, modseq=30), generation=2, position=300, reserve=12)

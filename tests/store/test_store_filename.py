@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maildir_imapd.store import filename
-from maildir_imapd.store.filename import ANSWERED, DELETED, DRAFT, FLAGGED, IN_NEW, RECENT, SEEN
+from maildir_imapd.store.maildir import filename
+from maildir_imapd.store.maildir.filename import ANSWERED, DELETED, DRAFT, FLAGGED, IN_NEW, RECENT, SEEN
 
 
 @pytest.mark.parametrize(

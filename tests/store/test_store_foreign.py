@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from maildir_imapd import errors
-from maildir_imapd.store import durable, filename, scan
-from maildir_imapd.store.filename import DELETED, FLAGGED, RECENT, SEEN
+from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir import filename, scan
+from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, RECENT, SEEN
 
 
 def known(box: Mailbox) -> dict[bytes, int]:
@@ -664,7 +665,7 @@ def test_an_impatient_mutt_never_costs_a_uid(maildir: Any) -> None:
 
 
 def test_litter_in_tmp_goes_after_36_hours(maildir: Any, monkeypatch: Any) -> None:
-    from maildir_imapd.store import delivery
+    from maildir_imapd.store.maildir import delivery
 
     tmp = maildir.path / "tmp"
     (tmp / "old").write_bytes(b"x")

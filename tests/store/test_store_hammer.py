@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from maildir_imapd import errors
-from maildir_imapd.store import durable, index
-from maildir_imapd.store.filename import ANSWERED, DELETED, FLAGGED, SEEN
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.index import index
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.filename import ANSWERED, DELETED, FLAGGED, SEEN
 
 NONE: frozenset[int] = frozenset()
 DEAD = 66

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from maildir_imapd import errors
-from maildir_imapd.store import durable, index, journal
-from maildir_imapd.store.filename import FLAGGED, SEEN
-from maildir_imapd.store.index import Index
-from maildir_imapd.store.journal import Batch
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.index import index, journal
+from maildir_imapd.store.index.index import Index
+from maildir_imapd.store.index.journal import Batch
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.filename import FLAGGED, SEEN
 
 COLUMNS = ("uids", "flags", "modseqs", "received", "saved", "sizes", "names", "keywords", "uidvalidity", "modseq")
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maildir_imapd.store import journal
-from maildir_imapd.store.filename import FLAGGED, HIGH_KEYWORDS, IN_NEW, RECENT, SEEN
-from maildir_imapd.store.journal import SIZE_UNKNOWN, Added, Batch, Stamp
+from maildir_imapd.store.index import journal
+from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Added, Batch, Stamp
+from maildir_imapd.store.maildir.filename import FLAGGED, HIGH_KEYWORDS, IN_NEW, RECENT, SEEN
 
 uids = st.integers(1, 2**32 - 2)
 bits = st.integers(0, 2**64 - 1)

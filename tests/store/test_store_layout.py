@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maildir_imapd.errors import BadMailboxName, HasChildren, MailboxExists, MailboxMissing, NotSelectable
-from maildir_imapd.store import layout
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.layout import KINDS, MaildirPlusPlus, Nested, Places, split
+from maildir_imapd.store.maildir import layout
+from maildir_imapd.store.maildir.layout import KINDS, MaildirPlusPlus, Nested, Places, split
 
 
 def maildir(path: Path) -> Path:

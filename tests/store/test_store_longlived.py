@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from maildir_imapd.store import longlived
-from maildir_imapd.store.longlived import LongLived
+from maildir_imapd.store.threads import longlived
+from maildir_imapd.store.threads.longlived import LongLived
 
 LONG = 20.0  # a test that waits so long has failed
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from maildir_imapd import errors
-from maildir_imapd.store import durable, scan
-from maildir_imapd.store.filename import DELETED, FLAGGED, PASSED, RECENT, SEEN, keyword_bit
+from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox, Seed
+from maildir_imapd.store.maildir import scan
+from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, PASSED, RECENT, SEEN, keyword_bit
 
 NONE: frozenset[int] = frozenset()
 

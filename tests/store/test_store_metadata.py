@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maildir_imapd.errors import AnnotationTooBig, TooManyAnnotations
-from maildir_imapd.store import durable, metadata
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.metadata import Entries, parse, parse_server, render
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.records import metadata
+from maildir_imapd.store.records.metadata import Entries, parse, parse_server, render
 
 NAME = st.binary(min_size=1, max_size=12).filter(lambda name: not set(name) & set(b"\t\n")).map(lambda n: b"/" + n)
 

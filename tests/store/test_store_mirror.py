@@ -13,12 +13,14 @@ import pytest
 from spool import Spool
 
 from maildir_imapd.errors import StoreError
-from maildir_imapd.store import durable, folder, takeover
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.dotlock import DotLock
-from maildir_imapd.store.layout import Places
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.folder import folder
 from maildir_imapd.store.mailbox import Mailbox
-from maildir_imapd.store.uidlist import UidList, parse
+from maildir_imapd.store.maildir.layout import Places
+from maildir_imapd.store.neighbours import takeover
+from maildir_imapd.store.neighbours.dotlock import DotLock
+from maildir_imapd.store.neighbours.uidlist import UidList, parse
 
 
 def listed(spool: Spool, name: str = "INBOX") -> UidList:

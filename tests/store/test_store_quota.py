@@ -12,10 +12,11 @@ from dying import Died, die_at, run
 from spool import Spool
 
 from maildir_imapd.errors import CannotDo, NoPermission, OverQuota, StoreError
-from maildir_imapd.store import durable, quota
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.filename import DELETED
-from maildir_imapd.store.quota import FILE, MARK, NOTHING, Amount, Quota, parse, render
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.maildir.filename import DELETED
+from maildir_imapd.store.records import quota
+from maildir_imapd.store.records.quota import FILE, MARK, NOTHING, Amount, Quota, parse, render
 
 NONE: frozenset[int] = frozenset()
 

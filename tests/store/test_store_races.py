@@ -15,15 +15,17 @@ from dying import Died
 from spool import Spool
 
 from maildir_imapd import errors
-from maildir_imapd.store import boot, durable, locks, snapshot
-from maildir_imapd.store import index as index_module
 from maildir_imapd.store import mailbox as mailbox_module
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.filename import DELETED, FLAGGED, SEEN
-from maildir_imapd.store.folder import Folder
-from maildir_imapd.store.index import Index
-from maildir_imapd.store.layout import Places
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.folder.folder import Folder
+from maildir_imapd.store.index import boot, snapshot
+from maildir_imapd.store.index import index as index_module
+from maildir_imapd.store.index.index import Index
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, SEEN
+from maildir_imapd.store.maildir.layout import Places
+from maildir_imapd.store.threads import locks
 
 TEXT = b"A: 1\r\n\r\nx\r\n"
 

@@ -14,9 +14,12 @@ from spool import Spool
 
 from maildir_imapd.errors import ImapdError, StoreError
 from maildir_imapd.server import identity
-from maildir_imapd.store import acl, checkpoint, descriptors, durable, index, keywords, metadata, resolve, subscriptions
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.special_use import FILE as SPECIAL_USE
+from maildir_imapd.store.disk import descriptors, durable, resolve
+from maildir_imapd.store.index import checkpoint, index
+from maildir_imapd.store.maildir import keywords
+from maildir_imapd.store.records import acl, metadata, subscriptions
+from maildir_imapd.store.records.special_use import FILE as SPECIAL_USE
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 

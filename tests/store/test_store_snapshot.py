@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maildir_imapd.store import checkpoint
-from maildir_imapd.store.filename import DELETED, FLAGGED, IN_NEW, RECENT, SEEN, SIZE_UNKNOWN, keyword_bit
-from maildir_imapd.store.journal import Added, Batch, to_ranges
-from maildir_imapd.store.snapshot import Snapshot, empty
-from maildir_imapd.store.state import State
+from maildir_imapd.store.index import checkpoint
+from maildir_imapd.store.index.journal import Added, Batch, to_ranges
+from maildir_imapd.store.index.snapshot import Snapshot, empty
+from maildir_imapd.store.index.state import State
+from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, IN_NEW, RECENT, SEEN, SIZE_UNKNOWN, keyword_bit
 
 
 def added(uid: int, flags: int = 0) -> Added:

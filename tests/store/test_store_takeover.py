@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from spool import Spool
 
 from maildir_imapd import errors
-from maildir_imapd.store import courier, durable, takeover, uidlist
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.uidlist import Record, UidList, parse, render, updated
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.neighbours import courier, takeover, uidlist
+from maildir_imapd.store.neighbours.uidlist import Record, UidList, parse, render, updated
 
 V3 = b"""3 V1795392037 N1 P2 G084425162582036b9b40000083ecc375
 1 :1795392037.M579570P16539.vm,S=73,W=79

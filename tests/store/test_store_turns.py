@@ -20,8 +20,8 @@ from turns import together, turns
 from maildir_imapd.errors import ImapdError, MailboxExists, MailboxMissing, MessageGone
 from maildir_imapd.store import account
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.filename import FLAGGED, SEEN
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.filename import FLAGGED, SEEN
 
 pytestmark = pytest.mark.slow
 

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from maildir_imapd import errors
-from maildir_imapd.store import inotify, names, watch
+from maildir_imapd.store import names, watch
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.acl import in_order
-from maildir_imapd.store.filename import SEEN
-from maildir_imapd.store.listeners import Listeners
+from maildir_imapd.store.disk import inotify
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.filename import SEEN
 from maildir_imapd.store.names import Known
-from maildir_imapd.store.syncing import SharedSync
+from maildir_imapd.store.records.acl import in_order
+from maildir_imapd.store.threads.listeners import Listeners
+from maildir_imapd.store.threads.syncing import SharedSync
 from maildir_imapd.store.watch import Watcher
 
 LONG = 20.0  # a test that waits so long has failed

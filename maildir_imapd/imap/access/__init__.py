@@ -1,0 +1,1 @@
+"""The way in, what is announced, and what holds for the whole connection."""

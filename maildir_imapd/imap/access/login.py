@@ -1,0 +1,94 @@
+"""STARTTLS, LOGIN, AUTHENTICATE and LOGOUT: the ways in and out of the not authenticated state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import AuthenticationFailed, Goodbye, PrivacyRequired, Refused, WrongState
+from maildir_imapd.imap.access import sasl
+from maildir_imapd.imap.access.capability import capability_code
+from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import Authenticate, Login, Logout, StartTls, Unauthenticate
+
+# A slow hash over a megabyte is a way to stop a server.
+PASSWORD_LIMIT = 1024
+USER_LIMIT = 255
+
+
+@command(b"STARTTLS", states=State.NOT_AUTHENTICATED, updates=False)
+def starttls(session: Session, cmd: StartTls, reply: Reply) -> Done:
+    """RFC 3501 6.2.1.  Octets behind the command line are an attack (CVE-2011-0411 and its children)."""
+    if session.secure:
+        raise WrongState(why="TLS is already active")
+    if not session.policy.tls_available:
+        raise WrongState(why="STARTTLS is not available here")
+    if session.buffer.pending:
+        session.note("starttls-injection")
+        raise Goodbye("Nothing may follow STARTTLS before TLS has begun")
+    session.upgrade = b"TLS"
+    return Done("Begin TLS negotiation now")
+
+
+@command(b"LOGIN", states=State.NOT_AUTHENTICATED, updates=False)
+def login(session: Session, cmd: Login, reply: Reply) -> Done:
+    """RFC 3501 6.2.3."""
+    if not session.may_log_in:
+        raise PrivacyRequired
+    enter(session, cmd.user, cmd.password, "LOGIN")
+    return logged_in(session)
+
+
+@command(b"AUTHENTICATE", states=State.NOT_AUTHENTICATED, updates=False)
+def authenticate(session: Session, cmd: Authenticate, reply: Reply) -> Done | None:
+    """RFC 3501 6.2.2, with the initial response of RFC 4959."""
+    if cmd.mechanism not in sasl.MECHANISMS:
+        raise Refused("This authentication mechanism is not supported")
+    if not session.may_log_in:
+        raise PrivacyRequired
+    exchange = sasl.MECHANISMS[cmd.mechanism]()
+    return sasl.converse(session, cmd, exchange, reply)
+
+
+def enter(session: Session, user: bytes, password: bytes, how: str, authzid: bytes = b"") -> None:
+    """Check a name and a password, and enter the authenticated state.
+
+    Raises AuthenticationFailed with one and the same text whatever was wrong.
+    """
+    try:
+        name = user.decode("utf-8")
+        other = authzid.decode("utf-8") or None
+    except UnicodeDecodeError as error:
+        raise AuthenticationFailed from error
+    if not password or not name or len(password) > PASSWORD_LIMIT or len(name) > USER_LIMIT or b"\0" in password:
+        # The gate is asked all the same: it keeps count, and its time must not tell one case from another.
+        password = b""
+    access = session.gate(name, password, other)
+    session.log_in(access)
+    session.note("login", method=how, tls=session.secure)
+
+
+def logged_in(session: Session) -> Done:
+    """The tagged OK of a login carries the capabilities: a client need not ask (RFC 3501 7.1)."""
+    return Done("Logged in", capability_code(session))
+
+
+@command(b"UNAUTHENTICATE", states=LOGGED_IN, updates=False)
+def unauthenticate(session: Session, cmd: Unauthenticate, reply: Reply) -> Done:
+    """RFC 8437: the next user's turn on the same connection.  Never NO."""
+    if not session.may_leave:
+        raise WrongState(why="Nobody could log in here again")
+    session.note("unauthenticate")
+    session.log_out()
+    return Done("Unauthenticated", capability_code(session))
+
+
+@command(b"LOGOUT", states=ANY, updates=False)
+def logout(session: Session, cmd: Logout, reply: Reply) -> Done:
+    """RFC 3501 6.1.3: BYE, then the tagged OK."""
+    session.say(reply, b"BYE", "Logging out")
+    session.close()
+    return Done("Logout completed")

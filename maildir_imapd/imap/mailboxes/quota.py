@@ -1,0 +1,82 @@
+"""GETQUOTA, GETQUOTAROOT, SETQUOTA: one root for all of a user's mailboxes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd.errors import BadSyntax, CannotDo, NoPermission, Refused
+from maildir_imapd.imap.mailboxes.rights import demand, rights_of
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.store.records.quota import Amount
+from maildir_imapd.wire.render import quota_line, quotaroot_line
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import GetQuota, GetQuotaRoot, SetQuota
+
+ROOT: Final = b"User quota"
+# Octets in a unit of STORAGE (RFC 9208 5.1).
+UNIT: Final = 1024
+
+
+def _resources(session: Session) -> list[tuple[bytes, int, int]] | None:
+    """What is limited, with usage and limit (RFC 9208 5); None where there is no quota and nobody could set one."""
+    account = session.account
+    usage = account.quota.usage()
+    found = []
+    if usage is not None and usage.limit.storage:
+        found.append((b"STORAGE", -(-usage.used.storage // UNIT), -(-usage.limit.storage // UNIT)))
+    if usage is not None and usage.limit.messages:
+        found.append((b"MESSAGE", usage.used.messages, usage.limit.messages))
+    if account.quota_mailboxes:
+        found.append((b"MAILBOX", account.mailbox_count(), account.quota_mailboxes))
+    return found if found or session.may_set_quota else None
+
+
+@command(b"GETQUOTA", states=LOGGED_IN)
+def getquota(session: Session, cmd: GetQuota, reply: Reply) -> Done:
+    """RFC 9208 4.1.1."""
+    resources = _resources(session) if cmd.root == ROOT else None
+    if resources is None:
+        raise Refused("There is no such quota root")
+    reply.write(quota_line(ROOT, resources))
+    return Done("GETQUOTA completed")
+
+
+@command(b"GETQUOTAROOT", states=LOGGED_IN)
+def getquotaroot(session: Session, cmd: GetQuotaRoot, reply: Reply) -> Done:
+    """RFC 9208 4.1.2: the mailbox need not exist."""
+    mailbox = session.mailbox_name(cmd.mailbox)
+    if rights_of(session, mailbox) is not None:
+        # RFC 9208 6.
+        demand(session, mailbox, "r")
+    name = session.spell(mailbox)
+    resources = _resources(session)
+    reply.write(quotaroot_line(name, [] if resources is None else [ROOT], utf8=session.utf8))
+    if resources is not None:
+        reply.write(quota_line(ROOT, resources))
+    return Done("GETQUOTAROOT completed")
+
+
+@command(b"SETQUOTA", states=LOGGED_IN)
+def setquota(session: Session, cmd: SetQuota, reply: Reply) -> Done:
+    """RFC 9208 4.1.3: the limits that are not named go; that of MAILBOX stays, for it is not the client's."""
+    if not session.may_set_quota:
+        raise NoPermission("Only the administrator sets limits")
+    if cmd.root != ROOT:
+        raise Refused("There is no such quota root")
+    # RFC 9208 6.
+    demand(session, "INBOX", "a")
+    limits = dict(cmd.limits)
+    if len(limits) != len(cmd.limits):
+        raise BadSyntax("each resource once")
+    if not limits.keys() <= {b"STORAGE", b"MESSAGE"}:
+        raise CannotDo(why="Only STORAGE and MESSAGE can be limited")
+    if 0 in limits.values():
+        # RFC 9208 3.1.2 has 0 forbid any use; in maildirsize it is no limit.
+        raise CannotDo(why="A limit cannot be 0; leave it out for none")
+    session.account.quota.change(Amount(limits.get(b"STORAGE", 0) * UNIT, limits.get(b"MESSAGE", 0)))
+    reply.write(quota_line(ROOT, _resources(session) or []))
+    session.note("setquota", limits=" ".join(f"{name.decode()}={limit}" for name, limit in limits.items()))
+    return Done("SETQUOTA completed")

@@ -1,0 +1,380 @@
+"""Access rights (RFC 4314): the commands, and the one door that every other command passes to a mailbox.
+
+Who lacks the right to do something, and the right to see the mailbox, hears that there is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from passlib.utils import saslprep
+
+from maildir_imapd.errors import (
+    BadSyntax,
+    CannotDo,
+    LimitReached,
+    MailboxMissing,
+    NoPermission,
+    StoreError,
+    WrongState,
+)
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.phrases import Phrase
+from maildir_imapd.store.maildir.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
+from maildir_imapd.store.records.acl import ALL, NONE, OWNER, Kind, Who, in_order
+from maildir_imapd.wire import render
+from maildir_imapd.wire.names import ancestors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.account import Folder
+    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.names import Known
+    from maildir_imapd.store.records.acl import Acl
+    from maildir_imapd.wire.commands import DeleteAcl, GetAcl, ListRights, MyRights, SetAcl
+
+T = TypeVar("T")
+
+# What SELECT must have one of to be READ-WRITE (RFC 4314 5.2): all flags are shared here.
+WRITING: Final = frozenset("iewst")
+# What MOVE and REPLACE need in the mailbox that they take from (RFC 6851 4.2, RFC 8508 4.1).
+REMOVING: Final = frozenset("te")
+# MYRIGHTS needs one of these (RFC 4314 4).
+ANY: Final = frozenset("lrikxa")
+# The owner cannot take them from himself, or he could never undo it.
+KEPT: Final = frozenset("la")
+# RFC 4314 2.1.1: what the rights of RFC 2086 mean.
+VIRTUAL: Final = {"c": frozenset("kx"), "d": frozenset("et")}
+# Of an identifier, in octets, and of entries in one file: no user needs more, and the file is read at every SELECT.
+LONGEST: Final = 255
+MOST: Final = 1000
+
+
+# --- the door -------------------------------------------------------------------------------------
+
+
+def rights_of(session: Session, name: str) -> frozenset[str] | None:
+    """What the user may do with a mailbox; None for what is no mailbox.  Raises StoreError."""
+    if not session.policy.acl:
+        return ALL
+    acl = session.account.acls.read(name)
+    return None if acl is None else _rights(session, acl)
+
+
+def _rights(session: Session, acl: Acl) -> frozenset[str]:
+    return acl.rights(session.user or "", session.groups, owner=True)
+
+
+def demand(session: Session, name: str, *needed: str) -> frozenset[str]:
+    """Return the user's rights to a mailbox if all of *needed* are among them.
+
+    Raises NoPermission; MailboxMissing, also for one that he may not see; NotSelectable, StoreError.
+    """
+    if not session.policy.acl:
+        return ALL
+    return _demand(session, session.account.folder_of(name), needed)
+
+
+def _demand(session: Session, path: bytes, needed: Collection[str]) -> frozenset[str]:
+    if not session.policy.acl:
+        return ALL
+    rights = _rights(session, session.account.acls.at(path))
+    if not rights.issuperset(needed):
+        raise NoPermission if "l" in rights else MailboxMissing
+    return rights
+
+
+def open_mailbox(session: Session, name: str, *needed: str) -> Mailbox:
+    """Open a mailbox to do something that takes the rights *needed*; raises as ``demand`` and Account.mailbox do."""
+    return open_with_rights(session, name, *needed)[0]
+
+
+def open_with_rights(session: Session, name: str, *needed: str) -> tuple[Mailbox, frozenset[str]]:
+    """The same, with all of the user's rights to it."""
+    path = session.account.folder_of(name)
+    rights = _demand(session, path, needed)
+    return session.account.mailbox_at(path, session.progress.during), rights
+
+
+def look_into(session: Session, name: str, *needed: str, look: Callable[[Mailbox, frozenset[str]], T]) -> T:
+    """Open a mailbox and return what *look* makes of it and of the user's rights; raises as ``open_mailbox`` does.
+
+    It must be harmless to look twice: the folder that was open may be gone, and another one in its place.
+    """
+    try:
+        return look(*open_with_rights(session, name, *needed))
+    except MailboxMissing:
+        return look(*open_with_rights(session, name, *needed))
+
+
+def rights_in(session: Session, mailbox: Mailbox) -> frozenset[str]:
+    """What the user may do with an open mailbox."""
+    return _rights(session, session.account.acls.at(mailbox.path)) if session.policy.acl else ALL
+
+
+def demand_new(session: Session, name: str) -> None:
+    """Raise NoPermission where the user may not make a mailbox: "k" on the nearest parent there is."""
+    for parent in ancestors(name, session.account.delimiter):
+        rights = rights_of(session, parent)
+        if rights is not None:
+            if "k" not in rights:
+                raise NoPermission
+            return
+
+
+def visible(session: Session) -> tuple[Folder, ...]:
+    """The rows of LIST that the user may see: the account's own object where he may see all.
+
+    What is hidden is not there at all, or as a name that others are below.
+    """
+    folders = session.account.folders()
+    if not session.policy.acl:
+        return folders
+    limited = session.account.acls.among([folder.path for folder in folders if folder.path is not None])
+    hidden = {folder.name for folder in folders if folder.path in limited and not _seen(session, folder.path)}
+    if not hidden:
+        return folders
+    names = [folder.name for folder in folders if folder.selectable and folder.name not in hidden]
+    parents = {parent for name in names for parent in ancestors(name, session.account.delimiter)}
+    rows = []
+    for folder in folders:
+        children = folder.name in parents
+        if folder.name in hidden:
+            # RFC 4314 4: as if it did not exist, whatever is below it.
+            if children:
+                rows.append(replace(folder, path=None, selectable=False, children=True, marked=None))
+        elif folder.selectable or children or not folder.children:
+            rows.append(replace(folder, children=children))
+    return tuple(rows)
+
+
+def _seen(session: Session, path: bytes) -> bool:
+    try:
+        return "l" in _rights(session, session.account.acls.at(path))
+    except StoreError as error:
+        # LIST itself must succeed (RFC 4314 4).
+        session.note("acl-unreadable", why=error.text, detail=error.detail)
+        return False
+
+
+def known_to(session: Session, known: Known) -> Known:
+    """What of *known* the user may see, mailboxes and subscriptions: the same object where that is all."""
+    if not session.policy.acl or not known.rights:
+        return known
+    hidden = {name for name in known.rights if not _named(session, name)}
+    if not hidden:
+        return known
+    mailboxes = {name: key for name, key in known.mailboxes.items() if name not in hidden}
+    return replace(known, mailboxes=mailboxes, subscribed=known.subscribed - hidden)
+
+
+def _named(session: Session, name: str) -> bool:
+    try:
+        rights = rights_of(session, name)
+    except StoreError as error:
+        session.note("acl-unreadable", why=error.text, detail=error.detail)
+        return False
+    # One that has gone since is not there either, and nobody knows whether it was hidden.
+    return rights is not None and "l" in rights
+
+
+def flag_mask(rights: frozenset[str]) -> int:
+    """The flags that may be changed, as bits; those of keywords stand for all keywords."""
+    mask = 0
+    if "s" in rights:
+        mask |= SEEN
+    if "t" in rights:
+        mask |= DELETED
+    if "w" in rights:
+        mask |= VISIBLE_BITS & ~(SEEN | DELETED) | KEYWORD_BITS
+    return mask
+
+
+def settable(rights: frozenset[str], flags: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Those of *flags* that may be set and taken (RFC 4314 4, STORE)."""
+    needs = {b"\\seen": "s", b"\\deleted": "t"}
+    return tuple([flag for flag in flags if needs.get(flag.lower(), "w") in rights])
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+@command(b"GETACL", states=LOGGED_IN)
+def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
+    """RFC 4314 3.3.  The owner comes first, also where the file does not speak of him."""
+    name = _mailbox(session, cmd.mailbox, "a")
+    acl = _acl(session, name)
+    own = _own(session, acl)
+    given = acl.of(own, negative=False)
+    pairs = [(_spelled(session, own, negative=False), _shown(ALL if given is None else given))]
+    for entry in acl.entries:
+        pair = (_spelled(session, entry.who, negative=entry.negative), _shown(entry.rights))
+        if entry.negative or pair[0] != pairs[0][0]:
+            pairs.append(pair)
+    reply.write(render.acl_line(session.spell(name), pairs, utf8=session.utf8))
+    return Done("GETACL completed")
+
+
+@command(b"SETACL", states=LOGGED_IN)
+def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
+    """RFC 4314 3.1."""
+    if len(cmd.identifier) > LONGEST:
+        raise LimitReached(why=Phrase("An identifier may have {limit} octets", limit=LONGEST))
+    identifier, negative = _identifier(cmd.identifier)
+    mode, asked = _modification(cmd.rights)
+    name = _mailbox(session, cmd.mailbox, "a")
+
+    def work(acl: Acl) -> Acl:
+        who = _who(session, acl, identifier)
+        mine = who == _own(session, acl)
+        before = acl.of(who, negative=negative)
+        if before is None:
+            if len(acl.entries) >= MOST:
+                raise LimitReached(why=Phrase("A mailbox may have {limit} identifiers with rights", limit=MOST))
+            before = ALL if mine and not negative else NONE
+        after = before | asked if mode == "+" else before - asked if mode == "-" else asked
+        if mine:
+            after = after - KEPT if negative else after | KEPT
+        return _not_locked_out(session, acl, acl.put(who, after, negative=negative))
+
+    session.account.acls.change(name, work)
+    session.note("setacl", mailbox=name, identifier=identifier, rights=cmd.rights.decode("ascii", "replace"))
+    return Done("SETACL completed")
+
+
+@command(b"DELETEACL", states=LOGGED_IN)
+def deleteacl(session: Session, cmd: DeleteAcl, reply: Reply) -> Done:
+    """RFC 4314 3.2: an identifier that is not there is no error."""
+    identifier, negative = _identifier(cmd.identifier)
+    name = _mailbox(session, cmd.mailbox, "a")
+
+    def work(acl: Acl) -> Acl:
+        return _not_locked_out(session, acl, acl.put(_who(session, acl, identifier), None, negative=negative))
+
+    session.account.acls.change(name, work)
+    session.note("deleteacl", mailbox=name, identifier=identifier)
+    return Done("DELETEACL completed")
+
+
+@command(b"LISTRIGHTS", states=LOGGED_IN)
+def listrights(session: Session, cmd: ListRights, reply: Reply) -> Done:
+    """RFC 4314 3.4: any right can be given or not by itself, but for those that the owner keeps."""
+    identifier, negative = _identifier(cmd.identifier)
+    name = _mailbox(session, cmd.mailbox, "a")
+    acl = _acl(session, name)
+    mine = _who(session, acl, identifier) == _own(session, acl)
+    always = KEPT if mine and not negative else NONE
+    optional = list(in_order(ALL - KEPT if mine else ALL) + "cd")
+    rights = [in_order(always).encode(), *[right.encode() for right in optional]]
+    reply.write(render.listrights_line(session.spell(name), cmd.identifier, rights, utf8=session.utf8))
+    return Done("LISTRIGHTS completed")
+
+
+@command(b"MYRIGHTS", states=LOGGED_IN)
+def myrights(session: Session, cmd: MyRights, reply: Reply) -> Done:
+    """RFC 4314 3.5."""
+    name = _mailbox(session, cmd.mailbox)
+    reply.write(myrights_line(session, name, demand(session, name)))
+    return Done("MYRIGHTS completed")
+
+
+def myrights_line(session: Session, name: str, rights: frozenset[str]) -> bytes:
+    """Render the MYRIGHTS response; raises MailboxMissing where there is no right to hear of it."""
+    if not rights & ANY:
+        raise MailboxMissing
+    return render.myrights_line(session.spell(name), _shown(rights), utf8=session.utf8)
+
+
+def _mailbox(session: Session, raw: bytes, *needed: str) -> str:
+    if not session.policy.acl:
+        raise WrongState(why="Unknown command")
+    name = session.lookup_name(raw)
+    demand(session, name, *needed)
+    return name
+
+
+def _acl(session: Session, name: str) -> Acl:
+    acl = session.account.acls.read(name)
+    if acl is None:
+        raise MailboxMissing
+    return acl
+
+
+def _shown(rights: frozenset[str]) -> bytes:
+    """Rights as a client reads them, with those of RFC 2086 (RFC 4314 2.1.1)."""
+    virtual = [letter for letter, members in VIRTUAL.items() if rights & members]
+    return (in_order(rights) + "".join(virtual)).encode()
+
+
+def _modification(raw: bytes) -> tuple[str, frozenset[str]]:
+    """Read mod-rights: "+", "-" or "", and the rights; raises BadSyntax for one that there is not."""
+    text = raw.decode("latin-1")
+    mode = text[:1] if text[:1] in ("+", "-") else ""
+    rights: set[str] = set()
+    for letter in text.removeprefix(mode):
+        if letter in VIRTUAL:
+            rights |= VIRTUAL[letter]
+        elif letter in ALL:
+            rights.add(letter)
+        else:
+            raise BadSyntax("rights out of lrswipkxteacd")
+    return mode, frozenset(rights)
+
+
+def _identifier(raw: bytes) -> tuple[str, bool]:
+    """Prepare an identifier (RFC 4314 3), and say whether its rights are negative; raises BadSyntax."""
+    try:
+        text = saslprep(raw.decode("utf-8"))
+    except ValueError:
+        raise BadSyntax("an identifier in UTF-8") from None
+    name = text.removeprefix("-")
+    if not name:
+        raise BadSyntax("an identifier")
+    return name, text.startswith("-")
+
+
+def _own(session: Session, acl: Acl) -> Who:
+    """Under what the file has the rights of the owner: his name if it stands there, for that one counts."""
+    user = Who(Kind.USER, session.user or "")
+    return user if acl.of(user, negative=False) is not None else OWNER
+
+
+def _who(session: Session, acl: Acl, identifier: str) -> Who:
+    """What an identifier of a client is in the file: groups begin with "$" as in Dovecot."""
+    if identifier in ("owner", session.user):
+        return _own(session, acl)
+    if identifier in ("anyone", "anonymous"):
+        return Who(Kind.ANYONE)
+    if identifier == "authenticated":
+        return Who(Kind.AUTHENTICATED)
+    if identifier.startswith("!$") and len(identifier) > 2:
+        return Who(Kind.GROUP_OVERRIDE, identifier[2:])
+    if identifier.startswith("$") and len(identifier) > 1:
+        return Who(Kind.GROUP, identifier[1:])
+    return Who(Kind.USER, identifier)
+
+
+def _spelled(session: Session, who: Who, *, negative: bool) -> bytes:
+    match who.kind:
+        case Kind.OWNER:
+            name = session.user or ""
+        case Kind.GROUP:
+            name = "$" + who.name
+        case Kind.GROUP_OVERRIDE:
+            name = "!$" + who.name
+        case Kind.USER:
+            name = who.name
+        case _:
+            name = who.kind.name.lower()
+    return ("-" * negative + name).encode()
+
+
+def _not_locked_out(session: Session, before: Acl, after: Acl) -> Acl:
+    """Raise CannotDo for a change by which the owner would take from himself what he needs to undo it."""
+    if _rights(session, before) & KEPT - _rights(session, after):
+        raise CannotDo(why="You would lock yourself out")
+    return after

@@ -1,0 +1,88 @@
+"""STATUS: a mailbox's figures without opening it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.imap.mailboxes.rights import look_into
+from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.store.maildir.filename import DELETED
+from maildir_imapd.wire import render
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.index.snapshot import Snapshot
+    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.wire.commands import Status
+
+
+def mailbox_id(mailbox: Mailbox, snapshot: Snapshot) -> bytes:
+    """RFC 8474 4: UIDVALIDITY comes from a counter of the account that never gives a number twice, stays
+    with the folder when it is renamed, and so identifies it; where another server gave it, with a word of the folder's.
+    """
+    word = mailbox.word
+    return b"F%x-%b" % (snapshot.uidvalidity, word) if word else b"F%x" % snapshot.uidvalidity
+
+
+@command(b"STATUS", states=LOGGED_IN)
+def status(session: Session, cmd: Status, reply: Reply) -> Done:
+    """RFC 3501 6.3.10; of the selected mailbox too."""
+    if b"HIGHESTMODSEQ" in cmd.items:
+        session.enable(b"CONDSTORE", reply)
+    name = session.lookup_name(cmd.mailbox)
+    reply.write(status_line(session, name, cmd.items))
+    return Done("STATUS completed")
+
+
+def _deleted_storage(mailbox: Mailbox, rows: Snapshot) -> int:
+    """RFC 9208 4.1.4: what EXPUNGE would give back, in octets."""
+    return mailbox.amount([uid for uid, bits in zip(rows.uids, rows.flags, strict=True) if bits & DELETED]).storage
+
+
+def status_line(session: Session, name: str, items: Sequence[bytes]) -> bytes:
+    """Render one STATUS response; the folder is looked at first. Raises as ``open_mailbox`` does."""
+    mailbox, snapshot = look_into(session, name, "r", look=lambda box, _: (box, box.sync(keep_new=True)))
+    values = figures(session, mailbox, snapshot, items)
+    return render.status_line(session.spell(name), values, utf8=session.utf8)
+
+
+def figures(
+    session: Session, mailbox: Mailbox, snapshot: Snapshot, items: Sequence[bytes]
+) -> list[tuple[bytes, bytes]]:
+    """The items of STATUS with their values at the moment of *snapshot*."""
+    values: list[tuple[bytes, bytes]] = []
+    for item in items:
+        match item:
+            case b"MESSAGES":
+                value = len(snapshot)
+            case b"RECENT":
+                value = snapshot.recent
+                if session.view is not None and session.view.mailbox is mailbox and not session.view.read_only:
+                    value += len(session.view.recent)
+            case b"UIDNEXT":
+                value = snapshot.uidnext
+            case b"UIDVALIDITY":
+                value = snapshot.uidvalidity
+            case b"UNSEEN":
+                value = snapshot.unseen
+            case b"DELETED":
+                value = snapshot.deleted
+            case b"DELETED-STORAGE":
+                value = _deleted_storage(mailbox, snapshot)
+            case b"SIZE":
+                value = sum(mailbox.sizes(range(len(snapshot)), snapshot, session.progress.report))
+            case b"HIGHESTMODSEQ":
+                value = snapshot.modseq
+            case b"MAILBOXID":
+                values.append((item, b"(%b)" % mailbox_id(mailbox, snapshot)))
+                continue
+            case b"APPENDLIMIT":
+                value = session.policy.append_limit
+            case _:
+                # The parser lets through only what it knows; what is not answered yet is left out.
+                continue
+        values.append((item, b"%d" % value))
+    return values

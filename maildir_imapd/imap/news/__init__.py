@@ -1,0 +1,1 @@
+"""What has happened, told when the RFCs let it be told: updates, contexts, QRESYNC, NOTIFY, IDLE."""

@@ -1,0 +1,177 @@
+"""What has happened in the mailbox, as untagged responses, at the moments the RFC allows."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import Refused
+from maildir_imapd.imap.columns import rows
+from maildir_imapd.imap.columns.items import MODSEQ, UID
+from maildir_imapd.imap.mailboxes.rights import settable
+from maildir_imapd.imap.news import contexts
+from maildir_imapd.imap.view import NOTHING
+from maildir_imapd.wire.numbers import render_set
+from maildir_imapd.wire.render import render_flags
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+
+    from maildir_imapd.imap.columns.items import Column
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.imap.view import Told, View
+    from maildir_imapd.store.index.snapshot import Snapshot
+
+
+def tell(session: Session, reply: Reply, *, expunge: bool) -> None:
+    """Bring the client up to date: EXPUNGE, EXISTS and RECENT, FETCH FLAGS, in this order.
+
+    *expunge* is the command table's word (RFC 3501 7.4.1).
+    """
+    view = session.selected
+    view.sync()
+    old = view.snapshot
+    told = advance(session, expunge=expunge)
+    if told is not NOTHING or (view.contexts and contexts.due(session)):
+        write(session, reply, old, told)
+
+
+def advance(session: Session, *, expunge: bool) -> Told:
+    """Move the view on as far as this client wants to hear (RFC 5465); ``write`` renders what is returned."""
+    notify = session.notify
+    if notify is None:
+        return session.selected.advance(expunge=expunge)
+    return session.selected.advance(expunge=expunge, hold=not notify.messages, quiet=not notify.flags)
+
+
+def code_after_expunge(session: Session, reply: Reply) -> bytes | None:
+    """Tell what happened, and return the code of the tagged OK for a command that removed messages.
+
+    RFC 7162 3.2.7, RFC 6851 4.4: HIGHESTMODSEQ; all that happened until then is told before it.
+    """
+    if b"CONDSTORE" not in session.enabled:
+        return None
+    tell(session, reply, expunge=True)
+    return b"HIGHESTMODSEQ %d" % session.selected.safe_modseq
+
+
+def write(session: Session, reply: Reply, old: Snapshot, told: Told, skip: Set[int] = frozenset()) -> None:
+    """Render what ``advance`` returned; *old* is the snapshot before it.
+
+    *skip* are UIDs of which the caller tells the flags itself.
+    """
+    view = session.selected
+    new = view.snapshot
+    notify = session.notify
+    if told.keywords:
+        tell_flags(session, reply)
+    if view.contexts:
+        contexts.tell_lost(session, reply, old, told)
+    if told.expunged:
+        if b"QRESYNC" in session.enabled:
+            reply.untagged(b"VANISHED " + render_set(told.expunged_uids))
+        else:
+            # From the last to the first: no number shifts before it is used.
+            reply.extend([b"* %d EXPUNGE\r\n" % (i + 1) for i in reversed(told.expunged)])
+    if told.arrived:
+        reply.untagged(b"%d EXISTS" % len(new))
+    if (told.arrived or told.fewer_recent) and not session.rev2:
+        # RFC 3501 7.3.2: whenever the size of the mailbox changes; what changes nothing in it is left out.
+        reply.untagged(b"%d RECENT" % len(view.recent))
+    shown = [i for i in told.flagged if new.uids[i] not in skip]
+    if shown:
+        if b"CONDSTORE" not in session.enabled:
+            mistaken = view.mistaken(new.uids[i] for i in shown)
+            view.heard({new.uids[i] for i in shown} - mistaken)
+            shown = [i for i in shown if new.uids[i] in mistaken]
+        fetch_flags(session, reply, shown, uid=session.names_uid)
+    news = contexts.changes(session, old, told) if view.contexts else contexts.NONE
+    plans = news.plans
+    if notify is not None and notify.plan:
+        # RFC 5465 5.2: these come behind the ESEARCH responses; what UPDATE alone asked for comes before (7).
+        reply.extend(news.lines)
+        if told.arrived:
+            plans = _with_notified(view, old, plans, notify.plan)
+        _fetch_new(session, reply, plans)
+    elif news.lines:
+        _fetch_new(session, reply, plans)
+        reply.extend(news.lines)
+    if told.arrived:
+        view.mine.clear()
+
+
+def _with_notified(
+    view: View, old: Snapshot, plans: dict[int, list[Column]], plan: Sequence[Column]
+) -> dict[int, list[Column]]:
+    """What each new message is to be fetched with: what NOTIFY asks for, then what contexts do."""
+    uids = view.snapshot.uids
+    both: dict[int, list[Column]] = {}
+    for position in range(bisect_left(uids, old.uidnext), len(uids)):
+        if uids[position] not in view.mine:
+            both[position] = list(plan)
+            contexts.add_columns(both[position], plans.get(position, ()))
+    return both
+
+
+def _fetch_new(session: Session, reply: Reply, plans: dict[int, list[Column]]) -> None:
+    """Write FETCH responses for new messages, by position; those that are gone already are left out.
+
+    What may not be had of one is said with an untagged NO: the command that brings the news is done all the same.
+    """
+    groups: dict[tuple[bytes, ...], tuple[list[Column], list[int]]] = {}
+    for position, plan in sorted(plans.items()):
+        if b"CONDSTORE" in session.enabled:
+            contexts.add_columns(plan, (MODSEQ,))
+        if UID in plan or session.names_uid:
+            # Old libraries want the UID before the first literal.
+            plan = [UID, *(column for column in plan if column != UID)]
+        groups.setdefault(tuple(column.label for column in plan), (plan, []))[1].append(position)
+    for plan, positions in groups.values():
+        # Only bodies may be refused, and one of them must not cost the next.
+        for some in [[position] for position in positions] if rows.has_bodies(plan) else [positions]:
+            try:
+                rows.send(session, plan, some, reply)
+            except Refused as refusal:
+                session.say(reply, b"NO", refusal.text, refusal.code)
+
+
+def tell_flags(session: Session, reply: Reply) -> None:
+    """Say which flags there are in the open mailbox, and which of them can be set for good (RFC 3501 7.2.6)."""
+    view = session.selected
+    flags = view.snapshot.all_flag_names()
+    reply.untagged(b"FLAGS " + render_flags(flags))
+    if view.read_only:
+        session.say(reply, b"OK", "No flag can be changed", b"PERMANENTFLAGS ()")
+    else:
+        permanent = render_flags(settable(view.rights, (*flags, b"\\*")))
+        session.say(
+            reply,
+            b"OK",
+            "Flags that are kept; new keywords can be made" if "w" in view.rights else "Flags that are kept",
+            b"PERMANENTFLAGS " + permanent,
+        )
+
+
+def fetch_flags(session: Session, reply: Reply, positions: Sequence[int], *, uid: bool, flags: bool = True) -> None:
+    """Write FETCH lines with FLAGS, UID if asked, and MODSEQ for a CONDSTORE client (RFC 7162 3.1.4).
+
+    Without *flags* the client must know them already.
+    """
+    view = session.selected
+    snapshot = view.snapshot
+    places = positions if isinstance(positions, range) else list(positions)
+    parts = []
+    columns: list[Sequence[int] | Sequence[bytes]] = [[i + 1 for i in places]]
+    if uid:
+        parts.append(b"UID %d")
+        columns.append([snapshot.uids[i] for i in places])
+    if flags:
+        parts.append(b"FLAGS %b")
+        columns.append(view.flag_lists(places))
+    if b"CONDSTORE" in session.enabled:
+        parts.append(b"MODSEQ (%d)")
+        columns.append([snapshot.modseqs[i] for i in places])
+    template = b"* %d FETCH (" + b" ".join(parts) + b")\r\n"
+    reply.extend([template % row for row in zip(*columns, strict=True)])
+    view.heard(snapshot.uids[i] for i in places)

@@ -1,0 +1,1 @@
+"""Which messages meet a search, in which order, and how the answer is written."""

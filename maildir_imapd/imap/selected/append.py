@@ -1,0 +1,201 @@
+"""APPEND: messages that stream into the target's tmp/ while they arrive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd.errors import (
+    BadMessage,
+    BadSyntax,
+    ExpungeIssued,
+    LockTimeout,
+    MailboxMissing,
+    NeedsUtf8,
+    NoPermission,
+    NotSelectable,
+    ReadOnly,
+    TooBig,
+    TooLong,
+    TryCreate,
+    UnknownCte,
+)
+from maildir_imapd.imap.mailboxes import rights
+from maildir_imapd.imap.news import updates
+from maildir_imapd.imap.registry import LOGGED_IN, Done, State, command
+from maildir_imapd.imap.selected import catenate
+from maildir_imapd.imap.selected.store_flags import check_flags
+from maildir_imapd.phrases import Phrase
+from maildir_imapd.store.maildir.delivery import Delivery
+from maildir_imapd.store.records.quota import NOTHING, Amount
+from maildir_imapd.wire.numbers import STAR
+from maildir_imapd.wire.parse_append import Role
+from maildir_imapd.wire.render import appenduid_code
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.mailbox import Given, Mailbox
+    from maildir_imapd.wire.commands import Append, AppendMessage, Replace
+    from maildir_imapd.wire.parse_append import AppendStart
+
+
+# How often a mailbox may go and come again while something is put into it.
+TRIES: Final = 3
+
+
+def target(session: Session, raw: bytes) -> Mailbox:
+    """The mailbox that APPEND, COPY or MOVE names; raises NoPermission where nothing may be put.
+
+    TRYCREATE when CREATE would make it (RFC 3501 6.3.11, 6.4.7): mutt does so then and tries again.
+    """
+    name = session.mailbox_name(raw)
+    try:
+        # Twice where it goes and comes in the middle: for one that is there the answer is never TRYCREATE.
+        return rights.look_into(session, name, "i", look=lambda mailbox, _: mailbox)
+    except (MailboxMissing, NotSelectable) as error:
+        session.account.check_name(name)
+        raise TryCreate from error
+
+
+def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
+    """Decide about a literal of APPEND before its octets are sent: where it goes, or why not.
+
+    None for a literal that is only an argument (a mailbox name).
+    """
+    if start.role is Role.MAILBOX:
+        if size > session.buffer.limits.literal:
+            raise TooLong("A mailbox name may have {limit} octets here", limit=session.buffer.limits.literal)
+        return None
+    if start.role is Role.URL:
+        if size > session.buffer.limits.literal:
+            raise TooLong("A URL may have {limit} octets here", limit=session.buffer.limits.literal)
+        return None
+    if size > session.policy.append_limit:
+        raise TooBig(limit=session.policy.append_limit)
+    freed = NOTHING
+    if start.number is not None:
+        freed = _freed(session, _replaced(session, start.number, uid=start.uid))
+    mailbox = target(session, start.mailbox)
+    if session.deliveries:
+        # It is whole.  A command has room for more than there are descriptors, and for too many to add up each time.
+        session.deliveries[-1].close()
+        session.delivered += session.deliveries[-1].size_disk
+    _demand_room(session, session.delivered + size, start.index + 1, freed)
+    for _ in range(TRIES):
+        delivery = mailbox.deliver()
+        if delivery.trouble is None or mailbox.stands():
+            break
+        # It went while we looked: another one has the name, or none.
+        mailbox = target(session, start.mailbox)
+    else:
+        raise in_use()
+    session.deliveries.append(delivery)
+    return delivery
+
+
+@command(b"APPEND", states=LOGGED_IN, streams=True)
+def append(session: Session, cmd: Append, reply: Reply) -> Done:
+    """RFC 3501 6.3.11, RFC 3502: all messages or none; OK when they are on disk."""
+    stored = commit(session, cmd.mailbox, cmd.messages)
+    return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
+
+
+@command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, streams=True)
+def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
+    """RFC 8508: the new message is on disk before the old one goes."""
+    view = session.selected
+    if view.read_only:
+        raise ReadOnly
+    if not view.rights >= rights.REMOVING:
+        raise NoPermission
+    position = _replaced(session, cmd.number, uid=cmd.uid)
+    uid = view.snapshot.uids[position]
+    if view.is_ghost(uid):
+        raise ExpungeIssued
+    stored = commit(session, cmd.mailbox, (cmd.message,), _freed(session, position))
+    session.say(reply, b"OK", "Replacement is stored", appenduid_code(stored.uidvalidity, stored))
+    session.note_own(view.mailbox, removed=view.mailbox.expunge([uid], under=view.snapshot.uidvalidity))
+    return Done("REPLACE completed", updates.code_after_expunge(session, reply))
+
+
+def _replaced(session: Session, number: int, *, uid: bool) -> int:
+    """The position of the message that REPLACE names; raises BadSyntax, ExpungeIssued."""
+    snapshot = session.selected.snapshot
+    if number == STAR:
+        position = len(snapshot) - 1
+    else:
+        position = snapshot.position(number) if uid else number - 1
+    if not 0 <= position < len(snapshot):
+        if uid and number != STAR:
+            raise ExpungeIssued
+        raise BadSyntax(Phrase("a sequence number up to {count}", count=len(snapshot)))
+    return position
+
+
+def _freed(session: Session, position: int) -> Amount:
+    """What REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
+    view = session.selected
+    return view.mailbox.amount([view.snapshot.uids[position]]) if session.account.quota.look() else NOTHING
+
+
+def _demand_room(session: Session, size: int, messages: int, freed: Amount) -> None:
+    """Raise OverQuota when the account has no room for so many octets and *messages* more."""
+    if session.account.quota.look():
+        session.account.quota.demand(Amount(size - freed.storage, messages - freed.messages))
+
+
+def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], freed: Amount = NOTHING) -> Given[int]:
+    """Put messages that have streamed in into the mailbox of that name, all or none; returns their UIDs.
+
+    It is the mailbox that has the name now, be it that it was deleted and made anew while they came; raises TryCreate
+    where there is none. LockTimeout: it goes faster than anything can be put into it, or took one of several messages
+    along, of which only the last has its file open.
+    """
+    for _ in range(TRIES):
+        mailbox = target(session, raw)
+        try:
+            stored = mailbox.commit(_prepared(session, mailbox, messages, freed))
+        except MailboxMissing:
+            continue
+        session.note_own(mailbox, made=stored)
+        session.drop_deliveries()
+        return stored
+    raise in_use()
+
+
+def in_use() -> LockTimeout:
+    """What is said of a mailbox that somebody deletes and makes anew while something is put into it."""
+    return LockTimeout(detail=f"deleted and made anew meanwhile, tried {TRIES} times")
+
+
+def _prepared(
+    session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount
+) -> list[tuple[Delivery, int, frozenset[int], int]]:
+    """What ``Mailbox.commit`` takes; raises whatever speaks against one of them."""
+    batch = []
+    catenate.demand_few(messages)
+    granted = rights.rights_in(session, mailbox)
+    for message in messages:
+        if message.catenate:
+            delivery = catenate.assemble(session, mailbox, message.catenate)
+        elif isinstance(message.data, Delivery):
+            delivery = mailbox.taking(message.data)
+            if delivery is not message.data:
+                session.deliveries.append(delivery)
+        else:
+            raise BadMessage(why="it must come as a literal")
+        if delivery.size_crlf == 0 and delivery.trouble is None:
+            raise BadMessage(why="it is empty")
+        if delivery.has_nul:
+            if message.literal8:
+                # RFC 3516 4.4: a Maildir of text lines is no place for binary content.
+                raise UnknownCte("Messages with NUL octets cannot be stored; encode the part")
+            raise BadMessage(why="it holds a NUL octet")
+        if session.policy.utf8 == "strict" and not session.utf8 and delivery.has_utf8_header():
+            raise NeedsUtf8
+        check_flags(message.flags)
+        bits, extra = mailbox.bits(rights.settable(granted, message.flags), create=True)
+        received = int(message.date.timestamp() if message.date is not None else session.clock())
+        batch.append((delivery, bits, extra, received))
+    _demand_room(session, sum(delivery.size_disk for delivery, *_ in batch), len(batch), freed)
+    return batch

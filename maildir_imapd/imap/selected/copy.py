@@ -1,0 +1,86 @@
+"""COPY and MOVE, and their UID forms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import ExpungeIssued, MailboxMissing, MessageGone, NoPermission, ReadOnly
+from maildir_imapd.imap.mailboxes import rights
+from maildir_imapd.imap.news import updates
+from maildir_imapd.imap.progress import MANY
+from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.selected.append import TRIES, in_use, target
+from maildir_imapd.wire.render import copyuid_code
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.mailbox import Given, Mailbox
+    from maildir_imapd.wire.commands import Copy
+
+
+@command(b"COPY", b"UID COPY", states=State.SELECTED)
+def copy(session: Session, cmd: Copy, reply: Reply) -> Done:
+    """RFC 3501 6.4.7: all or nothing; COPYUID as in RFC 4315 3."""
+    code = _transfer(session, cmd)
+    return Done("COPY completed", code)
+
+
+@command(b"MOVE", b"UID MOVE", states=State.SELECTED)
+def move(session: Session, cmd: Copy, reply: Reply) -> Done:
+    """RFC 6851: COPYUID comes untagged, before the EXPUNGE responses that the command's end brings."""
+    if session.selected.read_only:
+        raise ReadOnly
+    if not session.selected.rights >= rights.REMOVING:
+        raise NoPermission
+    code = _transfer(session, cmd)
+    if code is None:
+        return Done("MOVE completed")
+    session.say(reply, b"OK", "Moved UIDs", code)
+    return Done("MOVE completed", updates.code_after_expunge(session, reply))
+
+
+def _transfer(session: Session, cmd: Copy) -> bytes | None:
+    """Copy or move, and render COPYUID; None when the set named no message."""
+    view = session.selected
+    mailbox = target(session, cmd.mailbox)
+    uids = view.uids_at(view.resolve(cmd.numbers, uid=cmd.uid))
+    ghosts = [uid for uid in uids if view.is_ghost(uid)]
+    if ghosts and not cmd.uid:
+        raise ExpungeIssued
+    uids = [uid for uid in uids if not view.is_ghost(uid)]
+    if not uids:
+        return None
+    for attempt in range(TRIES):
+        try:
+            pairs = _carry(session, mailbox, uids, move=cmd.move)
+            break
+        except MessageGone as error:
+            # Nothing was copied; the client hears of the expunge with this answer.
+            raise ExpungeIssued from error
+        except MailboxMissing as error:
+            if view.mailbox.gone:
+                raise
+            if attempt + 1 == TRIES:
+                raise in_use() from error
+            mailbox = target(session, cmd.mailbox)
+    if not pairs:
+        return None
+    session.note_own(mailbox, made=[uid for _, uid in pairs])
+    if cmd.move:
+        session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
+    return copyuid_code(pairs.uidvalidity, pairs)
+
+
+def _carry(session: Session, mailbox: Mailbox, uids: list[int], *, move: bool) -> Given[tuple[int, int]]:
+    """Copy or move messages of the open mailbox, within the quota and the rights; raises as ``copy_from``."""
+    view, quota = session.selected, session.account.quota
+    if not move and quota.look() and quota.counts(mailbox.path, 0):
+        quota.demand(view.mailbox.amount(uids))
+    keep = rights.flag_mask(rights.rights_in(session, mailbox))
+    source, under = view.mailbox, view.snapshot.uidvalidity
+
+    def work() -> Given[tuple[int, int]]:
+        return mailbox.copy_from(source, uids, move=move, keep=keep, under=under)
+
+    return work() if len(uids) < MANY else session.progress.during(work)

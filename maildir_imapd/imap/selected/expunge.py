@@ -1,0 +1,48 @@
+"""EXPUNGE and UID EXPUNGE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import NoPermission, ReadOnly
+from maildir_imapd.imap.news import updates
+from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.store.maildir.filename import DELETED
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.wire.commands import Expunge
+    from maildir_imapd.wire.numbers import NumberSet
+
+
+@command(b"EXPUNGE", b"UID EXPUNGE", states=State.SELECTED)
+def expunge(session: Session, cmd: Expunge, reply: Reply) -> Done:
+    """RFC 3501 6.4.3, RFC 4315 2.1; the EXPUNGE responses are those of any command's end."""
+    if session.selected.read_only:
+        raise ReadOnly
+    if "e" not in session.selected.rights:
+        raise NoPermission
+    removed = expunge_deleted(session, cmd.uids)
+    return Done("EXPUNGE completed", updates.code_after_expunge(session, reply) if removed else None)
+
+
+def expunge_deleted(session: Session, only: NumberSet | None) -> bool:
+    """Remove the messages that have \\Deleted now, of *only* if given; says whether any was removed.
+
+    Now, not when the client last heard: a flag that another session took back saves its message.  What
+    arrived after the client was last told is not touched.
+    """
+    view = session.selected
+    view.sync()
+    snapshot = view.mailbox.snapshot
+    known = view.snapshot.uidnext
+    uids = [uid for uid, bits in zip(snapshot.uids, snapshot.flags, strict=True) if bits & DELETED and uid < known]
+    if only is not None and uids:
+        asked = set(view.uids_at(view.resolve(only, uid=True)))
+        uids = [uid for uid in uids if uid in asked]
+    if not uids:
+        return False
+    removed = view.mailbox.expunge(uids, under=view.snapshot.uidvalidity, flagged=DELETED)
+    session.note_own(view.mailbox, removed=removed)
+    return bool(removed)

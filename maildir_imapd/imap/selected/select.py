@@ -1,0 +1,116 @@
+"""SELECT, EXAMINE and the ways to leave a mailbox: CLOSE, UNSELECT; and CHECK, NOOP."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import WrongState
+from maildir_imapd.imap.mailboxes import rights
+from maildir_imapd.imap.mailboxes.list import opened_line
+from maildir_imapd.imap.mailboxes.status import mailbox_id
+from maildir_imapd.imap.news.qresync import resynchronise
+from maildir_imapd.imap.news.updates import tell_flags
+from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
+from maildir_imapd.imap.selected.expunge import expunge_deleted
+from maildir_imapd.imap.view import View
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.wire.commands import Check, Close, Noop, Select, Unselect
+
+
+@command(b"SELECT", b"EXAMINE", states=LOGGED_IN, updates=False)
+def select(session: Session, cmd: Select, reply: Reply) -> Done:
+    """RFC 3501 6.3.1, 6.3.2; RFC 7162; RFC 9051 once enabled.
+
+    The old mailbox is left even when the new one cannot be opened.
+    """
+    if cmd.qresync is not None and b"QRESYNC" not in session.enabled:
+        raise WrongState(why="ENABLE QRESYNC first")
+    if session.view is not None:
+        session.leave()
+        # RFC 7162 3.2.11, RFC 9051 7.1, whatever is enabled: what follows belongs to the new mailbox.
+        session.say(reply, b"OK", "Previous mailbox is closed now", b"CLOSED")
+    if cmd.condstore or cmd.qresync is not None:
+        session.enable(b"CONDSTORE", reply)
+    name = session.lookup_name(cmd.mailbox)
+
+    def look(mailbox: Mailbox, granted: frozenset[str]) -> View:
+        return View(
+            mailbox,
+            name,
+            read_only=cmd.read_only or not granted & rights.WRITING,
+            wake=session.wake,
+            progress=session.progress,
+            rev2=session.rev2,
+            rights=granted,
+        )
+
+    with ExitStack() as undo:
+        session.view = view = rights.look_into(session, name, "r", look=look)
+        session.state = State.SELECTED
+        undo.callback(session.leave)
+        _describe(session, cmd, name, reply)
+        undo.pop_all()
+    if view.read_only:
+        return Done("Mailbox opened read-only", b"READ-ONLY")
+    return Done("Mailbox opened", b"READ-WRITE")
+
+
+def _describe(session: Session, cmd: Select, name: str, reply: Reply) -> None:
+    """Say what there is, all of it at the view's moment."""
+    view = session.selected
+    snapshot = view.snapshot
+    tell_flags(session, reply)
+    reply.untagged(b"%d EXISTS" % len(snapshot))
+    if session.rev2:
+        reply.write(opened_line(session, name, cmd.mailbox))
+    else:
+        reply.untagged(b"%d RECENT" % len(view.recent))
+        unseen = snapshot.first_unseen
+        if unseen >= 0:
+            session.say(reply, b"OK", "First unseen message", b"UNSEEN %d" % (unseen + 1))
+    session.say(reply, b"OK", "UIDs are valid", b"UIDVALIDITY %d" % snapshot.uidvalidity)
+    session.say(reply, b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)
+    session.say(reply, b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % snapshot.modseq)
+    session.say(reply, b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % mailbox_id(view.mailbox, snapshot))
+    if cmd.qresync is not None and cmd.qresync.uidvalidity == snapshot.uidvalidity:
+        resynchronise(session, cmd.qresync, reply)
+
+
+@command(b"CLOSE", states=State.SELECTED, updates=False)
+def close(session: Session, cmd: Close, reply: Reply) -> Done:
+    """RFC 3501 6.4.2: expunge in silence, and leave; a read-only mailbox is only left.
+
+    So is one without the right to expunge (RFC 4314 4).
+    """
+    view = session.selected
+    try:
+        if not view.read_only and "e" in view.rights:
+            expunge_deleted(session, None)
+    finally:
+        session.leave()
+    return Done("Mailbox closed")
+
+
+@command(b"UNSELECT", states=State.SELECTED, updates=False)
+def unselect(session: Session, cmd: Unselect, reply: Reply) -> Done:
+    """RFC 3691."""
+    session.leave()
+    return Done("Mailbox left, nothing expunged")
+
+
+@command(b"NOOP", states=ANY)
+def noop(session: Session, cmd: Noop, reply: Reply) -> Done:
+    """RFC 3501 6.1.2."""
+    return Done("NOOP completed")
+
+
+@command(b"CHECK", states=State.SELECTED)
+def check(session: Session, cmd: Check, reply: Reply) -> Done:
+    """RFC 3501 6.4.1: the folder is looked at from the ground up."""
+    session.selected.mailbox.sync(look=True)
+    return Done("CHECK completed")

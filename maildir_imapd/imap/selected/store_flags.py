@@ -1,0 +1,159 @@
+"""STORE and UID STORE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import BadSyntax, LimitReached, NoPermission, ReadOnly
+from maildir_imapd.imap.mailboxes.rights import flag_mask, settable
+from maildir_imapd.imap.news import updates
+from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.view import NOTHING
+from maildir_imapd.phrases import Phrase
+from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS
+from maildir_imapd.store.mailbox import FlagResult
+from maildir_imapd.store.maildir.filename import KEYWORD_BITS
+from maildir_imapd.store.records.acl import ALL
+from maildir_imapd.wire.numbers import render_set
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.session import Session
+    from maildir_imapd.imap.view import Flags, View
+    from maildir_imapd.store.index.snapshot import Snapshot
+    from maildir_imapd.wire.commands import Store
+
+SYSTEM = {name.lower() for name, _ in SYSTEM_FLAGS}
+KEYWORD_LIMIT = 255
+
+
+@command(b"STORE", states=State.SELECTED, uses_numbers=True)
+@command(b"UID STORE", states=State.SELECTED)
+def store(session: Session, cmd: Store, reply: Reply) -> Done:
+    """RFC 3501 6.4.6.
+
+    Every message named answers with its flags, changed or not, unless .SILENT; what other sessions changed
+    is told either way.
+    """
+    view = session.selected
+    check_flags(cmd.flags)
+    if cmd.unchanged_since is not None:
+        session.enable(b"CONDSTORE", reply)
+    positions = view.resolve(cmd.numbers, uid=cmd.uid)
+    if view.read_only:
+        raise ReadOnly
+    flags = settable(view.rights, cmd.flags)
+    if (cmd.flags and not flags) or not flag_mask(view.rights):
+        # RFC 4314 4: a right to one of them is enough, and those that may not be changed stay as they are.
+        raise NoPermission
+    before = view.snapshot
+    uids = view.uids_at(positions)
+    alive = [uid for uid in uids if not view.is_ghost(uid)]
+    bits, extra = view.mailbox.bits(flags, create=cmd.action != b"-")
+    result = _set(view, cmd, alive, bits, extra, cmd.unchanged_since)
+    if result.modified and cmd.action and cmd.unchanged_since:
+        result = _set_others(view, cmd, result, bits, extra)
+    told = updates.advance(session, expunge=False)
+    untouched = set(result.modified) | set(result.gone)
+    answered = {uid for uid in alive if uid not in untouched}
+    expected = answered
+    if cmd.silent:
+        # The client knows what it did.  Of what others did to the same messages it knows nothing.
+        view.did(answered, _change(cmd, flags, bits, extra))
+        expected = answered - view.mistaken(answered)
+    if told is not NOTHING:
+        updates.write(session, reply, before, told, skip=expected)
+    _answer(session, cmd, answered, before, reply)
+    if result.modified:
+        sequence = result.modified if cmd.uid else [i + 1 for i in view.snapshot.positions(result.modified) if i >= 0]
+        # RFC 7162 3.1.3, example 11: MODIFIED in a NO where it is not all that went wrong.
+        kind = b"OK" if cmd.uid or (len(alive) == len(uids) and not result.gone) else b"NO"
+        return Done("Some messages were changed by others first", b"MODIFIED " + render_set(sequence), kind)
+    if len(alive) < len(uids) or result.gone:
+        return Done("Some of the messages no longer exist", b"EXPUNGEISSUED", b"OK" if cmd.uid else b"NO")
+    return Done("STORE completed")
+
+
+def check_flags(flags: tuple[bytes, ...]) -> None:
+    """Raise BadSyntax for a system flag that does not exist, LimitReached for a keyword beyond reason."""
+    for flag in flags:
+        if flag.startswith(b"\\") and flag.lower() not in SYSTEM:
+            raise BadSyntax("a flag that this server knows")
+        if len(flag) > KEYWORD_LIMIT:
+            raise LimitReached(why=Phrase("A keyword may have {limit} octets", limit=KEYWORD_LIMIT))
+
+
+def _set_others(view: View, cmd: Store, result: FlagResult, bits: int, extra: frozenset[int]) -> FlagResult:
+    """Try those again that failed the test, but only because of flags that this STORE does not touch (RFC 7162 3.1.12).
+
+    What the view shows of a message stands for what the client knew, if it is no newer than UNCHANGEDSINCE.
+    """
+    since, before, after = cmd.unchanged_since or 0, view.snapshot, result.snapshot
+
+    def same(uid: int) -> bool:
+        old, new = before.position(uid), after.position(uid)
+        if old < 0 or new < 0 or before.modseqs[old] > since or (before.flags[old] ^ after.flags[new]) & bits:
+            return False
+        none = frozenset[int]()
+        return before.extra.get(uid, none) & extra == after.extra.get(uid, none) & extra
+
+    again = [uid for uid in result.modified if same(uid)]
+    if not again:
+        return result
+    second = _set(view, cmd, again, bits, extra, after.modseq)
+    left = set(result.modified).difference(again).union(second.modified)
+    return FlagResult(sorted(left), [*result.gone, *second.gone], [*result.changed, *second.changed], second.snapshot)
+
+
+def _set(view: View, cmd: Store, uids: list[int], bits: int, extra: frozenset[int], since: int | None) -> FlagResult:
+    mailbox, under = view.mailbox, view.snapshot.uidvalidity
+    if cmd.action == b"-":
+        return mailbox.set_flags(uids, remove=bits, extra_remove=extra, unchanged_since=since, under=under)
+    mask = flag_mask(view.rights)
+    if not cmd.action and mask != flag_mask(ALL):
+        words = frozenset(range(len(mailbox.snapshot.keywords))) - extra if mask & KEYWORD_BITS else frozenset[int]()
+        return mailbox.set_flags(
+            uids, add=bits, remove=mask & ~bits, extra_add=extra, extra_remove=words, unchanged_since=since, under=under
+        )
+    return mailbox.set_flags(
+        uids, add=bits, replace=not cmd.action, extra_add=extra, unchanged_since=since, under=under
+    )
+
+
+def _answer(session: Session, cmd: Store, answered: set[int], before: Snapshot, reply: Reply) -> None:
+    """Say what has become of the messages that were named; with .SILENT only their mod-sequences (RFC 7162 3.1.3)."""
+    view, condstore = session.selected, b"CONDSTORE" in session.enabled
+    shown = [i for i in view.snapshot.positions(sorted(answered)) if i >= 0]
+    if not cmd.silent:
+        updates.fetch_flags(session, reply, shown, uid=cmd.uid or condstore)
+        return
+    # Who does not want to hear of others' flags (RFC 5465) hears of them later.
+    mistaken = view.mistaken(answered)
+    if not condstore:
+        view.heard(answered - mistaken)
+        return
+    if cmd.unchanged_since is None:
+        shown = [i for i in shown if view.snapshot.modseqs[i] > before.modseq]
+    # But a mod-sequence stands for all that led to it.
+    uids = view.snapshot.uids
+    updates.fetch_flags(session, reply, [i for i in shown if uids[i] in mistaken], uid=True)
+    updates.fetch_flags(session, reply, [i for i in shown if uids[i] not in mistaken], uid=True, flags=False)
+
+
+def _change(cmd: Store, flags: Sequence[bytes], bits: int, extra: frozenset[int]) -> Callable[[Flags], Flags | None]:
+    """What the client believes that this STORE makes of a message's flags.
+
+    Of flags that are not kept here, or that the client may not change, nobody knows whether it believes in them.
+    """
+
+    def change(known: Flags) -> Flags | None:
+        was, words = known
+        if cmd.action == b"-":
+            return was & ~bits, words - extra
+        return (was | bits, words | extra) if cmd.action == b"+" else (bits, extra)
+
+    kept = len(flags) if cmd.action == b"-" else bits.bit_count() + len(extra)
+    asked = cmd.flags if cmd.action == b"-" else {flag.lower() for flag in cmd.flags}
+    return change if kept == len(asked) else lambda _: None

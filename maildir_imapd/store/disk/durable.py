@@ -1,0 +1,366 @@
+"""The one door to the disk for whatever must survive: the only file that calls fsync.
+
+Everything in ``store`` that changes a file or a directory comes through here, for two reasons: an error
+is never overlooked (each call raises), and a test can end the process before any single one of them by
+setting ``step``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from maildir_imapd import errors
+from maildir_imapd.store.disk import descriptors
+
+# Tests only: called with the name of the action and what it is about to act on.
+step: Callable[[str, object], None] | None = None
+
+# What a file may have at most to be read whole: lists that a user or a client makes, and those of all messages.
+SMALL: Final = 1 << 20
+LARGE: Final = 64 << 20
+
+log = logging.getLogger(__name__)
+
+_RENAME_NOREPLACE = 1
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+# The file system, or the kernel, does not know the flag.
+_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+# link(2) that will never work here: another file system, none of that kind, too many links.
+CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
+
+_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+if _renameat2 is not None:
+    _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    _renameat2.restype = ctypes.c_int
+
+
+def not_ours(error: OSError) -> bool:
+    """Say whether *error* means that we may not write here."""
+    return error.errno in _NO_RIGHT
+
+
+def cannot_write(error: OSError) -> bool:
+    """Say whether *error* is one that reading must survive (robustness rule 12)."""
+    return error.errno in _NO_ROOM or error.errno in _NO_RIGHT
+
+
+def store_error(error: OSError, path: bytes) -> errors.StoreError:
+    """Say in the terms of the server what the system refused; the path is for the log only."""
+    detail = f"{os.fsdecode(path)}: {error}"
+    if error.errno in _NO_ROOM:
+        return errors.DiskFull(detail=detail)
+    if descriptors.out_of_descriptors(error):
+        return errors.TooManyFiles(detail=detail)
+    if error.errno in _NO_RIGHT:
+        return errors.SpoolUnreadable(detail=detail)
+    return errors.StoreError(detail=detail)
+
+
+@contextmanager
+def told(path: bytes) -> Iterator[None]:
+    """Turn an OSError of the block into a StoreError that names *path*."""
+    try:
+        yield
+    except OSError as error:
+        raise store_error(error, path) from error
+
+
+def rename(source: bytes, target: bytes, source_dir: int, target_dir: int) -> None:
+    """Rename, but never over another file: a second file with our name is somebody's mail."""
+    if step is not None:
+        step("rename", target)
+    if _renameat2 is not None:
+        if _renameat2(source_dir, source, target_dir, target, _RENAME_NOREPLACE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in _UNSUPPORTED:
+            raise OSError(number, os.strerror(number), os.fsdecode(source), None, os.fsdecode(target))
+    # Race: here another program can make the target between the two calls. Nothing better exists.
+    try:
+        os.stat(target, dir_fd=target_dir, follow_symlinks=False)
+    except FileNotFoundError:
+        os.rename(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir)
+    else:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
+
+
+def replace(source: bytes, target: bytes, directory: int) -> None:
+    """Put a new version of one of our own files in the place of the old one."""
+    if step is not None:
+        step("replace", target)
+    os.rename(source, target, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def link(source: bytes, target: bytes, source_dir: int, target_dir: int) -> None:
+    """Give a message a second name; fails if the name is taken."""
+    if step is not None:
+        step("link", target)
+    os.link(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir, follow_symlinks=False)
+
+
+def unlink(name: bytes, directory: int) -> None:
+    """Remove a name."""
+    if step is not None:
+        step("unlink", name)
+    os.unlink(name, dir_fd=directory)
+
+
+def create(name: bytes, directory: int, mode: int | None = None) -> int:
+    """Make a new file, which nobody else may have made, and return its descriptor.
+
+    Without *mode* it is as open as the directory.
+    """
+    if step is not None:
+        step("create", name)
+    like = os.fstat(directory)
+    if mode is None:
+        mode = like.st_mode & 0o666 | 0o600
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = descriptors.open(name, flags, mode, dir_fd=directory)
+    try:
+        if mode & 0o077:
+            share(fd, mode, like)
+    except BaseException:
+        os.close(fd)
+        os.unlink(name, dir_fd=directory)
+        raise
+    return fd
+
+
+def open_lasting(name: bytes, directory: int, mode: int | None = None) -> int:
+    """Open a file of our own that is never replaced, and make it if it is not there."""
+    while True:
+        try:
+            return descriptors.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+        try:
+            return create(name, directory, mode)
+        except FileExistsError:
+            continue  # somebody was faster
+
+
+def share(fd: int, mode: int, like: os.stat_result) -> None:
+    """Give a file or directory that others may use its mode, whatever the umask, and the group of the directory *like*.
+
+    As Dovecot: the group matters where it may do what the world may not, and a setgid directory has given it already.
+    """
+    found = os.fstat(fd)
+    if (mode >> 3 ^ mode) & 0o007 and found.st_gid != like.st_gid and not like.st_mode & stat.S_ISGID:
+        try:
+            os.fchown(fd, -1, like.st_gid)
+        except PermissionError:
+            mode &= ~0o070  # not our group: what was meant for that one is not for this one
+    if found.st_mode & 0o777 != mode:
+        # A directory keeps its setgid bit.
+        os.fchmod(fd, found.st_mode & ~0o777 & 0o7777 | mode)
+
+
+def make_directory(path: bytes, parent: bytes) -> None:
+    """Make a directory that is open to whomever *parent* is."""
+    if step is not None:
+        step("mkdir", path)
+    like = os.stat(parent)
+    mode = like.st_mode & 0o777 | 0o700
+    os.mkdir(path, mode)
+    if mode & 0o077:
+        fd = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            share(fd, mode, like)
+        finally:
+            os.close(fd)
+
+
+def remove_directory(path: bytes) -> None:
+    """Remove an empty directory."""
+    if step is not None:
+        step("rmdir", path)
+    os.rmdir(path)
+
+
+def write(fd: int, data: bytes | memoryview) -> None:
+    """Write all of *data* where the descriptor stands."""
+    if step is not None:
+        step("write", (fd, data, None))
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """Write all of *data* at *offset*, in one call unless the disk is about to be full."""
+    if step is not None:
+        step("write", (fd, data, offset))
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view = view[done:]
+        offset += done
+
+
+def truncate(fd: int, size: int) -> None:
+    """Cut a file."""
+    if step is not None:
+        step("truncate", size)
+    os.ftruncate(fd, size)
+
+
+def sync(fd: int) -> None:
+    """Return when the file's content, or a directory's entries, are on the disk."""
+    if step is not None:
+        step("sync", fd)
+    os.fsync(fd)
+
+
+def sync_data(fd: int) -> None:
+    """Return when the content is on the disk; dates may follow."""
+    if step is not None:
+        step("sync", fd)
+    os.fdatasync(fd)
+
+
+def start_writing(fd: int) -> None:
+    """Let the kernel begin to write the file out, so that syncing many costs little more than one."""
+    try:
+        # On Linux this starts the write-back of dirty pages and does not wait.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        pass  # an advice
+
+
+def put(
+    name: bytes,
+    data: bytes | Iterable[bytes],
+    directory: int,
+    *,
+    durable: bool,
+    mode: int | None = None,
+    temporary: bytes | None = None,
+) -> None:
+    """Write a file of our own anew: temporary file beside it, sync, rename.
+
+    Without *mode* it is as open as the directory. The temporary name, if it is not given, is the same for all, so it
+    must be called under the lock that guards the file; what a killed writer left is overwritten. The caller syncs the
+    directory, once for all it does there.
+    """
+    temporary = temporary or name + b".tmp"
+    try:
+        os.unlink(temporary, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+    fd = create(temporary, directory, mode)
+    try:
+        try:
+            for piece in [data] if isinstance(data, bytes) else data:
+                write(fd, piece)
+            if durable:
+                sync_data(fd)
+        finally:
+            os.close(fd)
+        replace(temporary, name, directory)
+    except OSError:
+        try:
+            os.unlink(temporary, dir_fd=directory)
+        except OSError:
+            pass  # the first error is the one to tell
+        raise
+
+
+def dated(path: bytes, name: bytes) -> int | None:
+    """Return the mtime in ns of a file in the directory at *path*; None where there is none."""
+    try:
+        return os.lstat(os.path.join(path, name)).st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def read_dated(path: bytes, name: bytes, limit: int = SMALL) -> tuple[bytes | None, int]:
+    """Read a file in the directory at *path*, with its mtime in ns; (None, 0) where there is none."""
+    try:
+        directory = descriptors.open_directory(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None, 0
+    try:
+        stamp = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns
+        return read_file(name, directory, limit), stamp
+    except FileNotFoundError:
+        return None, 0
+    finally:
+        os.close(directory)
+
+
+def put_or_remove(name: bytes, data: bytes, directory: int) -> None:
+    """Write a file anew, or remove it where there is nothing to say; either lasts when this returns.
+
+    Raises OSError, also where there is more to say than anybody would read.
+    """
+    demand_small(name, data)
+    if data:
+        put(name, data, directory, durable=True)
+    else:
+        try:
+            unlink(name, directory)
+        except FileNotFoundError:
+            return
+    sync(directory)
+
+
+def demand_small(name: bytes, data: bytes) -> None:
+    """Raise OSError, as for a full disk, for what ``read_file`` would not take back."""
+    if len(data) > SMALL:
+        raise OSError(errno.EDQUOT, f"it would have more than {SMALL} octets", name)
+
+
+def read_file(name: bytes, directory: int, limit: int = SMALL) -> bytes:
+    """Read a file whole: a regular one, never through a link, never blocking, and not more than *limit* octets.
+
+    Whoever owns the folder may have put anything there. Raises OSError, with a line in the log where it is no file or
+    has more, be it holes.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    fd = descriptors.open(name, flags, dir_fd=directory)
+    try:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode):
+            raise _unread(errno.EINVAL, "it is no regular file", name)
+        if state.st_size > limit:
+            raise _unread(errno.EOVERFLOW, f"it has more than {limit} octets", name)
+        # One octet more than it has: so the second read, which finds the end, is the only other one.
+        pieces = [os.read(fd, state.st_size + 1)]
+        size = len(pieces[0])
+        while piece := os.read(fd, 1 << 20):
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise _unread(errno.EOVERFLOW, f"it has more than {limit} octets", name)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    finally:
+        os.close(fd)
+
+
+def read_on(fd: int, position: int, name: bytes, limit: int = LARGE) -> bytes:
+    """Read an open file from *position* to its end, as ``read_file``; *name* is for the log."""
+    state = os.fstat(fd)
+    if not stat.S_ISREG(state.st_mode):
+        raise _unread(errno.EINVAL, "it is no regular file", name)
+    pieces = []
+    size = 0
+    while piece := os.pread(fd, 1 << 22, position + size):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise _unread(errno.EOVERFLOW, f"it has more than {limit} octets", name)
+    return b"".join(pieces)
+
+
+def _unread(number: int, why: str, name: bytes) -> OSError:
+    log.error("file not read name=%s why=%s", os.fsdecode(name), why)
+    return OSError(number, why, name)

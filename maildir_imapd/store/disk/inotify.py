@@ -1,0 +1,95 @@
+"""inotify behind our two questions: which folders had something happen, and did any event get lost."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Final
+
+import inotify_simple
+
+from maildir_imapd.store.disk import descriptors
+
+# The library looks for libc by running programs (ldconfig, gcc), which a process that serves mail must not: it is here.
+inotify_simple._libc = ctypes.CDLL(None, use_errno=True)
+
+_FLAGS = inotify_simple.flags
+DIRECTORY: Final = int(
+    _FLAGS.CREATE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR | _FLAGS.DONT_FOLLOW
+)
+BELL: Final = int(_FLAGS.MODIFY)
+# In a folder, which has much else come and go in it: of the files that RIGHTS alone watches for, only the one of NAME.
+RIGHTS: Final = int(
+    _FLAGS.CLOSE_WRITE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR | _FLAGS.DONT_FOLLOW
+)
+PLACE: Final = int(_FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF | _FLAGS.ONLYDIR)
+_WIDE: Final = int(_FLAGS.CREATE)
+_WRITTEN: Final = int(_FLAGS.CLOSE_WRITE)
+_ADD: Final = int(_FLAGS.MASK_ADD)
+_OVERFLOW: Final = int(_FLAGS.Q_OVERFLOW)
+_IGNORED: Final = int(_FLAGS.IGNORED)
+
+
+class Inotify:
+    """Watches, each by a number.  *name*: the file that RIGHTS is about.
+
+    After ``close`` every call raises ``descriptors.Closed``, an OSError, or does nothing.
+    """
+
+    def __init__(self, name: bytes) -> None:
+        # The library knows the number and does not close it: it has one owner.
+        self._inotify = descriptors.again(inotify_simple.INotify, nonblocking=True, closefd=False)
+        self._descriptor = descriptors.Descriptor(self._inotify.fileno(), "inotify")
+        descriptors.watch_level(self._descriptor.number)
+        self._name = os.fsdecode(name)
+        # Those where every file counts.
+        self._wide: set[int] = set()
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on until it is closed."""
+        return self._descriptor.number
+
+    def watch(self, path: bytes, mask: int) -> int:
+        """Begin to watch; OSError if the limit of watches is reached or the path is gone.
+
+        A path that is watched already has the same number, and is watched for these events too.
+        """
+        with self._descriptor.use():
+            number = int(self._inotify.add_watch(os.fsdecode(path), mask | _ADD))
+        if mask & _WIDE:
+            self._wide.add(number)
+        return number
+
+    def forget(self, watch: int) -> None:
+        """End a watch; harmless if it ended by itself."""
+        self._wide.discard(watch)
+        try:
+            with self._descriptor.use():
+                self._inotify.rm_watch(watch)
+        except OSError:
+            pass  # its directory is gone, and the watch with it, or all of them are
+
+    def read(self) -> tuple[set[int], bool]:
+        """Return the watches that fired, and whether events were lost."""
+        fired: set[int] = set()
+        lost = False
+        try:
+            with self._descriptor.use() as number:
+                data = os.read(number, 1 << 16)
+        except BlockingIOError:
+            return fired, lost
+        for event in inotify_simple.parse_events(data):
+            if event.mask & _OVERFLOW:
+                lost = True
+            elif not event.mask & _IGNORED and self._counts(event):
+                fired.add(int(event.wd))
+        return fired, lost
+
+    def _counts(self, event: inotify_simple.Event) -> bool:
+        if not event.name or event.name == self._name:
+            return True
+        return event.wd in self._wide and not event.mask & _WRITTEN
+
+    def close(self) -> None:
+        """Let go.  Harmless twice."""
+        self._descriptor.close()

@@ -1,0 +1,624 @@
+"""A folder under its lock: the two directories, the index, and how the one is brought to agree with the other.
+
+Everything here needs the folder's lock (lock.py); Mailbox takes it, and tells the listeners afterwards.
+Paths are below the folder's own descriptor, so a folder that is renamed under us is never mistaken for
+the one that takes its place.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from maildir_imapd import errors
+from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk.descriptors import Descriptor
+from maildir_imapd.store.folder import mailboxid
+from maildir_imapd.store.folder.reconcile import Reconciler
+from maildir_imapd.store.index.index import Index, clock_uidvalidity
+from maildir_imapd.store.index.journal import NEVER, Batch
+from maildir_imapd.store.index.lock import FolderLock
+from maildir_imapd.store.index.snapshot import Snapshot, empty
+from maildir_imapd.store.index.state import State
+from maildir_imapd.store.maildir import delivery, filename, keywords, scan
+from maildir_imapd.store.maildir.filename import DELETED, IN_NEW, RECENT
+from maildir_imapd.store.neighbours import courier_keywords, mirror
+from maildir_imapd.store.neighbours.courier_keywords import CourierKeywords
+from maildir_imapd.store.neighbours.dotlock import TIMEOUT
+from maildir_imapd.store.neighbours.mirror import Mirror
+from maildir_imapd.store.records.quota import Quota
+
+log = logging.getLogger(__name__)
+
+# Seconds; a delivery agent holds its lock for milliseconds, and a client waits.
+_FOREIGN_PATIENCE: Final = 10.0
+# Seconds that the other server gets at most, after it has waited for us as long.
+_FOREIGN_TURN: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What another server's files say about a folder that we meet for the first time."""
+
+    uidvalidity: int
+    uidnext: int = 1
+    uids: dict[bytes, int] = field(default_factory=dict)  # base -> UID
+    keywords: dict[int, bytes] = field(default_factory=dict)
+    modseq: int = 1
+    first_recent: int = 0  # the lowest UID that is \\Recent, 0 if it is not known
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How folders are kept; one for a whole server."""
+
+    fsync: str = "delivery"  # delivery | always | never
+    lock_timeout: float = 30.0
+    uidvalidity: Callable[[], int] = clock_uidvalidity
+    cache_version: bytes = b"1"  # of the code whose bytes are cached; another version empties the cache
+    mirror: mirror.Kind | None = None  # the server whose list of UIDs is kept true beside ours
+    coexist: bool = False  # that server runs at the same time: its lock is taken for every scan and rename
+    quota: Quota | None = None  # the account's
+
+
+class Folder:
+    """The directories and the index of one Maildir."""
+
+    def __init__(
+        self,
+        path: bytes,
+        *,
+        index: bytes | None = None,
+        control: bytes | None = None,
+        settings: Settings | None = None,
+        seed: Callable[[], Seed | None] | None = None,
+    ) -> None:
+        self.path = path
+        self.index_path = index or path
+        self.control_path = control or path
+        self.settings = settings or Settings()
+        self._seed = seed
+        self.odd: dict[bytes, bytes] = {}  # base -> path of a file that is not named as usual
+        self._listed_at = time.monotonic()  # of the last listing of cur/
+        self._pause_until = 0.0  # monotonic: not before, unless a stamp says that something has changed
+        self._suspicious = False  # a listing was not to be trusted: list again at the next chance
+        self._unsynced = False  # something was committed under this lock
+        self._whole = False  # sync() has made sure of what a first contact wrote without waiting
+        self._keywords_at = -1  # mtime of dovecot-keywords as last read
+        self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
+        self.foreign_locked = False  # the other server's lock is ours
+        self._foreign_turn = 0.0  # monotonic: until then it is the other server's
+        self._foreign_busy = False  # it was wanted, and somebody held it for too long
+        self.mirror: Mirror | None = None
+        self.words: CourierKeywords | None = None
+        with ExitStack() as half_made:
+            self._open(half_made)
+            if not self.read_only:
+                if self.settings.mirror is not None:
+                    self.mirror = self.mirror_of(self.settings.mirror)
+                if self.settings.mirror == "courier":
+                    self.words = CourierKeywords(self.directory, self._index_directory, self.path, self.mode)
+                else:
+                    courier_keywords.part(self._index_directory.number)
+            half_made.pop_all()
+
+    def _open(self, half_made: ExitStack) -> None:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            self.directory = Descriptor(descriptors.open(self.path, flags), "folder")
+            half_made.callback(self.directory.close)
+            status = os.fstat(self.fd)
+            os.stat(b"cur", dir_fd=self.fd)
+            for name in (b"new", b"tmp"):
+                self._make_directory(name, status.st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            raise errors.MailboxMissing(detail=os.fsdecode(self.path)) from None
+        except OSError as error:
+            raise durable.store_error(error, self.path) from error
+        # Nobody else gets the inode as long as the directory is open.
+        self.identity = (status.st_dev, status.st_ino)
+        self.mode = status.st_mode & 0o666 or 0o600
+        self._locked_away = not _writable(self.fd)
+        self._control_directory = self._open_control(flags)
+        half_made.callback(self._control_directory.close)
+        if self.index_path != self.path:
+            try:
+                os.makedirs(self.index_path, mode=0o700, exist_ok=True)
+            except OSError as error:
+                if not durable.cannot_write(error):
+                    raise durable.store_error(error, self.index_path) from error
+        self._index_directory = self._open_index(flags)
+        half_made.callback(self._index_directory.close)
+        others = {id(each): each for each in (self._control_directory, self._index_directory)}
+        others.pop(id(self.directory), None)
+        # What is open beside the folder's own directory; mostly nothing is.
+        self._others = tuple(others.values())
+        directory, timeout = self._index_directory, self.settings.lock_timeout
+        self.lock = FolderLock(directory, self.index_path, timeout, self.mode, self.identity)
+        self.index = Index(
+            directory,
+            self.index_path,
+            self.lock,
+            sync=self.settings.fsync != "never",
+            mode=self.mode,
+            uidvalidity=self.settings.uidvalidity,
+        )
+
+    def _open_control(self, flags: int) -> Descriptor:
+        """Open where Dovecot's files about the folder are; where that cannot be, its list of UIDs is not kept."""
+        if self.control_path != self.path:
+            try:
+                os.makedirs(self.control_path, mode=0o700, exist_ok=True)
+                return Descriptor(descriptors.open(self.control_path, flags), "control directory")
+            except OSError as error:
+                # Beside a server that runs, its lock must be had.
+                if self.settings.coexist or descriptors.out_of_descriptors(error):
+                    raise durable.store_error(error, self.control_path) from error
+                log.warning("no control directory path=%s error=%s", os.fsdecode(self.control_path), error)
+                self.settings = replace(self.settings, mirror=None)
+        return self.directory
+
+    def _open_index(self, flags: int) -> Descriptor:
+        if self.index_path == self.path:
+            return self.directory
+        try:
+            return Descriptor(descriptors.open(self.index_path, flags), "index directory")
+        except FileNotFoundError:
+            # No room or no right to make it: the history lives in memory.
+            return self.directory
+        except OSError as error:
+            raise durable.store_error(error, self.index_path) from error
+
+    @property
+    def fd(self) -> int:
+        """The folder's directory, for whoever holds a lock of it, or has it in use."""
+        return self.directory.number
+
+    @property
+    def control_fd(self) -> int:
+        """Where Dovecot's files about it lie; likewise."""
+        return self._control_directory.number
+
+    def mirror_of(self, kind: mirror.Kind) -> Mirror:
+        """The mirror of a server's list of UIDs, where that server keeps it."""
+        return Mirror(kind, self.directory if kind == "courier" else self._control_directory, self.path, self.mode)
+
+    def _make_directory(self, name: bytes, mode: int) -> None:
+        """Make a directory that every Maildir has and some copies of one lack; a cur/ alone can be read."""
+        try:
+            os.mkdir(name, mode & 0o777, dir_fd=self.fd)
+        except OSError:
+            pass  # it is there, or we may not
+
+    def close(self) -> None:
+        """Let go of every descriptor; nobody else may be at work here, or begin to."""
+        self.index.close()
+        self.lock.close()
+        descriptors.close_all({self.directory, *self._others})
+
+    # --- the lock ------------------------------------------------------------------------------
+
+    @contextmanager
+    def shared(self, patience: float | None = None) -> Iterator[None]:
+        """Shut out the other threads only: to read what other processes have written.
+
+        *patience*: seconds to wait for any lock, None for the setting's, 0 for who must not wait. Raises LockTimeout.
+        """
+        with ExitStack() as used:
+            for directory in self._others:
+                used.enter_context(directory.use())
+            with self.directory.use():
+                self.lock.acquire_threads(patience)
+                try:
+                    yield
+                finally:
+                    self.lock.release_threads()
+
+    @contextmanager
+    def exclusive(self, *, adds: bool = False, patience: float | None = None) -> Iterator[None]:
+        """Shut everybody out, and begin with the folder's history as it is now.
+
+        *adds*: messages may get UIDs. *patience*: as of ``shared``.
+        """
+        with self.shared(patience), self._file_lock(patience), self._foreign_lock(adds, patience):
+            self.check_place()
+            with durable.told(self.path):
+                self._catch_up()
+                if adds or self.settings.coexist:
+                    self._take_foreign_uids()
+                self._unsynced = False
+                try:
+                    yield
+                finally:
+                    if self.mirror is not None and not self._foreign_busy:
+                        self.mirror.update(self.rows, locked=self.foreign_locked)
+                    if self.words is not None:
+                        self.words.update(self.rows, self.locate)
+                if self._unsynced and self.settings.fsync == "always":
+                    self.sync()
+
+    @contextmanager
+    def _foreign_lock(self, adds: bool, patience: float | None) -> Iterator[None]:
+        """The other server's lock, where its list is kept; ours comes first, for only we take both.
+
+        With ``coexist`` it must be had. Without, it is wanted where UIDs are given out: that server may be off and
+        its delivery agent, which gives UIDs too, not. Not to have it costs the list at worst, never the mail.
+        """
+        if self.mirror is None or not (self.settings.coexist or adds):
+            yield
+            return
+        if self.settings.coexist:
+            # Dovecot looks whether its lock is free, every three seconds in the end: so it must be, half the time.
+            rest = min(max(self._foreign_turn - time.monotonic(), 0.0), _FOREIGN_TURN)
+            if rest and patience == 0:
+                raise errors.LockTimeout(detail=os.fsdecode(self.path))
+            time.sleep(rest)
+        lock = self.mirror.lock(TIMEOUT if self.settings.coexist else _FOREIGN_PATIENCE)
+        if patience is not None:
+            lock = self.mirror.lock(patience)
+        try:
+            lock.__enter__()
+        except OSError as error:
+            if error.errno == errno.ETIMEDOUT and patience == 0:
+                raise errors.LockTimeout(detail=os.fsdecode(self.path)) from error
+            if self.settings.coexist:
+                raise durable.store_error(error, self.path) from error
+            if not durable.cannot_write(error):
+                log.warning("no lock of the other server path=%s error=%s", os.fsdecode(self.path), error)
+                self._foreign_busy = True  # nor would it be had to write the list
+            try:
+                yield
+            finally:
+                self._foreign_busy = False
+            return
+        self.foreign_locked = True
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.foreign_locked = False
+            with durable.told(self.path):
+                lock.__exit__(None, None, None)
+            now = time.monotonic()
+            self._foreign_turn = now + (now - began)
+
+    @contextmanager
+    def _file_lock(self, patience: float | None) -> Iterator[None]:
+        try:
+            self.lock.acquire_file(patience)
+        except OSError as error:
+            self.check_place()
+            if not durable.cannot_write(error):
+                raise durable.store_error(error, self.index_path) from error
+            # Rule 12: reading must not need writing. The history goes on in memory.
+            self.index.writable = False
+            if durable.not_ours(error):
+                self._locked_away = True
+        try:
+            yield
+        finally:
+            self.lock.release_file()
+
+    def check_place(self) -> None:
+        """Raise MailboxMissing if the folder is no longer where it was: deleted, renamed, or another one."""
+        try:
+            status = os.stat(self.path)
+            if (status.st_dev, status.st_ino) == self.identity:
+                # On nested directories a name may go and its directory stay, for the sake of its children.
+                os.stat(self.path + b"/cur")
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise durable.store_error(error, self.path) from error
+        raise errors.MailboxMissing(detail=os.fsdecode(self.path))
+
+    def in_place(self) -> bool:
+        """Whether the folder is still where it was; yes if that cannot be seen."""
+        try:
+            self.check_place()
+        except errors.MailboxMissing:
+            return False
+        except errors.StoreError:
+            pass
+        return True
+
+    def _catch_up(self) -> None:
+        index = self.index
+        if index.loaded and not index.writable:
+            index.catch_up()
+        elif index.loaded or index.exists():
+            if index.writable:
+                index.settle(self.check_place)
+                try:
+                    index.flush()
+                except OSError as error:
+                    if not durable.cannot_write(error):
+                        raise
+            else:
+                index.load()
+        else:
+            self.adopt()
+
+    def _take_foreign_uids(self) -> None:
+        """See whether the other server has given out UIDs since we wrote its list; they are not ours to give.
+
+        Needs its lock: it lists a message before that is where we would find it.
+        """
+        if self.mirror is None or not self.index.writable:
+            return
+        news = self.mirror.news(self.rows)
+        if news is None:
+            return
+        self.foreign = news.uids()
+        try:
+            if news.uidnext > self.rows.uidnext:
+                self.refresh(look=True)
+                if news.uidnext > self.rows.uidnext:
+                    self.commit(Batch(raised=news.uidnext))
+        finally:
+            self.foreign = {}
+
+    def commit(self, batch: Batch, *, keep: bool = True) -> None:
+        """Write a batch; if anything is raised, nothing of it is on record, and memory is as it was."""
+        if self.words is not None:
+            self.words.expect(batch, self.rows.modseq)
+        self.index.commit(batch, keep=keep)
+        if self.mirror is not None:
+            self.mirror.note(batch)
+        self._unsynced = True
+
+    @property
+    def rows(self) -> Snapshot:
+        """The folder as the index knows it."""
+        return self.index.state.snapshot
+
+    # --- names ---------------------------------------------------------------------------------
+
+    def place(self, at: int) -> bytes:
+        """Return the path below the folder where the message at position *at* should be."""
+        rows = self.rows
+        return self.odd.get(rows.names[at]) or filename.render(rows.names[at], rows.flags[at])
+
+    def locate(self) -> dict[bytes, bytes]:
+        """List both directories: base -> path. For messages that are not where they should be."""
+        found: dict[bytes, bytes] = {}
+        for directory in (b"new", b"cur"):
+            for name in scan.names(self.fd, directory):
+                found[filename.parse(name).base] = directory + b"/" + name
+        return found
+
+    def rename(self, base: bytes, source: bytes, bits: int) -> bytes:
+        """Give the file at *source* the name that its base and *bits* ask for, and return its path."""
+        parsed = filename.parse(source)
+        target = filename.render(base, bits & ~IN_NEW) + parsed.tail
+        if target != source:
+            try:
+                durable.rename(source, target, self.fd, self.fd)
+            except FileExistsError:
+                # Another message has our name, base and all. It gets a name of its own, and we get ours.
+                self.make_way(target)
+                durable.rename(source, target, self.fd, self.fd)
+        if parsed.tail:
+            self.odd[base] = target
+        else:
+            self.odd.pop(base, None)
+        return target
+
+    def make_way(self, path: bytes) -> bytes:
+        """Give the file at *path* a base that nobody has; the next scan takes it for a message of its own."""
+        parsed = filename.parse(path[4:])
+        size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
+        target = b"cur/" + filename.sized(filename.unique(), size, wire) + filename.info(parsed.bits)
+        log.info("same base twice, renamed path=%s", os.fsdecode(self.path))
+        durable.rename(path, target, self.fd, self.fd)
+        self._suspicious = True
+        return target
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be changed: the spool is not ours to write, or an index that others keep is not."""
+        return self._locked_away or (not self.index.writable and self.index.on_disk())
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the folder must be listed again at the next chance."""
+        return self._suspicious
+
+    def suspect(self) -> None:
+        """Have cur/ listed at the next chance: a message was not where it should be."""
+        self._suspicious = True
+
+    def met_courier(self) -> None:
+        """Note that Courier's list of keywords has all that we have."""
+        courier_keywords.meet(self._index_directory.number, self.mode)
+
+    def write_keywords(self, names: dict[int, bytes]) -> None:
+        """Tell other programs what the letters mean."""
+        self._keywords_at = keywords.write(self.control_fd, names, self.mode)
+
+    def sync(self) -> None:
+        """Return when every batch and every name so far is on the disk."""
+        with self.directory.use() as directory:
+            cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                durable.sync(cur)
+            finally:
+                os.close(cur)
+        if self.index.writable:
+            self.index.sync_named(everything=not self._whole)
+            self._whole = True
+
+    # --- stamps --------------------------------------------------------------------------------
+
+    def unseen_change(self) -> bool:
+        """Say whether a directory's stamp is not the one we know; then no stamp may be taken after our own change."""
+        return scan.look(self.fd) != self.index.state.stamp[:4]
+
+    def stamp_own(self, batch: Batch, unseen: bool) -> None:
+        """Take the stamp after our own renames, unless that would hide somebody else's."""
+        if not unseen:
+            batch.stamp = scan.stamp(scan.look(self.fd), time.time_ns(), ours=True)
+
+    def due(self, seen: tuple[int, int, int, int]) -> bool:
+        """Say whether cur/ must be listed again although its stamp is the one we know."""
+        state = self.index.state
+        if self._suspicious:
+            return True
+        if state.stamp.settled or time.monotonic() < self._pause_until:
+            return False
+        if time.time_ns() >= max(seen[0], seen[1]) + scan.SETTLE_NS:
+            return True
+        # A stamp in the future, or a clock that was set back: by our own clock then.
+        return time.monotonic() >= self._listed_at + 2 * scan.SETTLE_NS / 1e9
+
+    def recheck(self) -> float | None:
+        """Return in how many seconds somebody should look again, None if not before something happens."""
+        if self._suspicious:
+            return 0.05
+        stamp = self.index.state.stamp
+        if stamp.settled:
+            return None
+        wait = min((max(stamp[:4]) + scan.SETTLE_NS - time.time_ns()) / 1e9, 4.0)
+        return max(wait, self._pause_until - time.monotonic(), 0.05) + 0.01
+
+    # --- bringing the index up to date ---------------------------------------------------------
+
+    def refresh(self, *, look: bool = False, keep_new: bool = False) -> None:
+        """Compare the directories with the index, as far as their stamps ask for it, and commit the difference."""
+        state = self.index.state
+        seen = scan.look(self.fd)
+        now = time.time_ns()
+        list_cur = look or seen[:2] != state.stamp[:2] or self.due(seen)
+        list_new = look or seen[2:] != state.stamp[2:4] or not state.stamp.settled
+        if state.snapshot.in_new:
+            # A message that we left in new/ may have been taken to cur/, or be gone.
+            list_cur = list_cur or list_new
+            list_new = list_new or not (keep_new or self.read_only)
+        if not list_cur and not list_new:
+            return
+        batch = Batch()
+        work = Reconciler(self, batch, keep_new or self.read_only)
+        self._suspicious = False
+        if list_cur:
+            began = time.monotonic()
+            self._read_keywords(batch)
+            seen, now = work.scan_cur(seen, now)
+            # A folder of 100,000 that never rests must not keep us listing: a twentieth of the time at most.
+            self._pause_until = began + 20 * (time.monotonic() - began)
+        if list_new:
+            work.take_new()
+        self._finish(batch, work, seen, now, listed=list_cur)
+
+    def _finish(
+        self, batch: Batch, work: Reconciler, seen: tuple[int, int, int, int], now: int, *, listed: bool
+    ) -> None:
+        if listed:
+            self._listed_at = time.monotonic()
+        if self._suspicious:
+            batch.stamp = NEVER
+        elif work.renamed:
+            batch.stamp = scan.stamp(scan.look(self.fd), now, ours=True)
+        else:
+            fresh = scan.stamp(seen, now)
+            # Without a listing of cur/ its half of the stamp is not newer than it was.
+            batch.stamp = fresh if listed else fresh._replace(settled=False)
+        if batch.stamp[:4] == self.index.state.stamp[:4] and batch.stamp.settled <= self.index.state.stamp.settled:
+            batch.stamp = None
+        if batch.stamp is None and not batch.touches():
+            return
+        if batch.added or batch.vanished:
+            self.doubt_quota()
+        elif any((add | remove) & DELETED for _, add, remove in batch.flagged):
+            self.doubt_quota(deleted=True)
+        if self.foreign:
+            batch.added.sort(key=lambda row: row.uid)
+        try:
+            self.commit(batch)
+        except OSError as error:
+            if not batch.added or not durable.cannot_write(error):
+                raise
+            # New messages need UIDs on record; the rest does not. They are found again when there is room.
+            log.warning("no room for new messages path=%s error=%s", os.fsdecode(self.path), error)
+            batch.added, batch.stamp, batch.boot, batch.raised = [], NEVER, None, None
+            if batch.touches():
+                self.commit(batch)
+
+    def doubt_quota(self, *, deleted: bool = False) -> None:
+        """Have the quota counted anew: others have added or removed messages, and may have counted them or not.
+
+        *deleted*: they have marked some only, which Courier counts.
+        """
+        quota = self.settings.quota
+        if quota is not None and quota.on and (quota.courier or not deleted):
+            quota.doubt()
+
+    def _read_keywords(self, batch: Batch) -> None:
+        mtime = keywords.mtime(self.control_fd)
+        if mtime == self._keywords_at:
+            return
+        names, self._keywords_at = keywords.read(self.control_fd)
+        batch.keywords.update(keywords.merge(self.rows.keywords, names))
+
+    # --- first contact -------------------------------------------------------------------------
+
+    def adopt(self) -> None:
+        """Make an index for a folder that has none, with the UIDs another server gave if there is a seed."""
+        seed = self._seed() if self._seed is not None else None
+        now = time.time_ns()
+        seen = scan.look(self.fd)
+        rows = empty(seed.uidvalidity if seed else self.index.another_uidvalidity())
+        if seed is not None:
+            rows.modseq = max(seed.modseq, 1)
+            rows.uidnext = max([seed.uidnext, *[uid + 1 for uid in seed.uids.values()]])
+        names, self._keywords_at = keywords.read(self.control_fd)
+        names = keywords.merge((), {**(seed.keywords if seed else {}), **names})
+        rows.keywords = tuple(names.get(number, b"") for number in range(max(names, default=-1) + 1))
+        work = Reconciler(self, Batch(), self.read_only)
+        work.adopt(rows, seed.uids if seed else {})
+        if seed is not None and seed.first_recent:
+            for at in range(bisect_left(rows.uids, seed.first_recent), len(rows)):
+                rows.flags[at] |= RECENT
+        if rows.uids:
+            self.doubt_quota()
+        # From here on it is as immutable as every other snapshot.
+        if self._suspicious:
+            stamp = NEVER
+        elif work.renamed:
+            stamp = scan.stamp(scan.look(self.fd), now, ours=True)
+        else:
+            stamp = scan.stamp(seen, now)
+        state = State(snapshot=rows, stamp=stamp, whole_above=rows.modseq if seed is not None else 0)
+        self._listed_at = time.monotonic()
+        try:
+            if not self.index.writable:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            if seed is not None:
+                mailboxid.make(self.fd)
+            self.index.create(state)
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise
+            log.warning("index in memory only path=%s error=%s", os.fsdecode(self.index_path), error)
+            self.index.imagine(state)
+
+    def clean_tmp(self) -> None:
+        """Remove old litter from tmp/; never an error, it is only litter."""
+        try:
+            delivery.clean_tmp(self.fd, time.time())
+        except OSError:
+            pass
+
+
+def _writable(folder: int) -> bool:
+    """Say whether messages can be renamed and removed here."""
+    return all(
+        os.access(name, os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True) for name in (b"cur", b"new", b"tmp")
+    )

@@ -1,0 +1,91 @@
+"""Messages out: from a UID to the file, whatever other programs rename meanwhile. No lock is held."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from typing import Final
+
+from maildir_imapd import errors
+from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.folder.folder import Folder
+from maildir_imapd.store.index.snapshot import Snapshot
+from maildir_imapd.store.maildir import filename
+
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_TRIES: Final = 10
+_PIECE_OCTETS: Final = 1 << 22
+
+
+def open_message(
+    folder: Folder, rows: Snapshot, uid: int, under: int | None, look_again: Callable[[], Snapshot]
+) -> tuple[int, int]:
+    """Open a message of *rows*; return the descriptor, which the caller closes, and the file's size in octets.
+
+    *under*: the UIDVALIDITY that the UID is of, None for that of *rows*. *look_again* lists the folder and returns what
+    is there then. Raises MessageGone, MessageUnreadable, TooManyFiles.
+    """
+    under = rows.uidvalidity if under is None else under
+    base, path = _place(folder, rows, uid, under)
+    for attempt in range(_TRIES):
+        try:
+            with folder.directory.use() as directory:
+                fd = descriptors.open(path, _FLAGS, dir_fd=directory)
+        except FileNotFoundError:
+            # Another client has changed its flags, and with them its name; or it is gone.
+            found = _by_base(folder, base) if attempt >= 2 else None
+            if found is None:
+                base, found = _place(folder, look_again(), uid, under)
+            path = found
+            continue
+        except OSError as error:
+            raise _unreadable(error, folder.path + b"/" + path) from error
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise errors.MessageUnreadable(detail=f"not a file: {os.fsdecode(folder.path + b'/' + path)}")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, status.st_size
+    raise _gone(folder, uid)
+
+
+def read(folder: Folder, rows: Snapshot, uid: int, under: int | None, look_again: Callable[[], Snapshot]) -> bytes:
+    """Return a message as it is on the disk; as ``open_message``."""
+    fd, left = open_message(folder, rows, uid, under, look_again)
+    try:
+        pieces = []
+        while left > 0 and (piece := os.read(fd, min(left, _PIECE_OCTETS))):
+            pieces.append(piece)
+            left -= len(piece)
+    except OSError as error:
+        raise errors.MessageUnreadable(detail=f"{os.fsdecode(folder.path)} uid {uid}: {error}") from error
+    finally:
+        os.close(fd)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _place(folder: Folder, rows: Snapshot, uid: int, under: int) -> tuple[bytes, bytes]:
+    """The base of a message, and the path below the folder where it should be; raises MessageGone."""
+    at = rows.position(uid)
+    if at < 0 or rows.uidvalidity != under:
+        raise _gone(folder, uid)
+    base = rows.names[at]
+    return base, folder.odd.get(base) or filename.render(base, rows.flags[at])
+
+
+def _by_base(folder: Folder, base: bytes) -> bytes | None:
+    """Where a message lies now: a bare look is quickest while somebody renames without end."""
+    with folder.directory.use():
+        return folder.locate().get(base)
+
+
+def _gone(folder: Folder, uid: int) -> errors.MessageGone:
+    return errors.MessageGone(detail=f"{os.fsdecode(folder.path)} uid {uid}")
+
+
+def _unreadable(error: OSError, path: bytes) -> errors.StoreError:
+    found = durable.store_error(error, path)
+    return found if isinstance(found, errors.TooManyFiles) else errors.MessageUnreadable(detail=found.detail)

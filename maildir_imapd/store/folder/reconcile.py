@@ -1,0 +1,452 @@
+"""Bringing a folder's index to agree with its directories: what scan.py found, turned into a batch.
+
+Runs under the folder's lock. Other programs hold no lock of ours, so every rename here may find that its
+file is not there any more; then the folder is suspicious and is listed again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+from array import array
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd import errors
+from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.index.journal import Added, Batch, to_ranges
+from maildir_imapd.store.index.snapshot import Snapshot
+from maildir_imapd.store.maildir import filename, scan
+from maildir_imapd.store.maildir.filename import IN_NEW, INFO_BITS, LETTER_KEYWORDS, RECENT
+
+if TYPE_CHECKING:
+    from maildir_imapd.store.folder.folder import Folder
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_NS: Final = 25_000_000
+
+
+class Reconciler:
+    """One comparison of the directories with the index, and what it finds."""
+
+    def __init__(self, folder: Folder, batch: Batch, keep_new: bool) -> None:
+        self.folder = folder
+        self.batch = batch
+        self.keep_new = keep_new
+        self.renamed = False  # we changed a directory ourselves
+        self._uid = 0  # next to give out
+        self._reserved: bool | None = None
+        self._here: set[bytes] = set()  # bases of this batch
+        self._paired: set[bytes] = set()  # files in new/ that are known messages under a new base
+
+    # cur/
+
+    def scan_cur(self, seen: tuple[int, int, int, int], now: int) -> tuple[tuple[int, int, int, int], int]:
+        folder = self.folder
+        found = scan.compare(folder.rows, *self._list(), folder.odd)
+        sure = False
+        self._pair(found)
+        if found.missing or found.twice or found.doubtful:
+            found, sure, seen, now = self._look_twice()
+            self._pair(found)
+        for uid, name in found.moved:
+            self._move(uid, name)
+        if sure:
+            self._vanish(found.missing)
+            for _, name in found.twice:
+                if not folder.read_only:
+                    self._part(name, found.fresh)
+        self._add_fresh(found.fresh + (found.doubtful if sure else []))
+        return seen, now
+
+    def _pair(self, found: scan.Difference) -> None:
+        """Match missing messages with files of an unknown base: by fingerprint, else by what the name reminds of.
+
+        offlineimap gives a message a base that has nothing of the old one, mbsync adds to it; a rename keeps inode,
+        time and size (scan.py).  A file to which the other server has given a UID of its own is another message.
+        """
+        rows = self.folder.rows
+        guessed = {
+            name: uid for uid, name in found.moved if filename.parse(name).base != rows.names[rows.position(uid)]
+        }
+        if not guessed and not (found.missing and (found.fresh or found.doubtful)):
+            return
+        lost = {*found.missing, *guessed.values()}
+        there = self._inspect(b"cur", [*guessed, *found.fresh, *found.doubtful])
+        sure = self._match(b"cur", there, lost)
+        for name, uid in guessed.items():
+            at = rows.position(uid)
+            if name in sure or uid not in lost:
+                continue
+            # One that is gone again is looked for by the rename that follows.
+            if name not in there or (not self._foreign(name) and self._same(at, there[name])):
+                sure[name] = uid
+                lost.discard(uid)
+        found.moved = [(uid, name) for uid, name in found.moved if name not in guessed]
+        found.moved += [(uid, name) for name, uid in sure.items()]
+        found.missing = sorted(lost)
+        found.fresh = [name for name in [*found.fresh, *guessed] if name not in sure]
+        found.doubtful = [name for name in found.doubtful if name not in sure]
+
+    def _inspect(self, directory: bytes, names: list[bytes]) -> dict[bytes, os.stat_result]:
+        looked = ((name, scan.inspect(self.folder.fd, directory + b"/" + name)) for name in names)
+        return {name: status for name, status in looked if status is not None}
+
+    def _match(self, directory: bytes, there: dict[bytes, os.stat_result], lost: set[int]) -> dict[bytes, int]:
+        """Find those of *lost* that lie under another name now, by their fingerprints, and take them out of it."""
+        rows = self.folder.rows
+        wanted: dict[int, list[int]] = {}
+        for uid in sorted(lost):
+            # Links to one file, as COPY makes within a folder, have one fingerprint.
+            wanted.setdefault(rows.fingerprints[rows.position(uid)], []).append(uid)
+        matched = {}
+        for name, status in there.items():
+            for uid in wanted.get(scan.fingerprint(status), ()):
+                at = rows.position(uid)
+                if uid not in lost or not self._same(at, status) or self._foreign(name):
+                    continue
+                if status.st_mtime_ns % 1_000_000_000 == 0:
+                    born = scan.born(self.folder.fd, directory + b"/" + name)
+                    if born is None or born // 1_000_000_000 >= rows.saved[at]:
+                        continue
+                matched[name] = uid
+                lost.discard(uid)
+                break
+        return matched
+
+    def _same(self, at: int, status: os.stat_result) -> bool:
+        return scan.same(self.folder.rows.received[at], self.folder.rows.sizes[at], status)
+
+    def _foreign(self, name: bytes) -> bool:
+        """Whether the other server has given a UID to this file since we looked."""
+        return self.folder.foreign.get(filename.parse(name).base, 0) >= self.folder.rows.uidnext
+
+    def _look_twice(self) -> tuple[scan.Difference, bool, tuple[int, int, int, int], int]:
+        """List cur/ until two listings with the same stamps around them agree, or give up for now."""
+        folder = self.folder
+        width = 4 if folder.rows.in_new else 2  # new/ matters only if known messages lie there
+        for _ in range(3):
+            before = scan.look(folder.fd)
+            wait = scan.quiet_in(before[:width], time.time_ns())
+            if wait:
+                # A change within this tick of the clock would not show in the stamp: let the tick pass.
+                time.sleep(min(wait, _LONGEST_WAIT_NS) / 1e9)
+            now = time.time_ns()
+            cur, new = self._list()
+            between = scan.look(folder.fd)
+            cur_again, new_again = self._list()
+            after = scan.look(folder.fd)
+            if before[:width] == between[:width] == after[:width] and scan.quiet_in(before[:width], now) == 0:
+                both = scan.compare(folder.rows, {*cur, *cur_again}, {*new, *new_again}, folder.odd)
+                return both, True, before, now
+        # Somebody is busy in there. What is missing stays a suspect until it is quiet.
+        folder.suspect()
+        return scan.compare(folder.rows, cur_again, new_again, folder.odd), False, before, now
+
+    def _list(self) -> tuple[list[bytes], list[bytes]]:
+        """List cur/, and new/ if known messages lie there."""
+        folder = self.folder
+        return scan.names(folder.fd, b"cur"), scan.names(folder.fd, b"new") if folder.rows.in_new else []
+
+    def _move(self, uid: int, name: bytes) -> None:
+        """Note the new flags, or the new base, of a message that another program has renamed."""
+        folder, rows = self.folder, self.folder.rows
+        at = rows.position(uid)
+        parsed = filename.parse(name)
+        old, new = rows.flags[at], scan.moved_bits(rows.flags[at], name)
+        lettered = old & LETTER_KEYWORDS and not new & LETTER_KEYWORDS
+        if lettered and folder.words is not None and not folder.read_only:
+            # Courier has no letters for keywords and drops all it finds: its own files say what a message has.
+            new |= old & LETTER_KEYWORDS
+            parsed = parsed._replace(bits=new & INFO_BITS, canonical=False)
+        if parsed.base != rows.names[at]:
+            self.batch.renamed.append((uid, parsed.base))
+            folder.odd.pop(rows.names[at], None)
+        if old != new:
+            self.batch.flagged.append(([(uid, uid)], new & ~old, old & ~new))
+        self._canonical(parsed, b"cur/" + name)
+
+    def _canonical(self, parsed: filename.Name, path: bytes) -> None:
+        """See to it that the file is where its base and flags say, or remember where it is."""
+        folder = self.folder
+        folder.odd.pop(parsed.base, None)
+        if parsed.canonical:
+            return
+        if parsed.tail or folder.read_only:
+            folder.odd[parsed.base] = path
+            return
+        try:
+            durable.rename(path, filename.render(parsed.base, parsed.bits), folder.fd, folder.fd)
+            self.renamed = True
+        except FileNotFoundError:
+            folder.suspect()  # Race: another program has renamed it since we listed.
+        except OSError:
+            folder.odd[parsed.base] = path
+
+    def _vanish(self, missing: list[int]) -> None:
+        if not missing:
+            return
+        folder, rows = self.folder, self.folder.rows
+        # Some programs put a message back into new/; take_new() deals with it.
+        back = {filename.parse(name).base: name for name in scan.names(folder.fd, b"new")}
+        gone = [uid for uid in missing if rows.names[rows.position(uid)] not in back]
+        if gone and back:
+            gone = self._pair_in_new(gone, back)
+        if not gone:
+            return
+        self.batch.vanished = to_ranges(gone)
+        self.batch.vanished_at = int(time.time())
+        for uid in gone:
+            folder.odd.pop(rows.names[rows.position(uid)], None)
+
+    def _pair_in_new(self, missing: list[int], back: dict[bytes, bytes]) -> list[int]:
+        """Find those of *missing* that another program has given a new base in new/; return the rest."""
+        folder, rows = self.folder, self.folder.rows
+        known = scan.positions(rows, list(back))
+        lost = set(missing)
+        there = self._inspect(b"new", [name for base, name in back.items() if base not in known])
+        for name, uid in self._match(b"new", there, lost).items():
+            at = rows.position(uid)
+            moved = self._into_cur(filename.parse(name), b"new/" + name, rows.flags[at])
+            if moved is None:
+                continue  # it is gone from here, and looked for again
+            self._paired.add(name)
+            folder.odd.pop(rows.names[at], None)
+            self.batch.renamed.append((uid, moved[0].base))
+            if moved[1] != rows.flags[at] & IN_NEW:
+                self.batch.flagged.append(([(uid, uid)], moved[1], IN_NEW & ~moved[1]))
+        return sorted(lost)
+
+    def _part(self, name: bytes, fresh: list[bytes]) -> None:
+        """Give a second file of one base a name of its own."""
+        try:
+            fresh.append(self.folder.make_way(b"cur/" + name)[4:])
+            self.renamed = True
+        except OSError:
+            pass  # it stays hidden behind the first; nothing is lost
+
+    def _add_fresh(self, names: list[bytes]) -> None:
+        folder = self.folder
+        for name in filename.in_arrival_order(names):
+            parsed = filename.parse(name)
+            path = b"cur/" + name
+            status = scan.inspect(folder.fd, path)
+            if status is None:
+                continue
+            if not parsed.base or parsed.base in self._here:
+                if not folder.read_only:
+                    folder.suspect()  # the next scan finds the second, sure of it or under its new name
+                    if not parsed.base:
+                        self._part(name, [])
+                continue
+            if not self._room(len(names)):
+                continue
+            self._add(parsed, status, parsed.bits)
+            self._canonical(parsed, path)
+
+    def _room(self, wanted: int) -> bool:
+        """Make sure of UIDs, once; without room on the disk new messages wait."""
+        if self._reserved is None:
+            try:
+                index, foreign = self.folder.index, self.folder.foreign
+                # UIDs that another server gave are taken as they are; ours begin above them.
+                above = max(foreign.values(), default=0) + 1 - index.state.snapshot.uidnext
+                self._uid = index.allocate(wanted + max(0, above)) + max(0, above)
+                self._reserved = True
+            except errors.OutOfUids as error:
+                log.warning("no UID for new messages path=%s error=%s", error.detail, error)
+                self._reserved = False
+            except OSError as error:
+                if not durable.cannot_write(error):
+                    raise
+                log.warning("no room for new messages path=%s error=%s", os.fsdecode(self.folder.path), error)
+                self._reserved = False
+        if not self._reserved:
+            self.folder.suspect()
+        return self._reserved
+
+    def _add(self, parsed: filename.Name, status: os.stat_result, bits: int) -> Added:
+        state = self.folder.index.state
+        tomb = state.tombs.get(parsed.base)
+        if tomb is not None and not (
+            scan.same(tomb.received, tomb.size, status) and state.snapshot.position(tomb.uid) < 0
+        ):
+            tomb = None
+        if tomb is not None:
+            row = scan.describe(tomb.uid, parsed.base, status, bits & ~RECENT)
+        else:
+            uid = self.folder.foreign.get(parsed.base, 0)
+            if uid < state.snapshot.uidnext:
+                uid = self._uid
+                self._uid += 1
+            row = scan.describe(uid, parsed.base, status, bits)
+        self._here.add(parsed.base)
+        self.batch.added.append(row)
+        return row
+
+    # new/
+
+    def take_new(self) -> None:
+        folder, rows = self.folder, self.folder.rows
+        listed = filename.in_arrival_order(set(scan.names(folder.fd, b"new")) - self._paired)
+        if not listed:
+            return
+        known = scan.positions(rows, [filename.parse(name).base for name in listed])
+        for name in listed:
+            parsed = filename.parse(name)
+            path = b"new/" + name
+            status = scan.inspect(folder.fd, path)
+            if status is None:
+                continue
+            at = known.get(parsed.base, -1)
+            if at >= 0 or parsed.base in self._here:
+                self._take_known(at, parsed, path, status)
+            elif self._room(len(listed)):
+                moved = self._into_cur(parsed, path)
+                if moved is not None:
+                    self._add(moved[0], status, moved[0].bits | RECENT | moved[1])
+
+    def _take_known(self, at: int, parsed: filename.Name, path: bytes, status: os.stat_result) -> None:
+        """Deal with a file in new/ whose base we know."""
+        folder, rows = self.folder, self.folder.rows
+        if at >= 0 and rows.flags[at] & IN_NEW:
+            if self.keep_new:
+                folder.odd.pop(parsed.base, None)
+                if path != b"new/" + parsed.base:
+                    folder.odd[parsed.base] = path
+            elif self._into_cur(parsed, path, rows.flags[at]) is not None:
+                self.batch.flagged.append(([(rows.uids[at], rows.uids[at])], 0, IN_NEW))
+            return
+        if folder.read_only:
+            return
+        if at >= 0 and scan.inspect(folder.fd, folder.place(at)) is None:
+            if not self._same(at, status):
+                # Another message under a base that was free again: the one we knew is missed by the next scan.
+                self._make_way_in_new(path)
+                folder.suspect()
+            elif self._into_cur(parsed, path, rows.flags[at]) is not None:
+                folder.suspect()  # it was put back into new/: look whether all agrees now
+            return
+        self._make_way_in_new(path)
+
+    def _make_way_in_new(self, path: bytes) -> None:
+        try:
+            self.folder.make_way(path)
+            self.renamed = True
+        except OSError:
+            pass  # it stays hidden behind the first; nothing is lost
+
+    def _into_cur(
+        self, parsed: filename.Name, path: bytes, bits: int | None = None
+    ) -> tuple[filename.Name, int] | None:
+        """Move a file from new/ to cur/; return what it is called and IN_NEW if it had to stay, None if it is gone."""
+        folder = self.folder
+        flags = parsed.bits if bits is None else bits & INFO_BITS
+        if not parsed.base:
+            parsed = parsed._replace(base=filename.unique())
+            if self.keep_new:
+                return None
+        if not self.keep_new:
+            for _ in range(2):
+                try:
+                    durable.rename(path, filename.render(parsed.base, flags) + parsed.tail, folder.fd, folder.fd)
+                except FileNotFoundError:
+                    folder.suspect()  # Race: another program took it; the next scan finds it in cur/.
+                    return None
+                except FileExistsError:
+                    size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
+                    parsed = parsed._replace(base=filename.sized(filename.unique(), size, wire))
+                except OSError as error:
+                    if not durable.cannot_write(error):
+                        raise
+                    break
+                else:
+                    self.renamed = True
+                    if parsed.tail:
+                        folder.odd[parsed.base] = filename.render(parsed.base, flags) + parsed.tail
+                    return parsed, 0
+        if path != b"new/" + parsed.base:
+            folder.odd[parsed.base] = path
+        return parsed, IN_NEW
+
+    # both, the first time
+
+    def adopt(self, rows: Snapshot, uids: dict[bytes, int]) -> None:
+        """Fill *rows*, which is empty but for its UIDNEXT, with every message there is.
+
+        The loop that a first SELECT of a huge folder spends its time in: columns, and no object per message.
+        """
+        folder, here = self.folder, self._here
+        look, regular, known, fingerprint = os.lstat, stat.S_ISREG, filename.known_size, scan.fingerprint
+        fresh = set(scan.names(folder.fd, b"new"))
+        plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
+        cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
+        try:
+            for name in filename.in_arrival_order([*scan.names(folder.fd, b"cur"), *fresh]):
+                base, _, rest = name.partition(b":")
+                if not base or base in here:
+                    if not folder.read_only:
+                        folder.suspect()  # the next scan gives it a name of its own
+                    continue
+                try:
+                    status = look(b"../new/" + name if name in fresh else name, dir_fd=cur)
+                except FileNotFoundError:
+                    continue
+                if not regular(status.st_mode):
+                    continue
+                bits = plain.get(rest)
+                if bits is None or name in fresh:
+                    parsed = filename.parse(name)
+                    bits = parsed.bits
+                    if name in fresh:
+                        moved = self._into_cur(parsed, b"new/" + name)
+                        if moved is None:
+                            continue
+                        base, bits = moved[0].base, bits | RECENT | moved[1]
+                    elif parsed.canonical:
+                        plain[rest] = bits
+                    else:
+                        self._canonical(parsed, b"cur/" + name)
+                here.add(base)
+                rows.names.append(base)
+                rows.flags.append(bits)
+                rows.received.append(int(status[stat.ST_MTIME]))
+                rows.saved.append(int(status[stat.ST_CTIME]))
+                rows.sizes.append(known(base, status.st_size))
+                rows.fingerprints.append(fingerprint(status))
+        finally:
+            os.close(cur)
+        count = len(rows.names)
+        rows.modseqs.extend(array("Q", [rows.modseq]) * count)
+        if uids:
+            _seed(rows, uids)
+        else:
+            rows.uids.extend(range(rows.uidnext, rows.uidnext + count))
+        rows.uidnext = max(rows.uidnext, rows.uids[-1] + 1 if count else 1)
+
+
+def _seed(rows: Snapshot, uids: dict[bytes, int]) -> None:
+    """Give the messages of a first contact the UIDs that another server gave, and new ones to the rest."""
+    given = [uids.get(base, 0) for base in rows.names]
+    if 0 in given:
+        stems = {filename.stem(base): uid for base, uid in uids.items()}
+        given = [uid or stems.get(filename.stem(base), 0) for uid, base in zip(given, rows.names, strict=True)]
+    taken: set[int] = set()
+    late: list[int] = []
+    order: list[tuple[int, int]] = []
+    for at, uid in enumerate(given):
+        if uid and uid not in taken:
+            taken.add(uid)
+            order.append((uid, at))
+        else:
+            late.append(at)
+    order.sort()
+    order += [(uid, at) for uid, at in enumerate(late, rows.uidnext)]
+    rows.uids.extend([uid for uid, _ in order])
+    if [at for _, at in order] == list(range(len(order))):
+        return  # the other server gave them in the order of arrival, too
+    for column in (rows.flags, rows.received, rows.saved, rows.sizes, rows.fingerprints):
+        column[:] = array(column.typecode, [column[at] for _, at in order])
+    rows.names[:] = [rows.names[at] for _, at in order]

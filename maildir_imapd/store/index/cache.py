@@ -1,0 +1,448 @@
+"""What was worked out from messages, kept: opaque bytes under (UID, field), in an append-only file.
+
+    maildir-imapd cache 1 <uidvalidity> <version>\\n
+    block: "BLK1", field length (1 byte), messages (4), bytes of data (8), CRC-32 (4) of all that follows
+           field, UIDs (4 bytes each), lengths (4 bytes each), the blobs back to back
+
+Little endian. One put_many() is one block and one write, or a few if it is large, under the file's own lock, which is
+the last in the lock order. A reader needs none: a block that does not verify is "not yet", or a dead writer's, and
+then the next one puts a new file in its place. The same when UIDVALIDITY or the version of the code that made the
+bytes is another.
+
+The file is its user's, who may cut it, write over it, or put another in its place at any moment. So it is read and
+never mapped, for a process that touches a page behind the end is killed, with all its users. What was read of it is
+believed as long as the name stands for the same file, of which nothing has been said to have changed; a file that has
+grown is believed where its last block still stands. What else may be is read and verified anew.
+
+All of it is disposable: no error in here is ever more than a miss.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import stat
+import struct
+import sys
+import weakref
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, cast
+
+from maildir_imapd import errors
+from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk.descriptors import Closed, Descriptor
+from maildir_imapd.store.threads import locks
+from maildir_imapd.store.threads.locks import Rank
+
+log = logging.getLogger(__name__)
+
+NAME: Final = b"maildir-imapd.cache"
+_MARK: Final = b"BLK1"
+_BLOCK: Final = struct.Struct("<4sBIQI")
+_COMPACT_BYTES: Final = 1 << 20  # below that, dead bytes are not worth a rewrite
+# Fields of a folder that are kept: clients make up fields (of headers) as they like, and no quota counts this file.
+FIELDS: Final = 64
+# What is read at once, and the largest block there may be: bounds what a file can make us hold that others wrote.
+SPAN: Final = 8 << 20
+# Blobs in all fields together, and bytes of a file, beyond which a new one is begun.
+BLOBS: Final = 1 << 22
+BYTES: Final = 1 << 30
+# Seconds for which a writer waits for other writers; nobody holds the lock for longer than one write.
+LOCK_SECONDS: Final = 2.0
+# Neighbouring blobs are read together, so many bytes at a time; and so many such windows are held at once.
+_WINDOW: Final = 1 << 17
+_WINDOWS: Final = 64
+# So many are read one by one instead.
+_FEW: Final = 8
+_TRIES: Final = 5
+
+# Where a blob begins and ends in its window, and where in the file that begins.
+_At = tuple[int, int, int]
+
+
+class Cache:
+    """One folder's derived data, shared by all threads."""
+
+    def __init__(self, directory: bytes, uidvalidity: int, version: bytes) -> None:
+        self.uidvalidity = uidvalidity
+        self._directory = directory
+        self._path = os.path.join(directory, NAME)
+        self._header = b"maildir-imapd cache 1 %d %b\n" % (uidvalidity, version)
+        # Whoever writes holds the first, and under it the file's lock; the second guards everything below, is taken
+        # last, and held for nothing that waits for others.
+        self._writing = locks.make(Rank.CACHE, (0,))
+        self._lock = locks.make(Rank.CACHE, (1,))
+        self._fd: Descriptor | None = None
+        self._net: weakref.finalize[[], Cache] | None = None  # closes _fd, at the latest when this object goes
+        self._end = 0  # behind the last block that verifies
+        self._last: tuple[int, bytes] = (0, b"")  # where that block begins, and its first octets
+        self._file = (0, 0)  # which file it is: device and inode
+        self._stamp = (0, 0)  # size and ctime in ns of the file as it was read last
+        # The field that was used last comes last.
+        self._fields: dict[bytes, dict[int, _At]] = {}
+        self._ends: dict[int, int] = {}  # of each window, by where it begins
+
+    # --- use -----------------------------------------------------------------------------------
+
+    def get_many(self, uids: Sequence[int], field: bytes) -> list[bytes | None]:
+        """Return what is known of each message, None where nothing is."""
+        for _ in range(_TRIES):
+            with self._lock:
+                self._look()
+                where = self._fields.pop(field, None)
+                fd = self._fd
+                if where is not None:
+                    self._fields[field] = where
+                if where is None or fd is None:
+                    break
+                found = list(map(where.get, uids))
+                stamp, ends = self._stamp, self._ends
+            try:
+                with fd.use() as number:
+                    blobs = _read_blobs(number, ends, found)
+                    status = os.fstat(number)
+            except Closed:
+                continue  # another thread has just found another file
+            except OSError as error:
+                self._unreadable(error)
+                break
+            if _stamp(status) == stamp or status.st_size > stamp[0]:
+                return blobs
+            # Somebody has worked on it under our hands.
+        return [None] * len(uids)
+
+    def put_many(self, field: bytes, blobs: Iterable[tuple[int, bytes]]) -> None:
+        """Remember blobs; of more than ``FIELDS`` fields those go that nobody has used for longest."""
+        if len(field) > 255:
+            return
+        try:
+            for block in _blocks(field, blobs):
+                self._put(field, block)
+        except (OSError, errors.LockTimeout) as error:
+            log.info("cache not written path=%s error=%s", os.fsdecode(self._path), error)
+
+    def trim(self, uids: Sequence[int]) -> None:
+        """Forget messages that are no longer there, and write the file anew if a third of it is about them.
+
+        Waits for nobody: whoever calls has other folders to look after.
+        """
+        try:
+            with self._lock:
+                self._look()
+                if self._fd is None:
+                    return
+                live = self._forget_others(set(uids))
+                dead = self._end >= _COMPACT_BYTES and live * 3 < self._end * 2
+            if dead and self._writing.acquire(blocking=False):
+                try:
+                    self._rewrite()
+                finally:
+                    self._writing.release()
+        except (OSError, errors.LockTimeout) as error:
+            log.info("cache not rewritten path=%s error=%s", os.fsdecode(self._path), error)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._forget()
+
+    # --- the file as it is; all under _lock ------------------------------------------------------
+
+    def _forget(self) -> None:
+        if self._net is not None:
+            self._net()  # closes it when the last reader is done
+        self._fd = self._net = None
+        self._fields, self._ends = {}, {}
+
+    def _look(self) -> None:
+        """Take in what has been added since, by us or by another process; or another file, or none."""
+        try:
+            found = os.stat(self._path, follow_symlinks=False)
+            if self._fd is None or (found.st_dev, found.st_ino) != self._file:
+                self._forget()
+                self._open()
+            elif _stamp(found) != self._stamp:
+                self._read(self._fd.number)
+        except FileNotFoundError:
+            self._forget()
+        except OSError as error:
+            self._unreadable(error)
+            self._forget()
+
+    def _unreadable(self, error: OSError) -> None:
+        log.info("cache not read path=%s error=%s", os.fsdecode(self._path), error)
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        try:
+            number = descriptors.open(self._path, flags)
+        except OSError as error:
+            if not durable.not_ours(error):
+                raise
+            number = descriptors.open(self._path, flags & ~os.O_RDWR | os.O_RDONLY)
+        fd = Descriptor(number, "the cache")
+        try:
+            status = os.fstat(number)
+            if not stat.S_ISREG(status.st_mode) or os.pread(number, len(self._header), 0) != self._header:
+                fd.close()
+                return
+        except BaseException:
+            fd.close()
+            raise
+        self._net = weakref.finalize(self, fd.close)
+        self._net.atexit = False
+        self._fd = fd
+        self._file, self._stamp = (status.st_dev, status.st_ino), (0, 0)
+        self._begin()
+        self._read(number)
+
+    def _begin(self) -> None:
+        """Know nothing of what is in the file."""
+        self._end = len(self._header)
+        self._last = (0, self._header)
+        self._fields, self._ends = {}, {}
+
+    def _read(self, number: int) -> None:
+        """Take in the blocks that have come; all of them, if those that are known may be others now."""
+        # First the stamp: what changes while we read shows in the next one.
+        status = os.fstat(number)
+        at, octets = self._last
+        if status.st_size <= self._stamp[0] or os.pread(number, len(octets), at) != octets:
+            self._begin()
+        if os.pread(number, len(self._header), 0) != self._header:
+            self._forget()
+            return
+        self._stamp = _stamp(status)
+        while self._end + _BLOCK.size <= status.st_size and not self._full(status):
+            data = os.pread(number, min(SPAN, status.st_size - self._end), self._end)
+            if not self._take(data):
+                break
+
+    def _take(self, data: bytes) -> int:
+        """Index the whole blocks at the beginning of what is read at ``_end``; returns how many."""
+        taken = 0
+        at = 0
+        with memoryview(data) as view:
+            while at + _BLOCK.size <= len(data):
+                mark, field_size, count, length, total = _BLOCK.unpack_from(data, at)
+                start = at + _BLOCK.size
+                stop = start + field_size + 8 * count + length
+                if mark != _MARK or stop > len(data) or zlib.crc32(view[start:stop]) != total:
+                    break
+                self._index(data[start : start + field_size + 8 * count], field_size, count, self._end + start - at)
+                self._last = (self._end, data[at:start])
+                self._end += stop - at
+                at = stop
+                taken += 1
+        return taken
+
+    def _index(self, head: bytes, field_size: int, count: int, start: int) -> None:
+        uids, lengths = array("I"), array("I")
+        uids.frombytes(head[field_size : field_size + 4 * count])
+        lengths.frombytes(head[field_size + 4 * count :])
+        if sys.byteorder == "big":
+            uids.byteswap()
+            lengths.byteswap()
+        where = self._fields.setdefault(head[:field_size], {})
+        base, at = start + len(head), 0
+        for uid, length in zip(uids, lengths, strict=True):
+            where[uid] = (at, at + length, base)
+            at += length
+            if at >= _WINDOW:
+                self._ends[base] = base = base + at
+                at = 0
+        self._ends[base] = base + at
+
+    def _full(self, status: os.stat_result) -> bool:
+        """Whether there is more than anybody has a use for."""
+        return status.st_size > BYTES or sum(map(len, self._fields.values())) > BLOBS
+
+    def _forget_others(self, alive: set[int]) -> int:
+        """Forget all messages but these; returns how many bytes the file has of them."""
+        live = 0
+        bases: set[int] = set()
+        for field, where in self._fields.items():
+            kept = {uid: at for uid, at in where.items() if uid in alive}
+            live += sum(stop - start for start, stop, _ in kept.values())
+            bases.update(base for _, _, base in kept.values())
+            if len(kept) < len(where):
+                self._fields[field] = kept  # the key is there already: nothing moves
+        self._ends = {base: end for base, end in self._ends.items() if base in bases}
+        return live
+
+    # --- writing; all under _writing -----------------------------------------------------------
+
+    def _put(self, field: bytes, block: bytes) -> None:
+        """Write one block behind what is in the file that has the name now; there may be none to be had."""
+        with self._writing:
+            for _ in range(_TRIES):
+                with self._lock:
+                    self._look()
+                    if self._fd is None:
+                        self._replace([])
+                        self._look()
+                    fd = self._fd
+                if fd is None:
+                    return
+                try:
+                    if self._append(fd, field, block):
+                        return
+                except Closed:
+                    continue  # a reader has just found another file
+
+    def _append(self, fd: Descriptor, field: bytes, block: bytes) -> bool:
+        """Write the block, if this file is still the one with the name and can take it; else see to a new one."""
+        with fd.use() as number:
+            locks.flock(number, self._path, LOCK_SECONDS, rank=Rank.CACHE)
+            try:
+                with self._lock:
+                    self._look()
+                    if self._fd is not fd:
+                        return False
+                    status = os.fstat(number)
+                    whole = status.st_size == self._end
+                    if self._full(status):
+                        self._replace([])
+                    elif whole and (field in self._fields or len(self._fields) < FIELDS):
+                        durable.write_at(number, block, self._end)
+                        # Nobody else writes now; of a block that is not whole the next look makes nothing.
+                        self._take(block)
+                        self._stamp = _stamp(os.fstat(number))
+                        return True
+                    else:
+                        # A writer died here, or there is too much. Nothing is cut off: another process may be reading
+                        # there. So the whole blocks go into a new file.
+                        if whole:
+                            self._fields = dict(list(self._fields.items())[-FIELDS // 2 :])
+                        self._replace(self._all_blocks(number))
+                    self._forget()
+                    return False
+            finally:
+                locks.unlock(number, rank=Rank.CACHE)
+
+    def _rewrite(self) -> None:
+        """Put what can be reached into a new file, if nobody else is writing."""
+        with self._lock:
+            fd = self._fd
+        if fd is None:
+            return
+        with fd.use() as number:
+            locks.flock(number, self._path, 0, rank=Rank.CACHE)
+            try:
+                with self._lock:
+                    # What another process added since we looked is lost: it is only a cache.
+                    if self._fd is fd and self._has_name(number):
+                        self._replace(self._all_blocks(number))
+                        self._forget()
+            finally:
+                locks.unlock(number, rank=Rank.CACHE)
+
+    def _has_name(self, number: int) -> bool:
+        """Whether the open file is the one that has the name; what else has links to it says nothing."""
+        try:
+            return os.path.samestat(os.fstat(number), os.stat(self._path, follow_symlinks=False))
+        except FileNotFoundError:
+            return False
+
+    def _all_blocks(self, number: int) -> Iterator[bytes]:
+        """Return what can be reached, as new blocks."""
+        for field, where in self._fields.items():
+            uids = sorted(where)
+            for start in range(0, len(uids), 1000):
+                some = uids[start : start + 1000]
+                blobs = _read_blobs(number, self._ends, [where[uid] for uid in some])
+                pairs = [(uid, blob) for uid, blob in zip(some, blobs, strict=True) if blob is not None]
+                yield from _blocks(field, pairs)
+
+    def _replace(self, blocks: Iterable[bytes]) -> None:
+        """Put a new file in the place of the old one."""
+        # Each process its own: a first file is made without a lock, for there is none to lock.
+        temporary = NAME + b".%d.tmp" % os.getpid()
+        directory = descriptors.open_directory(self._directory)
+        try:
+            data = itertools.chain((self._header,), blocks)
+            durable.put(NAME, data, directory, durable=False, temporary=temporary)
+        finally:
+            os.close(directory)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    # The ctime, for nobody can set it.
+    return status.st_size, status.st_ctime_ns
+
+
+def _read_blobs(number: int, ends: dict[int, int], places: Sequence[_At | None]) -> list[bytes | None]:
+    """Read blobs; None for one that has no place, or whose place is behind the end by now."""
+    if len(places) > _FEW:
+        windows = _Windows(number, ends)
+        data, base = b"", -1
+        try:
+            # Neighbours have their window's number in common, the very object: a fifth of the time goes for less.
+            if None not in places:
+                return [
+                    (data if at is base else (data := windows[base := at]))[start:stop]
+                    for start, stop, at in cast("Sequence[_At]", places)
+                ]
+            return [None if at is None else windows[at[2]][at[0] : at[1]] for at in places]
+        except EOFError:
+            pass  # the file has been cut: what is left of it may do for some
+    found: list[bytes | None] = []
+    for at in places:
+        blob = None
+        if at is not None:
+            start, stop, base = at
+            blob = os.pread(number, stop - start, base + start)
+            if len(blob) < stop - start:
+                blob = None
+        found.append(blob)
+    return found
+
+
+class _Windows(dict[int, bytes]):
+    """Stretches of the file by where they begin, read when first asked for; EOFError for one that is not there."""
+
+    def __init__(self, number: int, ends: dict[int, int]) -> None:
+        super().__init__()
+        self._number = number
+        self._ends = ends
+
+    def __missing__(self, base: int) -> bytes:
+        size = self._ends[base] - base
+        data = os.pread(self._number, size, base)
+        if len(data) < size:
+            raise EOFError
+        if len(self) >= _WINDOWS:
+            self.clear()
+        self[base] = data
+        return data
+
+
+def _blocks(field: bytes, pairs: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
+    """Return blobs as blocks, none of them larger than what is read at once; one that never would fit is left out."""
+    room = left = SPAN - _BLOCK.size - len(field)
+    some: list[tuple[int, bytes]] = []
+    for uid, blob in pairs:
+        size = 8 + len(blob)
+        if size > room:
+            continue
+        if size > left:
+            yield _render(field, some)
+            some, left = [], room
+        some.append((uid, blob))
+        left -= size
+    if some:
+        yield _render(field, some)
+
+
+def _render(field: bytes, pairs: Sequence[tuple[int, bytes]]) -> bytes:
+    uids = array("I", [uid for uid, _ in pairs])
+    lengths = array("I", [len(blob) for _, blob in pairs])
+    if sys.byteorder == "big":
+        uids.byteswap()
+        lengths.byteswap()
+    blobs = b"".join([blob for _, blob in pairs])
+    body = b"".join([field, uids.tobytes(), lengths.tobytes(), blobs])
+    return _BLOCK.pack(_MARK, len(field), len(pairs), len(blobs), zlib.crc32(body)) + body

@@ -1,0 +1,153 @@
+"""A folder's lock, in the process and between processes, and the bell in the same file.
+
+The file ``maildir-imapd.lock`` is made once and never replaced or removed, so its inode is the lock:
+
+    bytes 0-7    the bell: the folder's last mod-sequence, little endian. Whoever commits a batch writes it,
+                 which is an IN_MODIFY event for every process that watches.
+    bytes 8-23   the second place of the UID reserve (UIDVALIDITY, reserve, both 32 bits, CRC-32 of the two,
+                 32 bits unused): if the index is ever damaged, this says which UIDs may have been given out.
+
+flock(2) belongs to the open file, so the kernel frees it when a process dies; nothing here is ever stale.
+The lock belongs to the file of that name: one that has been removed, or put elsewhere by a hard link, is none.
+Lock order: folders by device and inode; in a folder first the threads' lock, then flock; the cache's lock last.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+import zlib
+
+from maildir_imapd import errors
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.disk.descriptors import Closed, Descriptor
+from maildir_imapd.store.threads import locks
+from maildir_imapd.store.threads.locks import Rank
+
+NAME = b"maildir-imapd.lock"
+
+_BELL = struct.Struct("<Q")
+_RESERVE = struct.Struct("<II")
+_SUM = struct.Struct("<II")
+_NONSENSE = 1 << 62  # no folder gets there; RFC 7162 allows mod-sequences of 63 bits
+
+
+class FolderLock:
+    """Exclusive right to change a folder and its index; not re-entrant.
+
+    *directory* is in use for as long as any of it is held. *order*: of the folder among others (descriptors.py).
+    """
+
+    def __init__(
+        self, directory: Descriptor, path: bytes, timeout: float, mode: int = 0o600, order: tuple[int, ...] = ()
+    ) -> None:
+        self.path = path
+        self._timeout = timeout
+        self._directory = directory
+        self._mode = mode
+        # One thread of this process at a time; taken before flock, guards all that the folder has in memory.
+        self._threads = locks.make(Rank.FOLDER, order)
+        self._file: Descriptor | None = None
+        self._identity = (0, 0)  # of that file
+
+    def acquire_threads(self, patience: float | None = None) -> None:
+        """Shut out the other threads of this process: enough to read the index, taken before the file's lock.
+
+        *patience* in seconds, None for what is set; with 0 nothing waits. Raises LockTimeout.
+        """
+        patience = self._timeout if patience is None else patience
+        if not (self._threads.acquire(timeout=patience) if patience > 0 else self._threads.acquire(blocking=False)):
+            raise errors.LockTimeout(detail=os.fsdecode(self.path))
+
+    def release_threads(self) -> None:
+        """Let the other threads in."""
+        self._threads.release()
+
+    def acquire_file(self, patience: float | None = None) -> None:
+        """Shut out the other processes; the caller holds the threads' lock.
+
+        Raises LockTimeout, or OSError if the file cannot be made or opened for writing.
+        """
+        deadline = time.monotonic() + (self._timeout if patience is None else patience)
+        while True:
+            if self._file is None:
+                file = Descriptor(durable.open_lasting(NAME, self._directory.number, self._mode), "lock file")
+                try:
+                    found = os.fstat(file.number)
+                except BaseException:
+                    file.close()
+                    raise
+                self._identity, self._file = (found.st_dev, found.st_ino), file
+            left = max(0.0, deadline - time.monotonic())
+            locks.flock(self._file.number, self.path, left, rank=None)
+            try:
+                if self._has_name():
+                    return
+            except BaseException:
+                # Nobody would give it back, and every other process would wait in vain.
+                self.close()
+                raise
+            # Somebody removed the file after all: two processes could hold two locks. Make it anew.
+            self.close()
+
+    def _has_name(self) -> bool:
+        """Say whether the file that is open is the one of that name; another name that it has says nothing."""
+        try:
+            there = os.stat(NAME, dir_fd=self._directory.number, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == self._identity
+
+    def release_file(self) -> None:
+        """Let the other processes in."""
+        file = self._file
+        if file is not None:
+            try:
+                locks.unlock(file.number, rank=None)
+            except BaseException:
+                self.close()  # that gives it back, too
+                raise
+
+    def ring(self, modseq: int) -> None:
+        """Tell other processes that the journal has grown; they find out themselves if this fails."""
+        try:
+            durable.write_at(self._number, _BELL.pack(modseq), 0)
+        except OSError:
+            pass  # a bell that stays silent costs a moment: the next look at the folder finds the batch
+
+    def rung(self) -> int:
+        """Return the mod-sequence that was rung last, 0 if none."""
+        data = os.pread(self._number, _BELL.size, 0) if self._file is not None else b""
+        rung: int = _BELL.unpack(data)[0] if len(data) == _BELL.size else 0
+        return rung if rung < _NONSENSE else 0
+
+    def note_reserve(self, uidvalidity: int, reserve: int, *, sync: bool) -> None:
+        """Keep the UID reserve in a second place (robustness rule 4)."""
+        record = _RESERVE.pack(uidvalidity, reserve)
+        durable.write_at(self._number, record + _SUM.pack(zlib.crc32(record), 0), _BELL.size)
+        if sync:
+            durable.sync_data(self._number)
+
+    def reserve(self) -> tuple[int, int] | None:
+        """Return (UIDVALIDITY, reserve) as last noted, None if that does not verify."""
+        data = os.pread(self._number, _RESERVE.size + _SUM.size, _BELL.size) if self._file is not None else b""
+        if len(data) < _RESERVE.size + _SUM.size:
+            return None
+        record = data[: _RESERVE.size]
+        if _SUM.unpack_from(data, _RESERVE.size)[0] != zlib.crc32(record):
+            return None
+        uidvalidity, reserve = _RESERVE.unpack(record)
+        return (uidvalidity, reserve) if uidvalidity else None
+
+    @property
+    def _number(self) -> int:
+        if self._file is None:
+            raise Closed("lock file")
+        return self._file.number
+
+    def close(self) -> None:
+        """Let go of the descriptor, and with it of the lock."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

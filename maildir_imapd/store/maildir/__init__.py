@@ -1,0 +1,1 @@
+"""The Maildir itself: names of files and folders, listings, delivery."""

@@ -1,0 +1,255 @@
+"""A message on its way in: tmp/ first, whole and synced, then under its final name.
+
+LF on disk, as Dovecot stores by default: every CRLF becomes LF and comes back when the message is sent.
+A CR that would change meaning so (CR CR LF) stays with its line end, so that what goes out is what came in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+import time
+import weakref
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from typing import Final
+
+from maildir_imapd import errors
+from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk.descriptors import Descriptor
+from maildir_imapd.store.maildir import filename, scan
+
+TMP_SECONDS: Final = 36 * 3600  # what nobody has touched for so long was left by a program that died
+
+_CRLF = re.compile(rb"(?<!\r)\r\n").sub
+_COPY_BYTES: Final = 1 << 20
+_END_OF_HEADER = re.compile(rb"\A\n|\n\r*\n").search
+
+
+class Delivery:
+    """A file in tmp/ that takes a message's octets; a sink, so it never raises: see *trouble*.
+
+    *directory* is the folder's, in use until ``done`` or ``abort``: whatever becomes of the mailbox, what is written
+    lies in the folder it was meant for. Whoever begins a delivery ends it by one of the two; ``abort`` comes by
+    itself when it is forgotten.
+    """
+
+    def __init__(self, directory: Descriptor, path: bytes, mode: int = 0o600) -> None:
+        self.trouble: errors.StoreError | None = None
+        self.size_disk = 0
+        self.size_crlf = 0
+        self.has_nul = False  # RFC 3501: only a literal8 may carry one
+        self.name = b"tmp/" + filename.unique()
+        self._path = path
+        self._held = b""  # CRs at the end of the last piece: the LF may be in the next one
+        self.fingerprint = 0  # see scan.py; known once the file has its date
+        self._directory = directory
+        self._file: Descriptor | None = None
+        # Called once it takes the file away, closes it and ends the use of the directory.
+        self._end: weakref.finalize[[Descriptor, bytes, Descriptor], Delivery] | None = None
+        number = directory.__enter__()
+        try:
+            self._file = Descriptor(durable.create(self.name, number, mode), "message in tmp/")
+            self._end = weakref.finalize(self, _abandon, directory, self.name, self._file)
+        except BaseException as error:
+            directory.__exit__(None, None, None)
+            if not isinstance(error, OSError):
+                raise
+            self._fail(error)
+        else:
+            self._end.atexit = False
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take a piece of the message."""
+        if self.trouble is not None:
+            return
+        if not self._open():
+            self.trouble = errors.StoreError(detail="written after it was closed")
+            return
+        piece = self._held + bytes(data)
+        if piece.endswith(b"\r"):
+            self._held = piece[-2:] if piece.endswith(b"\r\r") else b"\r"
+            piece = piece[: -len(self._held)]
+        else:
+            self._held = b""
+        self.has_nul = self.has_nul or b"\0" in piece
+        if piece:
+            self._store(piece)
+
+    def _store(self, piece: bytes) -> None:
+        text = _CRLF(b"\n", piece) if b"\r\r\n" in piece else piece.replace(b"\r\n", b"\n")
+        assert self._file is not None
+        try:
+            with self._file.use() as file:
+                durable.write(file, text)
+        except OSError as error:
+            self._fail(error)
+            return
+        self.size_disk += len(text)
+        self.has_nul = self.has_nul or b"\0" in text
+        self.size_crlf += len(text) + text.count(b"\n") - text.count(b"\r\n")
+
+    def finish(self) -> None:
+        """Say that the message is whole. ``commit`` does so."""
+        if self._held and self.trouble is None and self._open():
+            held, self._held = self._held, b""
+            self._store(held)
+
+    def close(self) -> None:
+        """The same, and give the descriptor back: a MULTIAPPEND of thousands runs out of them without it."""
+        self.finish()
+        if self._file is not None and not self._file.closed:
+            durable.start_writing(self._file.number)
+            self._file.close()
+
+    def _open(self) -> bool:
+        return self._file is not None and not self._file.closed
+
+    @contextmanager
+    def _reading(self) -> Iterator[int]:
+        """A descriptor of the file: the one that is open, for its name may be gone with its folder."""
+        if self._file is not None and not self._file.closed:
+            with self._file.use() as number:
+                yield number
+            return
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        number = descriptors.open(self.name, flags, dir_fd=self._directory.number)
+        try:
+            yield number
+        finally:
+            os.close(number)
+
+    def is_in(self, folder: Descriptor) -> bool:
+        """Whether it lies in the folder that *folder* is open at: its name may be another one's since."""
+        if folder is self._directory:
+            return True
+        with folder.use() as there:
+            return os.path.sameopenfile(self._directory.number, there)
+
+    def pieces(self) -> Generator[bytes]:
+        """Give back what came in, as it lies on the disk.
+
+        Raises StoreError; MailboxMissing if it was closed and its name is gone, which goes with its folder.
+        """
+        self.finish()
+        if self.trouble is not None:
+            raise self.trouble
+        try:
+            with self._reading() as number:
+                position = 0
+                while piece := os.pread(number, _COPY_BYTES, position):
+                    position += len(piece)
+                    yield piece
+        except FileNotFoundError as error:
+            raise errors.MailboxMissing(detail=f"{os.fsdecode(self._path)}: {error}") from error
+        except OSError as error:
+            raise durable.store_error(error, self._path + b"/" + self.name) from error
+
+    def has_utf8_header(self) -> bool:
+        """Whether the message's header, its first megabyte at least, is not ASCII; raises StoreError."""
+        with closing(self.pieces()) as pieces:
+            piece = next(pieces, b"")
+        end = _END_OF_HEADER(piece)
+        return not (piece if end is None else piece[: end.end()]).isascii()
+
+    def date(self, received: int) -> None:
+        """Give the file its received date, which is its mtime.
+
+        With nanoseconds that nobody asked for: they tell it from a later file, see scan.py.
+        """
+        stamp = max(received, 0) * 1_000_000_000 + secrets.randbelow(999_999_999) + 1
+        with self._reading() as number:
+            os.utime(number, ns=(time.time_ns(), stamp))
+            # What it is now and not what was asked for: a file system may keep less.
+            self.fingerprint = scan.fingerprint(os.fstat(number))
+
+    def sync(self) -> None:
+        """Return when the content is on the disk."""
+        with self._reading() as number:
+            durable.sync(number)
+
+    def abort(self) -> None:
+        """Take the file away again. Harmless after ``done``, and twice."""
+        if self._end is not None:
+            self._end()
+
+    def done(self) -> None:
+        """Let go: the file has its final name, or is somebody else's to remove."""
+        if self._end is not None and self._end.detach() is not None:
+            if self._file is not None:
+                self._file.close()
+            self._directory.__exit__(None, None, None)
+
+    def _fail(self, error: OSError) -> None:
+        self.trouble = durable.store_error(error, self._path + b"/" + self.name)
+        self.abort()
+
+
+def _abandon(directory: Descriptor, name: bytes, file: Descriptor) -> None:
+    file.close()
+    try:
+        durable.unlink(name, directory.number)
+    except OSError:
+        pass  # it was moved to its place, or goes with the other litter after 36 hours
+    finally:
+        directory.__exit__(None, None, None)
+
+
+def copy_bytes(source: bytes, target: bytes, source_dir: int, target_dir: int, mode: int) -> None:
+    """Copy a message where it cannot be linked, dates included.
+
+    The copy is made in tmp/ and linked or renamed to *target* only when it is whole.
+    """
+    temporary = b"tmp/" + filename.unique()
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    reading = descriptors.open(source, flags, dir_fd=source_dir)
+    try:
+        if not stat.S_ISREG(os.fstat(reading).st_mode):
+            raise errors.MessageUnreadable(detail=f"not a file: {os.fsdecode(source)}")
+        writing = durable.create(temporary, target_dir, mode)
+        try:
+            try:
+                while piece := os.read(reading, _COPY_BYTES):
+                    durable.write(writing, piece)
+                status = os.fstat(reading)
+                os.utime(writing, ns=(status.st_atime_ns, status.st_mtime_ns))
+                durable.sync(writing)
+            finally:
+                os.close(writing)
+            durable.rename(temporary, target, target_dir, target_dir)
+        except OSError:
+            try:
+                durable.unlink(temporary, target_dir)
+            except OSError:
+                pass  # the first error is the one to tell
+            raise
+    finally:
+        os.close(reading)
+
+
+def clean_tmp(folder: int, now: float) -> int:
+    """Remove what programs that died have left in tmp/, and say how much.
+
+    By ctime, as Dovecot and Courier do: the mtime of a message in the making may be its received date. The
+    directory's atime says when somebody last did this; touching it first keeps others from doing it too.
+    """
+    tmp = descriptors.open(b"tmp", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        status = os.fstat(tmp)
+        if status.st_atime > now - 8 * 3600:
+            return 0
+        os.utime(tmp, ns=(int(now * 1e9), status.st_mtime_ns))
+        removed = 0
+        for name in descriptors.again(os.listdir, tmp):
+            try:
+                found = os.stat(name, dir_fd=tmp, follow_symlinks=False)
+                if found.st_ctime < now - TMP_SECONDS:
+                    durable.unlink(os.fsencode(name), tmp)
+                    removed += 1
+            except (FileNotFoundError, IsADirectoryError, PermissionError):
+                continue  # gone, or no file of a mail program
+        return removed
+    finally:
+        os.close(tmp)

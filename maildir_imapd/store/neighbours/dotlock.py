@@ -1,0 +1,89 @@
+"""Dovecot's lock file for ``dovecot-uidlist`` and others (maildir-formats 3): for the sake of its files, never of ours.
+
+Made with O_EXCL; holds ``pid:host`` without a line end.  A waiter removes it when the host is its own and the
+process is dead, or when nothing has touched it for two minutes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import socket
+import time
+from types import TracebackType
+from typing import Final, Self
+
+from maildir_imapd.store.disk import durable
+
+STALE_AFTER: Final = 120.0
+# A lock of a dead process on this host is taken over once it is this old, as Dovecot does.
+DEAD_AFTER: Final = 2.0
+# One without a holder's name is of a process that died before it wrote it, once it is this old.
+NAMELESS_AFTER: Final = 10.0
+TIMEOUT: Final = 30.0
+
+
+class DotLock:
+    """A context manager; raises OSError (ETIMEDOUT) when it cannot be had in time."""
+
+    def __init__(self, name: bytes, directory: int, timeout: float = TIMEOUT, stale: float = STALE_AFTER) -> None:
+        self._name = name
+        self._directory = directory
+        self._timeout = timeout
+        self._stale = stale
+        self._content = f"{os.getpid()}:{socket.gethostname()}".encode()
+
+    def __enter__(self) -> Self:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                fd = durable.create(self._name, self._directory)
+            except FileExistsError:
+                if self._take_away_stale():
+                    continue
+            else:
+                try:
+                    durable.write(fd, self._content)
+                finally:
+                    os.close(fd)
+                return self
+            if time.monotonic() >= deadline:
+                raise OSError(errno.ETIMEDOUT, "another program holds " + os.fsdecode(self._name))
+            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # to keep waiters apart, no secret
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if durable.read_file(self._name, self._directory) == self._content:
+                durable.unlink(self._name, self._directory)
+        except FileNotFoundError:
+            # Somebody held us for dead; what we wrote in the meantime is whole all the same.
+            pass
+
+    def _take_away_stale(self) -> bool:
+        """Remove a lock whose holder is gone; says whether it is worth trying at once."""
+        try:
+            state = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
+            holder = durable.read_file(self._name, self._directory)
+        except FileNotFoundError:
+            return True
+        age = time.time() - state.st_mtime
+        pid, _, host = holder.partition(b":")
+        dead = not holder and age > NAMELESS_AFTER
+        if host.decode("utf-8", "replace") == socket.gethostname() and pid.isdigit() and age > DEAD_AFTER:
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                dead = True
+            except (PermissionError, OverflowError):
+                pass  # it lives, as somebody else
+        if not dead and age <= self._stale:
+            return False
+        try:
+            # Race: between the look and this a new holder may have come; Dovecot bears the same one.
+            durable.unlink(self._name, self._directory)
+        except FileNotFoundError:
+            pass
+        return True

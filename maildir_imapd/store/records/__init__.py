@@ -1,0 +1,1 @@
+"""Files of the account, one module each: quota, annotations, rights, subscriptions, UIDVALIDITY, renames."""

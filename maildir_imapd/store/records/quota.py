@@ -1,0 +1,466 @@
+"""Maildir++ quota: what ``maildirsize`` in the root of a spool says is used, and how it is kept true.
+
+    10485760S,1000C       the limit: octets, messages; 0S or a missing part is none
+    8320 4                what there was at the last count
+    73 1                  what came, or went, since: one line a change
+
+Other programs append to it too, and some deliver or delete and do not.  So our own changes are appended, and
+what turns out to have been changed by others only leaves a **mark**: whoever asks next counts anew.  No lock:
+a count that somebody has overtaken is seen to be so, by the one or by the other.
+
+All messages count, as in Dovecot. Where Courier's files are kept, those in Trash (not in folders below it) and those
+with \\Deleted do not, as in Courier.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from maildir_imapd.errors import CannotDo, NoPermission, OverQuota
+from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.maildir import filename
+from maildir_imapd.store.maildir.filename import DELETED
+from maildir_imapd.store.threads import locks
+from maildir_imapd.store.threads.locks import Rank
+
+log = logging.getLogger(__name__)
+
+FILE: Final = b"maildirsize"
+MARK: Final = b"maildir-imapd.quota"
+TRASH: Final = b".Trash"  # Courier's, and in Maildir++ only
+
+LONGEST: Final = 5120  # octets; a longer file is counted anew
+OLD: Final = 15 * 60.0  # seconds after which a count that says "over" is doubted
+# A directory stamped less than this many seconds ago may change again within its clock's grain.
+GRAIN: Final = 2.0
+# What fits into a line of the file, for every program that reads it.
+LARGEST: Final = (1 << 63) - 1
+_TRIES: Final = 3
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+class Amount(NamedTuple):
+    """Octets on disk and messages; as a limit, 0 is none."""
+
+    storage: int = 0
+    messages: int = 0
+
+    def over(self, limit: Amount) -> bool:
+        """Whether this is more than *limit* allows."""
+        return 0 < limit.storage < self.storage or 0 < limit.messages < self.messages
+
+    def plus(self, other: Amount) -> Amount:
+        """Both together."""
+        return Amount(self.storage + other.storage, self.messages + other.messages)
+
+    def minus(self) -> Amount:
+        """As much, taken away."""
+        return Amount(-self.storage, -self.messages)
+
+
+NOTHING: Final = Amount()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What is used of what."""
+
+    used: Amount
+    limit: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A file as read: *lines* without the first; not *sound* when the sum is not to be believed."""
+
+    limit: Amount
+    used: Amount
+    lines: int
+    sound: bool
+    when: float = 0.0
+
+
+def parse(data: bytes) -> Said:
+    """Read the file, padded with blanks or not; never fails."""
+    first, _, rest = data[: LONGEST + 1].partition(b"\n")
+    storage = messages = 0
+    for field in first.split(b","):
+        written, unit = field.strip()[:-1], field.strip()[-1:]
+        if written.isdigit() and len(written) < 20:
+            if unit == b"S":
+                storage = int(written)
+            elif unit == b"C":
+                messages = int(written)
+    used, lines, sound = NOTHING, 0, len(data) <= LONGEST
+    for line in rest.split(b"\n"):
+        words = line.split()
+        if not words:
+            continue
+        lines += 1
+        try:
+            size, count = (int(word) for word in words)
+        except ValueError:
+            sound = False
+            continue
+        used = used.plus(Amount(size, count))
+    sound = sound and lines > 0 and used.storage >= 0 and used.messages >= 0
+    return Said(Amount(storage, messages), used, lines, sound)
+
+
+def render(limit: Amount, used: Amount, *, padded: bool) -> bytes:
+    """Write a fresh file."""
+    first = b"%dS" % limit.storage + (b",%dC" % limit.messages if limit.messages else b"")
+    return first + b"\n" + line(used, padded=padded)
+
+
+def line(change: Amount, *, padded: bool) -> bytes:
+    """Write one line; *padded* as Courier does."""
+    return (b"%12d %12d\n" if padded else b"%d %d\n") % change
+
+
+def _too_much(used: Amount, more: Amount, limit: Amount) -> bool:
+    """Say whether *more* does not fit.  What shrinks a spool always does."""
+    after = used.plus(more)
+    return after.over(Amount(limit.storage * (more.storage > 0), limit.messages * (more.messages > 0)))
+
+
+def size_of(base: bytes, path: bytes, directory: int) -> int:
+    """Return the octets of a message: what its name says, else a look at the file *path*; raises OSError."""
+    size = filename.disk_size(base)
+    return os.stat(path, dir_fd=directory, follow_symlinks=False).st_size if size is None else size
+
+
+class Quota:
+    """The quota of one account; safe from any thread.
+
+    *root*: where ``maildirsize`` is.  *folders*: gives every folder that may hold mail.  *courier*: count and write as
+    Courier does.  *synced*: a file that is written anew is on the disk before it takes the place of the old one.
+    """
+
+    def __init__(
+        self,
+        root: bytes,
+        limit: Amount = NOTHING,
+        *,
+        folders: Callable[[], list[bytes]],
+        courier: bool = False,
+        synced: bool = True,
+    ) -> None:
+        self._root = root
+        self._path = os.path.join(root, FILE)
+        self._mark = os.path.join(root, MARK)
+        self.courier = courier
+        self._trash = os.path.join(root, TRASH)
+        self._synced = synced
+        self._folders = folders
+        self._limit = limit
+        # What each directory held at its stamps.  The lock guards it, and lets one thread count at a time; a leaf.
+        self._lock = locks.make(Rank.COUNTER)
+        self._sums: dict[bytes, tuple[tuple[int, int], Amount]] = {}
+        self.on = False  # whether anything is to be counted: asked on every path, so a plain attribute
+        self.look()
+
+    def set_limit(self, limit: Amount) -> None:
+        """Take the settings' limit, which wins over the file's; NOTHING leaves it to the file."""
+        if limit != self._limit:
+            self._limit = limit
+            self.look()
+
+    def look(self) -> bool:
+        """See whether there is a quota; another process may have set one."""
+        self.on = self._limit != NOTHING or os.path.lexists(self._path)
+        return self.on
+
+    @property
+    def settable(self) -> bool:
+        """Whether the file decides, so that ``change`` can."""
+        return self._limit == NOTHING
+
+    def counts(self, folder: bytes, bits: int) -> bool:
+        """Say whether a message with these flags in the folder at this path counts."""
+        return not self.courier or not (bits & DELETED or folder == self._trash)
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    def usage(self) -> Usage | None:
+        """Return what is used now; None without a quota."""
+        return self._usage(NOTHING) if self.look() else None
+
+    def demand(self, more: Amount) -> None:
+        """Raise OverQuota when there is no room for *more*."""
+        if self.look():
+            usage = self._usage(more)
+            if usage is not None and _too_much(usage.used, more, usage.limit):
+                raise OverQuota
+
+    def _usage(self, more: Amount) -> Usage | None:
+        said = self._read()
+        if said is None and self._limit == NOTHING:
+            self.on = False
+            return None
+        limit = self._limit
+        if said is not None:
+            if limit == NOTHING:
+                limit = said.limit
+            over = said.used.over(limit) or _too_much(said.used, more, limit)
+            doubtful = over and (said.lines > 1 or time.time() - said.when > OLD)
+            if said.sound and said.limit == limit and not doubtful and not os.path.lexists(self._mark):
+                return Usage(said.used, limit)
+        return self._count_anew()
+
+    def _read(self) -> Said | None:
+        try:
+            fd = descriptors.open(self._path, _READ)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            said = parse(os.read(fd, LONGEST + 1))
+            return Said(said.limit, said.used, said.lines, said.sound, status.st_mtime)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    def change(self, limit: Amount) -> None:
+        """Make *limit* the file's, on the disk, and count; NOTHING takes all limits away.
+
+        Raises NoPermission where the settings have one, CannotDo for one that the file cannot hold, StoreError.  Of
+        two who change it at a time one wins.
+        """
+        if not self.settable:
+            raise NoPermission("Only the administrator sets limits")
+        if max(limit) > LARGEST:
+            raise CannotDo(why="The limit is too large")
+        self._count_anew(limit)
+        self.look()
+
+    def add(self, change: Amount) -> None:
+        """Note what we have added, or with negative numbers removed.
+
+        Call it when the folder has changed and its journal does not say so yet: after a crash in between the next
+        scan finds the change, and leaves a mark.  Never an error.
+        """
+        if change == NOTHING or not (self.on or self.look()):
+            return
+        try:
+            fd = descriptors.open(self._path, _APPEND)
+        except FileNotFoundError:
+            if self._limit == NOTHING:
+                self.on = False
+            else:
+                self.doubt()  # Race: somebody may be counting for the first time, and have passed by already
+            return
+        except OSError as error:
+            self._complain(error)
+            return
+        try:
+            durable.write(fd, line(change, padded=self.courier))
+            ours, there = os.fstat(fd), os.stat(self._path, follow_symlinks=False)
+            if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino):
+                self.doubt()  # Race: it was replaced by a count that may lack this
+        except OSError as error:
+            self._complain(error)
+            self.doubt()
+        finally:
+            os.close(fd)
+
+    def doubt(self) -> None:
+        """Leave a mark: the next who asks counts anew.  Never an error."""
+        if not (self.on or self.look()):
+            return
+        try:
+            root = self._open_root()
+        except OSError as error:
+            self._complain(error)
+            return
+        try:
+            os.close(durable.create(MARK, root))
+        except FileExistsError:
+            pass
+        except OSError as error:
+            self._complain(error)
+        finally:
+            os.close(root)
+
+    def _complain(self, error: OSError) -> None:
+        log.warning("quota not noted path=%s error=%s", os.fsdecode(self._path), error)
+
+    def _open_root(self) -> int:
+        return descriptors.open_directory(self._root)
+
+    # --- counting ---------------------------------------------------------------------------------
+
+    def _count_anew(self, new: Amount | None = None) -> Usage:
+        """Count all messages and write the file; if it cannot be written, the sum is as good.
+
+        With *new*, a limit that is to stand in it, it is written, whatever others do, or StoreError.
+        """
+        with self._lock, durable.told(self._root):
+            root = self._open_root()
+            try:
+                usage = Usage(NOTHING, NOTHING)
+                for _ in range(_TRIES):
+                    usage, alone = self._count_once(root, new)
+                    if alone:
+                        break
+                if new is not None and self._synced:
+                    durable.sync(root)
+                return usage
+            finally:
+                os.close(root)
+
+    def _count_once(self, root: int, new: Amount | None) -> tuple[Usage, bool]:
+        """Return what is used, and whether nobody appended to the old file meanwhile, or replaced it."""
+        old, mode, length = -1, os.fstat(root).st_mode & 0o666 or 0o600, 0
+        limit = self._limit if new is None else new
+        files = new is None and self.settable
+        try:
+            old = descriptors.open(FILE, _READ, dir_fd=root)
+            status = os.fstat(old)
+            mode, length = status.st_mode & 0o666, status.st_size
+            if files:
+                limit = parse(os.read(old, LONGEST + 1)).limit
+        except OSError:
+            if files:
+                return Usage(NOTHING, NOTHING), True  # Race: it was there just now, and there is no limit any more
+        try:
+            try:
+                # Before the count: whoever doubts from here on means to be heard.
+                durable.unlink(MARK, root)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                self._complain(error)
+            try:
+                used, quiet = self._measure(root)
+                data = render(limit, used, padded=self.courier)
+                current = self._write(root, data, mode, instead_of=old if files else -1, needed=new is not None)
+            except BaseException:
+                self.doubt()
+                raise
+            alone = current and quiet and (old < 0 or os.fstat(old).st_size == length)
+            if not alone:
+                self.doubt()
+            return Usage(used, limit), alone
+        finally:
+            if old >= 0:
+                os.close(old)
+
+    def _write(self, root: int, data: bytes, mode: int, *, instead_of: int, needed: bool) -> bool:
+        """Replace the file; without *needed* an error is one for the log.
+
+        Return False, and leave it alone, if it is no longer the one open as *instead_of* (-1: whatever it is).
+        """
+        temporary = b"tmp/" + filename.unique()
+        try:
+            if not os.path.isdir(os.path.join(self._root, b"tmp")):
+                # INBOX is elsewhere.
+                durable.make_directory(os.path.join(self._root, b"tmp"), self._root)
+            fd = durable.create(temporary, root, mode)
+            try:
+                durable.write(fd, data)
+                if self._synced:
+                    durable.sync_data(fd)
+            finally:
+                os.close(fd)
+            # Race: somebody may have set another limit while we counted, and ours would undo it.
+            if instead_of >= 0 and not _is_at(root, instead_of):
+                durable.unlink(temporary, root)
+                return False
+            durable.replace(temporary, FILE, root)
+        except OSError as error:
+            try:
+                durable.unlink(temporary, root)
+            except OSError:
+                pass  # the first error is the one to tell
+            if needed:
+                raise
+            self._complain(error)
+        return True
+
+    def _measure(self, root: int) -> tuple[Amount, bool]:
+        """Add up the folders, and say whether each was at rest while it was looked at."""
+        used, quiet = NOTHING, True
+        sums: dict[bytes, tuple[tuple[int, int], Amount]] = {}
+        for folder in self._folders():
+            if not self.counts(folder, 0):
+                continue
+            paths = folder + b"/new", folder + b"/cur"
+            for _ in range(_TRIES):
+                # From new/ to cur/ is no change, so the two must be of one moment.
+                found = [self._directory(root, path, sums) for path in paths]
+                still = [_stamp(root, path) for path in paths] == [stamp for stamp, _ in found]
+                if still:
+                    break
+            quiet = quiet and still
+            for _, amount in found:
+                used = used.plus(amount)
+        self._sums = sums
+        return used, quiet
+
+    def _directory(
+        self, root: int, path: bytes, sums: dict[bytes, tuple[tuple[int, int], Amount]]
+    ) -> tuple[tuple[int, int], Amount]:
+        stamp = _stamp(root, path)
+        known = self._sums.get(path)
+        if known is not None and known[0] == stamp:
+            sums[path] = known
+            return known
+        try:
+            fd = descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+        except OSError as error:
+            if descriptors.out_of_descriptors(error):
+                raise
+            return stamp, NOTHING  # it is gone, or not for us to read, so nobody sees mail in it
+        size = count = 0
+        sized = filename.disk_size
+        try:
+            for name in map(os.fsencode, descriptors.again(os.listdir, fd)):
+                if name.startswith(b".") or (self.courier and filename.parse(name).bits & DELETED):
+                    continue
+                claimed = sized(name.partition(b":")[0])
+                if claimed is None:
+                    try:
+                        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    if not stat.S_ISREG(status.st_mode):
+                        continue
+                    claimed = status.st_size
+                size += claimed
+                count += 1
+        finally:
+            os.close(fd)
+        found = stamp, Amount(size, count)
+        # A stamp that is too young may hide a later change: then this sum is good for once only.
+        if time.time() - max(stamp) / 1e9 > GRAIN:
+            sums[path] = found
+        return found
+
+
+def _is_at(root: int, fd: int) -> bool:
+    """Whether the file in place is still the open one."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(FILE, dir_fd=root, follow_symlinks=False))
+    except OSError:
+        return False
+
+
+def _stamp(root: int, path: bytes) -> tuple[int, int]:
+    try:
+        state = os.stat(path, dir_fd=root)
+    except OSError:
+        return 0, 0
+    return state.st_mtime_ns, state.st_ctime_ns
