@@ -38,9 +38,6 @@ ALLOWED = {
         "location",
         "log",
         "errors",
-        "imap.session",
-        "imap.commands",
-        "imap",
         "",
     },
 }

@@ -7,13 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Goodbye, IdleTooLong
-from maildir_imapd.imap.registry import State
 from maildir_imapd.imap.reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from maildir_imapd.imap.session import Session
+    from maildir_imapd.imap.engine import Engine
     from maildir_imapd.server.transport import PipeTransport, Transport
 
 logger = logging.getLogger(__name__)
@@ -23,45 +22,45 @@ HANDSHAKE_TIMEOUT = 60.0
 
 def converse(
     transport: Transport | PipeTransport,
-    session: Session,
+    engine: Engine,
     *,
     implicit_tls: bool = False,
     leaving: Callable[[], Goodbye | None] = lambda: None,
     ended: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve one client to the end; closes both *session* and *transport*, raises nothing.
+    """Serve one client to the end; closes both *engine* and *transport*, raises nothing.
 
     *leaving* is asked after each wake: when the process is to end it gives the BYE to send.  *ended* is
     called when the session is over and the client cannot know it yet: what it held is free by then.
     """
-    reply = Reply(transport.send)
+    reply, session = Reply(transport.send), engine.session
     started = heard = outside = time.monotonic()
     try:
         if implicit_tls:
             transport.start_tls(HANDSHAKE_TIMEOUT)
-        session.greet(reply)
-        while not session.over:
-            if session.upgrade is not None:
-                _upgrade(transport, session)
+        engine.greet(reply)
+        while not engine.over:
+            if engine.upgrade is not None:
+                _upgrade(transport, engine)
             goodbye = leaving()
             if goodbye is not None:
-                session.say_goodbye(goodbye, reply)
+                engine.say_goodbye(goodbye, reply)
                 break
             # Before login traffic prolongs nothing: a login comes in its time or not at all.
-            since = outside if session.state is State.NOT_AUTHENTICATED else heard
-            left = since + session.patience - time.monotonic()
+            since = outside if not engine.logged_in else heard
+            left = since + engine.patience - time.monotonic()
             woken, data = transport.wait(left) if left > 0 else (False, b"")
             if data is None:
                 break
             if woken:
-                session.announce(reply)
+                engine.announce(reply)
             if data:
                 heard = time.monotonic()
-                if session.state is not State.NOT_AUTHENTICATED:
+                if engine.logged_in:
                     outside = heard
-                session.feed(data, reply)
-            elif not woken and session.upgrade is None:
-                session.say_goodbye(IdleTooLong(), reply)
+                engine.feed(data, reply)
+            elif not woken and engine.upgrade is None:
+                engine.say_goodbye(IdleTooLong(), reply)
     except (ConnectionError, TimeoutError) as error:
         # The transport raises nothing else, and what happens in a session stays there.
         session.note("connection-lost", why=str(error))
@@ -69,7 +68,7 @@ def converse(
         logger.exception("connection failed", extra={"fields": {"peer": session.peer, "user": session.user}})
     finally:
         try:
-            session.close()
+            engine.close()
         finally:
             try:
                 ended()
@@ -78,8 +77,8 @@ def converse(
         session.note("disconnect", sent=reply.sent, seconds=round(time.monotonic() - started, 1))
 
 
-def _upgrade(transport: Transport | PipeTransport, session: Session) -> None:
-    kind = session.upgrade
+def _upgrade(transport: Transport | PipeTransport, engine: Engine) -> None:
+    kind = engine.upgrade
     assert kind is not None
     match kind:
         case b"TLS":
@@ -88,4 +87,4 @@ def _upgrade(transport: Transport | PipeTransport, session: Session) -> None:
             transport.start_deflate()
         case b"PLAIN":
             transport.end_deflate()
-    session.upgraded(kind)
+    engine.upgraded(kind)

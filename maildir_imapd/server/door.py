@@ -26,7 +26,7 @@ from maildir_imapd.errors import (
     MailboxMissing,
     Unavailable,
 )
-from maildir_imapd.imap.session import Access
+from maildir_imapd.imap.gate import Access
 from maildir_imapd.location import expand
 from maildir_imapd.server import identity as identities
 from maildir_imapd.server.failures import Failures, network

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Goodbye, ShuttingDown
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
-from maildir_imapd.imap.session import Access, Session
+from maildir_imapd.imap.engine import Engine
+from maildir_imapd.imap.gate import Access
 from maildir_imapd.location import expand
 from maildir_imapd.server import confine
 from maildir_imapd.server import identity as identities
@@ -48,7 +49,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
 
         for number in ending:
             signal.signal(number, end)
-        session = Session(
+        engine = Engine(
             policy(config, tls=False, loopback=False, compress=False, metadata=server_metadata(config)),
             secure=True,
             wake=transport.bell.ring,
@@ -57,7 +58,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
             meanwhile=meanwhile,
             look=transport.look,
         )
-        converse(transport, session, leaving=lambda: goodbye[0] if goodbye else None)
+        converse(transport, engine, leaving=lambda: goodbye[0] if goodbye else None)
     finally:
         watcher.close()
 

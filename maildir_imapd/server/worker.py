@@ -23,7 +23,8 @@ from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import ConfigError, Goodbye, LimitReached, ShuttingDown
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
 from maildir_imapd.imap.columns.danger import Notes, danger
-from maildir_imapd.imap.session import Policy, Session
+from maildir_imapd.imap.engine import Engine
+from maildir_imapd.imap.policy import Policy
 from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
@@ -312,14 +313,14 @@ class Worker:
             logger.warning("connection refused", extra={"fields": {"peer": peer, "why": refusal.text}})
             refuse(sock, refusal.text, silent=implicit_tls)
             return
-        session: Session | None = None
+        engine: Engine | None = None
         inside = True
 
         def left() -> None:
             nonlocal inside
             if inside:
                 inside = False
-                self.door.leave(arrival, session.user if session is not None else None)
+                self.door.leave(arrival, engine.session.user if engine is not None else None)
 
         def leaving() -> Goodbye | None:
             return Goodbye("Too many connections; try again later") if arrival.sent_away else self._goodbye
@@ -334,7 +335,7 @@ class Worker:
             return
         arrival.ring = transport.bell.ring
         try:
-            session = Session(
+            engine = Engine(
                 policy(
                     self.config,
                     tls=self.tls is not None,
@@ -349,11 +350,11 @@ class Worker:
                 look=transport.look,
             )
             with self._lock:
-                self._bells[id(session)] = transport.bell.ring
-            converse(transport, session, implicit_tls=implicit_tls, leaving=leaving, ended=left)
+                self._bells[id(engine)] = transport.bell.ring
+            converse(transport, engine, implicit_tls=implicit_tls, leaving=leaving, ended=left)
         finally:
             with self._lock:
-                self._bells.pop(id(session), None)
+                self._bells.pop(id(engine), None)
             arrival.ring = lambda: None
             left()
             transport.close()

@@ -14,7 +14,9 @@ from client import Client
 
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, ShuttingDown
-from maildir_imapd.imap.session import Access, Policy, Session
+from maildir_imapd.imap.engine import Engine
+from maildir_imapd.imap.gate import Access
+from maildir_imapd.imap.policy import Policy
 from maildir_imapd.server import connection, supervisor
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.transport import Transport
@@ -33,9 +35,9 @@ def serve(rules: Policy, tmp_path: Path, *, leave: list[ShuttingDown] | None = N
             raise AuthenticationFailed
         return Access(user, Account(bytes(tmp_path / "Maildir"), fsync="never"))
 
-    session = Session(rules, gate, wake=conn.bell.ring)
+    engine = Engine(rules, gate, wake=conn.bell.ring)
     thread = threading.Thread(
-        target=converse, args=(conn, session), kwargs={"leaving": lambda: leave[0] if leave else None}
+        target=converse, args=(conn, engine), kwargs={"leaving": lambda: leave[0] if leave else None}
     )
     thread.start()
     return Client(theirs), thread

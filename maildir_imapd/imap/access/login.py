@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import AuthenticationFailed, Goodbye, PrivacyRequired, Refused, WrongState
 from maildir_imapd.imap.access import sasl
 from maildir_imapd.imap.access.capability import capability_code
-from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
+from maildir_imapd.imap.registry import ANY, LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.session import State
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
@@ -19,7 +21,12 @@ PASSWORD_LIMIT = 1024
 USER_LIMIT = 255
 
 
-@command(b"STARTTLS", states=State.NOT_AUTHENTICATED, updates=False)
+@command(
+    b"STARTTLS",
+    states=State.NOT_AUTHENTICATED,
+    updates=False,
+    announces=lambda session: [b"STARTTLS"] if session.may_start_tls else [],
+)
 def starttls(session: Session, cmd: StartTls, reply: Reply) -> Done:
     """RFC 3501 6.2.1.  Octets behind the command line are an attack (CVE-2011-0411 and its children)."""
     if session.secure:
@@ -33,7 +40,12 @@ def starttls(session: Session, cmd: StartTls, reply: Reply) -> Done:
     return Done("Begin TLS negotiation now")
 
 
-@command(b"LOGIN", states=State.NOT_AUTHENTICATED, updates=False)
+@command(
+    b"LOGIN",
+    states=State.NOT_AUTHENTICATED,
+    updates=False,
+    announces=lambda session: [] if session.may_log_in else [b"LOGINDISABLED"],
+)
 def login(session: Session, cmd: Login, reply: Reply) -> Done:
     """RFC 3501 6.2.3."""
     if not session.may_log_in:
@@ -42,7 +54,12 @@ def login(session: Session, cmd: Login, reply: Reply) -> Done:
     return logged_in(session)
 
 
-@command(b"AUTHENTICATE", states=State.NOT_AUTHENTICATED, updates=False)
+@command(
+    b"AUTHENTICATE",
+    states=State.NOT_AUTHENTICATED,
+    updates=False,
+    announces=lambda session: [b"AUTH=" + name for name in sasl.MECHANISMS] if session.may_log_in else [],
+)
 def authenticate(session: Session, cmd: Authenticate, reply: Reply) -> Done | None:
     """RFC 3501 6.2.2, with the initial response of RFC 4959."""
     if cmd.mechanism not in sasl.MECHANISMS:
@@ -76,7 +93,12 @@ def logged_in(session: Session) -> Done:
     return Done("Logged in", capability_code(session))
 
 
-@command(b"UNAUTHENTICATE", states=LOGGED_IN, updates=False)
+@command(
+    b"UNAUTHENTICATE",
+    states=LOGGED_IN,
+    updates=False,
+    announces=lambda session: [b"UNAUTHENTICATE"] if session.may_leave else [],
+)
 def unauthenticate(session: Session, cmd: Unauthenticate, reply: Reply) -> Done:
     """RFC 8437: the next user's turn on the same connection.  Never NO."""
     if not session.may_leave:

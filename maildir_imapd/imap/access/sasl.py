@@ -15,8 +15,7 @@ from maildir_imapd.imap.access import login
 from maildir_imapd.wire import render
 
 if TYPE_CHECKING:
-    from maildir_imapd.imap.registry import Done
-    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.reply import Done, Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.wire.commands import Authenticate
 
@@ -60,20 +59,17 @@ def converse(session: Session, cmd: Authenticate, exchange: Exchange, reply: Rep
         except StopIteration as stop:
             return _finish(session, cmd.mechanism, stop.value)
 
-    def on_line(line: bytes, reply: Reply) -> None:
+    def on_line(line: bytes, reply: Reply) -> Done | None:
         if line == b"*":
             raise WrongState(why="Authentication cancelled")
         try:
             challenge = exchange.send(decode(line))
         except StopIteration as stop:
-            # Refused here, the session ends the dialogue and answers with its tag.
-            done = _finish(session, cmd.mechanism, stop.value)
-            session.end_dialogue()
-            session.finish(cmd, b"AUTHENTICATE", done, reply)
-        else:
-            reply.write(render.challenge(base64.b64encode(challenge)))
+            return _finish(session, cmd.mechanism, stop.value)
+        reply.write(render.challenge(base64.b64encode(challenge)))
+        return None
 
-    session.begin_dialogue(cmd.tag, on_line)
+    session.dialogue = on_line
     reply.write(render.challenge(base64.b64encode(challenge)))
     return None
 

@@ -16,7 +16,8 @@ from maildir_imapd.errors import BadSyntax, ImapdError, MailboxMissing, NoPermis
 from maildir_imapd.imap.languages import translated_prefix
 from maildir_imapd.imap.mailboxes.rights import demand, myrights_line, visible
 from maildir_imapd.imap.mailboxes.status import status_line
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.wire import render
 from maildir_imapd.wire.names import Pattern, ancestors, encode_mailbox
 
@@ -59,7 +60,7 @@ Lines = list[tuple[bytes, str | None]]
 _last: WeakKeyDictionary[Account, tuple[tuple[object, ...], _Found, Lines]] = WeakKeyDictionary()
 
 
-@command(b"LIST", states=LOGGED_IN)
+@command(b"LIST", states=LOGGED_IN, announces=[b"CHILDREN", b"LIST-EXTENDED", b"LIST-STATUS", b"SPECIAL-USE"])
 def list_(session: Session, cmd: List, reply: Reply) -> Done:
     """RFC 3501 6.3.8; with selection and return options RFC 5258 and 6154, with STATUS RFC 5819, MYRIGHTS RFC 8440."""
     if not cmd.extended and cmd.patterns == (b"",):
@@ -169,7 +170,7 @@ def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
     return Done("XLIST completed")
 
 
-@command(b"NAMESPACE", states=LOGGED_IN)
+@command(b"NAMESPACE", states=LOGGED_IN, announces=[b"NAMESPACE"])
 def namespace(session: Session, cmd: Namespace, reply: Reply) -> Done:
     """RFC 2342: one personal namespace."""
     reply.write(namespaces(session))

@@ -15,7 +15,8 @@ from maildir_imapd.errors import (
 )
 from maildir_imapd.imap.mailboxes import filters
 from maildir_imapd.imap.mailboxes.rights import demand, rights_of
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.records.metadata import VALUE_LIMIT, Entries
 from maildir_imapd.store.records.special_use import ENTRY, SPELLED
@@ -53,7 +54,12 @@ def getmetadata(session: Session, cmd: GetMetadata, reply: Reply) -> Done:
     return Done("GETMETADATA completed", b"METADATA LONGENTRIES %d" % longest if longest else None)
 
 
-@command(b"SETMETADATA", states=LOGGED_IN)
+def too_big(session: Session) -> AnnotationTooBig:
+    """What to answer when a value is not even read (RFC 5464 4.3)."""
+    return AnnotationTooBig(code=b"METADATA MAXSIZE %d" % min(VALUE_LIMIT, session.buffer.limits.literal))
+
+
+@command(b"SETMETADATA", states=LOGGED_IN, announces=[b"METADATA", b"FILTERS"], oversize=too_big)
 def setmetadata(session: Session, cmd: SetMetadata, reply: Reply) -> Done:
     """RFC 5464 4.3: all of the values or none."""
     for entry, _ in cmd.entries:
@@ -93,11 +99,6 @@ def note_own(session: Session, *serials: int) -> None:
     for listening in (session.following, session.notify):
         if listening is not None:
             listening.ours.update(serials)
-
-
-def too_big(session: Session) -> AnnotationTooBig:
-    """What to answer when a value is not even read (RFC 5464 4.3)."""
-    return AnnotationTooBig(code=b"METADATA MAXSIZE %d" % min(VALUE_LIMIT, session.buffer.limits.literal))
 
 
 def all_entries(session: Session, mailbox: str) -> Entries:

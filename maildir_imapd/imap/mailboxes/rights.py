@@ -19,7 +19,8 @@ from maildir_imapd.errors import (
     StoreError,
     WrongState,
 )
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.maildir.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
 from maildir_imapd.store.records.acl import ALL, NONE, OWNER, Kind, Who, in_order
@@ -203,7 +204,11 @@ def settable(rights: frozenset[str], flags: Iterable[bytes]) -> tuple[bytes, ...
 # --- the commands ---------------------------------------------------------------------------------
 
 
-@command(b"GETACL", states=LOGGED_IN)
+def _announced(session: Session) -> list[bytes]:
+    return [b"ACL", b"RIGHTS=texk", b"LIST-MYRIGHTS"] if session.policy.acl else []
+
+
+@command(b"GETACL", states=LOGGED_IN, announces=_announced)
 def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
     """RFC 4314 3.3.  The owner comes first, also where the file does not speak of him."""
     name = _mailbox(session, cmd.mailbox, "a")

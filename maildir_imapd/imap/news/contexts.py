@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import WrongState
 from maildir_imapd.imap.columns.items import columns
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.session import State
 from maildir_imapd.store.maildir.filename import keyword_bit
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import render, search_keys

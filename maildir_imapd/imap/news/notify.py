@@ -15,10 +15,11 @@ from maildir_imapd.errors import BadEvent, BadSyntax, ImapdError, MailboxMissing
 from maildir_imapd.imap.columns.items import columns
 from maildir_imapd.imap.mailboxes.list import attributes
 from maildir_imapd.imap.mailboxes.metadata import may_hear
-from maildir_imapd.imap.mailboxes.name_changes import NameChange, follow, steps
 from maildir_imapd.imap.mailboxes.rights import known_to, look_into, rights_of
 from maildir_imapd.imap.mailboxes.status import figures
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.name_changes import NameChange, follow, steps
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.names import Known
 from maildir_imapd.wire import render
 
@@ -63,7 +64,7 @@ _SOME_FOLDER: Final = (0, 0, 0)
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
-@command(b"NOTIFY", states=LOGGED_IN)
+@command(b"NOTIFY", states=LOGGED_IN, announces=[b"NOTIFY"])
 def notify(session: Session, cmd: ast.Notify, reply: Reply) -> Done:
     """RFC 5465 3.1.  What has piled up for the open mailbox is told at the end, as after NOOP."""
     wanted = Notify(session, cmd.groups or ())

@@ -37,6 +37,26 @@ def tell(session: Session, reply: Reply, *, expunge: bool) -> None:
         write(session, reply, old, told)
 
 
+def tell_all(session: Session, reply: Reply, *, expunge: bool) -> None:
+    """Say what has happened in the open mailbox, and to annotations, as far as this client wants to hear of it."""
+    if session.view is not None:
+        tell(session, reply, expunge=expunge)
+    if session.following is not None and session.notify is None:
+        # Who uses NOTIFY says there what it wants to hear.
+        session.following.tell(session, reply)
+
+
+def tell_unasked(session: Session, reply: Reply) -> None:
+    """Say what NOTIFY has asked to hear at any time, between commands too (RFC 5465)."""
+    notify = session.notify
+    if notify is None:
+        return
+    if session.view is not None and (notify.messages or session.idling):
+        # RFC 5465 6.1: who counts by number asks for a delay, and IDLE ends it.
+        tell(session, reply, expunge=session.idling or not notify.delayed)
+    notify.tell(session, reply)
+
+
 def advance(session: Session, *, expunge: bool) -> Told:
     """Move the view on as far as this client wants to hear (RFC 5465); ``write`` renders what is returned."""
     notify = session.notify

@@ -20,8 +20,10 @@ from maildir_imapd.imap.columns.danger import danger
 from maildir_imapd.imap.columns.items import email_id
 from maildir_imapd.imap.columns.message import Content
 from maildir_imapd.imap.news import contexts
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search import relevancy, results
+from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import Positions, column
 from maildir_imapd.message import order, text
 from maildir_imapd.store.maildir.filename import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, keyword_bit
@@ -50,8 +52,11 @@ _EPOCH = dt.date(1970, 1, 1)
 _PRESENT = b"\x01"
 
 
-@command(b"SEARCH", states=State.SELECTED, uses_numbers=True)
-@command(b"UID SEARCH", states=State.SELECTED, uses_numbers=results.searches_numbers)
+ANNOUNCES = (b"ESEARCH", b"SEARCHRES", b"WITHIN", b"SEARCH=FUZZY", b"PARTIAL", b"CONTEXT=SEARCH")
+
+
+@command(b"SEARCH", states=State.SELECTED, uses_numbers=True, announces=ANNOUNCES, refused=results.refused)
+@command(b"UID SEARCH", states=State.SELECTED, uses_numbers=results.searches_numbers, refused=results.refused)
 def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 3501 6.4.4; with RETURN RFC 4731, 5182 and 5267."""
     contexts.demand_tag(session, cmd)
@@ -94,7 +99,7 @@ class Search:
         """How relevant what was found is, if RETURN asks for that."""
         if cmd.returning is None or relevancy.RELEVANCY not in cmd.returning.names:
             return None
-        return relevancy.scores(self, cmd.key, found)
+        return relevancy.scores(self.run, cmd.key, found)
 
     def _eval(self, key: search_keys.SearchKey, among: Positions) -> Positions:
         """Narrow *among* to what matches *key*.  Recursion is bounded: the parser limits nesting."""

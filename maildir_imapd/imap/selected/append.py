@@ -21,9 +21,11 @@ from maildir_imapd.errors import (
 )
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.news import updates
-from maildir_imapd.imap.registry import LOGGED_IN, Done, State, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.selected import catenate
 from maildir_imapd.imap.selected.store_flags import check_flags
+from maildir_imapd.imap.session import State
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.maildir.delivery import Delivery
 from maildir_imapd.store.records.quota import NOTHING, Amount
@@ -93,14 +95,19 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
     return delivery
 
 
-@command(b"APPEND", states=LOGGED_IN, streams=True)
+def _announced(session: Session) -> list[bytes]:
+    names = [b"MULTIAPPEND", b"CATENATE", b"APPENDLIMIT=%d" % session.policy.append_limit]
+    return names if session.policy.utf8 == "no" else [*names, b"UTF8=ACCEPT"]
+
+
+@command(b"APPEND", states=LOGGED_IN, literal=begin, announces=_announced)
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """RFC 3501 6.3.11, RFC 3502: all messages or none; OK when they are on disk."""
     stored = commit(session, cmd.mailbox, cmd.messages)
     return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
 
 
-@command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, streams=True)
+@command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, literal=begin, announces=[b"REPLACE"])
 def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     """RFC 8508: the new message is on disk before the old one goes."""
     view = session.selected

@@ -9,8 +9,10 @@ from maildir_imapd.imap.columns.items import FLAGS, MODSEQ, UID, columns
 from maildir_imapd.imap.columns.rows import send
 from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.news.qresync import tell_vanished
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search.results import window
+from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import NOTHING, Positions, column
 from maildir_imapd.store.maildir.filename import SEEN
 from maildir_imapd.wire.commands import FetchBody
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Fetch
 
 
-@command(b"FETCH", states=State.SELECTED, uses_numbers=True)
+@command(
+    b"FETCH", states=State.SELECTED, uses_numbers=True, announces=[b"BINARY", b"SAVEDATE", b"PREVIEW", b"OBJECTID"]
+)
 @command(b"UID FETCH", states=State.SELECTED)
 def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
     """RFC 3501 6.4.5."""

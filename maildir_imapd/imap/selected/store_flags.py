@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import BadSyntax, LimitReached, NoPermission, ReadOnly
 from maildir_imapd.imap.mailboxes.rights import flag_mask, settable
 from maildir_imapd.imap.news import updates
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import NOTHING
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS
@@ -29,7 +31,7 @@ SYSTEM = {name.lower() for name, _ in SYSTEM_FLAGS}
 KEYWORD_LIMIT = 255
 
 
-@command(b"STORE", states=State.SELECTED, uses_numbers=True)
+@command(b"STORE", states=State.SELECTED, uses_numbers=True, announces=[b"CONDSTORE"])
 @command(b"UID STORE", states=State.SELECTED)
 def store(session: Session, cmd: Store, reply: Reply) -> Done:
     """RFC 3501 6.4.6.
