@@ -23,6 +23,7 @@ from maildir_imapd.errors import (
     TooLong,
     TooManyErrors,
     UndefinedFilter,
+    UnknownCommand,
     WrongState,
 )
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
@@ -208,7 +209,7 @@ class Engine:
         try:
             if name is None or tag is None:
                 parse(frame)  # says what is wrong
-                raise WrongState(why="Expected a tag and a command")
+                raise ProtocolError("Expected a tag and a command")
             self._run(self._allowed(name), tag, frame, reply)
         except Exception as error:
             self._failed(error, tag, reply)
@@ -271,7 +272,7 @@ class Engine:
         state = self.session.state
         spec = TABLE.get(name or b"")
         if spec is None:
-            raise WrongState(why="Unknown command")
+            raise UnknownCommand
         if not spec.states.value & state.value:
             if state is State.NOT_AUTHENTICATED:
                 raise WrongState(why="Log in first")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from maildir_imapd import mutf7
-from maildir_imapd.errors import BadMailboxName, BadSyntax
+from maildir_imapd.errors import BadArgument, BadMailboxName
 
 # RFC 6855 section 3 forbids control characters and the line separators; so do we under any encoding.
 _FORBIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]").search
@@ -35,7 +35,7 @@ def decode_mailbox(raw: bytes, *, utf8: bool = False) -> str:
             name = raw.decode("utf-8")
         except UnicodeDecodeError:
             # RFC 6855 3: not a name that cannot be, but no string at all.
-            raise BadSyntax("a string in UTF-8") from None
+            raise BadArgument("a string in UTF-8") from None
     else:
         try:
             name = mutf7.decode(raw)

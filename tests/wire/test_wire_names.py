@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maildir_imapd.errors import BadMailboxName, BadSyntax
+from maildir_imapd.errors import BadArgument, BadMailboxName
 from maildir_imapd.wire.names import Pattern, decode_mailbox, encode_mailbox
 
 PAIRS = [
@@ -82,7 +82,7 @@ def test_utf8() -> None:
 
 @pytest.mark.parametrize("raw", [b"\xe4", b"\xc0\x80", b"\xed\xa0\x80"])
 def test_bad_utf8(raw: bytes) -> None:
-    with pytest.raises(BadSyntax):
+    with pytest.raises(BadArgument):
         decode_mailbox(raw, utf8=True)
 
 

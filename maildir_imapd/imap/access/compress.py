@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax, Refused, WrongState
+from maildir_imapd.errors import BadArgument, Refused, WrongState
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 
@@ -29,7 +29,7 @@ class CompressionActive(Refused):
 def compress(session: Session, cmd: Compress, reply: Reply) -> Done:
     """RFC 4978 3.  The OK goes out plain; what the client sends after it is deflated."""
     if cmd.mechanism != b"DEFLATE":
-        raise BadSyntax("an algorithm that this server knows")
+        raise BadArgument("an algorithm that this server knows")
     if not session.policy.compress:
         raise Refused("This compression is not available here")
     if session.compressed:

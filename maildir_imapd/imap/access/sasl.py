@@ -10,7 +10,7 @@ import binascii
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import AuthenticationFailed, BadSyntax, WrongState
+from maildir_imapd.errors import AuthenticationFailed, BadArgument, ProtocolError
 from maildir_imapd.imap.access import login
 from maildir_imapd.wire import render
 
@@ -43,11 +43,11 @@ MECHANISMS: dict[bytes, Callable[[], Exchange]] = {b"PLAIN": plain, b"LOGIN": lo
 
 
 def decode(line: bytes) -> bytes:
-    """Strict base64 of RFC 3501 section 9; raises BadSyntax."""
+    """Strict base64 of RFC 3501 section 9; raises BadArgument."""
     try:
         return base64.b64decode(line, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadSyntax("base64") from error
+        raise BadArgument("base64") from error
 
 
 def converse(session: Session, cmd: Authenticate, exchange: Exchange, reply: Reply) -> Done | None:
@@ -61,7 +61,7 @@ def converse(session: Session, cmd: Authenticate, exchange: Exchange, reply: Rep
 
     def on_line(line: bytes, reply: Reply) -> Done | None:
         if line == b"*":
-            raise WrongState(why="Authentication cancelled")
+            raise ProtocolError("Authentication cancelled")
         try:
             challenge = exchange.send(decode(line))
         except StopIteration as stop:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from maildir_imapd import normal
-from maildir_imapd.errors import BadSyntax, ImapdError, MailboxMissing, NoPermission, NotSelectable
+from maildir_imapd.errors import BadArgument, ImapdError, MailboxMissing, NoPermission, NotSelectable
 from maildir_imapd.imap.languages import translated_prefix
 from maildir_imapd.imap.mailboxes.rights import demand, myrights_line, visible
 from maildir_imapd.imap.mailboxes.status import status_line
@@ -68,7 +68,7 @@ def list_(session: Session, cmd: List, reply: Reply) -> Done:
         return Done("LIST completed")
     rights = b"MYRIGHTS" in cmd.return_options
     if rights and not session.policy.acl:
-        raise BadSyntax("a return option")
+        raise BadArgument("a return option")
     lines = _listing(session, cmd)
     if not cmd.status_items and not rights:
         reply.extend([line for line, _ in lines])

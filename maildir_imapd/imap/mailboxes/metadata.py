@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import (
     AnnotationTooBig,
-    BadSyntax,
+    BadArgument,
     ImapdError,
     MailboxMissing,
     NoPermission,
@@ -116,17 +116,17 @@ def all_entries(session: Session, mailbox: str) -> Entries:
 
 
 def check_entry(entry: bytes, *, shortest: int) -> None:
-    """Raise BadSyntax for a name that RFC 5464 3.2 does not allow; *shortest* is in components.
+    """Raise BadArgument for a name that RFC 5464 3.2 does not allow; *shortest* is in components.
 
     The rest of that section's rules are in the grammar.
     """
     first, *rest = entry.lower()[1:].split(b"/")
     if first not in (b"private", b"shared"):
-        raise BadSyntax("an entry below /private or /shared")
+        raise BadArgument("an entry below /private or /shared")
     if rest[:1] == [b"vendor"] and shortest > 1:
         shortest = 4
     if len(rest) + 1 < shortest:
-        raise BadSyntax(Phrase("an entry of at least {count} components", count=shortest))
+        raise BadArgument(Phrase("an entry of at least {count} components", count=shortest))
 
 
 def _mailbox(session: Session, raw: bytes) -> str:

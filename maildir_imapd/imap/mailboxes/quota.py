@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import BadSyntax, CannotDo, NoPermission, Refused
+from maildir_imapd.errors import BadArgument, CannotDo, NoPermission, Refused
 from maildir_imapd.imap.mailboxes.rights import demand, rights_of
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
@@ -75,7 +75,7 @@ def setquota(session: Session, cmd: SetQuota, reply: Reply) -> Done:
     demand(session, "INBOX", "a")
     limits = dict(cmd.limits)
     if len(limits) != len(cmd.limits):
-        raise BadSyntax("each resource once")
+        raise BadArgument("each resource once")
     if not limits.keys() <= {b"STORAGE", b"MESSAGE"}:
         raise CannotDo(why="Only STORAGE and MESSAGE can be limited")
     if 0 in limits.values():

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from passlib.utils import saslprep
 
 from maildir_imapd.errors import (
-    BadSyntax,
+    BadArgument,
     CannotDo,
     LimitReached,
     MailboxMissing,
     NoPermission,
     StoreError,
-    WrongState,
+    UnknownCommand,
 )
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
@@ -296,7 +296,7 @@ def myrights_line(session: Session, name: str, rights: frozenset[str]) -> bytes:
 
 def _mailbox(session: Session, raw: bytes, *needed: str) -> str:
     if not session.policy.acl:
-        raise WrongState(why="Unknown command")
+        raise UnknownCommand
     name = session.lookup_name(raw)
     demand(session, name, *needed)
     return name
@@ -316,7 +316,7 @@ def _shown(rights: frozenset[str]) -> bytes:
 
 
 def _modification(raw: bytes) -> tuple[str, frozenset[str]]:
-    """Read mod-rights: "+", "-" or "", and the rights; raises BadSyntax for one that there is not."""
+    """Read mod-rights: "+", "-" or "", and the rights; raises BadArgument for one that there is not."""
     text = raw.decode("latin-1")
     mode = text[:1] if text[:1] in ("+", "-") else ""
     rights: set[str] = set()
@@ -326,19 +326,19 @@ def _modification(raw: bytes) -> tuple[str, frozenset[str]]:
         elif letter in ALL:
             rights.add(letter)
         else:
-            raise BadSyntax("rights out of lrswipkxteacd")
+            raise BadArgument("rights out of lrswipkxteacd")
     return mode, frozenset(rights)
 
 
 def _identifier(raw: bytes) -> tuple[str, bool]:
-    """Prepare an identifier (RFC 4314 3), and say whether its rights are negative; raises BadSyntax."""
+    """Prepare an identifier (RFC 4314 3), and say whether its rights are negative; raises BadArgument."""
     try:
         text = saslprep(raw.decode("utf-8"))
     except ValueError:
-        raise BadSyntax("an identifier in UTF-8") from None
+        raise BadArgument("an identifier in UTF-8") from None
     name = text.removeprefix("-")
     if not name:
-        raise BadSyntax("an identifier")
+        raise BadArgument("an identifier")
     return name, text.startswith("-")
 
 

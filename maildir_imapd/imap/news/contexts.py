@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import WrongState
+from maildir_imapd.errors import BadCombination, WrongState
 from maildir_imapd.imap.columns.items import columns
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
@@ -85,7 +85,7 @@ def demand_tag(session: Session, cmd: ast.Search | ast.Sort) -> None:
             # RFC 7377 2.2
             raise WrongState(why="UPDATE needs a selected mailbox")
         if cmd.tag in session.view.contexts:
-            raise WrongState(why="Tag reuse: a search with this tag is being updated")
+            raise BadCombination(why="Tag reuse: a search with this tag is being updated")
         assert cmd.returning is not None
         columns(cmd.returning.update_items, rev2=session.rev2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import WrongState
+from maildir_imapd.errors import ProtocolError
 from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
@@ -21,7 +21,7 @@ def idle(session: Session, cmd: Idle, reply: Reply) -> None:
 
     def on_line(line: bytes, reply: Reply) -> Done:
         if line.strip().upper() != b"DONE":
-            raise WrongState(why="Expected DONE; IDLE ended")
+            raise ProtocolError("Expected DONE; IDLE ended")
         return Done("IDLE completed")
 
     session.dialogue = on_line

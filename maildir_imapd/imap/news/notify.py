@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import BadEvent, BadSyntax, ImapdError, MailboxMissing, NotifyOverflow, StoreError
+from maildir_imapd.errors import BadArgument, BadEvent, ImapdError, MailboxMissing, NotifyOverflow, StoreError
 from maildir_imapd.imap.columns.items import columns
 from maildir_imapd.imap.mailboxes.list import attributes
 from maildir_imapd.imap.mailboxes.metadata import may_hear
@@ -148,7 +148,7 @@ class Notify:
                 self.groups.append(Group(group.scope, names, events))
                 continue
             if events - _MESSAGES:
-                raise BadSyntax("message events only for the selected mailbox")
+                raise BadArgument("message events only for the selected mailbox")
             self.messages, self.flags = NEW in events, FLAGS in events
             self.delayed = group.scope == b"SELECTED-DELAYED"
             for event in group.events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import Goodbye, ImapdError, WrongState
+from maildir_imapd.errors import BadCombination, Goodbye, ImapdError, WrongState
 from maildir_imapd.imap.mailboxes.rights import look_into, visible
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import LOGGED_IN, command
@@ -42,7 +42,7 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     returning = cmd.returning
     assert returning is not None  # the parser sees to it
     if b"SAVE" in returning.names and any(source.scope != b"SELECTED" for source in cmd.sources):
-        raise WrongState(why="SAVE goes with the selected mailbox alone")
+        raise BadCombination(why="SAVE goes with the selected mailbox alone")
     contexts.demand_tag(session, cmd)
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)

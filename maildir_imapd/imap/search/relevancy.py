@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import WrongState
+from maildir_imapd.errors import BadCombination
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import search_keys
 
@@ -20,12 +20,12 @@ Run = Callable[[search_keys.SearchKey, list[int]], list[int]]
 
 
 def demand_fuzzy(cmd: ast.Search | ast.Sort) -> None:
-    """Raise WrongState where RELEVANCY is asked for and FUZZY is not given, which RFC 6203 forbids."""
+    """Raise BadCombination where RELEVANCY is asked for and FUZZY is not given, which RFC 6203 forbids."""
     asked = cmd.returning is not None and RELEVANCY in cmd.returning.names
     if isinstance(cmd, ast.Sort):
         asked = asked or any(name == RELEVANCY for name, _ in cmd.criteria)
     if asked and not any(isinstance(part, search_keys.KeyFuzzy) for part in search_keys.parts(cmd.key)):
-        raise WrongState(why="RELEVANCY needs FUZZY")
+        raise BadCombination(why="RELEVANCY needs FUZZY")
 
 
 def scores(run: Run, key: search_keys.SearchKey, found: Sequence[int]) -> list[int]:

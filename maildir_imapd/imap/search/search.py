@@ -14,7 +14,7 @@ from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING, assert_never
 
-from maildir_imapd.errors import BadSyntax
+from maildir_imapd.errors import BadArgument
 from maildir_imapd.imap.columns.cached import column_of, read_or_none
 from maildir_imapd.imap.columns.danger import danger
 from maildir_imapd.imap.columns.items import email_id
@@ -79,9 +79,9 @@ def finder(session: Session, key: search_keys.SearchKey) -> contexts.Find:
 
 
 def demand_one_charset(session: Session, cmd: ast.Search) -> None:
-    """RFC 6855 3: who has enabled UTF-8 names no other charset; raises BadSyntax."""
+    """RFC 6855 3: who has enabled UTF-8 names no other charset; raises BadArgument."""
     if cmd.charset is not None and b"UTF8=ACCEPT" in session.enabled:
-        raise BadSyntax("no CHARSET after ENABLE UTF8=ACCEPT")
+        raise BadArgument("no CHARSET after ENABLE UTF8=ACCEPT")
 
 
 class Search:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax
+from maildir_imapd.errors import BadArgument
 from maildir_imapd.imap.columns.cached import LastAnswer, column_of
 from maildir_imapd.imap.columns.message import Content
 from maildir_imapd.imap.news import contexts
@@ -111,7 +111,7 @@ def thread_(session: Session, cmd: ast.Thread, reply: Reply) -> Done:
     """RFC 5256 3, BASE.6.4.THREAD; REFS as Dovecot and Roundcube know it."""
     algorithm = ALGORITHMS.get(cmd.algorithm)
     if algorithm is None:
-        raise BadSyntax("a thread algorithm that this server knows")
+        raise BadArgument("a thread algorithm that this server knows")
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     found = Search(session).run(cmd.key)
@@ -151,7 +151,7 @@ def _keys(view: View, name: bytes, positions: Positions, unread: list[int]) -> K
                 view, positions, b"sort:" + name, lambda c: _utf8(order.display_key(c.header, field)), unread
             )
         case _:
-            raise BadSyntax("a sort criterion that this server knows")
+            raise BadArgument("a sort criterion that this server knows")
 
 
 def _utf8(key: str) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import (
+    BadArgument,
     BadMessage,
-    BadSyntax,
     ExpungeIssued,
     LockTimeout,
     MailboxMissing,
@@ -126,7 +126,7 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
 
 
 def _replaced(session: Session, number: int, *, uid: bool) -> int:
-    """The position of the message that REPLACE names; raises BadSyntax, ExpungeIssued."""
+    """The position of the message that REPLACE names; raises BadArgument, ExpungeIssued."""
     snapshot = session.selected.snapshot
     if number == STAR:
         position = len(snapshot) - 1
@@ -135,7 +135,7 @@ def _replaced(session: Session, number: int, *, uid: bool) -> int:
     if not 0 <= position < len(snapshot):
         if uid and number != STAR:
             raise ExpungeIssued
-        raise BadSyntax(Phrase("a sequence number up to {count}", count=len(snapshot)))
+        raise BadArgument(Phrase("a sequence number up to {count}", count=len(snapshot)))
     return position
 
 

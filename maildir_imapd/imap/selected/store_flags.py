@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax, LimitReached, NoPermission, ReadOnly
+from maildir_imapd.errors import BadArgument, LimitReached, NoPermission, ReadOnly
 from maildir_imapd.imap.mailboxes.rights import flag_mask, settable
 from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.registry import command
@@ -79,10 +79,10 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
 
 
 def check_flags(flags: tuple[bytes, ...]) -> None:
-    """Raise BadSyntax for a system flag that does not exist, LimitReached for a keyword beyond reason."""
+    """Raise BadArgument for a system flag that does not exist, LimitReached for a keyword beyond reason."""
     for flag in flags:
         if flag.startswith(b"\\") and flag.lower() not in SYSTEM:
-            raise BadSyntax("a flag that this server knows")
+            raise BadArgument("a flag that this server knows")
         if len(flag) > KEYWORD_LIMIT:
             raise LimitReached(why=Phrase("A keyword may have {limit} octets", limit=KEYWORD_LIMIT))
 
