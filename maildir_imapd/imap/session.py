@@ -76,8 +76,8 @@ class Notified(Protocol):
     ours: set[int]
 
     @property
-    def plan(self) -> Sequence[Any]:
-        """The columns that new messages of the open mailbox are fetched with."""
+    def plan(self) -> Any:
+        """The columns that new messages of the open mailbox are fetched with (columns/plan.py, Plan)."""
         ...
 
     @property

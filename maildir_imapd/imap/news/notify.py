@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import BadArgument, BadEvent, ImapdError, MailboxMissing, NotifyOverflow, StoreError
-from maildir_imapd.imap.columns.items import columns
+from maildir_imapd.imap.columns.items import plan_of
+from maildir_imapd.imap.columns.plan import Plan
 from maildir_imapd.imap.mailboxes.list import attributes
 from maildir_imapd.imap.mailboxes.metadata import may_hear
 from maildir_imapd.imap.mailboxes.rights import known_to, look_into, rights_of
@@ -26,7 +27,6 @@ from maildir_imapd.wire import render
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from maildir_imapd.imap.columns.items import Column
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.index.snapshot import Snapshot
@@ -136,7 +136,7 @@ class Notify:
 
     def __init__(self, session: Session, groups: Sequence[ast.NotifyGroup]) -> None:
         self.messages = self.flags = self.delayed = False
-        self.plan: list[Column] = []
+        self.plan = Plan()
         self.groups: list[Group] = []
         named = [event.name for group in groups for event in group.events]
         if any(name not in EVENTS for name in named):
@@ -152,7 +152,7 @@ class Notify:
             self.messages, self.flags = NEW in events, FLAGS in events
             self.delayed = group.scope == b"SELECTED-DELAYED"
             for event in group.events:
-                self.plan += columns(event.items, rev2=session.rev2)
+                self.plan = self.plan.followed_by(plan_of(event.items, rev2=session.rev2))
         self._watched: dict[str, Watched] = {}
         # What the client knows of mailboxes, by the names it knows; of one that is not here it knows that it is empty.
         self._told: dict[str, Told] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Refused
 from maildir_imapd.imap.columns import rows
-from maildir_imapd.imap.columns.items import MODSEQ, UID
+from maildir_imapd.imap.columns.plan import MODSEQ, UID
 from maildir_imapd.imap.mailboxes.rights import settable
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.view import NOTHING
@@ -17,7 +17,7 @@ from maildir_imapd.wire.render import render_flags
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
 
-    from maildir_imapd.imap.columns.items import Column
+    from maildir_imapd.imap.columns.plan import Plan
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.imap.view import Told, View
@@ -121,35 +121,31 @@ def write(session: Session, reply: Reply, old: Snapshot, told: Told, skip: Set[i
         view.mine.clear()
 
 
-def _with_notified(
-    view: View, old: Snapshot, plans: dict[int, list[Column]], plan: Sequence[Column]
-) -> dict[int, list[Column]]:
+def _with_notified(view: View, old: Snapshot, plans: dict[int, Plan], plan: Plan) -> dict[int, Plan]:
     """What each new message is to be fetched with: what NOTIFY asks for, then what contexts do."""
     uids = view.snapshot.uids
-    both: dict[int, list[Column]] = {}
-    for position in range(bisect_left(uids, old.uidnext), len(uids)):
-        if uids[position] not in view.mine:
-            both[position] = list(plan)
-            contexts.add_columns(both[position], plans.get(position, ()))
-    return both
+    return {
+        position: plan.followed_by(plans.get(position, ()))
+        for position in range(bisect_left(uids, old.uidnext), len(uids))
+        if uids[position] not in view.mine
+    }
 
 
-def _fetch_new(session: Session, reply: Reply, plans: dict[int, list[Column]]) -> None:
+def _fetch_new(session: Session, reply: Reply, plans: dict[int, Plan]) -> None:
     """Write FETCH responses for new messages, by position; those that are gone already are left out.
 
     What may not be had of one is said with an untagged NO: the command that brings the news is done all the same.
     """
-    groups: dict[tuple[bytes, ...], tuple[list[Column], list[int]]] = {}
+    groups: dict[tuple[bytes, ...], tuple[Plan, list[int]]] = {}
     for position, plan in sorted(plans.items()):
         if b"CONDSTORE" in session.enabled:
-            contexts.add_columns(plan, (MODSEQ,))
+            plan = plan.followed_by([MODSEQ])
         if UID in plan or session.names_uid:
-            # Old libraries want the UID before the first literal.
-            plan = [UID, *(column for column in plan if column != UID)]
-        groups.setdefault(tuple(column.label for column in plan), (plan, []))[1].append(position)
+            plan = plan.uid_first()
+        groups.setdefault(plan.labels, (plan, []))[1].append(position)
     for plan, positions in groups.values():
         # Only bodies may be refused, and one of them must not cost the next.
-        for some in [[position] for position in positions] if rows.has_bodies(plan) else [positions]:
+        for some in [[position] for position in positions] if plan.has_bodies else [positions]:
             try:
                 rows.send(session, plan, some, reply)
             except Refused as refusal:
