@@ -107,12 +107,6 @@ class Pattern:
             return self.pattern == name
         return bool(self._walk(name) & self._final)
 
-    def matches_below(self, name: str) -> bool:
-        """Tell whether some name below *name* would match, whether or not such a mailbox exists."""
-        if self._letters > _LONGEST:
-            return False
-        return bool(self._walk(name + self.delimiter) & (self._final - 1))
-
     def _walk(self, name: str) -> int:
         wild = self._stars | self._percents
         inbox = 5 if name[:5] == "INBOX" and name[5:6] in ("", self.delimiter) else 0

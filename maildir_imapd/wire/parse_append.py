@@ -69,11 +69,6 @@ class AppendReader:
         return start
 
 
-def parse_append_start(wanted: LiteralWanted) -> AppendStart:
-    """Tell what the first literal of an APPEND or REPLACE is."""
-    return AppendReader().read(wanted)
-
-
 def parse_append(at: Cursor, tag: bytes, _uid: bool) -> Append | Replace:
     """append = "APPEND" SP mailbox 1*append-message"""
     return _whole(at, _append(at, tag, whole=True))

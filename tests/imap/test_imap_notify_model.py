@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from believer import Believer, numbers
 from memory import MemoryClient, MemoryWires
+from model_client import Believer, numbers
 from spool import Spool
 
 from maildir_imapd.store.account import Account

@@ -148,23 +148,6 @@ def test_patterns(pattern: str, yes: list[str], no: list[str]) -> None:
     assert [name for name in no if matcher.matches(name)] == []
 
 
-@pytest.mark.parametrize(
-    ("pattern", "name", "expected"),
-    [
-        ("*", "a", True),
-        ("%", "a", False),
-        ("%/%", "a", True),
-        ("a/b/%", "a", True),
-        ("a/b/%", "c", False),
-        ("a/", "a", False),
-        ("a*", "a", True),
-        ("inbox/%", "INBOX", True),
-    ],
-)
-def test_matches_below(pattern: str, name: str, expected: bool) -> None:
-    assert Pattern(pattern, "/").matches_below(name) is expected
-
-
 @given(st.text("ab/*%", max_size=12), st.text("ab/", max_size=12))
 def test_patterns_agree_with_a_regex(pattern: str, name: str) -> None:
     regex = "".join({"*": ".*", "%": "[^/]*"}.get(char, re.escape(char)) for char in pattern)
@@ -174,4 +157,3 @@ def test_patterns_agree_with_a_regex(pattern: str, name: str) -> None:
 def test_hostile_patterns_are_quick() -> None:
     assert not Pattern("*a" * 2000 + "b", "/").matches("a" * 4000)
     assert not Pattern("*%a" * 300_000, "/").matches("a" * 4000)
-    assert not Pattern("*%a" * 300_000, "/").matches_below("a")
