@@ -34,7 +34,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What of a change may be told: *expunged* and *ghosts* are positions in the old moment, ascending.
+    """The part of a change that may be told: *expunged* and *ghosts* are positions in the old moment, ascending.
 
     *held*: there are arrivals, and the client is not to hear of them.
     """
@@ -86,7 +86,7 @@ def withhold(old: Snapshot, new: Snapshot, change: Change, *, expunge: bool, hol
 
 
 def shown(old: Snapshot, new: Snapshot, allowed: Allowed, hidden: Set[int]) -> Snapshot:
-    """What the client sees from now on: *new* without *hidden* (UIDs) and held arrivals, and with the ghosts.
+    """Return the moment that the client sees from now on: *new* less *hidden* (UIDs) and held arrivals, plus ghosts.
 
     It is *new* itself wherever it can be: a snapshot of one's own costs as much as the folder has messages.
     """

@@ -114,7 +114,7 @@ class Engine:
 
     @property
     def upgrade(self) -> bytes | None:
-        """What the transport is to become now: b"TLS", b"DEFLATE", b"PLAIN"; None for what it is."""
+        """The name of what the transport is to become now: b"TLS", b"DEFLATE", b"PLAIN"; None for what it is."""
         return self.session.upgrade
 
     @property

@@ -1,4 +1,4 @@
-"""What a login is asked of, and what it gives."""
+"""The gate that a login has to pass, and the access that it gives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a good login gives: who, and his mail."""
+    """The outcome of a good login: a user, and his mail."""
 
     user: str
     account: Account

@@ -1,4 +1,4 @@
-"""What goes back to the client: a list of bytes, joined and sent once; and how a command ends."""
+"""The answer to a client: a list of bytes, joined and sent once; and how a command ends."""
 
 from __future__ import annotations
 

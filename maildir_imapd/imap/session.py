@@ -66,7 +66,7 @@ class Following(Protocol):
 
 
 class Notified(Protocol):
-    """What NOTIFY has set, as far as others than NOTIFY go by it (RFC 5465)."""
+    """The settings of NOTIFY, as far as others go by them (RFC 5465)."""
 
     messages: bool
     """Whether the client hears of new and expunged messages of the open mailbox."""

@@ -1,4 +1,4 @@
-"""What one client has been told about the mailbox it has open.
+"""The open mailbox as one client knows it.
 
 A view is the last snapshot its client knows.  ``advance`` moves it on; only there do sequence numbers
 change.  While a command runs that counts by number no EXPUNGE may be told (RFC 3501 7.4.1): then the
@@ -52,7 +52,7 @@ _NO_WORDS: Final[frozenset[int]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What ``advance`` moved over: *expunged* are positions in the old view, *flagged* in the new one.
+    """The news that ``advance`` moved over: *expunged* are positions in the old view, *flagged* in the new one.
 
     *flagged* may have other flags than the client knows, some of them since long ago; *silent*: positions of messages
     that changed likewise, of which the client is not to be told now.  *fewer_recent*: some of what is gone was
@@ -348,7 +348,7 @@ class View:
 
     @property
     def cache(self) -> Cache:
-        """What is kept of the messages that the UIDs of this view name; raises Goodbye."""
+        """The cache of the messages that the UIDs of this view name; raises Goodbye."""
         found = self.mailbox.cache
         if found.uidvalidity != self.snapshot.uidvalidity:
             self.check_numbering()

@@ -20,7 +20,7 @@ from maildir_imapd.wire.numbers import STAR
 
 
 class Role(enum.Enum):
-    """What a literal of APPEND or REPLACE is."""
+    """The role of a literal in APPEND or REPLACE."""
 
     MAILBOX = enum.auto()
     MESSAGE = enum.auto()

@@ -1,4 +1,4 @@
-"""What each FETCH item becomes: the column that gives its values."""
+"""FETCH items become columns that give their values."""
 
 from __future__ import annotations
 

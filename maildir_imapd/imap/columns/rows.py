@@ -63,7 +63,7 @@ def send(session: Session, plan: Plan, positions: Positions, reply: Reply) -> Mi
 
 
 def _hearing(session: Session, plan: Plan) -> Hear:
-    """What to call with the UIDs of messages whose rows are written."""
+    """Return the function to call with the UIDs of messages whose rows are written."""
     if FLAGS not in plan:
         return lambda uids: None
     modseqs = MODSEQ in plan or b"CONDSTORE" not in session.enabled

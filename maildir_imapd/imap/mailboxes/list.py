@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(slots=True)
 class _Found:
-    """What the spool has to say to a LIST."""
+    """The spool as one LIST sees it."""
 
     folders: tuple[Folder, ...]
     special: dict[str, tuple[bytes, ...]]
@@ -224,7 +224,7 @@ def _rows(account: Account, found: _Found, criteria: frozenset[bytes], *, extend
 
 
 def attributes(session: Session, names: Iterable[str]) -> dict[str, list[bytes]]:
-    """What an unasked LIST says of names, those included that nobody has any more (RFC 5465 5.4, 5.5)."""
+    """Return the attributes of names in an unasked LIST, also of those that nobody has any more (RFC 5465 5.4, 5.5)."""
     account = session.account
     names = list(names)
     if not names:
@@ -304,7 +304,7 @@ def _matching(session: Session, rows: Iterable[Row], reference: bytes, patterns:
 
 
 def _normalized(patterns: Iterable[bytes]) -> list[bytes]:
-    """What the patterns are in Normalization Form C, if they are something else."""
+    """Return the patterns in Normalization Form C, if they are something else."""
     found = []
     for pattern in patterns:
         text = pattern.decode("utf-8", "surrogateescape")

@@ -55,7 +55,7 @@ def getmetadata(session: Session, cmd: GetMetadata, reply: Reply) -> Done:
 
 
 def too_big(session: Session) -> AnnotationTooBig:
-    """What to answer when a value is not even read (RFC 5464 4.3)."""
+    """Return the answer to a value that is not even read (RFC 5464 4.3)."""
     return AnnotationTooBig(code=b"METADATA MAXSIZE %d" % min(VALUE_LIMIT, session.buffer.limits.literal))
 
 
@@ -178,7 +178,7 @@ def _special_uses(session: Session, mailbox: str, value: bytes) -> tuple[bytes, 
 
 
 class Following:
-    """What one session has heard of metadata, once it asked to hear (RFC 5464 4.1, ENABLE)."""
+    """Keeps what one session has heard of metadata, once it asked to hear (RFC 5464 4.1, ENABLE)."""
 
     __slots__ = ("_close", "_heard", "_metadata", "ours")
 

@@ -22,7 +22,7 @@ UNIT: Final = 1024
 
 
 def _resources(session: Session) -> list[tuple[bytes, int, int]] | None:
-    """What is limited, with usage and limit (RFC 9208 5); None where there is no quota and nobody could set one."""
+    """List resources with usage and limit (RFC 9208 5); None where there is no quota and nobody could set one."""
     account = session.account
     usage = account.quota.usage()
     found = []

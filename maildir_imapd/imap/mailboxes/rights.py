@@ -59,7 +59,7 @@ MOST: Final = 1000
 
 
 def rights_of(session: Session, name: str) -> frozenset[str] | None:
-    """What the user may do with a mailbox; None for what is no mailbox.  Raises StoreError."""
+    """Return the rights of the user to a mailbox; None for what is no mailbox.  Raises StoreError."""
     if not session.policy.acl:
         return ALL
     acl = session.account.acls.read(name)
@@ -113,7 +113,7 @@ def look_into(session: Session, name: str, *needed: str, look: Callable[[Mailbox
 
 
 def rights_in(session: Session, mailbox: Mailbox) -> frozenset[str]:
-    """What the user may do with an open mailbox."""
+    """Return the rights of the user to an open mailbox."""
     return _rights(session, session.account.acls.at(mailbox.path)) if session.policy.acl else ALL
 
 
@@ -163,7 +163,7 @@ def _seen(session: Session, path: bytes) -> bool:
 
 
 def known_to(session: Session, known: Known) -> Known:
-    """What of *known* the user may see, mailboxes and subscriptions: the same object where that is all."""
+    """Leave of *known* the mailboxes and subscriptions that the user may see: the same object where that is all."""
     if not session.policy.acl or not known.rights:
         return known
     hidden = {name for name in known.rights if not _named(session, name)}
@@ -349,7 +349,7 @@ def _own(session: Session, acl: Acl) -> Who:
 
 
 def _who(session: Session, acl: Acl, identifier: str) -> Who:
-    """What an identifier of a client is in the file: groups begin with "$" as in Dovecot."""
+    """Read an identifier of a client as the file has it: groups begin with "$" as in Dovecot."""
     if identifier in ("owner", session.user):
         return _own(session, acl)
     if identifier in ("anyone", "anonymous"):

@@ -44,7 +44,7 @@ PERIOD = 60.0
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What becomes of the results: ESEARCH lines, and with what to fetch which new messages (by position)."""
+    """Changes of results: ESEARCH lines, and with what to fetch which new messages (by position)."""
 
     lines: list[bytes]
     plans: dict[int, Plan]

@@ -104,7 +104,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the client has been told of a mailbox."""
+    """The figures of a mailbox that the client has been told."""
 
     uidvalidity: int
     uidnext: int
@@ -114,7 +114,7 @@ class Told:
 
     @staticmethod
     def of(snapshot: Snapshot) -> Told:
-        """What there is to tell now."""
+        """The figures that there are to tell now."""
         return Told(snapshot.uidvalidity, snapshot.uidnext, len(snapshot), snapshot.unseen, snapshot.modseq)
 
 
@@ -128,7 +128,7 @@ class Watched:
 
 
 class Notify:
-    """What one session is to be told.
+    """Tells one session what it has asked to hear.
 
     *messages*, *flags*: of the open mailbox; *delayed*: EXPUNGE only with commands that allow it; *plan*: with what
     new messages are fetched.  ``updates`` goes by them.
@@ -198,7 +198,7 @@ class Notify:
         return [watched.mailbox for watched in self._watched.values()]
 
     def events(self, session: Session, name: str, known: Known | None = None) -> frozenset[bytes]:
-        """What the client wants to hear of a mailbox that is not open."""
+        """Return the events that the client wants to hear of a mailbox that is not open."""
         subscribed = (known or self._known).subscribed
         delimiter = session.account.delimiter
         meant = [group for group in self.groups if group.means(name, subscribed, delimiter)]

@@ -1,4 +1,4 @@
-"""What has happened in the mailbox, as untagged responses, at the moments the RFC allows."""
+"""News of the open mailbox as untagged responses, at the moments that the RFC allows."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def write(session: Session, reply: Reply, old: Snapshot, told: Told, skip: Set[i
 
 
 def _with_notified(view: View, old: Snapshot, plans: dict[int, Plan], plan: Plan) -> dict[int, Plan]:
-    """What each new message is to be fetched with: what NOTIFY asks for, then what contexts do."""
+    """Plan for each new message what is fetched of it: what NOTIFY asks for, then what contexts do."""
     uids = view.snapshot.uids
     return {
         position: plan.followed_by(plans.get(position, ()))

@@ -73,7 +73,7 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
 
 
 def finder(session: Session, key: search_keys.SearchKey) -> contexts.Find:
-    """What looks for *key* in the selected view, whenever it is asked."""
+    """Return a function that looks for *key* in the selected view, whenever it is called."""
     search = Search(session)
     return lambda among: search.run(key, among)
 

@@ -140,7 +140,7 @@ def _replaced(session: Session, number: int, *, uid: bool) -> int:
 
 
 def _freed(session: Session, position: int) -> Amount:
-    """What REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
+    """Return the room that REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
     view = session.selected
     return view.mailbox.amount([view.snapshot.uids[position]]) if session.account.quota.look() else NOTHING
 
@@ -171,14 +171,14 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
 
 
 def in_use() -> LockTimeout:
-    """What is said of a mailbox that somebody deletes and makes anew while something is put into it."""
+    """Return the error for a mailbox that somebody deletes and makes anew while something is put into it."""
     return LockTimeout(detail=f"deleted and made anew meanwhile, tried {TRIES} times")
 
 
 def _prepared(
     session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount
 ) -> list[tuple[Delivery, int, frozenset[int], int]]:
-    """What ``Mailbox.commit`` takes; raises whatever speaks against one of them."""
+    """Make of messages the arguments of ``Mailbox.commit``; raises whatever speaks against one of them."""
     batch = []
     catenate.demand_few(messages)
     granted = rights.rights_in(session, mailbox)

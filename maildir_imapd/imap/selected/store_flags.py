@@ -145,7 +145,7 @@ def _answer(session: Session, cmd: Store, answered: set[int], before: Snapshot, 
 
 
 def _change(cmd: Store, flags: Sequence[bytes], bits: int, extra: frozenset[int]) -> Callable[[Flags], Flags | None]:
-    """What the client believes that this STORE makes of a message's flags.
+    """Return the flags that the client believes this STORE to leave a message with.
 
     Of flags that are not kept here, or that the client may not change, nobody knows whether it believes in them.
     """
