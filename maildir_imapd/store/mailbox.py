@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable, inotify
 from maildir_imapd.store.folder import changes, mailboxid, reading, release
-from maildir_imapd.store.folder.folder import Folder, Seed, Settings
+from maildir_imapd.store.folder.folder import Folder, Settings
 from maildir_imapd.store.index import history, lock
 from maildir_imapd.store.index.cache import Cache
 from maildir_imapd.store.index.index import JOURNAL, Unfit, clock_uidvalidity
@@ -28,6 +28,7 @@ from maildir_imapd.store.maildir import filename, keywords
 from maildir_imapd.store.maildir.delivery import Delivery
 from maildir_imapd.store.maildir.filename import RECENT, keyword_bit
 from maildir_imapd.store.neighbours import courier
+from maildir_imapd.store.neighbours.seed import Seed
 from maildir_imapd.store.results import FlagResult, Given
 from maildir_imapd.store.threads.listeners import Listener, Listeners
 from maildir_imapd.store.threads.syncing import SharedSync
@@ -232,7 +233,7 @@ class Mailbox:
                     return False
             cur, new = os.stat(self._cur), os.stat(self._new)
             seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
-            if seen != state.stamp[:4] or folder.suspicious or folder.index.behind:
+            if seen != state.stamp[:4] or folder.files.suspicious or folder.index.behind:
                 return False
             if folder.words is not None and folder.words.changed():
                 return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -9,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from maildir_imapd.errors import LockTimeout
+from maildir_imapd.errors import LimitReached, LockTimeout
 from maildir_imapd.store.disk.descriptors import Kept
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir import keywords
 from maildir_imapd.store.neighbours import takeover
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
@@ -19,11 +21,13 @@ from maildir_imapd.store.threads.locks import Rank
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from maildir_imapd.store.folder.folder import Seed
     from maildir_imapd.store.maildir.layout import Layout
     from maildir_imapd.store.neighbours.mirror import Kind
+    from maildir_imapd.store.neighbours.seed import Seed
     from maildir_imapd.store.records.quota import Quota
     from maildir_imapd.store.watch import Watcher
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Opening:
             quota=self.quota,
         )
         if found and found[-1].words:
-            takeover.set_keywords(mailbox, found[-1].words)
+            _set_keywords(mailbox, found[-1].words)
         return mailbox
 
 
@@ -140,3 +144,29 @@ class Mailboxes:
 def look(layout: Layout, path: bytes) -> takeover.Found:
     """See what other servers have left for the folder at *path*."""
     return takeover.look(path, layout.control(path), layout.cache(path))
+
+
+def _set_keywords(mailbox: Mailbox, words: dict[bytes, tuple[bytes, ...]]) -> None:
+    """Give messages the keywords that they had without a letter, one keyword at a time for all that have it.
+
+    One that no client of ours could be told of, or one too many, is left out.
+    """
+    snapshot = mailbox.snapshot
+    uids = dict(zip(snapshot.names, snapshot.uids, strict=True))
+    tagged: dict[bytes, list[int]] = {}
+    for base, names in words.items():
+        if base in uids:
+            for name in names:
+                tagged.setdefault(name, []).append(uids[base])
+    for name, chosen in tagged.items():
+        if not keywords.speakable(name):
+            continue
+        try:
+            bits, extra = mailbox.bits([name], create=True)
+        except LimitReached:
+            logger.warning(
+                "a keyword is not taken over: there are too many",
+                extra={"fields": {"folder": mailbox.path, "word": name}},
+            )
+            continue
+        mailbox.set_flags(sorted(chosen), add=bits, extra_add=extra)

@@ -13,7 +13,7 @@ import time
 import weakref
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import inotify
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from maildir_imapd.store.account import Account
     from maildir_imapd.store.records.acl import Acl
     from maildir_imapd.store.watch import Watcher
 
@@ -60,15 +59,32 @@ class Known:
     directories: tuple[bytes, ...] = field(default=(), compare=False)
 
 
+class Source(Protocol):
+    """What there is to be seen of an account."""
+
+    @property
+    def root(self) -> bytes:
+        """The directory that holds it."""
+
+    def known(self) -> Known:
+        """What there is now; raises StoreError. A RENAME under way may show neither name."""
+
+    def directories(self) -> list[bytes]:
+        """The directories in which folders, and the account's own files, come and go."""
+
+    def paths(self) -> list[bytes]:
+        """The folder of every mailbox."""
+
+
 class Names:
     """One account's; safe from any thread.  *intent*: the file that says that a RENAME is under way."""
 
     grows = True
 
-    def __init__(self, account: Account, watcher: Watcher | None, intent: bytes) -> None:
+    def __init__(self, account: Source, watcher: Watcher | None, intent: bytes) -> None:
         self.path = account.root
         # Not to keep alive what owns this.
-        self._account: Account = weakref.proxy(account)
+        self._account: Source = weakref.proxy(account)
         self._watcher = watcher
         self._intent = os.path.join(account.root, intent)
         # So that no moment overtakes another; held while directories are read.

@@ -80,7 +80,7 @@ def set_flags(folder: Folder, uids: Sequence[int], change: FlagChange, unchanged
     lost: list[tuple[int, int]] = []
     renamed = False
     trouble: OSError | None = None
-    fd, names, flags, odd, extra = folder.fd, rows.names, rows.flags, folder.odd, rows.extra
+    fd, names, flags, odd, extra = folder.fd, rows.names, rows.flags, folder.files.odd, rows.extra
     infos: dict[int, bytes] = {}
     for uid, at in zip(uids, rows.positions(uids), strict=True):
         if at < 0:
@@ -95,7 +95,7 @@ def set_flags(folder: Folder, uids: Sequence[int], change: FlagChange, unchanged
             base = names[at]
             try:
                 if old & IN_NEW or base in odd:
-                    folder.rename(base, folder.place(at), new)
+                    folder.files.rename(base, folder.place(at), new)
                     new &= ~IN_NEW
                 else:
                     # The loop that STORE 1:* +FLAGS spends its time in.
@@ -107,7 +107,7 @@ def set_flags(folder: Folder, uids: Sequence[int], change: FlagChange, unchanged
                     try:
                         durable.rename(b"cur/%b%b" % (base, before), b"cur/%b%b" % (base, after), fd, fd)
                     except FileExistsError:
-                        folder.rename(base, folder.place(at), new)
+                        folder.files.rename(base, folder.place(at), new)
                 renamed = True
             except (FileNotFoundError, FileExistsError):
                 lost.append((uid, at))
@@ -155,7 +155,7 @@ def _rename_lost(
     for _ in range(_TRIES):
         if not lost:
             return
-        where = folder.locate()
+        where = folder.files.locate()
         left = []
         for uid, at in lost:
             base, old = rows.names[at], rows.flags[at]
@@ -166,7 +166,7 @@ def _rename_lost(
             actual = old & ~(INFO_BITS | IN_NEW) | filename.parse(path[4:]).bits
             new = change.bits(actual)
             try:
-                folder.rename(base, path, new)
+                folder.files.rename(base, path, new)
             except (FileNotFoundError, FileExistsError):
                 left.append((uid, at))
                 continue
@@ -176,7 +176,7 @@ def _rename_lost(
         lost = left
     # Whether it is expunged, the next scan says: it looks twice.
     outcome.gone += [uid for uid, _ in lost]
-    folder.suspect()
+    folder.files.suspect()
 
 
 def _count_deleted(folder: Folder, groups: dict[tuple[int, int], list[int]]) -> None:
@@ -236,7 +236,7 @@ def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False, flagged
             trouble = error
             break
         if ours is None:
-            folder.suspect()
+            folder.files.suspect()
             continue
         gone.append(uid)
         if quota is not None:
@@ -250,7 +250,7 @@ def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False, flagged
         batch = Batch(expunged=to_ranges(gone))
         folder.stamp_own(batch, unseen)
         for uid in gone:
-            folder.odd.pop(rows.names[rows.position(uid)], None)
+            folder.files.odd.pop(rows.names[rows.position(uid)], None)
         folder.commit(batch)
     if trouble is not None:
         raise trouble
@@ -269,7 +269,7 @@ def _unlink(folder: Folder, at: int, flagged: int) -> bool | None:
         pass
     for _ in range(_TRIES):
         # Race: another client changed the flags, and with them the file name. Look again.
-        path = folder.locate().get(folder.rows.names[at])
+        path = folder.files.locate().get(folder.rows.names[at])
         if path is None:
             return False
         if filename.parse(path[4:]).bits & flagged != flagged:
@@ -490,11 +490,11 @@ def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> bool:
             return True
         except FileNotFoundError:
             # Race: another client changed the flags, and with them the file name. Look again.
-            found = source.locate().get(source.rows.names[at])
+            found = source.files.locate().get(source.rows.names[at])
             if found is None:
                 break
             place = found
-    source.suspect()
+    source.files.suspect()
     raise errors.MessageGone(detail=os.fsdecode(source.path))
 
 

@@ -14,25 +14,27 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
-from maildir_imapd.store.folder import mailboxid
+from maildir_imapd.store.folder import compare, mailboxid
+from maildir_imapd.store.folder.files import Files
 from maildir_imapd.store.folder.reconcile import Reconciler
 from maildir_imapd.store.index.index import Index, clock_uidvalidity
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.lock import FolderLock
 from maildir_imapd.store.index.snapshot import Snapshot, empty
 from maildir_imapd.store.index.state import State
-from maildir_imapd.store.maildir import delivery, filename, keywords, scan
-from maildir_imapd.store.maildir.filename import DELETED, IN_NEW, RECENT
+from maildir_imapd.store.maildir import delivery, keywords, scan
+from maildir_imapd.store.maildir.filename import DELETED, RECENT
 from maildir_imapd.store.neighbours import courier_keywords, mirror
 from maildir_imapd.store.neighbours.courier_keywords import CourierKeywords
 from maildir_imapd.store.neighbours.dotlock import TIMEOUT
 from maildir_imapd.store.neighbours.mirror import Mirror
+from maildir_imapd.store.neighbours.seed import Seed
 from maildir_imapd.store.records.quota import Quota
 
 log = logging.getLogger(__name__)
@@ -41,18 +43,6 @@ log = logging.getLogger(__name__)
 _FOREIGN_PATIENCE: Final = 10.0
 # Seconds that the other server gets at most, after it has waited for us as long.
 _FOREIGN_TURN: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Seed:
-    """What another server's files say about a folder that we meet for the first time."""
-
-    uidvalidity: int
-    uidnext: int = 1
-    uids: dict[bytes, int] = field(default_factory=dict)  # base -> UID
-    keywords: dict[int, bytes] = field(default_factory=dict)
-    modseq: int = 1
-    first_recent: int = 0  # the lowest UID that is \\Recent, 0 if it is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +75,8 @@ class Folder:
         self.control_path = control or path
         self.settings = settings or Settings()
         self._seed = seed
-        self.odd: dict[bytes, bytes] = {}  # base -> path of a file that is not named as usual
         self._listed_at = time.monotonic()  # of the last listing of cur/
         self._pause_until = 0.0  # monotonic: not before, unless a stamp says that something has changed
-        self._suspicious = False  # a listing was not to be trusted: list again at the next chance
         self._unsynced = False  # something was committed under this lock
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
         self._keywords_at = -1  # mtime of dovecot-keywords as last read
@@ -125,6 +113,7 @@ class Folder:
         # Nobody else gets the inode as long as the directory is open.
         self.identity = (status.st_dev, status.st_ino)
         self.mode = status.st_mode & 0o666 or 0o600
+        self.files = Files(self.directory, self.path)
         self._locked_away = not _writable(self.fd)
         self._control_directory = self._open_control(flags)
         half_made.callback(self._control_directory.close)
@@ -240,7 +229,7 @@ class Folder:
                     if self.mirror is not None and not self._foreign_busy:
                         self.mirror.update(self.rows, locked=self.foreign_locked)
                     if self.words is not None:
-                        self.words.update(self.rows, self.locate)
+                        self.words.update(self.rows, self.files.locate)
                 if self._unsynced and self.settings.fsync == "always":
                     self.sync()
 
@@ -380,61 +369,14 @@ class Folder:
         """The folder as the index knows it."""
         return self.index.state.snapshot
 
-    # --- names ---------------------------------------------------------------------------------
-
     def place(self, at: int) -> bytes:
         """Return the path below the folder where the message at position *at* should be."""
-        rows = self.rows
-        return self.odd.get(rows.names[at]) or filename.render(rows.names[at], rows.flags[at])
-
-    def locate(self) -> dict[bytes, bytes]:
-        """List both directories: base -> path. For messages that are not where they should be."""
-        found: dict[bytes, bytes] = {}
-        for directory in (b"new", b"cur"):
-            for name in scan.names(self.fd, directory):
-                found[filename.parse(name).base] = directory + b"/" + name
-        return found
-
-    def rename(self, base: bytes, source: bytes, bits: int) -> bytes:
-        """Give the file at *source* the name that its base and *bits* ask for, and return its path."""
-        parsed = filename.parse(source)
-        target = filename.render(base, bits & ~IN_NEW) + parsed.tail
-        if target != source:
-            try:
-                durable.rename(source, target, self.fd, self.fd)
-            except FileExistsError:
-                # Another message has our name, base and all. It gets a name of its own, and we get ours.
-                self.make_way(target)
-                durable.rename(source, target, self.fd, self.fd)
-        if parsed.tail:
-            self.odd[base] = target
-        else:
-            self.odd.pop(base, None)
-        return target
-
-    def make_way(self, path: bytes) -> bytes:
-        """Give the file at *path* a base that nobody has; the next scan takes it for a message of its own."""
-        parsed = filename.parse(path[4:])
-        size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
-        target = b"cur/" + filename.sized(filename.unique(), size, wire) + filename.info(parsed.bits)
-        log.info("same base twice, renamed path=%s", os.fsdecode(self.path))
-        durable.rename(path, target, self.fd, self.fd)
-        self._suspicious = True
-        return target
+        return self.files.place(self.rows, at)
 
     @property
     def read_only(self) -> bool:
         """Whether nothing may be changed: the spool is not ours to write, or an index that others keep is not."""
         return self._locked_away or (not self.index.writable and self.index.on_disk())
-
-    @property
-    def suspicious(self) -> bool:
-        """Whether the folder must be listed again at the next chance."""
-        return self._suspicious
-
-    def suspect(self) -> None:
-        """Have cur/ listed at the next chance: a message was not where it should be."""
-        self._suspicious = True
 
     def met_courier(self) -> None:
         """Note that Courier's list of keywords has all that we have."""
@@ -465,12 +407,12 @@ class Folder:
     def stamp_own(self, batch: Batch, unseen: bool) -> None:
         """Take the stamp after our own renames, unless that would hide somebody else's."""
         if not unseen:
-            batch.stamp = scan.stamp(scan.look(self.fd), time.time_ns(), ours=True)
+            batch.stamp = compare.stamp(scan.look(self.fd), time.time_ns(), ours=True)
 
     def due(self, seen: tuple[int, int, int, int]) -> bool:
         """Say whether cur/ must be listed again although its stamp is the one we know."""
         state = self.index.state
-        if self._suspicious:
+        if self.files.suspicious:
             return True
         if state.stamp.settled or time.monotonic() < self._pause_until:
             return False
@@ -481,7 +423,7 @@ class Folder:
 
     def recheck(self) -> float | None:
         """Return in how many seconds somebody should look again, None if not before something happens."""
-        if self._suspicious:
+        if self.files.suspicious:
             return 0.05
         stamp = self.index.state.stamp
         if stamp.settled:
@@ -505,8 +447,8 @@ class Folder:
         if not list_cur and not list_new:
             return
         batch = Batch()
-        work = Reconciler(self, batch, keep_new or self.read_only)
-        self._suspicious = False
+        work = self._reconciler(batch, keep_new=keep_new or self.read_only)
+        self.files.suspicious = False
         if list_cur:
             began = time.monotonic()
             self._read_keywords(batch)
@@ -517,17 +459,28 @@ class Folder:
             work.take_new()
         self._finish(batch, work, seen, now, listed=list_cur)
 
+    def _reconciler(self, batch: Batch, *, keep_new: bool) -> Reconciler:
+        return Reconciler(
+            self.files,
+            self.index,
+            batch,
+            keep_new=keep_new,
+            read_only=self.read_only,
+            lettered=self.words is None,
+            foreign=self.foreign,
+        )
+
     def _finish(
         self, batch: Batch, work: Reconciler, seen: tuple[int, int, int, int], now: int, *, listed: bool
     ) -> None:
         if listed:
             self._listed_at = time.monotonic()
-        if self._suspicious:
+        if self.files.suspicious:
             batch.stamp = NEVER
         elif work.renamed:
-            batch.stamp = scan.stamp(scan.look(self.fd), now, ours=True)
+            batch.stamp = compare.stamp(scan.look(self.fd), now, ours=True)
         else:
-            fresh = scan.stamp(seen, now)
+            fresh = compare.stamp(seen, now)
             # Without a listing of cur/ its half of the stamp is not newer than it was.
             batch.stamp = fresh if listed else fresh._replace(settled=False)
         if batch.stamp[:4] == self.index.state.stamp[:4] and batch.stamp.settled <= self.index.state.stamp.settled:
@@ -581,7 +534,7 @@ class Folder:
         names, self._keywords_at = keywords.read(self.control_fd)
         names = keywords.merge((), {**(seed.keywords if seed else {}), **names})
         rows.keywords = tuple(names.get(number, b"") for number in range(max(names, default=-1) + 1))
-        work = Reconciler(self, Batch(), self.read_only)
+        work = self._reconciler(Batch(), keep_new=self.read_only)
         work.adopt(rows, seed.uids if seed else {})
         if seed is not None and seed.first_recent:
             for at in range(bisect_left(rows.uids, seed.first_recent), len(rows)):
@@ -589,12 +542,12 @@ class Folder:
         if rows.uids:
             self.doubt_quota()
         # From here on it is as immutable as every other snapshot.
-        if self._suspicious:
+        if self.files.suspicious:
             stamp = NEVER
         elif work.renamed:
-            stamp = scan.stamp(scan.look(self.fd), now, ours=True)
+            stamp = compare.stamp(scan.look(self.fd), now, ours=True)
         else:
-            stamp = scan.stamp(seen, now)
+            stamp = compare.stamp(seen, now)
         state = State(snapshot=rows, stamp=stamp, whole_above=rows.modseq if seed is not None else 0)
         self._listed_at = time.monotonic()
         try:

@@ -73,13 +73,13 @@ def _place(folder: Folder, rows: Snapshot, uid: int, under: int) -> tuple[bytes,
     if at < 0 or rows.uidvalidity != under:
         raise _gone(folder, uid)
     base = rows.names[at]
-    return base, folder.odd.get(base) or filename.render(base, rows.flags[at])
+    return base, folder.files.odd.get(base) or filename.render(base, rows.flags[at])
 
 
 def _by_base(folder: Folder, base: bytes) -> bytes | None:
     """Where a message lies now: a bare look is quickest while somebody renames without end."""
     with folder.directory.use():
-        return folder.locate().get(base)
+        return folder.files.locate().get(base)
 
 
 def _gone(folder: Folder, uid: int) -> errors.MessageGone:

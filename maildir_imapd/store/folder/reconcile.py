@@ -1,4 +1,4 @@
-"""Bringing a folder's index to agree with its directories: what scan.py found, turned into a batch.
+"""Bringing a folder's index to agree with its directories: what compare.py found, turned into a batch.
 
 Runs under the folder's lock. Other programs hold no lock of ours, so every rename here may find that its
 file is not there any more; then the folder is suspicious and is listed again.
@@ -11,17 +11,18 @@ import os
 import stat
 import time
 from array import array
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.folder import compare
+from maildir_imapd.store.folder.compare import Difference
+from maildir_imapd.store.folder.files import Files
+from maildir_imapd.store.index.index import Index
 from maildir_imapd.store.index.journal import Added, Batch, to_ranges
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir import filename, scan
 from maildir_imapd.store.maildir.filename import IN_NEW, INFO_BITS, LETTER_KEYWORDS, RECENT
-
-if TYPE_CHECKING:
-    from maildir_imapd.store.folder.folder import Folder
 
 log = logging.getLogger(__name__)
 
@@ -29,23 +30,45 @@ _LONGEST_WAIT_NS: Final = 25_000_000
 
 
 class Reconciler:
-    """One comparison of the directories with the index, and what it finds."""
+    """One comparison of the directories with the index, and what it finds; runs under the folder's lock.
 
-    def __init__(self, folder: Folder, batch: Batch, keep_new: bool) -> None:
-        self.folder = folder
+    *keep_new*: files in new/ stay there. *read_only*: nothing is renamed. *lettered*: whether a name without letters
+    for keywords says that the message has none. *foreign*: the UIDs, by base, that another server has given meanwhile.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        index: Index,
+        batch: Batch,
+        *,
+        keep_new: bool,
+        read_only: bool,
+        lettered: bool,
+        foreign: dict[bytes, int],
+    ) -> None:
+        self.files = files
+        self.index = index
         self.batch = batch
         self.keep_new = keep_new
+        self.read_only = read_only
+        self._lettered = lettered
+        self._foreign = foreign
         self.renamed = False  # we changed a directory ourselves
         self._uid = 0  # next to give out
         self._reserved: bool | None = None
         self._here: set[bytes] = set()  # bases of this batch
         self._paired: set[bytes] = set()  # files in new/ that are known messages under a new base
 
+    @property
+    def _rows(self) -> Snapshot:
+        return self.index.state.snapshot
+
     # cur/
 
     def scan_cur(self, seen: tuple[int, int, int, int], now: int) -> tuple[tuple[int, int, int, int], int]:
-        folder = self.folder
-        found = scan.compare(folder.rows, *self._list(), folder.odd)
+        files = self.files
+        found = compare.compare(self._rows, *self._list(), files.odd)
         sure = False
         self._pair(found)
         if found.missing or found.twice or found.doubtful:
@@ -56,18 +79,18 @@ class Reconciler:
         if sure:
             self._vanish(found.missing)
             for _, name in found.twice:
-                if not folder.read_only:
+                if not self.read_only:
                     self._part(name, found.fresh)
         self._add_fresh(found.fresh + (found.doubtful if sure else []))
         return seen, now
 
-    def _pair(self, found: scan.Difference) -> None:
+    def _pair(self, found: Difference) -> None:
         """Match missing messages with files of an unknown base: by fingerprint, else by what the name reminds of.
 
         offlineimap gives a message a base that has nothing of the old one, mbsync adds to it; a rename keeps inode,
         time and size (scan.py).  A file to which the other server has given a UID of its own is another message.
         """
-        rows = self.folder.rows
+        rows = self._rows
         guessed = {
             name: uid for uid, name in found.moved if filename.parse(name).base != rows.names[rows.position(uid)]
         }
@@ -81,7 +104,7 @@ class Reconciler:
             if name in sure or uid not in lost:
                 continue
             # One that is gone again is looked for by the rename that follows.
-            if name not in there or (not self._foreign(name) and self._same(at, there[name])):
+            if name not in there or (not self._given_elsewhere(name) and self._same(at, there[name])):
                 sure[name] = uid
                 lost.discard(uid)
         found.moved = [(uid, name) for uid, name in found.moved if name not in guessed]
@@ -91,12 +114,12 @@ class Reconciler:
         found.doubtful = [name for name in found.doubtful if name not in sure]
 
     def _inspect(self, directory: bytes, names: list[bytes]) -> dict[bytes, os.stat_result]:
-        looked = ((name, scan.inspect(self.folder.fd, directory + b"/" + name)) for name in names)
+        looked = ((name, scan.inspect(self.files.fd, directory + b"/" + name)) for name in names)
         return {name: status for name, status in looked if status is not None}
 
     def _match(self, directory: bytes, there: dict[bytes, os.stat_result], lost: set[int]) -> dict[bytes, int]:
         """Find those of *lost* that lie under another name now, by their fingerprints, and take them out of it."""
-        rows = self.folder.rows
+        rows = self._rows
         wanted: dict[int, list[int]] = {}
         for uid in sorted(lost):
             # Links to one file, as COPY makes within a folder, have one fingerprint.
@@ -105,10 +128,10 @@ class Reconciler:
         for name, status in there.items():
             for uid in wanted.get(scan.fingerprint(status), ()):
                 at = rows.position(uid)
-                if uid not in lost or not self._same(at, status) or self._foreign(name):
+                if uid not in lost or not self._same(at, status) or self._given_elsewhere(name):
                     continue
                 if status.st_mtime_ns % 1_000_000_000 == 0:
-                    born = scan.born(self.folder.fd, directory + b"/" + name)
+                    born = scan.born(self.files.fd, directory + b"/" + name)
                     if born is None or born // 1_000_000_000 >= rows.saved[at]:
                         continue
                 matched[name] = uid
@@ -117,80 +140,80 @@ class Reconciler:
         return matched
 
     def _same(self, at: int, status: os.stat_result) -> bool:
-        return scan.same(self.folder.rows.received[at], self.folder.rows.sizes[at], status)
+        return scan.same(self._rows.received[at], self._rows.sizes[at], status)
 
-    def _foreign(self, name: bytes) -> bool:
+    def _given_elsewhere(self, name: bytes) -> bool:
         """Whether the other server has given a UID to this file since we looked."""
-        return self.folder.foreign.get(filename.parse(name).base, 0) >= self.folder.rows.uidnext
+        return self._foreign.get(filename.parse(name).base, 0) >= self._rows.uidnext
 
-    def _look_twice(self) -> tuple[scan.Difference, bool, tuple[int, int, int, int], int]:
+    def _look_twice(self) -> tuple[Difference, bool, tuple[int, int, int, int], int]:
         """List cur/ until two listings with the same stamps around them agree, or give up for now."""
-        folder = self.folder
-        width = 4 if folder.rows.in_new else 2  # new/ matters only if known messages lie there
+        files = self.files
+        width = 4 if self._rows.in_new else 2  # new/ matters only if known messages lie there
         for _ in range(3):
-            before = scan.look(folder.fd)
+            before = scan.look(files.fd)
             wait = scan.quiet_in(before[:width], time.time_ns())
             if wait:
                 # A change within this tick of the clock would not show in the stamp: let the tick pass.
                 time.sleep(min(wait, _LONGEST_WAIT_NS) / 1e9)
             now = time.time_ns()
             cur, new = self._list()
-            between = scan.look(folder.fd)
+            between = scan.look(files.fd)
             cur_again, new_again = self._list()
-            after = scan.look(folder.fd)
+            after = scan.look(files.fd)
             if before[:width] == between[:width] == after[:width] and scan.quiet_in(before[:width], now) == 0:
-                both = scan.compare(folder.rows, {*cur, *cur_again}, {*new, *new_again}, folder.odd)
+                both = compare.compare(self._rows, {*cur, *cur_again}, {*new, *new_again}, files.odd)
                 return both, True, before, now
         # Somebody is busy in there. What is missing stays a suspect until it is quiet.
-        folder.suspect()
-        return scan.compare(folder.rows, cur_again, new_again, folder.odd), False, before, now
+        files.suspect()
+        return compare.compare(self._rows, cur_again, new_again, files.odd), False, before, now
 
     def _list(self) -> tuple[list[bytes], list[bytes]]:
         """List cur/, and new/ if known messages lie there."""
-        folder = self.folder
-        return scan.names(folder.fd, b"cur"), scan.names(folder.fd, b"new") if folder.rows.in_new else []
+        files = self.files
+        return scan.names(files.fd, b"cur"), scan.names(files.fd, b"new") if self._rows.in_new else []
 
     def _move(self, uid: int, name: bytes) -> None:
         """Note the new flags, or the new base, of a message that another program has renamed."""
-        folder, rows = self.folder, self.folder.rows
+        files, rows = self.files, self._rows
         at = rows.position(uid)
         parsed = filename.parse(name)
-        old, new = rows.flags[at], scan.moved_bits(rows.flags[at], name)
+        old, new = rows.flags[at], compare.moved_bits(rows.flags[at], name)
         lettered = old & LETTER_KEYWORDS and not new & LETTER_KEYWORDS
-        if lettered and folder.words is not None and not folder.read_only:
+        if lettered and not self._lettered and not self.read_only:
             # Courier has no letters for keywords and drops all it finds: its own files say what a message has.
             new |= old & LETTER_KEYWORDS
             parsed = parsed._replace(bits=new & INFO_BITS, canonical=False)
         if parsed.base != rows.names[at]:
             self.batch.renamed.append((uid, parsed.base))
-            folder.odd.pop(rows.names[at], None)
+            files.odd.pop(rows.names[at], None)
         if old != new:
             self.batch.flagged.append(([(uid, uid)], new & ~old, old & ~new))
         self._canonical(parsed, b"cur/" + name)
 
     def _canonical(self, parsed: filename.Name, path: bytes) -> None:
         """See to it that the file is where its base and flags say, or remember where it is."""
-        folder = self.folder
-        folder.odd.pop(parsed.base, None)
+        files = self.files
+        files.odd.pop(parsed.base, None)
         if parsed.canonical:
             return
-        if parsed.tail or folder.read_only:
-            folder.odd[parsed.base] = path
+        if parsed.tail or self.read_only:
+            files.odd[parsed.base] = path
             return
         try:
-            durable.rename(path, filename.render(parsed.base, parsed.bits), folder.fd, folder.fd)
+            durable.rename(path, filename.render(parsed.base, parsed.bits), files.fd, files.fd)
             self.renamed = True
         except FileNotFoundError:
-            folder.suspect()  # Race: another program has renamed it since we listed.
+            files.suspect()  # Race: another program has renamed it since we listed.
         except OSError:
-            folder.odd[parsed.base] = path
+            files.odd[parsed.base] = path
 
     def _vanish(self, missing: list[int]) -> None:
         if not missing:
             return
-        folder, rows = self.folder, self.folder.rows
+        files, rows = self.files, self._rows
         # Some programs put a message back into new/; take_new() deals with it.
-        back = {filename.parse(name).base: name for name in scan.names(folder.fd, b"new")}
+        back = {filename.parse(name).base: name for name in scan.names(files.fd, b"new")}
         gone = [uid for uid in missing if rows.names[rows.position(uid)] not in back]
         if gone and back:
             gone = self._pair_in_new(gone, back)
@@ -199,12 +222,12 @@ class Reconciler:
         self.batch.vanished = to_ranges(gone)
         self.batch.vanished_at = int(time.time())
         for uid in gone:
-            folder.odd.pop(rows.names[rows.position(uid)], None)
+            files.odd.pop(rows.names[rows.position(uid)], None)
 
     def _pair_in_new(self, missing: list[int], back: dict[bytes, bytes]) -> list[int]:
         """Find those of *missing* that another program has given a new base in new/; return the rest."""
-        folder, rows = self.folder, self.folder.rows
-        known = scan.positions(rows, list(back))
+        files, rows = self.files, self._rows
+        known = compare.positions(rows, list(back))
         lost = set(missing)
         there = self._inspect(b"new", [name for base, name in back.items() if base not in known])
         for name, uid in self._match(b"new", there, lost).items():
@@ -213,7 +236,7 @@ class Reconciler:
             if moved is None:
                 continue  # it is gone from here, and looked for again
             self._paired.add(name)
-            folder.odd.pop(rows.names[at], None)
+            files.odd.pop(rows.names[at], None)
             self.batch.renamed.append((uid, moved[0].base))
             if moved[1] != rows.flags[at] & IN_NEW:
                 self.batch.flagged.append(([(uid, uid)], moved[1], IN_NEW & ~moved[1]))
@@ -222,22 +245,22 @@ class Reconciler:
     def _part(self, name: bytes, fresh: list[bytes]) -> None:
         """Give a second file of one base a name of its own."""
         try:
-            fresh.append(self.folder.make_way(b"cur/" + name)[4:])
+            fresh.append(self.files.make_way(b"cur/" + name)[4:])
             self.renamed = True
         except OSError:
             pass  # it stays hidden behind the first; nothing is lost
 
     def _add_fresh(self, names: list[bytes]) -> None:
-        folder = self.folder
+        files = self.files
         for name in filename.in_arrival_order(names):
             parsed = filename.parse(name)
             path = b"cur/" + name
-            status = scan.inspect(folder.fd, path)
+            status = scan.inspect(files.fd, path)
             if status is None:
                 continue
             if not parsed.base or parsed.base in self._here:
-                if not folder.read_only:
-                    folder.suspect()  # the next scan finds the second, sure of it or under its new name
+                if not self.read_only:
+                    files.suspect()  # the next scan finds the second, sure of it or under its new name
                     if not parsed.base:
                         self._part(name, [])
                 continue
@@ -250,7 +273,7 @@ class Reconciler:
         """Make sure of UIDs, once; without room on the disk new messages wait."""
         if self._reserved is None:
             try:
-                index, foreign = self.folder.index, self.folder.foreign
+                index, foreign = self.index, self._foreign
                 # UIDs that another server gave are taken as they are; ours begin above them.
                 above = max(foreign.values(), default=0) + 1 - index.state.snapshot.uidnext
                 self._uid = index.allocate(wanted + max(0, above)) + max(0, above)
@@ -261,27 +284,27 @@ class Reconciler:
             except OSError as error:
                 if not durable.cannot_write(error):
                     raise
-                log.warning("no room for new messages path=%s error=%s", os.fsdecode(self.folder.path), error)
+                log.warning("no room for new messages path=%s error=%s", os.fsdecode(self.files.path), error)
                 self._reserved = False
         if not self._reserved:
-            self.folder.suspect()
+            self.files.suspect()
         return self._reserved
 
     def _add(self, parsed: filename.Name, status: os.stat_result, bits: int) -> Added:
-        state = self.folder.index.state
+        state = self.index.state
         tomb = state.tombs.get(parsed.base)
         if tomb is not None and not (
             scan.same(tomb.received, tomb.size, status) and state.snapshot.position(tomb.uid) < 0
         ):
             tomb = None
         if tomb is not None:
-            row = scan.describe(tomb.uid, parsed.base, status, bits & ~RECENT)
+            row = compare.describe(tomb.uid, parsed.base, status, bits & ~RECENT)
         else:
-            uid = self.folder.foreign.get(parsed.base, 0)
+            uid = self._foreign.get(parsed.base, 0)
             if uid < state.snapshot.uidnext:
                 uid = self._uid
                 self._uid += 1
-            row = scan.describe(uid, parsed.base, status, bits)
+            row = compare.describe(uid, parsed.base, status, bits)
         self._here.add(parsed.base)
         self.batch.added.append(row)
         return row
@@ -289,15 +312,15 @@ class Reconciler:
     # new/
 
     def take_new(self) -> None:
-        folder, rows = self.folder, self.folder.rows
-        listed = filename.in_arrival_order(set(scan.names(folder.fd, b"new")) - self._paired)
+        files, rows = self.files, self._rows
+        listed = filename.in_arrival_order(set(scan.names(files.fd, b"new")) - self._paired)
         if not listed:
             return
-        known = scan.positions(rows, [filename.parse(name).base for name in listed])
+        known = compare.positions(rows, [filename.parse(name).base for name in listed])
         for name in listed:
             parsed = filename.parse(name)
             path = b"new/" + name
-            status = scan.inspect(folder.fd, path)
+            status = scan.inspect(files.fd, path)
             if status is None:
                 continue
             at = known.get(parsed.base, -1)
@@ -310,30 +333,30 @@ class Reconciler:
 
     def _take_known(self, at: int, parsed: filename.Name, path: bytes, status: os.stat_result) -> None:
         """Deal with a file in new/ whose base we know."""
-        folder, rows = self.folder, self.folder.rows
+        files, rows = self.files, self._rows
         if at >= 0 and rows.flags[at] & IN_NEW:
             if self.keep_new:
-                folder.odd.pop(parsed.base, None)
+                files.odd.pop(parsed.base, None)
                 if path != b"new/" + parsed.base:
-                    folder.odd[parsed.base] = path
+                    files.odd[parsed.base] = path
             elif self._into_cur(parsed, path, rows.flags[at]) is not None:
                 self.batch.flagged.append(([(rows.uids[at], rows.uids[at])], 0, IN_NEW))
             return
-        if folder.read_only:
+        if self.read_only:
             return
-        if at >= 0 and scan.inspect(folder.fd, folder.place(at)) is None:
+        if at >= 0 and scan.inspect(files.fd, self.files.place(rows, at)) is None:
             if not self._same(at, status):
                 # Another message under a base that was free again: the one we knew is missed by the next scan.
                 self._make_way_in_new(path)
-                folder.suspect()
+                files.suspect()
             elif self._into_cur(parsed, path, rows.flags[at]) is not None:
-                folder.suspect()  # it was put back into new/: look whether all agrees now
+                files.suspect()  # it was put back into new/: look whether all agrees now
             return
         self._make_way_in_new(path)
 
     def _make_way_in_new(self, path: bytes) -> None:
         try:
-            self.folder.make_way(path)
+            self.files.make_way(path)
             self.renamed = True
         except OSError:
             pass  # it stays hidden behind the first; nothing is lost
@@ -342,7 +365,7 @@ class Reconciler:
         self, parsed: filename.Name, path: bytes, bits: int | None = None
     ) -> tuple[filename.Name, int] | None:
         """Move a file from new/ to cur/; return what it is called and IN_NEW if it had to stay, None if it is gone."""
-        folder = self.folder
+        files = self.files
         flags = parsed.bits if bits is None else bits & INFO_BITS
         if not parsed.base:
             parsed = parsed._replace(base=filename.unique())
@@ -351,9 +374,9 @@ class Reconciler:
         if not self.keep_new:
             for _ in range(2):
                 try:
-                    durable.rename(path, filename.render(parsed.base, flags) + parsed.tail, folder.fd, folder.fd)
+                    durable.rename(path, filename.render(parsed.base, flags) + parsed.tail, files.fd, files.fd)
                 except FileNotFoundError:
-                    folder.suspect()  # Race: another program took it; the next scan finds it in cur/.
+                    files.suspect()  # Race: another program took it; the next scan finds it in cur/.
                     return None
                 except FileExistsError:
                     size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
@@ -365,10 +388,10 @@ class Reconciler:
                 else:
                     self.renamed = True
                     if parsed.tail:
-                        folder.odd[parsed.base] = filename.render(parsed.base, flags) + parsed.tail
+                        files.odd[parsed.base] = filename.render(parsed.base, flags) + parsed.tail
                     return parsed, 0
         if path != b"new/" + parsed.base:
-            folder.odd[parsed.base] = path
+            files.odd[parsed.base] = path
         return parsed, IN_NEW
 
     # both, the first time
@@ -378,17 +401,17 @@ class Reconciler:
 
         The loop that a first SELECT of a huge folder spends its time in: columns, and no object per message.
         """
-        folder, here = self.folder, self._here
+        files, here = self.files, self._here
         look, regular, known, fingerprint = os.lstat, stat.S_ISREG, filename.known_size, scan.fingerprint
-        fresh = set(scan.names(folder.fd, b"new"))
+        fresh = set(scan.names(files.fd, b"new"))
         plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
-        cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
+        cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=files.fd)
         try:
-            for name in filename.in_arrival_order([*scan.names(folder.fd, b"cur"), *fresh]):
+            for name in filename.in_arrival_order([*scan.names(files.fd, b"cur"), *fresh]):
                 base, _, rest = name.partition(b":")
                 if not base or base in here:
-                    if not folder.read_only:
-                        folder.suspect()  # the next scan gives it a name of its own
+                    if not self.read_only:
+                        files.suspect()  # the next scan gives it a name of its own
                     continue
                 try:
                     status = look(b"../new/" + name if name in fresh else name, dir_fd=cur)

@@ -10,17 +10,13 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import durable
-from maildir_imapd.store.folder.folder import Seed
 from maildir_imapd.store.maildir import keywords
 from maildir_imapd.store.maildir.filename import LETTERED
 from maildir_imapd.store.neighbours import courier, dovecot_index, uidlist
-
-if TYPE_CHECKING:
-    from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.neighbours.seed import Seed
 
 logger = logging.getLogger(__name__)
 
@@ -179,29 +175,3 @@ def _closed(server: str, path: bytes, error: OSError) -> Found:
     if error.errno not in (errno.EMFILE, errno.ENFILE):
         found = errors.TakeoverRefused(detail=f"{os.fsdecode(path)}: {why}")
     return Found(server, problems=(f"{os.fsdecode(os.path.basename(path))} cannot be read: {why}",), closed=found)
-
-
-def set_keywords(mailbox: Mailbox, words: dict[bytes, tuple[bytes, ...]]) -> None:
-    """Give messages the keywords that they had without a letter, one keyword at a time for all that have it.
-
-    One that no client of ours could be told of, or one too many, is left out.
-    """
-    snapshot = mailbox.snapshot
-    uids = dict(zip(snapshot.names, snapshot.uids, strict=True))
-    tagged: dict[bytes, list[int]] = {}
-    for base, names in words.items():
-        if base in uids:
-            for name in names:
-                tagged.setdefault(name, []).append(uids[base])
-    for name, chosen in tagged.items():
-        if not keywords.speakable(name):
-            continue
-        try:
-            bits, extra = mailbox.bits([name], create=True)
-        except errors.LimitReached:
-            logger.warning(
-                "a keyword is not taken over: there are too many",
-                extra={"fields": {"folder": mailbox.path, "word": name}},
-            )
-            continue
-        mailbox.set_flags(sorted(chosen), add=bits, extra_add=extra)

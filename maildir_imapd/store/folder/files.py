@@ -1,0 +1,80 @@
+"""A folder's message files: where each lies, and giving one another name.
+
+The name that index and base ask for is where a message should be. Other programs rename files as they like, and some
+names cannot be made what we would have them be (a tail of somebody's, a spool that is not ours to write): where such
+a file lies is remembered as odd.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.disk.descriptors import Descriptor
+from maildir_imapd.store.index.snapshot import Snapshot
+from maildir_imapd.store.maildir import filename, scan
+from maildir_imapd.store.maildir.filename import IN_NEW
+
+log = logging.getLogger(__name__)
+
+
+class Files:
+    """One folder's. *directory* is in use meanwhile; whatever renames runs under the folder's lock."""
+
+    def __init__(self, directory: Descriptor, path: bytes) -> None:
+        self.path = path
+        self.odd: dict[bytes, bytes] = {}  # base -> path of a file that is not named as usual
+        self.suspicious = False  # a listing was not to be trusted: list again at the next chance
+        self._directory = directory
+
+    @property
+    def fd(self) -> int:
+        """The folder's directory."""
+        return self._directory.number
+
+    def suspect(self) -> None:
+        """Have cur/ listed at the next chance: a message was not where it should be."""
+        self.suspicious = True
+
+    def place(self, rows: Snapshot, at: int) -> bytes:
+        """Return the path below the folder where the message at position *at* of *rows* should be."""
+        return self.odd.get(rows.names[at]) or filename.render(rows.names[at], rows.flags[at])
+
+    def locate(self) -> dict[bytes, bytes]:
+        """List both directories: base -> path. For messages that are not where they should be."""
+        found: dict[bytes, bytes] = {}
+        for directory in (b"new", b"cur"):
+            for name in scan.names(self.fd, directory):
+                found[filename.parse(name).base] = directory + b"/" + name
+        return found
+
+    def rename(self, base: bytes, source: bytes, bits: int) -> bytes:
+        """Give the file at *source* the name that its base and *bits* ask for, and return its path; raises OSError."""
+        parsed = filename.parse(source)
+        target = filename.render(base, bits & ~IN_NEW) + parsed.tail
+        if target != source:
+            try:
+                durable.rename(source, target, self.fd, self.fd)
+            except FileExistsError:
+                # Another message has our name, base and all. It gets a name of its own, and we get ours.
+                self.make_way(target)
+                durable.rename(source, target, self.fd, self.fd)
+        if parsed.tail:
+            self.odd[base] = target
+        else:
+            self.odd.pop(base, None)
+        return target
+
+    def make_way(self, path: bytes) -> bytes:
+        """Give the file at *path* a base that nobody has, and return its new path; raises OSError.
+
+        The next scan takes it for a message of its own.
+        """
+        parsed = filename.parse(path[4:])
+        size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
+        target = b"cur/" + filename.sized(filename.unique(), size, wire) + filename.info(parsed.bits)
+        log.info("same base twice, renamed path=%s", os.fsdecode(self.path))
+        durable.rename(path, target, self.fd, self.fd)
+        self.suspicious = True
+        return target
