@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 from maildir_imapd.errors import (
     CannotDo,
@@ -31,6 +31,7 @@ from maildir_imapd.errors import (
     StoreError,
 )
 from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index.index import CHECKPOINT, JOURNAL
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
@@ -75,11 +76,10 @@ class Folder:
 class Account:
     """*root* is the Maildir of the INBOX, or says where all is.  INBOX is made, for its owner only, if it is not there.
 
-    *mirror*: "dovecot", "courier" or "none", the server whose files are kept true beside ours; "auto" takes the
-    one that has been here.  *coexist*: that server runs at the same time.  *delimiter*: "auto" is "." for Maildir++
-    and "/" for fs.  *prefix*: of all names but INBOX, as clients see them; ends in the delimiter; "auto" is "INBOX."
-    where Courier has been, none elsewhere.
-    ``mirror`` afterwards is that server, None for none.
+    *keeping*: how its folders are kept; *other*: what is to be otherwise than that says.  *delimiter*: "auto" is "."
+    for Maildir++ and "/" for fs.  *prefix*: of all names but INBOX, as clients see them; ends in the delimiter; "auto"
+    is "INBOX." where Courier has been, none elsewhere.
+    ``mirror`` is the server whose files are kept true beside ours, None for none.
     *quota_storage* (octets), *quota_messages*: limits, 0 for none; without either the file maildirsize decides.
     *quota_mailboxes*: how many mailboxes there may be, INBOX counted; 0 for any number.
     """
@@ -87,17 +87,17 @@ class Account:
     def __init__(
         self,
         root: bytes | Places,
+        keeping: Keeping = AS_USUAL,
         *,
         delimiter: str = "auto",
-        fsync: str = "delivery",
         watcher: Watcher | None = None,
-        mirror: str = "auto",
-        coexist: bool = False,
         prefix: str = "auto",
         quota_storage: int = 0,
         quota_messages: int = 0,
         quota_mailboxes: int = 0,
+        **other: Unpack[Differing],
     ) -> None:
+        keeping = replace(keeping, **other)
         places = root if isinstance(root, Places) else Places(root)
         self._layout = KINDS[places.kind](places, delimiter)
         self.root = root = places.root
@@ -120,26 +120,23 @@ class Account:
             # Courier has no other way than to show all folders below INBOX; Dovecot's files do not tell.
             prefix = "INBOX" + self.delimiter if server == "courier" else ""
         self.prefix = self._layout.prefix = prefix
-        kind: Kind | None = None
-        if mirror == "auto":
-            mirror = server
-        if mirror != "none":
-            kind = "courier" if mirror == "courier" else "dovecot" if mirror == "dovecot" else None
+        if keeping.mirror == "auto":
+            keeping = replace(keeping, mirror=server)
+        kind = keeping.neighbour
         self.mirror = kind
         self._subscriptions = Subscriptions(self._layout, kind)
         self.quota = Quota(
             root,
             Amount(quota_storage, quota_messages),
             courier=kind == "courier",
-            synced=fsync != "never",
+            synced=keeping.fsync != "never",
             folders=self._layout.storage,
         )
         self.quota_mailboxes = quota_mailboxes
         # None of these knows the account, so that it and its mailboxes go as soon as nobody has them any more.
         counter = Counter(root)
-        self._mailboxes = Mailboxes(
-            Opening(self._layout, fsync, watcher, counter.next, kind, coexist, self.quota),
-        )
+        keeping = replace(keeping, uidvalidity=counter.next, quota=self.quota)
+        self._mailboxes = Mailboxes(Opening(self._layout, keeping, watcher))
         self._chosen = chosen = special_use.ChosenUses(root)
         layout = self._layout
         find = partial(_find, layout)

@@ -12,15 +12,17 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Unpack
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable, inotify
 from maildir_imapd.store.folder import changes, mailboxid, reading, release
-from maildir_imapd.store.folder.folder import Folder, Settings
+from maildir_imapd.store.folder.folder import Folder
+from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index import history, lock
 from maildir_imapd.store.index.cache import Cache
-from maildir_imapd.store.index.index import JOURNAL, Unfit, clock_uidvalidity
+from maildir_imapd.store.index.index import JOURNAL, Unfit
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Batch
 from maildir_imapd.store.index.ring import Ring
 from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS, Delta, Snapshot
@@ -36,7 +38,7 @@ from maildir_imapd.store.threads.syncing import SharedSync
 if TYPE_CHECKING:
     from maildir_imapd.store.folder.release import Released
     from maildir_imapd.store.neighbours.mirror import Kind
-    from maildir_imapd.store.records.quota import Amount, Quota
+    from maildir_imapd.store.records.quota import Amount
     from maildir_imapd.store.watch import Watcher
 
 __all__ = ["FlagResult", "Given", "Listener", "Mailbox", "Seed"]
@@ -57,10 +59,8 @@ def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
 class Mailbox:
     """One folder of one user.
 
-    *index* and *cache*: directories, if not the folder itself; *control*: Dovecot's, likewise. *fsync*: "delivery",
-    "always" or "never". *uidvalidity*: gives a number that no mailbox of this user has had. *seed*: asked at first
-    contact for the UIDs another server gave. *cache_version*: of the code whose bytes are cached. *mirror*,
-    *coexist*, *quota*: see folder.py, Settings.
+    *index* and *cache*: directories, if not the folder itself; *control*: the other server's, likewise. *seed*: asked
+    at first contact for the UIDs another server gave. *other*: what is to be otherwise than *keeping* says.
     """
 
     # What the watcher watches of it stays the same.
@@ -69,24 +69,18 @@ class Mailbox:
     def __init__(
         self,
         path: bytes,
+        keeping: Keeping = AS_USUAL,
         *,
         index: bytes | None = None,
         control: bytes | None = None,
         cache: bytes | None = None,
-        fsync: str = "delivery",
-        lock_timeout: float = 30.0,
-        uidvalidity: Callable[[], int] = clock_uidvalidity,
         seed: Callable[[], Seed | None] | None = None,
         watcher: Watcher | None = None,
-        cache_version: bytes = b"3",
-        mirror: Kind | None = None,
-        coexist: bool = False,
-        quota: Quota | None = None,
+        **other: Unpack[Differing],
     ) -> None:
         self.path = path
         self.gone = False  # the folder was deleted or renamed; every further call raises MailboxMissing
-        settings = Settings(fsync, lock_timeout, uidvalidity, cache_version, mirror, coexist, quota)
-        self._folder = Folder(path, index=index, control=control, settings=settings, seed=seed)
+        self._folder = Folder(path, replace(keeping, **other), index=index, control=control, seed=seed)
         self._watcher = watcher
         self._listeners = Listeners()
         self._ring = Ring()
@@ -528,7 +522,7 @@ class Mailbox:
         self._demand_writable()
         if not deliveries:
             return Given(self.uidvalidity)
-        durable_too = folder.settings.fsync != "never"
+        durable_too = folder.keeping.fsync != "never"
         uids: list[int] | None = None
         try:
             with self._in_place(), durable.told(self.path):
@@ -589,7 +583,7 @@ class Mailbox:
                     else:
                         with second._folder.exclusive(adds=second is self):
                             copied = self._copy(source, uids, move, keep, under)
-            if self._folder.settings.fsync != "never" and not move:
+            if self._folder.keeping.fsync != "never" and not move:
                 with self._in_place(), durable.told(self.path):
                     self._shared_sync.wait()
         except errors.MailboxMissing:
@@ -686,6 +680,6 @@ class Mailbox:
                     os.makedirs(self._cache_path, mode=0o700, exist_ok=True)
                 except OSError as error:
                     log.warning("no place for the cache path=%s error=%s", os.fsdecode(self._cache_path), error)
-            found = Cache(self._cache_path, self.snapshot.uidvalidity, self._folder.settings.cache_version)
+            found = Cache(self._cache_path, self.snapshot.uidvalidity, self._folder.keeping.cache_version)
             self._cache = found
         return found

@@ -19,12 +19,9 @@ from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.maildir.layout import Layout
-    from maildir_imapd.store.neighbours.mirror import Kind
     from maildir_imapd.store.neighbours.seed import Seed
-    from maildir_imapd.store.records.quota import Quota
     from maildir_imapd.store.watch import Watcher
 
 logger = logging.getLogger(__name__)
@@ -35,12 +32,8 @@ class Opening:
     """How the mailboxes of an account are opened; see Mailbox."""
 
     layout: Layout
-    fsync: str
+    keeping: Keeping
     watcher: Watcher | None
-    uidvalidity: Callable[[], int]
-    mirror: Kind | None
-    coexist: bool
-    quota: Quota
 
     def mailbox(self, path: bytes) -> Mailbox:
         """Make the object for a folder; at first contact it takes over what another server knew of it."""
@@ -52,15 +45,11 @@ class Opening:
 
         mailbox = Mailbox(
             path,
+            self.keeping,
             control=self.layout.control(path),
             cache=self.layout.cache(path),
-            fsync=self.fsync,
-            watcher=self.watcher,
-            uidvalidity=self.uidvalidity,
             seed=seed,
-            mirror=self.mirror,
-            coexist=self.coexist,
-            quota=self.quota,
+            watcher=self.watcher,
         )
         if found and found[-1].words:
             _set_keywords(mailbox, found[-1].words)

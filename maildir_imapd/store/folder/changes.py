@@ -194,7 +194,7 @@ def _count_deleted(folder: Folder, groups: dict[tuple[int, int], list[int]]) -> 
 
 def counted(folder: Folder) -> Quota | None:
     """Return the account's quota if there is one to be kept."""
-    quota = folder.settings.quota
+    quota = folder.keeping.quota
     return quota if quota is not None and quota.on else None
 
 
@@ -433,7 +433,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
         raise
     pairs = [(old, row.uid) for old, row in zip(uids, batch.added, strict=True)]
     if move:
-        if target.settings.fsync != "never":
+        if target.keeping.fsync != "never":
             target.sync()
         # Who deletes a folder takes no lock of it: what lies in one that is going must not be all there is.
         target.check_place()

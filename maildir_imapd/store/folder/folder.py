@@ -14,7 +14,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from maildir_imapd import errors
@@ -22,8 +22,9 @@ from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.folder import compare, mailboxid
 from maildir_imapd.store.folder.files import Files
+from maildir_imapd.store.folder.keeping import AS_USUAL, Keeping
 from maildir_imapd.store.folder.reconcile import Reconciler
-from maildir_imapd.store.index.index import Index, clock_uidvalidity
+from maildir_imapd.store.index.index import Index
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.lock import FolderLock
 from maildir_imapd.store.index.snapshot import Snapshot, empty
@@ -35,7 +36,6 @@ from maildir_imapd.store.neighbours.courier_keywords import CourierKeywords
 from maildir_imapd.store.neighbours.dotlock import TIMEOUT
 from maildir_imapd.store.neighbours.mirror import Mirror
 from maildir_imapd.store.neighbours.seed import Seed
-from maildir_imapd.store.records.quota import Quota
 
 log = logging.getLogger(__name__)
 
@@ -45,35 +45,22 @@ _FOREIGN_PATIENCE: Final = 10.0
 _FOREIGN_TURN: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How folders are kept; one for a whole server."""
-
-    fsync: str = "delivery"  # delivery | always | never
-    lock_timeout: float = 30.0
-    uidvalidity: Callable[[], int] = clock_uidvalidity
-    cache_version: bytes = b"1"  # of the code whose bytes are cached; another version empties the cache
-    mirror: mirror.Kind | None = None  # the server whose list of UIDs is kept true beside ours
-    coexist: bool = False  # that server runs at the same time: its lock is taken for every scan and rename
-    quota: Quota | None = None  # the account's
-
-
 class Folder:
     """The directories and the index of one Maildir."""
 
     def __init__(
         self,
         path: bytes,
+        keeping: Keeping = AS_USUAL,
         *,
         index: bytes | None = None,
         control: bytes | None = None,
-        settings: Settings | None = None,
         seed: Callable[[], Seed | None] | None = None,
     ) -> None:
         self.path = path
         self.index_path = index or path
         self.control_path = control or path
-        self.settings = settings or Settings()
+        self.keeping = keeping
         self._seed = seed
         self._listed_at = time.monotonic()  # of the last listing of cur/
         self._pause_until = 0.0  # monotonic: not before, unless a stamp says that something has changed
@@ -89,9 +76,9 @@ class Folder:
         with ExitStack() as half_made:
             self._open(half_made)
             if not self.read_only:
-                if self.settings.mirror is not None:
-                    self.mirror = self.mirror_of(self.settings.mirror)
-                if self.settings.mirror == "courier":
+                if self.keeping.neighbour is not None:
+                    self.mirror = self.mirror_of(self.keeping.neighbour)
+                if self.keeping.neighbour == "courier":
                     self.words = CourierKeywords(self.directory, self._index_directory, self.path, self.mode)
                 else:
                     courier_keywords.part(self._index_directory.number)
@@ -129,15 +116,15 @@ class Folder:
         others.pop(id(self.directory), None)
         # What is open beside the folder's own directory; mostly nothing is.
         self._others = tuple(others.values())
-        directory, timeout = self._index_directory, self.settings.lock_timeout
+        directory, timeout = self._index_directory, self.keeping.lock_timeout
         self.lock = FolderLock(directory, self.index_path, timeout, self.mode, self.identity)
         self.index = Index(
             directory,
             self.index_path,
             self.lock,
-            sync=self.settings.fsync != "never",
+            sync=self.keeping.fsync != "never",
             mode=self.mode,
-            uidvalidity=self.settings.uidvalidity,
+            uidvalidity=self.keeping.uidvalidity,
         )
 
     def _open_control(self, flags: int) -> Descriptor:
@@ -148,10 +135,10 @@ class Folder:
                 return Descriptor(descriptors.open(self.control_path, flags), "control directory")
             except OSError as error:
                 # Beside a server that runs, its lock must be had.
-                if self.settings.coexist or descriptors.out_of_descriptors(error):
+                if self.keeping.coexist or descriptors.out_of_descriptors(error):
                     raise durable.store_error(error, self.control_path) from error
                 log.warning("no control directory path=%s error=%s", os.fsdecode(self.control_path), error)
-                self.settings = replace(self.settings, mirror=None)
+                self.keeping = replace(self.keeping, mirror="none")
         return self.directory
 
     def _open_index(self, flags: int) -> Descriptor:
@@ -220,7 +207,7 @@ class Folder:
             self.check_place()
             with durable.told(self.path):
                 self._catch_up()
-                if adds or self.settings.coexist:
+                if adds or self.keeping.coexist:
                     self._take_foreign_uids()
                 self._unsynced = False
                 try:
@@ -230,7 +217,7 @@ class Folder:
                         self.mirror.update(self.rows, locked=self.foreign_locked)
                     if self.words is not None:
                         self.words.update(self.rows, self.files.locate)
-                if self._unsynced and self.settings.fsync == "always":
+                if self._unsynced and self.keeping.fsync == "always":
                     self.sync()
 
     @contextmanager
@@ -240,16 +227,16 @@ class Folder:
         With ``coexist`` it must be had. Without, it is wanted where UIDs are given out: that server may be off and
         its delivery agent, which gives UIDs too, not. Not to have it costs the list at worst, never the mail.
         """
-        if self.mirror is None or not (self.settings.coexist or adds):
+        if self.mirror is None or not (self.keeping.coexist or adds):
             yield
             return
-        if self.settings.coexist:
+        if self.keeping.coexist:
             # Dovecot looks whether its lock is free, every three seconds in the end: so it must be, half the time.
             rest = min(max(self._foreign_turn - time.monotonic(), 0.0), _FOREIGN_TURN)
             if rest and patience == 0:
                 raise errors.LockTimeout(detail=os.fsdecode(self.path))
             time.sleep(rest)
-        lock = self.mirror.lock(TIMEOUT if self.settings.coexist else _FOREIGN_PATIENCE)
+        lock = self.mirror.lock(TIMEOUT if self.keeping.coexist else _FOREIGN_PATIENCE)
         if patience is not None:
             lock = self.mirror.lock(patience)
         try:
@@ -257,7 +244,7 @@ class Folder:
         except OSError as error:
             if error.errno == errno.ETIMEDOUT and patience == 0:
                 raise errors.LockTimeout(detail=os.fsdecode(self.path)) from error
-            if self.settings.coexist:
+            if self.keeping.coexist:
                 raise durable.store_error(error, self.path) from error
             if not durable.cannot_write(error):
                 log.warning("no lock of the other server path=%s error=%s", os.fsdecode(self.path), error)
@@ -509,7 +496,7 @@ class Folder:
 
         *deleted*: they have marked some only, which Courier counts.
         """
-        quota = self.settings.quota
+        quota = self.keeping.quota
         if quota is not None and quota.on and (quota.courier or not deleted):
             quota.doubt()
 

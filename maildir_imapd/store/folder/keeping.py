@@ -1,0 +1,51 @@
+"""How folders are kept: what the settings say, and what an account adds, in one value that is handed down whole.
+
+The server makes one from its settings; the account puts in who its neighbour is, a counter and a quota of its own
+(``replace``), and mailboxes and folders take it as it is. No default stands anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+from maildir_imapd.store.index.index import clock_uidvalidity
+from maildir_imapd.store.neighbours.mirror import Kind
+from maildir_imapd.store.records.quota import Quota
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How folders are kept; the last two fields are an account's."""
+
+    fsync: str = "delivery"  # delivery | always | never
+    lock_timeout: float = 30.0  # seconds
+    cache_version: bytes = b"3"  # of the code whose bytes are cached; another version empties the cache
+    # The server whose files are kept true beside ours: dovecot | courier | none | auto; of auto the account makes the
+    # one that has been here.
+    mirror: str = "auto"
+    coexist: bool = False  # that server runs at the same time: its lock is taken for every scan and rename
+
+    uidvalidity: Callable[[], int] = clock_uidvalidity  # gives a number that no mailbox of this user has had
+    quota: Quota | None = None
+
+    @property
+    def neighbour(self) -> Kind | None:
+        """The server whose files are kept; None for none, and as long as ``mirror`` is auto."""
+        return "dovecot" if self.mirror == "dovecot" else "courier" if self.mirror == "courier" else None
+
+
+class Differing(TypedDict, total=False):
+    """Fields of a Keeping, for who spells out only what he would have otherwise."""
+
+    fsync: str
+    lock_timeout: float
+    cache_version: bytes
+    mirror: str
+    coexist: bool
+    uidvalidity: Callable[[], int]
+    quota: Quota | None
+
+
+AS_USUAL: Final = Keeping()
