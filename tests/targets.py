@@ -16,7 +16,7 @@ from maildir_imapd.message.address import parse_addresses
 from maildir_imapd.message.envelope import render_envelope
 from maildir_imapd.store.index import checkpoint, journal
 from maildir_imapd.store.maildir import filename, keywords
-from maildir_imapd.store.neighbours import courier, dovecot_index, uidlist
+from maildir_imapd.store.neighbours import courier_files, dovecot_index, uidlist
 from maildir_imapd.store.records import acl, metadata, quota, special_use, subscriptions
 from maildir_imapd.wire.buffer import AFTER_LOGIN, CommandBuffer, Expects, Frame, LiteralWanted
 from maildir_imapd.wire.names import Pattern, decode_mailbox
@@ -314,8 +314,10 @@ TARGETS: dict[str, Target] = {
     "subscriptions of version 2": Target(
         lambda octets: subscriptions.parse(octets, "/"), (*SIGNS, b"\x01"), b"V\t2\n\n"
     ),
-    "subscriptions of Courier": Target(lambda octets: courier.parse_subscriptions(octets, "/"), (*SIGNS, b"INBOX.a\n")),
-    "keywords of Courier": Target(courier.parse_keywords, (*SIGNS, b"a:1 2\n")),
+    "subscriptions of Courier": Target(
+        lambda octets: courier_files.parse_subscriptions(octets, "/"), (*SIGNS, b"INBOX.a\n")
+    ),
+    "keywords of Courier": Target(courier_files.parse_keywords, (*SIGNS, b"a:1 2\n")),
     "acl": Target(acl.parse, (*SIGNS, b"user=a lr\n", b"-anyone l\n")),
     "one quoted acl": Target(acl.parse, SIGNS, b'"user=', b'" lr\n'),
     "metadata": Target(lambda octets: metadata.parse(octets, 2), (*SIGNS, b"/a\tb\n", b"/a\tb\\n\n")),

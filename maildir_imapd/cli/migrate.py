@@ -23,7 +23,7 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder import release as releasing
 from maildir_imapd.store.index.index import CHECKPOINT, JOURNAL
-from maildir_imapd.store.neighbours.mirror import Kind
+from maildir_imapd.store.neighbours.neighbour import Kind
 
 
 def user_options(function: Callable[..., Any]) -> Callable[..., Any]:

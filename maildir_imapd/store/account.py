@@ -38,7 +38,7 @@ from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
 from maildir_imapd.store.maildir import scan
 from maildir_imapd.store.maildir.layout import GRAIN, KINDS, Places, Tree, absent
 from maildir_imapd.store.names import Known, Names
-from maildir_imapd.store.neighbours import takeover
+from maildir_imapd.store.neighbours import servers, takeover
 from maildir_imapd.store.records import metadata, renaming, special_use
 from maildir_imapd.store.records.account_lock import AccountLock
 from maildir_imapd.store.records.acl import Acl, Acls
@@ -49,7 +49,7 @@ from maildir_imapd.store.records.uidvalidity import Counter
 
 if TYPE_CHECKING:
     from maildir_imapd.store.maildir.layout import Layout
-    from maildir_imapd.store.neighbours.mirror import Kind
+    from maildir_imapd.store.neighbours.neighbour import Kind
     from maildir_imapd.store.watch import Watcher
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Account:
 
     *keeping*: how its folders are kept; *other*: what is to be otherwise than that says.  *delimiter*: "auto" is "."
     for Maildir++ and "/" for fs.  *prefix*: of all names but INBOX, as clients see them; ends in the delimiter; "auto"
-    is "INBOX." where Courier has been, none elsewhere.
+    is "INBOX." where a server has been that shows all folders below INBOX, none elsewhere.
     ``mirror`` is the server whose files are kept true beside ours, None for none.
     *quota_storage* (octets), *quota_messages*: limits, 0 for none; without either the file maildirsize decides.
     *quota_mailboxes*: how many mailboxes there may be, INBOX counted; 0 for any number.
@@ -117,18 +117,20 @@ class Account:
                 os.close(descriptors.open_directory(path))
         server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
         if prefix == "auto":
-            # Courier has no other way than to show all folders below INBOX; Dovecot's files do not tell.
-            prefix = "INBOX" + self.delimiter if server == "courier" else ""
+            # One server has no other way than to show all folders below INBOX; the files of others do not tell.
+            below_inbox = server in servers.SERVERS and servers.SERVERS[server].below_inbox
+            prefix = "INBOX" + self.delimiter if below_inbox else ""
         self.prefix = self._layout.prefix = prefix
         if keeping.mirror == "auto":
             keeping = replace(keeping, mirror=server)
-        kind = keeping.neighbour
-        self.mirror = kind
-        self._subscriptions = Subscriptions(self._layout, kind)
+        neighbour = keeping.neighbour
+        self.mirror = None if neighbour is None else neighbour.kind
+        self._subscriptions = Subscriptions(self._layout, neighbour)
         self.quota = Quota(
             root,
             Amount(quota_storage, quota_messages),
-            courier=kind == "courier",
+            counts_deleted=neighbour is None or neighbour.counts_deleted,
+            padded=neighbour is not None and neighbour.pads_quota,
             synced=keeping.fsync != "never",
             folders=self._layout.storage,
         )

@@ -29,7 +29,6 @@ from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS, Delta, Snapshot
 from maildir_imapd.store.maildir import filename, keywords
 from maildir_imapd.store.maildir.delivery import Delivery
 from maildir_imapd.store.maildir.filename import RECENT, keyword_bit
-from maildir_imapd.store.neighbours import courier
 from maildir_imapd.store.neighbours.seed import Seed
 from maildir_imapd.store.results import FlagResult, Given
 from maildir_imapd.store.threads.listeners import Listener, Listeners
@@ -37,7 +36,7 @@ from maildir_imapd.store.threads.syncing import SharedSync
 
 if TYPE_CHECKING:
     from maildir_imapd.store.folder.release import Released
-    from maildir_imapd.store.neighbours.mirror import Kind
+    from maildir_imapd.store.neighbours.neighbour import Kind
     from maildir_imapd.store.records.quota import Amount
     from maildir_imapd.store.watch import Watcher
 
@@ -229,7 +228,7 @@ class Mailbox:
             seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
             if seen != state.stamp[:4] or folder.files.suspicious or folder.index.behind:
                 return False
-            if folder.words is not None and folder.words.changed():
+            if folder.neighbour is not None and folder.neighbour.keywords_changed():
                 return False
             if state.snapshot is not self.snapshot:
                 return False  # another thread has seen something and is about to show it
@@ -334,8 +333,8 @@ class Mailbox:
             (self._cur, inotify.DIRECTORY),
             (self.index_path + b"/" + lock.NAME, inotify.BELL),
         ]
-        if self._folder.words is not None:
-            found.append((self.path + b"/" + courier.KEYWORDS, inotify.DIRECTORY))
+        if self._folder.neighbour is not None:
+            found += [(self.path + b"/" + name, inotify.DIRECTORY) for name in self._folder.neighbour.watched()]
         return found
 
     def looking(self) -> AbstractContextManager[None]:
@@ -477,7 +476,7 @@ class Mailbox:
     # --- other servers -------------------------------------------------------------------------
 
     def release(self, kind: Kind) -> Released:
-        """Write Dovecot's or Courier's files for this folder in full (release.py)."""
+        """Write another server's files for this folder in full (release.py)."""
         with self._changing(), self._folder.exclusive():
             self._demand_writable()
             self._folder.refresh(look=True)

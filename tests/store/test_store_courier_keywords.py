@@ -13,7 +13,7 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.filename import SEEN
-from maildir_imapd.store.neighbours import courier
+from maildir_imapd.store.neighbours import courier_files
 from maildir_imapd.store.neighbours.courier_keywords import NAME
 
 
@@ -25,7 +25,7 @@ class Courier:
         self.path = folder / "courierimapkeywords"
 
     def words(self) -> dict[str, set[str]]:
-        found = courier.read_keywords(os.fsencode(self.folder))
+        found = courier_files.read_keywords(os.fsencode(self.folder))
         return {os.fsdecode(base): {word.decode() for word in words} for base, words in found.items() if words}
 
     def store(self, base: str, *words: str) -> None:
@@ -36,8 +36,8 @@ class Courier:
 
     def merge(self) -> None:
         """Write the list, and keep what was merged, aged."""
-        words = courier.read_keywords(os.fsencode(self.folder))
-        (self.path / "new").write_bytes(courier.render_keywords(words))
+        words = courier_files.read_keywords(os.fsencode(self.folder))
+        (self.path / "new").write_bytes(courier_files.render_keywords(words))
         (self.path / "new").rename(self.path / ":list")
         for file in self.path.iterdir():
             if not file.name.startswith((".", ":")):

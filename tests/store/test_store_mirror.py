@@ -15,10 +15,9 @@ from spool import Spool
 from maildir_imapd.errors import StoreError
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
-from maildir_imapd.store.folder import folder
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.layout import Places
-from maildir_imapd.store.neighbours import takeover
+from maildir_imapd.store.neighbours import takeover, turns
 from maildir_imapd.store.neighbours.dotlock import DotLock
 from maildir_imapd.store.neighbours.uidlist import UidList, parse
 
@@ -186,7 +185,7 @@ def test_the_other_server_gets_its_turn(spool: Spool, monkeypatch: pytest.Monkey
 def test_a_lock_that_somebody_holds_costs_no_mail(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(folder, "_FOREIGN_PATIENCE", 0.1)
+    monkeypatch.setattr(turns, "PATIENCE", 0.1)
     spool.simple("INBOX", 2)
     box = account(spool).mailbox("INBOX")
     box.sync()

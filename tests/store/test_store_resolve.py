@@ -242,5 +242,5 @@ def test_no_list_is_written_that_would_not_be_read(tmp_path: Path) -> None:
     account._subscriptions.change("INBOX", wanted=True)
     assert account.subscriptions() == [*before, "INBOX"]
     with pytest.raises(OSError, match="more than"):
-        account._subscriptions._put("dovecot", [f"{n:0200d}" for n in range(6000)], 2)
+        account._subscriptions._put([f"{n:0200d}" for n in range(6000)], 2)
     assert account.subscriptions() == [*before, "INBOX"]

@@ -15,7 +15,7 @@ from spool import Spool
 from maildir_imapd import errors
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
-from maildir_imapd.store.neighbours import courier, takeover, uidlist
+from maildir_imapd.store.neighbours import courier_files, takeover, uidlist
 from maildir_imapd.store.neighbours.uidlist import Record, UidList, parse, render, updated
 
 V3 = b"""3 V1795392037 N1 P2 G084425162582036b9b40000083ecc375
@@ -130,17 +130,20 @@ def test_courier_keywords(tmp_path: Path) -> None:
     (box / ".5.base1").write_bytes(b"old\n")
     (box / ".7.base1").write_bytes(b"")
     (box / ".tmp.x").write_bytes(b"no\n")
-    found = courier.read_keywords(os.fsencode(tmp_path))
+    found = courier_files.read_keywords(os.fsencode(tmp_path))
     assert found == {b"base1": (), b"base2": (b"three",), b"base:with:2": (b"one",)}
-    assert courier.parse_keywords(courier.render_keywords(found)) == {b"base2": (b"three",), b"base:with:2": (b"one",)}
-    assert courier.read_keywords(os.fsencode(tmp_path / "nothing")) == {}
+    assert courier_files.parse_keywords(courier_files.render_keywords(found)) == {
+        b"base2": (b"three",),
+        b"base:with:2": (b"one",),
+    }
+    assert courier_files.read_keywords(os.fsencode(tmp_path / "nothing")) == {}
 
 
 def test_courier_subscriptions() -> None:
     data = "INBOX\nINBOX.Sub.Deep\nINBOX.été\n#shared.x\n".encode()
-    assert courier.parse_subscriptions(data, ".") == ["INBOX", "Sub.Deep", "été"]
-    assert courier.parse_subscriptions(b"INBOX.&AOk-t&AOk-\n", "/") == ["été"]
-    assert courier.render_subscriptions(["INBOX", "Sub.é"], ".", utf8=True) == "INBOX\nINBOX.Sub.é\n".encode()
+    assert courier_files.parse_subscriptions(data, ".") == ["INBOX", "Sub.Deep", "été"]
+    assert courier_files.parse_subscriptions(b"INBOX.&AOk-t&AOk-\n", "/") == ["été"]
+    assert courier_files.render_subscriptions(["INBOX", "Sub.é"], ".", utf8=True) == "INBOX\nINBOX.Sub.é\n".encode()
 
 
 def test_uids_come_from_dovecot(spool: Spool) -> None:

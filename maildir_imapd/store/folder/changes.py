@@ -182,7 +182,7 @@ def _rename_lost(
 def _count_deleted(folder: Folder, groups: dict[tuple[int, int], list[int]]) -> None:
     """Tell a quota that leaves \\Deleted out of what was marked so or is so no longer."""
     quota = counted(folder)
-    if quota is None or not quota.courier or not quota.counts(folder.path, 0):
+    if quota is None or quota.counts_deleted or not quota.counts(folder.path, 0):
         return
     change = NOTHING
     for (add, remove), uids in groups.items():
@@ -319,10 +319,8 @@ def name_keywords(folder: Folder, wanted: Sequence[bytes]) -> dict[bytes, int]:
 
 
 def take_words(folder: Folder) -> None:
-    """Give messages the keywords that Courier has given them."""
-    if folder.words is None:
-        return
-    wanted = folder.words.take(folder.rows)
+    """Give messages the keywords that the other server has given them."""
+    wanted = folder.neighbour.take_keywords(folder.rows) if folder.neighbour is not None else {}
     if not wanted:
         return
     try:
@@ -336,8 +334,8 @@ def take_words(folder: Folder) -> None:
             words = frozenset(number for number in chosen if not keyword_bit(number))
             set_flags(folder, uids, FlagChange(bits, KEYWORD_BITS & ~bits, False, words, every - words), None)
     except (OSError, errors.LimitReached) as error:
-        # They stay in Courier's files, and are looked at again with the next change there.
-        log.warning("Courier's keywords cannot be taken path=%s error=%s", os.fsdecode(folder.path), error)
+        # They stay in the other server's files, and are looked at again with the next change there.
+        log.warning("the other server's keywords cannot be taken path=%s error=%s", os.fsdecode(folder.path), error)
 
 
 def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, frozenset[int], int]]) -> list[int]:
@@ -418,7 +416,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
             batch.added.append(Added(first + uid, bits | RECENT, rows.received[at], now, size, base, mark))
             if words:
                 batch.worded.append(([(first + uid, first + uid)], frozenset(words), _NO_WORDS))
-        if quota is not None and (quota.courier or not move):
+        if quota is not None and not (move and quota.counts_deleted):
             quota.add(_difference(quota, source, target, list(zip(positions, batch.added, strict=True)), move=move))
         target.stamp_own(batch, unseen)
         target.commit(batch, keep=False)

@@ -15,7 +15,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable
@@ -31,18 +30,12 @@ from maildir_imapd.store.index.snapshot import Snapshot, empty
 from maildir_imapd.store.index.state import State
 from maildir_imapd.store.maildir import delivery, keywords, scan
 from maildir_imapd.store.maildir.filename import DELETED, RECENT
-from maildir_imapd.store.neighbours import courier_keywords, mirror
-from maildir_imapd.store.neighbours.courier_keywords import CourierKeywords
-from maildir_imapd.store.neighbours.dotlock import TIMEOUT
-from maildir_imapd.store.neighbours.mirror import Mirror
+from maildir_imapd.store.neighbours import servers
+from maildir_imapd.store.neighbours.neighbour import Neighbour, Place
 from maildir_imapd.store.neighbours.seed import Seed
+from maildir_imapd.store.neighbours.turns import Turns
 
 log = logging.getLogger(__name__)
-
-# Seconds; a delivery agent holds its lock for milliseconds, and a client waits.
-_FOREIGN_PATIENCE: Final = 10.0
-# Seconds that the other server gets at most, after it has waited for us as long.
-_FOREIGN_TURN: Final = 0.1
 
 
 class Folder:
@@ -66,22 +59,17 @@ class Folder:
         self._pause_until = 0.0  # monotonic: not before, unless a stamp says that something has changed
         self._unsynced = False  # something was committed under this lock
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
-        self._keywords_at = -1  # mtime of dovecot-keywords as last read
+        self._keywords_at = -1  # mtime of the file of keywords as last read
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
-        self.foreign_locked = False  # the other server's lock is ours
-        self._foreign_turn = 0.0  # monotonic: until then it is the other server's
-        self._foreign_busy = False  # it was wanted, and somebody held it for too long
-        self.mirror: Mirror | None = None
-        self.words: CourierKeywords | None = None
+        self.neighbour: Neighbour | None = None
         with ExitStack() as half_made:
             self._open(half_made)
             if not self.read_only:
                 if self.keeping.neighbour is not None:
-                    self.mirror = self.mirror_of(self.keeping.neighbour)
-                if self.keeping.neighbour == "courier":
-                    self.words = CourierKeywords(self.directory, self._index_directory, self.path, self.mode)
-                else:
-                    courier_keywords.part(self._index_directory.number)
+                    self.neighbour = self.keeping.neighbour(self.ground)
+                for other in servers.others(self.keeping.neighbour):
+                    other.part(self.ground)
+            self.turns = Turns(self.neighbour, self.path, coexist=self.keeping.coexist)
             half_made.pop_all()
 
     def _open(self, half_made: ExitStack) -> None:
@@ -128,7 +116,7 @@ class Folder:
         )
 
     def _open_control(self, flags: int) -> Descriptor:
-        """Open where Dovecot's files about the folder are; where that cannot be, its list of UIDs is not kept."""
+        """Open where a neighbour's files about the folder are; where that cannot be, its list of UIDs is not kept."""
         if self.control_path != self.path:
             try:
                 os.makedirs(self.control_path, mode=0o700, exist_ok=True)
@@ -159,12 +147,13 @@ class Folder:
 
     @property
     def control_fd(self) -> int:
-        """Where Dovecot's files about it lie; likewise."""
+        """Where the other server's own files about it lie; likewise."""
         return self._control_directory.number
 
-    def mirror_of(self, kind: mirror.Kind) -> Mirror:
-        """The mirror of a server's list of UIDs, where that server keeps it."""
-        return Mirror(kind, self.directory if kind == "courier" else self._control_directory, self.path, self.mode)
+    @property
+    def ground(self) -> Place:
+        """Where a neighbour's files about this folder lie."""
+        return Place(self.directory, self._control_directory, self._index_directory, self.path, self.mode)
 
     def _make_directory(self, name: bytes, mode: int) -> None:
         """Make a directory that every Maildir has and some copies of one lack; a cur/ alone can be read."""
@@ -203,7 +192,7 @@ class Folder:
 
         *adds*: messages may get UIDs. *patience*: as of ``shared``.
         """
-        with self.shared(patience), self._file_lock(patience), self._foreign_lock(adds, patience):
+        with self.shared(patience), self._file_lock(patience), self.turns.lock(adds, patience):
             self.check_place()
             with durable.told(self.path):
                 self._catch_up()
@@ -213,57 +202,12 @@ class Folder:
                 try:
                     yield
                 finally:
-                    if self.mirror is not None and not self._foreign_busy:
-                        self.mirror.update(self.rows, locked=self.foreign_locked)
-                    if self.words is not None:
-                        self.words.update(self.rows, self.files.locate)
+                    if self.neighbour is not None:
+                        if not self.turns.busy:
+                            self.neighbour.update(self.rows, locked=self.turns.held)
+                        self.neighbour.update_keywords(self.rows, self.files.locate)
                 if self._unsynced and self.keeping.fsync == "always":
                     self.sync()
-
-    @contextmanager
-    def _foreign_lock(self, adds: bool, patience: float | None) -> Iterator[None]:
-        """The other server's lock, where its list is kept; ours comes first, for only we take both.
-
-        With ``coexist`` it must be had. Without, it is wanted where UIDs are given out: that server may be off and
-        its delivery agent, which gives UIDs too, not. Not to have it costs the list at worst, never the mail.
-        """
-        if self.mirror is None or not (self.keeping.coexist or adds):
-            yield
-            return
-        if self.keeping.coexist:
-            # Dovecot looks whether its lock is free, every three seconds in the end: so it must be, half the time.
-            rest = min(max(self._foreign_turn - time.monotonic(), 0.0), _FOREIGN_TURN)
-            if rest and patience == 0:
-                raise errors.LockTimeout(detail=os.fsdecode(self.path))
-            time.sleep(rest)
-        lock = self.mirror.lock(TIMEOUT if self.keeping.coexist else _FOREIGN_PATIENCE)
-        if patience is not None:
-            lock = self.mirror.lock(patience)
-        try:
-            lock.__enter__()
-        except OSError as error:
-            if error.errno == errno.ETIMEDOUT and patience == 0:
-                raise errors.LockTimeout(detail=os.fsdecode(self.path)) from error
-            if self.keeping.coexist:
-                raise durable.store_error(error, self.path) from error
-            if not durable.cannot_write(error):
-                log.warning("no lock of the other server path=%s error=%s", os.fsdecode(self.path), error)
-                self._foreign_busy = True  # nor would it be had to write the list
-            try:
-                yield
-            finally:
-                self._foreign_busy = False
-            return
-        self.foreign_locked = True
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.foreign_locked = False
-            with durable.told(self.path):
-                lock.__exit__(None, None, None)
-            now = time.monotonic()
-            self._foreign_turn = now + (now - began)
 
     @contextmanager
     def _file_lock(self, patience: float | None) -> Iterator[None]:
@@ -328,9 +272,9 @@ class Folder:
 
         Needs its lock: it lists a message before that is where we would find it.
         """
-        if self.mirror is None or not self.index.writable:
+        if self.neighbour is None or not self.index.writable:
             return
-        news = self.mirror.news(self.rows)
+        news = self.neighbour.news(self.rows)
         if news is None:
             return
         self.foreign = news.uids()
@@ -344,11 +288,11 @@ class Folder:
 
     def commit(self, batch: Batch, *, keep: bool = True) -> None:
         """Write a batch; if anything is raised, nothing of it is on record, and memory is as it was."""
-        if self.words is not None:
-            self.words.expect(batch, self.rows.modseq)
+        if self.neighbour is not None:
+            self.neighbour.expect(batch, self.rows.modseq)
         self.index.commit(batch, keep=keep)
-        if self.mirror is not None:
-            self.mirror.note(batch)
+        if self.neighbour is not None:
+            self.neighbour.note(batch)
         self._unsynced = True
 
     @property
@@ -364,10 +308,6 @@ class Folder:
     def read_only(self) -> bool:
         """Whether nothing may be changed: the spool is not ours to write, or an index that others keep is not."""
         return self._locked_away or (not self.index.writable and self.index.on_disk())
-
-    def met_courier(self) -> None:
-        """Note that Courier's list of keywords has all that we have."""
-        courier_keywords.meet(self._index_directory.number, self.mode)
 
     def write_keywords(self, names: dict[int, bytes]) -> None:
         """Tell other programs what the letters mean."""
@@ -453,7 +393,7 @@ class Folder:
             batch,
             keep_new=keep_new,
             read_only=self.read_only,
-            lettered=self.words is None,
+            lettered=self.neighbour is None or self.neighbour.letters_tell,
             foreign=self.foreign,
         )
 
@@ -494,10 +434,10 @@ class Folder:
     def doubt_quota(self, *, deleted: bool = False) -> None:
         """Have the quota counted anew: others have added or removed messages, and may have counted them or not.
 
-        *deleted*: they have marked some only, which Courier counts.
+        *deleted*: they have marked some only, which matters where what is marked does not count.
         """
         quota = self.keeping.quota
-        if quota is not None and quota.on and (quota.courier or not deleted):
+        if quota is not None and quota.on and not (deleted and quota.counts_deleted):
             quota.doubt()
 
     def _read_keywords(self, batch: Batch) -> None:

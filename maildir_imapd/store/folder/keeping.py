@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypedDict
 
 from maildir_imapd.store.index.index import clock_uidvalidity
-from maildir_imapd.store.neighbours.mirror import Kind
+from maildir_imapd.store.neighbours.servers import SERVERS, Server
 from maildir_imapd.store.records.quota import Quota
 
 
@@ -31,9 +31,9 @@ class Keeping:
     quota: Quota | None = None
 
     @property
-    def neighbour(self) -> Kind | None:
+    def neighbour(self) -> Server | None:
         """The server whose files are kept; None for none, and as long as ``mirror`` is auto."""
-        return "dovecot" if self.mirror == "dovecot" else "courier" if self.mirror == "courier" else None
+        return SERVERS.get(self.mirror)
 
 
 class Differing(TypedDict, total=False):

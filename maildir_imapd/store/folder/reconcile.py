@@ -181,7 +181,7 @@ class Reconciler:
         old, new = rows.flags[at], compare.moved_bits(rows.flags[at], name)
         lettered = old & LETTER_KEYWORDS and not new & LETTER_KEYWORDS
         if lettered and not self._lettered and not self.read_only:
-            # Courier has no letters for keywords and drops all it finds: its own files say what a message has.
+            # The other server has no letters for keywords and drops all it finds: its own files say what there is.
             new |= old & LETTER_KEYWORDS
             parsed = parsed._replace(bits=new & INFO_BITS, canonical=False)
         if parsed.base != rows.names[at]:

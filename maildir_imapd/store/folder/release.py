@@ -6,21 +6,20 @@ they are in nobody's way, and true again should the folder come back.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk import durable
 from maildir_imapd.store.index.journal import render_ranges, to_ranges
 from maildir_imapd.store.maildir.filename import LETTERED, keyword_bit
-from maildir_imapd.store.neighbours import courier
+from maildir_imapd.store.neighbours.servers import SERVERS
 
 if TYPE_CHECKING:
     from maildir_imapd.store.folder.folder import Folder
     from maildir_imapd.store.index.snapshot import Snapshot
-    from maildir_imapd.store.neighbours.mirror import Kind
+    from maildir_imapd.store.neighbours.neighbour import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,7 @@ class Released:
 
 def describe(rows: Snapshot, kind: Kind) -> Released:
     """Say what ``write`` would leave behind."""
-    # Dovecot keeps the 27th keyword and later ones in its own index alone.
-    unlettered = tuple(_unlettered(rows)) if kind == "dovecot" else ()
+    unlettered = tuple(_unlettered(rows)) if SERVERS[kind].letters_only else ()
     return Released(len(rows), rows.uidvalidity, rows.uidnext, rows.modseq, unlettered)
 
 
@@ -55,28 +53,9 @@ def _unlettered(rows: Snapshot) -> Iterator[tuple[bytes, bytes]]:
 def write(folder: Folder, kind: Kind) -> Released:
     """Write the files; runs under the folder's lock."""
     rows = folder.rows
-    mirror = folder.mirror_of(kind)
-    with nullcontext() if folder.foreign_locked else mirror.lock():
-        mirror.write(rows)
-        if kind == "courier":
-            _write_keywords(folder, rows)
+    neighbour = SERVERS[kind](folder.ground)
+    with nullcontext() if folder.turns.held else neighbour.lock():
+        neighbour.write(rows)
     durable.sync(folder.fd)
     durable.sync(folder.control_fd)
     return describe(rows, kind)
-
-
-def _write_keywords(folder: Folder, rows: Snapshot) -> None:
-    """Courier's ``:list``; the letters in the file names mean nothing to it, and it drops them."""
-    words = {}
-    for uid, base, bits in zip(rows.uids, rows.names, rows.flags, strict=True):
-        names = tuple(name for name in rows.flag_names(bits, uid) if not name.startswith(b"\\"))
-        if names:
-            words[base] = names
-    fd = courier.open_keywords(folder.fd)
-    try:
-        # What Courier had not merged is in what we took.
-        changes = [name for name in map(os.fsencode, descriptors.again(os.listdir, fd)) if name != courier.LIST]
-        courier.write_keyword_files(fd, words, changes, mode=folder.mode, synced=True)
-    finally:
-        os.close(fd)
-    folder.met_courier()

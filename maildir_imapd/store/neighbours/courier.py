@@ -1,142 +1,97 @@
-"""Courier's keyword and subscription files (maildir-formats 6).
-
-``courierimapkeywords/:list`` holds the names, an empty line, and ``base:n n ...`` per message;
-``courierimapkeywords/<base>`` and ``.N.<base>`` are changes that Courier has not merged yet, newest wins.
-"""
+"""Courier as a neighbour: ``courierimapuiddb`` is written anew, for Courier knows no append; keywords are apart."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Container
 
-from maildir_imapd import mutf7
 from maildir_imapd.store.disk import descriptors, durable
-
-UIDDB = b"courierimapuiddb"
-KEYWORDS = b"courierimapkeywords"
-LIST = b":list"
-SUBSCRIBED = b"courierimapsubscribed"
-PREFIX = "INBOX."
-
-_AGED = re.compile(rb"\.([0-9]+)\.(.+)\Z", re.DOTALL).match
+from maildir_imapd.store.index.journal import Batch
+from maildir_imapd.store.index.snapshot import Snapshot
+from maildir_imapd.store.maildir.layout import Layout
+from maildir_imapd.store.neighbours import courier_files, courier_keywords, uidlist
+from maildir_imapd.store.neighbours.courier_keywords import CourierKeywords
+from maildir_imapd.store.neighbours.neighbour import Neighbour, Place
 
 
-def parse_keywords(data: bytes) -> dict[bytes, tuple[bytes, ...]]:
-    """Read ``:list``: the keyword names of each base that has some."""
-    head, _, body = data.partition(b"\n\n")
-    names = head.split(b"\n") if head else []
-    found = {}
-    for line in body.split(b"\n"):
-        base, colon, numbers = line.rpartition(b":")
-        if not colon or not base:
-            continue
-        # Longer ones are damage, and Python refuses to read the longest.
-        chosen = [int(n) for n in numbers.split() if n.isdigit() and len(n) < 10]
-        found[base] = tuple(names[n] for n in chosen if n < len(names) and names[n])
-    return found
+class Courier(Neighbour):
+    """Its files lie in the folder. It drops letters for keywords from file names; courier_keywords.py says more."""
 
+    kind = "courier"
+    uids_name = courier_files.UIDDB
+    lock_name = b"tmp/courier.lock"
+    below_inbox = True
+    counts_deleted = False
+    pads_quota = True
+    letters_tell = False
+    letters_only = False
+    shares_subscriptions = False
 
-def render_keywords(words: dict[bytes, tuple[bytes, ...]]) -> bytes:
-    """Write ``:list``."""
-    names: dict[bytes, int] = {}
-    lines = []
-    for base, chosen in words.items():
-        if chosen:
-            numbers = [names.setdefault(name, len(names)) for name in chosen]
-            lines.append(b"%b:%b\n" % (base, b" ".join(b"%d" % number for number in numbers)))
-    return b"".join(name + b"\n" for name in names) + b"\n" + b"".join(lines)
+    def __init__(self, place: Place) -> None:
+        super().__init__(place, place.folder)
+        self._keywords = CourierKeywords(place.folder, place.index, place.path, place.mode)
 
-
-def read_keywords(folder: bytes) -> dict[bytes, tuple[bytes, ...]]:
-    """The keywords of a folder's messages, with the changes that are still on their way; {} without any.
-
-    Raises OSError when they are there and cannot be read.
-    """
-    directory = os.path.join(folder, KEYWORDS)
-    try:
-        fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return {}
-    try:
-        return read_keyword_files(fd)[0]
-    finally:
-        os.close(fd)
-
-
-def read_keyword_files(fd: int) -> tuple[dict[bytes, tuple[bytes, ...]], tuple[bytes, ...]]:
-    """The keywords that an open ``courierimapkeywords`` says, and the names of the changes among its files.
-
-    Raises OSError.
-    """
-    try:
-        found = parse_keywords(durable.read_file(LIST, fd))
-    except FileNotFoundError:
-        found = {}
-    newest: dict[bytes, tuple[float, bytes]] = {}
-    changes = []
-    for name in map(os.fsencode, descriptors.again(os.listdir, fd)):
-        aged = _AGED(name)
-        if name == LIST or (name.startswith(b".") and aged is None):
-            continue
-        changes.append(name)
-        base, age = (aged[2], float(aged[1])) if aged is not None else (name, float("inf"))
-        if base not in newest or age > newest[base][0]:
-            newest[base] = (age, name)
-    for base, (_, name) in newest.items():
+    def _bring_up(self, rows: Snapshot) -> None:
         try:
-            found[base] = tuple(word for word in durable.read_file(name, fd).split(b"\n") if word)
+            old = uidlist.parse(durable.read_file(self.uids_name, self._directory, durable.LARGE))
         except FileNotFoundError:
-            # Race: Courier merged it between the listing and now; then it is in the next :list.
-            continue
-    return found, tuple(changes)
+            old = None
+        pairs = zip(rows.uids, rows.names, strict=True)
+        new = uidlist.updated(old, uidvalidity=rows.uidvalidity, uidnext=rows.uidnext, rows=pairs, version=1)
+        durable.put(self.uids_name, uidlist.render(new), self._directory, durable=False, mode=self.place.mode)
+        self._stamp = None if uidlist.unseen(new, rows.uidnext) else self._look()
 
-
-def open_keywords(folder: int) -> int:
-    """Open ``courierimapkeywords`` in an open folder, and make it if it is not there; raises OSError."""
-    try:
-        os.mkdir(KEYWORDS, 0o700, dir_fd=folder)
-    except FileExistsError:
-        pass
-    return descriptors.open(KEYWORDS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
-
-
-def write_keyword_files(
-    fd: int, words: dict[bytes, tuple[bytes, ...]], changes: Iterable[bytes], *, mode: int, synced: bool
-) -> None:
-    """Write ``:list`` in an open ``courierimapkeywords``, then remove *changes*, which would win over it.
-
-    Raises OSError.
-    """
-    durable.put(LIST, render_keywords(words), fd, durable=synced, mode=mode)
-    for name in changes:
+    def write(self, rows: Snapshot) -> None:
+        """Write the list of UIDs and the keywords, under Courier's lock; raises OSError."""
+        self._bring_up(rows)
+        words = {}
+        for uid, base, bits in zip(rows.uids, rows.names, rows.flags, strict=True):
+            names = tuple(name for name in rows.flag_names(bits, uid) if not name.startswith(b"\\"))
+            if names:
+                words[base] = names
+        fd = courier_files.open_keywords(self._directory)
         try:
-            durable.unlink(name, fd)
-        except FileNotFoundError:
-            pass  # Race: Courier has merged it.
+            # What Courier had not merged is in what we took.
+            listed = map(os.fsencode, descriptors.again(os.listdir, fd))
+            changes = [name for name in listed if name != courier_files.LIST]
+            courier_files.write_keyword_files(fd, words, changes, mode=self.place.mode, synced=True)
+        finally:
+            os.close(fd)
+        courier_keywords.meet(self.place.index.number, self.place.mode)
 
+    @classmethod
+    def part(cls, place: Place) -> None:
+        """Forget that our keywords and Courier's have met. Never an error."""
+        courier_keywords.part(place.index.number)
 
-def parse_subscriptions(data: bytes, delimiter: str) -> list[str]:
-    """Read ``courierimapsubscribed``: names with the prefix INBOX., in UTF-8 from version 5 on, else modified UTF-7.
+    def watched(self) -> tuple[bytes, ...]:
+        """The directory of keywords."""
+        return (courier_files.KEYWORDS,)
 
-    The prefix is Courier's namespace and no folder, so it goes; names of other namespaces (#shared.) are left out.
-    """
-    names = []
-    for line in data.split(b"\n"):
-        text = mutf7.decode_either(line)
-        if text is None:
-            continue
-        if text.upper() == "INBOX":
-            names.append("INBOX")
-        elif text.upper().startswith(PREFIX):
-            names.append(text[len(PREFIX) :].replace(".", delimiter))
-    return names
+    def expect(self, batch: Batch, modseq: int) -> None:
+        """Hear of a change before it is committed; *modseq* is the mod-sequence before it."""
+        self._keywords.expect(batch, modseq)
 
+    def keywords_changed(self) -> bool:
+        """Say whether Courier's files are others than we know; safe without a lock."""
+        return self._keywords.changed()
 
-def render_subscriptions(names: list[str], delimiter: str, *, utf8: bool) -> bytes:
-    """Write what ``parse_subscriptions`` reads."""
-    lines = []
-    for name in names:
-        text = "INBOX" if name == "INBOX" else PREFIX + name.replace(delimiter, ".")
-        lines.append((text.encode("utf-8") if utf8 else mutf7.encode(text)) + b"\n")
-    return b"".join(lines)
+    def take_keywords(self, rows: Snapshot) -> dict[int, tuple[bytes, ...]]:
+        """Return the UIDs to which Courier has given other keywords than *rows* say, with these. Never an error."""
+        return self._keywords.take(rows)
+
+    def update_keywords(self, rows: Snapshot, there: Callable[[], Container[bytes]]) -> None:
+        """Write the list if *rows* have other keywords than it. Never an error."""
+        self._keywords.update(rows, there)
+
+    @classmethod
+    def subscriptions(cls, layout: Layout) -> tuple[list[str] | None, int]:
+        """The names in ``courierimapsubscribed``, and when it was written (ns); raises OSError."""
+        data, written = durable.read_dated(layout.root, courier_files.SUBSCRIBED)
+        return None if data is None else courier_files.parse_subscriptions(data, layout.delimiter), written
+
+    @classmethod
+    def render_subscriptions(cls, layout: Layout, names: list[str]) -> tuple[bytes, bytes, bytes] | None:
+        """Where ``courierimapsubscribed`` is, and its octets."""
+        text = courier_files.render_subscriptions(names, layout.delimiter, utf8=layout.spells_utf8())
+        return layout.root, courier_files.SUBSCRIBED, text

@@ -28,7 +28,7 @@ from maildir_imapd.store.index.journal import Batch
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir import scan
 from maildir_imapd.store.maildir.filename import KEYWORD_BITS
-from maildir_imapd.store.neighbours import courier
+from maildir_imapd.store.neighbours import courier_files
 
 logger = logging.getLogger(__name__)
 
@@ -117,9 +117,9 @@ class CourierKeywords:
             # Of messages that we have not seen yet, or of some that are gone.
             bases = there()
             listed.update({base: words for base, words in strangers.items() if base in bases})
-        fd = courier.open_keywords(self._folder)
+        fd = courier_files.open_keywords(self._folder)
         try:
-            courier.write_keyword_files(fd, listed, self._files, mode=self._mode, synced=False)
+            courier_files.write_keyword_files(fd, listed, self._files, mode=self._mode, synced=False)
         finally:
             os.close(fd)
         self._theirs, self._files = {base: words for base, words in listed.items() if words}, ()
@@ -153,7 +153,7 @@ class CourierKeywords:
     def _look(self) -> _Stamp | None:
         """Stamp of the directory, which changes with every file that comes or goes."""
         try:
-            state = os.stat(courier.KEYWORDS, dir_fd=self._folder, follow_symlinks=False)
+            state = os.stat(courier_files.KEYWORDS, dir_fd=self._folder, follow_symlinks=False)
         except OSError:
             return None
         return state.st_mtime_ns, state.st_ctime_ns, state.st_ino
@@ -165,9 +165,9 @@ class CourierKeywords:
             return
         self._theirs, self._files = {}, ()
         if stamp is not None:
-            fd = courier.open_keywords(self._folder)
+            fd = courier_files.open_keywords(self._folder)
             try:
-                found, self._files = courier.read_keyword_files(fd)
+                found, self._files = courier_files.read_keyword_files(fd)
             finally:
                 os.close(fd)
             self._theirs = {base: words for base, words in found.items() if words}

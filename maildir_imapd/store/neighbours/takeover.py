@@ -15,7 +15,7 @@ from maildir_imapd import errors
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.maildir import keywords
 from maildir_imapd.store.maildir.filename import LETTERED
-from maildir_imapd.store.neighbours import courier, dovecot_index, uidlist
+from maildir_imapd.store.neighbours import courier_files, dovecot_index, uidlist
 from maildir_imapd.store.neighbours.seed import Seed
 
 logger = logging.getLogger(__name__)
@@ -89,8 +89,8 @@ def look(folder: bytes, control: bytes | None = None, index: bytes | None = None
                 if len(names) == LETTERED:
                     words = _beyond_letters(known, found, names)
         else:
-            name = courier.KEYWORDS
-            words = courier.read_keywords(folder)
+            name = courier_files.KEYWORDS
+            words = courier_files.read_keywords(folder)
     except OSError as error:
         return _closed(server, os.path.join(place, name), error)
     problems: tuple[str, ...] = ()
@@ -121,9 +121,9 @@ def _last(folder: bytes, control: bytes | None) -> tuple[str, bytes, bytes] | No
         found.append((theirs, "dovecot", DOVECOT, control or folder))
     elif control is not None and (theirs := durable.dated(folder, DOVECOT)) is not None:
         found.append((theirs, "dovecot", DOVECOT, folder))
-    theirs = durable.dated(folder, courier.UIDDB)
+    theirs = durable.dated(folder, courier_files.UIDDB)
     if theirs is not None:
-        found.append((theirs, "courier", courier.UIDDB, folder))
+        found.append((theirs, "courier", courier_files.UIDDB, folder))
     return max(found)[1:] if found else None
 
 

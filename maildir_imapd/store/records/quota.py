@@ -8,8 +8,8 @@ Other programs append to it too, and some deliver or delete and do not.  So our 
 what turns out to have been changed by others only leaves a **mark**: whoever asks next counts anew.  No lock:
 a count that somebody has overtaken is seen to be so, by the one or by the other.
 
-All messages count, as in Dovecot. Where Courier's files are kept, those in Trash (not in folders below it) and those
-with \\Deleted do not, as in Courier.
+All messages count. Beside a server that does not count what is on its way out, those in Trash (not in folders below
+it) and those with \\Deleted do not.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 FILE: Final = b"maildirsize"
 MARK: Final = b"maildir-imapd.quota"
-TRASH: Final = b".Trash"  # Courier's, and in Maildir++ only
+TRASH: Final = b".Trash"  # in Maildir++ only, where the servers are that leave it out
 
 LONGEST: Final = 5120  # octets; a longer file is counted anew
 OLD: Final = 15 * 60.0  # seconds after which a count that says "over" is doubted
@@ -121,7 +121,7 @@ def render(limit: Amount, used: Amount, *, padded: bool) -> bytes:
 
 
 def line(change: Amount, *, padded: bool) -> bytes:
-    """Write one line; *padded* as Courier does."""
+    """Write one line; *padded* with blanks."""
     return (b"%12d %12d\n" if padded else b"%d %d\n") % change
 
 
@@ -140,8 +140,9 @@ def size_of(base: bytes, path: bytes, directory: int) -> int:
 class Quota:
     """The quota of one account; safe from any thread.
 
-    *root*: where ``maildirsize`` is.  *folders*: gives every folder that may hold mail.  *courier*: count and write as
-    Courier does.  *synced*: a file that is written anew is on the disk before it takes the place of the old one.
+    *root*: where ``maildirsize`` is.  *folders*: gives every folder that may hold mail.  *counts_deleted*: what is on
+    its way out (\\Deleted, or in Trash) counts.  *padded*: numbers are written with blanks before them.  *synced*: a
+    file that is written anew is on the disk before it takes the place of the old one.
     """
 
     def __init__(
@@ -150,13 +151,15 @@ class Quota:
         limit: Amount = NOTHING,
         *,
         folders: Callable[[], list[bytes]],
-        courier: bool = False,
+        counts_deleted: bool = True,
+        padded: bool = False,
         synced: bool = True,
     ) -> None:
         self._root = root
         self._path = os.path.join(root, FILE)
         self._mark = os.path.join(root, MARK)
-        self.courier = courier
+        self.counts_deleted = counts_deleted
+        self._padded = padded
         self._trash = os.path.join(root, TRASH)
         self._synced = synced
         self._folders = folders
@@ -185,7 +188,7 @@ class Quota:
 
     def counts(self, folder: bytes, bits: int) -> bool:
         """Say whether a message with these flags in the folder at this path counts."""
-        return not self.courier or not (bits & DELETED or folder == self._trash)
+        return self.counts_deleted or not (bits & DELETED or folder == self._trash)
 
     # --- asking -----------------------------------------------------------------------------------
 
@@ -266,7 +269,7 @@ class Quota:
             self._complain(error)
             return
         try:
-            durable.write(fd, line(change, padded=self.courier))
+            durable.write(fd, line(change, padded=self._padded))
             ours, there = os.fstat(fd), os.stat(self._path, follow_symlinks=False)
             if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino):
                 self.doubt()  # Race: it was replaced by a count that may lack this
@@ -345,7 +348,7 @@ class Quota:
                 self._complain(error)
             try:
                 used, quiet = self._measure(root)
-                data = render(limit, used, padded=self.courier)
+                data = render(limit, used, padded=self._padded)
                 current = self._write(root, data, mode, instead_of=old if files else -1, needed=new is not None)
             except BaseException:
                 self.doubt()
@@ -428,7 +431,7 @@ class Quota:
         sized = filename.disk_size
         try:
             for name in map(os.fsencode, descriptors.again(os.listdir, fd)):
-                if name.startswith(b".") or (self.courier and filename.parse(name).bits & DELETED):
+                if name.startswith(b".") or (not self.counts_deleted and filename.parse(name).bits & DELETED):
                     continue
                 claimed = sized(name.partition(b":")[0])
                 if claimed is None:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import mutf7
 from maildir_imapd.store.disk import descriptors, durable
-from maildir_imapd.store.neighbours import courier
 from maildir_imapd.store.neighbours.dotlock import DotLock
+from maildir_imapd.store.neighbours.servers import SERVERS
 
 if TYPE_CHECKING:
     from maildir_imapd.store.maildir.layout import Layout
-    from maildir_imapd.store.neighbours.mirror import Kind
+    from maildir_imapd.store.neighbours.neighbour import Kind
+    from maildir_imapd.store.neighbours.servers import Server
 
 NAME: Final = b"subscriptions"
 LOCK: Final = b"subscriptions.lock"
@@ -78,15 +79,15 @@ def render(
 
 
 class Subscriptions:
-    """One account's, in Dovecot's file and, where Courier's files are mirrored, in Courier's as well.
+    """One account's, in our file and, where a neighbour has one of its own, in that as well.
 
-    Changes run under the account's lock, and under Dovecot's where its files are mirrored.  Where both servers have
-    been, the file that was written last counts.  Raises OSError.
+    Changes run under the account's lock, and under the neighbour's where our file is its own.  Of several files the
+    one that was written last counts, whoever wrote it.  Raises OSError.
     """
 
-    def __init__(self, layout: Layout, mirror: Kind | None) -> None:
+    def __init__(self, layout: Layout, neighbour: Server | None) -> None:
         self._layout = layout
-        self._mirror = mirror
+        self._neighbour = neighbour
 
     def read(self) -> list[str]:
         """The subscribed names as clients see them, in the file's order, existing or not."""
@@ -94,14 +95,18 @@ class Subscriptions:
 
     def write(self, kind: Kind) -> int:
         """Write a server's file; returns how many names there are."""
-        with self._locked(dovecot=kind == "dovecot"):
+        server = SERVERS[kind]
+        with self._locked(server):
             names, version = self._read()
-            self._put(kind, names, version)
+            if server.shares_subscriptions:
+                self._put(names, version)
+            else:
+                self._put_theirs(server, names)
         return len(names)
 
     def change(self, name: str, *, wanted: bool) -> None:
         """Add a name, or take one out; what is so already stays as it is."""
-        with self._locked(dovecot=self._mirror == "dovecot"):
+        with self._locked(self._neighbour):
             names, version = self._read()
             if wanted == (name in names):
                 return
@@ -109,47 +114,55 @@ class Subscriptions:
                 names.append(name)
             else:
                 names.remove(name)
-            self._put("dovecot", names, version)
-            if self._mirror == "courier":
-                self._put("courier", names, version)
+            self._put(names, version)
+            if self._neighbour is not None:
+                self._put_theirs(self._neighbour, names)
 
     @contextmanager
-    def _locked(self, *, dovecot: bool) -> Iterator[None]:
+    def _locked(self, server: Server | None) -> Iterator[None]:
         os.makedirs(self._layout.control_root, mode=0o700, exist_ok=True)
         directory = _open(self._layout.control_root)
         try:
-            with DotLock(LOCK, directory, timeout=2 * STALE, stale=STALE) if dovecot else nullcontext():
+            shared = server is not None and server.shares_subscriptions
+            with DotLock(LOCK, directory, timeout=2 * STALE, stale=STALE) if shared else nullcontext():
                 yield
         finally:
             os.close(directory)
 
     def _read(self) -> tuple[list[str], int]:
         layout = self._layout
-        theirs, theirs_at = durable.read_dated(layout.root, courier.SUBSCRIBED)
         ours, ours_at = durable.read_dated(layout.control_root, NAME)
         if ours is None and layout.control_root != layout.root:
             ours, ours_at = durable.read_dated(layout.root, NAME)  # from before there was a CONTROL directory
         names, version = parse(ours or HEADER, layout.delimiter, layout.separator, layout.decode)
-        if theirs is not None and theirs_at > ours_at:
-            names = courier.parse_subscriptions(theirs, layout.delimiter)
+        for server in SERVERS.values():
+            theirs, theirs_at = server.subscriptions(layout)
+            if theirs is not None and theirs_at > ours_at:
+                names, ours_at = theirs, theirs_at
         return [name if name == "INBOX" else layout.prefix + name for name in names], version
 
-    def _put(self, kind: Kind, names: list[str], version: int) -> None:
+    def _put(self, names: list[str], version: int) -> None:
         layout = self._layout
-        plain = [name.removeprefix(layout.prefix) for name in names]
-        if kind == "courier":
-            place, name = layout.root, courier.SUBSCRIBED
-            text = courier.render_subscriptions(plain, layout.delimiter, utf8=layout.spells_utf8())
-        else:
-            place, name = layout.control_root, NAME
-            text = render(plain, layout.delimiter, version, layout.separator, layout.encode)
-        durable.demand_small(name, text)
-        directory = _open(place)
-        try:
-            durable.put(name, text, directory, durable=True)
-            durable.sync(directory)
-        finally:
-            os.close(directory)
+        text = render(self._plain(names), layout.delimiter, version, layout.separator, layout.encode)
+        _write(layout.control_root, NAME, text)
+
+    def _put_theirs(self, server: Server, names: list[str]) -> None:
+        found = server.render_subscriptions(self._layout, self._plain(names))
+        if found is not None:
+            _write(*found)
+
+    def _plain(self, names: list[str]) -> list[str]:
+        return [name.removeprefix(self._layout.prefix) for name in names]
+
+
+def _write(place: bytes, name: bytes, text: bytes) -> None:
+    durable.demand_small(name, text)
+    directory = _open(place)
+    try:
+        durable.put(name, text, directory, durable=True)
+        durable.sync(directory)
+    finally:
+        os.close(directory)
 
 
 def _open(directory: bytes) -> int:
