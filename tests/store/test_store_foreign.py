@@ -42,6 +42,18 @@ def test_flags_changed_outside_get_a_mod_sequence(maildir: Any) -> None:
     assert f"{first}:2,FS" in maildir.names()
 
 
+def test_a_keyword_without_a_bit_comes_to_a_message_that_somebody_renames(maildir: Any) -> None:
+    first, _ = maildir.fill(2)
+    box = maildir.open()
+    box.bits([b"k%d" % n for n in range(filename.IN_BITS)], create=True)
+    given, more = box.bits([b"one-more"], create=True)
+    assert (given, len(more)) == (0, 1)
+    cur = maildir.path / "cur"
+    (cur / f"{first}:2,").rename(cur / f"{first}:2,F")
+    assert box.set_flags([1], add=SEEN, extra_add=more).changed == [1]
+    assert box.snapshot.flag_names(bits(box, 1), 1) == (b"\\Flagged", b"\\Seen", b"one-more")
+
+
 def test_a_file_deleted_outside_is_expunged(maildir: Any) -> None:
     first, _ = maildir.fill(2)
     box = maildir.open()

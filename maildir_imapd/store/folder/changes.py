@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Added, Batch, to_ranges
+from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir import delivery, filename, keywords
 from maildir_imapd.store.maildir.filename import (
     DELETED,
@@ -70,70 +71,39 @@ class Outcome:
         self.changed += more.changed
 
 
+# What is to become of one message: UID, position, its flags now and then. A bare tuple: there is one for each message.
+Wish = tuple[int, int, int, int]
+
+
+@dataclass(slots=True)
+class Renaming:
+    """How far ``rename_all`` has come."""
+
+    done: list[Wish] = field(default_factory=list)  # the file says so now, or need not
+    lost: list[Wish] = field(default_factory=list)  # no file where it should be, or another one in its way
+    renamed: bool = False  # we changed a directory ourselves
+
+
 def set_flags(folder: Folder, uids: Sequence[int], change: FlagChange, unchanged_since: int | None) -> Outcome:
-    """Change flags: one rename a message, one batch for all."""
+    """Change flags of messages (UIDs rising): one rename a message, one batch for all.
+
+    Raises OSError when one cannot be renamed; what was changed until then is on record.
+    """
     rows = folder.rows
-    outcome = Outcome([], [], [])
+    # Before the first rename: afterwards nobody could tell a stamp of ours from somebody else's.
     unseen = folder.unseen_change()
-    groups: dict[tuple[int, int], list[int]] = {}
-    worded: dict[tuple[frozenset[int], frozenset[int]], list[int]] = {}
-    lost: list[tuple[int, int]] = []
-    renamed = False
+    wishes, outcome = wanted(rows, uids, change, unchanged_since)
+    work = Renaming()
     trouble: OSError | None = None
-    fd, names, flags, odd, extra = folder.fd, rows.names, rows.flags, folder.files.odd, rows.extra
-    infos: dict[int, bytes] = {}
-    for uid, at in zip(uids, rows.positions(uids), strict=True):
-        if at < 0:
-            outcome.gone.append(uid)
-            continue
-        if unchanged_since is not None and rows.modseqs[at] > unchanged_since:
-            outcome.modified.append(uid)
-            continue
-        old = flags[at]
-        new = change.bits(old)
-        if (old ^ new) & INFO_BITS:
-            base = names[at]
-            try:
-                if old & IN_NEW or base in odd:
-                    folder.files.rename(base, folder.place(at), new)
-                    new &= ~IN_NEW
-                else:
-                    # The loop that STORE 1:* +FLAGS spends its time in.
-                    before, after = infos.get(old), infos.get(new)
-                    if before is None:
-                        before = infos[old] = filename.info(old)
-                    if after is None:
-                        after = infos[new] = filename.info(new)
-                    try:
-                        durable.rename(b"cur/%b%b" % (base, before), b"cur/%b%b" % (base, after), fd, fd)
-                    except FileExistsError:
-                        folder.files.rename(base, folder.place(at), new)
-                renamed = True
-            except (FileNotFoundError, FileExistsError):
-                lost.append((uid, at))
-                continue
-            except OSError as error:
-                trouble = error
-                break
-        if old != new:
-            groups.setdefault((new & ~old, old & ~new), []).append(uid)
-        had = extra.get(uid, _NO_WORDS) if extra else _NO_WORDS
-        has = change.words(had)
-        if had != has:
-            worded.setdefault((has - had, had - has), []).append(uid)
-        if old != new or had != has:
-            outcome.changed.append(uid)
-    if lost and trouble is None:
-        renamed = True
-        try:
-            _rename_lost(folder, lost, change, groups, outcome)
-        except OSError as error:
-            trouble = error
-    _count_deleted(folder, groups)
-    batch = Batch()
-    batch.flagged = [(to_ranges(sorted(each)), add, remove) for (add, remove), each in groups.items()]
-    batch.worded = [(to_ranges(each), more, less) for (more, less), each in worded.items()]
-    if renamed:
+    try:
+        rename_all(folder, wishes, work)
+        if work.lost:
+            outcome.gone += _rename_lost(folder, change, work)
+    except OSError as error:
+        trouble = error
+    _count_deleted(folder, work.done)
+    batch, outcome.changed = batch_of(rows, work.done, change)
+    if work.renamed:
         folder.stamp_own(batch, unseen)
     if batch.flagged or batch.worded:
         # Even after trouble: what was renamed was renamed.
@@ -143,52 +113,140 @@ def set_flags(folder: Folder, uids: Sequence[int], change: FlagChange, unchanged
     return outcome
 
 
-def _rename_lost(
-    folder: Folder,
-    lost: list[tuple[int, int]],
-    change: FlagChange,
-    groups: dict[tuple[int, int], list[int]],
-    outcome: Outcome,
-) -> None:
-    """Change the flags of messages that another program has renamed: look the base up, and try again."""
-    rows = folder.rows
+def wanted(
+    rows: Snapshot, uids: Sequence[int], change: FlagChange, unchanged_since: int | None
+) -> tuple[list[Wish], Outcome]:
+    """Say what is to become of which message, in the order of *uids*, and which are not to be touched."""
+    wishes: list[Wish] = []
+    outcome = Outcome([], [], [])
+    flags, modseqs = rows.flags, rows.modseqs
+    # A mailbox has hundreds of messages with the same flags.
+    results: dict[int, int] = {}
+    for uid, at in zip(uids, rows.positions(uids), strict=True):
+        if at < 0:
+            outcome.gone.append(uid)
+        elif unchanged_since is not None and modseqs[at] > unchanged_since:
+            outcome.modified.append(uid)
+        else:
+            old = flags[at]
+            new = results.get(old)
+            if new is None:
+                new = results[old] = change.bits(old)
+            wishes.append((uid, at, old, new))
+    return wishes, outcome
+
+
+def rename_all(folder: Folder, wishes: list[Wish], work: Renaming) -> None:
+    """Give each file the name that its flags ask for; raises OSError for one that cannot have it, and stops there.
+
+    The loop that STORE 1:* +FLAGS spends its time in: for each message a rename, the two names put together from
+    parts that are there, and no call of ours but durable's.
+    """
+    fd, names, odd = folder.fd, folder.rows.names, folder.files.odd
+    infos = _Infos()
+    for wish in wishes:
+        _, at, old, new = wish
+        if (old ^ new) & INFO_BITS:
+            base = names[at]
+            try:
+                if old & IN_NEW or base in odd:
+                    # Not where names say: in new/, which it leaves with its first flag, or under an odd name.
+                    folder.files.rename(base, folder.place(at), new)
+                    wish = (*wish[:3], new & ~IN_NEW)
+                else:
+                    try:
+                        durable.rename(b"cur/%b%b" % (base, infos[old]), b"cur/%b%b" % (base, infos[new]), fd, fd)
+                    except FileExistsError:
+                        # Another message has that name, base and all; it is given one of its own.
+                        folder.files.rename(base, folder.place(at), new)
+                work.renamed = True
+            except (FileNotFoundError, FileExistsError):
+                # Race: another program has renamed it, or it is gone.
+                work.lost.append(wish)
+                continue
+        work.done.append(wish)
+
+
+class _Infos(dict[int, bytes]):
+    """The info part of a name for flags, made once for all messages that have them."""
+
+    def __missing__(self, bits: int) -> bytes:
+        made = self[bits] = filename.info(bits)
+        return made
+
+
+def _rename_lost(folder: Folder, change: FlagChange, work: Renaming) -> list[int]:
+    """Change the flags of messages that another program has renamed: look the base up, and try again.
+
+    Returns the UIDs that are nowhere; raises OSError.
+    """
+    # Whatever comes of it: the stamp may be somebody else's.
+    work.renamed = True
+    lost = work.lost
     for _ in range(_TRIES):
         if not lost:
-            return
+            return []
         where = folder.files.locate()
         left = []
-        for uid, at in lost:
-            base, old = rows.names[at], rows.flags[at]
+        for wish in lost:
+            uid, at, old, _ = wish
+            base = folder.rows.names[at]
             path = where.get(base)
             if path is None:
-                left.append((uid, at))
+                left.append(wish)
                 continue
-            actual = old & ~(INFO_BITS | IN_NEW) | filename.parse(path[4:]).bits
-            new = change.bits(actual)
+            # The change is one of the flags that it has now, which the other program may have changed, too.
+            new = change.bits(old & ~(INFO_BITS | IN_NEW) | filename.parse(path[4:]).bits)
             try:
                 folder.files.rename(base, path, new)
             except (FileNotFoundError, FileExistsError):
-                left.append((uid, at))
+                left.append(wish)
                 continue
-            if old != new:
-                groups.setdefault((new & ~old, old & ~new), []).append(uid)
-                outcome.changed.append(uid)
+            work.done.append((uid, at, old, new))
         lost = left
     # Whether it is expunged, the next scan says: it looks twice.
-    outcome.gone += [uid for uid, _ in lost]
     folder.files.suspect()
+    return [uid for uid, *_ in lost]
 
 
-def _count_deleted(folder: Folder, groups: dict[tuple[int, int], list[int]]) -> None:
+def batch_of(rows: Snapshot, done: list[Wish], change: FlagChange) -> tuple[Batch, list[int]]:
+    """Return what was done as one batch, same changes together, and the UIDs that have other flags now."""
+    flagged: dict[tuple[int, int], list[int]] = {}
+    worded: dict[tuple[frozenset[int], frozenset[int]], list[int]] = {}
+    changed: list[int] = []
+    extra = rows.extra
+    # Keywords without a bit are rare: mostly no message has any, and none is to get one.
+    wordless = not extra and not change.words(_NO_WORDS)
+    for uid, _, old, new in done:
+        if old != new:
+            flagged.setdefault((new & ~old, old & ~new), []).append(uid)
+        if wordless:
+            if old != new:
+                changed.append(uid)
+            continue
+        had = extra.get(uid, _NO_WORDS)
+        has = change.words(had)
+        if had != has:
+            worded.setdefault((has - had, had - has), []).append(uid)
+        if old != new or had != has:
+            changed.append(uid)
+    batch = Batch()
+    # Those that were looked for came last.
+    batch.flagged = [(to_ranges(sorted(each)), add, remove) for (add, remove), each in flagged.items()]
+    batch.worded = [(to_ranges(sorted(each)), more, less) for (more, less), each in worded.items()]
+    return batch, changed
+
+
+def _count_deleted(folder: Folder, done: list[Wish]) -> None:
     """Tell a quota that leaves \\Deleted out of what was marked so or is so no longer."""
     quota = counted(folder)
     if quota is None or quota.counts_deleted or not quota.counts(folder.path, 0):
         return
     change = NOTHING
-    for (add, remove), uids in groups.items():
-        if (add | remove) & DELETED:
-            size = amount(folder, uids)
-            change = change.plus(size.minus() if add & DELETED else size)
+    for _, at, old, new in done:
+        if (old ^ new) & DELETED:
+            size = _size(folder, at)
+            change = change.plus(size.minus() if new & DELETED else size)
     quota.add(change)
 
 
@@ -395,27 +453,18 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
     done: list[bytes] = []
     now = int(filename.unique().partition(b".")[0])
     try:
-        for uid, at in enumerate(positions, 0):
+        for uid, at in enumerate(positions, first):
             old = rows.flags[at]
-            bits = old & keep & ~(KEYWORD_BITS | INTERNAL_BITS)
-            words: set[int] = set()
-            for number in _numbers(rows.flags[at], rows.extra.get(rows.uids[at], _NO_WORDS)):
-                there = mapped.get(number)
-                if there is not None:
-                    bit = keyword_bit(there)
-                    bits |= bit
-                    if not bit:
-                        words.add(there)
+            bits, words = _carried(old, rows.extra.get(rows.uids[at], _NO_WORDS), keep, mapped)
             base = rows.names[at]
             base = filename.sized(filename.unique(), filename.disk_size(base), filename.wire_size(base))
             path = filename.render(base, bits)
             linked = _duplicate(source, at, target, path)
             done.append(path)
-            size = rows.sizes[at]
             mark = rows.fingerprints[at] if linked else 0
-            batch.added.append(Added(first + uid, bits | RECENT, rows.received[at], now, size, base, mark))
+            batch.added.append(Added(uid, bits | RECENT, rows.received[at], now, rows.sizes[at], base, mark))
             if words:
-                batch.worded.append(([(first + uid, first + uid)], frozenset(words), _NO_WORDS))
+                batch.worded.append(([(uid, uid)], words, _NO_WORDS))
         if quota is not None and not (move and quota.counts_deleted):
             quota.add(_difference(quota, source, target, list(zip(positions, batch.added, strict=True)), move=move))
         target.stamp_own(batch, unseen)
@@ -437,6 +486,20 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
         target.check_place()
         expunge(source, uids, moved=True)
     return pairs
+
+
+def _carried(bits: int, words: frozenset[int], keep: int, mapped: dict[int, int]) -> tuple[int, frozenset[int]]:
+    """Return the flags of a copy: those in *keep*, and keywords under the numbers that they have in its folder."""
+    kept = bits & keep & ~(KEYWORD_BITS | INTERNAL_BITS)
+    more: set[int] = set()
+    for number in _numbers(bits, words):
+        there = mapped.get(number)
+        if there is not None:
+            bit = keyword_bit(there)
+            kept |= bit
+            if not bit:
+                more.add(there)
+    return kept, frozenset(more)
 
 
 def _difference(quota: Quota, source: Folder, target: Folder, pairs: list[tuple[int, Added]], *, move: bool) -> Amount:
