@@ -84,11 +84,11 @@ class Mailbox:
         self._listeners = Listeners()
         self._ring = Ring()
         self._shared_sync = SharedSync(self._folder.sync)
-        self._journal = self._folder.index_path + b"/" + JOURNAL
+        self._journal = self._folder.directories.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._cache: Cache | None = None
         self._rotations = 0
-        self._cache_path = cache or self._folder.index_path
+        self._cache_path = cache or self._folder.directories.index_path
         self._word: bytes | None = None
         try:
             with self._in_place():
@@ -129,12 +129,12 @@ class Mailbox:
             return False
         except OSError:
             return True  # nobody can tell; whoever touches it hears why
-        return (found.st_dev, found.st_ino) == self._folder.identity
+        return (found.st_dev, found.st_ino) == self._folder.directories.identity
 
     @property
     def identity(self) -> tuple[int, int]:
         """Device and inode of the folder: nobody else's as long as this object has it open, whatever its name."""
-        return self._folder.identity
+        return self._folder.directories.identity
 
     @property
     def read_only(self) -> bool:
@@ -151,7 +151,7 @@ class Mailbox:
         """What tells the mailbox from others that have its UIDVALIDITY, for MAILBOXID (mailboxid.py)."""
         if self._word is None:
             try:
-                with self._folder.directory.use() as folder:
+                with self._folder.directories.folder.use() as folder:
                     self._word = mailboxid.read(folder)
             except OSError as error:
                 # The mail is there all the same.
@@ -205,7 +205,7 @@ class Mailbox:
         if look or not folder.index.loaded:
             return False
         try:
-            folder.check_place()
+            folder.directories.check_place()
             before = folder.index.state
             folder.index.catch_up()
             if folder.index.state is before or folder.index.started_anew:
@@ -268,7 +268,7 @@ class Mailbox:
         try:
             yield
         except (errors.MailboxMissing, errors.StoreError) as error:
-            if self._folder.in_place():
+            if self._folder.directories.in_place():
                 raise
             self.mark_gone()
             if isinstance(error, errors.MailboxMissing):
@@ -323,7 +323,7 @@ class Mailbox:
     @property
     def index_path(self) -> bytes:
         """Where the index lies: the folder itself, or a directory of its own."""
-        return self._folder.index_path
+        return self._folder.directories.index_path
 
     def watches(self) -> Sequence[tuple[bytes, int]]:
         """What the watcher is to watch: the folder, its directories, and the bell."""
@@ -492,14 +492,14 @@ class Mailbox:
         """Begin to take in a message. The result is a sink; nothing is in the mailbox before commit()."""
         self._demand_writable()
         with durable.told(self.path):
-            return Delivery(self._folder.directory, self.path, self._folder.mode)
+            return Delivery(self._folder.directories.folder, self.path, self._folder.directories.mode)
 
     def taking(self, delivery: Delivery) -> Delivery:
         """Return a delivery that this folder can take: the same one, or its copy if it lies in another folder.
 
         Raises MailboxMissing where nothing is left to copy (``Delivery.pieces``).
         """
-        if delivery.is_in(self._folder.directory):
+        if delivery.is_in(self._folder.directories.folder):
             return delivery
         copy = self.deliver()
         try:
@@ -525,7 +525,7 @@ class Mailbox:
         uids: list[int] | None = None
         try:
             with self._in_place(), durable.told(self.path):
-                if not all(item.is_in(folder.directory) for item, *_ in deliveries):
+                if not all(item.is_in(folder.directories.folder) for item, *_ in deliveries):
                     # They were for a folder that is gone, and this one has its name.
                     raise errors.MailboxMissing(detail=os.fsdecode(self.path))
                 for item, *_ in deliveries:
@@ -674,7 +674,7 @@ class Mailbox:
         """Derived blobs by UID and field; disposable."""
         found = self._cache
         if found is None or found.uidvalidity != self.snapshot.uidvalidity:
-            if self._cache_path != self._folder.index_path:
+            if self._cache_path != self._folder.directories.index_path:
                 try:
                     os.makedirs(self._cache_path, mode=0o700, exist_ok=True)
                 except OSError as error:

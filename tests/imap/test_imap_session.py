@@ -19,7 +19,7 @@ from maildir_imapd.imap.registry import TABLE
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
-from maildir_imapd.store.folder import folder
+from maildir_imapd.store.folder import directories
 from maildir_imapd.store.maildir.delivery import Delivery
 from maildir_imapd.wire.buffer import Limits
 
@@ -545,7 +545,7 @@ def test_a_folder_that_was_opened_on_its_way_out_is_not_read_only(
 ) -> None:
     client = wires.connect(login=True)
     client.command(b"a CREATE Box")
-    monkeypatch.setattr(folder, "_writable", lambda number: False)
+    monkeypatch.setattr(directories, "_writable", lambda number: False)
     wires.account.mailbox("Box")
     monkeypatch.undo()
     spool.path("Box").rename(spool.root / "..trash")

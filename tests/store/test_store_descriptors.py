@@ -224,7 +224,7 @@ def test_a_delivery_outlives_its_mailbox(spool: Spool) -> None:
     box = Mailbox(os.fsencode(spool.root), fsync="never")
     item = box.deliver()
     box.close()
-    with pytest.raises(OSError, match="closed"), box._folder.directory.use():
+    with pytest.raises(OSError, match="closed"), box._folder.directories.folder.use():
         pass
     item.write(b"A: 1\r\n\r\nx\r\n")
     item.close()

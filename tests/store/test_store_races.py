@@ -18,6 +18,7 @@ from maildir_imapd import errors
 from maildir_imapd.store import mailbox as mailbox_module
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
+from maildir_imapd.store.folder.directories import Directories
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index import boot, snapshot
 from maildir_imapd.store.index import index as index_module
@@ -208,9 +209,9 @@ def test_a_folder_that_is_being_emptied_has_no_damage(
     account.create("x")
     deliver(account.mailbox("x"))
     box = Mailbox(os.fsencode(spool.path("x")), fsync="never")
-    true, left = Folder.check_place, [1]
+    true, left = Directories.check_place, [1]
 
-    def check_place(self: Folder) -> None:
+    def check_place(self: Directories) -> None:
         true(self)
         if left[0]:
             left[0] = 0
@@ -218,7 +219,7 @@ def test_a_folder_that_is_being_emptied_has_no_damage(
             spool.path("x").rename(trash)
             (trash / "maildir-imapd.journal").unlink()
 
-    monkeypatch.setattr(Folder, "check_place", check_place)
+    monkeypatch.setattr(Directories, "check_place", check_place)
     with pytest.raises(errors.MailboxMissing):
         box.set_flags([1], add=SEEN)
     assert "damaged" not in caplog.text

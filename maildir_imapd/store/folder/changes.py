@@ -483,7 +483,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
         if target.keeping.fsync != "never":
             target.sync()
         # Who deletes a folder takes no lock of it: what lies in one that is going must not be all there is.
-        target.check_place()
+        target.directories.check_place()
         expunge(source, uids, moved=True)
     return pairs
 
@@ -546,7 +546,7 @@ def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> bool:
             except OSError as error:
                 if error.errno not in durable.CANNOT_LINK:
                     raise
-                delivery.copy_bytes(place, path, source.fd, target.fd, target.mode)
+                delivery.copy_bytes(place, path, source.fd, target.fd, target.directories.mode)
                 return False
             return True
         except FileNotFoundError:

@@ -1,8 +1,8 @@
 """A folder under its lock: the two directories, the index, and how the one is brought to agree with the other.
 
 Everything here needs the folder's lock (lock.py); Mailbox takes it, and tells the listeners afterwards.
-Paths are below the folder's own descriptor, so a folder that is renamed under us is never mistaken for
-the one that takes its place.
+What is open of it is in directories.py, the first look at a folder in first_contact.py, every later one in
+reconcile.py, and the changes that clients make in changes.py.
 """
 
 from __future__ import annotations
@@ -11,25 +11,22 @@ import errno
 import logging
 import os
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 
-from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable
-from maildir_imapd.store.disk.descriptors import Descriptor
-from maildir_imapd.store.folder import compare, mailboxid
+from maildir_imapd.store.folder import compare, directories, first_contact, mailboxid
 from maildir_imapd.store.folder.files import Files
 from maildir_imapd.store.folder.keeping import AS_USUAL, Keeping
 from maildir_imapd.store.folder.reconcile import Reconciler
 from maildir_imapd.store.index.index import Index
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.lock import FolderLock
-from maildir_imapd.store.index.snapshot import Snapshot, empty
+from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.index.state import State
 from maildir_imapd.store.maildir import delivery, keywords, scan
-from maildir_imapd.store.maildir.filename import DELETED, RECENT
+from maildir_imapd.store.maildir.filename import DELETED
 from maildir_imapd.store.neighbours import servers
 from maildir_imapd.store.neighbours.neighbour import Neighbour, Place
 from maildir_imapd.store.neighbours.seed import Seed
@@ -51,9 +48,6 @@ class Folder:
         seed: Callable[[], Seed | None] | None = None,
     ) -> None:
         self.path = path
-        self.index_path = index or path
-        self.control_path = control or path
-        self.keeping = keeping
         self._seed = seed
         self._listed_at = time.monotonic()  # of the last listing of cur/
         self._pause_until = 0.0  # monotonic: not before, unless a stamp says that something has changed
@@ -61,112 +55,49 @@ class Folder:
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
         self._keywords_at = -1  # mtime of the file of keywords as last read
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
-        self.neighbour: Neighbour | None = None
-        with ExitStack() as half_made:
-            self._open(half_made)
-            if not self.read_only:
-                if self.keeping.neighbour is not None:
-                    self.neighbour = self.keeping.neighbour(self.ground)
-                for other in servers.others(self.keeping.neighbour):
-                    other.part(self.ground)
-            self.turns = Turns(self.neighbour, self.path, coexist=self.keeping.coexist)
-            half_made.pop_all()
-
-    def _open(self, half_made: ExitStack) -> None:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        where = self.directories = directories.open_all(path, index or path, control or path, needed=keeping.coexist)
         try:
-            self.directory = Descriptor(descriptors.open(self.path, flags), "folder")
-            half_made.callback(self.directory.close)
-            status = os.fstat(self.fd)
-            os.stat(b"cur", dir_fd=self.fd)
-            for name in (b"new", b"tmp"):
-                self._make_directory(name, status.st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            raise errors.MailboxMissing(detail=os.fsdecode(self.path)) from None
-        except OSError as error:
-            raise durable.store_error(error, self.path) from error
-        # Nobody else gets the inode as long as the directory is open.
-        self.identity = (status.st_dev, status.st_ino)
-        self.mode = status.st_mode & 0o666 or 0o600
-        self.files = Files(self.directory, self.path)
-        self._locked_away = not _writable(self.fd)
-        self._control_directory = self._open_control(flags)
-        half_made.callback(self._control_directory.close)
-        if self.index_path != self.path:
-            try:
-                os.makedirs(self.index_path, mode=0o700, exist_ok=True)
-            except OSError as error:
-                if not durable.cannot_write(error):
-                    raise durable.store_error(error, self.index_path) from error
-        self._index_directory = self._open_index(flags)
-        half_made.callback(self._index_directory.close)
-        others = {id(each): each for each in (self._control_directory, self._index_directory)}
-        others.pop(id(self.directory), None)
-        # What is open beside the folder's own directory; mostly nothing is.
-        self._others = tuple(others.values())
-        directory, timeout = self._index_directory, self.keeping.lock_timeout
-        self.lock = FolderLock(directory, self.index_path, timeout, self.mode, self.identity)
-        self.index = Index(
-            directory,
-            self.index_path,
-            self.lock,
-            sync=self.keeping.fsync != "never",
-            mode=self.mode,
-            uidvalidity=self.keeping.uidvalidity,
-        )
+            self.keeping = keeping if where.control is not None else replace(keeping, mirror="none")
+            self.ground = Place(where.folder, where.control or where.folder, where.index, path, where.mode)
+            self.files = Files(where.folder, path)
+            self._locked_away = not where.writable
+            self.lock = FolderLock(where.index, where.index_path, keeping.lock_timeout, where.mode, where.identity)
+            self.index = Index(
+                where.index,
+                where.index_path,
+                self.lock,
+                sync=keeping.fsync != "never",
+                mode=where.mode,
+                uidvalidity=keeping.uidvalidity,
+            )
+            self.neighbour = None if self.read_only else self._meet_neighbours()
+            self.turns = Turns(self.neighbour, path, coexist=self.keeping.coexist)
+        except BaseException:
+            where.close()
+            raise
 
-    def _open_control(self, flags: int) -> Descriptor:
-        """Open where a neighbour's files about the folder are; where that cannot be, its list of UIDs is not kept."""
-        if self.control_path != self.path:
-            try:
-                os.makedirs(self.control_path, mode=0o700, exist_ok=True)
-                return Descriptor(descriptors.open(self.control_path, flags), "control directory")
-            except OSError as error:
-                # Beside a server that runs, its lock must be had.
-                if self.keeping.coexist or descriptors.out_of_descriptors(error):
-                    raise durable.store_error(error, self.control_path) from error
-                log.warning("no control directory path=%s error=%s", os.fsdecode(self.control_path), error)
-                self.keeping = replace(self.keeping, mirror="none")
-        return self.directory
-
-    def _open_index(self, flags: int) -> Descriptor:
-        if self.index_path == self.path:
-            return self.directory
-        try:
-            return Descriptor(descriptors.open(self.index_path, flags), "index directory")
-        except FileNotFoundError:
-            # No room or no right to make it: the history lives in memory.
-            return self.directory
-        except OSError as error:
-            raise durable.store_error(error, self.index_path) from error
+    def _meet_neighbours(self) -> Neighbour | None:
+        """Return the one whose files are kept, and forget what was agreed with any other."""
+        kind = self.keeping.neighbour
+        for other in servers.others(kind):
+            other.part(self.ground)
+        return None if kind is None else kind(self.ground)
 
     @property
     def fd(self) -> int:
         """The folder's directory, for whoever holds a lock of it, or has it in use."""
-        return self.directory.number
+        return self.ground.folder.number
 
     @property
     def control_fd(self) -> int:
         """Where the other server's own files about it lie; likewise."""
-        return self._control_directory.number
-
-    @property
-    def ground(self) -> Place:
-        """Where a neighbour's files about this folder lie."""
-        return Place(self.directory, self._control_directory, self._index_directory, self.path, self.mode)
-
-    def _make_directory(self, name: bytes, mode: int) -> None:
-        """Make a directory that every Maildir has and some copies of one lack; a cur/ alone can be read."""
-        try:
-            os.mkdir(name, mode & 0o777, dir_fd=self.fd)
-        except OSError:
-            pass  # it is there, or we may not
+        return self.ground.control.number
 
     def close(self) -> None:
         """Let go of every descriptor; nobody else may be at work here, or begin to."""
         self.index.close()
         self.lock.close()
-        descriptors.close_all({self.directory, *self._others})
+        self.directories.close()
 
     # --- the lock ------------------------------------------------------------------------------
 
@@ -176,15 +107,12 @@ class Folder:
 
         *patience*: seconds to wait for any lock, None for the setting's, 0 for who must not wait. Raises LockTimeout.
         """
-        with ExitStack() as used:
-            for directory in self._others:
-                used.enter_context(directory.use())
-            with self.directory.use():
-                self.lock.acquire_threads(patience)
-                try:
-                    yield
-                finally:
-                    self.lock.release_threads()
+        with self.directories.use():
+            self.lock.acquire_threads(patience)
+            try:
+                yield
+            finally:
+                self.lock.release_threads()
 
     @contextmanager
     def exclusive(self, *, adds: bool = False, patience: float | None = None) -> Iterator[None]:
@@ -193,7 +121,7 @@ class Folder:
         *adds*: messages may get UIDs. *patience*: as of ``shared``.
         """
         with self.shared(patience), self._file_lock(patience), self.turns.lock(adds, patience):
-            self.check_place()
+            self.directories.check_place()
             with durable.told(self.path):
                 self._catch_up()
                 if adds or self.keeping.coexist:
@@ -214,9 +142,9 @@ class Folder:
         try:
             self.lock.acquire_file(patience)
         except OSError as error:
-            self.check_place()
+            self.directories.check_place()
             if not durable.cannot_write(error):
-                raise durable.store_error(error, self.index_path) from error
+                raise durable.store_error(error, self.directories.index_path) from error
             # Rule 12: reading must not need writing. The history goes on in memory.
             self.index.writable = False
             if durable.not_ours(error):
@@ -226,37 +154,13 @@ class Folder:
         finally:
             self.lock.release_file()
 
-    def check_place(self) -> None:
-        """Raise MailboxMissing if the folder is no longer where it was: deleted, renamed, or another one."""
-        try:
-            status = os.stat(self.path)
-            if (status.st_dev, status.st_ino) == self.identity:
-                # On nested directories a name may go and its directory stay, for the sake of its children.
-                os.stat(self.path + b"/cur")
-                return
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except OSError as error:
-            raise durable.store_error(error, self.path) from error
-        raise errors.MailboxMissing(detail=os.fsdecode(self.path))
-
-    def in_place(self) -> bool:
-        """Whether the folder is still where it was; yes if that cannot be seen."""
-        try:
-            self.check_place()
-        except errors.MailboxMissing:
-            return False
-        except errors.StoreError:
-            pass
-        return True
-
     def _catch_up(self) -> None:
         index = self.index
         if index.loaded and not index.writable:
             index.catch_up()
         elif index.loaded or index.exists():
             if index.writable:
-                index.settle(self.check_place)
+                index.settle(self.directories.check_place)
                 try:
                     index.flush()
                 except OSError as error:
@@ -311,11 +215,11 @@ class Folder:
 
     def write_keywords(self, names: dict[int, bytes]) -> None:
         """Tell other programs what the letters mean."""
-        self._keywords_at = keywords.write(self.control_fd, names, self.mode)
+        self._keywords_at = keywords.write(self.control_fd, names, self.ground.mode)
 
     def sync(self) -> None:
         """Return when every batch and every name so far is on the disk."""
-        with self.directory.use() as directory:
+        with self.directories.folder.use() as directory:
             cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
             try:
                 durable.sync(cur)
@@ -454,18 +358,10 @@ class Folder:
         seed = self._seed() if self._seed is not None else None
         now = time.time_ns()
         seen = scan.look(self.fd)
-        rows = empty(seed.uidvalidity if seed else self.index.another_uidvalidity())
-        if seed is not None:
-            rows.modseq = max(seed.modseq, 1)
-            rows.uidnext = max([seed.uidnext, *[uid + 1 for uid in seed.uids.values()]])
-        names, self._keywords_at = keywords.read(self.control_fd)
-        names = keywords.merge((), {**(seed.keywords if seed else {}), **names})
-        rows.keywords = tuple(names.get(number, b"") for number in range(max(names, default=-1) + 1))
+        letters, self._keywords_at = keywords.read(self.control_fd)
+        rows = first_contact.begin(seed, letters, self.index.another_uidvalidity)
         work = self._reconciler(Batch(), keep_new=self.read_only)
-        work.adopt(rows, seed.uids if seed else {})
-        if seed is not None and seed.first_recent:
-            for at in range(bisect_left(rows.uids, seed.first_recent), len(rows)):
-                rows.flags[at] |= RECENT
+        first_contact.fill(rows, work, seed)
         if rows.uids:
             self.doubt_quota()
         # From here on it is as immutable as every other snapshot.
@@ -486,7 +382,7 @@ class Folder:
         except OSError as error:
             if not durable.cannot_write(error):
                 raise
-            log.warning("index in memory only path=%s error=%s", os.fsdecode(self.index_path), error)
+            log.warning("index in memory only path=%s error=%s", os.fsdecode(self.directories.index_path), error)
             self.index.imagine(state)
 
     def clean_tmp(self) -> None:
@@ -495,10 +391,3 @@ class Folder:
             delivery.clean_tmp(self.fd, time.time())
         except OSError:
             pass
-
-
-def _writable(folder: int) -> bool:
-    """Say whether messages can be renamed and removed here."""
-    return all(
-        os.access(name, os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True) for name in (b"cur", b"new", b"tmp")
-    )

@@ -30,7 +30,7 @@ def open_message(
     base, path = _place(folder, rows, uid, under)
     for attempt in range(_TRIES):
         try:
-            with folder.directory.use() as directory:
+            with folder.directories.folder.use() as directory:
                 fd = descriptors.open(path, _FLAGS, dir_fd=directory)
         except FileNotFoundError:
             # Another client has changed its flags, and with them its name; or it is gone.
@@ -78,7 +78,7 @@ def _place(folder: Folder, rows: Snapshot, uid: int, under: int) -> tuple[bytes,
 
 def _by_base(folder: Folder, base: bytes) -> bytes | None:
     """Where a message lies now: a bare look is quickest while somebody renames without end."""
-    with folder.directory.use():
+    with folder.directories.folder.use():
         return folder.files.locate().get(base)
 
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import time
-from array import array
 from typing import Final
 
 from maildir_imapd import errors
-from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder import compare
 from maildir_imapd.store.folder.compare import Difference
 from maildir_imapd.store.folder.files import Files
@@ -57,7 +55,7 @@ class Reconciler:
         self.renamed = False  # we changed a directory ourselves
         self._uid = 0  # next to give out
         self._reserved: bool | None = None
-        self._here: set[bytes] = set()  # bases of this batch
+        self.here: set[bytes] = set()  # bases of this batch
         self._paired: set[bytes] = set()  # files in new/ that are known messages under a new base
 
     @property
@@ -189,9 +187,9 @@ class Reconciler:
             files.odd.pop(rows.names[at], None)
         if old != new:
             self.batch.flagged.append(([(uid, uid)], new & ~old, old & ~new))
-        self._canonical(parsed, b"cur/" + name)
+        self.canonical(parsed, b"cur/" + name)
 
-    def _canonical(self, parsed: filename.Name, path: bytes) -> None:
+    def canonical(self, parsed: filename.Name, path: bytes) -> None:
         """See to it that the file is where its base and flags say, or remember where it is."""
         files = self.files
         files.odd.pop(parsed.base, None)
@@ -232,7 +230,7 @@ class Reconciler:
         there = self._inspect(b"new", [name for base, name in back.items() if base not in known])
         for name, uid in self._match(b"new", there, lost).items():
             at = rows.position(uid)
-            moved = self._into_cur(filename.parse(name), b"new/" + name, rows.flags[at])
+            moved = self.into_cur(filename.parse(name), b"new/" + name, rows.flags[at])
             if moved is None:
                 continue  # it is gone from here, and looked for again
             self._paired.add(name)
@@ -258,7 +256,7 @@ class Reconciler:
             status = scan.inspect(files.fd, path)
             if status is None:
                 continue
-            if not parsed.base or parsed.base in self._here:
+            if not parsed.base or parsed.base in self.here:
                 if not self.read_only:
                     files.suspect()  # the next scan finds the second, sure of it or under its new name
                     if not parsed.base:
@@ -267,7 +265,7 @@ class Reconciler:
             if not self._room(len(names)):
                 continue
             self._add(parsed, status, parsed.bits)
-            self._canonical(parsed, path)
+            self.canonical(parsed, path)
 
     def _room(self, wanted: int) -> bool:
         """Make sure of UIDs, once; without room on the disk new messages wait."""
@@ -305,7 +303,7 @@ class Reconciler:
                 uid = self._uid
                 self._uid += 1
             row = compare.describe(uid, parsed.base, status, bits)
-        self._here.add(parsed.base)
+        self.here.add(parsed.base)
         self.batch.added.append(row)
         return row
 
@@ -324,10 +322,10 @@ class Reconciler:
             if status is None:
                 continue
             at = known.get(parsed.base, -1)
-            if at >= 0 or parsed.base in self._here:
+            if at >= 0 or parsed.base in self.here:
                 self._take_known(at, parsed, path, status)
             elif self._room(len(listed)):
-                moved = self._into_cur(parsed, path)
+                moved = self.into_cur(parsed, path)
                 if moved is not None:
                     self._add(moved[0], status, moved[0].bits | RECENT | moved[1])
 
@@ -339,7 +337,7 @@ class Reconciler:
                 files.odd.pop(parsed.base, None)
                 if path != b"new/" + parsed.base:
                     files.odd[parsed.base] = path
-            elif self._into_cur(parsed, path, rows.flags[at]) is not None:
+            elif self.into_cur(parsed, path, rows.flags[at]) is not None:
                 self.batch.flagged.append(([(rows.uids[at], rows.uids[at])], 0, IN_NEW))
             return
         if self.read_only:
@@ -349,7 +347,7 @@ class Reconciler:
                 # Another message under a base that was free again: the one we knew is missed by the next scan.
                 self._make_way_in_new(path)
                 files.suspect()
-            elif self._into_cur(parsed, path, rows.flags[at]) is not None:
+            elif self.into_cur(parsed, path, rows.flags[at]) is not None:
                 files.suspect()  # it was put back into new/: look whether all agrees now
             return
         self._make_way_in_new(path)
@@ -361,9 +359,7 @@ class Reconciler:
         except OSError:
             pass  # it stays hidden behind the first; nothing is lost
 
-    def _into_cur(
-        self, parsed: filename.Name, path: bytes, bits: int | None = None
-    ) -> tuple[filename.Name, int] | None:
+    def into_cur(self, parsed: filename.Name, path: bytes, bits: int | None = None) -> tuple[filename.Name, int] | None:
         """Move a file from new/ to cur/; return what it is called and IN_NEW if it had to stay, None if it is gone."""
         files = self.files
         flags = parsed.bits if bits is None else bits & INFO_BITS
@@ -393,83 +389,3 @@ class Reconciler:
         if path != b"new/" + parsed.base:
             files.odd[parsed.base] = path
         return parsed, IN_NEW
-
-    # both, the first time
-
-    def adopt(self, rows: Snapshot, uids: dict[bytes, int]) -> None:
-        """Fill *rows*, which is empty but for its UIDNEXT, with every message there is.
-
-        The loop that a first SELECT of a huge folder spends its time in: columns, and no object per message.
-        """
-        files, here = self.files, self._here
-        look, regular, known, fingerprint = os.lstat, stat.S_ISREG, filename.known_size, scan.fingerprint
-        fresh = set(scan.names(files.fd, b"new"))
-        plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
-        cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=files.fd)
-        try:
-            for name in filename.in_arrival_order([*scan.names(files.fd, b"cur"), *fresh]):
-                base, _, rest = name.partition(b":")
-                if not base or base in here:
-                    if not self.read_only:
-                        files.suspect()  # the next scan gives it a name of its own
-                    continue
-                try:
-                    status = look(b"../new/" + name if name in fresh else name, dir_fd=cur)
-                except FileNotFoundError:
-                    continue
-                if not regular(status.st_mode):
-                    continue
-                bits = plain.get(rest)
-                if bits is None or name in fresh:
-                    parsed = filename.parse(name)
-                    bits = parsed.bits
-                    if name in fresh:
-                        moved = self._into_cur(parsed, b"new/" + name)
-                        if moved is None:
-                            continue
-                        base, bits = moved[0].base, bits | RECENT | moved[1]
-                    elif parsed.canonical:
-                        plain[rest] = bits
-                    else:
-                        self._canonical(parsed, b"cur/" + name)
-                here.add(base)
-                rows.names.append(base)
-                rows.flags.append(bits)
-                rows.received.append(int(status[stat.ST_MTIME]))
-                rows.saved.append(int(status[stat.ST_CTIME]))
-                rows.sizes.append(known(base, status.st_size))
-                rows.fingerprints.append(fingerprint(status))
-        finally:
-            os.close(cur)
-        count = len(rows.names)
-        rows.modseqs.extend(array("Q", [rows.modseq]) * count)
-        if uids:
-            _seed(rows, uids)
-        else:
-            rows.uids.extend(range(rows.uidnext, rows.uidnext + count))
-        rows.uidnext = max(rows.uidnext, rows.uids[-1] + 1 if count else 1)
-
-
-def _seed(rows: Snapshot, uids: dict[bytes, int]) -> None:
-    """Give the messages of a first contact the UIDs that another server gave, and new ones to the rest."""
-    given = [uids.get(base, 0) for base in rows.names]
-    if 0 in given:
-        stems = {filename.stem(base): uid for base, uid in uids.items()}
-        given = [uid or stems.get(filename.stem(base), 0) for uid, base in zip(given, rows.names, strict=True)]
-    taken: set[int] = set()
-    late: list[int] = []
-    order: list[tuple[int, int]] = []
-    for at, uid in enumerate(given):
-        if uid and uid not in taken:
-            taken.add(uid)
-            order.append((uid, at))
-        else:
-            late.append(at)
-    order.sort()
-    order += [(uid, at) for uid, at in enumerate(late, rows.uidnext)]
-    rows.uids.extend([uid for uid, _ in order])
-    if [at for _, at in order] == list(range(len(order))):
-        return  # the other server gave them in the order of arrival, too
-    for column in (rows.flags, rows.received, rows.saved, rows.sizes, rows.fingerprints):
-        column[:] = array(column.typecode, [column[at] for _, at in order])
-    rows.names[:] = [rows.names[at] for _, at in order]

@@ -1,0 +1,157 @@
+"""What is open of a folder: its own directory, our index's, and the other server's, which mostly are all the same.
+
+Paths are below these descriptors, so a folder that is renamed under us is never mistaken for the one that takes its
+place; whether it has been is asked here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from maildir_imapd import errors
+from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk.descriptors import Descriptor
+
+log = logging.getLogger(__name__)
+
+_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Directories:
+    """One folder's. *identity*: device and inode; nobody else gets them as long as the directory is open."""
+
+    path: bytes
+    index_path: bytes
+    folder: Descriptor
+    control: Descriptor | None  # the other server's own; None where it is wanted and cannot be had
+    index: Descriptor
+    identity: tuple[int, int]
+    mode: int  # for new files
+    writable: bool  # whether messages can be renamed and removed
+    # What is open beside the folder's own directory; mostly nothing is. Not asked for when closing: that must not fail.
+    others: tuple[Descriptor, ...]
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Keep all of them open meanwhile."""
+        with ExitStack() as used:
+            for directory in self.others:
+                used.enter_context(directory.use())
+            with self.folder.use():
+                yield
+
+    def close(self) -> None:
+        """Let go of every descriptor; nobody else may be at work here, or begin to."""
+        descriptors.close_all({self.folder, *self.others})
+
+    def check_place(self) -> None:
+        """Raise MailboxMissing if the folder is no longer where it was: deleted, renamed, or another one."""
+        try:
+            status = os.stat(self.path)
+            if (status.st_dev, status.st_ino) == self.identity:
+                # On nested directories a name may go and its directory stay, for the sake of its children.
+                os.stat(self.path + b"/cur")
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise durable.store_error(error, self.path) from error
+        raise errors.MailboxMissing(detail=os.fsdecode(self.path))
+
+    def in_place(self) -> bool:
+        """Whether the folder is still where it was; yes if that cannot be seen."""
+        try:
+            self.check_place()
+        except errors.MailboxMissing:
+            return False
+        except errors.StoreError:
+            pass
+        return True
+
+
+def open_all(path: bytes, index_path: bytes, control_path: bytes, *, needed: bool) -> Directories:
+    """Open the directories of the folder at *path*; *needed*: the other server's must be had.
+
+    Raises MailboxMissing, StoreError.
+    """
+    with ExitStack() as half_made:
+        try:
+            folder = Descriptor(descriptors.open(path, _FLAGS), "folder")
+            half_made.callback(folder.close)
+            status = os.fstat(folder.number)
+            os.stat(b"cur", dir_fd=folder.number)
+            for name in (b"new", b"tmp"):
+                _make_directory(folder.number, name, status.st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            raise errors.MailboxMissing(detail=os.fsdecode(path)) from None
+        except OSError as error:
+            raise durable.store_error(error, path) from error
+        writable = _writable(folder.number)
+        control = folder if control_path == path else _open_control(control_path, needed)
+        if control is not None:
+            half_made.callback(control.close)
+        index = folder if index_path == path else _open_index(index_path) or folder
+        half_made.callback(index.close)
+        others = tuple({each: None for each in (control, index) if each is not None and each is not folder})
+        found = Directories(
+            path,
+            index_path,
+            folder,
+            control,
+            index,
+            identity=(status.st_dev, status.st_ino),
+            mode=status.st_mode & 0o666 or 0o600,
+            writable=writable,
+            others=others,
+        )
+        half_made.pop_all()
+    return found
+
+
+def _open_control(path: bytes, needed: bool) -> Descriptor | None:
+    """Open where a neighbour's files about the folder are; where that cannot be, its list of UIDs is not kept."""
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        return Descriptor(descriptors.open(path, _FLAGS), "control directory")
+    except OSError as error:
+        # Beside a server that runs, its lock must be had.
+        if needed or descriptors.out_of_descriptors(error):
+            raise durable.store_error(error, path) from error
+        log.warning("no control directory path=%s error=%s", os.fsdecode(path), error)
+        return None
+
+
+def _open_index(path: bytes) -> Descriptor | None:
+    """Open our own directory; None where there is no room or no right to make it: the history lives in memory."""
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        if not durable.cannot_write(error):
+            raise durable.store_error(error, path) from error
+    try:
+        return Descriptor(descriptors.open(path, _FLAGS), "index directory")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise durable.store_error(error, path) from error
+
+
+def _make_directory(folder: int, name: bytes, mode: int) -> None:
+    """Make a directory that every Maildir has and some copies of one lack; a cur/ alone can be read."""
+    try:
+        os.mkdir(name, mode & 0o777, dir_fd=folder)
+    except OSError:
+        pass  # it is there, or we may not
+
+
+def _writable(folder: int) -> bool:
+    """Say whether messages can be renamed and removed here."""
+    return all(
+        os.access(name, os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True) for name in (b"cur", b"new", b"tmp")
+    )

@@ -1,0 +1,117 @@
+"""The first look at a folder: an index for what lies there, with the UIDs another server gave if one has been here."""
+
+from __future__ import annotations
+
+import os
+import stat
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable
+
+from maildir_imapd.store.disk import descriptors
+from maildir_imapd.store.folder.reconcile import Reconciler
+from maildir_imapd.store.index.snapshot import Snapshot, empty
+from maildir_imapd.store.maildir import filename, keywords, scan
+from maildir_imapd.store.maildir.filename import RECENT
+from maildir_imapd.store.neighbours.seed import Seed
+
+
+def begin(seed: Seed | None, letters: dict[int, bytes], another: Callable[[], int]) -> Snapshot:
+    """Return a mailbox without messages, with the numbers and keywords that are known.
+
+    *letters*: what the file of keywords in the folder says; *another*: gives a UIDVALIDITY where nobody gave one.
+    """
+    rows = empty(seed.uidvalidity if seed else another())
+    if seed is not None:
+        rows.modseq = max(seed.modseq, 1)
+        rows.uidnext = max([seed.uidnext, *[uid + 1 for uid in seed.uids.values()]])
+    names = keywords.merge((), {**(seed.keywords if seed else {}), **letters})
+    rows.keywords = tuple(names.get(number, b"") for number in range(max(names, default=-1) + 1))
+    return rows
+
+
+def fill(rows: Snapshot, work: Reconciler, seed: Seed | None) -> None:
+    """Put every message there is into *rows*, which ``begin`` has made; it is immutable from then on."""
+    _read(rows, work)
+    count = len(rows.names)
+    rows.modseqs.extend(array("Q", [rows.modseq]) * count)
+    if seed is not None and seed.uids:
+        _give(rows, seed.uids)
+    else:
+        rows.uids.extend(range(rows.uidnext, rows.uidnext + count))
+    rows.uidnext = max(rows.uidnext, rows.uids[-1] + 1 if count else 1)
+    if seed is not None and seed.first_recent:
+        for at in range(bisect_left(rows.uids, seed.first_recent), count):
+            rows.flags[at] |= RECENT
+
+
+def _read(rows: Snapshot, work: Reconciler) -> None:
+    """Fill all columns but UIDs and mod-sequences, in the order of arrival.
+
+    The loop that a first SELECT of a huge folder spends its time in: columns, and no object per message.
+    """
+    files, here = work.files, work.here
+    look, regular, known, fingerprint = os.lstat, stat.S_ISREG, filename.known_size, scan.fingerprint
+    fresh = set(scan.names(files.fd, b"new"))
+    plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
+    cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=files.fd)
+    try:
+        for name in filename.in_arrival_order([*scan.names(files.fd, b"cur"), *fresh]):
+            base, _, rest = name.partition(b":")
+            if not base or base in here:
+                if not work.read_only:
+                    files.suspect()  # the next scan gives it a name of its own
+                continue
+            try:
+                status = look(b"../new/" + name if name in fresh else name, dir_fd=cur)
+            except FileNotFoundError:
+                continue
+            if not regular(status.st_mode):
+                continue
+            bits = plain.get(rest)
+            if bits is None or name in fresh:
+                parsed = filename.parse(name)
+                bits = parsed.bits
+                if name in fresh:
+                    moved = work.into_cur(parsed, b"new/" + name)
+                    if moved is None:
+                        continue
+                    base, bits = moved[0].base, bits | RECENT | moved[1]
+                elif parsed.canonical:
+                    plain[rest] = bits
+                else:
+                    work.canonical(parsed, b"cur/" + name)
+            here.add(base)
+            rows.names.append(base)
+            rows.flags.append(bits)
+            rows.received.append(int(status[stat.ST_MTIME]))
+            rows.saved.append(int(status[stat.ST_CTIME]))
+            rows.sizes.append(known(base, status.st_size))
+            rows.fingerprints.append(fingerprint(status))
+    finally:
+        os.close(cur)
+
+
+def _give(rows: Snapshot, uids: dict[bytes, int]) -> None:
+    """Give the messages the UIDs that another server gave, and new ones to the rest."""
+    given = [uids.get(base, 0) for base in rows.names]
+    if 0 in given:
+        stems = {filename.stem(base): uid for base, uid in uids.items()}
+        given = [uid or stems.get(filename.stem(base), 0) for uid, base in zip(given, rows.names, strict=True)]
+    taken: set[int] = set()
+    late: list[int] = []
+    order: list[tuple[int, int]] = []
+    for at, uid in enumerate(given):
+        if uid and uid not in taken:
+            taken.add(uid)
+            order.append((uid, at))
+        else:
+            late.append(at)
+    order.sort()
+    order += [(uid, at) for uid, at in enumerate(late, rows.uidnext)]
+    rows.uids.extend([uid for uid, _ in order])
+    if [at for _, at in order] == list(range(len(order))):
+        return  # the other server gave them in the order of arrival, too
+    for column in (rows.flags, rows.received, rows.saved, rows.sizes, rows.fingerprints):
+        column[:] = array(column.typecode, [column[at] for _, at in order])
+    rows.names[:] = [rows.names[at] for _, at in order]
