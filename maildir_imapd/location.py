@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.store.maildir.layout import KINDS, Places
+from maildir_imapd.store.maildir.layout import Places
+from maildir_imapd.store.maildir.layouts import KINDS
 
 # Options of Dovecot's that change nothing for us: how it keeps its own index, and what it does with empty names.
 IGNORED = ("INDEXCACHE", "VOLATILEDIR", "LISTINDEX", "ITERINDEX", "NO-NOSELECT", "NO-FS-VALIDATION")

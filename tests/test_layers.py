@@ -23,7 +23,7 @@ ALLOWED = {
     "store": {"store", "errors", "mutf7", "phrases"},
     "auth": {"auth", "errors"},
     "imap": {"imap", "wire", "message", "store", "auth.base", "errors", "strings", "mutf7", "normal", "phrases", ""},
-    "location": {"store.maildir.layout", "errors"},
+    "location": {"store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
     "config": {"values", "errors", "phrases", ""},
     "server": {"server", "imap", "auth", "store", "config", "values", "location", "log", "errors", "wire.buffer", ""},

@@ -10,7 +10,7 @@ import click
 
 from maildir_imapd import location as locations
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.store.maildir.layout import KINDS
+from maildir_imapd.store.maildir.layouts import KINDS
 
 
 @dataclass

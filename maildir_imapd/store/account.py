@@ -36,7 +36,8 @@ from maildir_imapd.store.index.index import CHECKPOINT, JOURNAL
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
 from maildir_imapd.store.maildir import scan
-from maildir_imapd.store.maildir.layout import GRAIN, KINDS, Places, Tree, absent
+from maildir_imapd.store.maildir.layout import GRAIN, Places, Tree, absent
+from maildir_imapd.store.maildir.layouts import KINDS
 from maildir_imapd.store.names import Known, Names
 from maildir_imapd.store.neighbours import servers, takeover
 from maildir_imapd.store.records import metadata, renaming, special_use

@@ -21,7 +21,8 @@ from maildir_imapd.errors import (
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.maildir import scan
-from maildir_imapd.store.maildir.layout import MaildirPlusPlus, Places
+from maildir_imapd.store.maildir.flat import MaildirPlusPlus
+from maildir_imapd.store.maildir.layout import Places
 from maildir_imapd.store.records import subscriptions
 
 

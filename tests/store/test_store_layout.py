@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from maildir_imapd.errors import BadMailboxName, HasChildren, MailboxExists, MailboxMissing, NotSelectable
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.maildir import layout
-from maildir_imapd.store.maildir.layout import KINDS, MaildirPlusPlus, Nested, Places, split
+from maildir_imapd.store.maildir.flat import MaildirPlusPlus
+from maildir_imapd.store.maildir.layout import Places, split
+from maildir_imapd.store.maildir.layouts import KINDS
+from maildir_imapd.store.maildir.nested import Nested
 
 
 def maildir(path: Path) -> Path:
@@ -201,7 +204,7 @@ def test_a_look_at_a_young_directory_is_good_for_once(
     maildir(root / ("a" if kind == "fs" else ".a"))
     stamp = 1_700_000_000
     now = [stamp + 0.5]
-    monkeypatch.setattr(layout, "_stamp", lambda _path: (stamp * 10**9, stamp * 10**9))
+    monkeypatch.setattr(layout, "stamp_of", lambda _path: (stamp * 10**9, stamp * 10**9))
     monkeypatch.setattr(layout.time, "time", lambda: now[0])
     tree = KINDS[kind](Places(os.fsencode(root), kind))
     assert list(tree.scan().folders) == ["a"]

@@ -1,0 +1,160 @@
+"""Flat folders, Maildir++: every folder is one entry of the root."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from maildir_imapd.errors import BadMailboxName
+from maildir_imapd.store.disk import durable
+from maildir_imapd.store.maildir.layout import (
+    ENTRY,
+    MAILDIR,
+    Layout,
+    Places,
+    Seen,
+    Tree,
+    is_maildir,
+    share,
+    split,
+    stamp_of,
+    touch,
+)
+
+# Names whose paths an account remembers.
+SPELLINGS: Final = 2048
+
+
+class MaildirPlusPlus(Layout):
+    """Flat folders: ``A.B`` is ``root/.A.B`` (maildir-formats 1).
+
+    On disk there is always a dot between levels.  So a level may hold neither it nor the delimiter.
+    """
+
+    natural = "."
+    separator = b"."
+    attic = b""
+
+    def __init__(self, places: Places, delimiter: str = "auto", prefix: str = "") -> None:
+        super().__init__(places, delimiter, prefix)
+        self._spelled: dict[str, tuple[bytes, bytes | None]] = {}
+
+    def find(self, name: str) -> bytes | None:
+        """The folder of a mailbox, also one that is spelled unusually on disk; None where there is none."""
+        if name != "INBOX":
+            try:
+                usual, _ = self._spellings(name)
+            except BadMailboxName:
+                pass  # as below
+            else:
+                # It counts before any other, so that nobody need look whether there is one.
+                if is_maildir(usual):
+                    return usual
+        return super().find(name)
+
+    def _spellings(self, name: str) -> tuple[bytes, bytes | None]:
+        """The usual path of a mailbox's folder, and the one in UTF-8 (``plain``); raises BadMailboxName."""
+        found = self._spelled.get(name)
+        if found is None:
+            levels = self.levels(name)
+            if any("." in level for level in levels):
+                raise BadMailboxName(why="a level of it has a dot in it")
+            text = ".".join(levels)
+            plain = self.plain(text)
+            found = (
+                os.path.join(self.root, b"." + self.encode(text)),
+                None if plain is None else os.path.join(self.root, b"." + plain),
+            )
+            if len(self._spelled) >= SPELLINGS:
+                self._spelled.clear()
+            self._spelled[name] = found
+        return found
+
+    def path(self, name: str) -> bytes:
+        """Where the folder of a mailbox is, or would be made; raises BadMailboxName."""
+        if name == "INBOX":
+            return self.inbox
+        path, other = self._spellings(name)
+        # Courier 5 has new folders in UTF-8 beside old ones that are not.
+        if other is not None and not os.path.lexists(path) and (os.path.lexists(other) or self.spells_utf8()):
+            path = other
+        if len(os.path.basename(path)) > ENTRY:
+            raise BadMailboxName(why="it is too long")
+        return path
+
+    def spells_utf8(self) -> bool:
+        """Whether folders are named in UTF-8 here, by the setting or told by those that need it."""
+        if self.utf8:
+            return True
+        try:
+            return any(self.name(entry) is not None and not entry.isascii() for entry in self._entries(self.root, {}))
+        except OSError:
+            return False
+
+    def name(self, entry: bytes) -> str | None:
+        """The mailbox of an entry of the root directory; None for what is none."""
+        if entry[:1] != b"." or entry[:2] == b".." or len(entry) < 2:
+            return None
+        text = self.decode(entry[1:])
+        if text is None:
+            return None
+        name = self.prefix + text.replace(".", self.delimiter)
+        try:
+            split(name, self.delimiter)
+        except BadMailboxName:
+            return None
+        return name
+
+    def storage(self) -> list[bytes]:
+        """Every folder that may hold mail, also those whose names cannot be shown: for counting."""
+        found = [os.path.join(self.root, entry) for entry in self._entries(self.root, {})]
+        hidden = os.path.join(self.root, b"..")
+        beside = [path for path in found if os.path.basename(path)[:1] == b"." and not path.startswith(hidden)]
+        return [self.inbox, *[path for path in beside if path != self.inbox]]
+
+    def _look(self, seen: Seen) -> Tree:
+        found: dict[str, bytes] = {}
+        for entry in self._entries(self.root, seen):
+            name = self.name(entry)
+            path = os.path.join(self.root, entry)
+            if name is None or name == "INBOX" or path == self.inbox:
+                continue
+            if is_maildir(path):
+                # Two spellings of one name: the canonical one is the mailbox.
+                if name in found and path != self.path(name):
+                    continue
+                found[name] = path
+            else:
+                # Half made perhaps: it is a folder once it has a cur/, which its parent's stamp does not show.
+                seen[path] = stamp_of(path), []
+        return Tree(found)
+
+    def make(self, path: bytes, nascent: bytes) -> None:
+        """Make a folder that nobody sees half of; *nascent* is a hidden name.  Raises MailboxExists, OSError."""
+        hidden = os.path.join(self.root, nascent)
+        durable.make_directory(hidden, self.root)
+        for sub in MAILDIR:
+            durable.make_directory(os.path.join(hidden, sub), self.root)
+        share(hidden, self.root)
+        touch(hidden, b"maildirfolder")
+        durable.rename(hidden, path, -1, -1)
+
+    def remove(self, path: bytes, trash: bytes) -> None:
+        """Take a folder out of the tree, its children not, and what is left of it to the hidden name *trash*."""
+        # One rename, and it is gone for everybody; emptying it can be interrupted.
+        durable.rename(path, os.path.join(os.path.dirname(path), trash), -1, -1)
+
+    def remove_bare(self, name: str) -> None:
+        """Here there are no such names: one exists by its children only."""
+        raise FileNotFoundError(name)
+
+    def moves(self, old: str, new: str) -> list[tuple[bytes, bytes]]:
+        """The renames that RENAME is made of, as absolute paths; [] if there is nothing to rename."""
+        return [
+            (path, self.path(new + name[len(old) :]))
+            for name, path in self.scan().folders.items()
+            if name == old or name.startswith(old + self.delimiter)
+        ]
+
+    def _inbox_entry(self) -> bytes:
+        return b".INBOX"
