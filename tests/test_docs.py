@@ -16,7 +16,7 @@ from maildir_imapd.cli import main
 from maildir_imapd.config import SETTINGS
 from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every layer can be imported from here
 from maildir_imapd.store import account
-from maildir_imapd.store.index import cache, index, lock
+from maildir_imapd.store.index import cache, damage, index, lock
 from maildir_imapd.store.maildir import keywords
 from maildir_imapd.store.neighbours import courier_keywords
 from maildir_imapd.store.records import account_lock, renaming, subscriptions, uidvalidity
@@ -82,7 +82,7 @@ def test_every_file_on_disk_is_there() -> None:
         index.JOURNAL,
         index.CHECKPOINT,
         index.OLD,
-        index.DAMAGED,
+        damage.DAMAGED,
         cache.NAME,
         keywords.NAME,
         courier_keywords.NAME,

@@ -22,7 +22,7 @@ from maildir_imapd.server import spools
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder import release as releasing
-from maildir_imapd.store.index.index import CHECKPOINT, JOURNAL
+from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.neighbours.neighbour import Kind
 
 

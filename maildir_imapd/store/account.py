@@ -32,7 +32,7 @@ from maildir_imapd.errors import (
 )
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
-from maildir_imapd.store.index.index import CHECKPOINT, JOURNAL
+from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
 from maildir_imapd.store.maildir import scan

@@ -20,10 +20,11 @@ from maildir_imapd.store.disk import descriptors, durable, inotify
 from maildir_imapd.store.folder import changes, mailboxid, reading, release
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
-from maildir_imapd.store.index import history, lock
+from maildir_imapd.store.index import history, loading, lock
 from maildir_imapd.store.index.cache import Cache
-from maildir_imapd.store.index.index import JOURNAL, Unfit
+from maildir_imapd.store.index.constants import JOURNAL
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Batch
+from maildir_imapd.store.index.loading import Unfit
 from maildir_imapd.store.index.ring import Ring
 from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS, Delta, Snapshot
 from maildir_imapd.store.maildir import filename, keywords
@@ -107,7 +108,7 @@ class Mailbox:
         folder = self._folder
         try:
             with folder.shared():
-                if folder.index.exists():
+                if loading.exists(folder.directories.index.number):
                     folder.index.load()
         except (Unfit, OSError):
             pass  # under the lock it is made, or made anew

@@ -20,7 +20,8 @@ from maildir_imapd.store.folder import compare, directories, first_contact, mail
 from maildir_imapd.store.folder.files import Files
 from maildir_imapd.store.folder.keeping import AS_USUAL, Keeping
 from maildir_imapd.store.folder.reconcile import Reconciler
-from maildir_imapd.store.index.index import Index
+from maildir_imapd.store.index import loading
+from maildir_imapd.store.index.index import Index, sync_named
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.lock import FolderLock
 from maildir_imapd.store.index.snapshot import Snapshot
@@ -158,7 +159,7 @@ class Folder:
         index = self.index
         if index.loaded and not index.writable:
             index.catch_up()
-        elif index.loaded or index.exists():
+        elif index.loaded or loading.exists(self.ground.index.number):
             if index.writable:
                 index.settle(self.directories.check_place)
                 try:
@@ -226,7 +227,7 @@ class Folder:
             finally:
                 os.close(cur)
         if self.index.writable:
-            self.index.sync_named(everything=not self._whole)
+            sync_named(self.ground.index, everything=not self._whole)
             self._whole = True
 
     # --- stamps --------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from __future__ import annotations
 import sys
 import zlib
 from array import array
+from dataclasses import dataclass, field
 from typing import Final
 
 from maildir_imapd.store.index.journal import NEVER, Stamp, parse_ranges, render_ranges
@@ -103,41 +104,88 @@ def of_another_version(data: bytes) -> bool:
 
 
 def _parse(data: bytes, lines: list[bytes], at: int) -> State:
-    stamp = NEVER
-    numbers: dict[bytes, int] = {}
-    keywords: dict[int, bytes] = {}
-    extra: dict[int, frozenset[int]] = {}
-    history: list[tuple[int, int, int]] = []
-    boots: list[bytes] = []
-    tombs: dict[bytes, Tomb] = {}
-    generation = position = count = names_size = 0
+    head = _Head()
     for line in lines:
-        kind, rest = line[:1], line[2:]
+        head.read(line[:1], line[2:])
+    columns, at = _columns(data, at, head.count)
+    names = data[at : at + head.names_size]
+    if at + head.names_size + 4 != len(data) or (head.count and names.count(b"\n") != head.count - 1):
+        raise ValueError("lengths do not agree")
+    rows = Snapshot(
+        uids=columns["uids"],
+        flags=columns["flags"],
+        modseqs=columns["modseqs"],
+        received=columns["received"],
+        saved=columns["saved"],
+        sizes=columns["sizes"],
+        fingerprints=columns["fingerprints"],
+        names=names if head.count else [],
+        extra=head.extra,
+        keywords=tuple(head.keywords.get(n, b"") for n in range(max(head.keywords, default=-1) + 1)),
+        uidvalidity=head.numbers[b"v"],
+        uidnext=head.numbers[b"n"],
+        modseq=head.numbers[b"m"],
+    )
+    return State(
+        snapshot=rows,
+        generation=head.generation,
+        position=head.position,
+        reserve=head.numbers[b"u"],
+        boots=tuple(head.boots),
+        stamp=head.stamp,
+        history=tuple(head.history),
+        whole_above=head.numbers[b"l"],
+        tombs=head.tombs,
+    )
+
+
+@dataclass(slots=True)
+class _Head:
+    """The lines before the columns, as they are read."""
+
+    stamp: Stamp = NEVER
+    numbers: dict[bytes, int] = field(default_factory=dict)
+    keywords: dict[int, bytes] = field(default_factory=dict)
+    extra: dict[int, frozenset[int]] = field(default_factory=dict)
+    history: list[tuple[int, int, int]] = field(default_factory=list)
+    boots: list[bytes] = field(default_factory=list)
+    tombs: dict[bytes, Tomb] = field(default_factory=dict)
+    generation: int = 0
+    position: int = 0
+    count: int = 0  # of messages
+    names_size: int = 0  # octets
+
+    def read(self, kind: bytes, rest: bytes) -> None:
+        """Take in one line; raises ValueError for one that nobody knows."""
         if kind in b"vnmul":
-            numbers[kind] = int(rest)
+            self.numbers[kind] = int(rest)
         elif kind == b"g":
-            generation, position = map(int, rest.split(b" "))
+            self.generation, self.position = map(int, rest.split(b" "))
         elif kind == b"b":
-            boots.append(rest)
+            self.boots.append(rest)
         elif kind == b"s":
             cur_mtime, cur_ctime, new_mtime, new_ctime, settled = map(int, rest.split(b" "))
-            stamp = Stamp(cur_mtime, cur_ctime, new_mtime, new_ctime, bool(settled))
+            self.stamp = Stamp(cur_mtime, cur_ctime, new_mtime, new_ctime, bool(settled))
         elif kind == b"k":
             number, name = rest.split(b" ", 1)
-            keywords[int(number)] = name
+            self.keywords[int(number)] = name
         elif kind == b"h":
             modseq, gone = rest.split(b" ")
-            history += [(int(modseq), lo, hi) for lo, hi in parse_ranges(gone)]
+            self.history += [(int(modseq), lo, hi) for lo, hi in parse_ranges(gone)]
         elif kind == b"t":
             uid, when, received, octets, base = rest.split(b" ", 4)
-            tombs[base] = Tomb(int(uid), int(when), int(received), int(octets))
+            self.tombs[base] = Tomb(int(uid), int(when), int(received), int(octets))
         elif kind == b"y":
             uid, words = rest.split(b" ")
-            extra[int(uid)] = frozenset(int(n) for n in words.split(b","))
+            self.extra[int(uid)] = frozenset(int(n) for n in words.split(b","))
         elif kind == b"d":
-            count, names_size = map(int, rest.split(b" "))
+            self.count, self.names_size = map(int, rest.split(b" "))
         else:
             raise ValueError("unknown line")
+
+
+def _columns(data: bytes, at: int, count: int) -> tuple[dict[str, array[int]], int]:
+    """Read the columns of *count* messages, and say where they end."""
     columns: dict[str, array[int]] = {}
     view = memoryview(data)
     for column, code in _COLUMNS:
@@ -151,32 +199,4 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
             values.byteswap()
         columns[column] = values
         at += size
-    names = data[at : at + names_size]
-    if at + names_size + 4 != len(data) or (count and names.count(b"\n") != count - 1):
-        raise ValueError("lengths do not agree")
-    rows = Snapshot(
-        uids=columns["uids"],
-        flags=columns["flags"],
-        modseqs=columns["modseqs"],
-        received=columns["received"],
-        saved=columns["saved"],
-        sizes=columns["sizes"],
-        fingerprints=columns["fingerprints"],
-        names=names if count else [],
-        extra=extra,
-        keywords=tuple(keywords.get(n, b"") for n in range(max(keywords, default=-1) + 1)),
-        uidvalidity=numbers[b"v"],
-        uidnext=numbers[b"n"],
-        modseq=numbers[b"m"],
-    )
-    return State(
-        snapshot=rows,
-        generation=generation,
-        position=position,
-        reserve=numbers[b"u"],
-        boots=tuple(boots),
-        stamp=stamp,
-        history=tuple(history),
-        whole_above=numbers[b"l"],
-        tombs=tombs,
-    )
+    return columns, at

@@ -5,10 +5,10 @@ Files, beside the folder's cur/ or in a directory of their own:
     maildir-imapd.index        the checkpoint: "I cover generation g up to byte p"      .old: the one before
     maildir-imapd.journal      generation g, or g+1 that says "I follow g at p"
 
-Reading needs no lock. Checkpoint and journal are two files, and a rotation may come between reading the
-one and the other, so a load begins again until the two fit. A process that has the old journal open reads
-it to its end (the inode lives on), sees that another file has the name, and goes on in that one if it
-follows where it stands; else it loads anew. Whether the old one has another name still (``cp -al``) says nothing.
+Reading needs no lock (loading.py); a load begins again until checkpoint and journal fit. A process that has the
+old journal open reads it to its end (the inode lives on), sees that another file has the name, and goes on in that
+one if it follows where it stands; else it loads anew. Whether the old one has another name still (``cp -al``) says
+nothing.
 
 Writing needs the folder's lock. The order is always: folder first, journal second. Dying in between leaves
 a folder that differs from its history and a cur/ whose stamp is not the recorded one, so the next sync
@@ -33,30 +33,22 @@ import errno
 import logging
 import os
 import time
-from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
-from maildir_imapd.store.index import boot, checkpoint, journal
-from maildir_imapd.store.index.evidence import Evidence
+from maildir_imapd.store.index import boot, checkpoint, damage, journal, loading
+from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, LAST_UID, OLD, RESERVE
 from maildir_imapd.store.index.journal import NEVER, Batch
+from maildir_imapd.store.index.loading import Opened, Unfit
 from maildir_imapd.store.index.lock import FolderLock
-from maildir_imapd.store.index.snapshot import empty
 from maildir_imapd.store.index.state import State
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT: Final = b"maildir-imapd.index"
-OLD: Final = b"maildir-imapd.index.old"
-JOURNAL: Final = b"maildir-imapd.journal"
-DAMAGED: Final = b".damaged"
-
-RESERVE: Final = 1000  # UIDs per synced reserve record
-LAST_UID: Final = 2**32 - 2
 ROTATE_BYTES: Final = 256 * 1024
 _LOAD_ATTEMPTS: Final = 30
 
@@ -64,19 +56,6 @@ _LOAD_ATTEMPTS: Final = 30
 def clock_uidvalidity() -> int:
     """Return a UIDVALIDITY, for want of a counter."""
     return int(time.time())
-
-
-class Unfit(Exception):
-    """Checkpoint and journal do not fit together: wait for the writer, or, under the lock, rebuild."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A journal, and what was in it when it was opened."""
-
-    file: Descriptor
-    inode: int
-    data: bytes
 
 
 class Index:
@@ -127,16 +106,6 @@ class Index:
 
     # --- reading -------------------------------------------------------------------------------
 
-    def exists(self) -> bool:
-        """Say whether the folder has an index, whole or not."""
-        for name in (CHECKPOINT, JOURNAL, OLD):
-            try:
-                os.stat(name, dir_fd=self._directory.number, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            return True
-        return False
-
     def load(self, *, patient: bool = True) -> None:
         """Read the whole history; raise Unfit if it does not verify or does not fit.
 
@@ -153,34 +122,21 @@ class Index:
         raise Unfit
 
     def _load(self) -> None:
-        state = checkpoint.parse(durable.read_file(CHECKPOINT, self._directory.number, durable.LARGE))
-        if state is None:
-            raise Unfit
+        state = loading.read_checkpoint(self._directory.number)
         opened = self._open_journal()
         try:
-            batches = list(journal.replay(opened.data))
-            if not batches or batches[0][0].header is None:
-                raise Unfit
-            generation, followed, position = batches[0][0].header
-            if generation == state.generation:
-                # A rotation died between its two renames, or is between them now.
-                if state.position > len(opened.data):
-                    raise Unfit
-                if not any(end == state.position for _, end in batches):
-                    raise Unfit
-                batches = [(batch, end) for batch, end in batches if end > state.position]
-            elif (followed, position) != (state.generation, state.position):
-                raise Unfit
-            else:
-                state = replace(state, generation=generation, position=0)
-            end = batches[-1][1] if batches else state.position
-            state = replace(state.after([batch for batch, _ in batches], position=end), inode=opened.inode)
-            self._take(state, opened)
+            self._take(loading.joined(state, opened), opened)
         except BaseException:
             opened.file.close()
             raise
 
-    def _take(self, state: State, opened: _Opened, news: list[Batch] | None = None) -> None:
+    def _open_journal(self) -> Opened:
+        opened = loading.open_journal(self._directory.number)
+        # Whatever comes of what is in it: this much is known.
+        self.writable = self.writable and opened.writable
+        return opened
+
+    def _take(self, state: State, opened: Opened, news: list[Batch] | None = None) -> None:
         """Let the history that was read, or written, be ours from here on; *news* as of ``_publish``."""
         floor = max(self._floor, self.state.snapshot.modseq) if self.loaded else self._floor
         if state.snapshot.modseq < floor:
@@ -195,23 +151,6 @@ class Index:
         if old is not None:
             old.close()
 
-    def _open_journal(self) -> _Opened:
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        directory = self._directory.number
-        try:
-            fd = descriptors.open(JOURNAL, flags, dir_fd=directory)
-        except OSError as error:
-            if not durable.not_ours(error):
-                raise
-            fd = descriptors.open(JOURNAL, flags & ~os.O_RDWR | os.O_RDONLY, dir_fd=directory)
-            self.writable = False
-        file = Descriptor(fd, "journal")
-        try:
-            return _Opened(file, os.fstat(fd).st_ino, _read_from(fd, 0))
-        except BaseException:
-            file.close()
-            raise
-
     def on_disk(self) -> bool:
         """Say whether there is a journal at all."""
         return self._journal is not None
@@ -222,10 +161,10 @@ class Index:
             state, number = self.state, self._journal.number
             try:
                 # Before reading: once another file has the name, ours does not grow any more.
-                there = self._of_that_name()
+                there = loading.named(self._directory.number)
                 named = there is not None and there.st_ino == state.inode
                 size = there.st_size if there is not None and named else os.fstat(number).st_size
-                data = _read_from(number, state.position) if size > state.position else b""
+                data = loading.read_from(number, state.position) if size > state.position else b""
             except OSError as error:
                 if error.errno != errno.ESTALE:
                     raise
@@ -245,13 +184,6 @@ class Index:
             if self._ahead() or not self._follow():
                 self._load_anew()
                 return
-
-    def _of_that_name(self) -> os.stat_result | None:
-        """Look at the journal that has the name now, be it the one that is open or not."""
-        try:
-            return os.stat(JOURNAL, dir_fd=self._directory.number, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
 
     def _load_anew(self) -> None:
         """Load all of it. Where memory was ahead, the other's history counts: what ours had is in the folder."""
@@ -274,15 +206,12 @@ class Index:
         except FileNotFoundError:
             return False
         try:
-            batches = list(journal.replay(opened.data))
-            header = batches[0][0].header if batches else None
-            if header is None or header[1:] != (self.state.generation, self.state.position):
+            found = loading.following(self.state, opened)
+            if found is None:
                 opened.file.close()
                 return False
-            fresh = [batch for batch, _ in batches]
-            state = replace(self.state, generation=header[0], inode=opened.inode)
             old = self._journal
-            self._publish(state.after(fresh, position=batches[-1][1]), fresh)
+            self._publish(*found)
         except BaseException:
             opened.file.close()
             raise
@@ -304,7 +233,7 @@ class Index:
             else:
                 self.catch_up()
             if self._size > self.state.position and self._journal is not None:
-                data = _read_from(self._journal.number, self.state.position)
+                data = loading.read_from(self._journal.number, self.state.position)
                 if journal.salvage(data, 0):
                     raise Unfit
                 self._cut()
@@ -446,23 +375,6 @@ class Index:
             self._cut()
             raise
 
-    def sync_named(self, *, everything: bool) -> None:
-        """Return when every batch so far is on the disk.
-
-        By name, so without the lock: should the journal have been rotated since, what was before is synced.
-
-        *everything*: also what a first contact made without waiting for the disk.
-        """
-        with self._directory.use() as directory:
-            for name in (CHECKPOINT, JOURNAL) if everything else (JOURNAL,):
-                fd = descriptors.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-                try:
-                    durable.sync_data(fd)
-                finally:
-                    os.close(fd)
-            if everything:
-                durable.sync(directory)
-
     def create(self, state: State) -> None:
         """Begin a history. Not synced: if it is lost, the next one has another UIDVALIDITY."""
         state = replace(state, reserve=min(state.snapshot.uidnext - 1 + RESERVE, LAST_UID), boots=(self.boot,))
@@ -514,50 +426,26 @@ class Index:
         try:
             inode = os.fstat(file.number).st_ino
             after = replace(state, generation=state.generation + 1, position=len(data), inode=inode)
-            self._take(after, _Opened(file, inode, data), news=[] if state is self.state else None)
+            self._take(after, Opened(file, inode, data), news=[] if state is self.state else None)
         except BaseException:
             file.close()
             raise
 
-    # --- damage --------------------------------------------------------------------------------
-
     def rebuild(self) -> None:
         """Make a whole index from what verifies, and say so once; the caller compares the folder with it.
 
-        What clients hold must stay true: a UID keeps its message or is never used again, and where that
-        cannot be promised UIDVALIDITY changes. All mod-sequences rise, so that nobody misses a change that
-        the lost part knew of, and the history of expunges begins anew.
+        Raises IndexDamaged for another version's, OSError.
         """
-        found = self._evidence()
-        state, replayed = found.best()
-        modseq, last = found.modseq() + 1, found.uidvalidity()
-        rows = state.snapshot if state is not None else empty()
-        uidvalidity = rows.uidvalidity
-        uidnext = min(found.uidnext(uidvalidity), LAST_UID) if state is not None else 1
-        if state is None or not found.trusted(uidvalidity):
-            uidvalidity = self.another_uidvalidity(last)
-        rows = rows.evolve(uidnext=uidnext, modseq=modseq)
-        rows.uidvalidity = uidvalidity
-        rows.modseqs = array("Q", [modseq]) * len(rows)
-        # From here on it is as immutable as every other snapshot.
-        state = replace(
-            state if state is not None else State(),
-            snapshot=rows,
-            history=(),
-            whole_above=modseq,
-            stamp=NEVER,
-            generation=found.generation() + 1,
-            position=0,
-            reserve=min(uidnext - 1 + RESERVE, LAST_UID),
-            boots=(self.boot,),
-        )
+        told = max(self._lock.rung(), self._floor)
+        found = damage.evidence(self._directory.number, self.path, self._mode, self._lock.reserve(), told)
+        state, replayed = damage.mended(found, self.boot, self.another_uidvalidity)
         log.error(
             "index damaged, rebuilt path=%s messages=%d batches=%d uidvalidity=%d kept=%s",
             os.fsdecode(self.path),
             len(state.snapshot),
             replayed,
             state.snapshot.uidvalidity,
-            state.snapshot.uidvalidity == last,
+            state.snapshot.uidvalidity == found.uidvalidity(),
         )
         try:
             self._lock.note_reserve(state.snapshot.uidvalidity, state.reserve, sync=self._sync)
@@ -568,44 +456,10 @@ class Index:
                 raise
             self.imagine(state)
 
-    def _evidence(self) -> Evidence:
-        """Read what is left, and set aside what does not verify; raises IndexDamaged for another version's."""
-        directory = self._directory.number
-        states: list[State] = []
-        for name in (CHECKPOINT, OLD):
-            try:
-                data = durable.read_file(name, directory, durable.LARGE)
-            except FileNotFoundError:
-                continue
-            state = checkpoint.parse(data)
-            if state is not None:
-                states.append(state)
-            elif checkpoint.of_another_version(data):
-                raise errors.IndexDamaged(detail=f"{os.fsdecode(self.path)}: written by another version")
-            else:
-                self._set_aside(name, data)
-        try:
-            data = durable.read_file(JOURNAL, directory, durable.LARGE)
-        except FileNotFoundError:
-            data = b""
-        good = tuple(journal.replay(data))
-        later = tuple(journal.salvage(data, good[-1][1] if good else 0))
-        if data:
-            self._set_aside(JOURNAL, data)
-        return Evidence(tuple(states), good, later, self._lock.reserve(), max(self._lock.rung(), self._floor))
-
     def another_uidvalidity(self, last: int = 0) -> int:
         """Return one that this folder has not had: clients remember, whatever the clock or the counter says."""
         noted = self._lock.reserve()
         return max(self._uidvalidity(), last + 1, noted[0] + 1 if noted else 0)
-
-    def _set_aside(self, name: bytes, data: bytes) -> None:
-        # A copy, not a rename: readers that have the journal open must see it lose its name.
-        try:
-            durable.put(name + DAMAGED, data, self._directory.number, durable=False, mode=self._mode)
-        except OSError as error:
-            if not durable.cannot_write(error):
-                raise
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -614,5 +468,19 @@ class Index:
             self._journal.close()
 
 
-def _read_from(fd: int, position: int) -> bytes:
-    return durable.read_on(fd, position, JOURNAL)
+def sync_named(directory: Descriptor, *, everything: bool) -> None:
+    """Return when every batch so far is on the disk.
+
+    By name, so without the lock: should the journal have been rotated since, what was before is synced.
+
+    *everything*: also what a first contact made without waiting for the disk.
+    """
+    with directory.use() as number:
+        for name in (CHECKPOINT, JOURNAL) if everything else (JOURNAL,):
+            fd = descriptors.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=number)
+            try:
+                durable.sync_data(fd)
+            finally:
+                os.close(fd)
+        if everything:
+            durable.sync(number)

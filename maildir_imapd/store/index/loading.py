@@ -1,0 +1,113 @@
+"""Reading an index's files: no lock is needed, and nothing is changed.
+
+Checkpoint and journal are two files, and a rotation may come between reading the one and the other: then they do not
+fit, and who reads begins again.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk.descriptors import Descriptor
+from maildir_imapd.store.index import checkpoint, journal
+from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, OLD
+from maildir_imapd.store.index.journal import Batch
+from maildir_imapd.store.index.state import State
+
+
+class Unfit(Exception):
+    """Checkpoint and journal do not fit together: wait for the writer, or, under the lock, rebuild."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A journal, and what was in it when it was opened; *writable*: we may write to it."""
+
+    file: Descriptor
+    inode: int
+    data: bytes
+    writable: bool = True
+
+
+def exists(directory: int) -> bool:
+    """Say whether there is an index, whole or not; raises OSError."""
+    for name in (CHECKPOINT, JOURNAL, OLD):
+        try:
+            os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        return True
+    return False
+
+
+def read_from(fd: int, position: int) -> bytes:
+    """Return what the journal has from *position* on; raises OSError."""
+    return durable.read_on(fd, position, JOURNAL)
+
+
+def open_journal(directory: int) -> Opened:
+    """Open the journal that has the name now, and read it; raises FileNotFoundError, OSError."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    writable = True
+    try:
+        fd = descriptors.open(JOURNAL, flags, dir_fd=directory)
+    except OSError as error:
+        if not durable.not_ours(error):
+            raise
+        fd = descriptors.open(JOURNAL, flags & ~os.O_RDWR | os.O_RDONLY, dir_fd=directory)
+        writable = False
+    file = Descriptor(fd, "journal")
+    try:
+        return Opened(file, os.fstat(fd).st_ino, read_from(fd, 0), writable)
+    except BaseException:
+        file.close()
+        raise
+
+
+def named(directory: int) -> os.stat_result | None:
+    """Look at the journal that has the name now, be it one that is open or not; raises OSError."""
+    try:
+        return os.stat(JOURNAL, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def read_checkpoint(directory: int) -> State:
+    """Read the checkpoint; raises Unfit, FileNotFoundError, OSError."""
+    state = checkpoint.parse(durable.read_file(CHECKPOINT, directory, durable.LARGE))
+    if state is None:
+        raise Unfit
+    return state
+
+
+def joined(state: State, opened: Opened) -> State:
+    """Return the checkpoint's state with what follows it in the journal; raises Unfit."""
+    data = opened.data
+    batches = list(journal.replay(data))
+    if not batches or batches[0][0].header is None:
+        raise Unfit
+    generation, followed, position = batches[0][0].header
+    if generation == state.generation:
+        # A rotation died between its two renames, or is between them now.
+        if state.position > len(data) or not any(end == state.position for _, end in batches):
+            raise Unfit
+        batches = [(batch, end) for batch, end in batches if end > state.position]
+    elif (followed, position) != (state.generation, state.position):
+        raise Unfit
+    else:
+        state = replace(state, generation=generation, position=0)
+    end = batches[-1][1] if batches else state.position
+    return replace(state.after([batch for batch, _ in batches], position=end), inode=opened.inode)
+
+
+def following(state: State, opened: Opened) -> tuple[State, list[Batch]] | None:
+    """Return the state after the next generation's journal, and its batches; None if it does not begin where we are."""
+    batches = list(journal.replay(opened.data))
+    header = batches[0][0].header if batches else None
+    if header is None or header[1:] != (state.generation, state.position):
+        return None
+    fresh = [batch for batch, _ in batches]
+    state = replace(state, generation=header[0], inode=opened.inode)
+    return state.after(fresh, position=batches[-1][1]), fresh
