@@ -1,38 +1,32 @@
-"""A mailbox as the rest of the server sees it: one object per folder and process, shared by all threads.
+"""A mailbox as the rest of the server sees it: what clients do to it, and ask of its messages.
 
-``snapshot`` may be read at any time without a lock: it is replaced as a whole. Everything that changes
-something takes the folder's lock (folder.py, lock.py), decides there, and wakes the listeners when it has
-let go of it.
+Everything that changes something takes the folder's lock (folder.py, lock.py), decides there, and wakes the listeners
+when it has let go of it. How it keeps up with others is in current.py.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Unpack
 
 from maildir_imapd import errors
-from maildir_imapd.store.disk import descriptors, durable, inotify
+from maildir_imapd.store.current import CurrentFolder
+from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder import changes, mailboxid, reading, release
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
-from maildir_imapd.store.index import history, loading, lock
 from maildir_imapd.store.index.cache import Cache
-from maildir_imapd.store.index.constants import JOURNAL
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Batch
-from maildir_imapd.store.index.loading import Unfit
-from maildir_imapd.store.index.ring import Ring
-from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS, Delta, Snapshot
-from maildir_imapd.store.maildir import filename, keywords
+from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS, Snapshot
+from maildir_imapd.store.maildir import keywords
 from maildir_imapd.store.maildir.delivery import Delivery
 from maildir_imapd.store.maildir.filename import RECENT, keyword_bit
 from maildir_imapd.store.neighbours.seed import Seed
 from maildir_imapd.store.results import FlagResult, Given
-from maildir_imapd.store.threads.listeners import Listener, Listeners
+from maildir_imapd.store.threads.listeners import Listener
 from maildir_imapd.store.threads.syncing import SharedSync
 
 if TYPE_CHECKING:
@@ -56,15 +50,12 @@ def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
     return [uids[start : start + _PIECE] for start in range(0, len(uids), _PIECE)] or [uids]
 
 
-class Mailbox:
+class Mailbox(CurrentFolder):
     """One folder of one user.
 
     *index* and *cache*: directories, if not the folder itself; *control*: the other server's, likewise. *seed*: asked
     at first contact for the UIDs another server gave. *other*: what is to be otherwise than *keeping* says.
     """
-
-    # What the watcher watches of it stays the same.
-    grows = False
 
     def __init__(
         self,
@@ -78,74 +69,22 @@ class Mailbox:
         watcher: Watcher | None = None,
         **other: Unpack[Differing],
     ) -> None:
-        self.path = path
-        self.gone = False  # the folder was deleted or renamed; every further call raises MailboxMissing
-        self._folder = Folder(path, replace(keeping, **other), index=index, control=control, seed=seed)
-        self._watcher = watcher
-        self._listeners = Listeners()
-        self._ring = Ring()
+        super().__init__(Folder(path, replace(keeping, **other), index=index, control=control, seed=seed), watcher)
         self._shared_sync = SharedSync(self._folder.sync)
-        self._journal = self._folder.directories.index_path + b"/" + JOURNAL
-        self._cur, self._new = path + b"/cur", path + b"/new"
         self._cache: Cache | None = None
-        self._rotations = 0
         self._cache_path = cache or self._folder.directories.index_path
         self._word: bytes | None = None
-        try:
-            with self._in_place():
-                self.snapshot = self._load()
-        except BaseException:
-            self._folder.close()
-            raise
-        # Not __del__: that runs while the account can still hand this object out.
-        self._let_go = weakref.finalize(self, self._folder.close)
-        self._let_go.atexit = False
 
-    def __repr__(self) -> str:
-        return f"<Mailbox {os.fsdecode(self.path)} {self.snapshot!r}>"
+    def close(self) -> None:
+        """Let go of all descriptors. The object is of no use afterwards: whoever tries gets StoreError."""
+        super().close()
+        if self._cache is not None:
+            self._cache.close()
 
-    def _load(self) -> Snapshot:
-        folder = self._folder
-        try:
-            with folder.shared():
-                if loading.exists(folder.directories.index.number):
-                    folder.index.load()
-        except (Unfit, OSError):
-            pass  # under the lock it is made, or made anew
-        if not folder.index.loaded or folder.index.started_anew:
-            with folder.exclusive(adds=True):
-                pass
-        folder.clean_tmp()
-        self._ring = Ring((), folder.rows.modseq)
-        folder.index.taken()
-        return folder.rows
-
-    def stands(self) -> bool:
-        """Whether the folder of that name is still this one: not deleted, renamed, or made anew by anybody."""
-        if self.gone:
-            return False
-        try:
-            found = os.stat(self.path)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True  # nobody can tell; whoever touches it hears why
-        return (found.st_dev, found.st_ino) == self._folder.directories.identity
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        """Device and inode of the folder: nobody else's as long as this object has it open, whatever its name."""
-        return self._folder.directories.identity
-
-    @property
-    def read_only(self) -> bool:
-        """Whether messages cannot be changed here, because the spool is not ours to write."""
-        return self._folder.read_only
-
-    @property
-    def uidvalidity(self) -> int:
-        """UIDVALIDITY."""
-        return self.snapshot.uidvalidity
+    def _rotated(self, rows: Snapshot) -> None:
+        """Let the cache forget what belongs to no message any more."""
+        if self._cache is not None:
+            self._cache.trim(rows.uids)
 
     @property
     def word(self) -> bytes:
@@ -160,213 +99,23 @@ class Mailbox:
                 return b""
         return self._word
 
-    def close(self) -> None:
-        """Let go of all descriptors. The object is of no use afterwards: whoever tries gets StoreError."""
-        if not self._let_go.alive:
-            return
-        self._listeners.clear()
-        if self._watcher is not None:
-            self._watcher.remove(self)
-        with self._folder.shared():
-            self._let_go()
-        if self._cache is not None:
-            self._cache.close()
+    def _demand_same(self, under: int | None) -> None:
+        """Raise MailboxMissing if UIDs of UIDVALIDITY *under* mean nothing any more; None: they are of now.
 
-    # --- staying up to date --------------------------------------------------------------------
-
-    def sync(self, *, look: bool = False, keep_new: bool = False, patience: float | None = None) -> Snapshot:
-        """Take in what others have done, and return the mailbox as it is now.
-
-        Costs three stats when nothing happened. *look* lists the folder whatever its stamps say. *keep_new*
-        leaves files in new/ where they are, for EXAMINE and STATUS; they count as messages all the same.
-        Where somebody holds the folder and does not let go, what is known is returned; with *patience* 0 nothing
-        waits, and LockTimeout says so.
+        Under the lock. A UID is a message only together with its UIDVALIDITY: on nested directories a folder that was
+        deleted and made anew may be the same directory, and an index that was lost begins again.
         """
-        folder = self._folder
-        if not look and self._unchanged(keep_new):
-            return self.snapshot
-        try:
-            with self._changing():
-                with folder.shared(patience):
-                    # The journal's tail needs no file lock, and often is all there is to see.
-                    if self._read_tail(look, keep_new):
-                        return self.snapshot
-                with folder.exclusive(adds=True, patience=patience):
-                    folder.refresh(look=look, keep_new=keep_new)
-                    changes.take_words(folder)
-                    return self._adopt_rows()
-        except errors.LockTimeout as error:
-            if patience is not None:
-                raise
-            log.warning("folder busy path=%s", error.detail)
-            return self.snapshot
+        if under is not None and under != self._folder.rows.uidvalidity:
+            raise errors.MailboxMissing(detail=f"{os.fsdecode(self.path)}: UIDVALIDITY is no longer {under}")
 
-    def _read_tail(self, look: bool, keep_new: bool) -> bool:
-        folder = self._folder
-        if look or not folder.index.loaded:
-            return False
-        try:
-            folder.directories.check_place()
-            before = folder.index.state
-            folder.index.catch_up()
-            if folder.index.state is before or folder.index.started_anew:
-                return False  # the journal has no news, so the directories have; or it must not be shown yet
-        except (Unfit, OSError):
-            return False
-        self._adopt_rows()
-        return self._unchanged(keep_new)
+    def _demand_writable(self) -> None:
+        """Raise ReadOnly, or MailboxMissing: a folder that was opened on its way out looks as if it were not ours."""
+        if self._folder.read_only:
+            if not self.stands():
+                raise errors.MailboxMissing(detail=os.fsdecode(self.path))
+            raise errors.ReadOnly
 
-    def _unchanged(self, keep_new: bool) -> bool:
-        """Say whether journal and directories are as we know them. Safe without a lock: at worst it says no."""
-        folder = self._folder
-        state = folder.index.state
-        try:
-            if state.inode:
-                journal = os.stat(self._journal)
-                if (journal.st_ino, journal.st_size) != (state.inode, state.position):
-                    return False
-            cur, new = os.stat(self._cur), os.stat(self._new)
-            seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
-            if seen != state.stamp[:4] or folder.files.suspicious or folder.index.behind:
-                return False
-            if folder.neighbour is not None and folder.neighbour.keywords_changed():
-                return False
-            if state.snapshot is not self.snapshot:
-                return False  # another thread has seen something and is about to show it
-            if state.snapshot.in_new and not keep_new and not folder.read_only:
-                return False
-            if state.stamp.settled:
-                return True
-            # new/ is empty most of the time, so listing it is as cheap as asking for its stamp.
-            return not folder.due(seen) and not any(
-                map(filename.usable, map(os.fsencode, descriptors.again(os.listdir, self._new)))
-            )
-        except OSError:
-            return False
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Wake the listeners when the block, and every lock in it, is done with."""
-        before = self.snapshot
-        try:
-            with self._in_place():
-                yield
-        finally:
-            after = self.snapshot
-            if self._rotations != self._folder.index.rotations:
-                self._rotations = self._folder.index.rotations
-                if self._cache is not None:
-                    self._cache.trim(after.uids)
-            if after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity):
-                self._listeners.wake()
-
-    @contextmanager
-    def _in_place(self) -> Iterator[None]:
-        """Of what fails because the folder has gone in the meantime say just that; no lock of it may be held.
-
-        What fails may be about another folder, or nobody's fault: this one is gone only if it is not there.
-        """
-        try:
-            yield
-        except (errors.MailboxMissing, errors.StoreError) as error:
-            if self._folder.directories.in_place():
-                raise
-            self.mark_gone()
-            if isinstance(error, errors.MailboxMissing):
-                raise
-            raise errors.MailboxMissing(detail=error.detail) from error
-
-    def _adopt_rows(self) -> Snapshot:
-        """Show everybody what the index says now; under the threads' lock, so that no moment overtakes another.
-
-        The ring first: whoever asks it about a moment of before hears of more than he sees, never of less.
-        """
-        index = self._folder.index
-        rows = index.state.snapshot
-        ring = self._ring.after(index.news, rows.modseq)
-        self._ring = ring
-        self.snapshot = rows
-        index.taken()
-        return rows
-
-    def mark_gone(self) -> None:
-        """Say that the folder has been deleted or renamed, and tell everybody who listens."""
-        if not self.gone:
-            self.gone = True
-            self._listeners.wake()
-
-    def listen(self, wake: Callable[[], None], *, keep_new: bool = False) -> Listener:
-        """Call *wake* whenever the snapshot has been replaced by another moment, or the folder is gone.
-
-        It is called without locks, from any thread, also from the one that made the change. *keep_new*: this
-        one only looks (EXAMINE), so on its account no file leaves new/.
-        """
-        return self._listeners.add(wake, self._heard, self._unheard, keep_new=keep_new)
-
-    def _heard(self) -> None:
-        if self._watcher is not None:
-            self._watcher.add(self)
-
-    def _unheard(self) -> None:
-        if self._watcher is not None:
-            self._watcher.release(self)
-
-    @property
-    def listened(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._listeners)
-
-    @property
-    def keep_new(self) -> bool:
-        """Whether nobody who listens would have files leave new/."""
-        return self._listeners.keep_new
-
-    @property
-    def index_path(self) -> bytes:
-        """Where the index lies: the folder itself, or a directory of its own."""
-        return self._folder.directories.index_path
-
-    def watches(self) -> Sequence[tuple[bytes, int]]:
-        """What the watcher is to watch: the folder, its directories, and the bell."""
-        found = [
-            (self.path, inotify.PLACE),
-            (self._new, inotify.DIRECTORY),
-            (self._cur, inotify.DIRECTORY),
-            (self.index_path + b"/" + lock.NAME, inotify.BELL),
-        ]
-        if self._folder.neighbour is not None:
-            found += [(self.path + b"/" + name, inotify.DIRECTORY) for name in self._folder.neighbour.watched()]
-        return found
-
-    def looking(self) -> AbstractContextManager[None]:
-        """Nothing to enter: the process may look at what it keeps."""
-        return nullcontext()
-
-    def refresh(self) -> float | None:
-        """``sync`` as those who listen would have it, and then ``recheck``; for the watch thread, so nothing waits.
-
-        Raises LockTimeout when somebody holds the folder.
-        """
-        self.sync(keep_new=self.keep_new, patience=0)
-        return self.recheck()
-
-    def recheck(self) -> float | None:
-        """Return in how many seconds somebody should sync() again even if nothing happens; None: no need."""
-        return self._folder.recheck()
-
-    # --- history -------------------------------------------------------------------------------
-
-    def since(self, modseq: int) -> Delta | None:
-        """Return what happened after *modseq*, from the batches in memory; None: compare the columns."""
-        return self._ring.since(modseq)
-
-    def vanished_since(self, modseq: int) -> list[tuple[int, int]] | None:
-        """Return the UIDs expunged after *modseq*; None if the history does not reach back so far (RFC 7162)."""
-        state = self._folder.index.state
-        if modseq < state.whole_above:
-            return None
-        ranges = [(lo, hi) for when, lo, hi in state.history if when > modseq]
-        return history.vanished(ranges, state.snapshot)
+    # --- flags --------------------------------------------------------------------------------
 
     def claim_recent(self) -> frozenset[int]:
         """Take the messages no session has seen yet, and note that they are taken.
@@ -383,8 +132,6 @@ class Mailbox:
                 self._folder.commit(Batch(claimed=rows.uidnext))
             self._adopt_rows()
         return mine
-
-    # --- flags ---------------------------------------------------------------------------------
 
     def bits(self, flags: Iterable[bytes], *, create: bool) -> tuple[int, frozenset[int]]:
         """Return flag names as bits, and the numbers of keywords that have no bit.
@@ -458,23 +205,7 @@ class Mailbox:
                     self._adopt_rows()
         return gone
 
-    def _demand_same(self, under: int | None) -> None:
-        """Raise MailboxMissing if UIDs of UIDVALIDITY *under* mean nothing any more; None: they are of now.
-
-        Under the lock. A UID is a message only together with its UIDVALIDITY: on nested directories a folder that was
-        deleted and made anew may be the same directory, and an index that was lost begins again.
-        """
-        if under is not None and under != self._folder.rows.uidvalidity:
-            raise errors.MailboxMissing(detail=f"{os.fsdecode(self.path)}: UIDVALIDITY is no longer {under}")
-
-    def _demand_writable(self) -> None:
-        """Raise ReadOnly, or MailboxMissing: a folder that was opened on its way out looks as if it were not ours."""
-        if self._folder.read_only:
-            if not self.stands():
-                raise errors.MailboxMissing(detail=os.fsdecode(self.path))
-            raise errors.ReadOnly
-
-    # --- other servers -------------------------------------------------------------------------
+    # --- other servers ------------------------------------------------------------------------
 
     def release(self, kind: Kind) -> Released:
         """Write another server's files for this folder in full (release.py)."""
@@ -487,7 +218,7 @@ class Mailbox:
             finally:
                 self._adopt_rows()
 
-    # --- messages in ---------------------------------------------------------------------------
+    # --- messages in --------------------------------------------------------------------------
 
     def deliver(self) -> Delivery:
         """Begin to take in a message. The result is a sink; nothing is in the mailbox before commit()."""
@@ -609,7 +340,7 @@ class Mailbox:
         with self._folder.shared():
             return changes.amount(self._folder, uids)
 
-    # --- messages out --------------------------------------------------------------------------
+    # --- messages out -------------------------------------------------------------------------
 
     def open(self, uid: int, *, under: int | None = None) -> int:
         """Open a message for reading; the caller closes the descriptor.
@@ -668,7 +399,7 @@ class Mailbox:
             changes.note_sizes(self._folder, sizes)
             self._adopt_rows()
 
-    # --- the cache -----------------------------------------------------------------------------
+    # --- the cache ----------------------------------------------------------------------------
 
     @property
     def cache(self) -> Cache:
