@@ -15,9 +15,8 @@ import pytest
 from maildir_imapd.cli import main
 from maildir_imapd.config import SETTINGS
 from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every layer can be imported from here
-from maildir_imapd.store import account
 from maildir_imapd.store.index import cache, damage, index, lock
-from maildir_imapd.store.maildir import keywords
+from maildir_imapd.store.maildir import attic, keywords
 from maildir_imapd.store.neighbours import courier_keywords
 from maildir_imapd.store.records import account_lock, renaming, subscriptions, uidvalidity
 
@@ -90,8 +89,8 @@ def test_every_file_on_disk_is_there() -> None:
         uidvalidity.NAME,
         renaming.INTENT,
         subscriptions.NAME,
-        account.TRASH,
-        account.NASCENT,
+        attic.TRASH,
+        attic.NASCENT,
     ):
         assert name.decode() in page, name
 

@@ -3,40 +3,39 @@
 One ``Account`` serves all sessions of a user in a process.  Other processes and other programs change the
 same directories: nothing here is believed for longer than the directory's time stamps bear it out.
 
-What a crash may leave: a folder under a hidden name that was not yet put in place or not yet emptied, both
-swept at the next start; and a RENAME with children that was half done, which its intent file finishes.
+What a crash may leave: a folder under a hidden name (maildir/attic.py), swept at the next start; and a RENAME with
+children that was half done, which its intent file finishes (records/renaming.py).
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from maildir_imapd.errors import (
     CannotDo,
     HasChildren,
-    LockTimeout,
     MailboxExists,
     MailboxMissing,
     NotSelectable,
     OverQuota,
     StoreError,
 )
+from maildir_imapd.store import trees
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
+from maildir_imapd.store.listing import Folder, Listing
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
 from maildir_imapd.store.maildir import scan
-from maildir_imapd.store.maildir.layout import GRAIN, Places, Tree, absent
+from maildir_imapd.store.maildir.attic import Attic
+from maildir_imapd.store.maildir.layout import Places, absent
 from maildir_imapd.store.maildir.layouts import KINDS
 from maildir_imapd.store.names import Known, Names
 from maildir_imapd.store.neighbours import servers, takeover
@@ -47,31 +46,19 @@ from maildir_imapd.store.records.metadata import Metadata
 from maildir_imapd.store.records.quota import Amount, Quota
 from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.uidvalidity import Counter
+from maildir_imapd.store.trees import Trees
 
 if TYPE_CHECKING:
     from maildir_imapd.store.maildir.layout import Layout
     from maildir_imapd.store.neighbours.neighbour import Kind
     from maildir_imapd.store.watch import Watcher
 
-logger = logging.getLogger(__name__)
+__all__ = ["Account", "Folder", "Keeping"]
 
-TRASH = b"..maildir-imapd-trash-"
-NASCENT = b"..maildir-imapd-new-"
+logger = logging.getLogger(__name__)
 
 # Mailboxes kept open although no session has them selected: STATUS and the next SELECT are quick then.
 KEPT = 256
-_TRIES: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """A row of LIST.  *marked* is whether new mail waits in it."""
-
-    name: str
-    path: bytes | None
-    selectable: bool
-    children: bool
-    marked: bool | None = None
 
 
 class Account:
@@ -102,25 +89,14 @@ class Account:
         places = root if isinstance(root, Places) else Places(root)
         self._layout = KINDS[places.kind](places, delimiter)
         self.root = root = places.root
-        self._intent = os.path.join(root, renaming.INTENT)
         self.delimiter = self._layout.delimiter
-        # Whether new/ had anything in it at these stamps; an entry is replaced whole, so no lock is needed.
-        self._marks: dict[bytes, tuple[tuple[int, int], bool]] = {}
-        # What was made of the tree last, and the tree: good for as long as they are the same object.
-        self._rows: tuple[Tree, tuple[Folder, ...]] | None = None
         self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
-        with durable.told(root):
-            os.makedirs(root, mode=0o700, exist_ok=True)
-            for name in (b"cur", b"new", b"tmp"):
-                os.makedirs(os.path.join(self._layout.inbox, name), mode=0o700, exist_ok=True)
-            for path in {root, self._layout.inbox}:
-                # Whose it is, and that no link of /proc leads there, shows before anything is asked of it.
-                os.close(descriptors.open_directory(path))
+        self._listing = Listing(self._layout)
+        self._attic = Attic(self._layout)
+        _make_inbox(self._layout)
         server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
         if prefix == "auto":
-            # One server has no other way than to show all folders below INBOX; the files of others do not tell.
-            below_inbox = server in servers.SERVERS and servers.SERVERS[server].below_inbox
-            prefix = "INBOX" + self.delimiter if below_inbox else ""
+            prefix = _usual_prefix(server, self.delimiter)
         self.prefix = self._layout.prefix = prefix
         if keeping.mirror == "auto":
             keeping = replace(keeping, mirror=server)
@@ -142,19 +118,17 @@ class Account:
         self._mailboxes = Mailboxes(Opening(self._layout, keeping, watcher))
         self._chosen = chosen = special_use.ChosenUses(root)
         layout = self._layout
-        find = partial(_find, layout)
-
-        def renamed(opened: int, old: str, new: str) -> None:
-            chosen.renamed(opened, old, new, layout.delimiter)
-            metadata.renamed(opened, old, new, layout.delimiter)
-
-        self._renamed = renamed
+        find = partial(trees.find, layout)
+        self._renamed = renamed = partial(_renamed, chosen, layout.delimiter)
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
+        self._trees = Trees(layout, self._changing)
         self.metadata = Metadata(root, find, self._changing)
         self.acls = Acls(find, self._changing)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
-        self._recover()
+        # Finish what a crash interrupted.
+        self._trees.finish_rename()
+        self._attic.sweep()
 
     def limit(self, storage: int, messages: int) -> None:
         """Change the limits of the quota."""
@@ -162,28 +136,18 @@ class Account:
 
     def mailbox_count(self) -> int:
         """How many mailboxes there are, names that are only parents left out."""
-        return 1 + len(self._paths())
+        return 1 + len(self._trees.folders())
 
     def _demand_mailboxes(self, name: str, more: int) -> None:
         """Raise OverQuota when there is no room for *more* mailboxes and the parents that *name* lacks.
 
         The account's lock is held.
         """
-        more += sum(self._find(parent) is None for parent in self._parents(name))
+        more += sum(self._trees.find(parent) is None for parent in self._trees.parents(name))
         if more and 0 < self.quota_mailboxes < self.mailbox_count() + more:
             raise OverQuota
 
     # --- what there is ----------------------------------------------------------------------------
-
-    def _tree(self) -> Tree:
-        """Every folder but INBOX.  The same object as long as nothing changed."""
-        self._finish_rename()
-        with durable.told(self.root):
-            return self._layout.scan()
-
-    def _paths(self) -> dict[str, bytes]:
-        """Every folder but INBOX, by mailbox name."""
-        return self._tree().folders
 
     def known(self) -> Known:
         """What mailboxes, names and subscriptions there are, for ``Names``; raises StoreError.
@@ -209,7 +173,7 @@ class Account:
             else:
                 if acl.lines:
                     rights[name] = acl
-        bare = {parent for name in [*mailboxes, *tree.bare] for parent in self._parents(name)}
+        bare = {parent for name in [*mailboxes, *tree.bare] for parent in self._trees.parents(name)}
         return Known(
             mailboxes,
             frozenset(bare | tree.bare).difference(mailboxes),
@@ -218,10 +182,6 @@ class Account:
             rights,
             self._beside(directories),
         )
-
-    def _parents(self, name: str) -> Iterator[str]:
-        while name := name.rpartition(self.delimiter)[0]:
-            yield name
 
     def directories(self) -> list[bytes]:
         """The directories in which folders, and the account's own files, come and go."""
@@ -233,7 +193,7 @@ class Account:
 
     def paths(self) -> list[bytes]:
         """The folder of every mailbox."""
-        return [self._layout.inbox, *self._paths().values()]
+        return [self._layout.inbox, *self._trees.folders().values()]
 
     def look(self, path: bytes) -> takeover.Found:
         """See what other servers have left for the folder at *path*."""
@@ -244,60 +204,11 @@ class Account:
 
         The same object as long as nothing changed.
         """
-        tree = self._tree()
-        before = self._rows
-        if before is not None and before[0] is tree:
-            rows = before[1]
-            marks = [self._marked(row.path) for row in rows]
-            if any(row.marked is not marked for row, marked in zip(rows, marks, strict=True)):
-                rows = tuple([replace(row, marked=marked) for row, marked in zip(rows, marks, strict=True)])
-        else:
-            self._marks = {}
-            rows = self._list(tree)
-        self._rows = (tree, rows)
-        return rows
-
-    def _list(self, tree: Tree) -> tuple[Folder, ...]:
-        names: dict[str, bytes | None] = {"INBOX": self._layout.inbox, **tree.folders, **dict.fromkeys(tree.bare)}
-        parents: set[str] = set()
-        for name in [*tree.folders, *tree.bare]:
-            end = name.rfind(self.delimiter)
-            while end > 0:
-                parent = name[:end]
-                if parent in parents:
-                    break
-                parents.add(parent)
-                names.setdefault(parent, None)
-                end = name.rfind(self.delimiter, 0, end)
-        order = sorted(names, key=lambda name: (name != "INBOX", name))
-        return tuple(
-            [
-                Folder(name, names[name], names[name] is not None, name in parents, self._marked(names[name]))
-                for name in order
-            ]
-        )
-
-    def _marked(self, path: bytes | None) -> bool | None:
-        if path is None:
-            return None
-        new = path + b"/new"
-        try:
-            state = os.stat(new)
-            stamp = (state.st_mtime_ns, state.st_ctime_ns)
-            known = self._marks.get(path)
-            if known is not None and known[0] == stamp:
-                return known[1]
-            with descriptors.again(os.scandir, new) as entries:
-                marked = any(not entry.name.startswith(b".") for entry in entries)
-        except OSError:
-            return None
-        if time.time() - max(stamp) / 1e9 > GRAIN:
-            self._marks[path] = (stamp, marked)
-        return marked
+        return self._listing.rows(self._trees.tree())
 
     def special_use(self) -> dict[str, tuple[bytes, ...]]:
         """The special-use attributes of mailboxes that have one (RFC 6154)."""
-        paths, chosen = self._paths(), self._chosen.read()
+        paths, chosen = self._trees.folders(), self._chosen.read()
         before = self._uses
         if before is None or before[0] is not paths or before[1] != chosen:
             before = self._uses = (paths, chosen, special_use.by_name(paths, self.delimiter, chosen))
@@ -334,10 +245,10 @@ class Account:
 
     def folder_of(self, name: str) -> bytes:
         """The folder of a mailbox; raises MailboxMissing, NotSelectable, StoreError."""
-        path = self._find(name)
+        path = self._trees.find(name)
         if path is None:
             # Not ``exists``, which would look for the folder again: it may have been made in between.
-            raise NotSelectable if self._is_bare(name) else MailboxMissing
+            raise NotSelectable if self._trees.is_bare(name) else MailboxMissing
         return path
 
     def mailbox_at(self, path: bytes, patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None = None) -> Mailbox:
@@ -346,21 +257,9 @@ class Account:
             return patiently(lambda: self._mailboxes.at(path, KEPT))
         return self._mailboxes.at(path, KEPT)
 
-    def _find(self, name: str) -> bytes | None:
-        """The folder of *name*, also one that is spelled unusually on disk; None where there is none."""
-        return _find(self._layout, name)
-
     def exists(self, name: str) -> bool:
         """Whether there is a mailbox of that name, or one below it, or a name that is none."""
-        return self._find(name) is not None or self._is_bare(name)
-
-    def _is_bare(self, name: str) -> bool:
-        """Whether it is a name, of a mailbox or of none, that others may be below."""
-        return self._has_children(name) or name in self._tree().bare
-
-    def _has_children(self, name: str) -> bool:
-        prefix, tree = name + self.delimiter, self._tree()
-        return any(other.startswith(prefix) for names in (tree.folders, tree.bare) for other in names)
+        return self._trees.exists(name)
 
     # --- changing it ------------------------------------------------------------------------------
 
@@ -372,85 +271,41 @@ class Account:
         """Make a mailbox and the parents it lacks; raises MailboxExists, BadMailboxName."""
         path = self._layout.path(name)
         with self._changing():
-            if self._find(name) is not None:
+            if self._trees.find(name) is not None:
                 raise MailboxExists
             self._demand_mailboxes(name, 1)
             self._make_parents(name)
-            self._make(path)
+            self._attic.make(path)
             self._inherit(name, path)
-
-    def _make(self, path: bytes) -> None:
-        """Make a folder; nobody sees half of one."""
-        nascent = NASCENT + secrets.token_hex(8).encode()
-        for beside in (self._layout.control(path), self._layout.cache(path)):
-            # What was left there of a folder that is no more would give this one its UIDs.
-            if beside is not None:
-                _clear(beside)
-        try:
-            self._layout.make(path, nascent)
-        except FileExistsError:
-            self._remove_tree(nascent)
-            raise MailboxExists from None
-        _sync(os.path.dirname(path))
-        self._layout.forget()
 
     def delete(self, name: str) -> None:
         """Remove a mailbox; its children stay, and with them its name (RFC 3501 6.3.4)."""
         with self._changing() as root:
-            path = self._find(name)
+            path = self._trees.find(name)
             if path is None:
-                if self._has_children(name):
+                if self._trees.has_children(name):
                     raise HasChildren
-                if name in self._tree().bare:
+                if name in self._trees.tree().bare:
                     self._layout.remove_bare(name)
                     self._layout.forget()
                     self._forget(name, root)
                     return
                 raise MailboxMissing
-            trash = TRASH + secrets.token_hex(8).encode()
-            self._layout.remove(path, trash)
-            self._layout.forget()
-            _sync(os.path.dirname(path))
+            trash = self._attic.take_out(path)
             self.quota.doubt()
-            for beside in (self._layout.control(path), self._layout.cache(path)):
-                if beside is not None:
-                    _clear(beside)
+            self._attic.clear_beside(path)
             self._forget(name, root)
         self._mailboxes.gone(path)
-        self._remove_tree(trash)
+        self._attic.empty(trash)
 
     def _forget(self, name: str, root: int) -> None:
         """Forget what was noted of a mailbox that is no more."""
         try:
             self._chosen.forget(name, root)
-            self.metadata.deleted(root, name, self.exists)
+            self.metadata.deleted(root, name, self._trees.exists)
         except OSError as error:
             # It is gone all the same, and the client must hear so.
             logger.warning("what was noted of a deleted folder stays", extra={"fields": {"detail": error}})
-
-    def _remove_tree(self, entry: bytes) -> None:
-        """Remove a hidden folder; what cannot be removed now is swept at the next start.
-
-        A delivery that was under way when the folder went may still put a file there: then it is emptied again.
-        """
-        path = os.path.join(self.root, self._layout.attic, entry)
-        trouble: OSError | None = None
-        for _ in range(_TRIES):
-            try:
-                shutil.rmtree(path)
-            except FileNotFoundError:
-                if not os.path.lexists(path):
-                    return
-                continue  # a delivery has taken its own file away
-            except OSError as error:
-                trouble = error
-                if error.errno != errno.ENOTEMPTY:
-                    break
-            else:
-                return
-        logger.warning(
-            "a deleted folder stays for now", extra={"fields": {"folder": path, "why": trouble or "it is in use"}}
-        )
 
     def rename(self, old: str, new: str) -> None:
         """Rename a mailbox with its children, or move what is in INBOX to a new mailbox (RFC 3501 6.3.5)."""
@@ -468,14 +323,14 @@ class Account:
         if new.startswith(old + self.delimiter):
             raise CannotDo(why="A mailbox cannot become a child of itself")
         with self._changing() as root:
-            if self._find(new) is not None or self._has_children(new):
+            if self._trees.find(new) is not None or self._trees.has_children(new):
                 raise MailboxExists
             moves = self._layout.moves(old, new)
             if not moves:
                 raise MailboxMissing
             self._demand_mailboxes(new, 0)
             within = old + self.delimiter
-            gone = [path for name, path in self._paths().items() if name == old or name.startswith(within)]
+            gone = [path for name, path in self._trees.folders().items() if name == old or name.startswith(within)]
             beside = self._layout.control_moves(moves)
             self._make_parents(new)
             for _, b in beside:
@@ -491,47 +346,17 @@ class Account:
         levels = name.split(self.delimiter)
         for depth in range(1, len(levels)):
             parent = self.delimiter.join(levels[:depth])
-            if self._find(parent) is None:
+            if self._trees.find(parent) is None:
                 path = self._layout.path(parent)
-                self._make(path)
+                self._attic.make(path)
                 self._inherit(parent, path)
 
     def _inherit(self, name: str, path: bytes) -> None:
         """Give a new mailbox the access control list of its parent (RFC 4314 4, CREATE)."""
         parent, _, _ = name.rpartition(self.delimiter)
-        above = self._find(parent) if parent else None
+        above = self._trees.find(parent) if parent else None
         if above is not None:
             self.acls.inherit(above, path)
-
-    def _recover(self) -> None:
-        """Finish what a crash interrupted: a RENAME of several folders; sweep hidden ones."""
-        self._finish_rename()
-        try:
-            attic = descriptors.again(os.listdir, os.path.join(self.root, self._layout.attic))
-        except OSError:
-            return  # nothing has been put there
-        for entry in attic:
-            if entry.startswith((TRASH, NASCENT)) and self._abandoned(entry):
-                self._remove_tree(entry)
-
-    def _finish_rename(self) -> None:
-        """Finish a RENAME whose process has died: nobody holds the lock, and the intent is there.  Never an error."""
-        if not os.path.lexists(self._intent):
-            return
-        try:
-            with self._changing(0):
-                pass  # who takes the lock finishes first
-        except LockTimeout:
-            pass  # it is under way
-        except StoreError as error:
-            logger.error("a RENAME stays half done", extra={"fields": {"detail": error.detail}})
-
-    def _abandoned(self, entry: bytes) -> bool:
-        """Whether a hidden folder is old enough that nobody is still at work on it."""
-        try:
-            return time.time() - os.stat(os.path.join(self.root, self._layout.attic, entry)).st_ctime > 3600
-        except OSError:
-            return False
 
     # --- subscriptions ----------------------------------------------------------------------------
 
@@ -558,30 +383,29 @@ class Account:
             self._subscriptions.change(name, wanted=False)
 
 
-def _find(layout: Layout, name: str) -> bytes | None:
+def _usual_prefix(server: str, delimiter: str) -> str:
+    """Return what stands before all names but INBOX where *server* has been."""
+    # One server has no other way than to show all folders below INBOX; the files of others do not tell.
+    known = servers.SERVERS.get(server)
+    return "INBOX" + delimiter if known is not None and known.below_inbox else ""
+
+
+def _renamed(chosen: special_use.ChosenUses, delimiter: str, opened: int, old: str, new: str) -> None:
+    """Let what is noted of mailboxes follow a RENAME; the root is open as *opened*."""
+    chosen.renamed(opened, old, new, delimiter)
+    metadata.renamed(opened, old, new, delimiter)
+
+
+def _make_inbox(layout: Layout) -> None:
+    """Make the root and INBOX, for their owner only, if they are not there; raises StoreError."""
     with durable.told(layout.root):
-        return layout.find(name)
+        os.makedirs(layout.root, mode=0o700, exist_ok=True)
+        for name in (b"cur", b"new", b"tmp"):
+            os.makedirs(os.path.join(layout.inbox, name), mode=0o700, exist_ok=True)
+        for path in {layout.root, layout.inbox}:
+            # Whose it is, and that no link of /proc leads there, shows before anything is asked of it.
+            os.close(descriptors.open_directory(path))
 
 
 def _has_index(folder: bytes) -> bool:
     return any(os.path.lexists(os.path.join(folder, name)) for name in (CHECKPOINT, JOURNAL))
-
-
-def _sync(directory: bytes) -> None:
-    fd = descriptors.open_directory(directory)
-    try:
-        durable.sync(fd)
-    finally:
-        os.close(fd)
-
-
-def _clear(directory: bytes) -> None:
-    """Remove the files of a directory that lies beside a folder's, and it, if nothing else is in it; never an error."""
-    try:
-        with descriptors.again(os.scandir, directory) as entries:
-            for entry in entries:
-                if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry.path)
-        os.rmdir(directory)
-    except OSError:
-        pass  # it is not there, or has those of children in it
