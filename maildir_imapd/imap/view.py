@@ -28,7 +28,8 @@ from maildir_imapd.errors import BadArgument, Goodbye, MailboxMissing
 from maildir_imapd.imap.advance import Change, diff, shown, withhold
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.index.snapshot import Snapshot
-from maildir_imapd.store.maildir.filename import RECENT, VISIBLE_BITS, keyword_bit
+from maildir_imapd.store.maildir.filename import RECENT
+from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.records.acl import ALL
 from maildir_imapd.wire.render import render_flags
 
@@ -44,10 +45,6 @@ if TYPE_CHECKING:
 
 # Positions in a snapshot: sequence number - 1, ascending.
 Positions = range | list[int]
-# The flags of a message: bits, and numbers of keywords that have none.
-Flags = tuple[int, frozenset[int]]
-
-_NO_WORDS: Final[frozenset[int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +249,7 @@ class View:
         """
         touched = {*back, *(self.snapshot.uids[i] for i in self._changed_flags(old, self.snapshot))}
         fresh = sorted(touched.difference(self._known))
-        self._known.update(zip(fresh, flags_of(old, fresh), strict=True))
+        self._known.update(zip(fresh, old.flags_of(fresh), strict=True))
         if keywords:
             # The flags are the same, and called otherwise.
             self._known.update(dict.fromkeys(_renamed(old, self.snapshot)))
@@ -275,12 +272,12 @@ class View:
                 self._known.pop(uid, None)
             return
         some = sorted(self._known.keys() & uids)
-        self._known.update(zip(some, flags_of(self.snapshot, some), strict=True))
+        self._known.update(zip(some, self.snapshot.flags_of(some), strict=True))
 
     def did(self, uids: Iterable[int], change: Callable[[Flags], Flags | None]) -> None:
         """Note that the client takes for granted what it has done to these messages' flags itself (.SILENT)."""
         some = sorted(uids)
-        for uid, true in zip(some, flags_of(self.snapshot, some), strict=True):
+        for uid, true in zip(some, self.snapshot.flags_of(some), strict=True):
             known = self._known.get(uid, true)
             believed = None if known is None else change(known)
             if uid in self._known or believed != true:
@@ -291,7 +288,7 @@ class View:
         if not self._known:
             return set()
         some, known = sorted(self._known.keys() & uids), self._known
-        return {uid for uid, true in zip(some, flags_of(self.snapshot, some), strict=True) if known[uid] != true}
+        return {uid for uid, true in zip(some, self.snapshot.flags_of(some), strict=True) if known[uid] != true}
 
     def _changed_flags(self, old: Snapshot, new: Snapshot) -> list[int]:
         """Positions in *new* of messages that *old* has with an older mod-sequence."""
@@ -418,23 +415,10 @@ def column(values: Sequence[int] | array[int], positions: Positions) -> Sequence
     return [values[i] for i in positions]
 
 
-def flags_of(snapshot: Snapshot, uids: Sequence[int]) -> list[Flags | None]:
-    """The flags of messages (UIDs rising), as far as clients see them; None for one that is not there."""
-    flags, extra = snapshot.flags, snapshot.extra
-    return [
-        None if at < 0 else (flags[at] & VISIBLE_BITS, extra.get(uid, _NO_WORDS))
-        for uid, at in zip(uids, snapshot.positions(uids), strict=True)
-    ]
-
-
 def _renamed(old: Snapshot, new: Snapshot) -> Iterator[int]:
     """The UIDs of messages with a keyword that has another name now, if they are still there."""
     for number, name in enumerate(old.keywords):
         if number < len(new.keywords) and name == new.keywords[number]:
             continue
-        bit = keyword_bit(number)
-        if bit:
-            tagged = [uid for uid, mark in zip(old.uids, old.marks(bit), strict=True) if mark]
-        else:
-            tagged = [uid for uid, words in old.extra.items() if number in words]
-        yield from (uid for uid in tagged if new.position(uid) >= 0)
+        marks = old.keyword_marks(number)
+        yield from (uid for uid, mark in zip(old.uids, marks, strict=True) if mark and new.position(uid) >= 0)

@@ -23,7 +23,8 @@ from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Batch
 from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS, Snapshot
 from maildir_imapd.store.maildir import keywords
 from maildir_imapd.store.maildir.delivery import Delivery
-from maildir_imapd.store.maildir.filename import RECENT, keyword_bit
+from maildir_imapd.store.maildir.filename import RECENT
+from maildir_imapd.store.maildir.flags import NO_FLAGS, Flags, of_keywords
 from maildir_imapd.store.neighbours.seed import Seed
 from maildir_imapd.store.results import FlagResult, Given
 from maildir_imapd.store.threads.listeners import Listener
@@ -35,14 +36,13 @@ if TYPE_CHECKING:
     from maildir_imapd.store.records.quota import Amount
     from maildir_imapd.store.watch import Watcher
 
-__all__ = ["FlagResult", "Given", "Listener", "Mailbox", "Seed"]
+__all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Seed"]
 
 log = logging.getLogger(__name__)
 
 # Messages that STORE and EXPUNGE change under one hold of the lock: a twentieth of a second's work.
 _PIECE: Final = 2000
 _SYSTEM: Final = {name.lower(): bit for name, bit in SYSTEM_FLAGS}
-_NO_WORDS: Final[frozenset[int]] = frozenset()
 
 
 def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
@@ -133,43 +133,35 @@ class Mailbox(CurrentFolder):
             self._adopt_rows()
         return mine
 
-    def bits(self, flags: Iterable[bytes], *, create: bool) -> tuple[int, frozenset[int]]:
-        """Return flag names as bits, and the numbers of keywords that have no bit.
+    def flags(self, names: Iterable[bytes], *, create: bool) -> Flags:
+        """Return flags by their names.
 
         With *create*, keywords that the folder does not know yet are made known; without, they are left out.
         """
         bits = 0
         words: list[bytes] = []
-        for name in flags:
+        for name in names:
             system = _SYSTEM.get(name.lower())
             if system is not None:
                 bits |= system
             elif not name.startswith(b"\\"):
                 words.append(name)
         if not words:
-            return bits, _NO_WORDS
+            return Flags(bits)
         known = keywords.numbers(self.snapshot.keywords, words)
         if create and len(known) < len(set(words)) and not self.read_only:
             with self._changing(), self._folder.exclusive():
                 known = changes.name_keywords(self._folder, words)
                 self._adopt_rows()
-        extra = set()
-        for number in known.values():
-            bit = keyword_bit(number)
-            bits |= bit
-            if not bit:
-                extra.add(number)
-        return bits, frozenset(extra)
+        return Flags(bits) | of_keywords(known.values())
 
     def set_flags(
         self,
         uids: Sequence[int],
         *,
-        add: int = 0,
-        remove: int = 0,
+        add: Flags = NO_FLAGS,
+        remove: Flags = NO_FLAGS,
         replace: bool = False,
-        extra_add: frozenset[int] = _NO_WORDS,
-        extra_remove: frozenset[int] = _NO_WORDS,
         unchanged_since: int | None = None,
         under: int | None = None,
     ) -> FlagResult:
@@ -177,7 +169,7 @@ class Mailbox(CurrentFolder):
 
         An error is raised when one rename fails; what was changed until then is on record. *under*: ``_demand_same``.
         """
-        change = changes.FlagChange(add, remove, replace, extra_add, extra_remove)
+        change = changes.FlagChange(add, remove, replace)
         done = changes.Outcome([], [], [])
         for piece in _pieces(uids):
             with self._changing(), self._folder.exclusive():
@@ -242,8 +234,8 @@ class Mailbox(CurrentFolder):
             raise
         return copy
 
-    def commit(self, deliveries: Sequence[tuple[Delivery, int, frozenset[int], int]]) -> Given[int]:
-        """Put messages into the mailbox, each with flags, keywords without a bit, and received date (epoch).
+    def commit(self, deliveries: Sequence[tuple[Delivery, Flags, int]]) -> Given[int]:
+        """Put messages into the mailbox, each with its flags and received date (epoch).
 
         All of them or none; their UIDs come back in order. When it returns, the messages and their UIDs are on the
         disk, unless the setting ``fsync`` is "never". After MailboxMissing, and only then, they may be given to
@@ -262,7 +254,7 @@ class Mailbox(CurrentFolder):
                     raise errors.MailboxMissing(detail=os.fsdecode(self.path))
                 for item, *_ in deliveries:
                     item.finish()
-                for item, _, _, received in deliveries:
+                for item, _, received in deliveries:
                     if item.trouble is not None:
                         raise item.trouble
                     item.date(received)

@@ -151,11 +151,11 @@ def _set_keywords(mailbox: Mailbox, words: dict[bytes, tuple[bytes, ...]]) -> No
         if not keywords.speakable(name):
             continue
         try:
-            bits, extra = mailbox.bits([name], create=True)
+            flags = mailbox.flags([name], create=True)
         except LimitReached:
             logger.warning(
                 "a keyword is not taken over: there are too many",
                 extra={"fields": {"folder": mailbox.path, "word": name}},
             )
             continue
-        mailbox.set_flags(sorted(chosen), add=bits, extra_add=extra)
+        mailbox.set_flags(sorted(chosen), add=flags)

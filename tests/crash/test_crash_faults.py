@@ -27,10 +27,10 @@ from maildir_imapd.store.index import index
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir import filename
 from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, SEEN
+from maildir_imapd.store.maildir.flags import Flags
 
 pytestmark = pytest.mark.slow  # a folder for each point of every operation
 
-NONE: frozenset[int] = frozenset()
 COLUMNS = ("uidvalidity", "uidnext", "modseq", "uids", "flags", "modseqs", "names", "sizes", "received", "keywords")
 LIMIT = 3000
 
@@ -76,7 +76,7 @@ def deliver(box: Mailbox, *texts: bytes) -> list[int]:
     try:
         for n, text in enumerate(texts):
             item = box.deliver()
-            items.append((item, SEEN * (n % 2), NONE, 1_000_000_000 + n))
+            items.append((item, Flags(SEEN * (n % 2)), 1_000_000_000 + n))
             item.write(text)
         return results.uids(box.commit(items))
     except BaseException:
@@ -107,14 +107,14 @@ def move(world: World) -> Acknowledged:
 
 
 def flags(world: World) -> Acknowledged:
-    world.box.set_flags([1, 2, 3], add=FLAGGED | DELETED)
-    world.box.set_flags([2, 3, 4], add=DELETED, remove=SEEN)
+    world.box.set_flags([1, 2, 3], add=Flags(FLAGGED | DELETED))
+    world.box.set_flags([2, 3, 4], add=Flags(DELETED), remove=Flags(SEEN))
     return {}
 
 
 def keyword(world: World) -> Acknowledged:
-    bits, extra = world.box.bits([b"word%d" % n for n in range(28)], create=True)
-    world.box.set_flags([1], add=bits, extra_add=extra)
+    flags = world.box.flags([b"word%d" % n for n in range(28)], create=True)
+    world.box.set_flags([1], add=flags)
     return {}
 
 
@@ -160,16 +160,16 @@ def outside_changes(world: World) -> Acknowledged:
 
 # What another process does before, undisturbed.
 def _their_changes(world: World) -> None:
-    world.other.set_flags([1, 2], add=FLAGGED)
+    world.other.set_flags([1, 2], add=Flags(FLAGGED))
     deliver(world.other, b"Subject: theirs\n\n")
     world.other.expunge([4])
 
 
 def _their_rotation(world: World) -> None:
-    world.other.set_flags([1], add=FLAGGED)
+    world.other.set_flags([1], add=Flags(FLAGGED))
     world.other._folder.index._rotate_at = 0
-    world.other.set_flags([2], add=FLAGGED)
-    world.other.set_flags([3], add=SEEN)
+    world.other.set_flags([2], add=Flags(FLAGGED))
+    world.other.set_flags([3], add=Flags(SEEN))
 
 
 BEFORE: dict[Callable[[World], Acknowledged], Callable[[World], None]] = {

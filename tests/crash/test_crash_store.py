@@ -22,8 +22,7 @@ from maildir_imapd.store.index import index
 from maildir_imapd.store.mailbox import Mailbox, Seed
 from maildir_imapd.store.maildir import filename
 from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, SEEN
-
-NONE: frozenset[int] = frozenset()
+from maildir_imapd.store.maildir.flags import Flags
 
 pytestmark = pytest.mark.slow  # a process for every step of every operation
 
@@ -82,7 +81,7 @@ def deliver(box: Mailbox, count: int = 3) -> list[int]:
     for n in range(count):
         item = box.deliver()
         item.write(b"Subject: delivered %d\r\n\r\n" % n)
-        items.append((item, SEEN * (n % 2), NONE, 1_000_000_000 + n))
+        items.append((item, Flags(SEEN * (n % 2)), 1_000_000_000 + n))
     return box.commit(items)
 
 
@@ -114,15 +113,15 @@ def new_mail(spool: Spool) -> object:
 
 def set_flags(spool: Spool) -> object:
     box = spool.open()
-    box.set_flags([1, 2, 3], add=FLAGGED)
-    box.set_flags([2, 3, 4], add=DELETED, remove=SEEN)
+    box.set_flags([1, 2, 3], add=Flags(FLAGGED))
+    box.set_flags([2, 3, 4], add=Flags(DELETED), remove=Flags(SEEN))
     return rows(box)
 
 
 def keywords(spool: Spool) -> object:
     box = spool.open()
-    bits, extra = box.bits([b"word%d" % n for n in range(38)], create=True)
-    box.set_flags([1], add=bits, extra_add=extra)
+    flags = box.flags([b"word%d" % n for n in range(38)], create=True)
+    box.set_flags([1], add=flags)
     return rows(box)
 
 
@@ -140,8 +139,8 @@ def append(spool: Spool) -> object:
 
 def copy(spool: Spool) -> object:
     source, target = spool.open(), spool.open(1)
-    bits, _ = source.bits([b"Word"], create=True)
-    source.set_flags([2], add=bits)
+    flags = source.flags([b"Word"], create=True)
+    source.set_flags([2], add=flags)
     target.copy_from(source, [1, 2, 4])
     return rows(source)
 
@@ -162,7 +161,7 @@ def rotate(spool: Spool) -> object:
     index.ROTATE_BYTES = 200
     box = spool.open()
     for n in range(3):
-        box.set_flags([1, 2], add=FLAGGED) if n % 2 else box.set_flags([1, 2], remove=FLAGGED)
+        box.set_flags([1, 2], add=Flags(FLAGGED)) if n % 2 else box.set_flags([1, 2], remove=Flags(FLAGGED))
         deliver(box, 1)
     return rows(box)
 
@@ -294,7 +293,7 @@ def test_a_claimed_recent_is_never_given_twice(tmp_path: Path) -> None:
             die_at(number, torn=False)
             mine = box.claim_recent()
             os.write(writing, b"%d" % len(mine))  # the client has been told
-            box.set_flags([1], add=SEEN)
+            box.set_flags([1], add=Flags(SEEN))
             return None
 
         lived, _ = run(work)
@@ -322,7 +321,7 @@ def test_appended_messages_are_whole_or_absent(tmp_path: Path) -> None:
             item = box.deliver()
             for at in range(0, len(text), 1000):
                 item.write(text[at : at + 1000])
-            return box.commit([(item, 0, NONE, 1)])
+            return box.commit([(item, Flags(), 1)])
 
         lived, told = run(work)
         box = spool.open(1)

@@ -14,6 +14,7 @@ from maildir_imapd.server.background import meanwhile
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.maildir.filename import SEEN
+from maildir_imapd.store.maildir.flags import Flags
 
 SOON = 0.001
 
@@ -82,7 +83,7 @@ def test_a_client_that_does_not_read_holds_no_lock(spool: Spool) -> None:
         durable.step = None
         spoken.set()
         # As long as a client does not read, others go on: these wait for the work, and the work not for this.
-        inbox.set_flags([1], add=SEEN)
+        inbox.set_flags([1], add=Flags(SEEN))
         box.sync(look=True)
 
     durable.step = step

@@ -12,6 +12,7 @@ from crash import Died
 
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.flags import Flags
 
 
 class Maildir:
@@ -67,7 +68,7 @@ class Maildir:
     def deliver(self, box: Mailbox, text: bytes = b"Subject: x\r\n\r\nbody\r\n", bits: int = 0) -> int:
         item = box.deliver()
         item.write(text)
-        return box.commit([(item, bits, frozenset(), 1_000_000_000)])[0]
+        return box.commit([(item, Flags(bits), 1_000_000_000)])[0]
 
 
 @pytest.fixture

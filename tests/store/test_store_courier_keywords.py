@@ -13,6 +13,7 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.filename import SEEN
+from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.neighbours import courier_files
 from maildir_imapd.store.neighbours.courier_keywords import NAME
 
@@ -56,8 +57,8 @@ def opened(spool: Spool, **options: bool) -> Mailbox:
 
 
 def store(box: Mailbox, uid: int, *words: str, replace: bool = True) -> None:
-    bits, extra = box.bits([word.encode() for word in words], create=True)
-    box.set_flags([uid], add=bits, extra_add=extra, replace=replace)
+    flags = box.flags([word.encode() for word in words], create=True)
+    box.set_flags([uid], add=flags, replace=replace)
 
 
 def ours(box: Mailbox) -> dict[str, set[str]]:
@@ -89,7 +90,7 @@ def test_flags_alone_do_not_touch_it(spool: Spool, theirs: Courier) -> None:
     box = opened(spool)
     store(box, 1, "urgent")
     before = (theirs.path / ":list").stat().st_mtime_ns
-    box.set_flags([1, 2], add=SEEN)
+    box.set_flags([1, 2], add=Flags(SEEN))
     assert (theirs.path / ":list").stat().st_mtime_ns == before
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from maildir_imapd.store.index.builder import applied
 from maildir_imapd.store.index.damage import mended
 from maildir_imapd.store.index.evidence import Evidence
 from maildir_imapd.store.index.journal import NEVER, Added, Batch
@@ -12,7 +13,7 @@ from maildir_imapd.store.index.state import State
 
 ROW = Added(4, 0, 1, 1, 1, b"base")
 STATE = State(
-    snapshot=empty(uidvalidity=7, uidnext=10, modseq=50).apply(Batch(added=[ROW], modseq=50)),
+    snapshot=applied(empty(uidvalidity=7, uidnext=10, modseq=50), [Batch(added=[ROW], modseq=50)]),
     generation=3,
     position=400,
     reserve=20,

@@ -23,6 +23,7 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.disk.descriptors import Closed, Descriptor, Kept
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.maildir.layout import Places
 from maildir_imapd.store.watch import Watcher
 
@@ -212,7 +213,7 @@ def test_a_mailbox_that_is_let_go_is_not_handed_out(spool: Spool, monkeypatch: p
     assert first() is None
     item = again.deliver()
     item.write(b"A: 1\r\n\r\n")
-    assert again.commit([(item, 0, frozenset(), 1)]) == [1]
+    assert again.commit([(item, Flags(), 1)]) == [1]
     go_on.set()
     thread.join()
     assert account.mailbox("a") is again
@@ -229,7 +230,7 @@ def test_a_delivery_outlives_its_mailbox(spool: Spool) -> None:
     item.write(b"A: 1\r\n\r\nx\r\n")
     item.close()
     assert item.trouble is None
-    assert account.mailbox("INBOX").commit([(item, 0, frozenset(), 1)]) == [1]
+    assert account.mailbox("INBOX").commit([(item, Flags(), 1)]) == [1]
 
 
 def test_a_delivery_that_is_forgotten_leaves_nothing(spool: Spool) -> None:
@@ -257,7 +258,7 @@ def many_folders_under_a_low_limit(root: Path, *, watched: bool) -> list[str]:
                 item = account.mailbox(name).deliver()
                 item.write(b"A: 1\r\n\r\n")
                 box = account.mailbox(name)
-                box.commit([(item, 0, frozenset(), 1)])
+                box.commit([(item, Flags(), 1)])
                 box.listen(lambda: None).close()
             except Exception as error:
                 trouble.append(f"{name}: {error!r}")

@@ -18,6 +18,7 @@ from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir import filename, scan
 from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, RECENT, SEEN
+from maildir_imapd.store.maildir.flags import Flags
 
 
 def known(box: Mailbox) -> dict[bytes, int]:
@@ -45,12 +46,12 @@ def test_flags_changed_outside_get_a_mod_sequence(maildir: Any) -> None:
 def test_a_keyword_without_a_bit_comes_to_a_message_that_somebody_renames(maildir: Any) -> None:
     first, _ = maildir.fill(2)
     box = maildir.open()
-    box.bits([b"k%d" % n for n in range(filename.IN_BITS)], create=True)
-    given, more = box.bits([b"one-more"], create=True)
-    assert (given, len(more)) == (0, 1)
+    box.flags([b"k%d" % n for n in range(filename.IN_BITS)], create=True)
+    more = box.flags([b"one-more"], create=True)
+    assert (more.bits, len(more)) == (0, 1)
     cur = maildir.path / "cur"
     (cur / f"{first}:2,").rename(cur / f"{first}:2,F")
-    assert box.set_flags([1], add=SEEN, extra_add=more).changed == [1]
+    assert box.set_flags([1], add=Flags(SEEN) | more).changed == [1]
     assert box.snapshot.flag_names(bits(box, 1), 1) == (b"\\Flagged", b"\\Seen", b"one-more")
 
 
@@ -211,7 +212,7 @@ def test_in_a_busy_folder_nobody_is_expunged(maildir: Any, monkeypatch: Any) -> 
 def test_a_change_that_hides_in_the_same_tick_is_found_later(maildir: Any, monkeypatch: Any) -> None:
     bases = maildir.fill(2)
     box = maildir.open()
-    box.set_flags([2], add=FLAGGED)
+    box.set_flags([2], add=Flags(FLAGGED))
     frozen = scan.look(box._folder.fd)
     monkeypatch.setattr(scan, "look", lambda folder: frozen)
     monkeypatch.setattr(Mailbox, "_unchanged", lambda self, keep_new: False)
@@ -479,7 +480,7 @@ def test_our_rename_never_overwrites_a_message(maildir: Any, monkeypatch: Any) -
     (base,) = maildir.fill(1)
     box = maildir.open()
     maildir.put(f"{base}:2,S", b"another\n")
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     assert box.read(1) == b"Subject: 1\n\nbody\n"
     assert len(maildir.names()) == 2
     assert len(box.sync()) == 2
@@ -488,7 +489,7 @@ def test_our_rename_never_overwrites_a_message(maildir: Any, monkeypatch: Any) -
     (base,) = maildir.fill(1)
     box.sync()
     maildir.put(f"{base}:2,S", b"third\n")
-    box.set_flags([3], add=SEEN)
+    box.set_flags([3], add=Flags(SEEN))
     assert box.read(3) == b"Subject: 2\n\nbody\n"
     assert len(box.sync()) == 4
     assert len(maildir.names()) == 4
@@ -565,7 +566,7 @@ def test_names_of_any_bytes(maildir: Any) -> None:
     assert [box.read(uid) for uid in box.snapshot.uids] == [b"x"] * 3
     other = maildir.open()
     assert other.snapshot.names == box.snapshot.names
-    other.set_flags([1], add=FLAGGED)
+    other.set_flags([1], add=Flags(FLAGGED))
     assert len(box.sync()) == 3
 
 
@@ -581,7 +582,7 @@ def test_a_message_renamed_under_our_hands_is_found(maildir: Any) -> None:
     assert box.read(1)
     for n, base in enumerate(bases):
         (cur / f"{base}:2,{'DFR'[n % 3]}").rename(cur / f"{base}:2,S")
-    result = box.set_flags([1, 2], add=DELETED)
+    result = box.set_flags([1, 2], add=Flags(DELETED))
     assert (result.changed, result.gone) == ([1, 2], [])
     assert bits(box, 1) == SEEN | DELETED
     assert box.expunge([3, 4]) == [3, 4]
@@ -605,9 +606,9 @@ def test_a_message_removed_while_flags_are_set(maildir: Any) -> None:
     (base,) = maildir.fill(1)
     box = maildir.open()
     (maildir.path / "cur" / f"{base}:2,").unlink()
-    assert box.set_flags([1], add=SEEN).gone == [1]
+    assert box.set_flags([1], add=Flags(SEEN)).gone == [1]
     assert len(box.sync()) == 0
-    assert box.set_flags([1], add=SEEN).gone == [1]
+    assert box.set_flags([1], add=Flags(SEEN)).gone == [1]
 
 
 def test_new_mail_taken_by_another_program_is_found_in_cur(maildir: Any) -> None:
@@ -658,8 +659,8 @@ def test_an_impatient_mutt_never_costs_a_uid(maildir: Any) -> None:
             box.sync(look=True)
             uid = dice.randint(1, count)
             assert box.read(uid) == texts[uid]
-            box.set_flags([uid], add=DELETED)
-            box.set_flags([uid], remove=DELETED)
+            box.set_flags([uid], add=Flags(DELETED))
+            box.set_flags([uid], remove=Flags(DELETED))
             assert list(box.snapshot.uids) == list(range(1, count + 1))
     finally:
         stop.set()

@@ -21,6 +21,7 @@ from maildir_imapd.store.index.index import Index
 from maildir_imapd.store.index.journal import Batch
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.filename import FLAGGED, SEEN
+from maildir_imapd.store.maildir.flags import Flags
 
 COLUMNS = ("uids", "flags", "modseqs", "received", "saved", "sizes", "names", "keywords", "uidvalidity", "modseq")
 
@@ -46,12 +47,12 @@ def test_readers_follow_through_rotations(maildir: Any, small_journals: None) ->
     maildir.fill(6)
     box, reader, sleeper = maildir.open(), maildir.open(), maildir.open()
     for n in range(40):
-        box.set_flags([1 + n % 6], add=SEEN if n % 2 else FLAGGED)
-        box.set_flags([1 + n % 6], remove=SEEN | FLAGGED)
+        box.set_flags([1 + n % 6], add=Flags(SEEN if n % 2 else FLAGGED))
+        box.set_flags([1 + n % 6], remove=Flags(SEEN | FLAGGED))
         reader.sync()
         same(reader, box)
         if n % 5 == 0:
-            reader.set_flags([6], add=FLAGGED)
+            reader.set_flags([6], add=Flags(FLAGGED))
             box.sync()
     assert box._folder.index.state.generation > 5
     sleeper.sync()  # missed many generations
@@ -71,15 +72,15 @@ def test_a_rotation_that_dies_between_its_renames(maildir: Any, small_journals: 
 
     durable.step = die
     for _ in range(10):
-        box.set_flags([1], add=SEEN)
-        box.set_flags([1], remove=SEEN)
+        box.set_flags([1], add=Flags(SEEN))
+        box.set_flags([1], remove=Flags(SEEN))
     durable.step = None
     assert box._folder.index.state.generation == 1
     reader.sync()
     same(reader, box)
     fresh = maildir.open()
     same(fresh, box)
-    fresh.set_flags([2], add=SEEN)
+    fresh.set_flags([2], add=Flags(SEEN))
     for each in (box, reader):
         each.sync()
         same(each, fresh)
@@ -91,7 +92,7 @@ def test_a_rotation_that_dies_between_its_renames(maildir: Any, small_journals: 
 def test_half_a_batch_is_nobodys_and_is_cut_under_the_lock(maildir: Any) -> None:
     maildir.fill(3)
     box, reader = maildir.open(), maildir.open()
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     path = maildir.path / "maildir-imapd.journal"
     whole = path.read_bytes()
     torn = journal.render(Batch(modseq=9, uidnext=4, expunged=[(1, 3)]))[:-5]
@@ -101,7 +102,7 @@ def test_half_a_batch_is_nobodys_and_is_cut_under_the_lock(maildir: Any) -> None
     path.write_bytes(whole + torn)
     fresh = maildir.open()
     assert path.read_bytes() == whole + torn, "without the lock nothing is cut: the writer may be alive"
-    box.set_flags([2], add=SEEN)
+    box.set_flags([2], add=Flags(SEEN))
     assert path.read_bytes().startswith(whole)
     assert torn not in path.read_bytes()
     for each in (reader, fresh):
@@ -128,7 +129,7 @@ def age(maildir: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[bytes, int]
     maildir.deliver(box)
     gone = maildir.deliver(box)
     box._folder.index.rotate()
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     maildir.deliver(box)
     box.expunge([2, gone])
     maildir.deliver(box)
@@ -273,7 +274,7 @@ def test_after_a_boot_uids_go_on_above_the_reserve(maildir: Any, monkeypatch: An
     monkeypatch.setattr(Index, "boot", b"another")
     fresh, second = maildir.open(), maildir.open()
     assert fresh.snapshot.uidnext == second.snapshot.uidnext == 1003
-    fresh.set_flags([1], add=SEEN)
+    fresh.set_flags([1], add=Flags(SEEN))
     second.sync()
     assert second.snapshot.uidnext == 1003
     assert maildir.deliver(second) == 1003
@@ -311,7 +312,7 @@ def test_a_full_disk_still_reads_marks_and_deletes(maildir: Any) -> None:
     fresh = maildir.open()
     assert len(fresh.sync(look=True)) == 4
     assert fresh.read(1)
-    assert fresh.set_flags([1, 2], add=SEEN).changed == [1, 2]
+    assert fresh.set_flags([1, 2], add=Flags(SEEN)).changed == [1, 2]
     modseq = fresh.snapshot.modseq
     assert fresh.expunge([3]) == [3]
     assert list(fresh.snapshot.uids) == [1, 2, 4]
@@ -320,7 +321,7 @@ def test_a_full_disk_still_reads_marks_and_deletes(maildir: Any) -> None:
     item.write(b"x")
     assert isinstance(item.trouble, errors.DiskFull)
     with pytest.raises(errors.DiskFull):
-        fresh.commit([(item, 0, frozenset(), 1)])
+        fresh.commit([(item, Flags(), 1)])
     with pytest.raises(errors.DiskFull):
         fresh.copy_from(fresh, [1])
     assert len(maildir.names()) == 3
@@ -338,12 +339,12 @@ def test_others_may_find_room_first(maildir: Any) -> None:
     maildir.fill(4)
     box, other = maildir.open(), maildir.open()
     durable.step = full_disk
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     box.expunge([2])
-    box.set_flags([3], add=FLAGGED)
+    box.set_flags([3], add=Flags(FLAGGED))
     told = box.snapshot.modseq
     durable.step = None
-    other.set_flags([4], add=SEEN)
+    other.set_flags([4], add=Flags(SEEN))
     box.sync()
     assert box.snapshot.modseq >= told
     assert list(box.snapshot.uids) == [1, 3, 4]
@@ -351,7 +352,7 @@ def test_others_may_find_room_first(maildir: Any) -> None:
     other.sync()
     same(other, box)
     same(maildir.open(), box)
-    box.set_flags([1], add=FLAGGED)
+    box.set_flags([1], add=Flags(FLAGGED))
     assert box.snapshot.modseq > told
 
 
@@ -361,7 +362,7 @@ def test_first_contact_on_a_full_disk(maildir: Any) -> None:
     box = maildir.open()
     assert list(box.snapshot.uids) == [1, 2, 3]
     assert box.read(2)
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     assert box.expunge([2]) == [2]
     assert list(box.sync(look=True).uids) == [1, 3]
     assert box.snapshot.modseq == 3
@@ -379,7 +380,7 @@ def test_a_full_disk_in_the_middle_of_a_delivery(maildir: Any) -> None:
         for _ in range(3):
             item = box.deliver()
             item.write(b"x")
-            items.append((item, 0, frozenset(), 1))
+            items.append((item, Flags(), 1))
         left = [point]
 
         def fail(action: str, what: object, left: list[int] = left) -> None:
@@ -419,11 +420,11 @@ def test_errors_name_the_path_in_their_detail(maildir: Any, number: int, kind: t
 
     durable.step = fail
     with pytest.raises(kind) as caught:
-        box.set_flags([1], add=SEEN)
+        box.set_flags([1], add=Flags(SEEN))
     assert type(caught.value) is kind
     assert os.fsdecode(maildir.path) in caught.value.detail
     durable.step = None
-    assert box.set_flags([1], add=SEEN).changed == [1]
+    assert box.set_flags([1], add=Flags(SEEN)).changed == [1]
 
 
 def test_what_was_done_before_an_error_is_on_record(maildir: Any) -> None:
@@ -439,7 +440,7 @@ def test_what_was_done_before_an_error_is_on_record(maildir: Any) -> None:
 
     durable.step = fail
     with pytest.raises(errors.StoreError):
-        box.set_flags([1, 2, 3, 4], add=SEEN)
+        box.set_flags([1, 2, 3, 4], add=Flags(SEEN))
     assert [bool(bits & SEEN) for bits in box.snapshot.flags] == [True, True, False, False, False]
     left[0] = 2
     with pytest.raises(errors.StoreError):
@@ -505,7 +506,7 @@ def test_a_spool_that_is_not_ours_is_read(spool: Path) -> None:
         assert box.sizes(range(5)) == [6] * 5
         assert len(box.claim_recent()) == 1
         for refused in (
-            lambda: box.set_flags([1], add=FLAGGED),
+            lambda: box.set_flags([1], add=Flags(FLAGGED)),
             lambda: box.expunge([1]),
             box.deliver,
             lambda: box.copy_from(box, [1]),
@@ -577,7 +578,7 @@ def test_memory_gives_way_to_what_is_on_record(maildir: Any) -> None:
     assert list(reader.sync().uids) == [1, 2, 3]
     assert maildir.names("new") == ["1800000001.h"]
     assert reader.read(3)
-    owner.set_flags([1], add=SEEN)
+    owner.set_flags([1], add=Flags(SEEN))
     uid = maildir.deliver(owner)
     assert uid == 3
     owner.sync()
@@ -597,16 +598,16 @@ def test_a_busy_folder_is_a_time_out(maildir: Any) -> None:
         assert len(elsewhere.submit(other.sync, look=True).result()) == 1, "reading goes on"
         with pytest.raises(errors.LockTimeout):
             elsewhere.submit(other.set_flags, [1], add=SEEN).result()
-    assert other.set_flags([1], add=SEEN).changed == [1]
+    assert other.set_flags([1], add=Flags(SEEN)).changed == [1]
 
 
 def test_a_lock_file_that_was_removed_is_made_anew(maildir: Any) -> None:
     maildir.fill(1)
     box, other = maildir.open(), maildir.open(lock_timeout=0.01)
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     (maildir.path / "maildir-imapd.lock").unlink()
     with ThreadPoolExecutor(1) as elsewhere, box._folder.exclusive(), pytest.raises(errors.LockTimeout):
         elsewhere.submit(other.set_flags, [1], add=FLAGGED).result()
-    other.set_flags([1], add=FLAGGED)
+    other.set_flags([1], add=Flags(FLAGGED))
     box.sync()
     same(box, other)

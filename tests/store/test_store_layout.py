@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from maildir_imapd.errors import BadMailboxName, HasChildren, MailboxExists, MailboxMissing, NotSelectable
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.maildir import layout
+from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.maildir.flat import MaildirPlusPlus
 from maildir_imapd.store.maildir.layout import Places, split
 from maildir_imapd.store.maildir.layouts import KINDS
@@ -342,7 +343,7 @@ def test_control_and_cache_go_along(root: Path, tmp_path: Path) -> None:
     )
     box = account.mailbox("a/b")
     assert (box.sync().uidvalidity, list(box.sync().uids), box.sync().keywords) == (77, [5], (b"kw",))
-    box.bits([b"other"], create=True)
+    box.flags([b"other"], create=True)
     assert (control / "a" / "b" / "dovecot-keywords").read_text() == "0 kw\n1 other\n"
     box.cache.put_many(b"x", [(5, b"y")])
     assert (cache / "a" / "b" / "maildir-imapd.cache").exists()
@@ -484,8 +485,8 @@ def test_modes_go_down(tmp_path: Path) -> None:
         box = account.mailbox("a")
         delivery = box.deliver()
         delivery.write(b"A: b\r\n\r\nc\r\n")
-        box.commit([(delivery, 0, frozenset(), 1_700_000_000)])
-        box.bits([b"kw"], create=True)
+        box.commit([(delivery, Flags(), 1_700_000_000)])
+        box.flags([b"kw"], create=True)
         account.subscribe("a")
         files = [path for path in (root / entries[0]).rglob("*") if path.is_file()]
         assert len(files) > 5

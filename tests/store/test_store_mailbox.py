@@ -15,8 +15,7 @@ from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox, Seed
 from maildir_imapd.store.maildir import scan
 from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, PASSED, RECENT, SEEN, keyword_bit
-
-NONE: frozenset[int] = frozenset()
+from maildir_imapd.store.maildir.flags import Flags
 
 
 def uids(box: Mailbox) -> list[int]:
@@ -45,10 +44,10 @@ def test_first_contact_in_the_order_of_arrival(maildir: Any) -> None:
 def test_the_same_after_a_restart(maildir: Any) -> None:
     maildir.fill(5, "S")
     box = maildir.open()
-    box.set_flags([2, 3], add=FLAGGED)
+    box.set_flags([2, 3], add=Flags(FLAGGED))
     box.expunge([1])
-    bits, extra = box.bits([b"Word"], create=True)
-    box.set_flags([4], add=bits, extra_add=extra)
+    given = box.flags([b"Word"], create=True)
+    box.set_flags([4], add=given)
     again = maildir.open()
     for column in ("uids", "flags", "modseqs", "received", "saved", "sizes", "names", "keywords", "uidvalidity"):
         assert getattr(again.snapshot, column) == getattr(box.snapshot, column), column
@@ -90,7 +89,7 @@ def test_flags_of_a_message_in_new(maildir: Any) -> None:
     box = maildir.open()
     maildir.put("100.h", where="new")
     box.sync(keep_new=True)
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     assert maildir.names() == ["100.h:2,S"]
     assert maildir.names("new") == []
     assert box.snapshot.in_new == 0
@@ -107,16 +106,16 @@ def test_a_file_in_new_with_flags_in_its_name_keeps_them(maildir: Any) -> None:
 def test_set_flags(maildir: Any) -> None:
     maildir.fill(4, "S")
     box = maildir.open()
-    result = box.set_flags([1, 3, 9], add=FLAGGED, remove=SEEN)
+    result = box.set_flags([1, 3, 9], add=Flags(FLAGGED), remove=Flags(SEEN))
     assert (result.changed, result.gone, result.modified) == ([1, 3], [9], [])
     assert result.snapshot is box.snapshot
     assert [name.partition(":2,")[2] for name in maildir.names()] == ["F", "S", "F", "S"]
     assert list(box.snapshot.modseqs) == [2, 1, 2, 1]
-    result = box.set_flags([1, 2], add=FLAGGED, unchanged_since=1)
+    result = box.set_flags([1, 2], add=Flags(FLAGGED), unchanged_since=1)
     assert (result.changed, result.modified) == ([2], [1])
-    assert box.set_flags([1], add=FLAGGED).changed == []
+    assert box.set_flags([1], add=Flags(FLAGGED)).changed == []
     assert box.snapshot.modseq == 3, "nothing happened, so nothing is told"
-    box.set_flags([1, 2], add=DELETED, replace=True)
+    box.set_flags([1, 2], add=Flags(DELETED), replace=True)
     assert [name.partition(":2,")[2] for name in maildir.names()] == ["T", "T", "F", "S"]
 
 
@@ -125,9 +124,9 @@ def test_letters_without_a_meaning_survive(maildir: Any) -> None:
     box = maildir.open()
     assert flags(box, 1) == (b"\\Seen",)
     assert box.snapshot.flags[0] & PASSED
-    box.set_flags([1], add=FLAGGED, replace=True)
+    box.set_flags([1], add=Flags(FLAGGED), replace=True)
     assert maildir.names() == ["100.h:2,FPX"]
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     assert maildir.names() == ["100.h:2,FPSX"]
 
 
@@ -135,12 +134,12 @@ def test_a_tail_behind_a_second_comma_survives(maildir: Any) -> None:
     maildir.put("100.h:2,S,own data")
     box = maildir.open()
     assert box.read(1)
-    box.set_flags([1], add=FLAGGED)
+    box.set_flags([1], add=Flags(FLAGGED))
     assert maildir.names() == ["100.h:2,FS,own data"]
     other = maildir.open()
     assert other.read(1)
     assert len(other.sync(look=True)) == 1
-    other.set_flags([1], remove=SEEN)
+    other.set_flags([1], remove=Flags(SEEN))
     assert maildir.names() == ["100.h:2,F,own data"]
     assert other.expunge([1]) == [1]
     assert maildir.names() == []
@@ -159,13 +158,13 @@ def test_keywords_have_letters_and_the_file_of_dovecot(maildir: Any) -> None:
     before = (maildir.path / "dovecot-keywords").stat().st_mtime
     box = maildir.open()
     assert box.snapshot.keywords[:4] == (b"$Forwarded", b"", b"", b"Work")
-    assert box.bits([b"\\SEEN", b"work", b"nobody"], create=False) == (SEEN | keyword_bit(3), NONE)
-    bits, extra = box.bits([b"Fresh", b"fresh", b"WORK"], create=True)
-    assert (bits, extra) == (keyword_bit(1) | keyword_bit(3), NONE)
+    assert box.flags([b"\\SEEN", b"work", b"nobody"], create=False) == Flags(SEEN | keyword_bit(3))
+    given = box.flags([b"Fresh", b"fresh", b"WORK"], create=True)
+    assert given == Flags(keyword_bit(1) | keyword_bit(3))
     text = (maildir.path / "dovecot-keywords").read_bytes()
     assert text == b"0 $Forwarded\n1 Fresh\n3 Work\n4 bad name(\n"
     assert (maildir.path / "dovecot-keywords").stat().st_mtime >= before + 1
-    box.set_flags([1], add=bits)
+    box.set_flags([1], add=given)
     assert maildir.names() == ["1700000000.M1P1.host:2,bd"]
     assert flags(box, 1) == (b"Fresh", b"Work")
 
@@ -174,26 +173,26 @@ def test_keywords_beyond_the_letters_and_the_bits(maildir: Any) -> None:
     maildir.fill(2)
     box = maildir.open()
     names = [b"word%d" % n for n in range(40)]
-    bits, extra = box.bits(names, create=True)
-    assert extra == {36, 37, 38, 39}
-    box.set_flags([1], add=bits, extra_add=extra)
+    given = box.flags(names, create=True)
+    assert given.more == {36, 37, 38, 39}
+    box.set_flags([1], add=given)
     assert set(flags(box, 1)) == set(names)
     again = maildir.open()
     assert set(flags(again, 1)) == set(names)
-    again.set_flags([1], remove=bits, extra_remove=frozenset({36, 37, 38}))
+    again.set_flags([1], remove=Flags(given.bits, frozenset({36, 37, 38})))
     assert set(flags(box, 1)) == set(names), "an old snapshot stays as it is"
     box.sync()
     assert flags(box, 1) == (b"word39",)
     box.set_flags([1], replace=True)
     assert flags(box, 1) == ()
     with pytest.raises(errors.LimitReached):
-        box.bits([b"more%d" % n for n in range(600)], create=True)
+        box.flags([b"more%d" % n for n in range(600)], create=True)
 
 
 def test_a_letter_that_somebody_uses_gets_no_other_meaning(maildir: Any) -> None:
     maildir.put("100.h:2,a")
     box = maildir.open()
-    assert box.bits([b"Word"], create=True)[0] == keyword_bit(1)
+    assert box.flags([b"Word"], create=True) == Flags(keyword_bit(1))
 
 
 def test_expunge(maildir: Any) -> None:
@@ -217,7 +216,7 @@ def test_deliver(maildir: Any) -> None:
         item = box.deliver()
         item.write(b"Subject: %d\r" % n)
         item.write(b"\n\r\nbody\r\r\n\r")
-        items.append((item, SEEN * (n == 1), NONE, 1_500_000_000 + n))
+        items.append((item, Flags(SEEN * (n == 1)), 1_500_000_000 + n))
     assert box.commit(items) == [2, 3, 4]
     assert maildir.names("tmp") == maildir.names("new") == []
     assert [box.snapshot.received[n] for n in (1, 2, 3)] == [1_500_000_000, 1_500_000_001, 1_500_000_002]
@@ -258,7 +257,7 @@ def test_a_delivery_that_failed_takes_the_others_with_it(maildir: Any) -> None:
     bad.write(b"late")
     assert bad.trouble is not None
     with pytest.raises(errors.StoreError):
-        box.commit([(good, 0, NONE, 1), (bad, 0, NONE, 1)])
+        box.commit([(good, Flags(), 1), (bad, Flags(), 1)])
     assert maildir.names("tmp") == maildir.names() == []
     assert len(box.sync(look=True)) == 0
 
@@ -269,8 +268,8 @@ def test_copy_keeps_flags_keywords_and_dates(make_maildir: Any) -> None:
     (target.path / "dovecot-keywords").write_bytes(b"0 Other\n")
     a, b = source.open(), target.open()
     words = [b"One"] + [b"word%d" % n for n in range(38)]
-    bits, extra = a.bits(words, create=True)
-    a.set_flags([2], add=bits, extra_add=extra)
+    given = a.flags(words, create=True)
+    a.set_flags([2], add=given)
     old = a.snapshot
     assert b.copy_from(a, [1, 2]) == [(1, 1), (2, 2)]
     assert flags(b, 1) == (b"\\Flagged", b"\\Seen")
@@ -299,7 +298,7 @@ def test_move(make_maildir: Any) -> None:
 def test_copy_into_the_same_folder(maildir: Any) -> None:
     maildir.fill(2, "S")
     box = maildir.open()
-    word, _ = box.bits([b"Word"], create=True)
+    word = box.flags([b"Word"], create=True)
     box.set_flags([1], add=word)
     assert box.copy_from(box, [1, 2]) == [(1, 3), (2, 4)]
     assert flags(box, 3) == (b"\\Seen", b"Word")
@@ -370,7 +369,7 @@ def test_since(maildir: Any) -> None:
     maildir.fill(4)
     box, other = maildir.open(), maildir.open()
     start = box.snapshot
-    other.set_flags([1, 2], add=SEEN)
+    other.set_flags([1, 2], add=Flags(SEEN))
     new = maildir.deliver(other)
     gone = maildir.deliver(other)
     other.expunge([2, gone])
@@ -383,8 +382,8 @@ def test_since(maildir: Any) -> None:
     assert box.since(0) is None
     assert box.since(box.snapshot.modseq).added == []
     for _ in range(600):
-        box.set_flags([1], add=FLAGGED)
-        box.set_flags([1], remove=FLAGGED)
+        box.set_flags([1], add=Flags(FLAGGED))
+        box.set_flags([1], remove=Flags(FLAGGED))
     assert box.since(start.modseq) is None
     assert box.since(box.snapshot.modseq - 100) is not None
 
@@ -394,9 +393,9 @@ def test_listeners_are_woken_without_locks(maildir: Any) -> None:
     box, other = maildir.open(), maildir.open()
     woken: list[int] = []
     listener = box.listen(lambda: woken.append(box.sync().modseq))
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     assert woken == [2]
-    other.set_flags([1], add=FLAGGED)
+    other.set_flags([1], add=Flags(FLAGGED))
     assert woken == [2]
     box.sync()
     assert woken == [2, 3]
@@ -405,7 +404,7 @@ def test_listeners_are_woken_without_locks(maildir: Any) -> None:
     assert woken == [2, 3], "nothing a client could see"
     listener.close()
     listener.close()
-    box.set_flags([1], remove=SEEN)
+    box.set_flags([1], remove=Flags(SEEN))
     assert woken == [2, 3]
 
 
@@ -445,7 +444,7 @@ def test_a_folder_that_goes_in_the_middle_is_missing_and_no_defect(make_maildir:
 
     for n, work in enumerate(
         (
-            lambda box, other: box.set_flags([1, 2], add=SEEN),
+            lambda box, other: box.set_flags([1, 2], add=Flags(SEEN)),
             lambda box, other: box.expunge([1, 2]),
             lambda box, other: box.copy_from(other, [1, 2]),
             lambda box, other: box.copy_from(other, [1, 2], move=True),
@@ -474,7 +473,7 @@ def test_a_delivery_to_a_folder_that_goes_finds_it_missing(maildir: Any) -> None
     item.write(b"Subject: x\r\n\r\n")
     shutil.rmtree(maildir.path)
     with pytest.raises(errors.MailboxMissing):
-        box.commit([(item, 0, frozenset(), 1_000_000_000)])
+        box.commit([(item, Flags(), 1_000_000_000)])
     assert box.gone
 
 
@@ -487,7 +486,7 @@ def test_a_folder_that_is_gone_says_so(maildir: Any) -> None:
     with pytest.raises(errors.MailboxMissing):
         box.sync()
     with pytest.raises(errors.MailboxMissing):
-        box.set_flags([1], add=SEEN)
+        box.set_flags([1], add=Flags(SEEN))
     assert woken == [True]
     assert box.gone
     with pytest.raises(errors.MailboxMissing):
@@ -551,7 +550,7 @@ def test_threads_share_one_mailbox(maildir: Any) -> None:
             for n in range(8):
                 uid = maildir.deliver(box, b"Subject: %d %d\r\n" % (number, n))
                 given.append(uid)
-                box.set_flags([uid], add=SEEN)
+                box.set_flags([uid], add=Flags(SEEN))
                 box.sync(look=n % 3 == 0)
                 if n % 2:
                     box.expunge([uid])
@@ -576,7 +575,7 @@ def test_the_index_in_a_directory_of_its_own(maildir: Any, tmp_path: Path) -> No
     maildir.fill(2)
     index = os.fsencode(tmp_path / "index" / "Box")
     box = maildir.open(index=index)
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     box.cache.put_many(b"F", [(1, b"x")])
     assert not list(maildir.path.glob("maildir-imapd*"))
     assert sorted(os.listdir(index)) == [
@@ -612,7 +611,7 @@ def test_always_syncs_what_never_does_not(make_maildir: Any) -> None:
         box = maildir.open(fsync=mode)
         seen: list[str] = []
         durable.step = lambda action, what, seen=seen: seen.append(action)
-        box.set_flags([1], add=SEEN)
+        box.set_flags([1], add=Flags(SEEN))
         first = seen.count("sync")
         maildir.deliver(box)
         durable.step = None

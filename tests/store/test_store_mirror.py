@@ -16,6 +16,7 @@ from maildir_imapd.errors import StoreError
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.maildir.layout import Places
 from maildir_imapd.store.neighbours import takeover, turns
 from maildir_imapd.store.neighbours.dotlock import DotLock
@@ -55,7 +56,7 @@ def test_new_messages_are_appended(spool: Spool) -> None:
     assert second.startswith(first)
     assert not (spool.root / "dovecot-uidlist.lock").exists()
     # Flags change nothing in it.
-    box.set_flags([1, 2], add=1 << 18)
+    box.set_flags([1, 2], add=Flags(1 << 18))
     assert (spool.root / "dovecot-uidlist").read_bytes() == second
 
 
@@ -115,7 +116,7 @@ def test_uids_are_given_under_the_other_servers_lock(spool: Spool) -> None:
         box.sync()
         item = box.deliver()
         item.write(b"Subject: ours\r\n\r\n")
-        box.commit([(item, 0, frozenset(), 1_700_000_000)])
+        box.commit([(item, Flags(), 1_700_000_000)])
         box.copy_from(box, [1])
     finally:
         durable.step = None
@@ -151,7 +152,7 @@ def test_a_uid_is_not_taken_before_its_message_is_there(spool: Spool) -> None:
     (spool.root / "dovecot-uidlist.lock").write_text(f"{os.getpid()}:{socket.gethostname()}")
     with open(spool.root / "dovecot-uidlist", "ab") as file:
         file.write(b"3 :9.M1P1.host\n")
-    box.set_flags([1], add=1 << 18)
+    box.set_flags([1], add=Flags(1 << 18))
     spool.put("INBOX", b"Subject: x\n\nx\n", base="9.M1P1.host")
     (spool.root / "dovecot-uidlist.lock").unlink()
     rows = box.sync()
@@ -174,8 +175,8 @@ def test_the_other_server_gets_its_turn(spool: Spool, monkeypatch: pytest.Monkey
     try:
         for _ in range(2):
             slept.clear()
-            box.set_flags([1, 2], add=1 << 18, remove=1 << 5)
-            box.set_flags([1, 2], add=1 << 5, remove=1 << 18)
+            box.set_flags([1, 2], add=Flags(1 << 18), remove=Flags(1 << 5))
+            box.set_flags([1, 2], add=Flags(1 << 5), remove=Flags(1 << 18))
             assert max(slept) == pytest.approx(0.008)
             now[0] += 5
     finally:
@@ -233,7 +234,7 @@ def test_uids_that_dovecot_gives_while_we_run(spool: Spool) -> None:
         file.write(f"3 :{base}\n".encode())
     delivery = box.deliver()
     delivery.write(b"Subject: ours\r\n\r\n")
-    assert box.commit([(delivery, 0, frozenset(), 1_700_000_000)]) == [4]
+    assert box.commit([(delivery, Flags(), 1_700_000_000)]) == [4]
     rows = box.sync()
     assert rows.names[rows.position(3)] == base.encode()
     agree(spool, box)
@@ -342,7 +343,7 @@ def test_the_control_directory_is_where_the_lock_is(spool: Spool, tmp_path: Path
     durable.step = step
     try:
         box = made.mailbox("INBOX")
-        box.set_flags(list(box.sync().uids), add=1)
+        box.set_flags(list(box.sync().uids), add=Flags(1))
     finally:
         durable.step = None
     assert seen == {control / ".INBOX" / "dovecot-uidlist.lock"}

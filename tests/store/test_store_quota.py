@@ -15,6 +15,7 @@ from maildir_imapd.errors import CannotDo, NoPermission, OverQuota, StoreError
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.maildir.filename import DELETED
+from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.records import quota
 from maildir_imapd.store.records.quota import FILE, MARK, NOTHING, Amount, Quota, parse, render
 
@@ -45,7 +46,7 @@ def deliver(account: Account, name: str, text: bytes = b"Subject: x\r\n\r\nbody\
     box = account.mailbox(name)
     item = box.deliver()
     item.write(text)
-    return box.commit([(item, 0, NONE, 1_000_000_000)])[0]
+    return box.commit([(item, Flags(), 1_000_000_000)])[0]
 
 
 @pytest.fixture
@@ -370,7 +371,7 @@ def test_a_crash_between_the_folder_and_the_count(account: Account, spool: Spool
     again = Account(bytes(spool.root), fsync="never", quota_storage=10_000, quota_messages=10)
     again.mailbox("INBOX").sync()
     assert used(again) == (17, 1)
-    again.mailbox("INBOX").set_flags([1], add=DELETED)
+    again.mailbox("INBOX").set_flags([1], add=Flags(DELETED))
     assert used(again) == (17, 1)
 
 

@@ -20,11 +20,12 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder.directories import Directories
 from maildir_imapd.store.folder.folder import Folder
-from maildir_imapd.store.index import boot, snapshot
+from maildir_imapd.store.index import boot, builder
 from maildir_imapd.store.index import index as index_module
 from maildir_imapd.store.index.index import Index
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, SEEN
+from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.maildir.layout import Places
 from maildir_imapd.store.threads import locks
 
@@ -34,7 +35,7 @@ TEXT = b"A: 1\r\n\r\nx\r\n"
 def deliver(box: Mailbox, text: bytes = TEXT) -> list[int]:
     item = box.deliver()
     item.write(text)
-    return box.commit([(item, 0, frozenset(), 1_700_000_000)])
+    return box.commit([(item, Flags(), 1_700_000_000)])
 
 
 def texts(box: Mailbox) -> dict[int, bytes]:
@@ -48,7 +49,7 @@ def test_readers_fill_counts_while_the_next_snapshot_is_made(maildir: Any, monke
     box = maildir.open()
     deliver(box)
     old = box.snapshot
-    true = snapshot.Builder._append
+    true = builder.Builder._append
 
     def append(self: Any, *args: Any) -> None:
         true(self, *args)
@@ -64,7 +65,7 @@ def test_readers_fill_counts_while_the_next_snapshot_is_made(maildir: Any, monke
                 yield pair
 
     old._counts = Filling(old._counts)
-    monkeypatch.setattr(snapshot.Builder, "_append", append)
+    monkeypatch.setattr(builder.Builder, "_append", append)
     assert deliver(box) == [2]
     assert box.snapshot.uidnext == 3
 
@@ -76,13 +77,13 @@ def test_no_uid_twice_when_the_next_snapshot_cannot_be_made(
 ) -> None:
     box = maildir.open()
     deliver(box, b"A: 1\r\n\r\n")
-    true = getattr(snapshot.Builder, where)
+    true = getattr(builder.Builder, where)
 
     def fail(self: Any, *args: Any) -> Any:
-        monkeypatch.setattr(snapshot.Builder, where, true)
+        monkeypatch.setattr(builder.Builder, where, true)
         raise error
 
-    monkeypatch.setattr(snapshot.Builder, where, fail)
+    monkeypatch.setattr(builder.Builder, where, fail)
     with pytest.raises((MemoryError, errors.StoreError)):
         deliver(box, b"A: 2\r\n\r\n")
     assert len(maildir.names()) == 1, "a message whose sender was told of an error is not there"
@@ -109,9 +110,9 @@ def test_a_catch_up_that_fails_half_way_leaves_no_hole(maildir: Any, monkeypatch
     ours, theirs = maildir.open(), maildir.open()
     uids = deliver(theirs)
     before = ours.sync()
-    theirs.set_flags(uids, add=SEEN)
+    theirs.set_flags(uids, add=Flags(SEEN))
     theirs._folder.index._rotate_at = 0
-    theirs.set_flags(uids, add=FLAGGED)
+    theirs.set_flags(uids, add=Flags(FLAGGED))
     true, left = Index._open_journal, [1]
 
     def out_of_descriptors(self: Index) -> Any:
@@ -177,7 +178,7 @@ def test_a_folder_made_anew_is_another_one(spool: Spool) -> None:
 @pytest.mark.parametrize(
     "act",
     [
-        lambda box, under: box.set_flags([1], add=SEEN, under=under),
+        lambda box, under: box.set_flags([1], add=Flags(SEEN), under=under),
         lambda box, under: box.expunge([1], under=under),
         lambda box, under: box.copy_from(box, [1], under=under),
         lambda box, under: box.copy_from(box, [1], move=True, under=under),
@@ -221,7 +222,7 @@ def test_a_folder_that_is_being_emptied_has_no_damage(
 
     monkeypatch.setattr(Directories, "check_place", check_place)
     with pytest.raises(errors.MailboxMissing):
-        box.set_flags([1], add=SEEN)
+        box.set_flags([1], add=Flags(SEEN))
     assert "damaged" not in caplog.text
 
 
@@ -419,9 +420,9 @@ def test_a_lock_whose_name_cannot_be_looked_at_is_given_back(maildir: Any, monke
 
     monkeypatch.setattr(os, "stat", stat)
     with pytest.raises(errors.StoreError):
-        box.set_flags([1], add=SEEN)
+        box.set_flags([1], add=Flags(SEEN))
     monkeypatch.undo()
-    assert maildir.open(lock_timeout=0.0).set_flags([1], add=SEEN).changed == [1]
+    assert maildir.open(lock_timeout=0.0).set_flags([1], add=Flags(SEEN)).changed == [1]
 
 
 # --- two machines on one spool -----------------------------------------------------------------------
@@ -482,7 +483,10 @@ def test_on_a_full_disk_nothing_is_raised_and_nothing_given_out(maildir: Any, mo
 
 @pytest.mark.parametrize(
     "act",
-    [lambda box: box.set_flags(list(box.snapshot.uids), add=SEEN), lambda box: box.expunge(list(box.snapshot.uids))],
+    [
+        lambda box: box.set_flags(list(box.snapshot.uids), add=Flags(SEEN)),
+        lambda box: box.expunge(list(box.snapshot.uids)),
+    ],
 )
 def test_long_work_gives_way_between_its_pieces(maildir: Any, monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
     monkeypatch.setattr(mailbox_module, "_PIECE", 4)
@@ -509,7 +513,7 @@ def test_a_flag_that_was_taken_back_saves_its_message(maildir: Any) -> None:
     box, other = maildir.open(), maildir.open()
     marked = [uid for uid, bits in zip(box.sync().uids, box.snapshot.flags, strict=True) if bits & DELETED]
     assert len(marked) == 3
-    other.set_flags([1], remove=DELETED)
+    other.set_flags([1], remove=Flags(DELETED))
     file = next(
         path for path in (maildir.path / "cur").iterdir() if os.fsencode(path.name).startswith(box.snapshot.names[1])
     )

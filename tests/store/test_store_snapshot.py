@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maildir_imapd.store.index import checkpoint
+from maildir_imapd.store.index.builder import applied
 from maildir_imapd.store.index.journal import Added, Batch, to_ranges
 from maildir_imapd.store.index.snapshot import Snapshot, empty
 from maildir_imapd.store.index.state import State
@@ -17,7 +18,7 @@ def added(uid: int, flags: int = 0) -> Added:
 
 
 def box(*uids: int, flags: int = 0) -> Snapshot:
-    return empty(7).apply(Batch(modseq=1, uidnext=max(uids, default=0) + 1, added=[added(u, flags) for u in uids]))
+    return applied(empty(7), [Batch(modseq=1, uidnext=max(uids, default=0) + 1, added=[added(u, flags) for u in uids])])
 
 
 Row = tuple[int, int, int, int, bytes, frozenset[int]]
@@ -98,7 +99,7 @@ def test_columns_agree_with_a_plain_model(script: list[tuple[str, object, object
                 batch.expunged = ranges
         before, frozen = now, rows(now)
         counts = (now.unseen, now.recent, now.deleted, now.in_new, now.first_unseen)
-        now = now.apply(batch)
+        now = applied(now, [batch])
         assert rows(before) == frozen, "a snapshot never changes"
         assert counts == (before.unseen, before.recent, before.deleted, before.in_new, before.first_unseen)
         known = model(known, batch)
@@ -132,8 +133,8 @@ def test_positions_of_many() -> None:
 
 
 def test_flag_names_by_keyword() -> None:
-    now = box(1, 2).apply(Batch(modseq=2, uidnext=3, keywords={0: b"$Forwarded", 30: b"High", 36: b"Far"}))
-    now = now.apply(Batch(modseq=3, uidnext=3, worded=[([(2, 2)], frozenset({36}), frozenset())]))
+    now = applied(box(1, 2), [Batch(modseq=2, uidnext=3, keywords={0: b"$Forwarded", 30: b"High", 36: b"Far"})])
+    now = applied(now, [Batch(modseq=3, uidnext=3, worded=[([(2, 2)], frozenset({36}), frozenset())])])
     assert now.flag_names(SEEN | FLAGGED | keyword_bit(0) | keyword_bit(30)) == (
         b"\\Flagged",
         b"\\Seen",
@@ -149,8 +150,8 @@ def test_flag_names_by_keyword() -> None:
 
 
 def test_a_message_that_comes_back_goes_where_it_was() -> None:
-    now = box(1, 2, 3).apply(Batch(modseq=2, uidnext=4, vanished=[(2, 2)]))
-    then = now.apply(Batch(modseq=3, uidnext=5, added=[added(2), added(4)]))
+    now = applied(box(1, 2, 3), [Batch(modseq=2, uidnext=4, vanished=[(2, 2)])])
+    then = applied(now, [Batch(modseq=3, uidnext=5, added=[added(2), added(4)])])
     assert list(then.uids) == [1, 2, 3, 4]
     assert then.names == [b"1.h", b"2.h", b"3.h", b"4.h"]
     assert then.revivals == now.revivals + 1
@@ -181,14 +182,14 @@ def test_names_that_nobody_has_asked_for_yet() -> None:
     for uids in ((), (1,), (1, 2, 3)):
         state = checkpoint.parse(b"".join(checkpoint.render(State(snapshot=box(*uids)))))
         assert state is not None
-        then = state.snapshot.apply(Batch(modseq=9, uidnext=8, added=[added(7)]))
+        then = applied(state.snapshot, [Batch(modseq=9, uidnext=8, added=[added(7)])])
         assert then.names == [b"%d.h" % uid for uid in (*uids, 7)]
         assert state.snapshot.names == [b"%d.h" % uid for uid in uids]
 
 
 def test_marks_of_every_bit() -> None:
     for number in range(64):
-        now = box(1, 2, 3).apply(Batch(modseq=2, uidnext=4, flagged=[([(2, 2)], 1 << number, 0)]))
+        now = applied(box(1, 2, 3), [Batch(modseq=2, uidnext=4, flagged=[([(2, 2)], 1 << number, 0)])])
         assert now.marks(1 << number)[1] == 1
         assert list(now.marks(1 << number)) == [bits >> number & 1 for bits in now.flags]
         assert list(now.marks(1 << number, present=False)) == [1 - (bits >> number & 1) for bits in now.flags]

@@ -19,8 +19,8 @@ from maildir_imapd.store.disk import durable
 from maildir_imapd.store.index import index
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.filename import ANSWERED, DELETED, FLAGGED, SEEN
+from maildir_imapd.store.maildir.flags import Flags
 
-NONE: frozenset[int] = frozenset()
 DEAD = 66
 OPERATIONS = 40
 
@@ -73,7 +73,7 @@ class Worker:
         for _ in range(self.dice.randint(1, 3)):
             self.count += 1
             texts.append(b"%d-%d-%d\n" % (self.number, os.getpid(), self.count))
-            items.append((box.deliver(), self.dice.choice([0, SEEN]), NONE, 1_000_000_000))
+            items.append((box.deliver(), Flags(self.dice.choice([0, SEEN])), 1_000_000_000))
             items[-1][0].write(texts[-1])
         for uid, text in zip(box.commit(items), texts, strict=True):
             self.tell("given", which, uid, text.decode().strip())
@@ -87,9 +87,9 @@ class Worker:
         uids = sorted(self.dice.sample(list(self.boxes[which].snapshot.uids), min(3, len(self.boxes[which].snapshot))))
         bits = self.dice.choice([SEEN, FLAGGED, ANSWERED, DELETED])
         if self.dice.random() < 0.5:
-            self.boxes[which].set_flags(uids, add=bits)
+            self.boxes[which].set_flags(uids, add=Flags(bits))
         else:
-            self.boxes[which].set_flags(uids, remove=bits)
+            self.boxes[which].set_flags(uids, remove=Flags(bits))
 
     def expunge(self, which: int) -> None:
         uid = self.pick(which)

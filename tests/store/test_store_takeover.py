@@ -15,6 +15,7 @@ from spool import Spool
 from maildir_imapd import errors
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
+from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.neighbours import courier_files, takeover, uidlist
 from maildir_imapd.store.neighbours.uidlist import Record, UidList, parse, render, updated
 
@@ -314,7 +315,7 @@ def test_lists_of_rights_stay_as_they_are(spool: Spool) -> None:
     account = Account(os.fsencode(spool.root), fsync="never")
     for name in ("INBOX", "a"):
         box = account.mailbox(name)
-        box.set_flags(list(box.sync().uids), add=1)
+        box.set_flags(list(box.sync().uids), add=Flags(1))
         box.expunge([box.snapshot.uids[0]])
     account.rename("a", "b")
     lists[1] = spool.path("b") / "dovecot-acl"
@@ -348,7 +349,7 @@ def test_the_other_servers_files_are_never_removed(mirror: str, spool: Spool) ->
     try:
         account = Account(os.fsencode(spool.root), fsync="never", mirror=mirror)
         box = account.mailbox("INBOX")
-        box.set_flags(list(box.sync().uids), add=1)
+        box.set_flags(list(box.sync().uids), add=Flags(1))
         box.expunge([box.snapshot.uids[0]])
         account.subscribe("INBOX")
     finally:

@@ -22,10 +22,10 @@ from maildir_imapd.store import account
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.filename import FLAGGED, SEEN
+from maildir_imapd.store.maildir.flags import Flags
 
 pytestmark = pytest.mark.slow
 
-NONE: frozenset[int] = frozenset()
 STAYING = ("INBOX", "A", "B", "C")
 PASSING = ("X", "Y")
 ACTS = 250
@@ -77,7 +77,7 @@ class Worker:
         item = box.deliver()
         try:
             item.write(text)
-            result = box.commit([(item, SEEN, NONE, 1_000_000_000)])
+            result = box.commit([(item, Flags(SEEN), 1_000_000_000)])
         except BaseException:
             item.abort()
             raise
@@ -100,7 +100,7 @@ class Worker:
             case 3:
                 snapshot = box.sync(look=dice.random() < 0.3)
                 if len(snapshot):
-                    box.set_flags([dice.choice(snapshot.uids)], add=FLAGGED)
+                    box.set_flags([dice.choice(snapshot.uids)], add=Flags(FLAGGED))
             case 4:
                 snapshot = box.sync()
                 for uid in snapshot.uids[-2:]:

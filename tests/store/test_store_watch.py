@@ -19,6 +19,7 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import inotify
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.filename import SEEN
+from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.names import Known
 from maildir_imapd.store.records.acl import in_order
 from maildir_imapd.store.threads.listeners import Listeners
@@ -68,7 +69,7 @@ def test_what_other_processes_do_wakes_too(maildir: Any, watcher: Watcher) -> No
     box, other = maildir.open(watcher=watcher), maildir.open()
     woken: queue.Queue[int] = queue.Queue()
     box.listen(lambda: woken.put(1))
-    other.set_flags([1], add=SEEN)
+    other.set_flags([1], add=Flags(SEEN))
     while not box.snapshot.flags[0] & SEEN:
         woken.get(timeout=LONG)
     other.expunge([1])
@@ -206,7 +207,7 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_others(make_maildir: Any
 def test_the_bell_is_eight_bytes_in_the_lock_file(maildir: Any) -> None:
     maildir.fill(1)
     box = maildir.open()
-    box.set_flags([1], add=SEEN)
+    box.set_flags([1], add=Flags(SEEN))
     data = (maildir.path / "maildir-imapd.lock").read_bytes()
     assert int.from_bytes(data[:8], "little") == box.snapshot.modseq == 2
 

@@ -21,7 +21,6 @@ from maildir_imapd.imap.columns.plan import Plan
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.session import State
-from maildir_imapd.store.maildir.filename import keyword_bit
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import render, search_keys
 from maildir_imapd.wire.numbers import NumberSet, render_set
@@ -232,10 +231,9 @@ def changes(session: Session, old: Snapshot, told: Told) -> News:
 def _renamed(old: Snapshot, new: Snapshot) -> bool:
     """Whether messages that were not touched have other keywords now, for one of theirs has got another name."""
     for number, name in enumerate(new.keywords):
-        if name != (old.keywords[number] if number < len(old.keywords) else b""):
-            bit = keyword_bit(number)
-            if (bit and 1 in old.marks(bit)) or any(number in words for words in old.extra.values()):
-                return True
+        before = old.keywords[number] if number < len(old.keywords) else b""
+        if name != before and 1 in old.keyword_marks(number):
+            return True
     return False
 
 

@@ -26,7 +26,7 @@ from maildir_imapd.imap.search import relevancy, results
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import Positions, column
 from maildir_imapd.message import order, text
-from maildir_imapd.store.maildir.filename import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, keyword_bit
+from maildir_imapd.store.maildir.filename import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import search_keys
 
@@ -172,12 +172,9 @@ class Search:
             number = snapshot.keyword_number(flag)
             if number < 0:
                 return range(0) if present else among
-            bit = keyword_bit(number)
-            if not bit:
-                tagged = {uid for uid, numbers in snapshot.extra.items() if number in numbers}
-                uids = column(snapshot.uids, among)
-                return [i for i, uid in zip(among, uids, strict=True) if (uid in tagged) == present]
-        marks = snapshot.marks(bit, present=present)
+            marks = snapshot.keyword_marks(number, present=present)
+        else:
+            marks = snapshot.marks(bit, present=present)
         if isinstance(among, range):
             return list(compress(among, marks[among.start : among.stop]))
         return [i for i in among if marks[i]]

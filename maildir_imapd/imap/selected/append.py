@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Given, Mailbox
+    from maildir_imapd.store.maildir.flags import Flags
     from maildir_imapd.wire.commands import Append, AppendMessage, Replace
     from maildir_imapd.wire.parse_append import AppendStart
 
@@ -177,7 +178,7 @@ def in_use() -> LockTimeout:
 
 def _prepared(
     session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount
-) -> list[tuple[Delivery, int, frozenset[int], int]]:
+) -> list[tuple[Delivery, Flags, int]]:
     """Make of messages the arguments of ``Mailbox.commit``; raises whatever speaks against one of them."""
     batch = []
     catenate.demand_few(messages)
@@ -201,8 +202,8 @@ def _prepared(
         if session.policy.utf8 == "strict" and not session.utf8 and delivery.has_utf8_header():
             raise NeedsUtf8
         check_flags(message.flags)
-        bits, extra = mailbox.bits(rights.settable(granted, message.flags), create=True)
+        flags = mailbox.flags(rights.settable(granted, message.flags), create=True)
         received = int(message.date.timestamp() if message.date is not None else session.clock())
-        batch.append((delivery, bits, extra, received))
+        batch.append((delivery, flags, received))
     _demand_room(session, sum(delivery.size_disk for delivery, *_ in batch), len(batch), freed)
     return batch

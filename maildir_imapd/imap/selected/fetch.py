@@ -16,6 +16,7 @@ from maildir_imapd.imap.search.results import window
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import NOTHING, Positions, column
 from maildir_imapd.store.maildir.filename import SEEN
+from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.wire.commands import FetchBody
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ def _set_seen(session: Session, positions: Positions, reply: Reply) -> tuple[Pos
     unseen = [snapshot.uids[i] for i, bits in zip(positions, flags, strict=True) if not bits & SEEN]
     if not unseen:
         return positions, False
-    view.mailbox.set_flags([uid for uid in unseen if not view.is_ghost(uid)], add=SEEN, under=view.snapshot.uidvalidity)
+    view.mailbox.set_flags(
+        [uid for uid in unseen if not view.is_ghost(uid)], add=Flags(SEEN), under=view.snapshot.uidvalidity
+    )
     # The FLAGS come with the bodies, so what is told here is everybody else's news.
     told = updates.advance(session, expunge=False)
     if told is not NOTHING:

@@ -14,7 +14,6 @@ from maildir_imapd.imap.view import NOTHING
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS
 from maildir_imapd.store.mailbox import FlagResult
-from maildir_imapd.store.maildir.filename import KEYWORD_BITS
 from maildir_imapd.store.records.acl import ALL
 from maildir_imapd.wire.numbers import render_set
 
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.imap.view import Flags, View
+    from maildir_imapd.imap.view import View
     from maildir_imapd.store.index.snapshot import Snapshot
+    from maildir_imapd.store.maildir.flags import Flags
     from maildir_imapd.wire.commands import Store
 
 SYSTEM = {name.lower() for name, _ in SYSTEM_FLAGS}
@@ -53,17 +53,17 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
     before = view.snapshot
     uids = view.uids_at(positions)
     alive = [uid for uid in uids if not view.is_ghost(uid)]
-    bits, extra = view.mailbox.bits(flags, create=cmd.action != b"-")
-    result = _set(view, cmd, alive, bits, extra, cmd.unchanged_since)
+    given = view.mailbox.flags(flags, create=cmd.action != b"-")
+    result = _set(view, cmd, alive, given, cmd.unchanged_since)
     if result.modified and cmd.action and cmd.unchanged_since:
-        result = _set_others(view, cmd, result, bits, extra)
+        result = _set_others(view, cmd, result, given)
     told = updates.advance(session, expunge=False)
     untouched = set(result.modified) | set(result.gone)
     answered = {uid for uid in alive if uid not in untouched}
     expected = answered
     if cmd.silent:
         # The client knows what it did.  Of what others did to the same messages it knows nothing.
-        view.did(answered, _change(cmd, flags, bits, extra))
+        view.did(answered, _change(cmd, flags, given))
         expected = answered - view.mistaken(answered)
     if told is not NOTHING:
         updates.write(session, reply, before, told, skip=expected)
@@ -87,7 +87,7 @@ def check_flags(flags: tuple[bytes, ...]) -> None:
             raise LimitReached(why=Phrase("A keyword may have {limit} octets", limit=KEYWORD_LIMIT))
 
 
-def _set_others(view: View, cmd: Store, result: FlagResult, bits: int, extra: frozenset[int]) -> FlagResult:
+def _set_others(view: View, cmd: Store, result: FlagResult, given: Flags) -> FlagResult:
     """Try those again that failed the test, but only because of flags that this STORE does not touch (RFC 7162 3.1.12).
 
     What the view shows of a message stands for what the client knew, if it is no newer than UNCHANGEDSINCE.
@@ -96,32 +96,28 @@ def _set_others(view: View, cmd: Store, result: FlagResult, bits: int, extra: fr
 
     def same(uid: int) -> bool:
         old, new = before.position(uid), after.position(uid)
-        if old < 0 or new < 0 or before.modseqs[old] > since or (before.flags[old] ^ after.flags[new]) & bits:
+        if old < 0 or new < 0 or before.modseqs[old] > since:
             return False
-        none = frozenset[int]()
-        return before.extra.get(uid, none) & extra == after.extra.get(uid, none) & extra
+        return before.flags_at(old) & given == after.flags_at(new) & given
 
     again = [uid for uid in result.modified if same(uid)]
     if not again:
         return result
-    second = _set(view, cmd, again, bits, extra, after.modseq)
+    second = _set(view, cmd, again, given, after.modseq)
     left = set(result.modified).difference(again).union(second.modified)
     return FlagResult(sorted(left), [*result.gone, *second.gone], [*result.changed, *second.changed], second.snapshot)
 
 
-def _set(view: View, cmd: Store, uids: list[int], bits: int, extra: frozenset[int], since: int | None) -> FlagResult:
+def _set(view: View, cmd: Store, uids: list[int], given: Flags, since: int | None) -> FlagResult:
     mailbox, under = view.mailbox, view.snapshot.uidvalidity
     if cmd.action == b"-":
-        return mailbox.set_flags(uids, remove=bits, extra_remove=extra, unchanged_since=since, under=under)
+        return mailbox.set_flags(uids, remove=given, unchanged_since=since, under=under)
     mask = flag_mask(view.rights)
     if not cmd.action and mask != flag_mask(ALL):
-        words = frozenset(range(len(mailbox.snapshot.keywords))) - extra if mask & KEYWORD_BITS else frozenset[int]()
-        return mailbox.set_flags(
-            uids, add=bits, remove=mask & ~bits, extra_add=extra, extra_remove=words, unchanged_since=since, under=under
-        )
-    return mailbox.set_flags(
-        uids, add=bits, replace=not cmd.action, extra_add=extra, unchanged_since=since, under=under
-    )
+        # Those that this user may not change stay.
+        rest = mailbox.snapshot.within(mask) - given
+        return mailbox.set_flags(uids, add=given, remove=rest, unchanged_since=since, under=under)
+    return mailbox.set_flags(uids, add=given, replace=not cmd.action, unchanged_since=since, under=under)
 
 
 def _answer(session: Session, cmd: Store, answered: set[int], before: Snapshot, reply: Reply) -> None:
@@ -144,18 +140,17 @@ def _answer(session: Session, cmd: Store, answered: set[int], before: Snapshot, 
     updates.fetch_flags(session, reply, [i for i in shown if uids[i] not in mistaken], uid=True, flags=False)
 
 
-def _change(cmd: Store, flags: Sequence[bytes], bits: int, extra: frozenset[int]) -> Callable[[Flags], Flags | None]:
+def _change(cmd: Store, flags: Sequence[bytes], given: Flags) -> Callable[[Flags], Flags | None]:
     """Return the flags that the client believes this STORE to leave a message with.
 
     Of flags that are not kept here, or that the client may not change, nobody knows whether it believes in them.
     """
 
     def change(known: Flags) -> Flags | None:
-        was, words = known
         if cmd.action == b"-":
-            return was & ~bits, words - extra
-        return (was | bits, words | extra) if cmd.action == b"+" else (bits, extra)
+            return known - given
+        return known | given if cmd.action == b"+" else given
 
-    kept = len(flags) if cmd.action == b"-" else bits.bit_count() + len(extra)
+    kept = len(flags) if cmd.action == b"-" else len(given)
     asked = cmd.flags if cmd.action == b"-" else {flag.lower() for flag in cmd.flags}
     return change if kept == len(asked) else lambda _: None

@@ -25,8 +25,8 @@ from maildir_imapd.store.maildir.filename import (
     KEYWORD_BITS,
     RECENT,
     VISIBLE_BITS,
-    keyword_bit,
 )
+from maildir_imapd.store.maildir.flags import NO_FLAGS, Flags, of_keywords
 from maildir_imapd.store.records.quota import NOTHING, Amount, Quota, size_of
 
 log = logging.getLogger(__name__)
@@ -37,23 +37,21 @@ _NO_WORDS: Final[frozenset[int]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class FlagChange:
-    """What STORE asks for. With *replace*, all flags a client can see become *add* and *words_add*."""
+    """What STORE asks for. With *replace*, all flags a client can see become *add*."""
 
-    add: int = 0
-    remove: int = 0
+    add: Flags = NO_FLAGS
+    remove: Flags = NO_FLAGS
     replace: bool = False
-    words_add: frozenset[int] = _NO_WORDS
-    words_remove: frozenset[int] = _NO_WORDS
 
     def bits(self, old: int) -> int:
-        """Return the flags of a message that had *old*. Letters without an IMAP meaning stay."""
+        """Return the bits of a message that had *old*. Letters without an IMAP meaning stay."""
         if self.replace:
-            return (old & ~VISIBLE_BITS) | self.add
-        return (old & ~self.remove) | self.add
+            return (old & ~VISIBLE_BITS) | self.add.bits
+        return (old & ~self.remove.bits) | self.add.bits
 
-    def words(self, old: frozenset[int]) -> frozenset[int]:
+    def more(self, old: frozenset[int]) -> frozenset[int]:
         """Return the keywords without a bit."""
-        return self.words_add if self.replace else (old - self.words_remove) | self.words_add
+        return self.add.more if self.replace else (old - self.remove.more) | self.add.more
 
 
 @dataclass(slots=True)
@@ -216,7 +214,7 @@ def batch_of(rows: Snapshot, done: list[Wish], change: FlagChange) -> tuple[Batc
     changed: list[int] = []
     extra = rows.extra
     # Keywords without a bit are rare: mostly no message has any, and none is to get one.
-    wordless = not extra and not change.words(_NO_WORDS)
+    wordless = not extra and not change.more(_NO_WORDS)
     for uid, _, old, new in done:
         if old != new:
             flagged.setdefault((new & ~old, old & ~new), []).append(uid)
@@ -225,7 +223,7 @@ def batch_of(rows: Snapshot, done: list[Wish], change: FlagChange) -> tuple[Batc
                 changed.append(uid)
             continue
         had = extra.get(uid, _NO_WORDS)
-        has = change.words(had)
+        has = change.more(had)
         if had != has:
             worded.setdefault((has - had, had - has), []).append(uid)
         if old != new or had != has:
@@ -383,20 +381,18 @@ def take_words(folder: Folder) -> None:
         return
     try:
         numbers = name_keywords(folder, sorted({name for names in wanted.values() for name in names}))
-        groups: dict[frozenset[int], list[int]] = {}
+        groups: dict[Flags, list[int]] = {}
         for uid, names in wanted.items():
-            groups.setdefault(frozenset(numbers[name] for name in names), []).append(uid)
-        every = frozenset(range(len(folder.rows.keywords)))
+            groups.setdefault(of_keywords(numbers[name] for name in names), []).append(uid)
+        every = of_keywords(range(len(folder.rows.keywords)))
         for chosen, uids in groups.items():
-            bits = sum(map(keyword_bit, chosen))
-            words = frozenset(number for number in chosen if not keyword_bit(number))
-            set_flags(folder, uids, FlagChange(bits, KEYWORD_BITS & ~bits, False, words, every - words), None)
+            set_flags(folder, uids, FlagChange(chosen, every - chosen), None)
     except (OSError, errors.LimitReached) as error:
         # They stay in the other server's files, and are looked at again with the next change there.
         log.warning("the other server's keywords cannot be taken path=%s error=%s", os.fsdecode(folder.path), error)
 
 
-def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, frozenset[int], int]]) -> list[int]:
+def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, Flags, int]]) -> list[int]:
     """Give delivered files their names and UIDs: all of them or none."""
     unseen = folder.unseen_change()
     first = folder.index.allocate(len(arrivals))
@@ -405,17 +401,17 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, int, fr
     done: list[tuple[bytes, bytes]] = []
     now = int(filename.unique().partition(b".")[0])
     try:
-        for uid, (item, bits, words, received) in enumerate(arrivals, first):
-            bits = bits & VISIBLE_BITS
+        for uid, (item, flags, received) in enumerate(arrivals, first):
+            bits = flags.bits & VISIBLE_BITS
             base = filename.sized(filename.unique(), item.size_disk, item.size_crlf)
             path = filename.render(base, bits)
             durable.rename(item.name, path, folder.fd, folder.fd)
             done.append((path, item.name))
             batch.added.append(Added(uid, bits | RECENT, received, now, item.size_crlf, base, item.fingerprint))
-            if words:
-                batch.worded.append(([(uid, uid)], words, _NO_WORDS))
+            if flags.more:
+                batch.worded.append(([(uid, uid)], flags.more, _NO_WORDS))
         if quota is not None:
-            sizes = [item.size_disk for item, bits, *_ in arrivals if quota.counts(folder.path, bits)]
+            sizes = [item.size_disk for item, flags, _ in arrivals if quota.counts(folder.path, flags.bits)]
             quota.add(Amount(sum(sizes), len(sizes)))
         folder.stamp_own(batch, unseen)
         folder.commit(batch, keep=False)
@@ -454,8 +450,8 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
     now = int(filename.unique().partition(b".")[0])
     try:
         for uid, at in enumerate(positions, first):
-            old = rows.flags[at]
-            bits, words = _carried(old, rows.extra.get(rows.uids[at], _NO_WORDS), keep, mapped)
+            carried = _carried(rows.flags_at(at), keep, mapped)
+            bits = carried.bits
             base = rows.names[at]
             base = filename.sized(filename.unique(), filename.disk_size(base), filename.wire_size(base))
             path = filename.render(base, bits)
@@ -463,8 +459,8 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
             done.append(path)
             mark = rows.fingerprints[at] if linked else 0
             batch.added.append(Added(uid, bits | RECENT, rows.received[at], now, rows.sizes[at], base, mark))
-            if words:
-                batch.worded.append(([(uid, uid)], words, _NO_WORDS))
+            if carried.more:
+                batch.worded.append(([(uid, uid)], carried.more, _NO_WORDS))
         if quota is not None and not (move and quota.counts_deleted):
             quota.add(_difference(quota, source, target, list(zip(positions, batch.added, strict=True)), move=move))
         target.stamp_own(batch, unseen)
@@ -488,18 +484,12 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
     return pairs
 
 
-def _carried(bits: int, words: frozenset[int], keep: int, mapped: dict[int, int]) -> tuple[int, frozenset[int]]:
+def _carried(flags: Flags, keep: int, mapped: dict[int, int]) -> Flags:
     """Return the flags of a copy: those in *keep*, and keywords under the numbers that they have in its folder."""
-    kept = bits & keep & ~(KEYWORD_BITS | INTERNAL_BITS)
-    more: set[int] = set()
-    for number in _numbers(bits, words):
-        there = mapped.get(number)
-        if there is not None:
-            bit = keyword_bit(there)
-            kept |= bit
-            if not bit:
-                more.add(there)
-    return kept, frozenset(more)
+    kept = Flags(flags.bits & keep & ~(KEYWORD_BITS | INTERNAL_BITS))
+    if not mapped:
+        return kept
+    return kept | of_keywords(mapped[number] for number in flags.keywords if number in mapped)
 
 
 def _difference(quota: Quota, source: Folder, target: Folder, pairs: list[tuple[int, Added]], *, move: bool) -> Amount:
@@ -514,23 +504,15 @@ def _difference(quota: Quota, source: Folder, target: Folder, pairs: list[tuple[
     return change
 
 
-def _numbers(bits: int, words: frozenset[int]) -> list[int]:
-    left = bits & KEYWORD_BITS
-    found = [number for number in range(filename.IN_BITS) if left & keyword_bit(number)] if left else []
-    return found + sorted(words)
-
-
 def _map_keywords(source: Folder, target: Folder, positions: Sequence[int]) -> dict[int, int]:
     """Return which number each keyword of the messages has in the other folder, naming new ones there."""
     rows = source.rows
     if source is target:
         return {number: number for number, name in enumerate(rows.keywords) if name}
     used: set[int] = set()
-    for bits in {rows.flags[at] & KEYWORD_BITS for at in positions}:
-        used.update(_numbers(bits, _NO_WORDS))
-    if rows.extra:
-        for at in positions:
-            used |= rows.extra.get(rows.uids[at], _NO_WORDS)
+    for flags in set(rows.flags_of([rows.uids[at] for at in positions])):
+        if flags is not None:
+            used.update(flags.keywords)
     names = {n: rows.keywords[n] for n in used if n < len(rows.keywords) and rows.keywords[n]}
     known = name_keywords(target, list(names.values()))
     return {number: known[name] for number, name in names.items()}

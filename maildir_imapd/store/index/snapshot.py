@@ -1,7 +1,6 @@
 """A mailbox at one moment: immutable columns, shared by all threads, sorted by UID.
 
-A position in the columns is the sequence number less one. apply() copies only the columns that a batch
-changes; the others are the same objects in the next snapshot.
+A position in the columns is the sequence number less one. The next moment is made in builder.py.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Added, Batch, Ranges
+from maildir_imapd.store.index.journal import SIZE_UNKNOWN
 from maildir_imapd.store.maildir.filename import (
     ANSWERED,
     DELETED,
@@ -21,14 +20,15 @@ from maildir_imapd.store.maildir.filename import (
     FLAGGED,
     IN_BITS,
     IN_NEW,
-    INTERNAL_BITS,
     KEYWORD_BITS,
     RECENT,
     SEEN,
+    VISIBLE_BITS,
     keyword_bit,
 )
+from maildir_imapd.store.maildir.flags import Flags
 
-__all__ = ["SIZE_UNKNOWN", "SYSTEM_FLAGS", "Builder", "Delta", "Snapshot", "empty"]
+__all__ = ["SIZE_UNKNOWN", "SYSTEM_FLAGS", "Delta", "Snapshot", "empty"]
 
 # In the order Dovecot lists them.
 SYSTEM_FLAGS: Final = (
@@ -40,7 +40,7 @@ SYSTEM_FLAGS: Final = (
 )
 
 _NO_WORDS: Final[frozenset[int]] = frozenset()
-_COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
+COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
 # For each bit of an octet the table that makes the octet 1 where it has the bit, and the one that makes it 0.
 _TAKE: Final = tuple(bytes(octet >> bit & 1 for octet in range(256)) for bit in range(8))
 _LACK: Final = tuple(bytes(1 - mark for mark in table) for table in _TAKE)
@@ -55,6 +55,14 @@ class Delta:
     expunged: Sequence[int]
     # Messages that came back under a UID lower than others already known; also in ``added``.
     revived: Sequence[int] = ()
+
+
+class _Made(dict[int, Flags]):
+    """Bits to Flags as clients see them, made once for all messages that have them."""
+
+    def __missing__(self, bits: int) -> Flags:
+        made = self[bits] = Flags(bits & VISIBLE_BITS)
+        return made
 
 
 class Snapshot:
@@ -179,7 +187,7 @@ class Snapshot:
     def _count(self, key: str) -> int:
         found = self._counts.get(key)
         if found is None:
-            found = self._counts[key] = self.marks(_COUNTED[key]).count(1)
+            found = self._counts[key] = self.marks(COUNTED[key]).count(1)
         return found
 
     def marks(self, bit: int, *, present: bool = True) -> bytes:
@@ -249,26 +257,66 @@ class Snapshot:
             found += tuple(self.keywords[n] for n in sorted(self.extra[uid]) if n < len(self.keywords))
         return found
 
+    def flags_at(self, at: int) -> Flags:
+        """Return all that the message at position *at* has."""
+        return Flags(self.flags[at], self.extra.get(self.uids[at], _NO_WORDS) if self.extra else _NO_WORDS)
+
+    def flags_of(self, uids: Sequence[int]) -> list[Flags | None]:
+        """Return what messages (UIDs rising) have, as far as clients see it; None for one that is not there."""
+        flags, extra = self.flags, self.extra
+        made = _Made()  # so that messages with the same flags share one object
+        if not extra:
+            return [None if at < 0 else made[flags[at]] for at in self.positions(uids)]
+        found = zip(uids, self.positions(uids), strict=True)
+        return [
+            None if at < 0 else Flags(flags[at] & VISIBLE_BITS, extra[uid]) if uid in extra else made[flags[at]]
+            for uid, at in found
+        ]
+
+    def within(self, mask: int) -> Flags:
+        """Return the flags in *mask*; where it has keywords, those without a bit are among them."""
+        return Flags(mask, frozenset(range(IN_BITS, len(self.keywords)) if mask & KEYWORD_BITS else ()))
+
+    def keyword_marks(self, number: int, *, present: bool = True) -> bytes:
+        """Return an octet for each message: 1 where it has that keyword (or lacks it), else 0."""
+        bit = keyword_bit(number)
+        if bit:
+            return self.marks(bit, present=present)
+        marks = bytearray([not present]) * len(self)
+        for uid, numbers in self.extra.items():
+            if number in numbers:
+                marks[self.position(uid)] = present
+        return bytes(marks)
+
     def all_flag_names(self) -> tuple[bytes, ...]:
         """Return the flags a message of this folder can have: system flags, then the keywords."""
         return tuple(name for name, _ in SYSTEM_FLAGS) + tuple(name for name in self.keywords if name)
 
     # --- change --------------------------------------------------------------------------------
 
-    def apply(self, batch: Batch) -> Snapshot:
-        """Return the mailbox after *batch*."""
-        return self.apply_all((batch,))
-
-    def apply_all(self, batches: Iterable[Batch]) -> Snapshot:
-        """Return the mailbox after all of *batches*; each changed column is copied once."""
-        new = Builder(self)
-        for batch in batches:
-            new.apply(batch)
-        return new.finish()
+    def copy(self) -> Snapshot:
+        """Return one with the same columns, for whoever makes the next of it."""
+        return Snapshot(
+            uids=self.uids,
+            flags=self.flags,
+            modseqs=self.modseqs,
+            received=self.received,
+            saved=self.saved,
+            sizes=self.sizes,
+            fingerprints=self.fingerprints,
+            names=self._names,
+            extra=self.extra,
+            keywords=self.keywords,
+            uidvalidity=self.uidvalidity,
+            uidnext=self.uidnext,
+            modseq=self.modseq,
+            revivals=self.revivals,
+            words=self._words,
+        )
 
     def evolve(self, *, uidnext: int | None = None, modseq: int | None = None) -> Snapshot:
         """Return the same messages under another UIDNEXT or HIGHESTMODSEQ."""
-        new = _copy(self)
+        new = self.copy()
         new.uidnext = self.uidnext if uidnext is None else uidnext
         new.modseq = self.modseq if modseq is None else modseq
         return new
@@ -311,255 +359,3 @@ def empty(uidvalidity: int = 0, uidnext: int = 1, modseq: int = 1) -> Snapshot:
         uidnext=uidnext,
         modseq=modseq,
     )
-
-
-def _copy(old: Snapshot) -> Snapshot:
-    return Snapshot(
-        uids=old.uids,
-        flags=old.flags,
-        modseqs=old.modseqs,
-        received=old.received,
-        saved=old.saved,
-        sizes=old.sizes,
-        fingerprints=old.fingerprints,
-        names=old._names,
-        extra=old.extra,
-        keywords=old.keywords,
-        uidvalidity=old.uidvalidity,
-        uidnext=old.uidnext,
-        modseq=old.modseq,
-        revivals=old.revivals,
-        words=old._words,
-    )
-
-
-class Builder:
-    """A snapshot in the making: copies a column when it is first written to."""
-
-    def __init__(self, old: Snapshot) -> None:
-        self.snapshot = _copy(old)
-        self._own_rows = self._own_flags = self._own_modseqs = False
-        self._own_names = self._own_sizes = self._own_extra = False
-        self._counted = old._counts
-        self._touched = 0  # bits whose counts may have changed
-
-    def finish(self) -> Snapshot:
-        """Return the new snapshot, with the counts that are still true.
-
-        Each count is asked for by its key: readers in other threads put theirs in meanwhile, so that the dictionary
-        may not be walked.
-        """
-        for key, bit in _COUNTED.items():
-            count = self._counted.get(key)
-            if count is not None and not bit & self._touched:
-                self.snapshot._counts[key] = count
-        return self.snapshot
-
-    def _rows(self) -> Snapshot:
-        new = self.snapshot
-        if not self._own_rows:
-            self._own_rows = True
-            new.uids, new.received, new.saved = new.uids[:], new.received[:], new.saved[:]
-            new.fingerprints = new.fingerprints[:]
-        self._flags()
-        self._names()
-        self._sizes()
-        return new
-
-    def _flags(self) -> Snapshot:
-        new = self.snapshot
-        if not self._own_flags:
-            self._own_flags = True
-            new.flags = new.flags[:]
-        return new
-
-    def _modseqs(self) -> Snapshot:
-        new = self.snapshot
-        if not self._own_modseqs:
-            self._own_modseqs = True
-            new.modseqs = new.modseqs[:]
-        return new
-
-    def _names(self) -> Snapshot:
-        new = self.snapshot
-        if not self._own_names:
-            self._own_names = True
-            new.names = new.names[:]
-        return new
-
-    def _sizes(self) -> Snapshot:
-        new = self.snapshot
-        if not self._own_sizes:
-            self._own_sizes = True
-            new.sizes = new.sizes[:]
-        return new
-
-    def _extra(self) -> dict[int, frozenset[int]]:
-        if not self._own_extra:
-            self._own_extra = True
-            self.snapshot.extra = dict(self.snapshot.extra)
-        return self.snapshot.extra
-
-    def apply(self, batch: Batch) -> None:
-        new = self.snapshot
-        if batch.uidvalidity is not None:
-            new.uidvalidity = batch.uidvalidity
-        if batch.keywords:
-            self._name_keywords(batch.keywords)
-        if batch.added:
-            self._add(batch.added, batch.modseq)
-        for ranges, add, remove in batch.flagged:
-            self._flag(ranges, add, remove, batch.modseq)
-        for ranges, more, less in batch.worded:
-            self._word(ranges, more, less, batch.modseq)
-        for uid, base in batch.renamed:
-            at = new.position(uid)
-            if at >= 0:
-                self._names().names[at] = base
-        for uid, size in batch.sizes:
-            at = new.position(uid)
-            if at >= 0:
-                self._sizes().sizes[at] = size
-        if batch.claimed:
-            self._claim(batch.claimed)
-        if batch.expunged:
-            self._remove(batch.expunged)
-        if batch.vanished:
-            self._remove(batch.vanished)
-        new.uidnext = max(new.uidnext, batch.uidnext, batch.raised or 0)
-        new.modseq = max(new.modseq, batch.modseq)
-
-    def _name_keywords(self, names: dict[int, bytes]) -> None:
-        known = list(self.snapshot.keywords)
-        known += [b""] * (max(names) + 1 - len(known))
-        for number, name in names.items():
-            known[number] = name
-        self.snapshot.keywords = tuple(known)
-        self.snapshot._words = {}
-
-    def _add(self, added: list[Added], modseq: int) -> None:
-        for row in added:
-            self._touched |= row.flags
-        new = self.snapshot
-        if not new.uids or added[0].uid > new.uids[-1]:
-            self._append(added, modseq)
-            return
-        new = self._rows()
-        self._modseqs()
-        for row in added:
-            # A message came back (see index.py, tombstones): it goes where it was.
-            at = bisect_left(new.uids, row.uid)
-            if at < len(new.uids) and new.uids[at] == row.uid:
-                continue
-            new.revivals += at < len(new.uids)
-            new.uids.insert(at, row.uid)
-            new.flags.insert(at, row.flags)
-            new.modseqs.insert(at, modseq)
-            new.received.insert(at, row.received)
-            new.saved.insert(at, row.saved)
-            new.sizes.insert(at, row.size)
-            new.fingerprints.insert(at, row.fingerprint)
-            new.names.insert(at, row.base)
-
-    def _append(self, added: list[Added], modseq: int) -> None:
-        new = self.snapshot
-        uids, flags, received, saved, sizes, names, fingerprints = zip(*added, strict=True)
-        # A sum makes the new column in one piece; a copy that grows is copied twice.
-        if self._own_rows:
-            new.uids.extend(uids)
-            new.received.extend(received)
-            new.saved.extend(saved)
-            new.fingerprints.extend(fingerprints)
-        else:
-            new.uids = new.uids + array("I", uids)
-            new.received = new.received + array("q", received)
-            new.saved = new.saved + array("q", saved)
-            new.fingerprints = new.fingerprints + array("Q", fingerprints)
-        if self._own_flags:
-            new.flags.extend(flags)
-        else:
-            new.flags = new.flags + array("Q", flags)
-        if self._own_modseqs:
-            new.modseqs.extend([modseq] * len(added))
-        else:
-            new.modseqs = new.modseqs + array("Q", [modseq]) * len(added)
-        if self._own_sizes:
-            new.sizes.extend(sizes)
-        else:
-            new.sizes = new.sizes + array("Q", sizes)
-        if self._own_names:
-            new.names.extend(names)
-        else:
-            new.names = [*new.names, *names]
-        self._own_rows = self._own_flags = self._own_modseqs = self._own_sizes = self._own_names = True
-
-    def _flag(self, ranges: Ranges, add: int, remove: int, modseq: int) -> None:
-        new = self._flags()
-        flags = new.flags
-        keep = ~remove
-        self._touched |= add | remove
-        touch = (add | remove) & ~INTERNAL_BITS
-        if touch:
-            self._modseqs()
-        for lo, hi in ranges:
-            start, stop = new.span(lo, hi)
-            if stop - start == 1:
-                flags[start] = flags[start] & keep | add
-                if touch:
-                    new.modseqs[start] = modseq
-                continue
-            flags[start:stop] = array("Q", [bits & keep | add for bits in flags[start:stop]])
-            if touch:
-                new.modseqs[start:stop] = array("Q", [modseq]) * (stop - start)
-
-    def _word(self, ranges: Ranges, more: frozenset[int], less: frozenset[int], modseq: int) -> None:
-        extra = self._extra()
-        new = self._modseqs()
-        for lo, hi in ranges:
-            start, stop = new.span(lo, hi)
-            for at in range(start, stop):
-                uid = new.uids[at]
-                words = extra.get(uid, _NO_WORDS) - less | more
-                if words:
-                    extra[uid] = words
-                else:
-                    extra.pop(uid, None)
-                new.modseqs[at] = modseq
-
-    def _claim(self, below: int) -> None:
-        new = self._flags()
-        flags = new.flags
-        # From the end: what is recent came last.
-        for at in range(bisect_left(new.uids, below) - 1, -1, -1):
-            if flags[at] & RECENT:
-                flags[at] &= ~RECENT
-        self._touched |= RECENT
-
-    def _remove(self, ranges: Ranges) -> None:
-        new = self.snapshot
-        kept: list[slice] = []
-        gone: list[int] = []
-        last = 0
-        for lo, hi in sorted(ranges):
-            start, stop = new.span(lo, hi)
-            if start < stop:
-                kept.append(slice(last, start))
-                gone += new.uids[start:stop]
-                for bits in new.flags[start:stop]:
-                    self._touched |= bits
-                last = stop
-        if not gone:
-            return
-        kept.append(slice(last, len(new.uids)))
-        if new.extra:
-            extra = self._extra()
-            for uid in gone:
-                extra.pop(uid, None)
-        # The new columns are put together from what stays: one copy, however many gaps.
-        self._own_rows = self._own_flags = self._own_modseqs = self._own_names = self._own_sizes = True
-        for column in ("uids", "flags", "modseqs", "received", "saved", "sizes", "fingerprints", "names"):
-            old = getattr(new, column)
-            rest = old[kept[0]]
-            for piece in kept[1:]:
-                rest.extend(old[piece])
-            setattr(new, column, rest)

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from maildir_imapd.store.index.builder import Builder
 from maildir_imapd.store.index.journal import NEVER, Batch, Stamp
-from maildir_imapd.store.index.snapshot import Builder, Snapshot, empty
+from maildir_imapd.store.index.snapshot import Snapshot, empty
 
 HISTORY_LIMIT: Final = 20_000  # ranges of expunged UIDs kept for QRESYNC
 TOMB_LIMIT: Final = 5_000  # bases of messages that went without our doing
