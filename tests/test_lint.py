@@ -161,3 +161,35 @@ def test_text_is_normalized_in_one_place(name: str) -> None:
     """The one place bounds runs of combining marks, whose sorting is quadratic and holds the lock (rule H1)."""
     found = [(file, line) for file, line in uses("unicodedata", name) if file != "normal.py"]
     assert not found, listed(found)
+
+
+# What may be larger, and why. A limit that somebody wants to pass is a question: is there a second reason to change?
+FILE_LINES, CLASS_METHODS, FUNCTION_LINES = 600, 30, 60
+OUTGROWN = {
+    "wire/cursor.py Cursor": "one method for each thing that the grammar has, and every parser is made of them",
+    "wire/parse_search.py _program": "one case for each search key, in the order of the grammar",
+    "cli/import_config.py from_dovecot": "one paragraph for each setting that is carried over",
+    "cli/try_.py try_": "what a trial run does, step by step",
+    "server/worker.py run": "the order in which a worker is set up, which is what there is to see",
+}
+
+
+def sizes() -> Iterator[tuple[str, int, int]]:
+    """Each file, class and function of the package: what it is, how large, and how large it may be."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        file, text = path.relative_to(PACKAGE).as_posix(), path.read_text()
+        yield file, text.count("\n"), FILE_LINES
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+                yield f"{file} {node.name}", len(methods), CLASS_METHODS
+            elif isinstance(node, ast.FunctionDef):
+                assert node.end_lineno is not None
+                yield f"{file} {node.name}", node.end_lineno - node.lineno + 1, FUNCTION_LINES
+
+
+def test_no_file_class_or_function_has_outgrown_its_reason() -> None:
+    """Split by the second reason to change, never by the count of lines; else say here why it stays whole."""
+    outgrown = {what: size for what, size, limit in sizes() if size > limit}
+    assert set(outgrown) - set(OUTGROWN) == set(), outgrown
+    assert set(OUTGROWN) - set(outgrown) == set(), "these are small enough now: take them from the list"
