@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,38 @@ class Identity:
     uid: int | None = None
     gid: int | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+
+
+# --- what a client shows --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A name and a password; *authzid*: as whom the client wants to act, None for himself."""
+
+    user: str
+    password: bytes = field(repr=False)
+    authzid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token of an issuer's; *user*: whom the client says it is for, "" where it says nothing."""
+
+    user: str
+    token: bytes = field(repr=False)
+    authzid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """What the connection itself has proved: *user* is the name in the client's certificate."""
+
+    user: str
+    authzid: str | None = None
+
+
+Credential: TypeAlias = Password | Token | External
 
 
 class Authenticator(Protocol):

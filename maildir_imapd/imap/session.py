@@ -58,6 +58,7 @@ from maildir_imapd.wire.parse import parse, peek_command
 from maildir_imapd.wire.parse_append import AppendReader
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.base import Credential
     from maildir_imapd.imap.mailboxes.name_changes import NameChange
     from maildir_imapd.imap.news.notify import Notify
     from maildir_imapd.imap.reply import Reply
@@ -91,7 +92,7 @@ class Access:
 class Gate(Protocol):
     """The door: checks a login, throttles guessing.  Blocks as long as it must."""
 
-    def __call__(self, user: str, password: bytes, authzid: str | None) -> Access:
+    def __call__(self, credential: Credential) -> Access:
         """Raise AuthenticationFailed, AuthorizationFailed, Unavailable; Goodbye after too many tries."""
         ...
 
@@ -123,7 +124,7 @@ class Policy:
     after_login: Limits = AFTER_LOGIN
 
 
-def _no_gate(user: str, password: bytes, authzid: str | None) -> Access:
+def _no_gate(credential: Credential) -> Access:
     raise WrongState(why="This session cannot log in")
 
 
@@ -333,11 +334,6 @@ class Session:
     def may_set_quota(self) -> bool:
         """Whether SETQUOTA is there for this user."""
         return self.policy.quota_set and self.account.quota.settable
-
-    @property
-    def mechanisms(self) -> tuple[bytes, ...]:
-        """SASL mechanisms that are offered."""
-        return (b"PLAIN", b"LOGIN")
 
     @property
     def rev2(self) -> bool:

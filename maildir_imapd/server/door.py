@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
+from maildir_imapd.auth.base import Password
 from maildir_imapd.auth.passwdfile import allowed_from
 from maildir_imapd.config import Config
 from maildir_imapd.errors import (
@@ -35,7 +36,7 @@ from maildir_imapd.store.threads import locks
 from maildir_imapd.values import quota_rule
 
 if TYPE_CHECKING:
-    from maildir_imapd.auth.base import Identity
+    from maildir_imapd.auth.base import Credential, Identity
     from maildir_imapd.auth.passwdfile import Entry, PasswdFile
     from maildir_imapd.server.identity import Owner
     from maildir_imapd.store.maildir.layout import Places
@@ -366,11 +367,14 @@ class Gate:
         self._arrival = arrival
         self._failures = 0
 
-    def __call__(self, user: str, password: bytes, authzid: str | None) -> Access:
+    def __call__(self, credential: Credential) -> Access:
         """As ``imap.session.Gate``: a wrong password is answered late, later each time, then with BYE.
 
         The pause counts from the question: how long the password took to check does not show.
         """
+        if not isinstance(credential, Password):
+            raise AuthenticationFailed
+        user, password, authzid = credential.user, credential.password, credential.authzid
         began = time.monotonic()
         try:
             identity = self._door.identify(user, password, self._host)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from client import Client
 
+from maildir_imapd.auth.base import Credential, Password
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, ShuttingDown
 from maildir_imapd.imap.session import Access, Policy, Session
@@ -28,10 +29,10 @@ def serve(rules: Policy, tmp_path: Path, *, leave: list[ShuttingDown] | None = N
     theirs.settimeout(30)
     conn = Transport(ours)
 
-    def gate(user: str, password: bytes, authzid: str | None) -> Access:
-        if password != b"secret":
+    def gate(credential: Credential) -> Access:
+        if not isinstance(credential, Password) or credential.password != b"secret":
             raise AuthenticationFailed
-        return Access(user, Account(bytes(tmp_path / "Maildir"), fsync="never"))
+        return Access(credential.user, Account(bytes(tmp_path / "Maildir"), fsync="never"))
 
     session = Session(rules, gate, wake=conn.bell.ring)
     thread = threading.Thread(

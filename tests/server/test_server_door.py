@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from maildir_imapd.auth.base import Identity
+from maildir_imapd.auth.base import Identity, Password
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, LimitReached, Unavailable
@@ -59,14 +59,14 @@ def test_names_that_could_lead_elsewhere(name: str) -> None:
 
 def test_a_login(tmp_path: Path) -> None:
     door = make(tmp_path)
-    access = door.gate("127.0.0.1", "peer")("ann", b"secret", None)
+    access = door.gate("127.0.0.1", "peer")(Password("ann", b"secret"))
     assert access.user == "ann"
     assert access.account.root == os.fsencode(tmp_path / "ann" / "Maildir")
-    assert door.gate("127.0.0.1", "peer")("ann", b"secret", None).account is access.account
+    assert door.gate("127.0.0.1", "peer")(Password("ann", b"secret")).account is access.account
     # Case: what the file has in small letters.
-    assert door.gate("127.0.0.1", "peer")("Ann", b"secret", "ann").user == "ann"
+    assert door.gate("127.0.0.1", "peer")(Password("Ann", b"secret", "ann")).user == "ann"
     with pytest.raises(AuthorizationFailed):
-        door.gate("127.0.0.1", "peer")("ann", b"secret", "ben")
+        door.gate("127.0.0.1", "peer")(Password("ann", b"secret", "ben"))
 
 
 class Clock:
@@ -95,9 +95,9 @@ def test_wrong_passwords_wait_longer_each_time(tmp_path: Path, clock: Clock) -> 
     gate = make(tmp_path, auth_failure_delay=2).gate("127.0.0.1", "peer")
     for user in ("ann", "nobody", "../ann"):
         with pytest.raises(AuthenticationFailed):
-            gate(user, b"wrong", None)
+            gate(Password(user, b"wrong"))
     with pytest.raises(Goodbye):
-        gate("ann", b"", None)
+        gate(Password("ann", b""))
     assert clock.slept == [2, 4, 8, 16]
 
 
@@ -116,7 +116,7 @@ def test_the_answer_comes_a_pause_after_the_question(
     for user in ("ann", "../ann"):
         began = clock.now
         with pytest.raises(AuthenticationFailed):
-            door.gate("127.0.0.1", "peer")(user, b"wrong", None)
+            door.gate("127.0.0.1", "peer")(Password(user, b"wrong"))
         assert clock.now == began + 2
 
 
@@ -150,14 +150,14 @@ def test_failures_of_all_connections_make_the_pause_longer(tmp_path: Path, clock
 
     for n in range(12):
         with pytest.raises(AuthenticationFailed):
-            doors[0].gate("192.0.2.1", "peer")(f"nobody{n}", b"wrong", None)
+            doors[0].gate("192.0.2.1", "peer")(Password(f"nobody{n}", b"wrong"))
     assert paused("ben", "192.0.2.1") > 2
     assert paused("ben", "192.0.2.2") == 2
     for n in range(16):
         with pytest.raises(AuthenticationFailed):
-            doors[0].gate(f"2001:db8:0:1::{n:x}", "peer")(f"other{n}", b"wrong", None)
+            doors[0].gate(f"2001:db8:0:1::{n:x}", "peer")(Password(f"other{n}", b"wrong"))
         with pytest.raises(AuthenticationFailed):
-            doors[0].gate(f"198.51.100.{n}", "peer")("ann", b"wrong", None)
+            doors[0].gate(f"198.51.100.{n}", "peer")(Password("ann", b"wrong"))
     assert paused("ben", "2001:db8:0:1:ffff::1") > 2
     assert paused("ben", "2001:db8:0:2::1") == 2
     assert paused("Ann", "192.0.2.77") > 2
@@ -217,9 +217,9 @@ def test_a_remembered_password_needs_no_hash(tmp_path: Path, monkeypatch: pytest
 
 def test_allow_nets(tmp_path: Path) -> None:
     door = make(tmp_path, "ann:{PLAIN}secret:::::: allow_nets=192.0.2.0/24\n")
-    assert door.gate("192.0.2.9", "peer")("ann", b"secret", None)
+    assert door.gate("192.0.2.9", "peer")(Password("ann", b"secret"))
     with pytest.raises(AuthenticationFailed):
-        door.gate("198.51.100.9", "peer")("ann", b"secret", None)
+        door.gate("198.51.100.9", "peer")(Password("ann", b"secret"))
 
 
 def test_mail_locations(tmp_path: Path) -> None:
@@ -238,8 +238,8 @@ def test_mail_locations(tmp_path: Path) -> None:
 def test_groups_for_access_rights(tmp_path: Path) -> None:
     door = make(tmp_path, "ann:{PLAIN}secret:::::: userdb_acl_groups=team,,staff\nben:{PLAIN}secret\n")
     gate = door.gate("127.0.0.1", "peer")
-    assert gate("ann", b"secret", None).groups == {"team", "staff"}
-    assert gate("ben", b"secret", None).groups == frozenset()
+    assert gate(Password("ann", b"secret")).groups == {"team", "staff"}
+    assert gate(Password("ben", b"secret")).groups == frozenset()
 
 
 def test_quotas(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -278,15 +278,15 @@ def test_limits(tmp_path: Path) -> None:
         other.arrive("2001:db8:0:1:abcd::3")
     other.arrive("2001:db8:0:2::1")
     gate = door.gate("192.0.2.1", "peer", inside[0])
-    gate("ann", b"secret", None)
+    gate(Password("ann", b"secret"))
     with pytest.raises(LimitReached):
-        gate("ann", b"secret", None)
+        gate(Password("ann", b"secret"))
     door.leave(inside[0], "ann")
     inside[0] = door.arrive("192.0.2.1")
-    access = door.gate("192.0.2.1", "peer", inside[0])("ann", b"secret", None)
+    access = door.gate("192.0.2.1", "peer", inside[0])(Password("ann", b"secret"))
     # RFC 8437: he leaves, and the connection stays.
     access.release()
-    door.gate("192.0.2.1", "peer", inside[0])("ann", b"secret", None)
+    door.gate("192.0.2.1", "peer", inside[0])(Password("ann", b"secret"))
 
 
 def test_who_has_not_logged_in_gives_way(tmp_path: Path) -> None:
@@ -303,14 +303,14 @@ def test_who_has_not_logged_in_gives_way(tmp_path: Path) -> None:
     assert not inside[1].sent_away
     door.leave(inside[0], None)
     for arrival in inside[1:]:
-        door.gate("192.0.2.1", "peer", arrival)("ann", b"secret", None)
+        door.gate("192.0.2.1", "peer", arrival)(Password("ann", b"secret"))
     inside.append(door.arrive("192.0.2.1"))
-    door.gate("192.0.2.1", "peer", inside[3])("ann", b"secret", None)
+    door.gate("192.0.2.1", "peer", inside[3])(Password("ann", b"secret"))
     with pytest.raises(LimitReached, match="Too many connections"):
         door.arrive("192.0.2.1")
     # Who logs out without going is the next.
     door.leave(inside[3], "ann")
-    access = door.gate("192.0.2.1", "peer", last := door.arrive("192.0.2.1"))("ann", b"secret", None)
+    access = door.gate("192.0.2.1", "peer", last := door.arrive("192.0.2.1"))(Password("ann", b"secret"))
     access.release()
     door.arrive("192.0.2.1")
     assert last.sent_away

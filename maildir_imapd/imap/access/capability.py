@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maildir_imapd.auth import mechanisms
 from maildir_imapd.imap.registry import ANY, Done, State, command
 from maildir_imapd.wire.render import capability_line
 
@@ -72,10 +73,9 @@ def capabilities(session: Session) -> list[bytes]:
     if session.state is State.NOT_AUTHENTICATED:
         if session.may_start_tls:
             names += BEFORE_TLS
-        if session.may_log_in:
-            names += [b"AUTH=" + mechanism for mechanism in session.mechanisms]
-        else:
+        if not session.may_log_in:
             names.append(b"LOGINDISABLED")
+        names += [b"AUTH=" + mechanism for mechanism in mechanisms.offered(private=session.may_log_in)]
     else:
         names += AFTER_LOGIN
         if session.policy.acl:
