@@ -27,7 +27,7 @@ class Serving:
     def __init__(self) -> None:
         self.served: queue.Queue[int] = queue.Queue()
 
-    def serve(self, sock: socket.socket, address: tuple[Any, ...], implicit_tls: bool) -> None:
+    def serve(self, sock: socket.socket, address: tuple[Any, ...], listener: Listener) -> None:
         sock.sendall(b"hello")
         self.served.put(address[1])
 
