@@ -8,13 +8,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Goodbye, ShuttingDown
-from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
-from maildir_imapd.imap.session import Access, Session
+from maildir_imapd.imap.session import Access
 from maildir_imapd.location import expand
-from maildir_imapd.server import confine, settings
+from maildir_imapd.server import confine, imap_service, settings
 from maildir_imapd.server import identity as identities
 from maildir_imapd.server.accounts import open_account
-from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.transport import PipeTransport
 
@@ -51,16 +49,8 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         rules = settings.policy(
             config, tls=False, loopback=False, compress=False, metadata=settings.server_metadata(config)
         )
-        session = Session(
-            rules,
-            secure=True,
-            wake=transport.bell.ring,
-            preauth=Access(user, account),
-            peer="tunnel",
-            meanwhile=meanwhile,
-            look=transport.look,
-        )
-        converse(transport, session, leaving=lambda: goodbye[0] if goodbye else None)
+        service = imap_service.logged_in_already(rules, Access(user, account), transport, "tunnel")
+        converse(transport, service, leaving=lambda: goodbye[0] if goodbye else None)
     finally:
         watcher.close()
 

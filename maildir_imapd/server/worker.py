@@ -20,12 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from maildir_imapd import log as logs
 from maildir_imapd.errors import LimitReached, ShuttingDown
-from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
-from maildir_imapd.imap.columns.danger import Notes, danger
-from maildir_imapd.imap.session import Session
-from maildir_imapd.server import settings
+from maildir_imapd.server import imap_service, settings
 from maildir_imapd.server.accounts import Accounts
-from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.heartbeat import Beats
@@ -39,7 +35,9 @@ from maildir_imapd.store.threads.longlived import BEAT, LongLived, no_beat
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
+    from maildir_imapd.server.deaths import WorkerNotes
     from maildir_imapd.server.failures import Failures
+    from maildir_imapd.server.service import Port
     from maildir_imapd.server.stacks import Stacks
 
 logger = logging.getLogger(__name__)
@@ -59,15 +57,15 @@ LAST_LOOK = 2.0
 # Seconds until the main thread goes on after an error.
 AFTER_ERROR = 1.0
 TOO_MANY = "The server has too many connections; try again later"
-LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound socket, and whether TLS begins at once on it."""
+    """A bound socket, and whether TLS begins at once on it; *service* names the port of the worker that serves it."""
 
     sock: socket.socket
     implicit_tls: bool
+    service: str = "imap"
 
 
 # Of accept: there is nothing to take now, or what there was has gone; the next one may be there.
@@ -180,7 +178,7 @@ class Server(socketserver.ThreadingTCPServer):
             time.sleep(0.2)
 
     def _refuse(self, sock: socket.socket) -> None:
-        refuse(sock, TOO_MANY, silent=self.listener.implicit_tls)
+        refuse(sock, self.worker.ports[self.listener.service].refusal(TOO_MANY), silent=self.listener.implicit_tls)
 
 
 def _accept(number: int) -> str:
@@ -188,13 +186,13 @@ def _accept(number: int) -> str:
     return f"accept {number}"
 
 
-def refuse(sock: socket.socket, text: str, *, silent: bool) -> None:
-    """Say BYE to a connection that gets no session; with *silent*, for it expects TLS, say nothing."""
+def refuse(sock: socket.socket, said: bytes, *, silent: bool) -> None:
+    """Say to a connection that it gets no service; with *silent*, for it expects TLS, say nothing."""
     if silent:
         return
     try:
         sock.setblocking(False)
-        sock.send(b"* BYE [UNAVAILABLE] %b\r\n" % text.encode("ascii"))
+        sock.send(said)
     except OSError:
         pass  # it has gone by itself, or does not read
 
@@ -225,21 +223,20 @@ class Worker:
         accounts = Accounts(settings.mail(config), self.watcher)
         self.door = Door(settings.chain(config, failures), accounts, settings.room(config))
         self.sessions = Sessions()
-        metadata = settings.server_metadata(config)
-        self._near = settings.policy(config, tls=tls is not None, loopback=True, metadata=metadata)
-        self._far = settings.policy(config, tls=tls is not None, loopback=False, metadata=metadata)
+        # What is served, by the name that a listener has for it.
+        self.ports: dict[str, Port] = {"imap": imap_service.ImapPort(config, self.door, tls=tls is not None)}
         self._beats = beats
         self.servers = [Server(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
 
     def serve(self, sock: socket.socket, address: tuple[Any, ...], listener: Listener) -> None:
         """One connection, from greeting to goodbye."""
         host = str(address[0])
-        visit = Visit(host, _peer(host, address[1]))
+        visit = Visit(host, _peer(host, address[1]), listener.service)
         try:
             self.door.arrive(visit)
         except LimitReached as refusal:
             logger.warning("connection refused", extra={"fields": {"peer": visit.peer, "why": refusal.text}})
-            refuse(sock, refusal.text, silent=listener.implicit_tls)
+            refuse(sock, self.ports[listener.service].refusal(refusal.text), silent=listener.implicit_tls)
             return
         inside = True
 
@@ -258,26 +255,19 @@ class Worker:
 
     def _converse(self, sock: socket.socket, visit: Visit, listener: Listener, left: Callable[[], None]) -> None:
         """Serve a connection that the door has let in; *left* is called when it holds nothing any more."""
+        port = self.ports[listener.service]
         try:
             transport = Transport(sock, tls=self.tls)
         except (OSError, MemoryError) as error:
             # No descriptor for the bell, or the client has gone already.
             logger.error("cannot serve", extra={"fields": {"peer": visit.peer, "why": error}})
-            refuse(sock, TOO_MANY, silent=listener.implicit_tls)
+            refuse(sock, port.refusal(TOO_MANY), silent=listener.implicit_tls)
             return
         visit.ring = transport.bell.ring
         secure = listener.implicit_tls
         try:
-            session = Session(
-                self._near if visit.host.startswith(LOOPBACK) else self._far,
-                self.door.gate(visit),
-                secure=secure,
-                wake=transport.bell.ring,
-                peer=visit.peer,
-                meanwhile=meanwhile,
-                look=transport.look,
-            )
-            converse(transport, session, implicit_tls=secure, leaving=lambda: visit.goodbye, ended=left)
+            service = port.open(visit, transport, secure=secure)
+            converse(transport, service, implicit_tls=secure, leaving=lambda: visit.goodbye, ended=left)
         finally:
             # Whoever has it from the list of sessions still rings it.
             visit.ring = silent
@@ -335,7 +325,7 @@ class Supervision:
     """Whether others have taken the worker's place."""
     patience: float
     """Seconds that clients have to finish their command when it ends (``shutdown_timeout``)."""
-    notes: Notes | None = None
+    notes: WorkerNotes | None = None
     """Where to note what would tell of which message it died."""
     stacks: Stacks | None = None
     """What is written if it stands still."""
@@ -353,7 +343,7 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Listener
     """
     signals = Signals(SIGNALS)
     if supervision.notes is not None:
-        danger.notes = supervision.notes
+        imap_service.note_dangers(supervision.notes)
     beats = Beats()
     main = beats.of("main")
     worker = Worker(config, tls, listeners, beats, supervision.failures)

@@ -18,6 +18,7 @@ from maildir_imapd.errors import AuthenticationFailed, ShuttingDown
 from maildir_imapd.imap.session import Access, Policy, Session
 from maildir_imapd.server import connection, settings
 from maildir_imapd.server.connection import converse
+from maildir_imapd.server.imap_service import ImapService
 from maildir_imapd.server.transport import Transport
 from maildir_imapd.store.account import Account
 
@@ -33,9 +34,9 @@ def serve(rules: Policy, tmp_path: Path, *, leave: list[ShuttingDown] | None = N
             raise AuthenticationFailed
         return Access(credential.user, Account(bytes(tmp_path / "Maildir"), fsync="never"))
 
-    session = Session(rules, gate, wake=conn.bell.ring)
+    service = ImapService(Session(rules, gate, wake=conn.bell.ring), conn.send)
     thread = threading.Thread(
-        target=converse, args=(conn, session), kwargs={"leaving": lambda: leave[0] if leave else None}
+        target=converse, args=(conn, service), kwargs={"leaving": lambda: leave[0] if leave else None}
     )
     thread.start()
     return Client(theirs), thread
