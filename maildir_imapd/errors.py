@@ -4,7 +4,10 @@
         ConfigError                 the process does not start; exit status 78
         ProtocolError               tagged BAD
             BadSyntax               with what was expected and where
+            BadArgument             reads well, and is none of what can stand there
+            BadCombination          each argument is good, and they do not go together
             TooLong                 a line, a literal or a command beyond its limit
+            UnknownCommand
             WrongState              a command that this state does not know
         Refused                     tagged NO, with the class's response code
             MailboxMissing MailboxExists BadMailboxName CannotDo ...
@@ -65,10 +68,6 @@ class BadSyntax(ProtocolError):
         super().__init__(expected=expected, position=position)
 
 
-class UnknownCommand(BadSyntax):
-    """Unknown command"""
-
-
 class BadCharset(ProtocolError):
     """This string is not valid in its charset"""
 
@@ -83,6 +82,23 @@ class FilterCharset(ProtocolError):
     """A stored filter goes with the charset UTF-8 only"""
 
     code = b"BADCHARSET (UTF-8 US-ASCII)"
+
+
+class UnknownCommand(ProtocolError):
+    """Unknown command"""
+
+
+class BadArgument(ProtocolError):
+    """Expected {expected}"""
+
+    expected: str
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(expected=expected)
+
+
+class BadCombination(ProtocolError):
+    """{why}"""
 
 
 class WrongState(ProtocolError):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from maildir_imapd.auth.base import Credential, Password
 from maildir_imapd.errors import AuthenticationFailed, MailboxMissing
-from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
+from maildir_imapd.imap.engine import Engine
+from maildir_imapd.imap.gate import Access
+from maildir_imapd.imap.policy import Policy
 from maildir_imapd.imap.reply import Reply
-from maildir_imapd.imap.session import Access, Policy, Session
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.mailbox import Mailbox
 
@@ -23,9 +24,10 @@ class MemoryClient:
         self._account = account
         self._out = bytearray()
         self.woken = False
-        self.session = Session(policy, self._gate, wake=self._wake, peer="memory")
+        self.engine = Engine(policy, self._gate, wake=self._wake, peer="memory")
+        self.session = self.engine.session
         self.reply = Reply(self._take)
-        self.session.greet(self.reply)
+        self.engine.greet(self.reply)
 
     def _gate(self, credential: Credential) -> Access:
         match credential:
@@ -40,18 +42,18 @@ class MemoryClient:
         self._out += data
 
     def send(self, data: bytes) -> None:
-        self.session.feed(data, self.reply)
+        self.engine.feed(data, self.reply)
 
     def _announce(self) -> None:
         if self.woken:
             self.woken = False
-            self.session.announce(self.reply)
+            self.engine.announce(self.reply)
 
     def read_line(self) -> bytes | None:
         self._announce()
         end = self._out.find(b"\r\n")
         if end < 0:
-            assert self.session.over, f"nothing more to read; left: {bytes(self._out)!r}"
+            assert self.engine.over, f"nothing more to read; left: {bytes(self._out)!r}"
             return None
         line = bytes(self._out[:end])
         del self._out[: end + 2]

@@ -27,12 +27,12 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.imap"))
 # What the sources do not show is shown here to come from what they show.
 PASSED_ON = {
     "errors.py: text",  # the constructor of all of them
-    "imap/session.py: TOO_LONG[event.what]",  # every value is taken
-    "imap/session.py: done.text",  # from Done(...)
-    "imap/session.py: error.text",  # from an exception
-    "imap/session.py: goodbye.text",
+    "imap/engine.py: TOO_LONG[event.what]",  # every value is taken
+    "imap/engine.py: done.text",  # from Done(...)
+    "imap/engine.py: error.text",  # from an exception
+    "imap/engine.py: goodbye.text",
     "imap/news/updates.py: refusal.text",  # from an exception
-    "imap/session.py: self.policy.greeting",  # the administrator's, and never after LANGUAGE
+    "imap/engine.py: self._policy.greeting",  # the administrator's, and never after LANGUAGE
     "wire/cursor.py: expected",  # from fail(...)
     "wire/names.py: str(error)",  # from mutf7
 }

@@ -52,9 +52,6 @@ ALLOWED = {
         "location",
         "log",
         "errors",
-        "imap.session",
-        "imap.commands",
-        "imap",
         "",
     },
 }

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import maildir_imapd
 from maildir_imapd import errors
+from maildir_imapd.imap.engine import TOO_LONG
 from maildir_imapd.imap.languages import PREFIXES
-from maildir_imapd.imap.session import TOO_LONG
 from maildir_imapd.phrases import TEXTS
 
 PACKAGE = Path(maildir_imapd.__file__).parent

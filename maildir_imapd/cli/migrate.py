@@ -225,7 +225,7 @@ def release(
 
 
 def _for_dovecot(user: str, mailbox: str, done: releasing.Released) -> Iterator[str]:
-    """What only Dovecot's own index can hold, as commands that put it there."""
+    """Return the commands that put into Dovecot's own index what nothing else can hold."""
     who, where = f"-u {shlex.quote(user)}", shlex.quote(mailbox)
     yield f"doveadm mailbox update {who} --min-highest-modseq {done.modseq} {where}"
     for word, uids in done.unlettered:

@@ -127,7 +127,7 @@ def add(
 
 
 def _owner(name: str, uid: str | None, gid: str | None, *, guess: bool) -> tuple[int | None, int | None]:
-    """Who owns the mail of a new user: as said, or with *guess* the system user *name*; raises ConfigError."""
+    """Return the owner of a new user's mail: as said, or with *guess* the system user *name*; raises ConfigError."""
     if uid == "none" and gid is None:
         return None, None
     try:

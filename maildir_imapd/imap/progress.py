@@ -21,7 +21,7 @@ MANY = 100
 
 
 class Client(Protocol):
-    """What can be known of the client's end of the connection without a word from it."""
+    """Says of the client's end of the connection what can be known without a word from it."""
 
     def __call__(self) -> bool:
         """Say whether it has ended what it sends, and may yet read; raises ConnectionError if it has gone."""

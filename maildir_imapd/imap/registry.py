@@ -1,55 +1,41 @@
-"""The table of commands: which states know a command, and what may be told while it runs.
+"""The table of commands: which states know a command, what may be told while it runs, what it announces.
 
-All policy stands here and is read by the session; no handler decides for itself whether an EXPUNGE
+All policy stands here and is read by the engine; no handler decides for itself whether an EXPUNGE
 may be sent (RFC 3501 7.4.1) or whether it may run before login.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from maildir_imapd.imap.reply import Done, Reply
+from maildir_imapd.imap.session import Session, State
+
 if TYPE_CHECKING:
-    from maildir_imapd.imap.reply import Reply
-    from maildir_imapd.imap.session import Session
-
-
-class State(enum.Flag):
-    """RFC 3501 section 3."""
-
-    NOT_AUTHENTICATED = enum.auto()
-    AUTHENTICATED = enum.auto()
-    SELECTED = enum.auto()
-    LOGOUT = enum.auto()
-
+    from maildir_imapd.errors import ImapdError
+    from maildir_imapd.store.maildir.delivery import Delivery
+    from maildir_imapd.wire.parse_append import AppendStart
 
 ANY = State.NOT_AUTHENTICATED | State.AUTHENTICATED | State.SELECTED
 LOGGED_IN = State.AUTHENTICATED | State.SELECTED
 
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How a command ended well: the text of its tagged OK, and a response code.
-
-    *kind* is NO where a command did part of its work and must say so (RFC 2180 4).
-    """
-
-    text: str
-    code: bytes | None = None
-    kind: bytes = b"OK"
-
-
 # A handler returns what its tagged line says; None when a dialogue goes on (IDLE, AUTHENTICATE).
-Handler = Callable[["Session", Any, "Reply"], "Done | None"]
+Handler = Callable[[Session, Any, Reply], Done | None]
+# Decides about a literal before its octets come, by what stands before it and its size in octets: where they go, None
+# for one that is only an argument; raises what speaks against it.
+Literal = Callable[[Session, "AppendStart", int], "Delivery | None"]
+# Capabilities: always the same, or those that this session has.
+Announces = Iterable[bytes] | Callable[[Session], Iterable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One row: *expunge* is whether EXPUNGE may be told when the command ends, *updates* whether
-    anything may; *streams*: its literals are messages, and go to the spool as they come; *counts*: what
-    finds in a command the sequence numbers that forbid EXPUNGE although its kind does not.
+    """One row; each column but the first three as ``command`` says.
+
+    *expunge*: whether EXPUNGE may be told when the command ends; *counts*: what finds in a command the sequence numbers
+    that forbid it although its kind does not.
     """
 
     name: bytes
@@ -57,12 +43,19 @@ class Spec:
     handler: Handler
     expunge: bool
     updates: bool
-    streams: bool = False
-    counts: Callable[[Any], bool] | None = None
+    counts: Callable[[Any], bool] | None
+    literal: Literal | None
+    refused: Callable[[Session, bytes], None] | None
+    oversize: Callable[[Session], ImapdError] | None
+    announces: Announces
 
     def may_expunge(self, cmd: object) -> bool:
         """Whether EXPUNGE may be told when this very command ends."""
         return self.expunge and not (self.counts is not None and self.counts(cmd))
+
+    def announced(self, session: Session) -> Iterable[bytes]:
+        """The capabilities that this command stands for in this session."""
+        return self.announces(session) if callable(self.announces) else self.announces
 
 
 TABLE: dict[bytes, Spec] = {}
@@ -75,12 +68,18 @@ def command(
     states: State,
     uses_numbers: bool | Callable[[Any], bool] = False,
     updates: bool = True,
-    streams: bool = False,
+    literal: Literal | None = None,
+    refused: Callable[[Session, bytes], None] | None = None,
+    oversize: Callable[[Session], ImapdError] | None = None,
+    announces: Announces = (),
 ) -> Callable[[H], H]:
     """Enter a handler under its names; ``UID X`` is a name of its own, with its own policy.
 
     *uses_numbers*: the client counts by sequence numbers while it waits, so no EXPUNGE; or what tells so of
-    one command.
+    one command.  *updates*: whether anything may be told when it ends.  *literal*: its literals are messages, and go to
+    the spool as they come.  *refused*: called with the command's text when it is NO before it could be carried out.
+    *oversize*: what to answer, in a state that knows the command, when a literal of it is too long to be read.
+    *announces*: capabilities that are whole with this command, in the states that know it; SELECTED means after login.
     """
     always = uses_numbers is True
     counts = None if isinstance(uses_numbers, bool) else uses_numbers
@@ -88,8 +87,15 @@ def command(
     def enter(handler: H) -> H:
         for name in names:
             TABLE[name] = Spec(
-                name, states, handler, expunge=not always, updates=updates, streams=streams, counts=counts
+                name, states, handler, not always, updates, counts, literal, refused, oversize, announces
             )
         return handler
 
     return enter
+
+
+def announced(session: Session) -> list[bytes]:
+    """The capabilities of all commands that can be given before login, or after it; the protocol's own name first."""
+    now = State.NOT_AUTHENTICATED if session.state is State.NOT_AUTHENTICATED else LOGGED_IN
+    found = dict.fromkeys(name for spec in TABLE.values() if spec.states & now for name in spec.announced(session))
+    return sorted(found, key=lambda name: not name.startswith(b"IMAP"))

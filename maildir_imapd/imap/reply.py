@@ -1,8 +1,9 @@
-"""What goes back to the client: a list of bytes, joined and sent once."""
+"""The answer to a client: a list of bytes, joined and sent once; and how a command ends."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 # Above this many octets a long answer is sent before it is finished, so that memory stays flat.
 HIGH_WATER = 256 * 1024
@@ -48,3 +49,15 @@ class Reply:
         self._size = 0
         self.sent += len(data)
         self._send(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended well: the text of its tagged OK, and a response code.
+
+    *kind* is NO where a command did part of its work and must say so (RFC 2180 4).
+    """
+
+    text: str
+    code: bytes | None = None
+    kind: bytes = b"OK"

@@ -1,4 +1,4 @@
-"""What one client has been told about the mailbox it has open.
+"""The open mailbox as one client knows it.
 
 A view is the last snapshot its client knows.  ``advance`` moves it on; only there do sequence numbers
 change.  While a command runs that counts by number no EXPUNGE may be told (RFC 3501 7.4.1): then the
@@ -22,9 +22,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from maildir_imapd.errors import BadSyntax, Goodbye, MailboxMissing
+from maildir_imapd.errors import BadArgument, Goodbye, MailboxMissing
+from maildir_imapd.imap.advance import Change, diff, shown, withhold
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir.filename import RECENT, VISIBLE_BITS, keyword_bit
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maildir_imapd.errors import StoreError
-    from maildir_imapd.imap.columns.message import Content
-    from maildir_imapd.imap.news.contexts import Context
     from maildir_imapd.imap.progress import Progress
     from maildir_imapd.store.index.cache import Cache
     from maildir_imapd.store.mailbox import Mailbox
@@ -53,7 +52,7 @@ _NO_WORDS: Final[frozenset[int]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What ``advance`` moved over: *expunged* are positions in the old view, *flagged* in the new one.
+    """The news that ``advance`` moved over: *expunged* are positions in the old view, *flagged* in the new one.
 
     *flagged* may have other flags than the client knows, some of them since long ago; *silent*: positions of messages
     that changed likewise, of which the client is not to be told now.  *fewer_recent*: some of what is gone was
@@ -154,15 +153,15 @@ class View:
         # UIDs that this client put here itself, and that it removed, until it is told.
         self.mine: set[int] = set()
         self.removed: set[int] = set()
-        # Searches that go on, by tag (RFC 5267).
-        self.contexts: dict[bytes, Context] = {}
+        # Searches that go on, by tag (RFC 5267): news/contexts.py keeps them here, and knows what they are.
+        self.contexts: dict[bytes, Any] = {}
         self._hidden: set[int] = set()
         self._flag_lists = _FlagLists(self.snapshot)
         self.fresh = True
         # The UIDs that "$" stands for (RFC 5182).
         self.saved: frozenset[int] = frozenset()
-        # The large message that was read last: clients fetch a part in pieces, one command each.
-        self.content: Content | None = None
+        # The large message that was read last: columns/message.py keeps it here, and knows what it is.
+        self.content: object = None
 
     def close(self) -> None:
         """Stop listening."""
@@ -192,7 +191,7 @@ class View:
             self.recent.update(self.mailbox.claim_recent())
 
     def advance(self, *, expunge: bool, hold: bool = False, quiet: bool = False) -> Told:
-        """Move on to the mailbox's present snapshot, and say what that changes for the client.
+        """Move on to the mailbox's present snapshot, and say what that changes for the client; raises Goodbye.
 
         *hold*: it hears of no arrival, and of no expunge but its own; *quiet*: nor of flags.  All of that is kept
         for the first call without; flags until ``heard``.
@@ -203,65 +202,61 @@ class View:
         overdue = (expunge and self._ghosts) or (self._held and not hold) or (self._known and not quiet)
         if new is self._seen and not overdue:
             return NOTHING
-        old = self.snapshot
-        up_to_date = not self.has_untold
         with _goodbye_if_gone():
             self.claim_recent()
+        # Again, for the claim has made a new one; what is compared below is this one and no other.
         new = self._seen = self.mailbox.snapshot
         self.check_numbering()
+        old = self.snapshot
+        change = diff(old, new)
+        return self._settle(old, new, change, expunge=expunge, hold=hold, quiet=quiet)
+
+    def _settle(self, old: Snapshot, new: Snapshot, change: Change, *, expunge: bool, hold: bool, quiet: bool) -> Told:
+        """Make *new*, as far as the client may hear of *change*, what it sees; the fields of this view change here."""
+        up_to_date = not self.has_untold
+        allowed = withhold(old, new, change, expunge=expunge, hold=hold, own=self.removed)
         keywords = new.keywords != self._flag_lists.keywords
         if keywords:
             self._flag_lists = _FlagLists(new)
-
-        vanished: list[int] = []
-        arrived = new.uidnext > old.uidnext and len(new) > 0 and new.uids[-1] >= old.uidnext
-        if new.uids[: len(old)] != old.uids:
-            present = set(new.uids)
-            vanished = [i for i, uid in enumerate(old.uids) if uid not in present]
-            known = len(new) - bisect_left(new.uids, old.uidnext)
-            if known > 0 or len(new) != len(old) - len(vanished):
-                self._hide_strangers(new, old)
-        elif len(new) > len(old) and new.uids[len(old)] < old.uidnext:
-            self._hide_strangers(new, old)
-        shown = _without(new, self._hidden) if self._hidden else new
-        self._held = hold and new.uidnext > old.uidnext
-        if self._held:
-            shown = _without_arrivals(shown, old.uidnext)
-            arrived = False
-        gone = [old.uids[i] for i in vanished]
-        kept: list[tuple[int, int]] = []
-        if hold or not expunge:
-            tellable = self.removed if expunge else frozenset[int]()
-            kept = [(uid, i) for uid, i in zip(gone, vanished, strict=True) if uid not in tellable]
-            vanished = [i for uid, i in zip(gone, vanished, strict=True) if uid in tellable]
-            gone = [old.uids[i] for i in vanished]
-        back = self._ghosts.intersection(shown.uids) if self._ghosts else ()
-        self._ghosts = {uid for uid, _ in kept}
-        self.snapshot = _with_ghosts(shown, old, kept) if kept else shown
+        # Once hidden, hidden for good: it would have to come in the middle of the numbers.
+        self._hidden.update(change.strangers)
+        self.snapshot = shown(old, new, allowed, self._hidden)
+        self._held = allowed.held
+        ghosts, self._ghosts = self._ghosts, {old.uids[i] for i in allowed.ghosts}
+        # What was taken for gone is there again, and may have other flags by now.
+        back = ghosts.difference(self._ghosts).intersection(self.snapshot.uids) if ghosts else _NOBODY
+        gone = [old.uids[i] for i in allowed.expunged]
         claimed = len(self.recent)
         if gone:
             self.recent.difference_update(gone)
             self.removed.difference_update(gone)
             for uid in gone:
                 self._known.pop(uid, None)
+        touched = self._touched(old, back, keywords=keywords)
+        if up_to_date and self.has_untold:
+            self._told_modseq = old.modseq
+        return Told(
+            allowed.expunged,
+            gone,
+            change.arrived and not allowed.held,
+            self._positions(_NOBODY if quiet else self._known.keys()),
+            keywords,
+            self._positions(touched if quiet else _NOBODY),
+            len(self.recent) < claimed,
+        )
+
+    def _touched(self, old: Snapshot, back: Set[int], *, keywords: bool) -> Set[int]:
+        """The UIDs of messages that may have other flags than in *old*, of each of which we keep what the client knows.
+
+        *back*: UIDs whose flags changed while nobody looked; *keywords*: some are called otherwise now.
+        """
         touched = {*back, *(self.snapshot.uids[i] for i in self._changed_flags(old, self.snapshot))}
         fresh = sorted(touched.difference(self._known))
         self._known.update(zip(fresh, flags_of(old, fresh), strict=True))
         if keywords:
             # The flags are the same, and called otherwise.
             self._known.update(dict.fromkeys(_renamed(old, self.snapshot)))
-        flagged, silent = (_NOBODY, touched) if quiet else (self._known.keys(), _NOBODY)
-        if up_to_date and self.has_untold:
-            self._told_modseq = old.modseq
-        return Told(
-            vanished,
-            gone,
-            arrived,
-            self._positions(flagged),
-            keywords,
-            self._positions(silent),
-            len(self.recent) < claimed,
-        )
+        return touched
 
     def _positions(self, uids: Set[int]) -> list[int]:
         return [i for i in self.snapshot.positions(sorted(uids)) if i >= 0]
@@ -298,10 +293,6 @@ class View:
         some, known = sorted(self._known.keys() & uids), self._known
         return {uid for uid, true in zip(some, flags_of(self.snapshot, some), strict=True) if known[uid] != true}
 
-    def _hide_strangers(self, new: Snapshot, old: Snapshot) -> None:
-        known = set(old.uids)
-        self._hidden.update(uid for uid in new.uids[: bisect_left(new.uids, old.uidnext)] if uid not in known)
-
     def _changed_flags(self, old: Snapshot, new: Snapshot) -> list[int]:
         """Positions in *new* of messages that *old* has with an older mod-sequence."""
         if new.modseq == old.modseq:
@@ -320,7 +311,7 @@ class View:
         """Turn a set from the client into positions, ascending, each once; raises Goodbye.
 
         UIDs that do not exist are left out (RFC 3501 6.4.8).  With *strict* a sequence number beyond the
-        last one raises BadSyntax ("*" in an empty mailbox is one, RFC 3501 section 9, seq-number).
+        last one raises BadArgument ("*" in an empty mailbox is one, RFC 3501 section 9, seq-number).
         """
         self.check_numbering()
         snapshot = self.snapshot
@@ -336,11 +327,11 @@ class View:
                     spans.append(span)
         else:
             if strict and not count:
-                raise BadSyntax("no sequence number, for the mailbox is empty,", 0)
+                raise BadArgument("no sequence number, for the mailbox is empty")
             for low, high in numbers.resolve(count):
                 if high > count:
                     if strict:
-                        raise BadSyntax(Phrase("sequence numbers up to {count}", count=count), 0)
+                        raise BadArgument(Phrase("sequence numbers up to {count}", count=count))
                     high = count
                 if low <= high:
                     spans.append(range(low - 1, high))
@@ -357,7 +348,7 @@ class View:
 
     @property
     def cache(self) -> Cache:
-        """What is kept of the messages that the UIDs of this view name; raises Goodbye."""
+        """The cache of the messages that the UIDs of this view name; raises Goodbye."""
         found = self.mailbox.cache
         if found.uidvalidity != self.snapshot.uidvalidity:
             self.check_numbering()
@@ -447,49 +438,3 @@ def _renamed(old: Snapshot, new: Snapshot) -> Iterator[int]:
         else:
             tagged = [uid for uid, words in old.extra.items() if number in words]
         yield from (uid for uid in tagged if new.position(uid) >= 0)
-
-
-def _without(snapshot: Snapshot, hidden: set[int]) -> Snapshot:
-    """A snapshot that lacks the rows of *hidden*."""
-    if not hidden.intersection(snapshot.uids):
-        return snapshot
-    return _assemble(snapshot, [(snapshot, i) for i, uid in enumerate(snapshot.uids) if uid not in hidden])
-
-
-def _without_arrivals(snapshot: Snapshot, uidnext: int) -> Snapshot:
-    """A snapshot of the rows that were there when UIDNEXT was *uidnext*, and of that UIDNEXT."""
-    end = bisect_left(snapshot.uids, uidnext)
-    return _assemble(snapshot, [(snapshot, i) for i in range(end)]).evolve(uidnext=uidnext)
-
-
-def _with_ghosts(new: Snapshot, old: Snapshot, ghosts: list[tuple[int, int]]) -> Snapshot:
-    """*new* with the rows of *old* that it lost, each in its place: *ghosts* as (uid, position in old)."""
-    rows = [(uid, new, i) for i, uid in enumerate(new.uids)]
-    rows += [(uid, old, i) for uid, i in ghosts]
-    rows.sort(key=operator.itemgetter(0))
-    return _assemble(new, [(source, i) for _, source, i in rows])
-
-
-def _assemble(like: Snapshot, rows: list[tuple[Snapshot, int]]) -> Snapshot:
-    """A snapshot of chosen *rows*, each (where from, position there), under the numbers of *like*."""
-    extra = {}
-    for source, i in rows:
-        uid = source.uids[i]
-        if uid in source.extra:
-            extra[uid] = source.extra[uid]
-    return Snapshot(
-        uids=array("I", [source.uids[i] for source, i in rows]),
-        flags=array("Q", [source.flags[i] for source, i in rows]),
-        modseqs=array("Q", [source.modseqs[i] for source, i in rows]),
-        received=array("q", [source.received[i] for source, i in rows]),
-        saved=array("q", [source.saved[i] for source, i in rows]),
-        sizes=array("Q", [source.sizes[i] for source, i in rows]),
-        fingerprints=array("Q", [source.fingerprints[i] for source, i in rows]),
-        names=[source.names[i] for source, i in rows],
-        extra=extra,
-        keywords=like.keywords,
-        uidvalidity=like.uidvalidity,
-        uidnext=like.uidnext,
-        modseq=like.modseq,
-        revivals=like.revivals,
-    )

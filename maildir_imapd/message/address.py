@@ -108,7 +108,7 @@ def _comment(value: bytes, at: int) -> tuple[bytes, int]:
 
 
 class _Parser:
-    """What is known of the address being read."""
+    """The address that is being read, as far as it is known."""
 
     def __init__(self, found: list[Address]) -> None:
         self.found = found

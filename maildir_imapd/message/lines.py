@@ -15,11 +15,3 @@ def to_crlf(raw: bytes) -> bytes:
     if raw.count(b"\n") == raw.count(b"\r\n"):
         return raw
     return raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-
-
-def crlf_size(raw: bytes) -> int:
-    """Tell ``len(to_crlf(raw))`` without making it: RFC822.SIZE."""
-    bare = raw.count(b"\n")
-    if bare and b"\r" in raw:
-        bare -= raw.count(b"\r\n")
-    return len(raw) + bare

@@ -127,7 +127,7 @@ _UNSAFE = re.compile(rb"[^!#$&+\-.0-9A-Z^_`a-z{|}~]")
 
 
 class _Head(NamedTuple):
-    """What a part's header says of it; the fields of the same names in Part."""
+    """A part as its header describes it; the fields of the same names in Part."""
 
     content: _ContentType
     encoding: bytes = b"7bit"

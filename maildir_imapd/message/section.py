@@ -1,4 +1,4 @@
-"""What BODY[section] and BINARY[section] ask for (RFC 3501 6.4.5, RFC 3516)."""
+"""Sections of a message, as BODY[section] and BINARY[section] name them (RFC 3501 6.4.5, RFC 3516)."""
 
 from __future__ import annotations
 

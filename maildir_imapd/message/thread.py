@@ -25,7 +25,7 @@ _PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
 
 class Entry(NamedTuple):
-    """What THREAD needs to know of one message; cheap to keep, see ``entry``."""
+    """One message as THREAD needs to know it; cheap to keep, see ``entry``."""
 
     number: int
     message_id: bytes | None

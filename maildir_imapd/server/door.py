@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import Goodbye, LimitReached
-from maildir_imapd.imap.session import Access
+from maildir_imapd.imap.gate import Access
 from maildir_imapd.server import identity as identities
 from maildir_imapd.server.failures import network
 from maildir_imapd.store.threads import locks
@@ -16,7 +16,7 @@ from maildir_imapd.store.threads import locks
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Credential, Identity
     from maildir_imapd.auth.chain import Chain
-    from maildir_imapd.imap.session import Gate
+    from maildir_imapd.imap.gate import Gate
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.sessions import Visit
 

@@ -1,22 +1,21 @@
-"""IMAP as a service: the only file of ``server`` that knows how a session is made and driven."""
+"""IMAP as a service: the only file of ``server`` that knows how the engine is made and driven."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
 from maildir_imapd.imap.columns.danger import Notes, danger
-from maildir_imapd.imap.registry import State
+from maildir_imapd.imap.engine import Engine
 from maildir_imapd.imap.reply import Reply
-from maildir_imapd.imap.session import Access, Session
 from maildir_imapd.server import settings
 from maildir_imapd.server.background import meanwhile
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
     from maildir_imapd.errors import Goodbye
-    from maildir_imapd.imap.session import Policy
+    from maildir_imapd.imap.gate import Access
+    from maildir_imapd.imap.policy import Policy
     from maildir_imapd.server.door import Door
     from maildir_imapd.server.sessions import Visit
     from maildir_imapd.server.transport import PipeTransport, Transport
@@ -25,36 +24,36 @@ _LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
 
 
 class ImapService:
-    """As ``service.Service``, over one session; *send* takes what it answers."""
+    """As ``service.Service``, over one engine; *send* takes what it answers."""
 
-    def __init__(self, session: Session, send: Callable[[bytes], None]) -> None:
-        self._session = session
+    def __init__(self, engine: Engine, send: Callable[[bytes], None]) -> None:
+        self._engine = engine
         self._reply = Reply(send)
 
     @property
     def over(self) -> bool:
         """As ``Service.over``."""
-        return self._session.over
+        return self._engine.over
 
     @property
     def logged_in(self) -> bool:
         """As ``Service.logged_in``."""
-        return self._session.state is not State.NOT_AUTHENTICATED
+        return self._engine.logged_in
 
     @property
     def patience(self) -> float:
         """As ``Service.patience``."""
-        return self._session.patience
+        return self._engine.patience
 
     @property
     def upgrade(self) -> bytes | None:
         """As ``Service.upgrade``."""
-        return self._session.upgrade
+        return self._engine.upgrade
 
     @property
     def who(self) -> dict[str, object]:
         """As ``Service.who``."""
-        return {"peer": self._session.peer, "user": self._session.user}
+        return {"peer": self._engine.session.peer, "user": self._engine.session.user}
 
     @property
     def sent(self) -> int:
@@ -63,31 +62,31 @@ class ImapService:
 
     def greet(self) -> None:
         """As ``Service.greet``."""
-        self._session.greet(self._reply)
+        self._engine.greet(self._reply)
 
     def feed(self, data: bytes) -> None:
         """As ``Service.feed``."""
-        self._session.feed(data, self._reply)
+        self._engine.feed(data, self._reply)
 
     def announce(self) -> None:
         """As ``Service.announce``."""
-        self._session.announce(self._reply)
+        self._engine.announce(self._reply)
 
     def upgraded(self, kind: bytes) -> None:
         """As ``Service.upgraded``."""
-        self._session.upgraded(kind)
+        self._engine.upgraded(kind)
 
     def say_goodbye(self, goodbye: Goodbye) -> None:
         """As ``Service.say_goodbye``."""
-        self._session.say_goodbye(goodbye, self._reply)
+        self._engine.say_goodbye(goodbye, self._reply)
 
     def close(self) -> None:
         """As ``Service.close``."""
-        self._session.close()
+        self._engine.close()
 
     def note(self, event: str, **fields: object) -> None:
         """As ``Service.note``."""
-        self._session.note(event, **fields)
+        self._engine.session.note(event, **fields)
 
 
 class ImapPort:
@@ -105,7 +104,7 @@ class ImapPort:
 
     def open(self, visit: Visit, transport: Transport, *, secure: bool) -> ImapService:
         """As ``Port.open``."""
-        session = Session(
+        engine = Engine(
             self._near if visit.host.startswith(_LOOPBACK) else self._far,
             self._door.gate(visit),
             secure=secure,
@@ -114,12 +113,12 @@ class ImapPort:
             meanwhile=meanwhile,
             look=transport.look,
         )
-        return ImapService(session, transport.send)
+        return ImapService(engine, transport.send)
 
 
 def logged_in_already(policy: Policy, access: Access, transport: PipeTransport, peer: str) -> ImapService:
     """Begin to serve somebody who is known before the first word."""
-    session = Session(
+    engine = Engine(
         policy,
         secure=True,
         wake=transport.bell.ring,
@@ -128,7 +127,7 @@ def logged_in_already(policy: Policy, access: Access, transport: PipeTransport, 
         meanwhile=meanwhile,
         look=transport.look,
     )
-    return ImapService(session, transport.send)
+    return ImapService(engine, transport.send)
 
 
 def note_dangers(notes: Notes) -> None:

@@ -13,7 +13,7 @@ from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.imap.session import Policy
+from maildir_imapd.imap.policy import Policy
 from maildir_imapd.server.accounts import Keeping, Mail
 from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Room

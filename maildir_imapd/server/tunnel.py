@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Goodbye, ShuttingDown
-from maildir_imapd.imap.session import Access
+from maildir_imapd.imap.gate import Access
 from maildir_imapd.location import expand
 from maildir_imapd.server import confine, imap_service, settings
 from maildir_imapd.server import identity as identities

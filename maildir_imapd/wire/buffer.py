@@ -27,7 +27,7 @@ class Sink(Protocol):
 
 
 class Expects(enum.Enum):
-    """What the session waits for: a command, or a bare line (an answer in AUTHENTICATE, DONE)."""
+    """The kind of input that the session waits for: a command, or a bare line (an answer in AUTHENTICATE, DONE)."""
 
     COMMAND = enum.auto()
     LINE = enum.auto()

@@ -17,7 +17,7 @@ from maildir_imapd.wire.search_keys import SearchKey
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What every command has: its tag."""
+    """A command; every one has a tag."""
 
     tag: bytes
 
@@ -395,7 +395,7 @@ class Store(Command):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What stands between the brackets of BODY[...]: part numbers, then b"", b"HEADER",
+    """The section between the brackets of BODY[...]: part numbers, then b"", b"HEADER",
     b"HEADER.FIELDS", b"HEADER.FIELDS.NOT", b"TEXT" or b"MIME"; field names as the client spelled them,
     since the answer must echo them.
     """

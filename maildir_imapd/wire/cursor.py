@@ -46,7 +46,7 @@ def decode_ascii_or_utf8(charset: bytes, data: bytes) -> str:
 
 
 def no_filters(name: bytes) -> bytes | None:
-    """What a server without stored filters knows of them."""
+    """Know no filter: for a server that stores none."""
     return None
 
 

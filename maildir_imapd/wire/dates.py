@@ -55,11 +55,6 @@ def parse_date(data: bytes) -> dt.date:
         raise BadSyntax("a date") from None
 
 
-def render_date(date: dt.date) -> bytes:
-    """Render a date-text: b"1-Feb-1994"."""
-    return b"%d-%b-%04d" % (date.day, MONTHS[date.month - 1], date.year)
-
-
 def render_date_time(epoch: int) -> bytes:
     """Render seconds since 1970 as a date-time in UTC, quotes included.
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from maildir_imapd import mutf7
-from maildir_imapd.errors import BadMailboxName, BadSyntax
+from maildir_imapd.errors import BadArgument, BadMailboxName
 
 # RFC 6855 section 3 forbids control characters and the line separators; so do we under any encoding.
 _FORBIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]").search
@@ -35,7 +35,7 @@ def decode_mailbox(raw: bytes, *, utf8: bool = False) -> str:
             name = raw.decode("utf-8")
         except UnicodeDecodeError:
             # RFC 6855 3: not a name that cannot be, but no string at all.
-            raise BadSyntax("a string in UTF-8") from None
+            raise BadArgument("a string in UTF-8") from None
     else:
         try:
             name = mutf7.decode(raw)
@@ -106,12 +106,6 @@ class Pattern:
         if self._plain and name[:5] != "INBOX":
             return self.pattern == name
         return bool(self._walk(name) & self._final)
-
-    def matches_below(self, name: str) -> bool:
-        """Tell whether some name below *name* would match, whether or not such a mailbox exists."""
-        if self._letters > _LONGEST:
-            return False
-        return bool(self._walk(name + self.delimiter) & (self._final - 1))
 
     def _walk(self, name: str) -> int:
         wild = self._stars | self._percents

@@ -100,7 +100,7 @@ def _complain(text: bytes) -> Command:
         at.fail("a tag")
     at.pos = tag.end()
     at.space()
-    raise UnknownCommand("a command", at.pos)
+    raise UnknownCommand
 
 
 def peek_tag(text: bytes) -> bytes | None:

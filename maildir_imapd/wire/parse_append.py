@@ -20,7 +20,7 @@ from maildir_imapd.wire.numbers import STAR
 
 
 class Role(enum.Enum):
-    """What a literal of APPEND or REPLACE is."""
+    """The role of a literal in APPEND or REPLACE."""
 
     MAILBOX = enum.auto()
     MESSAGE = enum.auto()
@@ -67,11 +67,6 @@ class AppendReader:
         if not _fits(start, wanted.literal8) or self._at.pos != len(self._at.text):
             self._at.fail("another kind of literal")
         return start
-
-
-def parse_append_start(wanted: LiteralWanted) -> AppendStart:
-    """Tell what the first literal of an APPEND or REPLACE is."""
-    return AppendReader().read(wanted)
 
 
 def parse_append(at: Cursor, tag: bytes, _uid: bool) -> Append | Replace:

@@ -163,34 +163,9 @@ def _namespace(descriptions: Namespaces, translations: Mapping[bytes, bytes]) ->
     return b"(%b)" % b"".join(found)
 
 
-def flags_line(flags: Iterable[bytes]) -> bytes:
-    """ "FLAGS" SP flag-list"""
-    return b"* FLAGS %b\r\n" % render_flags(flags)
-
-
-def exists_line(count: int) -> bytes:
-    """number SP "EXISTS" """
-    return b"* %d EXISTS\r\n" % count
-
-
-def recent_line(count: int) -> bytes:
-    """number SP "RECENT" """
-    return b"* %d RECENT\r\n" % count
-
-
-def expunge_line(number: int) -> bytes:
-    """nz-number SP "EXPUNGE" """
-    return b"* %d EXPUNGE\r\n" % number
-
-
 def vanished_line(uids: Iterable[tuple[int, int]], *, earlier: bool = False) -> bytes:
     """expunged-resp = "VANISHED" [SP "(EARLIER)"] SP known-uids (RFC 7162); *uids* as ranges, at least one."""
     return b"* VANISHED %b%b\r\n" % (b"(EARLIER) " if earlier else b"", render_ranges(uids))
-
-
-def fetch_line(number: int, items: Iterable[bytes]) -> bytes:
-    """nz-number SP "FETCH" SP msg-att, from rendered items (b"UID 5")."""
-    return b"* %d FETCH (%b)\r\n" % (number, b" ".join(items))
 
 
 # --- mailboxes ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import told
+import results
 from faults import MEMORY, WRONGS, Faults
 
 from maildir_imapd.errors import ImapdError, MailboxExists, MailboxMissing
@@ -78,7 +78,7 @@ def deliver(box: Mailbox, *texts: bytes) -> list[int]:
             item = box.deliver()
             items.append((item, SEEN * (n % 2), NONE, 1_000_000_000 + n))
             item.write(text)
-        return told.uids(box.commit(items))
+        return results.uids(box.commit(items))
     except BaseException:
         for item, *_ in items:
             item.abort()
@@ -97,12 +97,12 @@ def append(world: World) -> Acknowledged:
 
 
 def copy(world: World) -> Acknowledged:
-    pairs = told.pairs(world.target.copy_from(world.box, [1, 2, 4]))
+    pairs = results.pairs(world.target.copy_from(world.box, [1, 2, 4]))
     return {(1, new): b"Subject: %d\n\n" % (old - 1) for old, new in pairs}
 
 
 def move(world: World) -> Acknowledged:
-    pairs = told.pairs(world.target.copy_from(world.box, [1, 2, 4], move=True))
+    pairs = results.pairs(world.target.copy_from(world.box, [1, 2, 4], move=True))
     return {(1, new): b"Subject: %d\n\n" % (old - 1) for old, new in pairs}
 
 

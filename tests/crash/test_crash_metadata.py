@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dying import die_at, run
+from crash import die_at, run
 
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dying import die_at, run
+from crash import die_at, run
 
 from maildir_imapd.store.index import index
 from maildir_imapd.store.mailbox import Mailbox, Seed

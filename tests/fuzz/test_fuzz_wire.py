@@ -13,12 +13,12 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maildir_imapd.errors import BadCharsetName, BadMailboxName, BadSyntax, ProtocolError
+from maildir_imapd.errors import BadArgument, BadCharsetName, BadMailboxName, BadSyntax, ProtocolError
 from maildir_imapd.wire import commands as c
 from maildir_imapd.wire import render
 from maildir_imapd.wire import search_keys as k
 from maildir_imapd.wire.buffer import AFTER_LOGIN, CommandBuffer, Event, Expects, Frame, Limits, LiteralWanted, Overflow
-from maildir_imapd.wire.dates import render_date
+from maildir_imapd.wire.dates import MONTHS
 from maildir_imapd.wire.names import Pattern, decode_mailbox
 from maildir_imapd.wire.numbers import NumberSet
 from maildir_imapd.wire.parse import BARE, PARSERS, UID_PARSERS, parse, peek_command, peek_tag
@@ -80,6 +80,10 @@ def damaged(draw: st.DrawFn) -> bytes:
     start = draw(st.integers(0, len(sample)))
     end = draw(st.integers(start, min(len(sample), start + 4)))
     return sample[:start] + draw(words | st.binary(max_size=3)) + sample[end:]
+
+
+def spell_date(date: dt.date) -> bytes:
+    return b"%d-%b-%04d" % (date.day, MONTHS[date.month - 1], date.year)
 
 
 def read(frame: Frame) -> c.Command | ProtocolError | BadCharsetName:
@@ -189,7 +193,7 @@ def test_lines_are_only_lines(data: bytes) -> None:
 def test_any_name_decodes_or_is_refused(raw: bytes, utf8: bool) -> None:
     try:
         name = decode_mailbox(raw, utf8=utf8)
-    except (BadMailboxName, BadSyntax):
+    except (BadMailboxName, BadArgument):
         return
     assert Pattern(name, "/").matches(name) or "*" in name or "%" in name
 
@@ -288,7 +292,7 @@ def spell(key: k.SearchKey) -> bytes:
             return (b"UID " if uid else b"") + spell_set(ids)
         case k.KeyDate(kind, relation, date):
             prefix = {"received": "", "sent": "SENT", "saved": "SAVED"}[kind]
-            return (prefix + relation).encode() + b" " + render_date(date)
+            return (prefix + relation).encode() + b" " + spell_date(date)
         case k.KeySize(larger, size):
             return b"%b %d" % (b"LARGER" if larger else b"SMALLER", size)
         case k.KeyHeader(field, value):
@@ -348,7 +352,7 @@ def test_dates_of_append_arrive(moment: dt.datetime, zone: int) -> None:
     moment = moment.replace(microsecond=0, tzinfo=dt.timezone(dt.timedelta(minutes=zone)))
     hours, minutes = divmod(abs(zone), 60)
     stamp = b"%b %02d:%02d:%02d %b%02d%02d" % (
-        render_date(moment.date()),
+        spell_date(moment.date()),
         moment.hour,
         moment.minute,
         moment.second,

@@ -41,7 +41,7 @@ def test_a_language_chosen_before_tls_is_forgotten(spool: Spool) -> None:
     client.read_line()
     client.command(b"a LANGUAGE de")
     client.command(b"b STARTTLS")
-    client.session.upgraded(b"TLS")
+    client.engine.upgraded(b"TLS")
     assert client.command(b"c NOOP") == [b"c OK NOOP completed"]
 
 

@@ -79,7 +79,7 @@ def test_news_that_cannot_be_fetched_cost_no_other_news(spool: Spool, number: in
     odd = b"Content-Transfer-Encoding: x-odd\n" if number == 2 else b""
     spool.put("INBOX", odd + b"Subject: x\n\n" + b"x" * 50_000, "")
     wires.changed()
-    client.session.announce(client.reply)
+    client.engine.announce(client.reply)
     lines = client.unread().split(b"\r\n")
     code = b"UNKNOWN-CTE" if odd else b"LIMIT"
     assert [line for line in lines if line.startswith(b"* NO [%b] " % code)], lines

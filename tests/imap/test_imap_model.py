@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 
 import pytest
-from believer import Believer, numbers
 from memory import MemoryClient, MemoryWires
+from model_client import Believer, numbers
 from spool import Spool
 
 from maildir_imapd.store.index import index, state

@@ -9,7 +9,7 @@ from memory import MemoryClient, MemoryWires
 from spool import Spool
 
 from maildir_imapd.errors import SpoolUnreadable
-from maildir_imapd.imap.mailboxes.name_changes import NameChange, follow, steps
+from maildir_imapd.imap.name_changes import NameChange, follow, steps
 from maildir_imapd.imap.news import notify
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.mailbox import Mailbox

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from believer import Believer, numbers
 from memory import MemoryClient, MemoryWires
+from model_client import Believer, numbers
 from spool import Spool
 
 from maildir_imapd.store.account import Account
@@ -184,7 +184,7 @@ class World:
         """Let the client that only works give a command; says whether it was obeyed."""
         done = self.command(self.hand, text)[-1]
         self.trace.append(f"- {text} -> {done}")
-        if self.hand.session.over:
+        if self.hand.engine.over:
             self.wires.clients.remove(self.hand)
             self.hand = self.wires.connect(login=True)
         return done.startswith("h OK")
@@ -287,7 +287,7 @@ class Watcher:
         if self.idle:
             self.idle = False
             self.hear_all(self.client.command(b"DONE"))
-            if self.client.session.over:
+            if self.client.engine.over:
                 self.begin()
                 return False
         self.tag += 1
@@ -295,7 +295,7 @@ class Watcher:
         self.done = done
         lines = self.client.command(f"t{self.tag} {text}".encode())
         self.hear_all(lines)
-        if self.client.session.over:
+        if self.client.engine.over:
             self.begin()
             return False
         # What is told without a command may come behind the tagged line.
@@ -308,7 +308,7 @@ class Watcher:
         if data := self.client.unread():
             self.client._out.clear()
             self.hear_all(data.split(b"\r\n")[:-1])
-        if self.client.session.over:
+        if self.client.engine.over:
             self.begin()
 
     def hear_all(self, lines: list[bytes]) -> None:
@@ -576,7 +576,7 @@ class Watcher:
 
     def check_open(self) -> None:
         """Ask for all that is untold, and compare the open mailbox with a fresh look."""
-        if self.open is None or self.client.session.over:
+        if self.open is None or self.client.engine.over:
             return
         name, belief = self.open_name, self.open
         self.wish(replace(WISHES[1], text="(SELECTED (MessageNew (UID FLAGS) MessageExpunge FlagChange))"))

@@ -172,7 +172,7 @@ def test_a_command_ends_with_its_client(command: bytes, spool: Spool) -> None:
     client = watched(spool, look, 1.0)
     lines = client.command(b"a " + command)
     assert len(looks) == 2
-    assert client.session.over
+    assert client.engine.over
     assert not [line for line in lines if line.startswith(b"a ")]
 
 

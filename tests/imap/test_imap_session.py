@@ -15,7 +15,8 @@ import pytest
 from memory import POLICY, MemoryClient, MemoryWires
 from spool import Spool
 
-from maildir_imapd.imap.registry import TABLE, Done, Spec, State
+from maildir_imapd.imap.registry import TABLE
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder import folder
@@ -63,7 +64,7 @@ def test_too_many_errors_before_login(spool: Spool) -> None:
     client.send(b"a FOO\r\nb BAR\r\nc BAZ\r\nd NOOP\r\n")
     lines = client.unread().split(b"\r\n")
     assert [line[:5] for line in lines] == [b"a BAD", b"b BAD", b"c BAD", b"* BYE", b""]
-    assert client.session.over
+    assert client.engine.over
 
 
 def test_errors_in_a_row_only(wires: MemoryWires) -> None:
@@ -74,13 +75,13 @@ def test_errors_in_a_row_only(wires: MemoryWires) -> None:
         assert client.command(b"y NOOP")[-1].startswith(b"y OK")
     for _ in range(20):
         client.command(b"x FOO")
-    assert client.session.over
+    assert client.engine.over
 
 
 def test_an_http_client_is_sent_away(spool: Spool) -> None:
     client = MemoryWires(spool.root).connect(login=False)
     client.send(b"GET / HTTP/1.1\r\nHost: mail\r\nUser-Agent: x\r\nAccept: */*\r\n\r\n")
-    assert client.session.over
+    assert client.engine.over
 
 
 def test_long_line(spool: Spool) -> None:
@@ -101,7 +102,7 @@ def test_large_literal_is_refused_before_it_is_sent(wires: MemoryWires) -> None:
     lines = client.unread().split(b"\r\n")
     assert lines[0].startswith(b"d BAD [TOOBIG]")
     assert lines[1].startswith(b"f OK")
-    assert not client.session.over
+    assert not client.engine.over
 
 
 def test_no_password_without_tls(spool: Spool) -> None:
@@ -119,7 +120,7 @@ def test_what_follows_starttls_in_the_clear_is_never_run(spool: Spool) -> None:
     policy = dataclasses.replace(POLICY, tls_available=True)
     client = MemoryWires(spool.root, policy).connect(login=False)
     client.send(b"a STARTTLS\r\nb LOGIN ann secret\r\n")
-    assert client.session.over
+    assert client.engine.over
     assert client.session.user is None
     assert b"b OK" not in client.unread()
 
@@ -127,12 +128,13 @@ def test_what_follows_starttls_in_the_clear_is_never_run(spool: Spool) -> None:
 def test_tls_forgets_what_was_said_before(spool: Spool) -> None:
     policy = dataclasses.replace(POLICY, tls_available=True)
     client = MemoryWires(spool.root, policy).connect(login=False)
-    client.command(b'a ID ("name" "evil")')
+    client.command(b"a LANGUAGE de")
     client.command(b"b STARTTLS")
     assert client.session.upgrade == b"TLS"
-    client.session.upgraded(b"TLS")
-    assert client.session.client_id is None
-    assert b"STARTTLS" not in client.command(b"c CAPABILITY")[0]
+    client.engine.upgraded(b"TLS")
+    capabilities, end = client.command(b"c CAPABILITY")
+    assert end == b"c OK Capability completed"
+    assert b"STARTTLS" not in capabilities
     assert client.command(b"d STARTTLS")[-1].startswith(b"d BAD")
 
 
@@ -147,7 +149,7 @@ def test_a_bug_costs_one_command(wires: MemoryWires, caplog: pytest.LogCaptureFi
         raise ZeroDivisionError
 
     old = TABLE[b"NAMESPACE"]
-    TABLE[b"NAMESPACE"] = Spec(b"NAMESPACE", State.AUTHENTICATED, broken, expunge=True, updates=True)
+    TABLE[b"NAMESPACE"] = dataclasses.replace(old, handler=broken)
     try:
         client = wires.connect(login=True)
         line = client.command(b"a NAMESPACE")[-1]
@@ -222,7 +224,7 @@ def test_the_open_mailbox_is_deleted_by_another(wires: MemoryWires, spool: Spool
     one.command(b"a SELECT box")
     assert two.command(b"a DELETE box")[-1].startswith(b"a OK")
     assert any(line.startswith(b"* BYE") for line in one.command(b"b NOOP"))
-    assert one.session.over
+    assert one.engine.over
     two.command(b"b CREATE mine")
     two.command(b"c SELECT mine")
     assert two.command(b"d DELETE mine")[-1].startswith(b"d OK")
@@ -292,7 +294,7 @@ def test_a_bell_while_idling_without_a_mailbox(wires: MemoryWires) -> None:
     client = wires.connect(login=True)
     client.send(b"a IDLE\r\n")
     assert client.read_line() == b"+ idling"
-    client.session.announce(client.reply)
+    client.engine.announce(client.reply)
     assert client.unread() == b""
     client.send(b"DONE\r\n")
     assert client.unread().startswith(b"a OK")

@@ -53,7 +53,7 @@ def main(kind: str, root: str, seed: str, steps: str, seconds: str, control: str
                 client.command(b"g EXPUNGE")
             case _:
                 client.command(b"h NOOP")
-        assert not client.session.over
+        assert not client.engine.over
     print(added)
 
 

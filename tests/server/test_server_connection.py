@@ -15,7 +15,9 @@ from client import Client
 from maildir_imapd.auth.base import Credential, Password
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, ShuttingDown
-from maildir_imapd.imap.session import Access, Policy, Session
+from maildir_imapd.imap.engine import Engine
+from maildir_imapd.imap.gate import Access
+from maildir_imapd.imap.policy import Policy
 from maildir_imapd.server import connection, settings
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.imap_service import ImapService
@@ -34,7 +36,7 @@ def serve(rules: Policy, tmp_path: Path, *, leave: list[ShuttingDown] | None = N
             raise AuthenticationFailed
         return Access(credential.user, Account(bytes(tmp_path / "Maildir"), fsync="never"))
 
-    service = ImapService(Session(rules, gate, wake=conn.bell.ring), conn.send)
+    service = ImapService(Engine(rules, gate, wake=conn.bell.ring), conn.send)
     thread = threading.Thread(
         target=converse, args=(conn, service), kwargs={"leaving": lambda: leave[0] if leave else None}
     )

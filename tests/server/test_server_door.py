@@ -12,7 +12,7 @@ import pytest
 from maildir_imapd.auth.base import Identity, Password
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, LimitReached
-from maildir_imapd.imap.session import Access
+from maildir_imapd.imap.gate import Access
 from maildir_imapd.server import identity, settings
 from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.door import Door

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from maildir_imapd.config import load
 from maildir_imapd.errors import Goodbye
-from maildir_imapd.imap.session import Policy, Session
+from maildir_imapd.imap.engine import Engine
+from maildir_imapd.imap.policy import Policy
 from maildir_imapd.server import settings
 from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.door import Door
@@ -14,7 +15,7 @@ from maildir_imapd.server.service import Port, Service
 
 def test_a_dialogue() -> None:
     said: list[bytes] = []
-    service: Service = ImapService(Session(Policy(login_timeout=7), peer="192.0.2.1:40000"), said.append)
+    service: Service = ImapService(Engine(Policy(login_timeout=7), peer="192.0.2.1:40000"), said.append)
     service.greet()
     assert said.pop().startswith(b"* OK [CAPABILITY ")
     assert not service.logged_in
@@ -34,7 +35,7 @@ def test_a_dialogue() -> None:
 
 def test_what_the_transport_is_to_become() -> None:
     said: list[bytes] = []
-    service = ImapService(Session(Policy(tls_available=True)), said.append)
+    service = ImapService(Engine(Policy(tls_available=True)), said.append)
     service.greet()
     service.feed(b"a STARTTLS\r\n")
     assert service.upgrade == b"TLS"

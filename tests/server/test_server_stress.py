@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 from client import Client
-from hammering import FLEETING, KEPT, KINDS, Hammer, Kind, Ledger, Lost, disturb, markers_on_disk
 from running import Running, start_server, stop_server
 from spool import Spool
+from store_stress import FLEETING, KEPT, KINDS, Hammer, Kind, Ledger, Lost, disturb, markers_on_disk
 
 pytestmark = pytest.mark.slow
 

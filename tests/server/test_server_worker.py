@@ -181,14 +181,14 @@ def test_whoever_fails_in_between_is_counted_no_more(
 ) -> None:
     """A connection that ends by an error before its session begins leaves its place, and its descriptors, to others."""
     failures = [MemoryError()]
-    true = imap_service.Session
+    true = imap_service.Engine
 
     def fail(*args: Any, **kwargs: Any) -> Any:
         if failures:
             raise failures.pop()
         return true(*args, **kwargs)
 
-    monkeypatch.setattr(imap_service, "Session", fail)
+    monkeypatch.setattr(imap_service, "Engine", fail)
     working.look_after()
     assert said(listening) == b""
     with socket.create_connection(listening.getsockname(), timeout=LONG) as client:

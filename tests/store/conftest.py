@@ -8,7 +8,7 @@ from pathlib import Path
 
 import lockcheck
 import pytest
-from dying import Died
+from crash import Died
 
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.mailbox import Mailbox

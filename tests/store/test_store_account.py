@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dying import Died
+from crash import Died
 from spool import Spool
 
 from maildir_imapd.errors import (

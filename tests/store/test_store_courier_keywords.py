@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from dying import Died
+from crash import Died
 from spool import Spool
 
 from maildir_imapd.store.account import Account

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dying import run
+from crash import run
 from hypothesis import given
 from hypothesis import strategies as st
 from spool import Spool

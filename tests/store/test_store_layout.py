@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from dying import Died
+from crash import Died
 from hypothesis import given
 from hypothesis import strategies as st
 

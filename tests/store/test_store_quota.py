@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from dying import Died, die_at, run
+from crash import Died, die_at, run
 from spool import Spool
 
 from maildir_imapd.errors import CannotDo, NoPermission, OverQuota, StoreError

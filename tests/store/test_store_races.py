@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dying import Died
+from crash import Died
 from spool import Spool
 
 from maildir_imapd import errors

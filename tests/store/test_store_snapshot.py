@@ -9,7 +9,7 @@ from maildir_imapd.store.index import checkpoint
 from maildir_imapd.store.index.journal import Added, Batch, to_ranges
 from maildir_imapd.store.index.snapshot import Snapshot, empty
 from maildir_imapd.store.index.state import State
-from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, IN_NEW, RECENT, SEEN, SIZE_UNKNOWN, keyword_bit
+from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, IN_NEW, RECENT, SEEN, keyword_bit
 
 
 def added(uid: int, flags: int = 0) -> Added:
@@ -166,12 +166,6 @@ def test_tombstones_know_the_base() -> None:
     later = 5000 + 15 * 86400
     state = state.after([Batch(modseq=4, uidnext=4, vanished=[(1, 1)], vanished_at=later)])
     assert state.tombs == {b"1.h": (1, later, 1001, 3001)}
-
-
-def test_total_size_waits_for_all() -> None:
-    now = box(1, 2)
-    assert now.total_size == 6003
-    assert now.apply(Batch(modseq=1, uidnext=3, sizes=[(1, SIZE_UNKNOWN)])).total_size is None
 
 
 def test_a_damaged_checkpoint_is_none() -> None:

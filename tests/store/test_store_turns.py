@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import results
 import sanitizer
-import told
 from turns import together, turns
 
 from maildir_imapd.errors import ImapdError, MailboxExists, MailboxMissing, MessageGone
@@ -81,7 +81,7 @@ class Worker:
         except BaseException:
             item.abort()
             raise
-        (uid,) = told.uids(result)
+        (uid,) = results.uids(result)
         if name in STAYING:
             self.said.note(name, getattr(result, "uidvalidity", box.uidvalidity), uid, text)
 
@@ -111,7 +111,7 @@ class Worker:
                 target = self.account.mailbox(dice.choice(STAYING))
                 snapshot = box.sync()
                 if len(snapshot) and target is not box:
-                    told.pairs(target.copy_from(box, list(snapshot.uids[-1:])))
+                    results.pairs(target.copy_from(box, list(snapshot.uids[-1:])))
             case 6 if name in PASSING:
                 box.expunge(list(box.sync().uids[:1]))
 

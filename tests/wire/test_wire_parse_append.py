@@ -11,7 +11,7 @@ from maildir_imapd.errors import BadSyntax, ProtocolError
 from maildir_imapd.wire.buffer import AFTER_LOGIN, CommandBuffer, Frame, LiteralWanted
 from maildir_imapd.wire.commands import Append, AppendMessage, CatText, CatUrl, Command, Replace
 from maildir_imapd.wire.parse import parse
-from maildir_imapd.wire.parse_append import AppendReader, AppendStart, Role, parse_append_start
+from maildir_imapd.wire.parse_append import AppendReader, AppendStart, Role
 
 DATE = dt.datetime(1994, 2, 7, 21, 52, 25, tzinfo=dt.timezone(dt.timedelta(hours=-8)))
 
@@ -140,7 +140,7 @@ def test_what_each_literal_is() -> None:
 
 def test_start_of_replace() -> None:
     wanted = LiteralWanted(b"t UID REPLACE 4 inbox (\\Seen) ", 10, synchronizing=True)
-    assert parse_append_start(wanted) == AppendStart(
+    assert AppendReader().read(wanted) == AppendStart(
         b"t", Role.MESSAGE, b"INBOX", 0, message(None, b"\\Seen"), number=4, uid=True
     )
 
@@ -198,9 +198,9 @@ def test_bad_while_it_comes_in(text: bytes) -> None:
 
 def test_wrong_before_the_literal_is_taken() -> None:
     with pytest.raises(BadSyntax):
-        parse_append_start(LiteralWanted(b"a APPEND box (\\Seen ", 5, synchronizing=True))
+        AppendReader().read(LiteralWanted(b"a APPEND box (\\Seen ", 5, synchronizing=True))
     with pytest.raises(BadSyntax):
-        parse_append_start(LiteralWanted(b"a APPEND ", 5, synchronizing=True, literal8=True))
+        AppendReader().read(LiteralWanted(b"a APPEND ", 5, synchronizing=True, literal8=True))
 
 
 def test_a_name_that_went_into_a_sink() -> None:
@@ -214,7 +214,7 @@ def test_a_name_that_went_into_a_sink() -> None:
 
 def test_no_command_yet() -> None:
     with pytest.raises(BadSyntax):
-        parse_append_start(LiteralWanted(b"a", 1, synchronizing=True))
+        AppendReader().read(LiteralWanted(b"a", 1, synchronizing=True))
 
 
 def test_a_thousand_messages() -> None:

@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Refused
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.wire.render import comparator_line
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class BadComparator(Refused):
     code = b"BADCOMPARATOR"
 
 
-@command(b"COMPARATOR", states=LOGGED_IN)
+@command(b"COMPARATOR", states=LOGGED_IN, announces=[b"I18NLEVEL=2"])
 def comparator(session: Session, cmd: Comparator, reply: Reply) -> Done:
     """RFC 5255 4.7.  With one comparator a choice changes nothing, and more than one never matches."""
     if cmd.comparators and not any(map(_matches, cmd.comparators)):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax, Refused, WrongState
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.errors import BadArgument, Refused, WrongState
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
@@ -19,11 +20,16 @@ class CompressionActive(Refused):
     code = b"COMPRESSIONACTIVE"
 
 
-@command(b"COMPRESS", states=LOGGED_IN, updates=False)
+@command(
+    b"COMPRESS",
+    states=LOGGED_IN,
+    updates=False,
+    announces=lambda session: [b"COMPRESS=DEFLATE"] if session.policy.compress and not session.compressed else [],
+)
 def compress(session: Session, cmd: Compress, reply: Reply) -> Done:
     """RFC 4978 3.  The OK goes out plain; what the client sends after it is deflated."""
     if cmd.mechanism != b"DEFLATE":
-        raise BadSyntax("an algorithm that this server knows")
+        raise BadArgument("an algorithm that this server knows")
     if not session.policy.compress:
         raise Refused("This compression is not available here")
     if session.compressed:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.imap.mailboxes.metadata import Following
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.wire.render import enabled_line
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ ENABLEABLE = {
 }
 
 
-@command(b"ENABLE", states=LOGGED_IN)
+@command(b"ENABLE", states=LOGGED_IN, announces=[b"ENABLE"])
 def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
     """RFC 5161: what is not known is passed over; mutt asks for UTF8=ACCEPT everywhere.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.imap.registry import ANY, Done, command
+from maildir_imapd.imap.registry import ANY, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.wire.render import id_line
 
 if TYPE_CHECKING:
@@ -13,10 +14,9 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Id
 
 
-@command(b"ID", states=ANY)
+@command(b"ID", states=ANY, announces=[b"ID"])
 def id_(session: Session, cmd: Id, reply: Reply) -> Done:
     """RFC 2971: what the client says goes to the log, what we say is the name and the version."""
-    session.client_id = dict(cmd.params) if cmd.params else None
     if cmd.params:
         # The log's own escaping bounds and cleans this.
         client = " ".join(

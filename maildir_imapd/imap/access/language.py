@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import Refused
 from maildir_imapd.imap.languages import choose
 from maildir_imapd.imap.mailboxes.list import namespaces
-from maildir_imapd.imap.registry import ANY, Done, State, command
+from maildir_imapd.imap.registry import ANY, command
+from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.session import State
 from maildir_imapd.phrases import TAGS
 from maildir_imapd.wire.render import language_line
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Language
 
 
-@command(b"LANGUAGE", states=ANY)
+@command(b"LANGUAGE", states=ANY, announces=[b"LANGUAGE"])
 def language(session: Session, cmd: Language, reply: Reply) -> Done:
     """RFC 5255 3.2: the change holds from the LANGUAGE response on.
 

@@ -8,7 +8,9 @@ from maildir_imapd.auth import mechanisms
 from maildir_imapd.errors import Goodbye, PrivacyRequired, Refused, WrongState
 from maildir_imapd.imap.access import sasl
 from maildir_imapd.imap.access.capability import capability_code
-from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
+from maildir_imapd.imap.registry import ANY, LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.session import State
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Credential
@@ -17,7 +19,12 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Authenticate, Login, Logout, StartTls, Unauthenticate
 
 
-@command(b"STARTTLS", states=State.NOT_AUTHENTICATED, updates=False)
+@command(
+    b"STARTTLS",
+    states=State.NOT_AUTHENTICATED,
+    updates=False,
+    announces=lambda session: [b"STARTTLS"] if session.may_start_tls else [],
+)
 def starttls(session: Session, cmd: StartTls, reply: Reply) -> Done:
     """RFC 3501 6.2.1.  Octets behind the command line are an attack (CVE-2011-0411 and its children)."""
     if session.secure:
@@ -31,7 +38,12 @@ def starttls(session: Session, cmd: StartTls, reply: Reply) -> Done:
     return Done("Begin TLS negotiation now")
 
 
-@command(b"LOGIN", states=State.NOT_AUTHENTICATED, updates=False)
+@command(
+    b"LOGIN",
+    states=State.NOT_AUTHENTICATED,
+    updates=False,
+    announces=lambda session: [] if session.may_log_in else [b"LOGINDISABLED"],
+)
 def login(session: Session, cmd: Login, reply: Reply) -> Done:
     """RFC 3501 6.2.3."""
     if not session.may_log_in:
@@ -39,7 +51,12 @@ def login(session: Session, cmd: Login, reply: Reply) -> Done:
     return enter(session, mechanisms.password(cmd.user, cmd.password), "LOGIN")
 
 
-@command(b"AUTHENTICATE", states=State.NOT_AUTHENTICATED, updates=False)
+@command(
+    b"AUTHENTICATE",
+    states=State.NOT_AUTHENTICATED,
+    updates=False,
+    announces=lambda session: [b"AUTH=" + name for name in mechanisms.offered(private=session.may_log_in)],
+)
 def authenticate(session: Session, cmd: Authenticate, reply: Reply) -> Done | None:
     """RFC 3501 6.2.2, with the initial response of RFC 4959."""
     mechanism = mechanisms.MECHANISMS.get(cmd.mechanism)
@@ -62,7 +79,12 @@ def enter(session: Session, credential: Credential, how: str) -> Done:
     return Done("Logged in", capability_code(session))
 
 
-@command(b"UNAUTHENTICATE", states=LOGGED_IN, updates=False)
+@command(
+    b"UNAUTHENTICATE",
+    states=LOGGED_IN,
+    updates=False,
+    announces=lambda session: [b"UNAUTHENTICATE"] if session.may_leave else [],
+)
 def unauthenticate(session: Session, cmd: Unauthenticate, reply: Reply) -> Done:
     """RFC 8437: the next user's turn on the same connection.  Never NO."""
     if not session.may_leave:

@@ -10,24 +10,23 @@ import binascii
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax, WrongState
+from maildir_imapd.errors import BadArgument, ProtocolError
 from maildir_imapd.wire import render
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Credential
     from maildir_imapd.auth.mechanisms import Exchange
-    from maildir_imapd.imap.registry import Done
-    from maildir_imapd.imap.reply import Reply
+    from maildir_imapd.imap.reply import Done, Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.wire.commands import Authenticate
 
 
 def decode(line: bytes) -> bytes:
-    """Strict base64 of RFC 3501 section 9; raises BadSyntax."""
+    """Strict base64 of RFC 3501 section 9; raises BadArgument."""
     try:
         return base64.b64decode(line, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadSyntax("base64") from error
+        raise BadArgument("base64") from error
 
 
 def converse(
@@ -41,19 +40,16 @@ def converse(
         except StopIteration as stop:
             return enter(stop.value)
 
-    def on_line(line: bytes, reply: Reply) -> None:
+    def on_line(line: bytes, reply: Reply) -> Done | None:
         if line == b"*":
-            raise WrongState(why="Authentication cancelled")
+            raise ProtocolError("Authentication cancelled")
         try:
             challenge = exchange.send(decode(line))
         except StopIteration as stop:
-            # Refused here, the session ends the dialogue and answers with its tag.
-            done = enter(stop.value)
-            session.end_dialogue()
-            session.finish(cmd, b"AUTHENTICATE", done, reply)
-        else:
-            reply.write(render.challenge(base64.b64encode(challenge)))
+            return enter(stop.value)
+        reply.write(render.challenge(base64.b64encode(challenge)))
+        return None
 
-    session.begin_dialogue(cmd.tag, on_line)
+    session.dialogue = on_line
     reply.write(render.challenge(base64.b64encode(challenge)))
     return None

@@ -26,7 +26,7 @@ class Message(NamedTuple):
 
 
 class Note(Protocol):
-    """What one thread notes while it goes over the messages of a folder; two calls a message, each a store or two."""
+    """A note of one thread that goes over the messages of a folder; two calls a message, each a store or two."""
 
     def begin(self, uid: int) -> bool:
         """Note that work on a message begins; False for one that is to be left out."""

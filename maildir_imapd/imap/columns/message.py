@@ -63,7 +63,7 @@ def read(view: View, uid: int) -> Content:
     The last large one is kept, for clients fetch an attachment piece by piece.
     """
     kept = view.content
-    if kept is not None and kept.uid == uid:
+    if isinstance(kept, Content) and kept.uid == uid:
         return kept
     raw = view.mailbox.read(uid, under=view.snapshot.uidvalidity)
     # Only after that is it sure that the UID still named this message.

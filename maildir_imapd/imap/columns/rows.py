@@ -12,14 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
-from maildir_imapd.imap.columns.items import FLAGS, MODSEQ, SIZE
 from maildir_imapd.imap.columns.message import read, report
+from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from maildir_imapd.errors import StoreError
-    from maildir_imapd.imap.columns.items import Column
+    from maildir_imapd.imap.columns.plan import Plan
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.imap.view import Positions, View
@@ -45,15 +45,15 @@ class Missing:
     broken: int = 0
 
 
-def send(session: Session, plan: list[Column], positions: Positions, reply: Reply) -> Missing:
+def send(session: Session, plan: Plan, positions: Positions, reply: Reply) -> Missing:
     """Write one FETCH response per position; what cannot be read is left out and counted.
 
     Raises LimitReached before a row that would be much larger than its message.
     """
     view = session.selected
     missing = Missing()
-    template = b"* %d FETCH (" + b" ".join(c.label.replace(b"%", b"%%") + b" " + c.slot for c in plan) + b")\r\n"
-    work = _send_bodies if has_bodies(plan) else _send_columns
+    template = plan.template
+    work = _send_bodies if plan.has_bodies else _send_columns
     hear = _hearing(session, plan)
     size = max(1, min(CHUNK, VALUES // len(plan)))
     for start in range(0, len(positions), size):
@@ -62,29 +62,26 @@ def send(session: Session, plan: list[Column], positions: Positions, reply: Repl
     return missing
 
 
-def _hearing(session: Session, plan: list[Column]) -> Hear:
-    """What to call with the UIDs of messages whose rows are written."""
+def _hearing(session: Session, plan: Plan) -> Hear:
+    """Return the function to call with the UIDs of messages whose rows are written."""
     if FLAGS not in plan:
         return lambda uids: None
     modseqs = MODSEQ in plan or b"CONDSTORE" not in session.enabled
     return partial(session.selected.heard, modseqs=modseqs)
 
 
-def has_bodies(plan: list[Column]) -> bool:
-    """Whether anything of the plan is made anew for each message; that alone may be refused."""
-    return any(column.meta is None and column.field is None for column in plan)
-
-
 def _send_columns(
-    view: View, plan: list[Column], template: bytes, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
+    view: View, plan: Plan, template: bytes, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
 ) -> None:
-    cached = [c for c in plan if c.field is not None]
+    cached = [c for c in plan if isinstance(c, Cached)]
     lost: set[int] = set()
     values: dict[bytes, list[bytes | None]] = {}
     if cached:
         values, lost = _fill(view, cached, chunk, missing)
     numbers = [i + 1 for i in chunk]
-    made: dict[bytes, Sequence[object]] = {c.label: c.meta(view, chunk) for c in plan if c.meta and c is not SIZE}
+    made: dict[bytes, Sequence[object]] = {
+        c.label: c.values(view, chunk) for c in plan if isinstance(c, FromSnapshot) and c is not SIZE
+    }
     if SIZE in plan:
         failures: dict[int, StoreError] = {}
         made[SIZE.label] = view.sizes(chunk, failures)
@@ -93,7 +90,7 @@ def _send_columns(
             lost.add(k)
     rows = zip(
         numbers,
-        *(made[c.label] if c.meta is not None else values[c.field or b""] for c in plan),
+        *(values[c.field] if isinstance(c, Cached) else made[c.label] for c in plan),
         strict=True,
     )
     if lost:
@@ -105,7 +102,7 @@ def _send_columns(
 
 
 def _fill(
-    view: View, cached: list[Column], chunk: Positions, missing: Missing
+    view: View, cached: list[Cached], chunk: Positions, missing: Missing
 ) -> tuple[dict[bytes, list[bytes | None]], set[int]]:
     """The cached columns of a chunk, and the indexes in it of messages that cannot be had.
 
@@ -113,7 +110,7 @@ def _fill(
     """
     uids = view.uids_at(chunk)
     cache = view.cache
-    values = {c.field: cache.get_many(uids, c.field) for c in cached if c.field is not None}
+    values = {c.field: cache.get_many(uids, c.field) for c in cached}
     wanting = sorted({k for found in values.values() for k, blob in enumerate(found) if blob is None})
     lost: set[int] = set()
     made: dict[bytes, list[tuple[int, bytes]]] = {field: [] for field in values}
@@ -126,7 +123,7 @@ def _fill(
             lost.add(k)
             continue
         for c in cached:
-            if c.field is not None and c.make is not None and values[c.field][k] is None:
+            if values[c.field][k] is None:
                 blob = values[c.field][k] = c.make(content)
                 made[c.field].append((uids[k], blob))
     for field, blobs in made.items():
@@ -145,11 +142,11 @@ def _miss(view: View, error: StoreError, missing: Missing) -> None:
 
 
 def _send_bodies(
-    view: View, plan: list[Column], template: bytes, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
+    view: View, plan: Plan, template: bytes, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
 ) -> None:
     """Row by row: a body may be large, and is on its way before the next one is read."""
-    metas = [c.meta(view, chunk) if c.meta is not None else None for c in plan]
-    makes = [c.make for c in plan]
+    # Of each column what is there already, or else what makes it.
+    sources = [(c.values(view, chunk), None) if isinstance(c, FromSnapshot) else (None, c.make) for c in plan]
     for k, position in enumerate(chunk):
         view.progress.report(k, len(chunk))
         uid = view.snapshot.uids[position]
@@ -160,9 +157,9 @@ def _send_bodies(
             continue
         row: list[int | bytes] = [position + 1]
         left = TIMES * content.octets + LITTLE
-        for meta, make in zip(metas, makes, strict=True):
-            if meta is not None:
-                row.append(meta[k])
+        for ready, make in sources:
+            if ready is not None:
+                row.append(ready[k])
             elif make is not None:
                 value = make(content)
                 left -= len(value)

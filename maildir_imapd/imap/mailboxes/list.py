@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from maildir_imapd import normal
-from maildir_imapd.errors import BadSyntax, ImapdError, MailboxMissing, NoPermission, NotSelectable
+from maildir_imapd.errors import BadArgument, ImapdError, MailboxMissing, NoPermission, NotSelectable
 from maildir_imapd.imap.languages import translated_prefix
 from maildir_imapd.imap.mailboxes.rights import demand, myrights_line, visible
 from maildir_imapd.imap.mailboxes.status import status_line
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.wire import render
 from maildir_imapd.wire.names import Pattern, ancestors, encode_mailbox
 
@@ -42,7 +43,7 @@ class Row:
 
 @dataclass(slots=True)
 class _Found:
-    """What the spool has to say to a LIST."""
+    """The spool as one LIST sees it."""
 
     folders: tuple[Folder, ...]
     special: dict[str, tuple[bytes, ...]]
@@ -59,7 +60,7 @@ Lines = list[tuple[bytes, str | None]]
 _last: WeakKeyDictionary[Account, tuple[tuple[object, ...], _Found, Lines]] = WeakKeyDictionary()
 
 
-@command(b"LIST", states=LOGGED_IN)
+@command(b"LIST", states=LOGGED_IN, announces=[b"CHILDREN", b"LIST-EXTENDED", b"LIST-STATUS", b"SPECIAL-USE"])
 def list_(session: Session, cmd: List, reply: Reply) -> Done:
     """RFC 3501 6.3.8; with selection and return options RFC 5258 and 6154, with STATUS RFC 5819, MYRIGHTS RFC 8440."""
     if not cmd.extended and cmd.patterns == (b"",):
@@ -67,7 +68,7 @@ def list_(session: Session, cmd: List, reply: Reply) -> Done:
         return Done("LIST completed")
     rights = b"MYRIGHTS" in cmd.return_options
     if rights and not session.policy.acl:
-        raise BadSyntax("a return option")
+        raise BadArgument("a return option")
     lines = _listing(session, cmd)
     if not cmd.status_items and not rights:
         reply.extend([line for line, _ in lines])
@@ -169,7 +170,7 @@ def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
     return Done("XLIST completed")
 
 
-@command(b"NAMESPACE", states=LOGGED_IN)
+@command(b"NAMESPACE", states=LOGGED_IN, announces=[b"NAMESPACE"])
 def namespace(session: Session, cmd: Namespace, reply: Reply) -> Done:
     """RFC 2342: one personal namespace."""
     reply.write(namespaces(session))
@@ -223,7 +224,7 @@ def _rows(account: Account, found: _Found, criteria: frozenset[bytes], *, extend
 
 
 def attributes(session: Session, names: Iterable[str]) -> dict[str, list[bytes]]:
-    """What an unasked LIST says of names, those included that nobody has any more (RFC 5465 5.4, 5.5)."""
+    """Return the attributes of names in an unasked LIST, also of those that nobody has any more (RFC 5465 5.4, 5.5)."""
     account = session.account
     names = list(names)
     if not names:
@@ -303,7 +304,7 @@ def _matching(session: Session, rows: Iterable[Row], reference: bytes, patterns:
 
 
 def _normalized(patterns: Iterable[bytes]) -> list[bytes]:
-    """What the patterns are in Normalization Form C, if they are something else."""
+    """Return the patterns in Normalization Form C, if they are something else."""
     found = []
     for pattern in patterns:
         text = pattern.decode("utf-8", "surrogateescape")

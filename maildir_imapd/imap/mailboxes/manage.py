@@ -16,9 +16,10 @@ from maildir_imapd.errors import (
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.mailboxes.list import tell_normalized
 from maildir_imapd.imap.mailboxes.metadata import note_own
-from maildir_imapd.imap.mailboxes.name_changes import NameChange
 from maildir_imapd.imap.mailboxes.status import mailbox_id
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.name_changes import NameChange
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.records.special_use import SPELLED
 from maildir_imapd.wire.names import ancestors
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Create, Delete, Rename, Subscribe, Unsubscribe
 
 
-@command(b"CREATE", states=LOGGED_IN)
+@command(b"CREATE", states=LOGGED_IN, announces=[b"CREATE-SPECIAL-USE"])
 def create(session: Session, cmd: Create, reply: Reply) -> Done:
     """RFC 3501 6.3.3, RFC 6154 3.  A trailing delimiter only declares that children will follow: it is dropped."""
     name = _new_name(session, cmd.mailbox)

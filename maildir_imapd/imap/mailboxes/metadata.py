@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import (
     AnnotationTooBig,
-    BadSyntax,
+    BadArgument,
     ImapdError,
     MailboxMissing,
     NoPermission,
@@ -15,7 +15,8 @@ from maildir_imapd.errors import (
 )
 from maildir_imapd.imap.mailboxes import filters
 from maildir_imapd.imap.mailboxes.rights import demand, rights_of
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.records.metadata import VALUE_LIMIT, Entries
 from maildir_imapd.store.records.special_use import ENTRY, SPELLED
@@ -53,7 +54,12 @@ def getmetadata(session: Session, cmd: GetMetadata, reply: Reply) -> Done:
     return Done("GETMETADATA completed", b"METADATA LONGENTRIES %d" % longest if longest else None)
 
 
-@command(b"SETMETADATA", states=LOGGED_IN)
+def too_big(session: Session) -> AnnotationTooBig:
+    """Return the answer to a value that is not even read (RFC 5464 4.3)."""
+    return AnnotationTooBig(code=b"METADATA MAXSIZE %d" % min(VALUE_LIMIT, session.buffer.limits.literal))
+
+
+@command(b"SETMETADATA", states=LOGGED_IN, announces=[b"METADATA", b"FILTERS"], oversize=too_big)
 def setmetadata(session: Session, cmd: SetMetadata, reply: Reply) -> Done:
     """RFC 5464 4.3: all of the values or none."""
     for entry, _ in cmd.entries:
@@ -95,11 +101,6 @@ def note_own(session: Session, *serials: int) -> None:
             listening.ours.update(serials)
 
 
-def too_big(session: Session) -> AnnotationTooBig:
-    """What to answer when a value is not even read (RFC 5464 4.3)."""
-    return AnnotationTooBig(code=b"METADATA MAXSIZE %d" % min(VALUE_LIMIT, session.buffer.limits.literal))
-
-
 def all_entries(session: Session, mailbox: str) -> Entries:
     """Every entry with a value, also those that are kept elsewhere; "" is the server."""
     entries = session.account.metadata.entries(mailbox)
@@ -115,17 +116,17 @@ def all_entries(session: Session, mailbox: str) -> Entries:
 
 
 def check_entry(entry: bytes, *, shortest: int) -> None:
-    """Raise BadSyntax for a name that RFC 5464 3.2 does not allow; *shortest* is in components.
+    """Raise BadArgument for a name that RFC 5464 3.2 does not allow; *shortest* is in components.
 
     The rest of that section's rules are in the grammar.
     """
     first, *rest = entry.lower()[1:].split(b"/")
     if first not in (b"private", b"shared"):
-        raise BadSyntax("an entry below /private or /shared")
+        raise BadArgument("an entry below /private or /shared")
     if rest[:1] == [b"vendor"] and shortest > 1:
         shortest = 4
     if len(rest) + 1 < shortest:
-        raise BadSyntax(Phrase("an entry of at least {count} components", count=shortest))
+        raise BadArgument(Phrase("an entry of at least {count} components", count=shortest))
 
 
 def _mailbox(session: Session, raw: bytes) -> str:
@@ -177,7 +178,7 @@ def _special_uses(session: Session, mailbox: str, value: bytes) -> tuple[bytes, 
 
 
 class Following:
-    """What one session has heard of metadata, once it asked to hear (RFC 5464 4.1, ENABLE)."""
+    """Keeps what one session has heard of metadata, once it asked to hear (RFC 5464 4.1, ENABLE)."""
 
     __slots__ = ("_close", "_heard", "_metadata", "ours")
 

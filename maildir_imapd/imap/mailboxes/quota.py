@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import BadSyntax, CannotDo, NoPermission, Refused
+from maildir_imapd.errors import BadArgument, CannotDo, NoPermission, Refused
 from maildir_imapd.imap.mailboxes.rights import demand, rights_of
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.records.quota import Amount
 from maildir_imapd.wire.render import quota_line, quotaroot_line
 
@@ -21,7 +22,7 @@ UNIT: Final = 1024
 
 
 def _resources(session: Session) -> list[tuple[bytes, int, int]] | None:
-    """What is limited, with usage and limit (RFC 9208 5); None where there is no quota and nobody could set one."""
+    """List resources with usage and limit (RFC 9208 5); None where there is no quota and nobody could set one."""
     account = session.account
     usage = account.quota.usage()
     found = []
@@ -34,7 +35,11 @@ def _resources(session: Session) -> list[tuple[bytes, int, int]] | None:
     return found if found or session.may_set_quota else None
 
 
-@command(b"GETQUOTA", states=LOGGED_IN)
+@command(
+    b"GETQUOTA",
+    states=LOGGED_IN,
+    announces=[b"QUOTA", b"QUOTA=RES-STORAGE", b"QUOTA=RES-MESSAGE", b"QUOTA=RES-MAILBOX"],
+)
 def getquota(session: Session, cmd: GetQuota, reply: Reply) -> Done:
     """RFC 9208 4.1.1."""
     resources = _resources(session) if cmd.root == ROOT else None
@@ -59,7 +64,7 @@ def getquotaroot(session: Session, cmd: GetQuotaRoot, reply: Reply) -> Done:
     return Done("GETQUOTAROOT completed")
 
 
-@command(b"SETQUOTA", states=LOGGED_IN)
+@command(b"SETQUOTA", states=LOGGED_IN, announces=lambda session: [b"QUOTASET"] if session.may_set_quota else [])
 def setquota(session: Session, cmd: SetQuota, reply: Reply) -> Done:
     """RFC 9208 4.1.3: the limits that are not named go; that of MAILBOX stays, for it is not the client's."""
     if not session.may_set_quota:
@@ -70,7 +75,7 @@ def setquota(session: Session, cmd: SetQuota, reply: Reply) -> Done:
     demand(session, "INBOX", "a")
     limits = dict(cmd.limits)
     if len(limits) != len(cmd.limits):
-        raise BadSyntax("each resource once")
+        raise BadArgument("each resource once")
     if not limits.keys() <= {b"STORAGE", b"MESSAGE"}:
         raise CannotDo(why="Only STORAGE and MESSAGE can be limited")
     if 0 in limits.values():

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from passlib.utils import saslprep
 
 from maildir_imapd.errors import (
-    BadSyntax,
+    BadArgument,
     CannotDo,
     LimitReached,
     MailboxMissing,
     NoPermission,
     StoreError,
-    WrongState,
+    UnknownCommand,
 )
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.maildir.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
 from maildir_imapd.store.records.acl import ALL, NONE, OWNER, Kind, Who, in_order
@@ -58,7 +59,7 @@ MOST: Final = 1000
 
 
 def rights_of(session: Session, name: str) -> frozenset[str] | None:
-    """What the user may do with a mailbox; None for what is no mailbox.  Raises StoreError."""
+    """Return the rights of the user to a mailbox; None for what is no mailbox.  Raises StoreError."""
     if not session.policy.acl:
         return ALL
     acl = session.account.acls.read(name)
@@ -112,7 +113,7 @@ def look_into(session: Session, name: str, *needed: str, look: Callable[[Mailbox
 
 
 def rights_in(session: Session, mailbox: Mailbox) -> frozenset[str]:
-    """What the user may do with an open mailbox."""
+    """Return the rights of the user to an open mailbox."""
     return _rights(session, session.account.acls.at(mailbox.path)) if session.policy.acl else ALL
 
 
@@ -162,7 +163,7 @@ def _seen(session: Session, path: bytes) -> bool:
 
 
 def known_to(session: Session, known: Known) -> Known:
-    """What of *known* the user may see, mailboxes and subscriptions: the same object where that is all."""
+    """Leave of *known* the mailboxes and subscriptions that the user may see: the same object where that is all."""
     if not session.policy.acl or not known.rights:
         return known
     hidden = {name for name in known.rights if not _named(session, name)}
@@ -203,7 +204,11 @@ def settable(rights: frozenset[str], flags: Iterable[bytes]) -> tuple[bytes, ...
 # --- the commands ---------------------------------------------------------------------------------
 
 
-@command(b"GETACL", states=LOGGED_IN)
+def _announced(session: Session) -> list[bytes]:
+    return [b"ACL", b"RIGHTS=texk", b"LIST-MYRIGHTS"] if session.policy.acl else []
+
+
+@command(b"GETACL", states=LOGGED_IN, announces=_announced)
 def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
     """RFC 4314 3.3.  The owner comes first, also where the file does not speak of him."""
     name = _mailbox(session, cmd.mailbox, "a")
@@ -291,7 +296,7 @@ def myrights_line(session: Session, name: str, rights: frozenset[str]) -> bytes:
 
 def _mailbox(session: Session, raw: bytes, *needed: str) -> str:
     if not session.policy.acl:
-        raise WrongState(why="Unknown command")
+        raise UnknownCommand
     name = session.lookup_name(raw)
     demand(session, name, *needed)
     return name
@@ -311,7 +316,7 @@ def _shown(rights: frozenset[str]) -> bytes:
 
 
 def _modification(raw: bytes) -> tuple[str, frozenset[str]]:
-    """Read mod-rights: "+", "-" or "", and the rights; raises BadSyntax for one that there is not."""
+    """Read mod-rights: "+", "-" or "", and the rights; raises BadArgument for one that there is not."""
     text = raw.decode("latin-1")
     mode = text[:1] if text[:1] in ("+", "-") else ""
     rights: set[str] = set()
@@ -321,19 +326,19 @@ def _modification(raw: bytes) -> tuple[str, frozenset[str]]:
         elif letter in ALL:
             rights.add(letter)
         else:
-            raise BadSyntax("rights out of lrswipkxteacd")
+            raise BadArgument("rights out of lrswipkxteacd")
     return mode, frozenset(rights)
 
 
 def _identifier(raw: bytes) -> tuple[str, bool]:
-    """Prepare an identifier (RFC 4314 3), and say whether its rights are negative; raises BadSyntax."""
+    """Prepare an identifier (RFC 4314 3), and say whether its rights are negative; raises BadArgument."""
     try:
         text = saslprep(raw.decode("utf-8"))
     except ValueError:
-        raise BadSyntax("an identifier in UTF-8") from None
+        raise BadArgument("an identifier in UTF-8") from None
     name = text.removeprefix("-")
     if not name:
-        raise BadSyntax("an identifier")
+        raise BadArgument("an identifier")
     return name, text.startswith("-")
 
 
@@ -344,7 +349,7 @@ def _own(session: Session, acl: Acl) -> Who:
 
 
 def _who(session: Session, acl: Acl, identifier: str) -> Who:
-    """What an identifier of a client is in the file: groups begin with "$" as in Dovecot."""
+    """Read an identifier of a client as the file has it: groups begin with "$" as in Dovecot."""
     if identifier in ("owner", session.user):
         return _own(session, acl)
     if identifier in ("anyone", "anonymous"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.imap.mailboxes.rights import look_into
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.maildir.filename import DELETED
 from maildir_imapd.wire import render
 
@@ -27,7 +28,7 @@ def mailbox_id(mailbox: Mailbox, snapshot: Snapshot) -> bytes:
     return b"F%x-%b" % (snapshot.uidvalidity, word) if word else b"F%x" % snapshot.uidvalidity
 
 
-@command(b"STATUS", states=LOGGED_IN)
+@command(b"STATUS", states=LOGGED_IN, announces=[b"STATUS=SIZE"])
 def status(session: Session, cmd: Status, reply: Reply) -> Done:
     """RFC 3501 6.3.10; of the selected mailbox too."""
     if b"HIGHESTMODSEQ" in cmd.items:

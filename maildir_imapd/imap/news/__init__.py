@@ -1,1 +1,1 @@
-"""What has happened, told when the RFCs let it be told: updates, contexts, QRESYNC, NOTIFY, IDLE."""
+"""News of mailboxes, told when the RFCs let it be told: updates, contexts, QRESYNC, NOTIFY, IDLE."""

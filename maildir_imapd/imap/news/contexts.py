@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import WrongState
-from maildir_imapd.imap.columns.items import columns
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.errors import BadCombination, WrongState
+from maildir_imapd.imap.columns.items import plan_of
+from maildir_imapd.imap.columns.plan import Plan
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.session import State
 from maildir_imapd.store.maildir.filename import keyword_bit
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import render, search_keys
@@ -26,7 +29,6 @@ from maildir_imapd.wire.numbers import NumberSet, render_set
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence, Set
 
-    from maildir_imapd.imap.columns.items import Column
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.imap.view import Positions, Told, View
@@ -42,10 +44,10 @@ PERIOD = 60.0
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What becomes of the results: ESEARCH lines, and with what to fetch which new messages (by position)."""
+    """Changes of results: ESEARCH lines, and with what to fetch which new messages (by position)."""
 
     lines: list[bytes]
-    plans: dict[int, list[Column]]
+    plans: dict[int, Plan]
 
 
 NONE = News([], {})
@@ -70,7 +72,7 @@ class Context:
     rank: Rank | None
     known: set[int]
     order: list[int]
-    plan: list[Column]
+    plan: Plan
     star: bool
     due: float | None
     named: tuple[bytes, int] | None
@@ -83,9 +85,9 @@ def demand_tag(session: Session, cmd: ast.Search | ast.Sort) -> None:
             # RFC 7377 2.2
             raise WrongState(why="UPDATE needs a selected mailbox")
         if cmd.tag in session.view.contexts:
-            raise WrongState(why="Tag reuse: a search with this tag is being updated")
+            raise BadCombination(why="Tag reuse: a search with this tag is being updated")
         assert cmd.returning is not None
-        columns(cmd.returning.update_items, rev2=session.rev2)
+        plan_of(cmd.returning.update_items, rev2=session.rev2)
 
 
 def follow(
@@ -120,7 +122,7 @@ def follow(
         rank,
         set(order),
         order if rank is not None else [],
-        columns(cmd.returning.update_items, rev2=session.rev2),
+        plan_of(cmd.returning.update_items, rev2=session.rev2),
         any(
             isinstance(part, search_keys.KeyNumbers) and part.numbers.contains_star() for part in search_keys.parts(key)
         ),
@@ -223,7 +225,7 @@ def changes(session: Session, old: Snapshot, told: Told) -> News:
             for uid in come - view.mine:
                 position = new.position(uid)
                 if position >= first_new:
-                    add_columns(news.plans.setdefault(position, []), context.plan)
+                    news.plans[position] = news.plans.get(position, Plan()).followed_by(context.plan)
     return news
 
 
@@ -235,12 +237,6 @@ def _renamed(old: Snapshot, new: Snapshot) -> bool:
             if (bit and 1 in old.marks(bit)) or any(number in words for words in old.extra.values()):
                 return True
     return False
-
-
-def add_columns(plan: list[Column], more: Sequence[Column]) -> None:
-    """Add to a plan the columns that it does not have: a message is fetched once for all who asked (RFC 5465 5.2)."""
-    labels = {column.label for column in plan}
-    plan += [column for column in more if column.label not in labels]
 
 
 def _remove(context: Context, gone: Set[int], snapshot: Snapshot) -> tuple[bytes, bytes]:

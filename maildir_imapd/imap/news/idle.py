@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import WrongState
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.errors import ProtocolError
+from maildir_imapd.imap.news import updates
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
@@ -13,17 +15,16 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Idle
 
 
-@command(b"IDLE", states=LOGGED_IN)
+@command(b"IDLE", states=LOGGED_IN, announces=[b"IDLE"])
 def idle(session: Session, cmd: Idle, reply: Reply) -> None:
     """RFC 2177.  The continuation goes first: an EXISTS before it breaks some clients."""
 
-    def on_line(line: bytes, reply: Reply) -> None:
+    def on_line(line: bytes, reply: Reply) -> Done:
         if line.strip().upper() != b"DONE":
-            raise WrongState(why="Expected DONE; IDLE ended")
-        session.end_dialogue()
-        session.finish(cmd, b"IDLE", Done("IDLE completed"), reply)
+            raise ProtocolError("Expected DONE; IDLE ended")
+        return Done("IDLE completed")
 
-    session.begin_dialogue(cmd.tag, on_line)
+    session.dialogue = on_line
     session.idling = True
     session.ask(reply, "idling")
-    session.tell(reply, expunge=True)
+    updates.tell_all(session, reply, expunge=True)

@@ -11,21 +11,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import BadEvent, BadSyntax, ImapdError, MailboxMissing, NotifyOverflow, StoreError
-from maildir_imapd.imap.columns.items import columns
+from maildir_imapd.errors import BadArgument, BadEvent, ImapdError, MailboxMissing, NotifyOverflow, StoreError
+from maildir_imapd.imap.columns.items import plan_of
+from maildir_imapd.imap.columns.plan import Plan
 from maildir_imapd.imap.mailboxes.list import attributes
 from maildir_imapd.imap.mailboxes.metadata import may_hear
-from maildir_imapd.imap.mailboxes.name_changes import NameChange, follow, steps
 from maildir_imapd.imap.mailboxes.rights import known_to, look_into, rights_of
 from maildir_imapd.imap.mailboxes.status import figures
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.name_changes import NameChange, follow, steps
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.names import Known
 from maildir_imapd.wire import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from maildir_imapd.imap.columns.items import Column
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.index.snapshot import Snapshot
@@ -63,7 +64,7 @@ _SOME_FOLDER: Final = (0, 0, 0)
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
-@command(b"NOTIFY", states=LOGGED_IN)
+@command(b"NOTIFY", states=LOGGED_IN, announces=[b"NOTIFY"])
 def notify(session: Session, cmd: ast.Notify, reply: Reply) -> Done:
     """RFC 5465 3.1.  What has piled up for the open mailbox is told at the end, as after NOOP."""
     wanted = Notify(session, cmd.groups or ())
@@ -103,7 +104,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the client has been told of a mailbox."""
+    """The figures of a mailbox that the client has been told."""
 
     uidvalidity: int
     uidnext: int
@@ -113,7 +114,7 @@ class Told:
 
     @staticmethod
     def of(snapshot: Snapshot) -> Told:
-        """What there is to tell now."""
+        """The figures that there are to tell now."""
         return Told(snapshot.uidvalidity, snapshot.uidnext, len(snapshot), snapshot.unseen, snapshot.modseq)
 
 
@@ -127,7 +128,7 @@ class Watched:
 
 
 class Notify:
-    """What one session is to be told.
+    """Tells one session what it has asked to hear.
 
     *messages*, *flags*: of the open mailbox; *delayed*: EXPUNGE only with commands that allow it; *plan*: with what
     new messages are fetched.  ``updates`` goes by them.
@@ -135,7 +136,7 @@ class Notify:
 
     def __init__(self, session: Session, groups: Sequence[ast.NotifyGroup]) -> None:
         self.messages = self.flags = self.delayed = False
-        self.plan: list[Column] = []
+        self.plan = Plan()
         self.groups: list[Group] = []
         named = [event.name for group in groups for event in group.events]
         if any(name not in EVENTS for name in named):
@@ -147,11 +148,11 @@ class Notify:
                 self.groups.append(Group(group.scope, names, events))
                 continue
             if events - _MESSAGES:
-                raise BadSyntax("message events only for the selected mailbox")
+                raise BadArgument("message events only for the selected mailbox")
             self.messages, self.flags = NEW in events, FLAGS in events
             self.delayed = group.scope == b"SELECTED-DELAYED"
             for event in group.events:
-                self.plan += columns(event.items, rev2=session.rev2)
+                self.plan = self.plan.followed_by(plan_of(event.items, rev2=session.rev2))
         self._watched: dict[str, Watched] = {}
         # What the client knows of mailboxes, by the names it knows; of one that is not here it knows that it is empty.
         self._told: dict[str, Told] = {}
@@ -197,7 +198,7 @@ class Notify:
         return [watched.mailbox for watched in self._watched.values()]
 
     def events(self, session: Session, name: str, known: Known | None = None) -> frozenset[bytes]:
-        """What the client wants to hear of a mailbox that is not open."""
+        """Return the events that the client wants to hear of a mailbox that is not open."""
         subscribed = (known or self._known).subscribed
         delimiter = session.account.delimiter
         meant = [group for group in self.groups if group.means(name, subscribed, delimiter)]

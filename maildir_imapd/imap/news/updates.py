@@ -1,4 +1,4 @@
-"""What has happened in the mailbox, as untagged responses, at the moments the RFC allows."""
+"""News of the open mailbox as untagged responses, at the moments that the RFC allows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Refused
 from maildir_imapd.imap.columns import rows
-from maildir_imapd.imap.columns.items import MODSEQ, UID
+from maildir_imapd.imap.columns.plan import MODSEQ, UID
 from maildir_imapd.imap.mailboxes.rights import settable
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.view import NOTHING
@@ -17,7 +17,7 @@ from maildir_imapd.wire.render import render_flags
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
 
-    from maildir_imapd.imap.columns.items import Column
+    from maildir_imapd.imap.columns.plan import Plan
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.imap.view import Told, View
@@ -35,6 +35,26 @@ def tell(session: Session, reply: Reply, *, expunge: bool) -> None:
     told = advance(session, expunge=expunge)
     if told is not NOTHING or (view.contexts and contexts.due(session)):
         write(session, reply, old, told)
+
+
+def tell_all(session: Session, reply: Reply, *, expunge: bool) -> None:
+    """Say what has happened in the open mailbox, and to annotations, as far as this client wants to hear of it."""
+    if session.view is not None:
+        tell(session, reply, expunge=expunge)
+    if session.following is not None and session.notify is None:
+        # Who uses NOTIFY says there what it wants to hear.
+        session.following.tell(session, reply)
+
+
+def tell_unasked(session: Session, reply: Reply) -> None:
+    """Say what NOTIFY has asked to hear at any time, between commands too (RFC 5465)."""
+    notify = session.notify
+    if notify is None:
+        return
+    if session.view is not None and (notify.messages or session.idling):
+        # RFC 5465 6.1: who counts by number asks for a delay, and IDLE ends it.
+        tell(session, reply, expunge=session.idling or not notify.delayed)
+    notify.tell(session, reply)
 
 
 def advance(session: Session, *, expunge: bool) -> Told:
@@ -101,35 +121,31 @@ def write(session: Session, reply: Reply, old: Snapshot, told: Told, skip: Set[i
         view.mine.clear()
 
 
-def _with_notified(
-    view: View, old: Snapshot, plans: dict[int, list[Column]], plan: Sequence[Column]
-) -> dict[int, list[Column]]:
-    """What each new message is to be fetched with: what NOTIFY asks for, then what contexts do."""
+def _with_notified(view: View, old: Snapshot, plans: dict[int, Plan], plan: Plan) -> dict[int, Plan]:
+    """Plan for each new message what is fetched of it: what NOTIFY asks for, then what contexts do."""
     uids = view.snapshot.uids
-    both: dict[int, list[Column]] = {}
-    for position in range(bisect_left(uids, old.uidnext), len(uids)):
-        if uids[position] not in view.mine:
-            both[position] = list(plan)
-            contexts.add_columns(both[position], plans.get(position, ()))
-    return both
+    return {
+        position: plan.followed_by(plans.get(position, ()))
+        for position in range(bisect_left(uids, old.uidnext), len(uids))
+        if uids[position] not in view.mine
+    }
 
 
-def _fetch_new(session: Session, reply: Reply, plans: dict[int, list[Column]]) -> None:
+def _fetch_new(session: Session, reply: Reply, plans: dict[int, Plan]) -> None:
     """Write FETCH responses for new messages, by position; those that are gone already are left out.
 
     What may not be had of one is said with an untagged NO: the command that brings the news is done all the same.
     """
-    groups: dict[tuple[bytes, ...], tuple[list[Column], list[int]]] = {}
+    groups: dict[tuple[bytes, ...], tuple[Plan, list[int]]] = {}
     for position, plan in sorted(plans.items()):
         if b"CONDSTORE" in session.enabled:
-            contexts.add_columns(plan, (MODSEQ,))
+            plan = plan.followed_by([MODSEQ])
         if UID in plan or session.names_uid:
-            # Old libraries want the UID before the first literal.
-            plan = [UID, *(column for column in plan if column != UID)]
-        groups.setdefault(tuple(column.label for column in plan), (plan, []))[1].append(position)
+            plan = plan.uid_first()
+        groups.setdefault(plan.labels, (plan, []))[1].append(position)
     for plan, positions in groups.values():
         # Only bodies may be refused, and one of them must not cost the next.
-        for some in [[position] for position in positions] if rows.has_bodies(plan) else [positions]:
+        for some in [[position] for position in positions] if plan.has_bodies else [positions]:
             try:
                 rows.send(session, plan, some, reply)
             except Refused as refusal:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import Goodbye, ImapdError, WrongState
+from maildir_imapd.errors import BadCombination, Goodbye, ImapdError, WrongState
 from maildir_imapd.imap.mailboxes.rights import look_into, visible
 from maildir_imapd.imap.news import contexts
-from maildir_imapd.imap.registry import LOGGED_IN, Done, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search import results
 from maildir_imapd.imap.search.relevancy import demand_fuzzy
 from maildir_imapd.imap.search.search import Search, demand_one_charset, finder
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 
 
 # "UID ESEARCH" stands in an example of RFC 7377 2, though not in its grammar; UIDs it answers with anyway.
-@command(b"ESEARCH", b"UID ESEARCH", states=LOGGED_IN, uses_numbers=results.searches_numbers)
+@command(
+    b"ESEARCH",
+    b"UID ESEARCH",
+    states=LOGGED_IN,
+    uses_numbers=results.searches_numbers,
+    announces=[b"MULTISEARCH"],
+    refused=results.refused,
+)
 def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 7377 2: a response for each mailbox that has matches, and none for the others."""
     demand_one_charset(session, cmd)
@@ -34,7 +42,7 @@ def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     returning = cmd.returning
     assert returning is not None  # the parser sees to it
     if b"SAVE" in returning.names and any(source.scope != b"SELECTED" for source in cmd.sources):
-        raise WrongState(why="SAVE goes with the selected mailbox alone")
+        raise BadCombination(why="SAVE goes with the selected mailbox alone")
     contexts.demand_tag(session, cmd)
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)

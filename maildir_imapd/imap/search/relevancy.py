@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import WrongState
+from maildir_imapd.errors import BadCombination
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import search_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from maildir_imapd.imap.search.search import Search
 
 RELEVANCY = b"RELEVANCY"
 
+# Which of some positions match a key.
+Run = Callable[[search_keys.SearchKey, list[int]], list[int]]
+
 
 def demand_fuzzy(cmd: ast.Search | ast.Sort) -> None:
-    """Raise WrongState where RELEVANCY is asked for and FUZZY is not given, which RFC 6203 forbids."""
+    """Raise BadCombination where RELEVANCY is asked for and FUZZY is not given, which RFC 6203 forbids."""
     asked = cmd.returning is not None and RELEVANCY in cmd.returning.names
     if isinstance(cmd, ast.Sort):
         asked = asked or any(name == RELEVANCY for name, _ in cmd.criteria)
     if asked and not any(isinstance(part, search_keys.KeyFuzzy) for part in search_keys.parts(cmd.key)):
-        raise WrongState(why="RELEVANCY needs FUZZY")
+        raise BadCombination(why="RELEVANCY needs FUZZY")
 
 
-def scores(search: Search, key: search_keys.SearchKey, found: Sequence[int]) -> list[int]:
+def scores(run: Run, key: search_keys.SearchKey, found: Sequence[int]) -> list[int]:
     """The score of each position in *found*, 1 to 100: the share of the keys behind FUZZY that the message meets.
 
     All keys are matched exactly, so that it is only with OR that some are not met.
@@ -34,7 +37,7 @@ def scores(search: Search, key: search_keys.SearchKey, found: Sequence[int]) -> 
     met = dict.fromkeys(among, 0)
     keys = list(_fuzzy(key))
     for each in keys:
-        for position in search.run(each, among):
+        for position in run(each, among):
             met[position] += 1
     return [max(1, 100 * met[position] // len(keys)) if keys else 100 for position in found]
 

@@ -14,14 +14,16 @@ from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING, assert_never
 
-from maildir_imapd.errors import BadSyntax
+from maildir_imapd.errors import BadArgument
 from maildir_imapd.imap.columns.cached import column_of, read_or_none
 from maildir_imapd.imap.columns.danger import danger
 from maildir_imapd.imap.columns.items import email_id
 from maildir_imapd.imap.columns.message import Content
 from maildir_imapd.imap.news import contexts
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search import relevancy, results
+from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import Positions, column
 from maildir_imapd.message import order, text
 from maildir_imapd.store.maildir.filename import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, keyword_bit
@@ -50,8 +52,11 @@ _EPOCH = dt.date(1970, 1, 1)
 _PRESENT = b"\x01"
 
 
-@command(b"SEARCH", states=State.SELECTED, uses_numbers=True)
-@command(b"UID SEARCH", states=State.SELECTED, uses_numbers=results.searches_numbers)
+ANNOUNCES = (b"ESEARCH", b"SEARCHRES", b"WITHIN", b"SEARCH=FUZZY", b"PARTIAL", b"CONTEXT=SEARCH")
+
+
+@command(b"SEARCH", states=State.SELECTED, uses_numbers=True, announces=ANNOUNCES, refused=results.refused)
+@command(b"UID SEARCH", states=State.SELECTED, uses_numbers=results.searches_numbers, refused=results.refused)
 def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     """RFC 3501 6.4.4; with RETURN RFC 4731, 5182 and 5267."""
     contexts.demand_tag(session, cmd)
@@ -68,15 +73,15 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
 
 
 def finder(session: Session, key: search_keys.SearchKey) -> contexts.Find:
-    """What looks for *key* in the selected view, whenever it is asked."""
+    """Return a function that looks for *key* in the selected view, whenever it is called."""
     search = Search(session)
     return lambda among: search.run(key, among)
 
 
 def demand_one_charset(session: Session, cmd: ast.Search) -> None:
-    """RFC 6855 3: who has enabled UTF-8 names no other charset; raises BadSyntax."""
+    """RFC 6855 3: who has enabled UTF-8 names no other charset; raises BadArgument."""
     if cmd.charset is not None and b"UTF8=ACCEPT" in session.enabled:
-        raise BadSyntax("no CHARSET after ENABLE UTF8=ACCEPT")
+        raise BadArgument("no CHARSET after ENABLE UTF8=ACCEPT")
 
 
 class Search:
@@ -94,7 +99,7 @@ class Search:
         """How relevant what was found is, if RETURN asks for that."""
         if cmd.returning is None or relevancy.RELEVANCY not in cmd.returning.names:
             return None
-        return relevancy.scores(self, cmd.key, found)
+        return relevancy.scores(self.run, cmd.key, found)
 
     def _eval(self, key: search_keys.SearchKey, among: Positions) -> Positions:
         """Narrow *among* to what matches *key*.  Recursion is bounded: the parser limits nesting."""

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax
+from maildir_imapd.errors import BadArgument
 from maildir_imapd.imap.columns.cached import LastAnswer, column_of
 from maildir_imapd.imap.columns.message import Content
 from maildir_imapd.imap.news import contexts
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search import relevancy, results
 from maildir_imapd.imap.search.search import Search, finder
+from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.message import order, thread
 
@@ -33,12 +35,19 @@ _NO_DATE = -(2**62)
 
 Keys = Sequence[bytes] | Sequence[int]
 
+ANNOUNCES = (b"SORT", b"SORT=DISPLAY", b"ESORT", b"CONTEXT=SORT")
+ALGORITHMS: dict[bytes, Callable[[Sequence[thread.Entry]], list[thread.Thread]]] = {
+    b"ORDEREDSUBJECT": thread.ordered_subject,
+    b"REFERENCES": thread.references,
+    b"REFS": thread.refs,
+}
+
 _last_order: LastAnswer[array[int]] = LastAnswer()
 _last_threads: LastAnswer[bytes] = LastAnswer()
 
 
-@command(b"SORT", states=State.SELECTED, uses_numbers=True)
-@command(b"UID SORT", states=State.SELECTED, uses_numbers=results.searches_numbers)
+@command(b"SORT", states=State.SELECTED, uses_numbers=True, announces=ANNOUNCES, refused=results.refused)
+@command(b"UID SORT", states=State.SELECTED, uses_numbers=results.searches_numbers, refused=results.refused)
 def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
     """RFC 5256 3, BASE.6.4.SORT; with RETURN RFC 5267 3 (ESORT), 4."""
     contexts.demand_tag(session, cmd)
@@ -52,7 +61,7 @@ def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
     key = contexts.frozen(cmd.key, view) if by_score else cmd.key
 
     def rank(found: list[int]) -> list[int]:
-        scores = relevancy.scores(search, key, found) if by_score else None
+        scores = relevancy.scores(search.run, key, found) if by_score else None
         return [found[k] for k in _ranked(view, cmd.criteria, found, scores)]
 
     with results.saving(session, cmd.returning):
@@ -90,13 +99,19 @@ def _messages(view: View, positions: Positions) -> tuple[int, array[int]]:
     return view.snapshot.uidvalidity, array("I", view.uids_at(positions))
 
 
-@command(b"THREAD", states=State.SELECTED, uses_numbers=True)
-@command(b"UID THREAD", states=State.SELECTED, uses_numbers=results.searches_numbers)
+@command(
+    b"THREAD",
+    states=State.SELECTED,
+    uses_numbers=True,
+    announces=[b"THREAD=" + name for name in ALGORITHMS],
+    refused=results.refused,
+)
+@command(b"UID THREAD", states=State.SELECTED, uses_numbers=results.searches_numbers, refused=results.refused)
 def thread_(session: Session, cmd: ast.Thread, reply: Reply) -> Done:
     """RFC 5256 3, BASE.6.4.THREAD; REFS as Dovecot and Roundcube know it."""
     algorithm = ALGORITHMS.get(cmd.algorithm)
     if algorithm is None:
-        raise BadSyntax("a thread algorithm that this server knows")
+        raise BadArgument("a thread algorithm that this server knows")
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     found = Search(session).run(cmd.key)
@@ -111,13 +126,6 @@ def thread_(session: Session, cmd: ast.Thread, reply: Reply) -> Done:
             _last_threads.keep(view.mailbox, asked, threads)
     reply.untagged(b"THREAD " + threads if threads else b"THREAD")
     return Done("THREAD completed")
-
-
-ALGORITHMS: dict[bytes, Callable[[Sequence[thread.Entry]], list[thread.Thread]]] = {
-    b"ORDEREDSUBJECT": thread.ordered_subject,
-    b"REFERENCES": thread.references,
-    b"REFS": thread.refs,
-}
 
 
 def _keys(view: View, name: bytes, positions: Positions, unread: list[int]) -> Keys:
@@ -143,7 +151,7 @@ def _keys(view: View, name: bytes, positions: Positions, unread: list[int]) -> K
                 view, positions, b"sort:" + name, lambda c: _utf8(order.display_key(c.header, field)), unread
             )
         case _:
-            raise BadSyntax("a sort criterion that this server knows")
+            raise BadArgument("a sort criterion that this server knows")
 
 
 def _utf8(key: str) -> bytes:

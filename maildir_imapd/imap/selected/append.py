@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import (
+    BadArgument,
     BadMessage,
-    BadSyntax,
     ExpungeIssued,
     LockTimeout,
     MailboxMissing,
@@ -21,9 +21,11 @@ from maildir_imapd.errors import (
 )
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.news import updates
-from maildir_imapd.imap.registry import LOGGED_IN, Done, State, command
+from maildir_imapd.imap.registry import LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.selected import catenate
 from maildir_imapd.imap.selected.store_flags import check_flags
+from maildir_imapd.imap.session import State
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.maildir.delivery import Delivery
 from maildir_imapd.store.records.quota import NOTHING, Amount
@@ -93,14 +95,19 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
     return delivery
 
 
-@command(b"APPEND", states=LOGGED_IN, streams=True)
+def _announced(session: Session) -> list[bytes]:
+    names = [b"MULTIAPPEND", b"CATENATE", b"APPENDLIMIT=%d" % session.policy.append_limit]
+    return names if session.policy.utf8 == "no" else [*names, b"UTF8=ACCEPT"]
+
+
+@command(b"APPEND", states=LOGGED_IN, literal=begin, announces=_announced)
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """RFC 3501 6.3.11, RFC 3502: all messages or none; OK when they are on disk."""
     stored = commit(session, cmd.mailbox, cmd.messages)
     return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
 
 
-@command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, streams=True)
+@command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, literal=begin, announces=[b"REPLACE"])
 def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     """RFC 8508: the new message is on disk before the old one goes."""
     view = session.selected
@@ -119,7 +126,7 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
 
 
 def _replaced(session: Session, number: int, *, uid: bool) -> int:
-    """The position of the message that REPLACE names; raises BadSyntax, ExpungeIssued."""
+    """The position of the message that REPLACE names; raises BadArgument, ExpungeIssued."""
     snapshot = session.selected.snapshot
     if number == STAR:
         position = len(snapshot) - 1
@@ -128,12 +135,12 @@ def _replaced(session: Session, number: int, *, uid: bool) -> int:
     if not 0 <= position < len(snapshot):
         if uid and number != STAR:
             raise ExpungeIssued
-        raise BadSyntax(Phrase("a sequence number up to {count}", count=len(snapshot)))
+        raise BadArgument(Phrase("a sequence number up to {count}", count=len(snapshot)))
     return position
 
 
 def _freed(session: Session, position: int) -> Amount:
-    """What REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
+    """Return the room that REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
     view = session.selected
     return view.mailbox.amount([view.snapshot.uids[position]]) if session.account.quota.look() else NOTHING
 
@@ -164,14 +171,14 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
 
 
 def in_use() -> LockTimeout:
-    """What is said of a mailbox that somebody deletes and makes anew while something is put into it."""
+    """Return the error for a mailbox that somebody deletes and makes anew while something is put into it."""
     return LockTimeout(detail=f"deleted and made anew meanwhile, tried {TRIES} times")
 
 
 def _prepared(
     session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount
 ) -> list[tuple[Delivery, int, frozenset[int], int]]:
-    """What ``Mailbox.commit`` takes; raises whatever speaks against one of them."""
+    """Make of messages the arguments of ``Mailbox.commit``; raises whatever speaks against one of them."""
     batch = []
     catenate.demand_few(messages)
     granted = rights.rights_in(session, mailbox)

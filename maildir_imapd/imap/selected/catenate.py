@@ -72,7 +72,7 @@ def _octets(part: CatUrl | CatText, quoted: bytes) -> Generator[bytes]:
 
 
 def _quoted(session: Session, urls: list[tuple[int, bytes]]) -> dict[int, bytes]:
-    """What the URLs name, by their places, as FETCH BODY.PEEK would give it; each message is read once.
+    """Read the pieces that the URLs name, by their places, as FETCH BODY.PEEK gives them; each message is read once.
 
     Raises BadUrl for the first that names nothing, TooBig before more than a message may have is put together.
     """

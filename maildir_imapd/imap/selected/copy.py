@@ -8,8 +8,10 @@ from maildir_imapd.errors import ExpungeIssued, MailboxMissing, MessageGone, NoP
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.progress import MANY
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.selected.append import TRIES, in_use, target
+from maildir_imapd.imap.session import State
 from maildir_imapd.wire.render import copyuid_code
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def copy(session: Session, cmd: Copy, reply: Reply) -> Done:
     return Done("COPY completed", code)
 
 
-@command(b"MOVE", b"UID MOVE", states=State.SELECTED)
+@command(b"MOVE", b"UID MOVE", states=State.SELECTED, announces=[b"MOVE"])
 def move(session: Session, cmd: Copy, reply: Reply) -> Done:
     """RFC 6851: COPYUID comes untagged, before the EXPUNGE responses that the command's end brings."""
     if session.selected.read_only:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import NoPermission, ReadOnly
 from maildir_imapd.imap.news import updates
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.session import State
 from maildir_imapd.store.maildir.filename import DELETED
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.numbers import NumberSet
 
 
-@command(b"EXPUNGE", b"UID EXPUNGE", states=State.SELECTED)
+@command(b"EXPUNGE", b"UID EXPUNGE", states=State.SELECTED, announces=[b"UIDPLUS"])
 def expunge(session: Session, cmd: Expunge, reply: Reply) -> Done:
     """RFC 3501 6.4.3, RFC 4315 2.1; the EXPUNGE responses are those of any command's end."""
     if session.selected.read_only:

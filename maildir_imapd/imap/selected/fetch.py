@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import WrongState
-from maildir_imapd.imap.columns.items import FLAGS, MODSEQ, UID, columns
+from maildir_imapd.imap.columns.items import plan_of
+from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, UID
 from maildir_imapd.imap.columns.rows import send
 from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.news.qresync import tell_vanished
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search.results import window
+from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import NOTHING, Positions, column
 from maildir_imapd.store.maildir.filename import SEEN
 from maildir_imapd.wire.commands import FetchBody
@@ -21,12 +24,14 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Fetch
 
 
-@command(b"FETCH", states=State.SELECTED, uses_numbers=True)
+@command(
+    b"FETCH", states=State.SELECTED, uses_numbers=True, announces=[b"BINARY", b"SAVEDATE", b"PREVIEW", b"OBJECTID"]
+)
 @command(b"UID FETCH", states=State.SELECTED)
 def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
     """RFC 3501 6.4.5."""
     view = session.selected
-    plan = columns(cmd.items, rev2=session.rev2)
+    plan = plan_of(cmd.items, rev2=session.rev2)
     if cmd.vanished and b"QRESYNC" not in session.enabled:
         raise WrongState(why="ENABLE QRESYNC first")
     if cmd.changed_since is not None or MODSEQ in plan:
@@ -41,24 +46,15 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
         modseqs = column(view.snapshot.modseqs, positions)
         since = cmd.changed_since
         positions = [i for i, modseq in zip(positions, modseqs, strict=True) if modseq > since]
-        if MODSEQ not in plan:
-            plan.append(MODSEQ)
-    if cmd.uid and UID not in plan:
-        plan.insert(0, UID)
-    elif UID in plan:
-        # Old libraries want the UID before the first literal.
-        plan.remove(UID)
-        plan.insert(0, UID)
+        plan = plan.followed_by([MODSEQ])
+    if cmd.uid or UID in plan:
+        plan = plan.uid_first()
     if _sets_seen(cmd) and not view.read_only and "s" in view.rights:
         positions, changed = _set_seen(session, positions, reply)
         if changed:
             # RFC 7162 3.2.4
             news = [FLAGS, MODSEQ] if b"CONDSTORE" in session.enabled else [FLAGS]
-            if session.names_uid and UID not in plan:
-                plan.insert(0, UID)
-            # Before the literals, behind the UID.
-            place = 1 if UID in plan else 0
-            plan[place:place] = [extra for extra in news if extra not in plan]
+            plan = (plan.uid_first() if session.names_uid else plan).with_news(news)
     missing = send(session, plan, positions, reply)
     if missing.gone:
         kind = b"OK" if cmd.uid else b"NO"

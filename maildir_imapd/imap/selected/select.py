@@ -11,8 +11,10 @@ from maildir_imapd.imap.mailboxes.list import opened_line
 from maildir_imapd.imap.mailboxes.status import mailbox_id
 from maildir_imapd.imap.news.qresync import resynchronise
 from maildir_imapd.imap.news.updates import tell_flags
-from maildir_imapd.imap.registry import ANY, LOGGED_IN, Done, State, command
+from maildir_imapd.imap.registry import ANY, LOGGED_IN, command
+from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.selected.expunge import expunge_deleted
+from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import View
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Check, Close, Noop, Select, Unselect
 
 
-@command(b"SELECT", b"EXAMINE", states=LOGGED_IN, updates=False)
+@command(b"SELECT", b"EXAMINE", states=LOGGED_IN, updates=False, announces=[b"QRESYNC"])
 def select(session: Session, cmd: Select, reply: Reply) -> Done:
     """RFC 3501 6.3.1, 6.3.2; RFC 7162; RFC 9051 once enabled.
 
@@ -96,7 +98,7 @@ def close(session: Session, cmd: Close, reply: Reply) -> Done:
     return Done("Mailbox closed")
 
 
-@command(b"UNSELECT", states=State.SELECTED, updates=False)
+@command(b"UNSELECT", states=State.SELECTED, updates=False, announces=[b"UNSELECT"])
 def unselect(session: Session, cmd: Unselect, reply: Reply) -> Done:
     """RFC 3691."""
     session.leave()

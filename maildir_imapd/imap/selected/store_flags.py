@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadSyntax, LimitReached, NoPermission, ReadOnly
+from maildir_imapd.errors import BadArgument, LimitReached, NoPermission, ReadOnly
 from maildir_imapd.imap.mailboxes.rights import flag_mask, settable
 from maildir_imapd.imap.news import updates
-from maildir_imapd.imap.registry import Done, State, command
+from maildir_imapd.imap.registry import command
+from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import NOTHING
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS
@@ -29,7 +31,7 @@ SYSTEM = {name.lower() for name, _ in SYSTEM_FLAGS}
 KEYWORD_LIMIT = 255
 
 
-@command(b"STORE", states=State.SELECTED, uses_numbers=True)
+@command(b"STORE", states=State.SELECTED, uses_numbers=True, announces=[b"CONDSTORE"])
 @command(b"UID STORE", states=State.SELECTED)
 def store(session: Session, cmd: Store, reply: Reply) -> Done:
     """RFC 3501 6.4.6.
@@ -77,10 +79,10 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
 
 
 def check_flags(flags: tuple[bytes, ...]) -> None:
-    """Raise BadSyntax for a system flag that does not exist, LimitReached for a keyword beyond reason."""
+    """Raise BadArgument for a system flag that does not exist, LimitReached for a keyword beyond reason."""
     for flag in flags:
         if flag.startswith(b"\\") and flag.lower() not in SYSTEM:
-            raise BadSyntax("a flag that this server knows")
+            raise BadArgument("a flag that this server knows")
         if len(flag) > KEYWORD_LIMIT:
             raise LimitReached(why=Phrase("A keyword may have {limit} octets", limit=KEYWORD_LIMIT))
 
@@ -143,7 +145,7 @@ def _answer(session: Session, cmd: Store, answered: set[int], before: Snapshot, 
 
 
 def _change(cmd: Store, flags: Sequence[bytes], bits: int, extra: frozenset[int]) -> Callable[[Flags], Flags | None]:
-    """What the client believes that this STORE makes of a message's flags.
+    """Return the flags that the client believes this STORE to leave a message with.
 
     Of flags that are not kept here, or that the client may not change, nobody knows whether it believes in them.
     """

@@ -220,14 +220,6 @@ class Snapshot:
             found = self._counts["first_unseen"] = self.marks(SEEN).find(0)
         return found
 
-    @property
-    def total_size(self) -> int | None:
-        """Sum of the sizes, None while one is unknown."""
-        found = self._counts.get("total_size")
-        if found is None:
-            found = self._counts["total_size"] = -1 if SIZE_UNKNOWN in self.sizes else sum(self.sizes)
-        return None if found < 0 else found
-
     # --- flags ---------------------------------------------------------------------------------
 
     def keyword_number(self, name: bytes) -> int:

@@ -1,4 +1,4 @@
-"""What unasked LIST responses say of names that have changed (RFC 5465 5.4), in an order that a client can follow."""
+"""Changes of names as unasked LIST responses (RFC 5465 5.4), in an order that a client can follow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class NameChange:
-    """What one LIST response says of *name*: it is there; with *old*, it was called so before; or it is *gone*.
+    """One LIST response about *name*: it is there; with *old*, it was called so before; or it is *gone*.
 
     A name that is gone may come again in a later one: then it is another mailbox.
     """

@@ -18,8 +18,8 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 
-from believer import Believer, numbers
 from client import Client
+from model_client import Believer, numbers
 from running import Running
 from spool import Spool
 from stress import REFUSED

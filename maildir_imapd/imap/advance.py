@@ -1,0 +1,142 @@
+"""From what a client sees of a mailbox to what it may see next: pure, by the RFCs' rules.
+
+Three steps, of which two are here and know no session: ``diff`` says how two moments of a mailbox differ; ``withhold``
+takes out what may not be told now; the view settles the rest (view.py).  A message that is gone and that the client may
+not hear of stays in its place as a *ghost*: the one case in which a session owns a snapshot of its own.
+"""
+
+from __future__ import annotations
+
+import operator
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import Final
+
+from maildir_imapd.store.index.snapshot import Snapshot
+
+_NONE: Final[frozenset[int]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a new moment of a mailbox differs from what a client sees.
+
+    *vanished*: positions in the old one that the new one lacks, ascending; *strangers*: UIDs below the old UIDNEXT that
+    only the new one has; *arrived*: whether there are messages from that UIDNEXT on.
+    """
+
+    vanished: Sequence[int] = ()
+    strangers: Set[int] = _NONE
+    arrived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The part of a change that may be told: *expunged* and *ghosts* are positions in the old moment, ascending.
+
+    *held*: there are arrivals, and the client is not to hear of them.
+    """
+
+    expunged: Sequence[int]
+    ghosts: Sequence[int]
+    held: bool
+
+
+def diff(old: Snapshot, new: Snapshot) -> Change:
+    """Say how *new* differs from *old*, flags aside; costs a comparison of two arrays where nothing has gone.
+
+    *old* may have ghosts in it; *new* is the mailbox's own.
+    """
+    arrived = new.uidnext > old.uidnext and len(new) > 0 and new.uids[-1] >= old.uidnext
+    if new.uids[: len(old)] != old.uids:
+        present = set(new.uids)
+        vanished = [i for i, uid in enumerate(old.uids) if uid not in present]
+        grown = len(new) - bisect_left(new.uids, old.uidnext)
+        if grown > 0 or len(new) != len(old) - len(vanished):
+            return Change(vanished, _strangers(old, new), arrived)
+        return Change(vanished, arrived=arrived)
+    if len(new) > len(old) and new.uids[len(old)] < old.uidnext:
+        return Change((), _strangers(old, new), arrived)
+    return Change(arrived=arrived)
+
+
+def _strangers(old: Snapshot, new: Snapshot) -> Set[int]:
+    known = set(old.uids)
+    return {uid for uid in new.uids[: bisect_left(new.uids, old.uidnext)] if uid not in known}
+
+
+def withhold(old: Snapshot, new: Snapshot, change: Change, *, expunge: bool, hold: bool, own: Set[int]) -> Allowed:
+    """Take out of *change* what the client may not hear now.
+
+    *expunge*: whether EXPUNGE may be sent at all.  Not while a command counts by sequence numbers, nor while none is
+    under way (RFC 3501 7.4.1; 5.5 says why: the client counts on).
+
+    *hold*: the client has asked for no MessageNew and MessageExpunge of the open mailbox (RFC 5465 5, 6): of arrivals
+    it hears nothing, of expunges only what it did itself, *own* by UID.
+    """
+    if not expunge:
+        return Allowed((), change.vanished, hold and new.uidnext > old.uidnext)
+    if not hold:
+        return Allowed(change.vanished, (), held=False)
+    told = [i for i in change.vanished if old.uids[i] in own]
+    kept = [i for i in change.vanished if old.uids[i] not in own]
+    return Allowed(told, kept, new.uidnext > old.uidnext)
+
+
+def shown(old: Snapshot, new: Snapshot, allowed: Allowed, hidden: Set[int]) -> Snapshot:
+    """Return the moment that the client sees from now on: *new* less *hidden* (UIDs) and held arrivals, plus ghosts.
+
+    It is *new* itself wherever it can be: a snapshot of one's own costs as much as the folder has messages.
+    """
+    found = _without(new, hidden) if hidden else new
+    if allowed.held:
+        found = _without_arrivals(found, old.uidnext)
+    return _with_ghosts(found, old, allowed.ghosts) if allowed.ghosts else found
+
+
+def _without(snapshot: Snapshot, hidden: Set[int]) -> Snapshot:
+    """A snapshot that lacks the rows of *hidden*."""
+    if hidden.isdisjoint(snapshot.uids):
+        return snapshot
+    return _assemble(snapshot, [(snapshot, i) for i, uid in enumerate(snapshot.uids) if uid not in hidden])
+
+
+def _without_arrivals(snapshot: Snapshot, uidnext: int) -> Snapshot:
+    """A snapshot of the rows that were there when UIDNEXT was *uidnext*, and of that UIDNEXT."""
+    end = bisect_left(snapshot.uids, uidnext)
+    return _assemble(snapshot, [(snapshot, i) for i in range(end)]).evolve(uidnext=uidnext)
+
+
+def _with_ghosts(new: Snapshot, old: Snapshot, ghosts: Sequence[int]) -> Snapshot:
+    """*new* with those rows of *old* that it lost, each in its place."""
+    rows = [(uid, new, i) for i, uid in enumerate(new.uids)]
+    rows += [(old.uids[i], old, i) for i in ghosts]
+    rows.sort(key=operator.itemgetter(0))
+    return _assemble(new, [(source, i) for _, source, i in rows])
+
+
+def _assemble(like: Snapshot, rows: list[tuple[Snapshot, int]]) -> Snapshot:
+    """A snapshot of chosen *rows*, each (where from, position there), under the numbers of *like*."""
+    extra = {}
+    for source, i in rows:
+        uid = source.uids[i]
+        if uid in source.extra:
+            extra[uid] = source.extra[uid]
+    return Snapshot(
+        uids=array("I", [source.uids[i] for source, i in rows]),
+        flags=array("Q", [source.flags[i] for source, i in rows]),
+        modseqs=array("Q", [source.modseqs[i] for source, i in rows]),
+        received=array("q", [source.received[i] for source, i in rows]),
+        saved=array("q", [source.saved[i] for source, i in rows]),
+        sizes=array("Q", [source.sizes[i] for source, i in rows]),
+        fingerprints=array("Q", [source.fingerprints[i] for source, i in rows]),
+        names=[source.names[i] for source, i in rows],
+        extra=extra,
+        keywords=like.keywords,
+        uidvalidity=like.uidvalidity,
+        uidnext=like.uidnext,
+        modseq=like.modseq,
+        revivals=like.revivals,
+    )

@@ -1,0 +1,369 @@
+"""The engine: octets in, commands out of the table, and the one place where errors become answers.
+
+It knows no socket.  ``feed`` takes what the client sent and writes the answers to a :class:`Reply`; ``announce`` tells
+an idling client what happened; ``upgrade`` asks the transport for TLS or compression.  Only the thread that owns the
+connection calls any of it.  What it drives is a ``Session``, which handlers get; they never see the engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd.errors import (
+    BadCharsetName,
+    Goodbye,
+    ImapdError,
+    ProtocolError,
+    Refused,
+    StoreError,
+    TooLong,
+    TooManyErrors,
+    UndefinedFilter,
+    UnknownCommand,
+    WrongState,
+)
+from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
+from maildir_imapd.imap import gate as gates
+from maildir_imapd.imap.access.capability import capability_code
+from maildir_imapd.imap.languages import DEFAULT
+from maildir_imapd.imap.mailboxes import filters
+from maildir_imapd.imap.news import updates
+from maildir_imapd.imap.progress import at_once, is_there
+from maildir_imapd.imap.registry import TABLE, Literal, Spec
+from maildir_imapd.imap.session import Session, State
+from maildir_imapd.message.text import CHARSETS, decode_charset
+from maildir_imapd.phrases import Phrase
+from maildir_imapd.wire import render
+from maildir_imapd.wire.buffer import CommandBuffer, Expects, Frame, Line, LiteralWanted, Overflow
+from maildir_imapd.wire.parse import parse, peek_command
+from maildir_imapd.wire.parse_append import AppendReader
+
+if TYPE_CHECKING:
+    from maildir_imapd.imap.gate import Access, Gate
+    from maildir_imapd.imap.policy import Policy
+    from maildir_imapd.imap.progress import Client, Meanwhile
+    from maildir_imapd.imap.reply import Done, Reply
+    from maildir_imapd.wire.commands import Command
+
+logger = logging.getLogger(__name__)
+
+TOO_LONG: Final = {
+    "line": "The line is too long",
+    "literal": "The literal is too long",
+    "command": "The command is too long",
+}
+
+
+class Engine:
+    """One client's dialogue from greeting to goodbye.
+
+    *wake* may be called from any thread: it makes the owner call ``announce``.  *preauth*: who is logged in from the
+    beginning.  The others as for ``Session``.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        gate: Gate = gates.closed,
+        *,
+        secure: bool = False,
+        wake: Callable[[], None] = lambda: None,
+        preauth: Access | None = None,
+        peer: str = "",
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+        meanwhile: Meanwhile = at_once,
+        look: Client = is_there,
+    ) -> None:
+        self.session = Session(
+            policy,
+            gate,
+            secure=secure,
+            wake=wake,
+            peer=peer,
+            clock=clock,
+            ticks=ticks,
+            meanwhile=meanwhile,
+            look=look,
+            may_leave=preauth is None,
+        )
+        self._policy = policy
+        self._preauth = preauth
+        # Errors since the last command that was carried out, and lines among them that were no command at all.
+        self._errors = self._nonsense = 0
+        # Where the literals of the command under way stream: what reads its arguments, and what decides about each.
+        self._streaming: tuple[AppendReader, Literal] | None = None
+        # The command whose dialogue goes on.
+        self._waiting: tuple[Spec, Command] | None = None
+
+    # --- what the rim asks ------------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection is to be closed once the reply is sent."""
+        return self.session.state is State.LOGOUT
+
+    @property
+    def logged_in(self) -> bool:
+        """Whether the client has shown who it is."""
+        return self.session.state is not State.NOT_AUTHENTICATED
+
+    @property
+    def upgrade(self) -> bytes | None:
+        """The name of what the transport is to become now: b"TLS", b"DEFLATE", b"PLAIN"; None for what it is."""
+        return self.session.upgrade
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence (before login: seconds in all) after which the client is told BYE."""
+        return self._policy.idle_timeout if self.logged_in else self._policy.login_timeout
+
+    def greet(self, reply: Reply) -> None:
+        """Say OK, or PREAUTH when the caller has already been identified."""
+        session = self.session
+        if self._preauth is not None:
+            session.log_in(self._preauth)
+            session.say(reply, b"PREAUTH", Phrase("Logged in as {user}", user=session.user), capability_code(session))
+        else:
+            session.say(reply, b"OK", self._policy.greeting, capability_code(session))
+        reply.flush()
+
+    def feed(self, data: bytes, reply: Reply) -> None:
+        """Take octets from the client and answer every command that is now whole.
+
+        Stops early when the transport must be upgraded first.  The reply is flushed at the end.
+        """
+        session = self.session
+        session.buffer.feed(data)
+        if session.view is not None:
+            session.view.fresh = False
+        while session.state is not State.LOGOUT and session.upgrade is None:
+            event = session.buffer.next_event(Expects.COMMAND if session.dialogue is None else Expects.LINE)
+            if event is None:
+                break
+            self._receive(event, reply)
+        if session.notify is not None and session.state is not State.LOGOUT and session.upgrade is None:
+            self.announce(reply)
+        reply.flush()
+
+    def upgraded(self, kind: bytes) -> None:
+        """Note that the transport now speaks TLS, or deflates, or does so no longer.
+
+        RFC 3501 6.2.1: all that was known of the client before TLS is forgotten.
+        """
+        session = self.session
+        session.upgrade = None
+        if kind != b"TLS":
+            session.compressed = kind == b"DEFLATE"
+            return
+        session.buffer = CommandBuffer(self._policy.before_login)
+        session.secure = True
+        session.language = DEFAULT
+        self._errors = self._nonsense = 0
+
+    def announce(self, reply: Reply) -> None:
+        """Tell an idling client what has happened (RFC 2177), and one that asked for it at any time (RFC 5465).
+
+        To any other say nothing: the bell also rings for a goodbye, which is not ours to say.
+        """
+        session = self.session
+        if session.notify is not None:
+            self._guarded(lambda: updates.tell_unasked(session, reply), None, reply)
+            reply.flush()
+        elif session.idling and (session.view is not None or session.following is not None):
+            self._guarded(lambda: updates.tell_all(session, reply, expunge=True), None, reply)
+            reply.flush()
+
+    def say_goodbye(self, goodbye: Goodbye, reply: Reply) -> None:
+        """Send BYE and end the session."""
+        try:
+            self.session.say(reply, b"BYE", goodbye.text, goodbye.code)
+        finally:
+            self.close()
+        reply.flush()
+
+    def close(self) -> None:
+        """Let go of all that the session holds; safe to call twice."""
+        self.session.close()
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def _receive(self, event: Frame | Line | LiteralWanted | Overflow, reply: Reply) -> None:
+        if isinstance(event, Frame):
+            self._command(event, reply)
+        elif isinstance(event, Line):
+            self._guarded(lambda: self._line(event.text, reply), None, reply)
+        elif isinstance(event, LiteralWanted):
+            self._literal(event, reply)
+        else:
+            self._overflow(event, reply)
+
+    def _command(self, frame: Frame, reply: Reply) -> None:
+        tag, name = peek_command(frame.text)
+        if name not in TABLE:
+            self._nonsense += 1
+        try:
+            if name is None or tag is None:
+                parse(frame)  # says what is wrong
+                raise ProtocolError("Expected a tag and a command")
+            self._run(self._allowed(name), tag, frame, reply)
+        except Exception as error:
+            self._failed(error, tag, reply)
+        finally:
+            self.session.progress.end()
+            if self.session.deliveries:
+                self.session.drop_deliveries()
+
+    def _run(self, spec: Spec, tag: bytes, frame: Frame, reply: Reply) -> None:
+        session = self.session
+        try:
+            cmd = parse(frame, decode_charset, self._stored)
+        except (BadCharsetName, UndefinedFilter):
+            if spec.refused is not None:
+                spec.refused(session, frame.text)
+            raise
+        session.progress.begin(tag, reply)
+        try:
+            done = spec.handler(session, cmd, reply)
+        except (Refused, StoreError):
+            # A refusal is an answer like any other: what else happened may be told with it.
+            if spec.updates:
+                updates.tell_all(session, reply, expunge=spec.may_expunge(cmd))
+            raise
+        if done is None:
+            self._waiting = spec, cmd
+            self._errors = self._nonsense = 0
+        else:
+            self._finish(spec, cmd, done, reply)
+
+    def _finish(self, spec: Spec, cmd: Command, done: Done, reply: Reply) -> None:
+        """End a command: tell what may be told now, then its tagged line."""
+        session = self.session
+        self._errors = self._nonsense = 0
+        if spec.updates:
+            updates.tell_all(session, reply, expunge=spec.may_expunge(cmd))
+        code = done.code
+        if code is None and session.view is not None and session.view.has_untold and b"QRESYNC" in session.enabled:
+            # What this client was told about other messages may be newer than an expunge that it was not.
+            # RFC 7162 section 6, rule about delayed VANISHED: say how far it may count itself up to date.
+            code = b"HIGHESTMODSEQ %d" % session.view.safe_modseq
+        session.say(reply, done.kind, done.text, code, tag=cmd.tag)
+
+    def _line(self, line: bytes, reply: Reply) -> None:
+        """Pass a line to the dialogue that goes on; where it is the last one the command ends."""
+        dialogue, waiting = self.session.dialogue, self._waiting
+        assert dialogue is not None
+        assert waiting is not None
+        done = dialogue(line, reply)
+        if done is not None:
+            self._waiting = None
+            self.session.end_dialogue()
+            self._finish(*waiting, done, reply)
+
+    def _stored(self, name: bytes) -> bytes | None:
+        return filters.stored(self.session, name)
+
+    def _allowed(self, name: bytes | None) -> Spec:
+        """Look a command up; its state is checked before its arguments are parsed."""
+        state = self.session.state
+        spec = TABLE.get(name or b"")
+        if spec is None:
+            raise UnknownCommand
+        if not spec.states.value & state.value:
+            if state is State.NOT_AUTHENTICATED:
+                raise WrongState(why="Log in first")
+            if spec.states is State.SELECTED:
+                raise WrongState(why="No mailbox is selected")
+            raise WrongState(why="Not in this state: you are logged in already")
+        return spec
+
+    def _literal(self, event: LiteralWanted, reply: Reply) -> None:
+        """Decide about a literal before its octets come: take it, stream it to the spool, or refuse."""
+        session = self.session
+        accepted = False
+
+        def decide() -> None:
+            nonlocal accepted
+            sink = None
+            if not event.continued:
+                decides = self._allowed(peek_command(event.so_far)[1]).literal
+                self._streaming = None if decides is None else (AppendReader(), decides)
+            if self._streaming is not None:
+                reader, decides = self._streaming
+                sink = decides(session, reader.read(event), event.size)
+            elif event.size > session.buffer.limits.literal:
+                raise TooLong("A literal may have {limit} octets here", limit=session.buffer.limits.literal)
+            accepted = True
+            if event.synchronizing:
+                reply.write(b"+ OK\r\n")
+            session.buffer.accept(sink)
+
+        try:
+            self._guarded(decide, event.tag, reply)
+        finally:
+            if not accepted:
+                session.drop_deliveries()
+                session.buffer.refuse()
+
+    def _overflow(self, event: Overflow, reply: Reply) -> None:
+        """Answer what is too long to be read."""
+        self.session.drop_deliveries()
+        if event.fatal:
+            self.say_goodbye(Goodbye(TOO_LONG[event.what]), reply)
+            return
+        spec = TABLE.get(peek_command(event.begin)[1] or b"")
+        known = spec is not None and spec.states.value & self.session.state.value
+        if spec is not None and spec.oversize is not None and known and event.what == "literal":
+            self._complain(event.tag, spec.oversize(self.session), reply)
+        else:
+            self._complain(event.tag, TooLong(TOO_LONG[event.what]), reply)
+
+    # --- errors -----------------------------------------------------------------------------------
+
+    def _guarded(self, act: Callable[[], None], tag: bytes | None, reply: Reply) -> None:
+        """Run *act*; what it raises is answered with *tag*, or the tag of the dialogue under way."""
+        if tag is None and self.session.dialogue is not None and self._waiting is not None:
+            tag = self._waiting[1].tag
+        try:
+            act()
+        except Exception as error:
+            self._failed(error, tag, reply)
+
+    def _failed(self, error: Exception, tag: bytes | None, reply: Reply) -> None:
+        """Make of whatever was raised one answer, and one line in the log where it should be."""
+        if isinstance(error, Goodbye):
+            self.say_goodbye(error, reply)
+        elif isinstance(error, ImapdError):
+            self._complain(tag, error, reply)
+        elif isinstance(error, (ConnectionError, TimeoutError)):
+            # The transport broke while a long answer was being sent; there is nobody to tell.
+            self.close()
+        else:
+            reference = secrets.token_hex(4)
+            fields = {"reference": reference, "user": self.session.user}
+            logger.error("internal error", exc_info=error, extra={"fields": fields})
+            defect = StoreError("Internal error (reference {reference})", reference=reference)
+            self._complain(tag, defect, reply, logged=True)
+
+    def _complain(self, tag: bytes | None, error: ImapdError, reply: Reply, *, logged: bool = False) -> None:
+        session = self.session
+        code: bytes | None = getattr(error, "code", None)
+        session.end_dialogue()
+        if isinstance(error, ProtocolError):
+            session.say(reply, b"BAD", error.text, code, tag=tag or b"*")
+            self._errors += 1
+            nonsense = not self.logged_in and self._nonsense >= self._policy.nonsense_before_login
+            if nonsense or self._errors >= self._policy.errors_in_a_row:
+                self.say_goodbye(TooManyErrors(), reply)
+            return
+        if code == b"BADCHARSET":
+            code = render.badcharset_code(CHARSETS)
+        if isinstance(error, StoreError) and not logged:
+            logger.warning(
+                error.text, extra={"fields": {"user": session.user, "detail": error.detail, "code": code or b""}}
+            )
+        session.say(reply, b"NO", error.text, code, tag=tag or b"*")

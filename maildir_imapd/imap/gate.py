@@ -1,0 +1,38 @@
+"""The gate that a login has to pass, and the access that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from maildir_imapd.errors import WrongState
+
+if TYPE_CHECKING:
+    from maildir_imapd.auth.base import Credential
+    from maildir_imapd.store.account import Account
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The outcome of a good login: a user, and his mail."""
+
+    user: str
+    account: Account
+    release: Callable[[], None] = lambda: None
+    """Called when he leaves and the connection stays (RFC 8437); raises Goodbye if it can't."""
+    groups: frozenset[str] = frozenset()
+    """That he is in, for access rights."""
+
+
+class Gate(Protocol):
+    """The door: checks a login, throttles guessing.  Blocks as long as it must."""
+
+    def __call__(self, credential: Credential) -> Access:
+        """Raise AuthenticationFailed, AuthorizationFailed, Unavailable; Goodbye after too many tries."""
+        ...
+
+
+def closed(credential: Credential) -> Access:
+    """As ``Gate``, for a session that nobody can log in to: it began with PREAUTH."""
+    raise WrongState(why="This session cannot log in")

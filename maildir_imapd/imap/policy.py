@@ -1,0 +1,36 @@
+"""The settings that sessions go by, as plain values: ``imap`` knows no configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from maildir_imapd import __version__
+from maildir_imapd.wire.buffer import AFTER_LOGIN, BEFORE_LOGIN, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Sizes in octets, times in seconds."""
+
+    greeting: str = "maildir-imapd ready"
+    server_id: tuple[tuple[bytes, bytes], ...] = ((b"name", b"maildir-imapd"), (b"version", __version__.encode()))
+    tls_available: bool = False
+    plaintext_login: bool = False
+    compress: bool = False
+    login_timeout: float = 180.0
+    idle_timeout: float = 1800.0
+    append_limit: int = 100 * 1024 * 1024
+    utf8: Literal["lenient", "strict", "no"] = "lenient"
+    """Whether UTF8=ACCEPT is there, and refuses UTF-8 headers of others (RFC 6855 4)."""
+    server_metadata: tuple[tuple[bytes, bytes], ...] = ()
+    acl: bool = True
+    language: str = "i-default"
+    """The tag of the language that LANGUAGE default chooses."""
+    quota_set: bool = False
+    """Whether users may set the limits of their quota, where no setting has one."""
+    nonsense_before_login: int = 3
+    """Lines that are no command of IMAP at all: an HTTP request ends here."""
+    errors_in_a_row: int = 20
+    before_login: Limits = BEFORE_LOGIN
+    after_login: Limits = AFTER_LOGIN
