@@ -147,22 +147,3 @@ def delimiter(value: Any) -> str:
 
 
 MOST = 1 << 62
-
-
-def quota_rule(written: str) -> tuple[int, int]:
-    """The limits in Dovecot's ``*:storage=1G:messages=1000``: octets and messages, 0 for none.
-
-    As there, a storage without a unit is in KiB.  Raises ValueError for what is understood otherwise.
-    """
-    mailbox, _, rest = written.partition(":")
-    limits = {"storage": 0, "messages": 0}
-    for word in rest.split(":"):
-        name, equals, value = word.partition("=")
-        if mailbox != "*" or not equals or name not in ("storage", "bytes", "messages"):
-            raise ValueError("the rule for a quota must be as *:storage=1G:messages=1000")
-        if name == "messages":
-            limits["messages"] = number(0, MOST)(value)
-        else:
-            in_kib = name == "storage" and value.isdigit()
-            limits["storage"] = size(0, MOST)(value + "K" if in_kib else value)
-    return limits["storage"], limits["messages"]

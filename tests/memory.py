@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from maildir_imapd.auth.base import Credential, Password
 from maildir_imapd.errors import AuthenticationFailed, MailboxMissing
 from maildir_imapd.imap.engine import Engine
 from maildir_imapd.imap.gate import Access
@@ -28,10 +29,11 @@ class MemoryClient:
         self.reply = Reply(self._take)
         self.engine.greet(self.reply)
 
-    def _gate(self, user: str, password: bytes, authzid: str | None) -> Access:
-        if (user, password) != ("ann", b"secret"):
-            raise AuthenticationFailed
-        return Access(user, self._account)
+    def _gate(self, credential: Credential) -> Access:
+        match credential:
+            case Password("ann", b"secret"):
+                return Access("ann", self._account)
+        raise AuthenticationFailed
 
     def _wake(self) -> None:
         self.woken = True

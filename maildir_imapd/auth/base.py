@@ -1,34 +1,131 @@
-"""The questions that login asks, and the shape of the answers."""
+"""Who somebody is, what a client shows for it, and what a back end is asked.
+
+A back end (``passwdfile.py`` is one) reads its own spelling and gives these values; nothing above ``auth`` knows any
+spelling of a back end's.  What a back end has no word for is None, and the server's settings decide.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaLimits:
+    """The most that a user may keep in all mailboxes together; 0 for no limit."""
+
+    octets: int = 0
+    messages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who logged in.  ``None`` where the user database is silent and the server's settings decide."""
+    """A user, as a back end knows him."""
 
     user: str
     home: str | None = None
     uid: int | None = None
+    """The system user who owns the mail."""
     gid: int | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
+    mail: str | None = None
+    """Where the mail is, written as the setting mail_location is."""
+    groups: frozenset[str] = frozenset()
+    """That he is in, for access rights; no groups of the system."""
+    quota: QuotaLimits | None = None
+    nets: tuple[Network, ...] | None = None
+    """From where he may log in: an empty tuple is nowhere, None is anywhere."""
+    connections: int | None = None
+    """How many he may have in one worker, in place of the setting connections_per_user."""
+
+    def may_come_from(self, host: str) -> bool:
+        """Say whether he may log in from the address *host*, which may carry a zone; what is no address may not."""
+        if self.nets is None:
+            return True
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address.version == network.version and address in network for network in self.nets)
+
+
+# --- what a client shows --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A name and a password; *authzid*: as whom the client wants to act, None for himself."""
+
+    user: str
+    password: bytes = field(repr=False)
+    authzid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token of an issuer's; *user*: whom the client says it is for, "" where it says nothing."""
+
+    user: str
+    token: bytes = field(repr=False)
+    authzid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """What the connection itself has proved: *user* is the name in the client's certificate."""
+
+    user: str
+    authzid: str | None = None
+
+
+Credential: TypeAlias = Password | Token | External
+
+
+# --- what a back end is asked ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a back end has on record of a user before anything secret is looked at.
+
+    *version* compares unequal once a credential that was right may be wrong: it is of the stored secret, where the
+    back end can see one.
+    """
+
+    identity: Identity
+    version: object = field(default=None, repr=False)
 
 
 class Authenticator(Protocol):
-    """A user database."""
+    """A back end.  Safe from any thread; whoever can wait in one waits with a limit of time, and then Unavailable."""
 
-    def check(self, user: str, password: bytes) -> Identity:
-        """Say who *user* is when *password* is his.
+    @property
+    def name(self) -> str:
+        """What an administrator knows it by."""
+        ...
 
-        Raises AuthenticationFailed for a wrong password and for an unknown user alike, after the same
-        amount of work; Unavailable when the database cannot be asked.
+    @property
+    def takes(self) -> tuple[type[Credential], ...]:
+        """The kinds of credentials that it can check."""
+        ...
+
+    def look_up(self, user: str) -> Registered | None:
+        """Find *user* by this very name; None for nobody.  Raises Unavailable when it cannot be known."""
+        ...
+
+    def check(self, credential: Credential) -> Identity:
+        """Say who showed *credential*; where he may act for his ``authzid``, say who that is.
+
+        Raises AuthenticationFailed for what is wrong and for an unknown user alike, after the same amount of work;
+        "" is nobody's name.  Raises Unavailable when it cannot be known, which is never said as "wrong".
         """
         ...
 
-    def look_up(self, user: str) -> Identity | None:
-        """Say who *user* is without a password, for the command line and PREAUTH."""
+    def users(self) -> Iterable[str]:
+        """Name all users, in an order of its own; nobody where it has no list.  Raises Unavailable."""
         ...

@@ -2,24 +2,21 @@
 
     user:{SCHEME}hash:uid:gid:gecos:home:shell:extra fields
 
-Fields after the password may be left out; uid and gid are numbers or names.  ``extra`` holds ``key=value``
-words, of which the server knows ``userdb_mail`` or ``mail`` (the user's mail_location), ``nologin`` and
-``allow_nets`` (addresses the user may log in from), and ``userdb_quota_rule`` or ``quota_rule`` (limits, as
-``*:storage=1G:messages=1000``).  Lines that begin with ``#`` are comments.
+Fields after the password may be left out; uid and gid are numbers or names; the extra fields are those of
+``fields.py``.  Lines that begin with ``#`` are comments.
 """
 
 from __future__ import annotations
 
 import grp
-import ipaddress
 import logging
 import os
 import pwd
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from maildir_imapd.auth import schemes
-from maildir_imapd.auth.base import Identity
+from maildir_imapd.auth import fields, schemes
+from maildir_imapd.auth.base import Credential, Identity, Password, Registered
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -27,10 +24,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line."""
+    """One line; *stored* is the password as it stands there, "" for none."""
 
-    stored: str
+    stored: str = field(repr=False)
     identity: Identity
+    may_log_in: bool = True
 
 
 def parse(text: str, source: str = "passwd-file") -> dict[str, Entry]:
@@ -54,20 +52,16 @@ def parse(text: str, source: str = "passwd-file") -> dict[str, Entry]:
 
 
 def _line(line: str) -> tuple[str, Entry]:
-    fields = line.split(":", 7)
-    fields += [""] * (8 - len(fields))
-    user, stored, uid, gid, _, home, _, extra = fields
+    parts = line.split(":", 7)
+    parts += [""] * (8 - len(parts))
+    user, stored, uid, gid, _, home, _, extra = parts
     if not user:
         raise ValueError("no user name")
     if stored:
         schemes.split(stored)
-    words = {}
-    for word in extra.split():
-        key, _, value = word.partition("=")
-        words[key] = value or "yes"
-    networks(words.get("allow_nets", ""))
-    identity = Identity(user, home=home or None, uid=_uid(uid), gid=_gid(gid), extra=words)
-    return user, Entry(stored, identity)
+    words = fields.words(extra)
+    identity = fields.identity(user, words, home=home or None, uid=_uid(uid), gid=_gid(gid))
+    return user, Entry(stored, identity, fields.may_log_in(words))
 
 
 # The messages hold nothing of the line: where a field is missing, the password may stand in its place.
@@ -98,33 +92,13 @@ def _number(written: str) -> int:
     return number
 
 
-def networks(written: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Read ``allow_nets``: addresses and networks, joined by commas; raises ValueError."""
-    try:
-        return [ipaddress.ip_network(word, strict=False) for word in written.split(",") if word]
-    except ValueError:
-        raise ValueError("allow_nets is not a list of networks such as 192.0.2.0/24,2001:db8::/32") from None
-
-
-def allowed_from(identity: Identity, host: str) -> bool:
-    """Whether the user may log in from the address *host*."""
-    written = identity.extra.get("allow_nets")
-    if written is None:
-        return True
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address.version == network.version and address in network for network in networks(written))
-
-
 class PasswdFile:
-    """A user database over one file, read again whenever it has changed.  Safe from any thread."""
+    """The back end over one file, which is read again whenever it has changed.  Safe from any thread."""
+
+    takes = (Password,)
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path = self.name = path
         self._lock = threading.Lock()  # guards everything below
         self._stamp: tuple[int, int, int] | None = None
         self._entries: dict[str, Entry] = {}
@@ -146,26 +120,33 @@ class PasswdFile:
             self._stamp, self._entries, self._dummy = stamp, entries, _dummy(entries)
         return entries
 
-    def entry(self, user: str) -> Entry | None:
-        """The line of *user* as it stands now; raises Unavailable when the file cannot be read."""
+    def _entry(self, user: str) -> Entry | None:
+        """Find the line of *user* as it stands now; raises Unavailable when the file cannot be read."""
         try:
             return self._current().get(user)
         except OSError as error:
             logger.error("passwd-file cannot be read", extra={"fields": {"path": self.path, "why": error.strerror}})
             raise Unavailable(detail=f"{self.path}: {error}") from error
 
-    def check(self, user: str, password: bytes) -> Identity:
-        """As ``Authenticator.check``."""
-        entry = self.entry(user)
-        stored = entry.stored if entry is not None and entry.stored else self._stand_in()
-        try:
-            good = schemes.verify(stored, password)
-        except ValueError as error:
-            logger.warning("stored password cannot be used", extra={"fields": {"user": user, "why": error}})
-            good = False
-        if entry is None or not entry.stored or not good or not password:
+    def look_up(self, user: str) -> Registered | None:
+        """As ``Authenticator.look_up``."""
+        entry = self._entry(user)
+        return Registered(entry.identity, entry) if entry is not None else None
+
+    def check(self, credential: Credential) -> Identity:
+        """As ``Authenticator.check``; the hash waits for its turn (``schemes.turn``)."""
+        if not isinstance(credential, Password):
             raise AuthenticationFailed
-        if "nologin" in entry.identity.extra:
+        user, password = credential.user, credential.password
+        with schemes.turn():
+            entry = self._entry(user)
+            stored = entry.stored if entry is not None and entry.stored else self._stand_in()
+            try:
+                good = schemes.verify(stored, password)
+            except ValueError as error:
+                logger.warning("stored password cannot be used", extra={"fields": {"user": user, "why": error}})
+                good = False
+        if entry is None or not entry.stored or not good or not password or not entry.may_log_in:
             raise AuthenticationFailed
         return entry.identity
 
@@ -176,14 +157,12 @@ class PasswdFile:
                 self._dummy = schemes.make(os.urandom(16).hex().encode())
             return self._dummy
 
-    def look_up(self, user: str) -> Identity | None:
-        """As ``Authenticator.look_up``."""
-        entry = self.entry(user)
-        return entry.identity if entry is not None else None
-
     def users(self) -> list[str]:
-        """Every user's name, in the file's order."""
-        return list(self._current())
+        """As ``Authenticator.users``, in the file's order."""
+        try:
+            return list(self._current())
+        except OSError as error:
+            raise Unavailable(detail=f"{self.path}: {error}") from error
 
 
 def _dummy(entries: dict[str, Entry]) -> str | None:

@@ -13,16 +13,28 @@ import base64
 import binascii
 import hashlib
 import hmac
+import os
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from passlib import hash as handlers
 from passlib.exc import PasslibSecurityError
+
+from maildir_imapd.errors import Unavailable
+from maildir_imapd.store.threads import locks
 
 # bcrypt looks at no more, and its library refuses more.
 _BCRYPT_LIMIT = 72
 # Bounded: a line of the file must not be able to stop the server.
 _PBKDF2_ROUNDS = 10_000_000
+# Password hashes that may be worked out at a time in one process: each takes a core and, of argon2, 64 MiB.
+_HASHES = max(2, os.cpu_count() or 1)
+# Seconds for which one waits for its turn.
+_HASH_TURN = 60.0
+# A flood of wrong passwords waits here, and nobody else: one that is remembered needs no hash.
+_turns = threading.BoundedSemaphore(_HASHES)
 
 # Schemes whose data is text: the name of the hash says how it is made.
 Text = Callable[[str, bytes], bool]
@@ -169,6 +181,18 @@ def verify(stored: str, password: bytes) -> bool:
         return _TEXT[scheme](data, password)
     except (PasslibSecurityError, IndexError, TypeError) as error:
         raise ValueError(str(error)) from error
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Wait until this process may work out one more hash; raises Unavailable when that takes too long."""
+    locks.waits("hashing")
+    if not _turns.acquire(timeout=_HASH_TURN):
+        raise Unavailable
+    try:
+        yield
+    finally:
+        _turns.release()
 
 
 def cost(stored: str) -> float:

@@ -13,6 +13,8 @@ from typing import Any
 import click
 
 from maildir_imapd.auth import schemes
+from maildir_imapd.auth.base import Password
+from maildir_imapd.auth.names import valid_user
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.cli.options import config_option, read_config, setting_options
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, ImapdError, LockTimeout
@@ -215,7 +217,7 @@ def check(name: str, config_file: str | None, passwd_file: str | None) -> None:
     """Say whether a password is right; exit status 1 when it is not."""
     users = PasswdFile(_path(config_file, passwd_file))
     try:
-        users.check(name, read_password(confirm=False))
+        users.check(Password(name, read_password(confirm=False)))
     except AuthenticationFailed:
         click.echo(f"{name}: user or password is wrong", err=True)
         sys.exit(1)
@@ -223,8 +225,6 @@ def check(name: str, config_file: str | None, passwd_file: str | None) -> None:
 
 
 def _check_name(name: str) -> None:
-    from maildir_imapd.server.door import valid_user
-
     if not valid_user(name):
         raise ConfigError(
             f"{name!r} cannot be a user name: letters, digits and . _ + @ = ~ & ' - only, no dot first or behind @"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from maildir_imapd.errors import WrongState
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.base import Credential
     from maildir_imapd.store.account import Account
 
 
@@ -27,11 +28,11 @@ class Access:
 class Gate(Protocol):
     """The door: checks a login, throttles guessing.  Blocks as long as it must."""
 
-    def __call__(self, user: str, password: bytes, authzid: str | None) -> Access:
+    def __call__(self, credential: Credential) -> Access:
         """Raise AuthenticationFailed, AuthorizationFailed, Unavailable; Goodbye after too many tries."""
         ...
 
 
-def closed(user: str, password: bytes, authzid: str | None) -> Access:
+def closed(credential: Credential) -> Access:
     """As ``Gate``, for a session that nobody can log in to: it began with PREAUTH."""
     raise WrongState(why="This session cannot log in")

@@ -14,6 +14,7 @@ import resource
 import struct
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,8 +23,8 @@ from maildir_imapd.errors import ConfigError
 from maildir_imapd.location import Location, expand, parse
 
 if TYPE_CHECKING:
-    from maildir_imapd.auth.passwdfile import PasswdFile
-    from maildir_imapd.config import Config
+    from maildir_imapd.auth.base import Identity
+    from maildir_imapd.server.accounts import Mail
     from maildir_imapd.store.maildir.layout import Places
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,21 @@ _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _CAPABILITY_VERSION: Final = 0x20080522  # two words of 32 capabilities
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a process that serves mail is to give up, as the settings of these names say."""
+
+    drop_capabilities: bool
+    no_new_privs: bool
+    landlock: bool
+    core_dumps: bool
+    memory_limit: int | None
+    """Octets."""
+    reads: tuple[str, ...]
+    """Files beside the mail that it reads, also when another has taken their place."""
+    log_file: str | None
 
 
 def _prctl(what: int, value: int = 0) -> int:
@@ -78,16 +94,16 @@ def no_new_privileges() -> None:
         raise ConfigError(f"no_new_privs: {os.strerror(ctypes.get_errno())}")
 
 
-def set_limits(config: Config) -> None:
-    """Leave no core behind, and have at most so much memory of its own, as *config* says; raises ConfigError.
+def set_limits(limits: Confinement) -> None:
+    """Leave no core behind, and have at most so much memory of its own, as *limits* says; raises ConfigError.
 
     A core has everybody's mail in it, and passwords.
     """
-    if not config.core_dumps:
+    if not limits.core_dumps:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if config.memory_limit is not None:
+    if limits.memory_limit is not None:
         try:
-            resource.setrlimit(resource.RLIMIT_DATA, (config.memory_limit, config.memory_limit))
+            resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_limit, limits.memory_limit))
         except (OSError, ValueError) as error:
             raise ConfigError(f"memory_limit: {error}") from error
 
@@ -178,14 +194,13 @@ def _allow(ruleset: int, path: bytes, rights: int) -> None:
 _SYSTEM: Final = ("/etc", "/usr", "/lib", "/lib64", "/bin", "/opt", "/nix", "/proc", "/dev", "/run", "/var/lib")
 
 
-def to_read(config: Config) -> list[bytes]:
-    """What a process that serves mail must read beside the mail."""
+def to_read(files: Iterable[str]) -> list[bytes]:
+    """What a process that serves mail must read beside the mail, *files* of the settings among it."""
     package = Path(maildir_imapd.__file__).parent
     places = [*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix, str(package), *filter(os.path.isabs, sys.path)]
-    for file in (config.passwd_file, config.server_metadata):
-        if file is not None:
-            # The directory: a file that changes is another file.
-            places += [os.path.dirname(os.path.abspath(file)), os.path.dirname(os.path.realpath(file))]
+    for file in files:
+        # The directory: a file that changes is another file.
+        places += [os.path.dirname(os.path.abspath(file)), os.path.dirname(os.path.realpath(file))]
     return [os.fsencode(place) for place in places]
 
 
@@ -195,34 +210,24 @@ def of_places(places: Places) -> list[bytes]:
     return [_existing(os.path.realpath(path)) for path in paths]
 
 
-def of_users(config: Config, users: PasswdFile | None) -> list[bytes]:
+def of_users(mail: Mail, users: Iterable[Identity]) -> list[bytes]:
     """Below which directories the mail of all users is, and of those who may come while the server runs.
 
     As far as the settings say so: where a user's directory is a link to another disk, of those who are there now.
     """
+    users = list(users)
     found: dict[bytes, None] = {}
-    homes: set[str] = set()
-    templates = {config.mail_location}
-    names = users.users() if users is not None else []
-    for name in names:
-        identity = users.look_up(name) if users is not None else None
-        if identity is not None:
-            templates.add(identity.extra.get("userdb_mail") or identity.extra.get("mail") or config.mail_location)
-            homes.update(filter(None, [identity.home]))
-    for template in templates:
+    homes = {user.home for user in users if user.home}
+    for template in {mail.location, *map(mail.location_of, users)}:
         try:
             location = parse(template)
         except ValueError:
             continue  # its user cannot log in
         for beginning in _beginnings(location, homes):
             found[_existing(os.path.realpath(os.fsencode(beginning)))] = None
-    for name in names:
-        identity = users.look_up(name) if users is not None else None
-        if identity is None:
-            continue
-        template = identity.extra.get("userdb_mail") or identity.extra.get("mail") or config.mail_location
+    for user in users:
         try:
-            places = expand(template, name, identity.home)
+            places = expand(mail.location_of(user), user.user, user.home)
         except (ConfigError, ValueError):
             continue
         for path in of_places(places):
@@ -255,7 +260,7 @@ def _below(path: bytes, above: bytes) -> bool:
     return path == above or path.startswith(os.path.join(above, b""))
 
 
-def lock_in(config: Config, mail: list[bytes], *, log: bool) -> None:
+def lock_in(limits: Confinement, mail: list[bytes], *, log: bool) -> None:
     """Reach nothing but *mail* and what a server reads; with *log* also the directory of the log file.
 
     Raises ConfigError. Where the mail may be anywhere nothing is done, with a line in the log.
@@ -264,6 +269,6 @@ def lock_in(config: Config, mail: list[bytes], *, log: bool) -> None:
         logger.info("landlock left out, mail_location may be anywhere")
         return
     change = list(mail)
-    if log and config.log_file:
-        change.append(os.fsencode(os.path.dirname(os.path.abspath(config.log_file))))
-    landlock(to_read(config), change)
+    if log and limits.log_file:
+        change.append(os.fsencode(os.path.dirname(os.path.abspath(limits.log_file))))
+    landlock(to_read(limits.reads), change)

@@ -4,81 +4,90 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import Goodbye, IdleTooLong
-from maildir_imapd.imap.reply import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from maildir_imapd.imap.engine import Engine
+    from maildir_imapd.server.service import Service
     from maildir_imapd.server.transport import PipeTransport, Transport
 
 logger = logging.getLogger(__name__)
 
-HANDSHAKE_TIMEOUT = 60.0
+# Seconds.
+HANDSHAKE_TIMEOUT: Final = 60.0
 
 
 def converse(
     transport: Transport | PipeTransport,
-    engine: Engine,
+    service: Service,
     *,
     implicit_tls: bool = False,
     leaving: Callable[[], Goodbye | None] = lambda: None,
     ended: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve one client to the end; closes both *engine* and *transport*, raises nothing.
+    """Serve one client to the end; closes both *service* and *transport*, raises nothing.
 
-    *leaving* is asked after each wake: when the process is to end it gives the BYE to send.  *ended* is
-    called when the session is over and the client cannot know it yet: what it held is free by then.
+    *leaving* is asked after each wake: when the client is to go it gives the goodbye to say.  *ended* is
+    called when the service is over and the client cannot know it yet: what it held is free by then.
     """
-    reply, session = Reply(transport.send), engine.session
-    started = heard = outside = time.monotonic()
+    started = time.monotonic()
     try:
         if implicit_tls:
             transport.start_tls(HANDSHAKE_TIMEOUT)
-        engine.greet(reply)
-        while not engine.over:
-            if engine.upgrade is not None:
-                _upgrade(transport, engine)
-            goodbye = leaving()
-            if goodbye is not None:
-                engine.say_goodbye(goodbye, reply)
-                break
-            # Before login traffic prolongs nothing: a login comes in its time or not at all.
-            since = outside if not engine.logged_in else heard
-            left = since + engine.patience - time.monotonic()
-            woken, data = transport.wait(left) if left > 0 else (False, b"")
-            if data is None:
-                break
-            if woken:
-                engine.announce(reply)
-            if data:
-                heard = time.monotonic()
-                if engine.logged_in:
-                    outside = heard
-                engine.feed(data, reply)
-            elif not woken and engine.upgrade is None:
-                engine.say_goodbye(IdleTooLong(), reply)
+        service.greet()
+        _until_over(transport, service, started, leaving)
     except (ConnectionError, TimeoutError) as error:
-        # The transport raises nothing else, and what happens in a session stays there.
-        session.note("connection-lost", why=str(error))
+        # The transport raises nothing else, and what happens in a service stays there.
+        service.note("connection-lost", why=str(error))
     except Exception:
-        logger.exception("connection failed", extra={"fields": {"peer": session.peer, "user": session.user}})
+        logger.exception("connection failed", extra={"fields": service.who})
     finally:
         try:
-            engine.close()
+            service.close()
         finally:
             try:
                 ended()
             finally:
                 transport.close()
-        session.note("disconnect", sent=reply.sent, seconds=round(time.monotonic() - started, 1))
+        service.note("disconnect", sent=service.sent, seconds=round(time.monotonic() - started, 1))
 
 
-def _upgrade(transport: Transport | PipeTransport, engine: Engine) -> None:
-    kind = engine.upgrade
+def _until_over(
+    transport: Transport | PipeTransport,
+    service: Service,
+    started: float,
+    leaving: Callable[[], Goodbye | None],
+) -> None:
+    """Turn by turn: become what the service asks for, wait, and give it what has come."""
+    heard = outside = started
+    while not service.over:
+        if service.upgrade is not None:
+            _upgrade(transport, service)
+        goodbye = leaving()
+        if goodbye is not None:
+            service.say_goodbye(goodbye)
+            break
+        # Before login traffic prolongs nothing: a login comes in its time or not at all.
+        since = heard if service.logged_in else outside
+        left = since + service.patience - time.monotonic()
+        woken, data = transport.wait(left) if left > 0 else (False, b"")
+        if data is None:
+            break
+        if woken:
+            service.announce()
+        if data:
+            heard = time.monotonic()
+            if service.logged_in:
+                outside = heard
+            service.feed(data)
+        elif not woken and service.upgrade is None:
+            service.say_goodbye(IdleTooLong())
+
+
+def _upgrade(transport: Transport | PipeTransport, service: Service) -> None:
+    kind = service.upgrade
     assert kind is not None
     match kind:
         case b"TLS":
@@ -87,4 +96,4 @@ def _upgrade(transport: Transport | PipeTransport, engine: Engine) -> None:
             transport.start_deflate()
         case b"PLAIN":
             transport.end_deflate()
-    engine.upgraded(kind)
+    service.upgraded(kind)

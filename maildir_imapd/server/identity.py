@@ -1,4 +1,4 @@
-"""On whose behalf a thread touches the disk (architecture D20).
+"""On whose behalf a thread touches the disk.
 
 With system users, each the owner of a Maildir, the workers keep root, and whichever thread touches a spool
 enters its owner's identity first: file system user, file system group and supplementary groups, which Linux

@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from maildir_imapd.auth.base import Identity
-from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import ConfigError, MailboxMissing
 from maildir_imapd.location import expand
 from maildir_imapd.server import identity as identities
-from maildir_imapd.server.door import Door
+from maildir_imapd.server import settings
+from maildir_imapd.server.accounts import Accounts
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
+    from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.identity import Owner
     from maildir_imapd.store.account import Account
 
@@ -30,14 +31,17 @@ def chosen(config: Config, users: tuple[str, ...], *, everybody: bool) -> list[I
     if not users and not everybody:
         entry = pwd.getpwuid(os.geteuid())
         return [Identity(entry.pw_name, home=entry.pw_dir)]
-    if config.passwd_file is None:
+    chain = settings.chain(config)
+    if not chain.back_ends:
         raise ConfigError("which users? give --passwd-file FILE, or neither --user nor --all for your own mail")
-    known = PasswdFile(config.passwd_file)
+    if everybody:
+        return list(chain.everybody())
     found = []
-    for name in known.users() if everybody else users:
-        identity = known.look_up(name)
+    for name in users:
+        identity = chain.find(name)
         if identity is None:
-            raise ConfigError(f"there is no user {name} in {config.passwd_file}")
+            places = ", ".join(back_end.name for back_end in chain.back_ends)
+            raise ConfigError(f"there is no user {name} in {places}")
         found.append(identity)
     return found
 
@@ -48,23 +52,23 @@ def opened(config: Config, identity: Identity) -> Iterator[Account]:
 
     Root acts in no directory that another may change.
     """
-    door = Door(config, None, None)
-    if os.geteuid() == 0 and identity.uid is None and identity.gid is None and config.mail_user is None:
-        owner = _owner_of_spool(config, identity)
+    mail = settings.mail(config)
+    accounts = Accounts(mail, None)
+    if os.geteuid() == 0 and identity.uid is None and identity.gid is None and mail.user is None:
+        owner = _owner_of_spool(mail, identity)
     else:
-        owner = door.owner(identity)
+        owner = accounts.owner(identity)
     with identities.acting_as(owner):
-        yield door.account(identity, owner, make=False)
+        yield accounts.account(identity, owner, make=False)
 
 
-def _owner_of_spool(config: Config, identity: Identity) -> Owner | None:
-    """Who owns the mail of a user about whom the passwd-file says nothing; None: root, and nobody else can change it.
+def _owner_of_spool(mail: Mail, identity: Identity) -> Owner | None:
+    """Who owns the mail of a user of whom nothing is said; None: root, and nobody else can change it.
 
     Raises ConfigError, MailboxMissing.
     """
-    template = identity.extra.get("userdb_mail") or identity.extra.get("mail") or config.mail_location
     try:
-        root = expand(template, identity.user, identity.home).root
+        root = expand(mail.location_of(identity), identity.user, identity.home).root
         state = os.stat(root)
     except ValueError as error:
         raise ConfigError(f"no mail location: {error}") from error

@@ -27,17 +27,17 @@ from typing import TYPE_CHECKING, NoReturn
 from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.server import confine, worker
+from maildir_imapd.server import confine, settings, worker
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
-from maildir_imapd.server.worker import Listener
+from maildir_imapd.server.worker import Listener, Supervision
 from maildir_imapd.store.disk.descriptors import Descriptor
 
 if TYPE_CHECKING:
-    from maildir_imapd.auth.passwdfile import PasswdFile
+    from maildir_imapd.auth.chain import Chain
     from maildir_imapd.config import Config
     from maildir_imapd.values import Address
 
@@ -113,9 +113,9 @@ class Supervisor:
         _raise_descriptor_limit()
         self._bind()
         # Whatever is wrong with the settings shows here, and not in every worker again.
-        self._tls = worker.tls_context(self.config)
-        users = worker.user_database(self.config)
-        worker.server_metadata(self.config)
+        self._tls = settings.tls_context(self.config)
+        users = settings.chain(self.config)
+        settings.server_metadata(self.config)
         self._mail_user = _mail_user(self.config, users)
         self._mail = _mail(self.config, users)
         self._write_pid()
@@ -131,17 +131,9 @@ class Supervisor:
     # --- sockets ----------------------------------------------------------------------------------
 
     def _bind(self) -> None:
-        if not self.config.imap and not self.config.imaps:
-            raise ConfigError(
-                "nothing to listen on: give --imap HOST:PORT or --imaps HOST:PORT, "
-                "or set imap or imaps in the configuration file"
-            )
-        if self.config.imaps and self.config.tls_cert is None:
-            raise ConfigError("imaps needs a certificate: set tls_cert (and tls_key)")
-        for address in self.config.imap:
-            self.listeners.append(Listener(_listen(address), implicit_tls=False))
-        for address in self.config.imaps:
-            self.listeners.append(Listener(_listen(address), implicit_tls=True))
+        settings.demand_listening(self.config)
+        for address, implicit_tls in settings.listening(self.config):
+            self.listeners.append(Listener(_listen(address), implicit_tls=implicit_tls))
 
     def _ready_line(self) -> str:
         places = []
@@ -275,19 +267,18 @@ class Supervisor:
 
             try:
                 self._give_up_rights()
-                status = worker.run(
-                    self.config,
-                    self._tls,
-                    self.listeners,
+                supervision = Supervision(
                     parent=supervisor,
                     ready=lambda: tell("+"),
                     beat=lambda moment: page.beat(slot, moment),
                     retired=lambda: page.marked(slot),
+                    patience=self.config.shutdown_timeout,
                     notes=self._deaths.notes(slot),
                     stacks=self._stacks,
                     channel=channel,
                     failures=self._failures,
                 )
+                status = worker.run(self.config, self._tls, self.listeners, supervision)
             except ConfigError as error:
                 logger.error("worker cannot start", extra={"fields": {"why": error.text, "detail": error.detail}})
                 status = ConfigError.exit_status
@@ -303,21 +294,21 @@ class Supervisor:
 
     def _give_up_rights(self) -> None:
         """Become whom the worker is to be, with no right that it does not need; raises ConfigError."""
-        config, own = self.config, os.geteuid()
-        if config.drop_capabilities:
+        limits, own = settings.confinement(self.config), os.geteuid()
+        if limits.drop_capabilities:
             confine.drop_capabilities((confine.SETUID, confine.SETGID) if own == 0 else ())
         _become(self._mail_user)
         several = own == 0 and self._mail_user is None
-        if config.drop_capabilities and not several:
+        if limits.drop_capabilities and not several:
             confine.drop_capabilities()
         if os.geteuid() != own or several:
             # Another user's, or threads that are: what they open by name is not what the supervisor would.
             logs.keep_what_is_open()
-        confine.set_limits(config)
-        if config.no_new_privs:
+        confine.set_limits(limits)
+        if limits.no_new_privs:
             confine.no_new_privileges()
-            if config.landlock and self._mail_user is not None:
-                confine.lock_in(config, self._mail, log=os.geteuid() == own)
+            if limits.landlock and self._mail_user is not None:
+                confine.lock_in(limits, self._mail, log=os.geteuid() == own)
 
     def _watch(self) -> None:
         """The loop: until SIGTERM or SIGINT."""
@@ -350,16 +341,16 @@ class Supervisor:
         """New workers with the new settings; the old ones finish with the clients they have."""
         try:
             config = self.reload()
-            tls = worker.tls_context(config)
-            users = worker.user_database(config)
-            worker.server_metadata(config)
+            tls = settings.tls_context(config)
+            users = settings.chain(config)
+            settings.server_metadata(config)
             mail_user = _mail_user(config, users)
             mail = _mail(config, users)
             logs.set_up(config.log_level, config.log_file)
         except ConfigError as error:
             logger.error("reload failed, the old settings stay", extra={"fields": {"why": error.text}})
             return
-        if (config.imap, config.imaps) != (self.config.imap, self.config.imaps):
+        if settings.listening(config) != settings.listening(self.config):
             logger.warning("new listening addresses need a restart")
         old = [child for child in self.children.values() if not child.retired]
         before = self.config, self._tls, self._mail_user, self._mail
@@ -482,9 +473,9 @@ class Supervisor:
             self._reap()
 
 
-def _mail_user(config: Config, users: PasswdFile | None) -> pwd.struct_passwd | None:
+def _mail_user(config: Config, users: Chain) -> pwd.struct_passwd | None:
     """Whom the workers become; raises ConfigError."""
-    name = config.mail_user
+    name = settings.mail(config).user
     if name is None:
         if os.geteuid() == 0:
             logger.warning(
@@ -501,18 +492,18 @@ def _mail_user(config: Config, users: PasswdFile | None) -> pwd.struct_passwd | 
     return entry
 
 
-def _nobodies(users: PasswdFile | None) -> dict[str, object]:
+def _nobodies(users: Chain) -> dict[str, object]:
     """Say for the log who cannot log in, since root itself serves nobody: how many have no uid, and one of them."""
-    names = users.users() if users is not None else []
-    found = [name for name in names if users is not None and (who := users.look_up(name)) and who.uid is None]
+    found = [who.user for who in users.everybody() if who.uid is None]
     return {"without_uid": len(found), "refused": found[0]} if found else {}
 
 
-def _mail(config: Config, users: PasswdFile | None) -> list[bytes]:
+def _mail(config: Config, users: Chain) -> list[bytes]:
     """Below which directories the mail is, where the workers are to reach nothing else."""
-    if config.mail_user is None or not config.landlock:
+    mail = settings.mail(config)
+    if mail.user is None or not settings.confinement(config).landlock:
         return []
-    return confine.of_users(config, users)
+    return confine.of_users(mail, users.everybody())
 
 
 def _become(entry: pwd.struct_passwd | None) -> None:

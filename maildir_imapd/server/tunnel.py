@@ -8,23 +8,19 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Goodbye, ShuttingDown
-from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
-from maildir_imapd.imap.engine import Engine
 from maildir_imapd.imap.gate import Access
 from maildir_imapd.location import expand
-from maildir_imapd.server import confine
+from maildir_imapd.server import confine, imap_service, settings
 from maildir_imapd.server import identity as identities
-from maildir_imapd.server.background import meanwhile
+from maildir_imapd.server.accounts import open_account
 from maildir_imapd.server.connection import converse
-from maildir_imapd.server.door import open_account
 from maildir_imapd.server.transport import PipeTransport
-from maildir_imapd.server.worker import policy, server_metadata
-from maildir_imapd.store.watch import Watcher
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from maildir_imapd.config import Config
+    from maildir_imapd.server.confine import Confinement
     from maildir_imapd.store.maildir.layout import Places
 
 
@@ -33,13 +29,14 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
 
     The signals *ending* have the client told BYE and half-made messages removed.
     """
-    places = expand(config.mail_location, user, home)
+    mail = settings.mail(config)
+    places = expand(mail.location, user, home)
     _become_owner(places)
-    _confine(config, places)
-    watcher = Watcher(config.watch, interval=config.poll_interval)
+    _confine(settings.confinement(config), places)
+    watcher = settings.watcher(config)
     goodbye: list[Goodbye] = []
     try:
-        account = open_account(config, places, watcher, (config.quota_storage or 0, config.quota_messages or 0))
+        account = open_account(mail, places, watcher, mail.quota)
         transport = PipeTransport(0, 1)
 
         def end(number: int, frame: FrameType | None) -> None:
@@ -49,16 +46,11 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
 
         for number in ending:
             signal.signal(number, end)
-        engine = Engine(
-            policy(config, tls=False, loopback=False, compress=False, metadata=server_metadata(config)),
-            secure=True,
-            wake=transport.bell.ring,
-            preauth=Access(user, account),
-            peer="tunnel",
-            meanwhile=meanwhile,
-            look=transport.look,
+        rules = settings.policy(
+            config, tls=False, loopback=False, compress=False, metadata=settings.server_metadata(config)
         )
-        converse(transport, engine, leaving=lambda: goodbye[0] if goodbye else None)
+        service = imap_service.logged_in_already(rules, Access(user, account), transport, "tunnel")
+        converse(transport, service, leaving=lambda: goodbye[0] if goodbye else None)
     finally:
         watcher.close()
 
@@ -78,12 +70,12 @@ def _become_owner(places: Places) -> None:
         os.setuid(owner.uid)
 
 
-def _confine(config: Config, places: Places) -> None:
+def _confine(limits: Confinement, places: Places) -> None:
     """Give up what one user's session does not need; raises ConfigError."""
-    if config.drop_capabilities:
+    if limits.drop_capabilities:
         confine.drop_capabilities()
-    confine.set_limits(config)
-    if config.no_new_privs:
+    confine.set_limits(limits)
+    if limits.no_new_privs:
         confine.no_new_privileges()
-        if config.landlock:
-            confine.lock_in(config, confine.of_places(places), log=True)
+        if limits.landlock:
+            confine.lock_in(limits, confine.of_places(places), log=True)

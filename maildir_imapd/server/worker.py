@@ -19,37 +19,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from maildir_imapd import log as logs
-from maildir_imapd.auth.passwdfile import PasswdFile
-from maildir_imapd.errors import ConfigError, Goodbye, LimitReached, ShuttingDown
-from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
-from maildir_imapd.imap.columns.danger import Notes, danger
-from maildir_imapd.imap.engine import Engine
-from maildir_imapd.imap.policy import Policy
-from maildir_imapd.server.background import meanwhile
+from maildir_imapd.errors import LimitReached, ShuttingDown
+from maildir_imapd.server import imap_service, settings
+from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
-from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Beats
+from maildir_imapd.server.sessions import Sessions, Visit, silent
 from maildir_imapd.server.signals import Signals
-from maildir_imapd.server.stacks import Stacks
 from maildir_imapd.server.transport import Transport
 from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.disk.descriptors import Descriptor
-from maildir_imapd.store.records.metadata import parse_server
-from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.bell import Bell
 from maildir_imapd.store.threads.longlived import BEAT, LongLived, no_beat
-from maildir_imapd.store.watch import Watcher
-from maildir_imapd.wire.buffer import Limits
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
+    from maildir_imapd.server.deaths import WorkerNotes
+    from maildir_imapd.server.failures import Failures
+    from maildir_imapd.server.service import Port
+    from maildir_imapd.server.stacks import Stacks
 
 logger = logging.getLogger(__name__)
 
 # A thread's stack: memory is touched as it is used, address space is not for nothing with 10 000 threads.
 STACK_SIZE = 512 * 1024
-# Seconds a thread may compute before another one gets its turn (architecture D17).
+# Seconds a thread may compute before another one gets its turn.
 SWITCH_INTERVAL = 0.002
 # Containers made before the garbage collector looks for cycles.  A THREAD or a long FETCH makes tens of
 # thousands that all live until its end, and walking them every 700 took half of its time.
@@ -62,86 +57,15 @@ LAST_LOOK = 2.0
 # Seconds until the main thread goes on after an error.
 AFTER_ERROR = 1.0
 TOO_MANY = "The server has too many connections; try again later"
-LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound socket, and whether TLS begins at once on it."""
+    """A bound socket, and whether TLS begins at once on it; *service* names the port of the worker that serves it."""
 
     sock: socket.socket
     implicit_tls: bool
-
-
-def tls_context(config: Config) -> ssl.SSLContext | None:
-    """Read the certificate; None when none is set.  Raises ConfigError."""
-    if config.tls_cert is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    for name, path in (("tls_cert", config.tls_cert), ("tls_key", config.tls_key)):
-        if path is not None:
-            try:
-                with open(path, "rb"):
-                    pass  # OpenSSL would not say which of the two files it is
-            except OSError as error:
-                raise ConfigError(f"{name} {path}: {error.strerror}") from error
-    try:
-        # A key with a passphrase would have a daemon ask on the terminal.
-        context.load_cert_chain(config.tls_cert, config.tls_key, password=lambda: b"")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        what = "no certificate chain and key without a passphrase that fit each other"
-        raise ConfigError(f"tls_cert {config.tls_cert}: {what} ({reason})") from error
-    return context
-
-
-def user_database(config: Config) -> PasswdFile | None:
-    """Open the users' database; None when none is set.  Raises ConfigError."""
-    return PasswdFile(config.passwd_file) if config.passwd_file else None
-
-
-def server_metadata(config: Config) -> tuple[tuple[bytes, bytes], ...]:
-    """Read what the server tells of itself; raises ConfigError."""
-    if config.server_metadata is None:
-        return ()
-    try:
-        with open(config.server_metadata, "rb") as file:
-            return parse_server(file.read())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"server_metadata {config.server_metadata}: {reason}") from error
-
-
-def policy(
-    config: Config,
-    *,
-    tls: bool,
-    loopback: bool,
-    compress: bool = True,
-    metadata: tuple[tuple[bytes, bytes], ...] = (),
-) -> Policy:
-    """What of the settings a session needs; *metadata* is what ``server_metadata`` gave."""
-    return Policy(
-        greeting=config.greeting,
-        tls_available=tls,
-        plaintext_login=config.plaintext_login == "loopback" and loopback,
-        login_timeout=config.login_timeout,
-        idle_timeout=config.idle_timeout,
-        compress=compress,
-        append_limit=config.append_limit,
-        utf8=config.utf8,
-        server_metadata=metadata,
-        acl=config.acl,
-        language=config.language,
-        quota_set=config.quota_set,
-        after_login=Limits(
-            line=config.line_limit,
-            literal=config.literal_limit,
-            command=config.line_limit + 4 * config.literal_limit,
-        ),
-    )
+    service: str = "imap"
 
 
 # Of accept: there is nothing to take now, or what there was has gone; the next one may be there.
@@ -172,7 +96,7 @@ class Server(socketserver.ThreadingTCPServer):
         super().__init__(("", 0), Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener.sock
-        self.implicit_tls = listener.implicit_tls
+        self.listener = listener
         self.worker = worker
         self._bell = Bell()
         # A descriptor kept for the moment when there is no other: with it a client can be told.
@@ -224,7 +148,7 @@ class Server(socketserver.ThreadingTCPServer):
         except RuntimeError as error:
             # This alone says that the thread has not begun; after any other error the socket may be its own.
             logger.error("cannot start a thread", extra={"fields": {"peer": str(address), "why": error}})
-            refuse(request, TOO_MANY, silent=self.implicit_tls)
+            self._refuse(request)
             self.shutdown_request(request)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -244,7 +168,7 @@ class Server(socketserver.ThreadingTCPServer):
         try:
             sock, _ = self.socket.accept()
             with sock:
-                refuse(sock, TOO_MANY, silent=self.implicit_tls)
+                self._refuse(sock)
         except OSError:
             # Another thread took the descriptor: the connection stays in the queue, so do not spin.
             time.sleep(0.2)
@@ -253,19 +177,22 @@ class Server(socketserver.ThreadingTCPServer):
         except OSError:
             time.sleep(0.2)
 
+    def _refuse(self, sock: socket.socket) -> None:
+        refuse(sock, self.worker.ports[self.listener.service].refusal(TOO_MANY), silent=self.listener.implicit_tls)
+
 
 def _accept(number: int) -> str:
     """What the thread of a listening socket is called."""
     return f"accept {number}"
 
 
-def refuse(sock: socket.socket, text: str, *, silent: bool) -> None:
-    """Say BYE to a connection that gets no session; with *silent*, for it expects TLS, say nothing."""
+def refuse(sock: socket.socket, said: bytes, *, silent: bool) -> None:
+    """Say to a connection that it gets no service; with *silent*, for it expects TLS, say nothing."""
     if silent:
         return
     try:
         sock.setblocking(False)
-        sock.send(b"* BYE [UNAVAILABLE] %b\r\n" % text.encode("ascii"))
+        sock.send(said)
     except OSError:
         pass  # it has gone by itself, or does not read
 
@@ -277,11 +204,11 @@ class Handler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         """Serve the client in this thread until it is gone."""
-        self.server.worker.serve(self.request, self.client_address, self.server.implicit_tls)
+        self.server.worker.serve(self.request, self.client_address, self.server.listener)
 
 
 class Worker:
-    """What the connections of one process share."""
+    """What the connections of one process share.  Raises ConfigError."""
 
     def __init__(
         self,
@@ -291,79 +218,65 @@ class Worker:
         beats: Beats,
         failures: Failures | None = None,
     ) -> None:
-        self.config = config
         self.tls = tls
-        self.watcher = Watcher(config.watch, interval=config.poll_interval, beat=beats.of("watch", LONG_LOOK))
-        self.door = Door(config, user_database(config), self.watcher, failures)
-        self.server_metadata = server_metadata(config)
+        self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK))
+        accounts = Accounts(settings.mail(config), self.watcher)
+        self.door = Door(settings.chain(config, failures), accounts, settings.room(config))
+        self.sessions = Sessions()
+        # What is served, by the name that a listener has for it.
+        self.ports: dict[str, Port] = {"imap": imap_service.ImapPort(config, self.door, tls=tls is not None)}
         self._beats = beats
         self.servers = [Server(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
-        self._lock = locks.make(locks.Rank.GUARD)  # guards _bells
-        self._bells: dict[int, Callable[[], None]] = {}
-        self._goodbye: Goodbye | None = None
 
-    def serve(self, sock: socket.socket, address: tuple[Any, ...], implicit_tls: bool) -> None:
+    def serve(self, sock: socket.socket, address: tuple[Any, ...], listener: Listener) -> None:
         """One connection, from greeting to goodbye."""
         host = str(address[0])
-        plain = host.removeprefix("::ffff:") if "." in host else host
-        peer = f"[{plain}]:{address[1]}" if ":" in plain else f"{plain}:{address[1]}"
+        visit = Visit(host, _peer(host, address[1]), listener.service)
         try:
-            arrival = self.door.arrive(host)
+            self.door.arrive(visit)
         except LimitReached as refusal:
-            logger.warning("connection refused", extra={"fields": {"peer": peer, "why": refusal.text}})
-            refuse(sock, refusal.text, silent=implicit_tls)
+            logger.warning("connection refused", extra={"fields": {"peer": visit.peer, "why": refusal.text}})
+            refuse(sock, self.ports[listener.service].refusal(refusal.text), silent=listener.implicit_tls)
             return
-        engine: Engine | None = None
         inside = True
 
         def left() -> None:
             nonlocal inside
             if inside:
                 inside = False
-                self.door.leave(arrival, engine.session.user if engine is not None else None)
+                self.door.leave(visit)
 
-        def leaving() -> Goodbye | None:
-            return Goodbye("Too many connections; try again later") if arrival.sent_away else self._goodbye
+        try:
+            self.sessions.enter(visit)
+            self._converse(sock, visit, listener, left)
+        finally:
+            self.sessions.leave(visit)
+            left()
 
+    def _converse(self, sock: socket.socket, visit: Visit, listener: Listener, left: Callable[[], None]) -> None:
+        """Serve a connection that the door has let in; *left* is called when it holds nothing any more."""
+        port = self.ports[listener.service]
         try:
             transport = Transport(sock, tls=self.tls)
         except (OSError, MemoryError) as error:
             # No descriptor for the bell, or the client has gone already.
-            logger.error("cannot serve", extra={"fields": {"peer": peer, "why": error}})
-            refuse(sock, TOO_MANY, silent=implicit_tls)
-            left()
+            logger.error("cannot serve", extra={"fields": {"peer": visit.peer, "why": error}})
+            refuse(sock, port.refusal(TOO_MANY), silent=listener.implicit_tls)
             return
-        arrival.ring = transport.bell.ring
+        visit.ring = transport.bell.ring
+        secure = listener.implicit_tls
         try:
-            engine = Engine(
-                policy(
-                    self.config,
-                    tls=self.tls is not None,
-                    loopback=host.startswith(LOOPBACK),
-                    metadata=self.server_metadata,
-                ),
-                self.door.gate(host, peer, arrival),
-                secure=implicit_tls,
-                wake=transport.bell.ring,
-                peer=peer,
-                meanwhile=meanwhile,
-                look=transport.look,
-            )
-            with self._lock:
-                self._bells[id(engine)] = transport.bell.ring
-            converse(transport, engine, implicit_tls=implicit_tls, leaving=leaving, ended=left)
+            service = port.open(visit, transport, secure=secure)
+            converse(transport, service, implicit_tls=secure, leaving=lambda: visit.goodbye, ended=left)
         finally:
-            with self._lock:
-                self._bells.pop(id(engine), None)
-            arrival.ring = lambda: None
-            left()
+            # Whoever has it from the list of sessions still rings it.
+            visit.ring = silent
             transport.close()
 
     @property
     def connections(self) -> int:
         """How many clients are connected."""
-        with self._lock:
-            return len(self._bells)
+        return len(self.sessions)
 
     def start(self) -> None:
         """Begin to accept, in a thread per listening socket."""
@@ -387,91 +300,107 @@ class Worker:
         for server in self.servers:
             server.start()
 
-    def say_goodbye(self, goodbye: Goodbye) -> None:
-        """Have every connection told BYE: idle ones at once, busy ones after their command."""
-        self._goodbye = goodbye
-        with self._lock:
-            bells = list(self._bells.values())
-        for ring in bells:
-            ring()
+
+def _peer(host: str, port: object) -> str:
+    """The address of a client as the log has it."""
+    plain = host.removeprefix("::ffff:") if "." in host else host
+    return f"[{plain}]:{port}" if ":" in plain else f"{plain}:{port}"
 
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
-def run(
-    config: Config,
-    tls: ssl.SSLContext | None,
-    listeners: Sequence[Listener],
-    *,
-    parent: int,
-    ready: Callable[[], None],
-    beat: Callable[[float], None],
-    retired: Callable[[], bool],
-    notes: Notes | None = None,
-    stacks: Stacks | None = None,
-    channel: socket.socket | None = None,
-    failures: Failures | None = None,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """What a supervisor gives the worker that it forks, and hears from it."""
+
+    parent: int
+    """The supervisor's process number."""
+    ready: Callable[[], None]
+    """Called once connections are taken."""
+    beat: Callable[[float], None]
+    """Called every second with the moment when the slowest of the long-lived threads has moved: so it can tell a
+    worker that hangs."""
+    retired: Callable[[], bool]
+    """Whether others have taken the worker's place."""
+    patience: float
+    """Seconds that clients have to finish their command when it ends (``shutdown_timeout``)."""
+    notes: WorkerNotes | None = None
+    """Where to note what would tell of which message it died."""
+    stacks: Stacks | None = None
+    """What is written if it stands still."""
+    channel: socket.socket | None = None
+    """By this it hands over the log file that it has opened anew."""
+    failures: Failures | None = None
+    """Where all workers count logins that fail."""
+
+
+def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Listener], supervision: Supervision) -> int:
     """The life of a worker process; returns its exit status, raises ConfigError.
 
-    SIGTERM: BYE to all, end within ``shutdown_timeout``.  SIGUSR1: look whether it is *retired*; then accept no more,
-    and end when the last client has gone.  *ready* is called once connections are taken, *beat* every second with the
-    moment when the slowest of the long-lived threads has moved, so that the supervisor, process *parent*, can tell a
-    worker that hangs.  *notes*: where to note what would tell of which message it died; *stacks*: what is written if it
-    stands still.  By *channel* it hands over the log file that it has opened anew; *failures* is where all workers
-    count logins that fail.
+    SIGTERM: BYE to all, end within the supervisor's patience.  SIGUSR1: look whether it is retired; then accept no
+    more, and end when the last client has gone.
     """
     signals = Signals(SIGNALS)
-    if notes is not None:
-        danger.notes = notes
+    if supervision.notes is not None:
+        imap_service.note_dangers(supervision.notes)
     beats = Beats()
     main = beats.of("main")
-    worker = Worker(config, tls, listeners, beats, failures)
+    worker = Worker(config, tls, listeners, beats, supervision.failures)
     worker.start()
-    ready()
+    supervision.ready()
 
     def moved() -> None:
         main()
-        beat(beats.oldest())
+        supervision.beat(beats.oldest())
 
+    if _work(worker, signals, supervision, moved):
+        _end(worker, moved, supervision.patience)
+    return 0
+
+
+def _work(worker: Worker, signals: Signals, supervision: Supervision, moved: Callable[[], None]) -> bool:
+    """Look after the worker until it is to end; False: it is retired and nobody is here any more."""
     leaving = False
     while True:
         try:
             moved()
-            if channel is not None:
-                logs.receive(channel)
+            if supervision.channel is not None:
+                logs.receive(supervision.channel)
             logs.reopen()
-            if stacks is not None:
-                stacks.follow()
+            if supervision.stacks is not None:
+                supervision.stacks.follow()
             worker.look_after()
             info = signals.wait(1.0)
             if info is not None and info.number in (signal.SIGTERM, signal.SIGINT):
-                break
-            if os.getppid() != parent:
+                return True
+            if os.getppid() != supervision.parent:
                 logger.error("the supervisor is gone")
-                break
-            if not leaving and retired():
+                return True
+            if not leaving and supervision.retired():
                 leaving = True
                 worker.stop_accepting()
                 logger.info("retired", extra={"fields": {"connections": worker.connections}})
             elif leaving and not worker.connections:
-                return 0
+                return False
         except Exception:
             # Its clients are served by other threads: this one goes on as well.
             logger.exception("main thread failed")
             time.sleep(AFTER_ERROR)
+
+
+def _end(worker: Worker, moved: Callable[[], None], patience: float) -> None:
+    """Have everybody told BYE, and wait *patience* seconds for those who are at something."""
     # Those who are here hear it at once; whoever still comes gets a greeting and BYE.
-    worker.say_goodbye(ShuttingDown())
-    if not leaving:
-        try:
-            threading.Thread(target=worker.stop_accepting, name="stop", daemon=True).start()
-        except RuntimeError:
-            pass  # the system has no thread left: then the end of the process stops it
-    deadline = time.monotonic() + config.shutdown_timeout
+    worker.sessions.say_goodbye(ShuttingDown())
+    try:
+        # Harmless where it has been done before.
+        threading.Thread(target=worker.stop_accepting, name="stop", daemon=True).start()
+    except RuntimeError:
+        pass  # the system has no thread left: then the end of the process stops it
+    deadline = time.monotonic() + patience
     while worker.connections and time.monotonic() < deadline:
         moved()
         time.sleep(0.02)
     # What the watch thread is at is as safe as after a kill; it gets a moment to come to an end.
     worker.watcher.close(timeout=LAST_LOOK)
-    return 0

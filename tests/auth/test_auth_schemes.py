@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maildir_imapd.auth import schemes
+from maildir_imapd.errors import Unavailable
 
 PASSWORD = "Grüße 1".encode()
 
@@ -112,3 +115,30 @@ def test_bcrypt_beyond_its_limit() -> None:
     assert not schemes.verify(stored, b"x" * 100)
     with pytest.raises(ValueError):
         schemes.make(b"x" * 73, "BLF-CRYPT")
+
+
+def test_what_a_scheme_costs() -> None:
+    order = [
+        "{PLAIN}x",
+        "{MD5-CRYPT}$1$x$y",
+        "{SHA512-CRYPT}$6$rounds=8000$x$y",
+        "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=4$x$y",
+        "{BLF-CRYPT}$2y$12$x",
+        "{PBKDF2}$1$salt$9000000$00",
+    ]
+    costs = [schemes.cost(stored) for stored in order]
+    assert costs == sorted(costs)
+    assert len(set(costs)) == len(costs)
+    assert schemes.cost("{NOSUCH}x") == schemes.cost("{PBKDF2}x") == 0
+
+
+def test_hashes_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gets none in good time is told to come again, and not that his password is wrong."""
+    monkeypatch.setattr(schemes, "_turns", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(schemes, "_HASH_TURN", 0.0)
+    with schemes.turn(), pytest.raises(Unavailable), schemes.turn():
+        pass
+    with pytest.raises(ValueError, match="given back"), schemes.turn():
+        raise ValueError("a turn is given back")
+    with schemes.turn():
+        pass

@@ -7,7 +7,7 @@ import pytest
 from maildir_imapd.config import BY_NAME, SETTINGS, load
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.location import expand
-from maildir_imapd.values import Address, quota_rule
+from maildir_imapd.values import Address
 
 
 def test_defaults_pass_their_own_checks() -> None:
@@ -75,13 +75,3 @@ def test_locations(template: str, user: str, home: str | None, path: bytes) -> N
 def test_a_home_that_is_not_known() -> None:
     with pytest.raises(ConfigError, match="home"):
         expand("maildir:~/Maildir", "a", None)
-
-
-def test_quota_rules() -> None:
-    assert quota_rule("*:storage=1G:messages=1000") == (1 << 30, 1000)
-    assert quota_rule("*:storage=100") == (100 << 10, 0)
-    assert quota_rule("*:bytes=100B") == (100, 0)
-    assert quota_rule("*:messages=0") == (0, 0)
-    for wrong in ("", "*", "*:", "Trash:storage=1M", "*:ignore", "*:storage=10%", "*:storage=-1", "*:messages=many"):
-        with pytest.raises(ValueError, match="must be"):
-            quota_rule(wrong)

@@ -17,9 +17,8 @@ from running import start_server, stop_server
 from spool import Spool
 
 from maildir_imapd.auth import schemes
-from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.config import load
-from maildir_imapd.server import confine, identity
+from maildir_imapd.server import confine, identity, settings
 
 needs_root = pytest.mark.skipif(not identity.supported(), reason="only root can act as others")
 needs_landlock = pytest.mark.skipif(confine.landlock_version() < 2, reason="this kernel has no landlock")
@@ -183,8 +182,10 @@ def test_where_the_mail_of_all_users_is(tmp_path: Path) -> None:
         "odd:{PLAIN}x::::::userdb_mail=mbox:x\n",
     ]
     (tmp_path / "passwd").write_text("".join(lines))
-    config = load(None, {"mail_location": f"maildir:{tmp_path}/srv/%d/%n:INDEX={tmp_path}/index/%u"})
-    found = {Path(os.fsdecode(path)) for path in confine.of_users(config, PasswdFile(str(tmp_path / "passwd")))}
+    location = f"maildir:{tmp_path}/srv/%d/%n:INDEX={tmp_path}/index/%u"
+    config = load(None, {"mail_location": location, "passwd_file": str(tmp_path / "passwd")})
+    users = settings.chain(config).everybody()
+    found = {Path(os.fsdecode(path)) for path in confine.of_users(settings.mail(config), users)}
     assert found == {tmp_path / name for name in ("srv", "index", "home", "disk/cyd", "own/dan")}
 
 

@@ -12,15 +12,16 @@ from types import SimpleNamespace
 import pytest
 from client import Client
 
+from maildir_imapd.auth.base import Credential, Password
 from maildir_imapd.config import load
-from maildir_imapd.errors import AuthenticationFailed, ConfigError, ShuttingDown
+from maildir_imapd.errors import AuthenticationFailed, ShuttingDown
 from maildir_imapd.imap.engine import Engine
 from maildir_imapd.imap.gate import Access
 from maildir_imapd.imap.policy import Policy
-from maildir_imapd.server import connection, supervisor
+from maildir_imapd.server import connection, settings
 from maildir_imapd.server.connection import converse
+from maildir_imapd.server.imap_service import ImapService
 from maildir_imapd.server.transport import Transport
-from maildir_imapd.server.worker import policy, server_metadata
 from maildir_imapd.store.account import Account
 
 
@@ -30,14 +31,14 @@ def serve(rules: Policy, tmp_path: Path, *, leave: list[ShuttingDown] | None = N
     theirs.settimeout(30)
     conn = Transport(ours)
 
-    def gate(user: str, password: bytes, authzid: str | None) -> Access:
-        if password != b"secret":
+    def gate(credential: Credential) -> Access:
+        if not isinstance(credential, Password) or credential.password != b"secret":
             raise AuthenticationFailed
-        return Access(user, Account(bytes(tmp_path / "Maildir"), fsync="never"))
+        return Access(credential.user, Account(bytes(tmp_path / "Maildir"), fsync="never"))
 
-    engine = Engine(rules, gate, wake=conn.bell.ring)
+    service = ImapService(Engine(rules, gate, wake=conn.bell.ring), conn.send)
     thread = threading.Thread(
-        target=converse, args=(conn, engine), kwargs={"leaving": lambda: leave[0] if leave else None}
+        target=converse, args=(conn, service), kwargs={"leaving": lambda: leave[0] if leave else None}
     )
     thread.start()
     return Client(theirs), thread
@@ -66,7 +67,7 @@ def test_the_end_of_the_process(tmp_path: Path) -> None:
 def test_strangers_and_passwords(tmp_path: Path) -> None:
     """From elsewhere than loopback there is no login without TLS, whatever plaintext_login says."""
     config = load(None, {"plaintext_login": "loopback"})
-    client, thread = serve(policy(config, tls=True, loopback=False), tmp_path)
+    client, thread = serve(settings.policy(config, tls=True, loopback=False), tmp_path)
     assert b"LOGINDISABLED" in (greeting := client.line())
     assert b"AUTH=" not in greeting
     assert b"STARTTLS" in greeting
@@ -75,25 +76,6 @@ def test_strangers_and_passwords(tmp_path: Path) -> None:
     assert b" BAD " in client.command("SELECT INBOX")[-1]
     client.ok("LOGOUT")
     thread.join(30)
-    assert not policy(load(None, {}), tls=False, loopback=True).plaintext_login
-    assert policy(config, tls=False, loopback=True).plaintext_login
-
-
-def test_what_the_server_tells_of_itself(tmp_path: Path) -> None:
-    file = tmp_path / "metadata"
-    file.write_text("# ours\n/shared/admin mailto:postmaster@example.org\n")
-    config = load(None, {"server_metadata": str(file), "acl": "no"})
-    told = server_metadata(config)
-    assert told == ((b"/shared/admin", b"mailto:postmaster@example.org"),)
-    assert server_metadata(load(None, {})) == ()
-    rules = policy(config, tls=False, loopback=True, metadata=told)
-    assert (rules.server_metadata, rules.acl) == (told, False)
-    file.write_text("/private/comment x\n")
-    with pytest.raises(ConfigError, match="line 1 "):
-        server_metadata(config)
-    file.unlink()
-    with pytest.raises(ConfigError, match="No such file"):
-        server_metadata(config)
 
 
 def test_the_next_user(tmp_path: Path) -> None:
@@ -154,19 +136,3 @@ def test_endless_lines_before_login(tmp_path: Path) -> None:
     assert client.until(r"(a|\*) (BAD|BYE)")
     client.sock.shutdown(socket.SHUT_WR)
     thread.join(30)
-
-
-def test_the_pause_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that die young are replaced ever more slowly; those that die together count once."""
-    parent = supervisor.Supervisor(load(None, {"workers": 3}), lambda: load(None, {}))
-    dead: list[tuple[int, int]] = []
-    monkeypatch.setattr("os.waitpid", lambda *_: dead.pop() if dead else (0, 0))
-    pauses = []
-    for age in (1.0, 1.0, 1.0, 100.0):
-        for pid in (10, 11, 12):
-            parent.children[pid] = supervisor.Child(pid, 0, time.monotonic() - age)
-            dead.append((pid, 0))
-        parent.children[13] = supervisor.Child(13, 0, 0)
-        parent._reap()
-        pauses.append(parent._pause)
-    assert pauses == [0.5, 1.0, 2.0, 0.0]

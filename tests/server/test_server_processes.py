@@ -780,7 +780,7 @@ def test_rotated_log_and_pid_file(start: Start, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not identity.supported(), reason="only root can act as others")
 def test_system_users(tmp_path: Path) -> None:
-    """Each session acts as the owner of its mail: the files are his, and another's stay closed (D20)."""
+    """Each session acts as the owner of its mail: the files are his, and another's stay closed."""
     for parent in (tmp_path, *tmp_path.parents):
         if str(parent).startswith(tempfile.gettempdir() + "/"):
             parent.chmod(parent.stat().st_mode | 0o011)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from maildir_imapd.config import load
-from maildir_imapd.server import worker
+from maildir_imapd.server import imap_service, worker
 from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.worker import Listener, Server, Worker
 from maildir_imapd.store.disk import descriptors
@@ -26,8 +26,12 @@ class Serving:
 
     def __init__(self) -> None:
         self.served: queue.Queue[int] = queue.Queue()
+        self.ports = {"imap": self}
 
-    def serve(self, sock: socket.socket, address: tuple[Any, ...], implicit_tls: bool) -> None:
+    def refusal(self, text: str) -> bytes:
+        return b"no: " + text.encode()
+
+    def serve(self, sock: socket.socket, address: tuple[Any, ...], listener: Listener) -> None:
         sock.sendall(b"hello")
         self.served.put(address[1])
 
@@ -93,7 +97,7 @@ def test_without_a_descriptor_and_nothing_to_let_go_of_the_client_is_told(
     monkeypatch.setattr(descriptors, "relieve", lambda: False)
     listening.errors = [OSError(errno.ENFILE, os.strerror(errno.ENFILE))]
     server.start()
-    assert said(listening).startswith(b"* BYE [UNAVAILABLE]")
+    assert said(listening).startswith(b"no: The server has too many")
     assert said(listening) == b"hello"
 
 
@@ -110,7 +114,7 @@ def test_without_a_thread_the_client_is_told(
         start(self)
 
     monkeypatch.setattr(worker.threading.Thread, "start", fail)
-    assert said(listening).startswith(b"* BYE [UNAVAILABLE]")
+    assert said(listening).startswith(b"no: The server has too many")
     assert said(listening) == b"hello"
 
 
@@ -177,14 +181,14 @@ def test_whoever_fails_in_between_is_counted_no_more(
 ) -> None:
     """A connection that ends by an error before its session begins leaves its place, and its descriptors, to others."""
     failures = [MemoryError()]
-    true = worker.Session
+    true = imap_service.Engine
 
     def fail(*args: Any, **kwargs: Any) -> Any:
         if failures:
             raise failures.pop()
         return true(*args, **kwargs)
 
-    monkeypatch.setattr(worker, "Session", fail)
+    monkeypatch.setattr(imap_service, "Engine", fail)
     working.look_after()
     assert said(listening) == b""
     with socket.create_connection(listening.getsockname(), timeout=LONG) as client:

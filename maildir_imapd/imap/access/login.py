@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import AuthenticationFailed, Goodbye, PrivacyRequired, Refused, WrongState
+from maildir_imapd.auth import mechanisms
+from maildir_imapd.errors import Goodbye, PrivacyRequired, Refused, WrongState
 from maildir_imapd.imap.access import sasl
 from maildir_imapd.imap.access.capability import capability_code
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, command
@@ -12,13 +13,10 @@ from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.session import State
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.base import Credential
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.wire.commands import Authenticate, Login, Logout, StartTls, Unauthenticate
-
-# A slow hash over a megabyte is a way to stop a server.
-PASSWORD_LIMIT = 1024
-USER_LIMIT = 255
 
 
 @command(
@@ -50,46 +48,34 @@ def login(session: Session, cmd: Login, reply: Reply) -> Done:
     """RFC 3501 6.2.3."""
     if not session.may_log_in:
         raise PrivacyRequired
-    enter(session, cmd.user, cmd.password, "LOGIN")
-    return logged_in(session)
+    return enter(session, mechanisms.password(cmd.user, cmd.password), "LOGIN")
 
 
 @command(
     b"AUTHENTICATE",
     states=State.NOT_AUTHENTICATED,
     updates=False,
-    announces=lambda session: [b"AUTH=" + name for name in sasl.MECHANISMS] if session.may_log_in else [],
+    announces=lambda session: [b"AUTH=" + name for name in mechanisms.offered(private=session.may_log_in)],
 )
 def authenticate(session: Session, cmd: Authenticate, reply: Reply) -> Done | None:
     """RFC 3501 6.2.2, with the initial response of RFC 4959."""
-    if cmd.mechanism not in sasl.MECHANISMS:
+    mechanism = mechanisms.MECHANISMS.get(cmd.mechanism)
+    if mechanism is None:
         raise Refused("This authentication mechanism is not supported")
-    if not session.may_log_in:
+    if mechanism.bare and not session.may_log_in:
         raise PrivacyRequired
-    exchange = sasl.MECHANISMS[cmd.mechanism]()
-    return sasl.converse(session, cmd, exchange, reply)
+    how = mechanism.name.decode("ascii")
+    return sasl.converse(session, cmd, mechanism.begin(), lambda credential: enter(session, credential, how), reply)
 
 
-def enter(session: Session, user: bytes, password: bytes, how: str, authzid: bytes = b"") -> None:
-    """Check a name and a password, and enter the authenticated state.
+def enter(session: Session, credential: Credential, how: str) -> Done:
+    """Have the gate check *credential*, and enter the authenticated state; *how* is for the log.
 
-    Raises AuthenticationFailed with one and the same text whatever was wrong.
+    Raises AuthenticationFailed with one and the same text whatever was wrong.  The OK carries the capabilities: a
+    client need not ask (RFC 3501 7.1).
     """
-    try:
-        name = user.decode("utf-8")
-        other = authzid.decode("utf-8") or None
-    except UnicodeDecodeError as error:
-        raise AuthenticationFailed from error
-    if not password or not name or len(password) > PASSWORD_LIMIT or len(name) > USER_LIMIT or b"\0" in password:
-        # The gate is asked all the same: it keeps count, and its time must not tell one case from another.
-        password = b""
-    access = session.gate(name, password, other)
-    session.log_in(access)
+    session.log_in(session.gate(credential))
     session.note("login", method=how, tls=session.secure)
-
-
-def logged_in(session: Session) -> Done:
-    """The tagged OK of a login carries the capabilities: a client need not ask (RFC 3501 7.1)."""
     return Done("Logged in", capability_code(session))
 
 

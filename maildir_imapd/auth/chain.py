@@ -1,0 +1,203 @@
+"""Several back ends in order: the first that knows the user decides; what was right is remembered, what is wrong waits.
+
+An order between back ends decides who may come in, so none is passed over: when one that comes before cannot be asked,
+nobody knows who would have decided, and the answer is Unavailable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+from maildir_imapd.auth.base import Authenticator, Credential, External, Identity, Password, Registered
+from maildir_imapd.auth.names import valid_user
+from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
+from maildir_imapd.store.threads import locks
+
+logger = logging.getLogger(__name__)
+
+MAX_FAILURES: Final = 4
+# Seconds, whatever has been counted: below login_timeout.
+_LONGEST_PAUSE: Final = 60.0
+_CACHE_SIZE: Final = 10_000
+
+
+class FailureCount(Protocol):
+    """How often logins have failed of late, counted beyond this chain (``server/failures.py``)."""
+
+    def add(self, user: str, host: str) -> None:
+        """Count a failure."""
+        ...
+
+    def doublings(self, user: str, host: str) -> int:
+        """How often the pause after a failure of *user* from *host* is to be doubled."""
+        ...
+
+
+class Chain:
+    """The back ends of a process; safe from any thread.
+
+    *remember*: seconds for which a credential that was right needs no back end to check it.  *delay*: seconds from a
+    wrong one to its answer, before they are doubled.
+    """
+
+    def __init__(
+        self,
+        back_ends: Sequence[Authenticator],
+        *,
+        remember: float = 0.0,
+        delay: float = 0.0,
+        failures: FailureCount | None = None,
+    ) -> None:
+        self.back_ends = tuple(back_ends)
+        self.failures = failures
+        self._remember = remember
+        self._delay = delay
+        self._key = os.urandom(32)
+        self._lock = locks.make(locks.Rank.GUARD)  # guards _known
+        # By digest: what the back end had on record, what it answered, and until when that holds.
+        self._known: OrderedDict[bytes, tuple[Registered, Identity, float]] = OrderedDict()
+
+    # --- who there is -----------------------------------------------------------------------------
+
+    def find(self, user: str) -> Identity | None:
+        """Say who *user* is, by this very name and without a credential; raises Unavailable."""
+        for back_end in self.back_ends:
+            registered = back_end.look_up(user)
+            if registered is not None:
+                return registered.identity
+        return None
+
+    def everybody(self) -> Iterator[Identity]:
+        """Go through all users that the back ends have a list of; raises Unavailable."""
+        seen: set[str] = set()
+        for back_end in self.back_ends:
+            for name in back_end.users():
+                if name not in seen and (found := self.find(name)) is not None:
+                    seen.add(name)
+                    yield found
+
+    # --- who is this ------------------------------------------------------------------------------
+
+    def identify(self, credential: Credential, host: str | None = None) -> Identity:
+        """Check *credential*, shown from the address *host*; a right one is remembered for a while, as a keyed digest.
+
+        Raises AuthenticationFailed, AuthorizationFailed for one who may not act as whom he names, Unavailable.
+        """
+        able = [back_end for back_end in self.back_ends if isinstance(credential, back_end.takes)]
+        if not able:
+            raise Unavailable
+        user = credential.user
+        # Of a name that can be nobody's the back ends are asked as of nobody: it takes as long as a wrong password.
+        back_end, user, registered = _first(able, user if valid_user(user) else "")
+        if registered is not None and host is not None and not registered.identity.may_come_from(host):
+            # From there he is unknown: whether the password is right must not show in how long the answer takes.
+            user, registered = "", None
+        identity = self._checked(back_end, _renamed(credential, user), registered)
+        if (registered is None or identity.user != registered.identity.user) and not _fits(identity, host):
+            # Only the credential said who he is, and of that nothing has been looked at yet.
+            raise AuthenticationFailed
+        if credential.authzid not in (None, credential.user, identity.user):
+            raise AuthorizationFailed
+        return identity
+
+    def _checked(self, back_end: Authenticator, credential: Credential, registered: Registered | None) -> Identity:
+        digest = hmac.digest(self._key, _octets(credential), hashlib.sha256)
+        now = time.monotonic()
+        with self._lock:
+            known = self._known.get(digest)
+        if known is not None and known[0] == registered and now < known[2]:
+            return known[1]
+        identity = back_end.check(credential)
+        if self._remember and registered is not None:
+            with self._lock:
+                self._known[digest] = (registered, identity, now + self._remember)
+                while len(self._known) > _CACHE_SIZE:
+                    self._known.popitem(last=False)
+        return identity
+
+    # --- who was wrong ----------------------------------------------------------------------------
+
+    def pause(self, tries: int, user: str, host: str) -> float:
+        """Seconds from the question to the answer after a wrong password, the connection's *tries* th."""
+        doublings = max(tries - 1, self.failures.doublings(user, host) if self.failures is not None else 0)
+        return float(min(self._delay * 2**doublings, _LONGEST_PAUSE))
+
+    def tries(self, host: str, peer: str) -> Tries:
+        """Begin to count the tries of a connection from *host*; *peer* is its name in the log."""
+        return Tries(self, host, peer)
+
+
+class Tries:
+    """One connection's tries to log in.  Only the thread of that connection calls it, and sleeps in it."""
+
+    def __init__(self, chain: Chain, host: str, peer: str) -> None:
+        self._chain = chain
+        self._host = host
+        self._peer = peer
+        self._failures = 0
+
+    def identify(self, credential: Credential) -> Identity:
+        """As ``Chain.identify``: a wrong one is answered late, later each time, then with Goodbye.
+
+        The pause counts from the question: how long the check took does not show.
+        """
+        began = time.monotonic()
+        chain, user = self._chain, credential.user
+        try:
+            return chain.identify(credential, self._host)
+        except AuthenticationFailed:
+            self._failures += 1
+            if chain.failures is not None:
+                chain.failures.add(user, self._host)
+            logger.warning(
+                "login failed", extra={"fields": {"user": user, "peer": self._peer, "tries": self._failures}}
+            )
+            # In this connection's thread only: others do not wait.
+            left = began + chain.pause(self._failures, user, self._host) - time.monotonic()
+            if left > 0:
+                time.sleep(left)
+            if self._failures >= MAX_FAILURES:
+                raise Goodbye("Too many wrong passwords") from None
+            raise
+
+
+def _first(able: Sequence[Authenticator], user: str) -> tuple[Authenticator, str, Registered | None]:
+    """Find the first back end that knows *user*, as he is spelled or in small letters, and by which of the two.
+
+    The first of all takes a stranger, so that he costs what a wrong password does.
+    """
+    for back_end in able:
+        for name in dict.fromkeys((user, user.lower())):
+            registered = back_end.look_up(name)
+            if registered is not None:
+                return back_end, name, registered
+    return able[0], user, None
+
+
+def _fits(identity: Identity, host: str | None) -> bool:
+    return valid_user(identity.user) and (host is None or identity.may_come_from(host))
+
+
+def _renamed(credential: Credential, user: str) -> Credential:
+    """The same credential for the name that the back end knows."""
+    return credential if credential.user == user else replace(credential, user=user)
+
+
+def _octets(credential: Credential) -> bytes:
+    """What two credentials of one kind have alike only if they are one."""
+    secret = b""
+    if isinstance(credential, Password):
+        secret = credential.password
+    elif not isinstance(credential, External):
+        secret = credential.token
+    # None of the names can have a NUL in it: what is before the secret is read in one way only.
+    names = (type(credential).__name__, credential.user, credential.authzid or "")
+    return "\0".join(names).encode() + b"\0" + secret

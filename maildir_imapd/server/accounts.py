@@ -1,0 +1,168 @@
+"""Whose mail is whose: from a user to the mail, and to the system user that a thread must be to touch it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+from weakref import WeakValueDictionary
+
+from maildir_imapd.auth.base import QuotaLimits
+from maildir_imapd.errors import ConfigError, MailboxMissing, Unavailable
+from maildir_imapd.location import expand
+from maildir_imapd.server import identity as identities
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.threads import locks
+
+if TYPE_CHECKING:
+    from maildir_imapd.auth.base import Identity
+    from maildir_imapd.server.identity import Owner
+    from maildir_imapd.store.folder.keeping import Keeping
+    from maildir_imapd.store.maildir.layout import Places
+    from maildir_imapd.store.watch import Watcher
+
+logger = logging.getLogger(__name__)
+
+_ACCOUNTS_KEPT: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Where mail is, whose it is and how it is kept, for users about whom their back end says nothing."""
+
+    location: str
+    """As the setting mail_location."""
+    user: str | None
+    """The system user who owns all spools (mail_user)."""
+    quota: QuotaLimits
+    quota_mailboxes: int
+    """The most mailboxes that a user may have; 0 for no limit."""
+    delimiter: str
+    prefix: str
+    keeping: Keeping
+    """How folders are kept."""
+
+    def location_of(self, identity: Identity) -> str:
+        """Where the mail of one user is, with the variables not yet filled in."""
+        return identity.mail or self.location
+
+    def quota_of(self, identity: Identity) -> QuotaLimits:
+        """What one user may keep."""
+        return self.quota if identity.quota is None else identity.quota
+
+
+def open_account(mail: Mail, places: Places, watcher: Watcher | None, quota: QuotaLimits) -> Account:
+    """Open the account at *places*."""
+    return Account(
+        places,
+        mail.keeping,
+        delimiter=mail.delimiter,
+        watcher=watcher,
+        prefix=mail.prefix,
+        quota_storage=quota.octets,
+        quota_messages=quota.messages,
+        quota_mailboxes=mail.quota_mailboxes,
+    )
+
+
+class Accounts:
+    """The accounts of a process, one object each; safe from any thread."""
+
+    def __init__(self, mail: Mail, watcher: Watcher | None) -> None:
+        self.mail = mail
+        self._watcher = watcher
+        # With mail_user no thread of a worker becomes another, and the right to is given up.
+        self.own = identities.own() if identities.supported() and mail.user is None else None
+        self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
+        self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()
+        self._kept: OrderedDict[tuple[Places, Owner | None], Account] = OrderedDict()
+
+    def owner(self, identity: Identity) -> Owner | None:
+        """Whom the thread must become for this user's mail; None where the process is the right one already.
+
+        Raises Unavailable, with a line in the log, for a user whose files this process cannot keep apart.
+        """
+        uid, gid = identity.uid, identity.gid
+        try:
+            if uid is None and gid is None:
+                return self._whose()
+            if uid == 0:
+                raise ValueError("mail of root is not served: give the spool to a user without rights")
+            if uid is None:
+                raise ValueError("the user database gives a group and no user")
+            if uid == os.geteuid():
+                if gid is not None and gid != os.getegid() and gid not in os.getgroups():
+                    raise ValueError(f"the server is not in the group {gid} that the user database gives")
+                return None
+            if os.geteuid() != 0:
+                raise ValueError(f"the server is not root and cannot become user {uid} of the user database")
+            if not identities.supported():
+                raise ValueError(f"this system does not let a thread become user {uid} of the user database")
+            if self.mail.user is not None and self._whose() is None:
+                raise ValueError(f"mail_user is root, and the user database gives user {uid}")
+            return identities.owner(uid, gid)
+        except ValueError as error:
+            logger.error("user refused", extra={"fields": {"user": identity.user, "why": error}})
+            raise Unavailable from error
+
+    def _whose(self) -> Owner | None:
+        """Whom to become for a user of whom nothing is said; raises ValueError where root would be at work.
+
+        He may own the directory, and what root does in there he can turn elsewhere.
+        """
+        if os.geteuid() != 0:
+            return self.own
+        if self.mail.user is None:
+            raise ValueError("the user database gives no uid, and there is no mail_user: root itself serves nobody")
+        try:
+            entry = pwd.getpwnam(self.mail.user)
+        except KeyError:
+            raise ValueError(f"mail_user: there is no user {self.mail.user!r}") from None
+        if entry.pw_uid == 0:
+            return None  # the administrator says that all spools are root's own
+        if not identities.supported():
+            raise ValueError("this system does not let a thread become mail_user")
+        return identities.owner(entry.pw_uid, entry.pw_gid)
+
+    def account(self, identity: Identity, owner: Owner | None = None, *, make: bool = True) -> Account:
+        """The account of a user, one object a process; the caller acts as *owner*.
+
+        Raises Unavailable, with a line in the log, where nothing says where the mail is.  Without *make* mail that is
+        not there is MailboxMissing, and nothing is made.
+        """
+        try:
+            places = expand(self.mail.location_of(identity), identity.user, identity.home)
+        except (ConfigError, ValueError) as error:
+            logger.error("no mail location", extra={"fields": {"user": identity.user, "why": error}})
+            raise Unavailable from error
+        inbox = places.inbox or places.root
+        if not make and not os.path.isdir(os.path.join(inbox, b"cur")):
+            raise MailboxMissing("There is no Maildir", detail=os.fsdecode(inbox))
+        key = (places, owner)
+        with self._lock:
+            account = self._accounts.get(key)
+        quota = self.mail.quota_of(identity)
+        if account is None:
+            watcher = self._watcher
+            if watcher is not None and owner is not None:
+                watcher = cast("Watcher", identities.OwnedWatcher(watcher, owner))
+            made = open_account(self.mail, places, watcher, quota)
+            with self._lock:
+                # Race: another thread may have opened it meanwhile; there must be one for both.
+                account = self._accounts.setdefault(key, made)
+        else:
+            account.limit(quota.octets, quota.messages)
+        self._keep(key, account)
+        return account
+
+    def _keep(self, key: tuple[Places, Owner | None], account: Account) -> None:
+        """Hold on to the accounts that were used last: the next login finds them open."""
+        dropped: list[object] = []  # whose end may close files: not under the lock
+        with self._lock:
+            dropped.append(self._kept.pop(key, None))
+            self._kept[key] = account
+            while len(self._kept) > _ACCOUNTS_KEPT:
+                dropped.append(self._kept.popitem(last=False))

@@ -1,0 +1,135 @@
+"""IMAP as a service: the only file of ``server`` that knows how the engine is made and driven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd.imap.columns.danger import Notes, danger
+from maildir_imapd.imap.engine import Engine
+from maildir_imapd.imap.reply import Reply
+from maildir_imapd.server import settings
+from maildir_imapd.server.background import meanwhile
+
+if TYPE_CHECKING:
+    from maildir_imapd.config import Config
+    from maildir_imapd.errors import Goodbye
+    from maildir_imapd.imap.gate import Access
+    from maildir_imapd.imap.policy import Policy
+    from maildir_imapd.server.door import Door
+    from maildir_imapd.server.sessions import Visit
+    from maildir_imapd.server.transport import PipeTransport, Transport
+
+_LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
+
+
+class ImapService:
+    """As ``service.Service``, over one engine; *send* takes what it answers."""
+
+    def __init__(self, engine: Engine, send: Callable[[bytes], None]) -> None:
+        self._engine = engine
+        self._reply = Reply(send)
+
+    @property
+    def over(self) -> bool:
+        """As ``Service.over``."""
+        return self._engine.over
+
+    @property
+    def logged_in(self) -> bool:
+        """As ``Service.logged_in``."""
+        return self._engine.logged_in
+
+    @property
+    def patience(self) -> float:
+        """As ``Service.patience``."""
+        return self._engine.patience
+
+    @property
+    def upgrade(self) -> bytes | None:
+        """As ``Service.upgrade``."""
+        return self._engine.upgrade
+
+    @property
+    def who(self) -> dict[str, object]:
+        """As ``Service.who``."""
+        return {"peer": self._engine.session.peer, "user": self._engine.session.user}
+
+    @property
+    def sent(self) -> int:
+        """As ``Service.sent``."""
+        return self._reply.sent
+
+    def greet(self) -> None:
+        """As ``Service.greet``."""
+        self._engine.greet(self._reply)
+
+    def feed(self, data: bytes) -> None:
+        """As ``Service.feed``."""
+        self._engine.feed(data, self._reply)
+
+    def announce(self) -> None:
+        """As ``Service.announce``."""
+        self._engine.announce(self._reply)
+
+    def upgraded(self, kind: bytes) -> None:
+        """As ``Service.upgraded``."""
+        self._engine.upgraded(kind)
+
+    def say_goodbye(self, goodbye: Goodbye) -> None:
+        """As ``Service.say_goodbye``."""
+        self._engine.say_goodbye(goodbye, self._reply)
+
+    def close(self) -> None:
+        """As ``Service.close``."""
+        self._engine.close()
+
+    def note(self, event: str, **fields: object) -> None:
+        """As ``Service.note``."""
+        self._engine.session.note(event, **fields)
+
+
+class ImapPort:
+    """As ``service.Port``: IMAP as the settings have it, with STARTTLS where *tls*.  Raises ConfigError."""
+
+    def __init__(self, config: Config, door: Door, *, tls: bool) -> None:
+        metadata = settings.server_metadata(config)
+        self._door = door
+        self._near = settings.policy(config, tls=tls, loopback=True, metadata=metadata)
+        self._far = settings.policy(config, tls=tls, loopback=False, metadata=metadata)
+
+    def refusal(self, text: str) -> bytes:
+        """As ``Port.refusal``."""
+        return b"* BYE [UNAVAILABLE] %b\r\n" % text.encode("ascii")
+
+    def open(self, visit: Visit, transport: Transport, *, secure: bool) -> ImapService:
+        """As ``Port.open``."""
+        engine = Engine(
+            self._near if visit.host.startswith(_LOOPBACK) else self._far,
+            self._door.gate(visit),
+            secure=secure,
+            wake=transport.bell.ring,
+            peer=visit.peer,
+            meanwhile=meanwhile,
+            look=transport.look,
+        )
+        return ImapService(engine, transport.send)
+
+
+def logged_in_already(policy: Policy, access: Access, transport: PipeTransport, peer: str) -> ImapService:
+    """Begin to serve somebody who is known before the first word."""
+    engine = Engine(
+        policy,
+        secure=True,
+        wake=transport.bell.ring,
+        preauth=access,
+        peer=peer,
+        meanwhile=meanwhile,
+        look=transport.look,
+    )
+    return ImapService(engine, transport.send)
+
+
+def note_dangers(notes: Notes) -> None:
+    """Have this process note in *notes* at which message it is, for when it dies of it."""
+    danger.notes = notes

@@ -1,0 +1,78 @@
+"""Who is here: every connection of a worker, from when it is taken to its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from maildir_imapd.errors import Goodbye
+from maildir_imapd.store.threads import locks
+
+
+def silent() -> None:
+    """Wake nobody: there is no thread that waits, or it waits no more."""
+
+
+class Visit:
+    """One connection.  Its own thread writes it; others read it, and only ``send_away`` changes what they find."""
+
+    __slots__ = ("goodbye", "host", "peer", "ring", "service", "since", "thread", "user")
+
+    def __init__(self, host: str, peer: str, service: str = "imap") -> None:
+        self.host = host
+        # The address and the port, as the log has them.
+        self.peer = peer
+        self.service = service
+        # Seconds since the epoch.
+        self.since = time.time()
+        self.thread = threading.get_ident()
+        # Who has logged in; the door writes it.
+        self.user: str | None = None
+        # Why it is to end, once it is.
+        self.goodbye: Goodbye | None = None
+        # Wakes its thread, which looks whether there is a goodbye.
+        self.ring: Callable[[], None] = silent
+
+    def send_away(self, goodbye: Goodbye) -> None:
+        """Have the client told *goodbye*: at once, or after the command that is under way.  The first one counts."""
+        if self.goodbye is None:
+            self.goodbye = goodbye
+        self.ring()
+
+
+class Sessions:
+    """All visits of a worker; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
+        self._here: dict[int, Visit] = {}
+        self._goodbye: Goodbye | None = None
+
+    def enter(self, visit: Visit) -> None:
+        """Note that a connection is here; where all have been sent away, it is too."""
+        with self._lock:
+            self._here[id(visit)] = visit
+            visit.goodbye = self._goodbye
+
+    def leave(self, visit: Visit) -> None:
+        """Note that a connection is gone; harmless twice."""
+        with self._lock:
+            self._here.pop(id(visit), None)
+
+    def here(self) -> list[Visit]:
+        """All that are here now, the longest first."""
+        with self._lock:
+            return list(self._here.values())
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._here)
+
+    def say_goodbye(self, goodbye: Goodbye) -> None:
+        """Send everybody away, and whoever still comes."""
+        with self._lock:
+            self._goodbye = goodbye
+            here = list(self._here.values())
+        for visit in here:
+            visit.send_away(goodbye)

@@ -1,0 +1,173 @@
+"""From the configuration to values: the one place of ``server`` that knows what a setting means for a worker.
+
+Each function reads its settings, and files that they name, and keeps nothing; whoever made a value hands it down whole.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from maildir_imapd.auth.base import QuotaLimits
+from maildir_imapd.auth.chain import Chain
+from maildir_imapd.auth.passwdfile import PasswdFile
+from maildir_imapd.errors import ConfigError
+from maildir_imapd.imap.policy import Policy
+from maildir_imapd.server.accounts import Mail
+from maildir_imapd.server.confine import Confinement
+from maildir_imapd.server.door import Room
+from maildir_imapd.store.folder.keeping import Keeping
+from maildir_imapd.store.records.metadata import parse_server
+from maildir_imapd.store.threads.longlived import no_beat
+from maildir_imapd.store.watch import Watcher
+from maildir_imapd.wire.buffer import Limits
+
+if TYPE_CHECKING:
+    from maildir_imapd.auth.chain import FailureCount
+    from maildir_imapd.config import Config
+    from maildir_imapd.values import Address
+
+
+# --- the connection -------------------------------------------------------------------------------
+
+
+def tls_context(config: Config) -> ssl.SSLContext | None:
+    """Read the certificate; None when none is set.  Raises ConfigError."""
+    if config.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    for name, path in (("tls_cert", config.tls_cert), ("tls_key", config.tls_key)):
+        if path is not None:
+            try:
+                with open(path, "rb"):
+                    pass  # OpenSSL would not say which of the two files it is
+            except OSError as error:
+                raise ConfigError(f"{name} {path}: {error.strerror}") from error
+    try:
+        # A key with a passphrase would have a daemon ask on the terminal.
+        context.load_cert_chain(config.tls_cert, config.tls_key, password=lambda: b"")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        what = "no certificate chain and key without a passphrase that fit each other"
+        raise ConfigError(f"tls_cert {config.tls_cert}: {what} ({reason})") from error
+    return context
+
+
+def listening(config: Config) -> list[tuple[Address, bool]]:
+    """Where to listen, and whether TLS begins at once there."""
+    return [(address, False) for address in config.imap] + [(address, True) for address in config.imaps]
+
+
+def demand_listening(config: Config) -> None:
+    """Raise ConfigError where the settings make no server."""
+    places = listening(config)
+    if not places:
+        raise ConfigError(
+            "nothing to listen on: give --imap HOST:PORT or --imaps HOST:PORT, "
+            "or set imap or imaps in the configuration file"
+        )
+    if config.tls_cert is None and any(implicit_tls for _, implicit_tls in places):
+        raise ConfigError("imaps needs a certificate: set tls_cert (and tls_key)")
+
+
+def room(config: Config) -> Room:
+    """How many connections a worker has room for."""
+    return Room(
+        connections=config.connections,
+        connections_before_login=config.connections_before_login,
+        connections_per_address=config.connections_per_address,
+        connections_per_user=config.connections_per_user,
+    )
+
+
+def server_metadata(config: Config) -> tuple[tuple[bytes, bytes], ...]:
+    """Read what the server tells of itself; raises ConfigError."""
+    if config.server_metadata is None:
+        return ()
+    try:
+        with open(config.server_metadata, "rb") as file:
+            return parse_server(file.read())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"server_metadata {config.server_metadata}: {reason}") from error
+
+
+def policy(
+    config: Config,
+    *,
+    tls: bool,
+    loopback: bool,
+    compress: bool = True,
+    metadata: tuple[tuple[bytes, bytes], ...] = (),
+) -> Policy:
+    """What an IMAP session may do; *metadata* is what ``server_metadata`` gave."""
+    return Policy(
+        greeting=config.greeting,
+        tls_available=tls,
+        plaintext_login=config.plaintext_login == "loopback" and loopback,
+        login_timeout=config.login_timeout,
+        idle_timeout=config.idle_timeout,
+        compress=compress,
+        append_limit=config.append_limit,
+        utf8=config.utf8,
+        server_metadata=metadata,
+        acl=config.acl,
+        language=config.language,
+        quota_set=config.quota_set,
+        after_login=Limits(
+            line=config.line_limit,
+            literal=config.literal_limit,
+            command=config.line_limit + 4 * config.literal_limit,
+        ),
+    )
+
+
+# --- users and mail -------------------------------------------------------------------------------
+
+
+def chain(config: Config, failures: FailureCount | None = None) -> Chain:
+    """Open the back ends, in their order; raises ConfigError.  *failures*: where wrong passwords are counted."""
+    back_ends = [PasswdFile(config.passwd_file)] if config.passwd_file else []
+    return Chain(back_ends, remember=config.auth_cache_time, delay=config.auth_failure_delay, failures=failures)
+
+
+def keeping(config: Config) -> Keeping:
+    """Read how folders are kept."""
+    return Keeping(fsync=config.fsync, mirror=config.mirror, coexist=config.coexist)
+
+
+def mail(config: Config) -> Mail:
+    """Read where the mail is, and whose."""
+    return Mail(
+        location=config.mail_location,
+        user=config.mail_user,
+        quota=QuotaLimits(config.quota_storage or 0, config.quota_messages or 0),
+        quota_mailboxes=config.quota_mailboxes or 0,
+        delimiter=config.delimiter,
+        prefix=config.prefix,
+        keeping=keeping(config),
+    )
+
+
+def watcher(config: Config, beat: Callable[[], None] = no_beat) -> Watcher:
+    """Make what watches folders; its thread begins with the first of them, or by ``start``."""
+    return Watcher(config.watch, interval=config.poll_interval, beat=beat)
+
+
+# --- the process ----------------------------------------------------------------------------------
+
+
+def confinement(config: Config) -> Confinement:
+    """What a process gives up before it hears a client."""
+    return Confinement(
+        drop_capabilities=config.drop_capabilities,
+        no_new_privs=config.no_new_privs,
+        landlock=config.landlock,
+        core_dumps=config.core_dumps,
+        memory_limit=config.memory_limit,
+        reads=tuple(file for file in (config.passwd_file, config.server_metadata) if file is not None),
+        log_file=config.log_file,
+    )

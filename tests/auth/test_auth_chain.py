@@ -1,0 +1,302 @@
+"""Back ends in order, what is remembered, and how long a wrong answer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Registered, Token
+from maildir_imapd.auth.chain import Chain
+from maildir_imapd.auth.passwdfile import PasswdFile
+from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
+from maildir_imapd.server.failures import Failures
+
+
+class Fake:
+    """A back end of a few users; *down* makes it one that cannot be asked."""
+
+    name = "fake"
+
+    def __init__(self, secrets: dict[str, bytes], *, takes: tuple[type[Credential], ...] = (Password,)) -> None:
+        self.secrets = secrets
+        self.takes = takes
+        self.identities: dict[str, Identity] = {}
+        self.asked: list[str] = []
+        self.down = False
+
+    def identity(self, user: str) -> Identity:
+        return self.identities.get(user, Identity(user))
+
+    def look_up(self, user: str) -> Registered | None:
+        if self.down:
+            raise Unavailable
+        return Registered(self.identity(user), self.secrets[user]) if user in self.secrets else None
+
+    def check(self, credential: Credential) -> Identity:
+        self.asked.append(credential.user)
+        match credential:
+            case Password(user, secret) if self.secrets.get(user) == secret:
+                return self.identity(user)
+            case Token(_, token):
+                for user, secret in self.secrets.items():
+                    if secret == token:
+                        return self.identity(user)
+            case External(user) if user in self.secrets:
+                return self.identity(user)
+        raise AuthenticationFailed
+
+    def users(self) -> Iterable[str]:
+        return list(self.secrets)
+
+
+class Clock:
+    """Time as a test has it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("maildir_imapd.auth.chain.time", clock)
+    return clock
+
+
+# --- who decides ----------------------------------------------------------------------------------
+
+
+def test_the_first_that_knows_the_user_decides() -> None:
+    one, two = Fake({"ann": b"one"}), Fake({"ann": b"two", "ben": b"two"})
+    chain = Chain([one, two])
+    assert chain.identify(Password("ann", b"one")).user == "ann"
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ann", b"two"))
+    assert chain.identify(Password("ben", b"two")).user == "ben"
+    assert (one.asked, two.asked) == (["ann", "ann"], ["ben"])
+    # A stranger is checked once, so that he costs what a wrong password does.
+    for name in ("cyd", "../ann", ""):
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(Password(name, b"one"))
+    assert one.asked[2:] == ["cyd", "", ""]
+    assert two.asked == ["ben"]
+
+
+def test_in_small_letters_too() -> None:
+    chain = Chain([Fake({"Ann": b"a", "ben": b"b"}), Fake({"ann": b"two"})])
+    assert chain.identify(Password("Ann", b"a")).user == "Ann"
+    assert chain.identify(Password("BEN", b"b", "BEN")).user == "ben"
+    assert chain.identify(Password("ANN", b"two")).user == "ann"
+
+
+def test_one_that_cannot_be_asked_is_not_passed_over() -> None:
+    """He could be locked there; and that he cannot come in now is never said as a wrong password."""
+    first, second = Fake({"ann": b"one"}), Fake({"ann": b"two", "ben": b"two"})
+    first.down = True
+    with pytest.raises(Unavailable):
+        Chain([first, second]).identify(Password("ben", b"two"))
+    assert Chain([second, first]).identify(Password("ben", b"two"))
+    with pytest.raises(Unavailable):
+        Chain([second, first]).identify(Password("nobody", b"two"))
+
+
+def test_without_a_back_end_nobody_comes_in() -> None:
+    with pytest.raises(Unavailable):
+        Chain([]).identify(Password("ann", b"secret"))
+    with pytest.raises(Unavailable):
+        Chain([Fake({"ann": b"secret"})]).identify(Token("ann", b"secret"))
+
+
+def test_each_credential_goes_to_who_can_check_it() -> None:
+    chain = Chain([Fake({"ann": b"secret"}), Fake({"ann": b"token"}, takes=(Token, External))])
+    assert chain.identify(Token("ann", b"token")).user == "ann"
+    assert chain.identify(External("ann")).user == "ann"
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Token("ann", b"secret"))
+
+
+def test_one_whom_only_the_credential_names() -> None:
+    """From where he comes, and whether the name leads elsewhere, is looked at behind it."""
+    back_end = Fake({"ann": b"good", "../ben": b"bad"}, takes=(Token,))
+    chain = Chain([back_end])
+    assert chain.identify(Token("", b"good"), "192.0.2.1").user == "ann"
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Token("", b"bad"), "192.0.2.1")
+    back_end.identities["ann"] = Identity("ann", nets=())
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Token("", b"good"), "192.0.2.1")
+
+
+def test_as_whom_one_acts() -> None:
+    chain = Chain([Fake({"ann": b"secret", "ben": b"secret"})])
+    for authzid in (None, "ann"):
+        assert chain.identify(Password("ann", b"secret", authzid)).user == "ann"
+    with pytest.raises(AuthorizationFailed):
+        chain.identify(Password("ann", b"secret", "ben"))
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ann", b"wrong", "ben"))
+
+
+def test_who_may_act_for_another() -> None:
+    """The back end answers with the other's identity; what is remembered of one is none of the other."""
+
+    class Masters(Fake):
+        def check(self, credential: Credential) -> Identity:
+            return Identity(credential.authzid or super().check(credential).user)
+
+    chain = Chain([Masters({"ann": b"secret", "ben": b"secret"})], remember=300)
+    for _ in range(2):
+        assert chain.identify(Password("ann", b"secret", "ben")).user == "ben"
+        assert chain.identify(Password("ann", b"secret")).user == "ann"
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ann", b"secret", "../ben"))
+
+
+def test_who_there_is() -> None:
+    one, two = Fake({"ann": b"", "ben": b""}), Fake({"ben": b"", "cyd": b""})
+    two.identities["ben"] = Identity("ben", home="/second")
+    chain = Chain([one, two])
+    assert [(who.user, who.home) for who in chain.everybody()] == [("ann", None), ("ben", None), ("cyd", None)]
+    assert chain.find("cyd") == Identity("cyd")
+    assert chain.find("Ann") is None
+
+
+# --- from where -----------------------------------------------------------------------------------
+
+
+def test_from_elsewhere_a_right_password_is_as_any_other() -> None:
+    """The password is not looked at: neither the hash nor what is remembered tells that it was right."""
+    back_end = Fake({"ann": b"secret"})
+    back_end.identities["ann"] = Identity("ann", nets=(ip_network("192.0.2.0/24"),))
+    chain = Chain([back_end], remember=300)
+    assert chain.identify(Password("ann", b"secret"), "192.0.2.9")
+    back_end.asked.clear()
+    for password in (b"secret", b"wrong"):
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(Password("ann", password), "198.51.100.9")
+    assert back_end.asked == ["", ""]
+
+
+# --- what is remembered ---------------------------------------------------------------------------
+
+
+def test_a_remembered_password_ends_with_the_entry(tmp_path: Path) -> None:
+    passwd = tmp_path / "passwd"
+    passwd.write_text("ann:{PLAIN}secret\n")
+    chain = Chain([PasswdFile(str(passwd))], remember=300)
+    assert chain.identify(Password("ann", b"secret"))
+    passwd.write_text("ann:{PLAIN}secret:::::: nologin\n")
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ann", b"secret"))
+    passwd.write_text("ann:{PLAIN}another\n")
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ann", b"secret"))
+    passwd.write_text("")
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ann", b"another"))
+
+
+def test_a_remembered_password_needs_no_hash(clock: Clock) -> None:
+    back_end = Fake({"ann": b"secret"}, takes=(Password, Token))
+    chain = Chain([back_end], remember=300)
+    for _ in range(3):
+        assert chain.identify(Password("ann", b"secret")).user == "ann"
+    assert back_end.asked == ["ann"]
+    # Only for whoever shows the very same, and for so long.
+    assert chain.identify(Token("ann", b"secret")).user == "ann"
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ann", b"wrong"))
+    clock.now += 299
+    assert chain.identify(Password("ann", b"secret"))
+    assert len(back_end.asked) == 3
+    clock.now += 2
+    assert chain.identify(Password("ann", b"secret"))
+    assert len(back_end.asked) == 4
+
+
+def test_nothing_is_remembered_where_the_setting_says_so() -> None:
+    back_end = Fake({"ann": b"secret"})
+    chain = Chain([back_end])
+    for _ in range(2):
+        assert chain.identify(Password("ann", b"secret"))
+    assert back_end.asked == ["ann", "ann"]
+
+
+# --- what is wrong waits --------------------------------------------------------------------------
+
+
+def test_wrong_passwords_wait_longer_each_time(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    tries = Chain([Fake({"ann": b"secret"})], delay=2).tries("127.0.0.1", "peer")
+    for user in ("ann", "nobody", "../ann"):
+        with pytest.raises(AuthenticationFailed):
+            tries.identify(Password(user, b"wrong"))
+    with pytest.raises(Goodbye):
+        tries.identify(Password("ann", b""))
+    assert clock.slept == [2, 4, 8, 16]
+    fields = [record.fields for record in caplog.records if record.message == "login failed"]  # type: ignore[attr-defined]
+    assert fields[2] == {"user": "../ann", "peer": "peer", "tries": 3}
+
+
+def test_the_answer_comes_a_pause_after_the_question(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the password took to check, and whether the user is known."""
+    check = Fake.check
+
+    def slow(back_end: Fake, credential: Credential) -> Identity:
+        clock.now += 1.5 if credential.user else 0.25
+        return check(back_end, credential)
+
+    monkeypatch.setattr(Fake, "check", slow)
+    chain = Chain([Fake({"ann": b"secret"})], delay=2)
+    for user in ("ann", "../ann"):
+        began = clock.now
+        with pytest.raises(AuthenticationFailed):
+            chain.tries("127.0.0.1", "peer").identify(Password(user, b"wrong"))
+        assert clock.now == began + 2
+
+
+def test_what_is_no_wrong_password_waits_for_nothing(clock: Clock) -> None:
+    back_end = Fake({"ann": b"secret"})
+    tries = Chain([back_end], delay=2).tries("127.0.0.1", "peer")
+    with pytest.raises(AuthorizationFailed):
+        tries.identify(Password("ann", b"secret", "ben"))
+    back_end.down = True
+    for _ in range(9):
+        with pytest.raises(Unavailable):
+            tries.identify(Password("ann", b"secret"))
+    assert not clock.slept
+
+
+def test_failures_of_all_connections_make_the_pause_longer(clock: Clock) -> None:
+    """By address, by /64 and by user, in every worker; and it fades."""
+    shared = Failures(64, clock.monotonic)
+    one, other = (Chain([Fake({"ann": b"secret"})], delay=2, failures=shared) for _ in range(2))
+
+    for n in range(12):
+        with pytest.raises(AuthenticationFailed):
+            one.tries("192.0.2.1", "peer").identify(Password(f"nobody{n}", b"wrong"))
+    assert other.pause(1, "ben", "192.0.2.1") > 2
+    assert other.pause(1, "ben", "192.0.2.2") == 2
+    for n in range(16):
+        with pytest.raises(AuthenticationFailed):
+            one.tries(f"2001:db8:0:1::{n:x}", "peer").identify(Password(f"other{n}", b"wrong"))
+        with pytest.raises(AuthenticationFailed):
+            one.tries(f"198.51.100.{n}", "peer").identify(Password("ann", b"wrong"))
+    assert other.pause(1, "ben", "2001:db8:0:1:ffff::1") > 2
+    assert other.pause(1, "ben", "2001:db8:0:2::1") == 2
+    assert other.pause(1, "Ann", "192.0.2.77") > 2
+    clock.now += 3600
+    assert other.pause(1, "ann", "192.0.2.1") == 2
+    for _ in range(500):
+        shared.add("ann", "192.0.2.1")
+    assert other.pause(1, "ann", "192.0.2.1") <= 60

@@ -1,0 +1,72 @@
+"""Dovecot's extra fields, as typed values."""
+
+from __future__ import annotations
+
+import pytest
+
+from maildir_imapd.auth import fields
+from maildir_imapd.auth.base import Identity, QuotaLimits
+
+
+def made(written: str) -> Identity:
+    return fields.identity("ann", fields.words(written))
+
+
+def test_what_is_not_said_is_left_to_the_settings() -> None:
+    assert made("") == Identity("ann")
+    assert made("x=y proxy") == Identity("ann")
+
+
+def test_each_field_and_its_other_name() -> None:
+    assert made("userdb_mail=maildir:~/M mail=maildir:/x").mail == "maildir:~/M"
+    assert made("mail=maildir:/x").mail == "maildir:/x"
+    assert made("userdb_acl_groups=team,,staff").groups == {"team", "staff"}
+    assert made("acl_groups=team").groups == {"team"}
+    assert made("userdb_quota_rule=*:storage=1G:messages=1000").quota == QuotaLimits(1 << 30, 1000)
+    assert made("quota_rule=*:bytes=5:messages=7").quota == QuotaLimits(5, 7)
+
+
+def test_nologin() -> None:
+    assert fields.may_log_in(fields.words("x=y"))
+    assert not fields.may_log_in(fields.words("nologin"))
+    assert not fields.may_log_in(fields.words("nologin=y"))
+
+
+def test_a_quota_that_is_not_understood_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    assert made("userdb_quota_rule=Trash:storage=+100M").quota is None
+    assert "quota passed over" in caplog.text
+
+
+def test_quota_rules() -> None:
+    assert fields.quota_rule("*:storage=1G:messages=1000") == QuotaLimits(1 << 30, 1000)
+    assert fields.quota_rule("*:storage=100") == QuotaLimits(100 << 10)
+    assert fields.quota_rule("*:bytes=100B") == QuotaLimits(100)
+    assert fields.quota_rule("*:messages=0") == QuotaLimits()
+    for wrong in ("", "*", "*:", "Trash:storage=1M", "*:ignore", "*:storage=10%", "*:storage=-1", "*:messages=many"):
+        with pytest.raises(ValueError, match="must be"):
+            fields.quota_rule(wrong)
+
+
+@pytest.mark.parametrize(
+    ("nets", "host", "allowed"),
+    [
+        ("192.0.2.0/24", "192.0.2.77", True),
+        ("192.0.2.0/24", "::ffff:192.0.2.77", True),
+        ("192.0.2.0/24", "198.51.100.1", False),
+        ("192.0.2.1,2001:db8::/32", "2001:db8::5", True),
+        ("192.0.2.1,2001:db8::/32", "2001:db9::5", False),
+        ("192.0.2.1", "", False),
+        ("2001:db8::/32", "fe80::1%eth0", False),
+        (",", "192.0.2.1", False),
+    ],
+)
+def test_allow_nets(nets: str, host: str, allowed: bool) -> None:
+    assert made(f"allow_nets={nets}").may_come_from(host) is allowed
+    assert made("").may_come_from(host)
+
+
+@pytest.mark.parametrize("nets", ["secret", "192.0.2.0/99", "yes"])
+def test_networks_that_are_none(nets: str) -> None:
+    with pytest.raises(ValueError, match="list of networks") as caught:
+        made(f"allow_nets={nets}")
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,72 @@
+"""SASL mechanisms, without a protocol around them."""
+
+from __future__ import annotations
+
+import pytest
+
+from maildir_imapd.auth.base import Credential, Password
+from maildir_imapd.auth.mechanisms import (
+    MECHANISMS,
+    PASSWORD_LIMIT_OCTETS,
+    USER_LIMIT_CHARACTERS,
+    offered,
+    password,
+)
+from maildir_imapd.errors import AuthenticationFailed
+
+
+def run(name: bytes, *responses: bytes) -> tuple[list[bytes], Credential]:
+    """The challenges, and what comes of the responses."""
+    exchange = MECHANISMS[name].begin()
+    challenges = [next(exchange), *map(exchange.send, responses[:-1])]
+    with pytest.raises(StopIteration) as stop:
+        exchange.send(responses[-1])
+    return challenges, stop.value.value
+
+
+def test_plain() -> None:
+    assert run(b"PLAIN", b"\0ann\0secret") == ([b""], Password("ann", b"secret"))
+    assert run(b"PLAIN", b"ben\0ann\0secret") == ([b""], Password("ann", b"secret", "ben"))
+    assert run(b"PLAIN", "\0müller\0pä".encode())[1] == Password("müller", "pä".encode())
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"ann", b"ann\0secret", b"\0ann\0sec\0ret", b"\0\xff\0secret", b"\xff\0ann\0x"]
+)
+def test_what_plain_is_not(message: bytes) -> None:
+    exchange = MECHANISMS[b"PLAIN"].begin()
+    next(exchange)
+    with pytest.raises(AuthenticationFailed):
+        exchange.send(message)
+
+
+def test_login() -> None:
+    assert run(b"LOGIN", b"ann", b"secret") == ([b"Username:", b"Password:"], Password("ann", b"secret"))
+
+
+@pytest.mark.parametrize(
+    ("user", "secret"),
+    [
+        (b"", b"secret"),
+        (b"a" * (USER_LIMIT_CHARACTERS + 1), b"secret"),
+        (b"ann", b"x" * (PASSWORD_LIMIT_OCTETS + 1)),
+        (b"ann", b"sec\0ret"),
+    ],
+)
+def test_what_no_password_can_be_is_the_empty_one(user: bytes, secret: bytes) -> None:
+    """It goes on: who keeps count of failures hears of it."""
+    assert password(user, secret) == Password(user.decode(), b"")
+
+
+def test_the_longest_are_taken() -> None:
+    user, secret = "ä" * USER_LIMIT_CHARACTERS, b"x" * PASSWORD_LIMIT_OCTETS
+    assert password(user.encode(), secret) == Password(user, secret)
+
+
+def test_what_is_announced() -> None:
+    assert offered(private=True) == (b"PLAIN", b"LOGIN")
+    assert offered(private=False) == ()
+
+
+def test_a_row_stands_under_its_name() -> None:
+    assert all(name == row.name == name.upper() for name, row in MECHANISMS.items())

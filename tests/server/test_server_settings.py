@@ -1,0 +1,101 @@
+"""From the configuration to the values that a worker goes by."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from maildir_imapd.auth.base import Password, QuotaLimits
+from maildir_imapd.config import BY_NAME, load
+from maildir_imapd.errors import ConfigError
+from maildir_imapd.server import settings
+from maildir_imapd.values import Address
+
+SERVER = Path(settings.__file__).parent
+
+
+def test_what_the_server_tells_of_itself(tmp_path: Path) -> None:
+    file = tmp_path / "metadata"
+    file.write_text("# ours\n/shared/admin mailto:postmaster@example.org\n")
+    config = load(None, {"server_metadata": str(file), "acl": "no"})
+    told = settings.server_metadata(config)
+    assert told == ((b"/shared/admin", b"mailto:postmaster@example.org"),)
+    assert settings.server_metadata(load(None, {})) == ()
+    rules = settings.policy(config, tls=False, loopback=True, metadata=told)
+    assert (rules.server_metadata, rules.acl) == (told, False)
+    file.write_text("/private/comment x\n")
+    with pytest.raises(ConfigError, match="line 1 "):
+        settings.server_metadata(config)
+    file.unlink()
+    with pytest.raises(ConfigError, match="No such file"):
+        settings.server_metadata(config)
+
+
+def test_who_may_send_a_password_bare() -> None:
+    config = load(None, {"plaintext_login": "loopback"})
+    assert settings.policy(config, tls=False, loopback=True).plaintext_login
+    assert not settings.policy(config, tls=False, loopback=False).plaintext_login
+    assert not settings.policy(load(None, {}), tls=False, loopback=True).plaintext_login
+
+
+def test_a_command_has_room_for_a_line_and_four_literals() -> None:
+    rules = settings.policy(load(None, {"line_limit": "2K", "literal_limit": "1K"}), tls=False, loopback=False)
+    assert (rules.after_login.line, rules.after_login.literal, rules.after_login.command) == (2048, 1024, 6144)
+
+
+def test_the_back_ends(tmp_path: Path) -> None:
+    assert settings.chain(load(None, {})).back_ends == ()
+    (tmp_path / "passwd").write_text("ann:{PLAIN}secret\n")
+    chain = settings.chain(load(None, {"passwd_file": str(tmp_path / "passwd"), "auth_failure_delay": "3s"}))
+    assert chain.identify(Password("ann", b"secret")).user == "ann"
+    assert chain.pause(1, "ann", "192.0.2.1") == 3
+    with pytest.raises(ConfigError, match="No such file"):
+        settings.chain(load(None, {"passwd_file": str(tmp_path / "none")}))
+
+
+def test_where_mail_is_and_how_it_is_kept() -> None:
+    given = {"mail_location": "maildir:/srv/%n", "quota_storage": "1M", "quota_mailboxes": 9, "fsync": "never"}
+    mail = settings.mail(load(None, given))
+    assert (mail.location, mail.user, mail.quota) == ("maildir:/srv/%n", None, QuotaLimits(1 << 20, 0))
+    assert (mail.keeping.fsync, mail.keeping.mailboxes, mail.keeping.coexist) == ("never", 9, False)
+
+
+def test_what_a_process_gives_up() -> None:
+    limits = settings.confinement(load(None, {"passwd_file": "/etc/mail/passwd", "memory_limit": "1G"}))
+    assert (limits.reads, limits.memory_limit, limits.core_dumps) == (("/etc/mail/passwd",), 1 << 30, False)
+
+
+def test_a_certificate_that_is_none(tmp_path: Path) -> None:
+    assert settings.tls_context(load(None, {})) is None
+    with pytest.raises(ConfigError, match=r"tls_cert .*No such file"):
+        settings.tls_context(load(None, {"tls_cert": str(tmp_path / "cert")}))
+    (tmp_path / "cert").write_text("x")
+    with pytest.raises(ConfigError, match=r"tls_cert .*no certificate chain"):
+        settings.tls_context(load(None, {"tls_cert": str(tmp_path / "cert")}))
+
+
+def test_where_to_listen() -> None:
+    config = load(None, {"imap": ["127.0.0.1:143"], "imaps": ["*:993"], "tls_cert": "/cert"})
+    assert settings.listening(config) == [(Address("127.0.0.1", 143), False), (Address("::", 993), True)]
+    settings.demand_listening(config)
+    with pytest.raises(ConfigError, match="nothing to listen on"):
+        settings.demand_listening(load(None, {}))
+    with pytest.raises(ConfigError, match="needs a certificate"):
+        settings.demand_listening(load(None, {"imaps": ["*:993"]}))
+
+
+def test_a_setting_is_read_in_one_place() -> None:
+    """By one file of ``server``, so that what it means stands once."""
+    readers: dict[str, set[str]] = {}
+    for path in SERVER.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in BY_NAME and ast.unparse(node.value).endswith("config"):
+                readers.setdefault(node.attr, set()).add(path.name)
+    # Where the log is, is the supervisor's to open and the workers' to reach.
+    assert readers.pop("log_file") == {"settings.py", "supervisor.py"}
+    assert not {name: places for name, places in readers.items() if len(places) > 1}
+    # What the supervisor reads is of the process, and of no connection.
+    own = {name for name, places in readers.items() if places != {"settings.py"}}
+    assert own == {"workers", "pid_file", "log_level", "shutdown_timeout"}
