@@ -18,10 +18,19 @@ from hypothesis import HealthCheck, settings  # after the path is set
 from running import Running, start_server, stop_server
 from spool import Spool
 
+from maildir_imapd.log import Formatter
+
 settings.register_profile(
     "project", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 settings.load_profile("project")
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Its text is what an administrator reads: events with their fields."""
+    caplog.handler.setFormatter(Formatter())
+    return caplog
 
 
 _own_temporary = pytest.StashKey[str]()

@@ -1,108 +1,169 @@
-"""Who may import whom (docs/architecture.md, Layers): read from the source, so that no breach can hide."""
+"""Who may import whom (docs/architecture.md, Layers and Rooms): read from the sources, so that no breach can hide.
+
+Imports for types count like all others: what a file names is what its reader must know.
+"""
 
 from __future__ import annotations
 
 import ast
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).parent.parent / "maildir_imapd"
+NAME = PACKAGE.name
 
 # Modules of the standard library that a layer must do without, by first name.
 NO_IO = {"socket", "socketserver", "ssl", "threading", "subprocess", "selectors", "select", "asyncio"}
 FORBIDDEN = {
     "wire": NO_IO | {"os", "time", "logging", "pathlib"},
     "message": NO_IO | {"os", "time", "logging", "pathlib"},
-    # filename needs the host's name for unique names; lock and watch need threads.
     "store": {"socketserver", "ssl", "subprocess", "asyncio"},
     "imap": NO_IO,
 }
+LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases"}
+# What of the store the commands of IMAP know: its face, and the values that it gives and takes.
+FACE = {
+    "store.account",
+    "store.mailbox",
+    "store.names",
+    "store.results",
+    "store.index.cache",
+    "store.index.snapshot",
+    "store.maildir.delivery",
+    "store.maildir.filename",
+    "store.maildir.flags",
+    "store.records.acl",
+    "store.records.metadata",
+    "store.records.quota",
+    "store.records.special_use",
+    "store.threads.listeners",
+}
+# Modules and whole packages below maildir_imapd that each may import; "" is the package itself, for the version.
 ALLOWED = {
+    "strings": set[str](),
+    "mutf7": set[str](),
+    "normal": set[str](),
+    "phrases": set[str](),
     "errors": {"phrases"},
+    "events": {"phrases"},
     "wire": {"wire", "errors", "strings", "mutf7"},
     "message": {"message", "errors", "strings", "normal"},
-    "store": {"store", "errors", "mutf7", "phrases"},
+    "store": {"store", "errors", "events", "mutf7", "phrases"},
     # Of the store only the locks, which know nothing of it.
-    "auth": {"auth", "errors", "values", "store.threads.locks"},
-    "imap": {
-        "imap",
-        "wire",
-        "message",
-        "store",
-        "auth.base",
-        "auth.mechanisms",
-        "errors",
-        "strings",
-        "mutf7",
-        "normal",
-        "phrases",
-        "",
-    },
+    "auth": {"auth", "errors", "events", "values", "store.threads.locks"},
+    "imap": {"imap", "wire", "message", *FACE, "auth.base", "auth.mechanisms", *LEAVES, ""},
     "location": {"store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
     "config": {"values", "errors", "phrases", ""},
-    "server": {"server", "imap", "auth", "store", "config", "values", "location", "log", "errors", "wire.buffer", ""},
-    # The two commands that serve (serve, try) and the tunnel start a server and need nothing of the protocol
-    # but what a session is made of.
-    "cli": {
-        "cli",
-        "server",
-        "store",
-        "auth",
-        "config",
-        "location",
-        "log",
-        "errors",
-        "",
-    },
+    "server": {"server", "imap", "auth", "store", "config", "values", "location", "log", "wire.buffer", *LEAVES, ""},
+    "cli": {"cli", "server", "store", "auth", "config", "location", "log", "errors", "events", ""},
 }
-LEAVES = {"errors", "strings", "mutf7", "normal", "phrases"}
+# The rooms of a layer: each imports only those that stand behind it.  "" are the files that lie in no room; a name of
+# theirs stands for such a file alone.
+ROOMS = {
+    "imap": ["engine", "commands", "selected", "search", "news", "access", "mailboxes", "columns", ""],
+    "store": ["", "folder", "records", "neighbours", "index", "maildir", "threads", "disk"],
+}
 
 
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports, in full."""
-    found: set[str] = set()
+@cache
+def modules() -> dict[str, Path]:
+    """Each file of the package, by its name below it: "imap.session"."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py")
+    }
+
+
+@cache
+def imports(path: Path) -> frozenset[tuple[int, str]]:
+    """Every module that a file imports: (line, its name in full)."""
+    found: set[tuple[int, str]] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
+            found.update((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            assert node.module
+            for alias in node.names:
+                # "from x import y" is about x.y if that is a module, and else about x.
+                whole = f"{node.module}.{alias.name}"
+                found.add((node.lineno, whole if whole.removeprefix(f"{NAME}.") in modules() else node.module))
+    return frozenset(found)
 
 
-def fits(name: str, allowed: set[str]) -> bool:
-    return any(name == entry or (entry and name.startswith(entry + ".")) for entry in allowed)
+def ours(path: Path) -> list[tuple[int, str]]:
+    """What a file imports of the package, by its name below it."""
+    return sorted((line, name[len(NAME) + 1 :]) for line, name in imports(path) if f"{name}.".startswith(f"{NAME}."))
+
+
+def place(path: Path, line: int) -> str:
+    return f"{path.relative_to(PACKAGE.parent)}:{line}"
+
+
+def within(name: str, allowed: set[str]) -> bool:
+    return any(name == entry or (entry and name.startswith(f"{entry}.")) for entry in allowed)
 
 
 def test_layers() -> None:
     breaches = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        layer = path.relative_to(PACKAGE).parts[0] if path.parent != PACKAGE else path.stem
-        for name in imports(path):
-            first, _, rest = name.partition(".")
-            if first == "maildir_imapd":
-                if layer in ALLOWED:
-                    # "from maildir_imapd.x import y" names x and x.y; a class is not a module.
-                    top = rest.split(".")[0]
-                    if not (
-                        fits(rest, ALLOWED[layer])
-                        or rest in ("", "__version__")
-                        or f"{rest}." in "".join(f"{entry}." for entry in ALLOWED[layer])
-                    ) and not fits(top, ALLOWED[layer]):
-                        breaches.append(f"{path}: {name}")
-                elif layer in LEAVES and rest:
-                    breaches.append(f"{path}: {name}")
-            elif first in FORBIDDEN.get(layer, set()):
-                breaches.append(f"{path}: {name}")
-    # The unique name of a delivery carries the host's name.
-    breaches = [breach for breach in breaches if not breach.endswith("store/maildir/filename.py: socket")]
+    for name, path in modules().items():
+        layer = name.split(".")[0]
+        if layer in ALLOWED:
+            breaches += [
+                f"{place(path, line)}: {other}" for line, other in ours(path) if not within(other, ALLOWED[layer])
+            ]
+        breaches += [
+            f"{place(path, line)}: {other}"
+            for line, other in imports(path)
+            if other.split(".")[0] in FORBIDDEN.get(layer, set())
+        ]
+    # The unique name of a delivery carries the host's name; what threads share needs them.
+    breaches = [breach for breach in breaches if not breach.endswith("filename.py: socket")]
     assert not breaches, "\n".join(breaches)
 
 
+def room(layer: str, name: str) -> str:
+    """The room that a module of *layer* is in."""
+    parts = name.split(".")[1:]
+    return parts[0] if len(parts) > 1 or parts[0] in ROOMS[layer] else ""
+
+
+@pytest.mark.parametrize("layer", ROOMS)
+def test_rooms(layer: str) -> None:
+    """A room imports only rooms that stand behind it."""
+    order = ROOMS[layer]
+    breaches = []
+    for name, path in modules().items():
+        if name.split(".")[0] != layer:
+            continue
+        for line, other in ours(path):
+            if other.split(".")[0] == layer and other in modules():
+                here, there = room(layer, name), room(layer, other)
+                assert {here, there} <= set(order), f"no such room: {here}, {there}"
+                if order.index(there) < order.index(here):
+                    breaches.append(
+                        f"{place(path, line)}: {other} ({there or 'no room'} stands above {here or 'no room'})"
+                    )
+    assert not breaches, "\n".join(breaches)
+
+
+def test_no_two_files_import_each_other() -> None:
+    """Nor in a circle of any length."""
+    graph = {name: {other for _, other in ours(path) if other in modules()} for name, path in modules().items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
 def test_only_durable_syncs() -> None:
-    for path in (PACKAGE / "store").rglob("*.py"):
-        if path.name != "durable.py":
+    for name, path in modules().items():
+        if name.startswith("store.") and name != "store.disk.durable":
             text = path.read_text()
             assert "os.fsync" not in text, path
             assert "os.fdatasync" not in text, path

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import os
 import time
 from collections import OrderedDict
@@ -19,9 +18,10 @@ from typing import Final, Protocol
 from maildir_imapd.auth.base import Authenticator, Credential, External, Identity, Password, Registered
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
+from maildir_imapd.events import Log
 from maildir_imapd.store.threads import locks
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 MAX_FAILURES: Final = 4
 # Seconds, whatever has been counted: below login_timeout.
@@ -157,9 +157,7 @@ class Tries:
             self._failures += 1
             if chain.failures is not None:
                 chain.failures.add(user, self._host)
-            logger.warning(
-                "login failed", extra={"fields": {"user": user, "peer": self._peer, "tries": self._failures}}
-            )
+            log.warning("login failed", user=user, peer=self._peer, tries=self._failures)
             # In this connection's thread only: others do not wait.
             left = began + chain.pause(self._failures, user, self._host) - time.monotonic()
             if left > 0:

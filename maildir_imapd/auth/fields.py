@@ -12,13 +12,13 @@ The first of two names goes before the second; a word that is not here is passed
 from __future__ import annotations
 
 import ipaddress
-import logging
 from collections.abc import Mapping
 
 from maildir_imapd.auth.base import Identity, Network, QuotaLimits
+from maildir_imapd.events import Log
 from maildir_imapd.values import MOST, number, size
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 def words(written: str) -> dict[str, str]:
@@ -71,7 +71,7 @@ def _quota(user: str, rule: str | None) -> QuotaLimits | None:
     try:
         return quota_rule(rule)
     except ValueError as error:
-        logger.error("quota passed over", extra={"fields": {"user": user, "why": error}})
+        log.error("quota passed over", user=user, why=error)
         return None
 
 

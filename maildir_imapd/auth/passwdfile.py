@@ -9,7 +9,6 @@ Fields after the password may be left out; uid and gid are numbers or names; the
 from __future__ import annotations
 
 import grp
-import logging
 import os
 import pwd
 import threading
@@ -18,8 +17,9 @@ from dataclasses import dataclass, field
 from maildir_imapd.auth import fields, schemes
 from maildir_imapd.auth.base import Credential, Identity, Password, Registered
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
+from maildir_imapd.events import Log
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,10 @@ def parse(text: str, source: str = "passwd-file") -> dict[str, Entry]:
         try:
             user, entry = _line(line.removesuffix("\r"))
         except ValueError as error:
-            logger.warning(
-                "passwd-file line passed over", extra={"fields": {"line": f"{source}:{number}", "why": error}}
-            )
+            log.warning("passwd-file line passed over", line=f"{source}:{number}", why=error)
             continue
         if user in entries:
-            logger.warning("passwd-file names a user twice", extra={"fields": {"line": f"{source}:{number}"}})
+            log.warning("passwd-file names a user twice", line=f"{source}:{number}")
             continue
         entries[user] = entry
     return entries
@@ -125,7 +123,7 @@ class PasswdFile:
         try:
             return self._current().get(user)
         except OSError as error:
-            logger.error("passwd-file cannot be read", extra={"fields": {"path": self.path, "why": error.strerror}})
+            log.error("passwd-file cannot be read", path=self.path, why=error.strerror)
             raise Unavailable(detail=f"{self.path}: {error}") from error
 
     def look_up(self, user: str) -> Registered | None:
@@ -144,7 +142,7 @@ class PasswdFile:
             try:
                 good = schemes.verify(stored, password)
             except ValueError as error:
-                logger.warning("stored password cannot be used", extra={"fields": {"user": user, "why": error}})
+                log.warning("stored password cannot be used", user=user, why=error)
                 good = False
         if entry is None or not entry.stored or not good or not password or not entry.may_log_in:
             raise AuthenticationFailed

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Any
 
 import click
 
-from maildir_imapd import log
+from maildir_imapd import log as logs
 from maildir_imapd.cli import certificate
 from maildir_imapd.cli.certificate import state_dir
 from maildir_imapd.cli.options import config_option, read_config, setting_options
 from maildir_imapd.config import Config
 from maildir_imapd.errors import ConfigError
+from maildir_imapd.events import Log
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 @click.command(short_help="Serve mailboxes over IMAP.")
@@ -43,7 +43,7 @@ def serve(config_file: str | None, **given: Any) -> None:
     config = read()
     if config.passwd_file is None:
         raise ConfigError("no users: give --passwd-file FILE (see 'maildir-imapd user add --help')")
-    log.set_up(config.log_level, config.log_file)
+    logs.set_up(config.log_level, config.log_file)
     _warn_of_own_certificate(config)
     sys.exit(Supervisor(config, read).run(lambda line: click.echo(line)))
 
@@ -69,6 +69,4 @@ def with_certificate(config: Config) -> Config:
 
 def _warn_of_own_certificate(config: Config) -> None:
     if config.tls_cert is not None and config.tls_cert == str(state_dir() / certificate.CERT):
-        logger.warning(
-            "no tls_cert is set; clients must trust our own", extra={"fields": {"tls_cert": config.tls_cert}}
-        )
+        log.warning("no tls_cert is set; clients must trust our own", tls_cert=config.tls_cert)

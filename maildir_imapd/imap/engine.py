@@ -7,7 +7,6 @@ connection calls any of it.  What it drives is a ``Session``, which handlers get
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from maildir_imapd.errors import (
     UnknownCommand,
     WrongState,
 )
+from maildir_imapd.events import Log
 from maildir_imapd.imap import commands as _commands  # noqa: F401  # fills the table
 from maildir_imapd.imap import gate as gates
 from maildir_imapd.imap.access.capability import capability_code
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Done, Reply
     from maildir_imapd.wire.commands import Command
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 TOO_LONG: Final = {
     "line": "The line is too long",
@@ -345,7 +345,7 @@ class Engine:
         else:
             reference = secrets.token_hex(4)
             fields = {"reference": reference, "user": self.session.user}
-            logger.error("internal error", exc_info=error, extra={"fields": fields})
+            log.error("internal error", failure=error, **fields)
             defect = StoreError("Internal error (reference {reference})", reference=reference)
             self._complain(tag, defect, reply, logged=True)
 
@@ -363,7 +363,5 @@ class Engine:
         if code == b"BADCHARSET":
             code = render.badcharset_code(CHARSETS)
         if isinstance(error, StoreError) and not logged:
-            logger.warning(
-                error.text, extra={"fields": {"user": session.user, "detail": error.detail, "code": code or b""}}
-            )
+            log.warning(error.text, user=session.user, detail=error.detail, code=code or b"")
         session.say(reply, b"NO", error.text, code, tag=tag or b"*")

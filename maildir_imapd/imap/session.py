@@ -8,13 +8,13 @@ Only the thread that owns the connection touches it; ``wake`` may be called from
 from __future__ import annotations
 
 import enum
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 from maildir_imapd import normal
 from maildir_imapd.errors import BadMailboxName, MailboxMissing, WrongState
+from maildir_imapd.events import Log
 from maildir_imapd.imap.languages import DEFAULT
 from maildir_imapd.imap.progress import Progress
 from maildir_imapd.wire import render
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.maildir.delivery import Delivery
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class State(enum.Flag):
@@ -181,7 +181,7 @@ class Session:
 
     def note(self, event: str, **fields: object) -> None:
         """Write one line to the log: *event* and its facts.  Never pass what may be secret."""
-        logger.info(event, extra={"fields": {"user": self.user, "peer": self.peer, **fields}})
+        log.info(event, user=self.user, peer=self.peer, **fields)
 
     # --- who is here, and what may be done ----------------------------------------------------------
 

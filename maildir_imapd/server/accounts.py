@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pwd
 from collections import OrderedDict
@@ -12,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.errors import ConfigError, MailboxMissing, Unavailable
+from maildir_imapd.events import Log
 from maildir_imapd.location import expand
 from maildir_imapd.server import identity as identities
 from maildir_imapd.store.account import Account
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.maildir.layout import Places
     from maildir_imapd.store.watch import Watcher
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 _ACCOUNTS_KEPT: Final = 256
 
@@ -105,7 +105,7 @@ class Accounts:
                 raise ValueError(f"mail_user is root, and the user database gives user {uid}")
             return identities.owner(uid, gid)
         except ValueError as error:
-            logger.error("user refused", extra={"fields": {"user": identity.user, "why": error}})
+            log.error("user refused", user=identity.user, why=error)
             raise Unavailable from error
 
     def _whose(self) -> Owner | None:
@@ -136,7 +136,7 @@ class Accounts:
         try:
             places = expand(self.mail.location_of(identity), identity.user, identity.home)
         except (ConfigError, ValueError) as error:
-            logger.error("no mail location", extra={"fields": {"user": identity.user, "why": error}})
+            log.error("no mail location", user=identity.user, why=error)
             raise Unavailable from error
         inbox = places.inbox or places.root
         if not make and not os.path.isdir(os.path.join(inbox, b"cur")):

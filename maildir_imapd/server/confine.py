@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import logging
 import os
 import resource
 import struct
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import maildir_imapd
 from maildir_imapd.errors import ConfigError
+from maildir_imapd.events import Log
 from maildir_imapd.location import Location, expand, parse
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.accounts import Mail
     from maildir_imapd.store.maildir.layout import Places
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 SETGID: Final = 6
 SETUID: Final = 7
@@ -141,7 +141,7 @@ def landlock(read: Iterable[bytes], change: Iterable[bytes]) -> bool:
     version = landlock_version()
     if version < 2:
         # The first version forbids every rename from one directory to another: a Maildir cannot be served so.
-        logger.info("no landlock", extra={"fields": {"version": version}})
+        log.info("no landlock", version=version)
         return False
     handled = _EXECUTE | _ALL if version >= 3 else (_EXECUTE | _ALL) & ~_TRUNCATE
     attributes = struct.pack("=Q", handled)
@@ -154,7 +154,7 @@ def landlock(read: Iterable[bytes], change: Iterable[bytes]) -> bool:
         )
     )
     if ruleset < 0:
-        logger.info("no landlock", extra={"fields": {"why": os.strerror(ctypes.get_errno())}})
+        log.info("no landlock", why=os.strerror(ctypes.get_errno()))
         return False
     try:
         for paths, rights in ((read, _READ | _EXECUTE), (change, (_ALL & ~_MAKE_DEVICES) & handled)):
@@ -260,15 +260,15 @@ def _below(path: bytes, above: bytes) -> bool:
     return path == above or path.startswith(os.path.join(above, b""))
 
 
-def lock_in(limits: Confinement, mail: list[bytes], *, log: bool) -> None:
-    """Reach nothing but *mail* and what a server reads; with *log* also the directory of the log file.
+def lock_in(limits: Confinement, mail: list[bytes], *, log_file: bool) -> None:
+    """Reach nothing but *mail* and what a server reads; with *log_file* also the directory of the log file.
 
     Raises ConfigError. Where the mail may be anywhere nothing is done, with a line in the log.
     """
     if b"/" in mail:
-        logger.info("landlock left out, mail_location may be anywhere")
+        log.info("landlock left out, mail_location may be anywhere")
         return
     change = list(mail)
-    if log and limits.log_file:
+    if log_file and limits.log_file:
         change.append(os.fsencode(os.path.dirname(os.path.abspath(limits.log_file))))
     landlock(to_read(limits.reads), change)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import Goodbye, IdleTooLong
+from maildir_imapd.events import Log
 
 if TYPE_CHECKING:
     from maildir_imapd.server.service import Service
     from maildir_imapd.server.transport import PipeTransport, Transport
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 # Seconds.
 HANDSHAKE_TIMEOUT: Final = 60.0
@@ -42,7 +42,7 @@ def converse(
         # The transport raises nothing else, and what happens in a service stays there.
         service.note("connection-lost", why=str(error))
     except Exception:
-        logger.exception("connection failed", extra={"fields": service.who})
+        log.exception("connection failed", **service.who)
     finally:
         try:
             service.close()

@@ -9,14 +9,14 @@ Nothing here takes a lock (``shared``): a cell has one writer, and so has the li
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, deque
 from typing import Final
 
+from maildir_imapd.events import Log
 from maildir_imapd.imap.columns.danger import Message
 from maildir_imapd.server import shared
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 # Messages that a worker can be at together; threads beyond that note nothing.
 CELLS: Final = 32
@@ -50,8 +50,8 @@ class Deaths:
             if not message.uid:
                 continue
             self._counts[message] += 1
-            fields = {"inode": message.inode, "uid": message.uid, "deaths": self._counts[message]}
-            logger.error("worker died at a message", extra={"fields": fields})
+            deaths = self._counts[message]
+            log.error("worker died at a message", inode=message.inode, uid=message.uid, deaths=deaths)
             if self._counts[message] == DEATHS:
                 self._put(message)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import Goodbye, LimitReached
+from maildir_imapd.events import Log
 from maildir_imapd.imap.gate import Access
 from maildir_imapd.server import identity as identities
 from maildir_imapd.server.failures import network
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.sessions import Visit
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 # Connections that were sent away for others and have not gone yet, beyond which new ones are refused.
 _LEAVING: Final = 256
@@ -72,7 +72,7 @@ class Door:
             self._inside += 1
             self._waiting[visit] = None
         if oldest is not None:
-            logger.info("connection gave way", extra={"fields": {"network": network(oldest.host)}})
+            log.info("connection gave way", network=network(oldest.host))
             oldest.send_away(Goodbye("Too many connections; try again later"))
 
     def leave(self, visit: Visit) -> None:
@@ -144,5 +144,5 @@ class Door:
             try:
                 identities.become(own)
             except OSError as error:
-                logger.error("cannot take an identity back", extra={"fields": {"user": user, "why": error}})
+                log.error("cannot take an identity back", user=user, why=error)
                 raise Goodbye("Please connect again") from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import logging
 import os
 import select
 import signal
@@ -19,9 +18,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk.descriptors import Descriptor
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 # What would end a process that has no use for it: a signal sent to the wrong one costs no connection. What tells of a
 # defect (SEGV, ABRT), asks for a core (QUIT) or cannot be blocked is not among them; Python ignores PIPE.
@@ -99,7 +99,7 @@ class Signals:
         """The signal, if it is one that was asked for; anything else is nothing, and a line in the log."""
         if number in self._wanted:
             return Signal(signal.Signals(number), sender)
-        logger.info("signal passed over", extra={"fields": {"signal": number, "sender": sender}})
+        log.info("signal passed over", signal=number, sender=sender)
         return None
 
     def close(self) -> None:

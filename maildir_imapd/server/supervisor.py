@@ -19,7 +19,6 @@ import socket
 import ssl
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
+from maildir_imapd.events import Log
 from maildir_imapd.server import confine, settings, worker
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from maildir_imapd.config import Config
     from maildir_imapd.values import Address
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 BACKLOG = 1024
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -122,7 +122,7 @@ class Supervisor:
         try:
             if self._start(self.config.workers):
                 announce(self._ready_line())
-                logger.info("started", extra={"fields": {"version": __version__, "workers": self.config.workers}})
+                log.info("started", version=__version__, workers=self.config.workers)
                 self._watch()
         finally:
             self._end()
@@ -280,11 +280,11 @@ class Supervisor:
                 )
                 status = worker.run(self.config, self._tls, self.listeners, supervision)
             except ConfigError as error:
-                logger.error("worker cannot start", extra={"fields": {"why": error.text, "detail": error.detail}})
+                log.error("worker cannot start", why=error.text, detail=error.detail)
                 status = ConfigError.exit_status
                 tell(f"{error.text} ({error.detail})" if error.detail else error.text)
         except BaseException:
-            logger.critical("worker failed", extra={"fields": {"why": traceback.format_exc()}})
+            log.exception("worker failed")
         finally:
             logging.shutdown()
             try:
@@ -308,7 +308,7 @@ class Supervisor:
         if limits.no_new_privs:
             confine.no_new_privileges()
             if limits.landlock and self._mail_user is not None:
-                confine.lock_in(limits, self._mail, log=os.geteuid() == own)
+                confine.lock_in(limits, self._mail, log_file=os.geteuid() == own)
 
     def _watch(self) -> None:
         """The loop: until SIGTERM or SIGINT."""
@@ -321,7 +321,7 @@ class Supervisor:
                 self._fill_up()
             except Exception:
                 # Without it nobody would replace a worker: whatever it was, it goes on.
-                logger.exception("supervisor failed")
+                log.exception("supervisor failed")
                 time.sleep(AFTER_ERROR)
 
     def _turn(self, also: Sequence[int] = (), patience: float = LOOK_EVERY) -> None:
@@ -348,10 +348,10 @@ class Supervisor:
             mail = _mail(config, users)
             logs.set_up(config.log_level, config.log_file)
         except ConfigError as error:
-            logger.error("reload failed, the old settings stay", extra={"fields": {"why": error.text}})
+            log.error("reload failed, the old settings stay", why=error.text)
             return
         if settings.listening(config) != settings.listening(self.config):
-            logger.warning("new listening addresses need a restart")
+            log.warning("new listening addresses need a restart")
         old = [child for child in self.children.values() if not child.retired]
         before = self.config, self._tls, self._mail_user, self._mail
         self.config, self._tls, self._mail_user, self._mail = config, tls, mail_user, mail
@@ -360,7 +360,7 @@ class Supervisor:
             if not self._start(config.workers):
                 return  # to end, with all of them
         except (ConfigError, OSError, MemoryError) as error:
-            logger.error("reload failed, the old workers stay", extra={"fields": {"why": error}})
+            log.error("reload failed, the old workers stay", why=error)
             self.config, self._tls, self._mail_user, self._mail = before
             for child in self.children.values():
                 if child not in old and not child.retired:
@@ -376,7 +376,7 @@ class Supervisor:
             self._page.mark(child.slot, True)
             _kill(child.pid, signal.SIGUSR1)
         self._pause = self._next_start = 0.0
-        logger.info("reloaded", extra={"fields": {"workers": config.workers}})
+        log.info("reloaded", workers=config.workers)
 
     def _reap(self) -> None:
         died_young = died = False
@@ -395,10 +395,7 @@ class Supervisor:
             if child is None or child.retired:
                 continue
             age = time.monotonic() - child.started
-            logger.error(
-                "worker died",
-                extra={"fields": {"worker": pid, "status": os.waitstatus_to_exitcode(status), "age": round(age, 1)}},
-            )
+            log.error("worker died", worker=pid, status=os.waitstatus_to_exitcode(status), age=round(age, 1))
             died = True
             died_young = died_young or age < YOUNG
         if died:
@@ -414,7 +411,7 @@ class Supervisor:
                     _, pipe = self._spawn()
                     pipe.close()  # nobody waits for it
             except ConfigError as error:
-                logger.error(error.text)
+                log.error(error.text)
                 self._pause = min(LONGEST_PAUSE, max(0.5, self._pause * 2))
                 self._next_start = time.monotonic() + self._pause
 
@@ -431,7 +428,7 @@ class Supervisor:
             elif child.suspect != beat:
                 child.suspect, child.suspected = beat, now
             elif now - child.suspected >= LOOK_AGAIN:
-                logger.error("worker hangs", extra={"fields": {"worker": child.pid, "seconds": round(now - beat)}})
+                log.error("worker hangs", worker=child.pid, seconds=round(now - beat))
                 _kill(child.pid, signal.SIGKILL)
 
     def _show(self, child: Child, beat: float, now: float) -> None:
@@ -442,8 +439,7 @@ class Supervisor:
             child.stands = beat
         elif child.shown != beat and self._stacks is not None:
             child.shown = beat
-            fields = {"worker": child.pid, "seconds": round(now - beat)}
-            logger.error("worker stands still; its stacks follow", extra={"fields": fields})
+            log.error("worker stands still; its stacks follow", worker=child.pid, seconds=round(now - beat))
             self._stacks.ask(child.pid)
 
     def _end(self) -> None:
@@ -458,10 +454,10 @@ class Supervisor:
         self._wait_until_gone(KILLED)
         if self.children:
             # In a system call that nothing interrupts; they end with it.
-            logger.error("workers do not end", extra={"fields": {"workers": sorted(self.children)}})
+            log.error("workers do not end", workers=sorted(self.children))
         self._signals.close()
         self._remove_pid()
-        logger.info("stopped")
+        log.info("stopped")
 
     def _wait_until_gone(self, patience: float) -> None:
         for child in self.children.values():
@@ -478,10 +474,7 @@ def _mail_user(config: Config, users: Chain) -> pwd.struct_passwd | None:
     name = settings.mail(config).user
     if name is None:
         if os.geteuid() == 0:
-            logger.warning(
-                "running as root; mail_user would confine the server to one user's files",
-                extra={"fields": _nobodies(users)},
-            )
+            log.warning("running as root; mail_user would confine the server to one user's files", **_nobodies(users))
         return None
     try:
         entry = pwd.getpwnam(name)

@@ -78,4 +78,4 @@ def _confine(limits: Confinement, places: Places) -> None:
     if limits.no_new_privs:
         confine.no_new_privileges()
         if limits.landlock:
-            confine.lock_in(limits, confine.of_places(places), log=True)
+            confine.lock_in(limits, confine.of_places(places), log_file=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import logging
 import os
 import select
 import signal
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from maildir_imapd import log as logs
 from maildir_imapd.errors import LimitReached, ShuttingDown
+from maildir_imapd.events import Log
 from maildir_imapd.server import imap_service, settings
 from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.connection import converse
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.service import Port
     from maildir_imapd.server.stacks import Stacks
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 # A thread's stack: memory is touched as it is used, address space is not for nothing with 10 000 threads.
 STACK_SIZE = 512 * 1024
@@ -137,7 +137,7 @@ class Server(socketserver.ThreadingTCPServer):
             request, address = self.get_request()
         except OSError as error:
             if error.errno in _SHORTAGE:
-                logger.error("cannot accept", extra={"fields": {"why": error.strerror}})
+                log.error("cannot accept", why=error.strerror)
                 self._turn_away()
             elif error.errno not in _NOTHING:
                 raise
@@ -147,7 +147,7 @@ class Server(socketserver.ThreadingTCPServer):
             self.process_request(request, address)
         except RuntimeError as error:
             # This alone says that the thread has not begun; after any other error the socket may be its own.
-            logger.error("cannot start a thread", extra={"fields": {"peer": str(address), "why": error}})
+            log.error("cannot start a thread", peer=str(address), why=error)
             self._refuse(request)
             self.shutdown_request(request)
 
@@ -159,7 +159,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A handler lets nothing through; what still comes here is ours."""
-        logger.error("handler failed", exc_info=sys.exception(), extra={"fields": {"peer": str(client_address)}})
+        log.error("handler failed", failure=sys.exception(), peer=str(client_address))
 
     def _turn_away(self) -> None:
         """Take the connection that there is no descriptor for, say so, and close it."""
@@ -235,7 +235,7 @@ class Worker:
         try:
             self.door.arrive(visit)
         except LimitReached as refusal:
-            logger.warning("connection refused", extra={"fields": {"peer": visit.peer, "why": refusal.text}})
+            log.warning("connection refused", peer=visit.peer, why=refusal.text)
             refuse(sock, self.ports[listener.service].refusal(refusal.text), silent=listener.implicit_tls)
             return
         inside = True
@@ -260,7 +260,7 @@ class Worker:
             transport = Transport(sock, tls=self.tls)
         except (OSError, MemoryError) as error:
             # No descriptor for the bell, or the client has gone already.
-            logger.error("cannot serve", extra={"fields": {"peer": visit.peer, "why": error}})
+            log.error("cannot serve", peer=visit.peer, why=error)
             refuse(sock, port.refusal(TOO_MANY), silent=listener.implicit_tls)
             return
         visit.ring = transport.bell.ring
@@ -375,17 +375,17 @@ def _work(worker: Worker, signals: Signals, supervision: Supervision, moved: Cal
             if info is not None and info.number in (signal.SIGTERM, signal.SIGINT):
                 return True
             if os.getppid() != supervision.parent:
-                logger.error("the supervisor is gone")
+                log.error("the supervisor is gone")
                 return True
             if not leaving and supervision.retired():
                 leaving = True
                 worker.stop_accepting()
-                logger.info("retired", extra={"fields": {"connections": worker.connections}})
+                log.info("retired", connections=worker.connections)
             elif leaving and not worker.connections:
                 return False
         except Exception:
             # Its clients are served by other threads: this one goes on as well.
-            logger.exception("main thread failed")
+            log.exception("main thread failed")
             time.sleep(AFTER_ERROR)
 
 

@@ -9,7 +9,6 @@ children that was half done, which its intent file finishes (records/renaming.py
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -26,6 +25,7 @@ from maildir_imapd.errors import (
     OverQuota,
     StoreError,
 )
+from maildir_imapd.events import Log
 from maildir_imapd.store import trees
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Account", "Folder", "Keeping"]
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 # Mailboxes kept open although no session has them selected: STATUS and the next SELECT are quick then.
 KEPT = 256
@@ -305,7 +305,7 @@ class Account:
             self.metadata.deleted(root, name, self._trees.exists)
         except OSError as error:
             # It is gone all the same, and the client must hear so.
-            logger.warning("what was noted of a deleted folder stays", extra={"fields": {"detail": error}})
+            log.warning("what was noted of a deleted folder stays", detail=error)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a mailbox with its children, or move what is in INBOX to a new mailbox (RFC 3501 6.3.5)."""

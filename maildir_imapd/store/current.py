@@ -7,7 +7,6 @@ let go of it. What clients do to a mailbox is in mailbox.py.
 
 from __future__ import annotations
 
-import logging
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, inotify
 from maildir_imapd.store.folder import changes
 from maildir_imapd.store.folder.folder import Folder
@@ -29,7 +29,7 @@ from maildir_imapd.store.threads.listeners import Listener, Listeners
 if TYPE_CHECKING:
     from maildir_imapd.store.watch import Watcher
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class CurrentFolder:
@@ -140,7 +140,7 @@ class CurrentFolder:
         except errors.LockTimeout as error:
             if patience is not None:
                 raise
-            log.warning("folder busy path=%s", error.detail)
+            log.warning("folder busy", path=error.detail)
             return self.snapshot
 
     def _read_tail(self, look: bool, keep_new: bool) -> bool:

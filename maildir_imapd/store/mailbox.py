@@ -6,13 +6,13 @@ when it has let go of it. How it keeps up with others is in current.py.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Unpack
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.current import CurrentFolder
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder import changes, mailboxid, reading, release
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Seed"]
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 # Messages that STORE and EXPUNGE change under one hold of the lock: a twentieth of a second's work.
 _PIECE: Final = 2000
@@ -95,7 +95,7 @@ class Mailbox(CurrentFolder):
                     self._word = mailboxid.read(folder)
             except OSError as error:
                 # The mail is there all the same.
-                log.warning("no word for MAILBOXID path=%s error=%s", os.fsdecode(self.path), error)
+                log.warning("no word for MAILBOXID", path=self.path, why=error)
                 return b""
         return self._word
 
@@ -402,7 +402,7 @@ class Mailbox(CurrentFolder):
                 try:
                     os.makedirs(self._cache_path, mode=0o700, exist_ok=True)
                 except OSError as error:
-                    log.warning("no place for the cache path=%s error=%s", os.fsdecode(self._cache_path), error)
+                    log.warning("no place for the cache", path=self._cache_path, why=error)
             found = Cache(self._cache_path, self.snapshot.uidvalidity, self._folder.keeping.cache_version)
             self._cache = found
         return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from maildir_imapd.errors import LimitReached, LockTimeout
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk.descriptors import Kept
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir import keywords
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.neighbours.seed import Seed
     from maildir_imapd.store.watch import Watcher
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,6 @@ def _set_keywords(mailbox: Mailbox, words: dict[bytes, tuple[bytes, ...]]) -> No
         try:
             flags = mailbox.flags([name], create=True)
         except LimitReached:
-            logger.warning(
-                "a keyword is not taken over: there are too many",
-                extra={"fields": {"folder": mailbox.path, "word": name}},
-            )
+            log.warning("a keyword is not taken over: there are too many", path=mailbox.path, word=name)
             continue
         mailbox.set_flags(sorted(chosen), add=flags)

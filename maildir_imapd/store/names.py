@@ -7,7 +7,6 @@ made: the next folder may have the inode of the last one.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 import weakref
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import inotify
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.listeners import Listener, Listeners
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.records.acl import Acl
     from maildir_imapd.store.watch import Watcher
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 # Seconds until another look while a RENAME of several folders is half done; one that is older than PATIENCE was
 # interrupted, and is finished by the next start of a process.
@@ -129,7 +129,7 @@ class Names:
             try:
                 self.look()
             except errors.StoreError as error:
-                log.warning("names cannot be read path=%s error=%s", os.fsdecode(self.path), error.detail)
+                log.warning("names cannot be read", path=self.path, why=error.detail)
 
     def listen(self, wake: Callable[[], None]) -> Listener:
         """Call *wake*, without locks and from any thread, whenever what is known has changed."""

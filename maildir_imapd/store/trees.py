@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import LockTimeout, StoreError
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.records import renaming
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.maildir.layout import Layout, Tree
     from maildir_imapd.store.records.account_lock import AccountLock
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 def find(layout: Layout, name: str) -> bytes | None:
@@ -42,7 +42,7 @@ class Trees:
         except LockTimeout:
             pass  # it is under way
         except StoreError as error:
-            logger.error("a RENAME stays half done", extra={"fields": {"detail": error.detail}})
+            log.error("a RENAME stays half done", detail=error.detail)
 
     def tree(self) -> Tree:
         """Every folder but INBOX.  The same object as long as nothing changed."""

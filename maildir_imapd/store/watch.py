@@ -12,14 +12,13 @@ end: after an error it begins anew, and looks at everything, for events may have
 from __future__ import annotations
 
 import errno
-import logging
-import os
 import select
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, inotify
 from maildir_imapd.store.records import acl
 from maildir_imapd.store.threads import locks
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 MODES: Final = ("auto", "inotify", "poll")
 
@@ -109,7 +108,7 @@ class Watcher:
             except OSError as error:
                 if mode == "inotify":
                     raise errors.ConfigError(detail=f"inotify: {error}") from error
-                log.warning("inotify not available, polling interval=%s error=%s", interval, error)
+                log.warning("inotify not available, polling", interval=interval, why=error)
 
     def add(self, mailbox: Watched) -> None:
         """Begin to watch a folder."""
@@ -131,7 +130,7 @@ class Watcher:
         try:
             self.start()
         except RuntimeError as error:
-            log.error("no thread to watch folders, trying again later error=%s", error)
+            log.error("no thread to watch folders, trying again later", why=error)
         self._bell.ring()
 
     def _wanted(self, mailbox: Watched) -> bool:
@@ -159,7 +158,7 @@ class Watcher:
             except OSError as error:
                 if error.errno == errno.ENOENT:
                     continue  # a spool that cannot be written has no lock file; a folder that is gone says so itself
-                log.warning("no inotify watch, polling path=%s error=%s", os.fsdecode(path), error)
+                log.warning("no inotify watch, polling", path=path, why=error)
                 self._unwatch(key)
                 return False
             self._watches.setdefault(number, set()).add(key)
@@ -323,12 +322,12 @@ class Watcher:
             self._come_back(key, error.detail)
             return
         except errors.ImapdError as error:
-            log.warning("folder cannot be watched path=%s error=%s %s", os.fsdecode(mailbox.path), error, error.detail)
+            log.warning("folder cannot be watched", path=mailbox.path, why=error, detail=error.detail)
             again = self.interval
         except Exception:
             # Set first: without memory for a line of the log it is looked at again all the same.
             self._look_again(key, self.interval)
-            log.exception("watching failed path=%s", os.fsdecode(mailbox.path))
+            log.exception("watching failed", path=mailbox.path)
             return
         with self._guard:
             self._held.pop(key, None)
@@ -356,6 +355,6 @@ class Watcher:
             tell = not held.told and now - held.since >= HELD_LONG
             held.told = held.told or tell
         if tell:
-            log.warning("folder is held by somebody, news of it waits path=%s seconds=%.0f", what, now - held.since)
+            log.warning("folder is held by somebody, news of it waits", path=what, seconds=round(now - held.since))
         else:
-            log.debug("folder is held by somebody path=%s", what)
+            log.debug("folder is held by somebody", path=what)

@@ -59,7 +59,7 @@ def test_where_mail_is_and_how_it_is_kept() -> None:
     given = {"mail_location": "maildir:/srv/%n", "quota_storage": "1M", "quota_mailboxes": 9, "fsync": "never"}
     mail = settings.mail(load(None, given))
     assert (mail.location, mail.user, mail.quota) == ("maildir:/srv/%n", None, QuotaLimits(1 << 20, 0))
-    assert (mail.keeping.fsync, mail.keeping.mailboxes, mail.keeping.coexist) == ("never", 9, False)
+    assert (mail.keeping.fsync, mail.quota_mailboxes, mail.keeping.coexist) == ("never", 9, False)
 
 
 def test_what_a_process_gives_up() -> None:

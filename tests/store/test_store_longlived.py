@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_a_log_that_fails_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(longlived.log, "error", fail)
+    monkeypatch.setattr(longlived, "log", SimpleNamespace(error=fail))
     thread = LongLived("example", loop)
     thread.start()
     assert done.wait(LONG)

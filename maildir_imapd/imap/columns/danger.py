@@ -6,14 +6,13 @@ A message at which two processes have ended is left out from then on, so that no
 
 from __future__ import annotations
 
-import logging
 from contextlib import AbstractContextManager, closing
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from maildir_imapd.imap.view import View
+from maildir_imapd.events import Log
+from maildir_imapd.imap.view import View
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Message(NamedTuple):
@@ -78,9 +77,7 @@ class Danger:
         message = Message(*view.mailbox.identity, view.snapshot.uidvalidity, uid)
         if message not in self._said:
             self._said.add(message)
-            logger.warning(
-                "message left out: workers have died of it", extra={"fields": {"mailbox": view.name, "uid": uid}}
-            )
+            log.warning("message left out: workers have died of it", mailbox=view.name, uid=uid)
 
 
 danger: Final = Danger()

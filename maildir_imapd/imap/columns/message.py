@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
+from maildir_imapd.events import Log
 from maildir_imapd.message import header, mime
 from maildir_imapd.message.lines import to_crlf
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.view import View
     from maildir_imapd.message.mime import Part
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Content:
@@ -76,4 +76,4 @@ def read(view: View, uid: int) -> Content:
 
 def report(view: View, error: MessageUnreadable) -> None:
     """Log a message that had to be left out of an answer."""
-    logger.warning(error.text, extra={"fields": {"mailbox": view.name, "detail": error.detail}})
+    log.warning(error.text, mailbox=view.name, detail=error.detail)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import itertools
-import logging
 import os
 import resource
 import threading
@@ -28,6 +27,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import resolve
 
 K = TypeVar("K")
@@ -40,7 +40,7 @@ HIGH_SHARE: Final = 0.8
 # Of all that is kept, this part is let go at a time: enough that the next few hundred calls need not ask again.
 RELIEF: Final = 8
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _setfsuid = getattr(ctypes.CDLL(None, use_errno=True), "setfsuid", None)
 _NOBODY: Final = 0xFFFFFFFF  # which setfsuid refuses: it only tells who the thread acts as
@@ -242,7 +242,7 @@ def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = Non
         number = call(path, flags, mode, dir_fd=dir_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EXDEV) and dir_fd is None and not flags & os.O_NOFOLLOW:
-            log.error("not opened: the path leads through a link of the proc file system path=%s", os.fsdecode(path))
+            log.error("not opened: the path leads through a link of the proc file system", path=path)
         if not out_of_descriptors(error) or not relieve():
             raise
         number = call(path, flags, mode, dir_fd=dir_fd)
@@ -279,7 +279,7 @@ def demand_owner(number: int, path: bytes) -> None:
     state = os.fstat(number)
     if state.st_uid in (uid, 0) or (state.st_mode & 0o020 and state.st_gid in os.getgroups()):
         return
-    log.error("directory of another user refused path=%s owner=%d user=%d", os.fsdecode(path), state.st_uid, uid)
+    log.error("directory of another user refused", path=path, owner=state.st_uid, user=uid)
     raise PermissionError(errno.EACCES, "it belongs to another user", path)
 
 

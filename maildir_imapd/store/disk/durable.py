@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors
 
 # Tests only: called with the name of the action and what it is about to act on.
@@ -26,7 +26,7 @@ step: Callable[[str, object], None] | None = None
 SMALL: Final = 1 << 20
 LARGE: Final = 64 << 20
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _RENAME_NOREPLACE = 1
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -362,5 +362,5 @@ def read_on(fd: int, position: int, name: bytes, limit: int = LARGE) -> bytes:
 
 
 def _unread(number: int, why: str, name: bytes) -> OSError:
-    log.error("file not read name=%s why=%s", os.fsdecode(name), why)
+    log.error("file not read", name=name, why=why)
     return OSError(number, why, name)

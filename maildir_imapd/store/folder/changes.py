@@ -5,13 +5,13 @@ Folder first, journal second: see index.py.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Added, Batch, to_ranges
@@ -29,7 +29,7 @@ from maildir_imapd.store.maildir.filename import (
 from maildir_imapd.store.maildir.flags import NO_FLAGS, Flags, of_keywords
 from maildir_imapd.store.records.quota import NOTHING, Amount, Quota, size_of
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _TRIES: Final = 10
 _NO_WORDS: Final[frozenset[int]] = frozenset()
@@ -389,7 +389,7 @@ def take_words(folder: Folder) -> None:
             set_flags(folder, uids, FlagChange(chosen, every - chosen), None)
     except (OSError, errors.LimitReached) as error:
         # They stay in the other server's files, and are looked at again with the next change there.
-        log.warning("the other server's keywords cannot be taken path=%s error=%s", os.fsdecode(folder.path), error)
+        log.warning("the other server's keywords cannot be taken", path=folder.path, why=error)
 
 
 def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, Flags, int]]) -> list[int]:

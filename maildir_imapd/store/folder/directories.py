@@ -6,7 +6,6 @@ place; whether it has been is asked here.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,10 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -123,7 +123,7 @@ def _open_control(path: bytes, needed: bool) -> Descriptor | None:
         # Beside a server that runs, its lock must be had.
         if needed or descriptors.out_of_descriptors(error):
             raise durable.store_error(error, path) from error
-        log.warning("no control directory path=%s error=%s", os.fsdecode(path), error)
+        log.warning("no control directory", path=path, why=error)
         return None
 
 

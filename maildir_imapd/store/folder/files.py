@@ -7,16 +7,14 @@ a file lies is remembered as odd.
 
 from __future__ import annotations
 
-import logging
-import os
-
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir import filename, scan
 from maildir_imapd.store.maildir.filename import IN_NEW
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Files:
@@ -74,7 +72,7 @@ class Files:
         parsed = filename.parse(path[4:])
         size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
         target = b"cur/" + filename.sized(filename.unique(), size, wire) + filename.info(parsed.bits)
-        log.info("same base twice, renamed path=%s", os.fsdecode(self.path))
+        log.info("same base twice, renamed", path=self.path)
         durable.rename(path, target, self.fd, self.fd)
         self.suspicious = True
         return target

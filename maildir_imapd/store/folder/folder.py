@@ -8,13 +8,13 @@ reconcile.py, and the changes that clients make in changes.py.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder import compare, directories, first_contact, mailboxid
 from maildir_imapd.store.folder.files import Files
@@ -33,7 +33,7 @@ from maildir_imapd.store.neighbours.neighbour import Neighbour, Place
 from maildir_imapd.store.neighbours.seed import Seed
 from maildir_imapd.store.neighbours.turns import Turns
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 class Folder:
@@ -331,7 +331,7 @@ class Folder:
             if not batch.added or not durable.cannot_write(error):
                 raise
             # New messages need UIDs on record; the rest does not. They are found again when there is room.
-            log.warning("no room for new messages path=%s error=%s", os.fsdecode(self.path), error)
+            log.warning("no room for new messages", path=self.path, why=error)
             batch.added, batch.stamp, batch.boot, batch.raised = [], NEVER, None, None
             if batch.touches():
                 self.commit(batch)
@@ -383,7 +383,7 @@ class Folder:
         except OSError as error:
             if not durable.cannot_write(error):
                 raise
-            log.warning("index in memory only path=%s error=%s", os.fsdecode(self.directories.index_path), error)
+            log.warning("index in memory only", path=self.directories.index_path, why=error)
             self.index.imagine(state)
 
     def clean_tmp(self) -> None:

@@ -6,12 +6,12 @@ file is not there any more; then the folder is suspicious and is listed again.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from typing import Final
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder import compare
 from maildir_imapd.store.folder.compare import Difference
@@ -22,7 +22,7 @@ from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir import filename, scan
 from maildir_imapd.store.maildir.filename import IN_NEW, INFO_BITS, LETTER_KEYWORDS, RECENT
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _LONGEST_WAIT_NS: Final = 25_000_000
 
@@ -277,12 +277,12 @@ class Reconciler:
                 self._uid = index.allocate(wanted + max(0, above)) + max(0, above)
                 self._reserved = True
             except errors.OutOfUids as error:
-                log.warning("no UID for new messages path=%s error=%s", error.detail, error)
+                log.warning("no UID for new messages", path=error.detail, why=error)
                 self._reserved = False
             except OSError as error:
                 if not durable.cannot_write(error):
                     raise
-                log.warning("no room for new messages path=%s error=%s", os.fsdecode(self.files.path), error)
+                log.warning("no room for new messages", path=self.files.path, why=error)
                 self._reserved = False
         if not self._reserved:
             self.files.suspect()

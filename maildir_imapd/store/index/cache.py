@@ -20,7 +20,6 @@ All of it is disposable: no error in here is ever more than a miss.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import stat
 import struct
@@ -32,12 +31,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, cast
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Closed, Descriptor
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 NAME: Final = b"maildir-imapd.cache"
 _MARK: Final = b"BLK1"
@@ -122,7 +122,7 @@ class Cache:
             for block in _blocks(field, blobs):
                 self._put(field, block)
         except (OSError, errors.LockTimeout) as error:
-            log.info("cache not written path=%s error=%s", os.fsdecode(self._path), error)
+            log.info("cache not written", path=self._path, why=error)
 
     def trim(self, uids: Sequence[int]) -> None:
         """Forget messages that are no longer there, and write the file anew if a third of it is about them.
@@ -142,7 +142,7 @@ class Cache:
                 finally:
                     self._writing.release()
         except (OSError, errors.LockTimeout) as error:
-            log.info("cache not rewritten path=%s error=%s", os.fsdecode(self._path), error)
+            log.info("cache not rewritten", path=self._path, why=error)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -173,7 +173,7 @@ class Cache:
             self._forget()
 
     def _unreadable(self, error: OSError) -> None:
-        log.info("cache not read path=%s error=%s", os.fsdecode(self._path), error)
+        log.info("cache not read", path=self._path, why=error)
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY

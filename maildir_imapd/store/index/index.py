@@ -30,7 +30,6 @@ ours, load what it wrote and compare the folder again.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -38,6 +37,7 @@ from dataclasses import replace
 from typing import Final
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index import boot, checkpoint, damage, journal, loading
@@ -47,7 +47,7 @@ from maildir_imapd.store.index.loading import Opened, Unfit
 from maildir_imapd.store.index.lock import FolderLock
 from maildir_imapd.store.index.state import State
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 ROTATE_BYTES: Final = 256 * 1024
 _LOAD_ATTEMPTS: Final = 30
@@ -329,7 +329,7 @@ class Index:
             self._written(batch)
         except Exception:
             # It is on record: whoever hears of an error now would do it again.
-            log.exception("after a commit path=%s", os.fsdecode(self.path))
+            log.exception("after a commit", path=self.path)
 
     def _written(self, batch: Batch) -> None:
         """Do what follows a batch that is on record, and may as well fail."""
@@ -343,7 +343,7 @@ class Index:
             except (OSError, MemoryError) as error:
                 # The journal can grow on; try again when it has.
                 self._rotate_at = self.state.position + ROTATE_BYTES
-                log.warning("rotation failed path=%s error=%r", os.fsdecode(self.path), error)
+                log.warning("rotation failed", path=self.path, why=error)
 
     @property
     def behind(self) -> bool:
@@ -440,12 +440,12 @@ class Index:
         found = damage.evidence(self._directory.number, self.path, self._mode, self._lock.reserve(), told)
         state, replayed = damage.mended(found, self.boot, self.another_uidvalidity)
         log.error(
-            "index damaged, rebuilt path=%s messages=%d batches=%d uidvalidity=%d kept=%s",
-            os.fsdecode(self.path),
-            len(state.snapshot),
-            replayed,
-            state.snapshot.uidvalidity,
-            state.snapshot.uidvalidity == found.uidvalidity(),
+            "index damaged, rebuilt",
+            path=self.path,
+            messages=len(state.snapshot),
+            batches=replayed,
+            uidvalidity=state.snapshot.uidvalidity,
+            kept=state.snapshot.uidvalidity == found.uidvalidity(),
         )
         try:
             self._lock.note_reserve(state.snapshot.uidvalidity, state.reserve, sync=self._sync)

@@ -7,7 +7,6 @@ swept at the next start.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import secrets
 import shutil
@@ -15,10 +14,11 @@ import time
 from typing import Final
 
 from maildir_imapd.errors import MailboxExists
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.maildir.layout import Layout
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 TRASH: Final = b"..maildir-imapd-trash-"
 NASCENT: Final = b"..maildir-imapd-new-"
@@ -80,9 +80,7 @@ class Attic:
                     break
             else:
                 return
-        logger.warning(
-            "a deleted folder stays for now", extra={"fields": {"folder": path, "why": trouble or "it is in use"}}
-        )
+        log.warning("a deleted folder stays for now", path=path, why=trouble or "it is in use")
 
     def sweep(self) -> None:
         """Remove hidden folders that nobody is at work on any more. Never an error."""

@@ -15,13 +15,13 @@ never the mail: it is said in the log, and made good at the next change.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Final
 
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index.journal import Batch
@@ -30,7 +30,7 @@ from maildir_imapd.store.maildir import scan
 from maildir_imapd.store.maildir.filename import KEYWORD_BITS
 from maildir_imapd.store.neighbours import courier_files
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 NAME: Final = b"maildir-imapd.courier"
 
@@ -201,7 +201,7 @@ class CourierKeywords:
             self._complain("cannot note what Courier does not know yet", error)
 
     def _complain(self, what: str, error: OSError) -> None:
-        logger.warning(what, extra={"fields": {"folder": self._path, "why": error}})
+        log.warning(what, path=self._path, why=error)
 
 
 def _believable(stamp: _Stamp | None) -> _Stamp | None:

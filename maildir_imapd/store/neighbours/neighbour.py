@@ -9,7 +9,6 @@ What cannot be written costs these files, never the mail: it is said in the log,
 
 from __future__ import annotations
 
-import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container
@@ -17,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index.journal import Batch
@@ -25,7 +25,7 @@ from maildir_imapd.store.maildir.layout import Layout
 from maildir_imapd.store.neighbours import uidlist
 from maildir_imapd.store.neighbours.dotlock import TIMEOUT, DotLock
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 Kind = Literal["dovecot", "courier"]
 
@@ -96,9 +96,7 @@ class Neighbour(ABC):
                 return None
             found = uidlist.parse(durable.read_file(self.uids_name, self._directory, durable.LARGE))
         except OSError as error:
-            logger.warning(
-                "cannot read the other server's UIDs", extra={"fields": {"folder": self.place.path, "why": error}}
-            )
+            log.warning("cannot read the other server's UIDs", path=self.place.path, why=error)
             return None
         if found is None or found.uidvalidity != rows.uidvalidity:
             return None
@@ -128,10 +126,7 @@ class Neighbour(ABC):
                 self._bring_up(rows)
         except OSError as error:
             self._stamp = None
-            logger.warning(
-                "the other server's list of UIDs is behind",
-                extra={"fields": {"folder": self.place.path, "server": self.kind, "why": error}},
-            )
+            log.warning("the other server's list of UIDs is behind", path=self.place.path, server=self.kind, why=error)
             return
         self._uids, self._uidvalidity, self._renamed = rows.uids, rows.uidvalidity, False
 

@@ -6,19 +6,19 @@ Nothing of the other server's is changed here.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import time
 from dataclasses import dataclass, field
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.maildir import keywords
 from maildir_imapd.store.maildir.filename import LETTERED
 from maildir_imapd.store.neighbours import courier_files, dovecot_index, uidlist
 from maildir_imapd.store.neighbours.seed import Seed
 
-logger = logging.getLogger(__name__)
+log = Log(__name__)
 
 DOVECOT = b"dovecot-uidlist"
 DOVECOT_KEYWORDS = b"dovecot-keywords"
@@ -96,15 +96,11 @@ def look(folder: bytes, control: bytes | None = None, index: bytes | None = None
     problems: tuple[str, ...] = ()
     if found is None:
         problems = ("the file of UIDs cannot be understood",)
-        logger.warning(
-            "another server's UIDs cannot be taken over",
-            extra={"fields": {"folder": folder, "server": server, "why": problems[0]}},
-        )
+        log.warning("another server's UIDs cannot be taken over", path=folder, server=server, why=problems[0])
     elif found.problems:
         problems = found.problems
-        logger.warning(
-            "another server's UIDs are taken over in part",
-            extra={"fields": {"folder": folder, "server": server, "why": "; ".join(problems[:5])}},
+        log.warning(
+            "another server's UIDs are taken over in part", path=folder, server=server, why="; ".join(problems[:5])
         )
     return Found(server, found, names, words, first_recent, problems)
 
@@ -149,7 +145,7 @@ def _own_index(index: bytes, uids: uidlist.UidList, *, needed: bool) -> dovecot_
     except OSError as error:
         if needed:
             raise
-        logger.warning("cannot read Dovecot's own index", extra={"fields": {"folder": index, "why": error}})
+        log.warning("cannot read Dovecot's own index", path=index, why=error)
         return dovecot_index.Known(())
     known = dovecot_index.read(state, [data for data in files if data], [record.uid for record in uids.records])
     return known if known.uidvalidity in (0, uids.uidvalidity) else dovecot_index.Known(())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -11,11 +10,12 @@ from contextlib import contextmanager
 from typing import Final
 
 from maildir_imapd import errors
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.neighbours.dotlock import TIMEOUT
 from maildir_imapd.store.neighbours.neighbour import Neighbour
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 # Seconds; a delivery agent holds its lock for milliseconds, and a client waits.
 PATIENCE: Final = 10.0
@@ -63,7 +63,7 @@ class Turns:
             if self._coexist:
                 raise durable.store_error(error, self._path) from error
             if not durable.cannot_write(error):
-                log.warning("no lock of the other server path=%s error=%s", os.fsdecode(self._path), error)
+                log.warning("no lock of the other server", path=self._path, why=error)
                 self.busy = True  # nor would it be had to write the list
             try:
                 yield

@@ -16,7 +16,6 @@ does the owner has all rights and everybody else none.
 from __future__ import annotations
 
 import enum
-import logging
 import os
 import re
 import time
@@ -26,10 +25,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from maildir_imapd.errors import MailboxMissing
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.neighbours.dotlock import DotLock
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 FILE: Final = b"dovecot-acl"
 # Dovecot's list of mailboxes that others may see; it is made anew when it is not there.
@@ -298,7 +298,7 @@ class Acls:
             finally:
                 os.close(directory)
         if not acl.sound:
-            log.warning("dovecot-acl not understood, nobody but the owner may come in path=%s", os.fsdecode(place))
+            log.warning("dovecot-acl not understood, nobody but the owner may come in", path=place)
         # A file that is too young may change again within its clock's grain.
         if time.time() - state.st_mtime > GRAIN:
             self._known[path] = (stamp, acl)

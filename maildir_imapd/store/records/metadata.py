@@ -16,7 +16,6 @@ so that sessions of other processes hear of it.  All three are written under the
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import time
@@ -26,11 +25,12 @@ from typing import Final, NamedTuple
 
 from maildir_imapd import mutf7
 from maildir_imapd.errors import AnnotationTooBig, MailboxMissing, TooManyAnnotations
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.maildir.layout import GRAIN
 from maildir_imapd.store.threads.listeners import Listener, Listeners
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 FILE: Final = b"maildir-imapd.metadata"
 ACCOUNT: Final = b"maildir-imapd.account-metadata"
@@ -222,13 +222,13 @@ class Metadata:
                 if _read(name, directory, fields)[1]:
                     continue
                 place = os.fsdecode(os.path.join(where, name))
-                log.error("metadata damaged, set aside path=%s", place)
+                log.error("metadata damaged, set aside", path=place)
                 try:
                     durable.put(name + b".damaged", durable.read_file(name, directory), directory, durable=True)
                     rows, _ = _read(name, directory, fields)
                     _write(name, directory, rows)
                 except OSError as error:
-                    log.warning("damaged metadata cannot be replaced path=%s error=%s", place, error)
+                    log.warning("damaged metadata cannot be replaced", path=place, why=error)
         finally:
             if opened >= 0:
                 os.close(opened)

@@ -14,7 +14,6 @@ it) and those with \\Deleted do not.
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import time
@@ -23,13 +22,14 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from maildir_imapd.errors import CannotDo, NoPermission, OverQuota
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.maildir import filename
 from maildir_imapd.store.maildir.filename import DELETED
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 FILE: Final = b"maildirsize"
 MARK: Final = b"maildir-imapd.quota"
@@ -298,7 +298,7 @@ class Quota:
             os.close(root)
 
     def _complain(self, error: OSError) -> None:
-        log.warning("quota not noted path=%s error=%s", os.fsdecode(self._path), error)
+        log.warning("quota not noted", path=self._path, why=error)
 
     def _open_root(self) -> int:
         return descriptors.open_directory(self._root)

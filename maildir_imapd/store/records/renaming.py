@@ -9,16 +9,16 @@ has the two names of mailboxes: ``NUL <old> NUL <new>``, in modified UTF-7.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from maildir_imapd import mutf7
 from maildir_imapd.errors import MailboxExists, MailboxMissing
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 INTENT: Final = b"maildir-imapd.rename"
 
@@ -81,7 +81,7 @@ def finish(root: int, within: Iterable[bytes], after: Callable[[int, str, str], 
         elif b and all(_below(path, allowed) for path in (a, b)):
             moves.append((a, b))
         elif b:
-            log.error("rename intent leads out, passed over path=%s", os.fsdecode(b))
+            log.error("rename intent leads out, passed over", path=b)
     for a, b in moves:
         try:
             durable.rename(a, b, root, root)
@@ -92,7 +92,7 @@ def finish(root: int, within: Iterable[bytes], after: Callable[[int, str, str], 
         after(root, *names)
     durable.unlink(INTENT, root)
     durable.sync(root)
-    log.warning("finished a RENAME that was interrupted folders=%d", len(moves))
+    log.warning("finished a RENAME that was interrupted", folders=len(moves))
     return True
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
+from maildir_imapd.events import Log
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 def _nothing() -> None: ...

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.events import Log
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 # Seconds from an error to the next try; doubled at each error in a row, up to the second.
 PAUSE: Final = 0.1
@@ -94,7 +94,7 @@ class LongLived:
     def _say(self, error: Exception, pause: float) -> None:
         # Without memory for a line of the log: the thread matters more.
         with contextlib.suppress(Exception):
-            log.error("thread failed and starts again name=%s in=%s", self.name, pause, exc_info=error)
+            log.error("thread failed and starts again", name=self.name, pause_seconds=pause, failure=error)
 
     def _rest(self, pause: float) -> None:
         until = time.monotonic() + pause
