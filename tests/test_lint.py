@@ -170,6 +170,18 @@ def test_text_is_normalized_in_one_place(name: str) -> None:
     assert not found, listed(found)
 
 
+def test_a_docstring_begins_with_what_it_does_or_is() -> None:
+    """Subject, verb, object: a reader need not turn the sentence round."""
+    found = []
+    for file, node in all_nodes():
+        # The docstrings of errors are said to clients.
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and file != "errors.py":
+            said = ast.get_docstring(node) or ""
+            if said.startswith(("Who ", "What ")):
+                found.append((file, getattr(node, "lineno", 1)))
+    assert not found, listed(found)
+
+
 # What may be larger, and why. A limit that somebody wants to pass is a question: is there a second reason to change?
 FILE_LINES, CLASS_METHODS, FUNCTION_LINES = 600, 30, 60
 OUTGROWN = {

@@ -1,1 +1,1 @@
-"""Who is this, and where is the spool."""
+"""Ways to find out who somebody is, and where his spool is."""

@@ -1,4 +1,4 @@
-"""Who somebody is, what a client shows for it, and what a back end is asked.
+"""Identities, the credentials that clients show for them, and the questions to a back end.
 
 A back end (``passwdfile.py`` is one) reads its own spelling and gives these values; nothing above ``auth`` knows any
 spelling of a back end's.  What a back end has no word for is None, and the server's settings decide.
@@ -77,7 +77,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """What the connection itself has proved: *user* is the name in the client's certificate."""
+    """Proof by the connection itself: *user* is the name in the client's certificate."""
 
     user: str
     authzid: str | None = None
@@ -91,7 +91,7 @@ Credential: TypeAlias = Password | Token | External
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What a back end has on record of a user before anything secret is looked at.
+    """A user as a back end has him on record, before anything secret is looked at.
 
     *version* compares unequal once a credential that was right may be wrong: it is of the stored secret, where the
     back end can see one.
@@ -106,7 +106,7 @@ class Authenticator(Protocol):
 
     @property
     def name(self) -> str:
-        """What an administrator knows it by."""
+        """The name that an administrator knows it by."""
         ...
 
     @property

@@ -190,7 +190,7 @@ def _renamed(credential: Credential, user: str) -> Credential:
 
 
 def _octets(credential: Credential) -> bytes:
-    """What two credentials of one kind have alike only if they are one."""
+    """Make a digest that two credentials of one kind have alike only if they are one."""
     secret = b""
     if isinstance(credential, Password):
         secret = credential.password

@@ -149,7 +149,7 @@ class PasswdFile:
         return entry.identity
 
     def _stand_in(self) -> str:
-        """What an unknown user's password is compared with, so that the time taken tells nothing."""
+        """A hash that an unknown user's password is compared with, so that the time taken tells nothing."""
         with self._lock:
             if self._dummy is None:
                 self._dummy = schemes.make(os.urandom(16).hex().encode())

@@ -13,13 +13,13 @@ from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.errors import ConfigError, MailboxMissing, Unavailable
 from maildir_imapd.events import Log
 from maildir_imapd.location import expand
-from maildir_imapd.server import identity as identities
+from maildir_imapd.server import owners
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity
-    from maildir_imapd.server.identity import Owner
+    from maildir_imapd.server.owners import Owner
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.maildir.layout import Places
     from maildir_imapd.store.watch import Watcher
@@ -50,7 +50,7 @@ class Mail:
         return identity.mail or self.location
 
     def quota_of(self, identity: Identity) -> QuotaLimits:
-        """What one user may keep."""
+        """Return how much one user may keep."""
         return self.quota if identity.quota is None else identity.quota
 
 
@@ -75,7 +75,7 @@ class Accounts:
         self.mail = mail
         self._watcher = watcher
         # With mail_user no thread of a worker becomes another, and the right to is given up.
-        self.own = identities.own() if identities.supported() and mail.user is None else None
+        self.own = owners.own() if owners.supported() and mail.user is None else None
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()
         self._kept: OrderedDict[tuple[Places, Owner | None], Account] = OrderedDict()
@@ -99,11 +99,11 @@ class Accounts:
                 return None
             if os.geteuid() != 0:
                 raise ValueError(f"the server is not root and cannot become user {uid} of the user database")
-            if not identities.supported():
+            if not owners.supported():
                 raise ValueError(f"this system does not let a thread become user {uid} of the user database")
             if self.mail.user is not None and self._whose() is None:
                 raise ValueError(f"mail_user is root, and the user database gives user {uid}")
-            return identities.owner(uid, gid)
+            return owners.owner(uid, gid)
         except ValueError as error:
             log.error("user refused", user=identity.user, why=error)
             raise Unavailable from error
@@ -123,9 +123,9 @@ class Accounts:
             raise ValueError(f"mail_user: there is no user {self.mail.user!r}") from None
         if entry.pw_uid == 0:
             return None  # the administrator says that all spools are root's own
-        if not identities.supported():
+        if not owners.supported():
             raise ValueError("this system does not let a thread become mail_user")
-        return identities.owner(entry.pw_uid, entry.pw_gid)
+        return owners.owner(entry.pw_uid, entry.pw_gid)
 
     def account(self, identity: Identity, owner: Owner | None = None, *, make: bool = True) -> Account:
         """The account of a user, one object a process; the caller acts as *owner*.
@@ -148,7 +148,7 @@ class Accounts:
         if account is None:
             watcher = self._watcher
             if watcher is not None and owner is not None:
-                watcher = cast("Watcher", identities.OwnedWatcher(watcher, owner))
+                watcher = cast("Watcher", owners.OwnedWatcher(watcher, owner))
             made = open_account(self.mail, places, watcher, quota)
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.

@@ -1,4 +1,4 @@
-"""What a process gives up before it hears a client: capabilities, new rights, memory without end, other files.
+"""Confinement of a process before it hears a client: no capabilities, new rights, memory without end, other files.
 
 Each function is called after the fork and before the first thread, for most of this belongs to a thread and goes to
 those that it starts. Where the kernel has no landlock that is left out, with a line in the log; the rest must work.
@@ -44,7 +44,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What a process that serves mail is to give up, as the settings of these names say."""
+    """The things that a process which serves mail is to give up, as the settings of these names say."""
 
     drop_capabilities: bool
     no_new_privs: bool
@@ -195,7 +195,7 @@ _SYSTEM: Final = ("/etc", "/usr", "/lib", "/lib64", "/bin", "/opt", "/nix", "/pr
 
 
 def to_read(files: Iterable[str]) -> list[bytes]:
-    """What a process that serves mail must read beside the mail, *files* of the settings among it."""
+    """List what a process that serves mail must read beside the mail, *files* of the settings among it."""
     package = Path(maildir_imapd.__file__).parent
     places = [*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix, str(package), *filter(os.path.isabs, sys.path)]
     for file in files:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.errors import Goodbye, LimitReached
 from maildir_imapd.events import Log
 from maildir_imapd.imap.gate import Access
-from maildir_imapd.server import identity as identities
+from maildir_imapd.server import owners
 from maildir_imapd.server.failures import network
 from maildir_imapd.store.threads import locks
 
@@ -113,7 +113,7 @@ class Door:
         """
         user = identity.user
         owner = self.accounts.owner(identity)
-        with identities.acting_as(owner):
+        with owners.acting_as(owner):
             account = self.accounts.account(identity, owner)
         most = self.room.connections_per_user if identity.connections is None else identity.connections
         with self._lock:
@@ -122,7 +122,7 @@ class Door:
             self._by_user[user] += 1
         if owner is not None:
             try:
-                identities.become(owner)
+                owners.become(owner)
             except OSError:
                 self._forget(user)
                 raise
@@ -142,7 +142,7 @@ class Door:
         own = self.accounts.own
         if own is not None:
             try:
-                identities.become(own)
+                owners.become(own)
             except OSError as error:
                 log.error("cannot take an identity back", user=user, why=error)
                 raise Goodbye("Please connect again") from error

@@ -12,7 +12,7 @@ from maildir_imapd.server import shared
 
 
 class Page:
-    """What a supervisor and its workers share (``shared``): for each slot a moment, and a mark.
+    """The memory that a supervisor and its workers share (``shared``): for each slot a moment, and a mark.
 
     Whoever looks sees the old moment or the new one; a 0.0 in between would be a worker that has not moved since the
     machine was started.

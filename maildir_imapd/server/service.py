@@ -1,4 +1,4 @@
-"""What a protocol must be so that a worker can serve it: the loop and the process know this and no protocol.
+"""The contract of a protocol that a worker can serve: the loop and the process know this and no protocol.
 
 A second protocol is a file that has a ``Service`` and a ``Port``, and a line in ``Worker.ports``.
 """
@@ -38,12 +38,12 @@ class Service(Protocol):
 
     @property
     def upgrade(self) -> bytes | None:
-        """What the transport is to become before it reads on: b"TLS", b"DEFLATE", b"PLAIN"; None for what it is."""
+        """The kind of transport to become before it reads on: b"TLS", b"DEFLATE", b"PLAIN"; None for what it is."""
         ...
 
     @property
     def who(self) -> Mapping[str, object]:
-        """Who the client is, as fields for the log."""
+        """The fields for the log that say who the client is."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""Who is here: every connection of a worker, from when it is taken to its end."""
+"""The list of who is here: every connection of a worker, from when it is taken to its end."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def policy(
     compress: bool = True,
     metadata: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Policy:
-    """What an IMAP session may do; *metadata* is what ``server_metadata`` gave."""
+    """Read the settings that an IMAP session goes by; *metadata* is what ``server_metadata`` gave."""
     return Policy(
         greeting=config.greeting,
         tls_available=tls,
@@ -161,7 +161,7 @@ def watcher(config: Config, beat: Callable[[], None] = no_beat) -> Watcher:
 
 
 def confinement(config: Config) -> Confinement:
-    """What a process gives up before it hears a client."""
+    """Read what a process gives up before it hears a client."""
     return Confinement(
         drop_capabilities=config.drop_capabilities,
         no_new_privs=config.no_new_privs,

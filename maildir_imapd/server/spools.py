@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 from maildir_imapd.auth.base import Identity
 from maildir_imapd.errors import ConfigError, MailboxMissing
 from maildir_imapd.location import expand
-from maildir_imapd.server import identity as identities
-from maildir_imapd.server import settings
+from maildir_imapd.server import owners, settings
 from maildir_imapd.server.accounts import Accounts
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
     from maildir_imapd.server.accounts import Mail
-    from maildir_imapd.server.identity import Owner
+    from maildir_imapd.server.owners import Owner
     from maildir_imapd.store.account import Account
 
 
@@ -58,12 +57,12 @@ def opened(config: Config, identity: Identity) -> Iterator[Account]:
         owner = _owner_of_spool(mail, identity)
     else:
         owner = accounts.owner(identity)
-    with identities.acting_as(owner):
+    with owners.acting_as(owner):
         yield accounts.account(identity, owner, make=False)
 
 
 def _owner_of_spool(mail: Mail, identity: Identity) -> Owner | None:
-    """Who owns the mail of a user of whom nothing is said; None: root, and nobody else can change it.
+    """Return the owner of a user's mail where nothing is said of him; None: root, and nobody else can change it.
 
     Raises ConfigError, MailboxMissing.
     """
@@ -75,10 +74,10 @@ def _owner_of_spool(mail: Mail, identity: Identity) -> Owner | None:
     except OSError as error:
         raise MailboxMissing("There is no Maildir", detail=f"{os.fsdecode(root)}: {error.strerror}") from error
     if state.st_uid != 0:
-        if not identities.supported():
+        if not owners.supported():
             raise ConfigError(f"run it as the owner of {os.fsdecode(root)}")
         # Should another directory have taken its place by then, the store does not open it.
-        return identities.owner(state.st_uid, state.st_gid)
+        return owners.owner(state.st_uid, state.st_gid)
     loose = _changeable(root)
     if loose is not None:
         raise ConfigError(f"root does not work in {os.fsdecode(root)}: others can change {os.fsdecode(loose)}")

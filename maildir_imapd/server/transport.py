@@ -105,7 +105,7 @@ class Transport:
                 return woken, data
 
     def _read(self) -> bytes | None:
-        """What can be had without waiting: b"" for nothing yet, None at the end."""
+        """Read what can be had without waiting: b"" for nothing yet, None at the end."""
         if self._inflate is not None:
             return self._read_inflated(self._inflate)
         return self._receive()

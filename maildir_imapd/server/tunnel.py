@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import Goodbye, ShuttingDown
 from maildir_imapd.imap.gate import Access
 from maildir_imapd.location import expand
-from maildir_imapd.server import confine, imap_service, settings
-from maildir_imapd.server import identity as identities
+from maildir_imapd.server import confine, imap_service, owners, settings
 from maildir_imapd.server.accounts import open_account
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.transport import PipeTransport
@@ -64,7 +63,7 @@ def _become_owner(places: Places) -> None:
     except OSError:
         return  # it is made, or the store says why not
     if state.st_uid != 0:
-        owner = identities.owner(state.st_uid, state.st_gid)
+        owner = owners.owner(state.st_uid, state.st_gid)
         os.setgroups(owner.groups)
         os.setgid(owner.gid)
         os.setuid(owner.uid)

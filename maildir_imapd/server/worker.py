@@ -182,7 +182,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 def _accept(number: int) -> str:
-    """What the thread of a listening socket is called."""
+    """Return the name of the thread of a listening socket."""
     return f"accept {number}"
 
 
@@ -208,7 +208,7 @@ class Handler(socketserver.BaseRequestHandler):
 
 
 class Worker:
-    """What the connections of one process share.  Raises ConfigError."""
+    """One process, and all that its connections share.  Raises ConfigError."""
 
     def __init__(
         self,
@@ -312,7 +312,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """What a supervisor gives the worker that it forks, and hears from it."""
+    """The things that a supervisor gives the worker which it forks, and hears from it."""
 
     parent: int
     """The supervisor's process number."""
@@ -328,7 +328,7 @@ class Supervision:
     notes: WorkerNotes | None = None
     """Where to note what would tell of which message it died."""
     stacks: Stacks | None = None
-    """What is written if it stands still."""
+    """The file in which its stacks are written if it stands still."""
     channel: socket.socket | None = None
     """By this it hands over the log file that it has opened anew."""
     failures: Failures | None = None

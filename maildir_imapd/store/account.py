@@ -150,7 +150,7 @@ class Account:
     # --- what there is ----------------------------------------------------------------------------
 
     def known(self) -> Known:
-        """What mailboxes, names and subscriptions there are, for ``Names``; raises StoreError.
+        """Look at what mailboxes, names and subscriptions there are, for ``Names``; raises StoreError.
 
         A RENAME under way may show neither name.
         """

@@ -273,7 +273,7 @@ class CurrentFolder:
         return self._folder.directories.index_path
 
     def watches(self) -> Sequence[tuple[bytes, int]]:
-        """What the watcher is to watch: the folder, its directories, and the bell."""
+        """List what the watcher is to watch: the folder, its directories, and the bell."""
         found = [
             (self.path, inotify.PLACE),
             (self._new, inotify.DIRECTORY),

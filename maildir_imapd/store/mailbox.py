@@ -88,7 +88,7 @@ class Mailbox(CurrentFolder):
 
     @property
     def word(self) -> bytes:
-        """What tells the mailbox from others that have its UIDVALIDITY, for MAILBOXID (mailboxid.py)."""
+        """The word that tells the mailbox from others of its UIDVALIDITY, for MAILBOXID (mailboxid.py)."""
         if self._word is None:
             try:
                 with self._folder.directories.folder.use() as folder:

@@ -60,14 +60,14 @@ class Known:
 
 
 class Source(Protocol):
-    """What there is to be seen of an account."""
+    """The account as ``Names`` needs to see it."""
 
     @property
     def root(self) -> bytes:
         """The directory that holds it."""
 
     def known(self) -> Known:
-        """What there is now; raises StoreError. A RENAME under way may show neither name."""
+        """Look at what there is now; raises StoreError. A RENAME under way may show neither name."""
 
     def directories(self) -> list[bytes]:
         """The directories in which folders, and the account's own files, come and go."""
@@ -105,7 +105,7 @@ class Names:
         return self._tell(before, after)
 
     def _see(self) -> tuple[Known | None, Known]:
-        """What was known before, and what is now; under the lock."""
+        """Return what was known before, and what is now; under the lock."""
         before = self._known
         after = self._account.known()
         if before is not None and not set(before.mailboxes.values()) <= set(after.mailboxes.values()):
@@ -152,7 +152,7 @@ class Names:
         return bool(self._listeners)
 
     def watches(self) -> Sequence[tuple[bytes, int]]:
-        """What is to be watched: the directories that hold folders, those of the account's own files, and the folders.
+        """List what is to be watched: directories that hold folders, those of the account's own files, and the folders.
 
         The directories are those that the last look went by, and not another look's: a folder that was half made then,
         and is whole now, would be neither news nor watched.

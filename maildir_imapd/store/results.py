@@ -1,4 +1,4 @@
-"""What the changes of a mailbox return."""
+"""Results of the changes of a mailbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FlagResult:
-    """What set_flags did."""
+    """The result of set_flags."""
 
     modified: list[int]  # changed since UNCHANGEDSINCE, so left alone
     gone: list[int]  # no longer there

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from spool import Spool
 
-from maildir_imapd.server import identity
+from maildir_imapd.server import owners
 from maildir_imapd.server.background import meanwhile
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
@@ -95,7 +95,7 @@ def test_a_client_that_does_not_read_holds_no_lock(spool: Spool) -> None:
     assert len(box.snapshot) == 3
 
 
-@pytest.mark.skipif(not identity.supported(), reason="only root can become others")
+@pytest.mark.skipif(not owners.supported(), reason="only root can become others")
 def test_it_acts_as_the_one_who_asks(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     directory = os.open(tmp_path, os.O_RDONLY)
@@ -111,9 +111,9 @@ def test_it_acts_as_the_one_who_asks(tmp_path: Path) -> None:
     made: list[object] = []
 
     def as_somebody() -> None:
-        identity.become(identity.Owner(12345, 12346, (12346,)))
+        owners.become(owners.Owner(12345, 12346, (12346,)))
         made.append(meanwhile(make_file, never, interval=60))
-        made.append(meanwhile(identity.current, never, interval=60).uid)
+        made.append(meanwhile(owners.current, never, interval=60).uid)
 
     thread = threading.Thread(target=as_somebody)
     thread.start()

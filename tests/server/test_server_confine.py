@@ -18,9 +18,9 @@ from spool import Spool
 
 from maildir_imapd.auth import schemes
 from maildir_imapd.config import load
-from maildir_imapd.server import confine, identity, settings
+from maildir_imapd.server import confine, owners, settings
 
-needs_root = pytest.mark.skipif(not identity.supported(), reason="only root can act as others")
+needs_root = pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 needs_landlock = pytest.mark.skipif(confine.landlock_version() < 2, reason="this kernel has no landlock")
 
 
@@ -76,15 +76,15 @@ def test_a_root_that_may_become_others_and_no_more(tmp_path: Path) -> None:
             return not refused((tmp_path / name).read_text)
 
         confine.drop_capabilities((confine.SETUID, confine.SETGID))
-        own = identity.own()
+        own = owners.own()
         before = [may(name) for name in ("anns", "bens", "roots")]
-        with identity.acting_as(identity.Owner(54321, 54321, (54321,))):
+        with owners.acting_as(owners.Owner(54321, 54321, (54321,))):
             inside = [may(name) for name in ("anns", "bens", "roots")]
         after = [may(name) for name in ("anns", "bens", "roots")]
         return (
             before == after == [False, False, True]
             and inside == [True, False, False]
-            and identity.current() == own
+            and owners.current() == own
             and refused(lambda: os.chown(tmp_path / "roots", 54321, 54321))
             and refused(lambda: (tmp_path / "anns").chmod(0o666))
         )

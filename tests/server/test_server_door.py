@@ -13,12 +13,12 @@ from maildir_imapd.auth.base import Identity, Password
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, LimitReached
 from maildir_imapd.imap.gate import Access
-from maildir_imapd.server import identity, settings
+from maildir_imapd.server import owners, settings
 from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.sessions import Visit
 
-needs_root = pytest.mark.skipif(not identity.supported(), reason="only root can act as others")
+needs_root = pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 
 
 def make(tmp_path: Path, text: str = "ann:{PLAIN}secret\n", **given: Any) -> Door:
@@ -140,17 +140,17 @@ def test_a_thread_is_the_process_again(tmp_path: Path, monkeypatch: pytest.Monke
     """RFC 8437: nothing of a user is left for the next one."""
     door = make(tmp_path, mail_user=None)
     os.chmod(tmp_path, 0o777)
-    monkeypatch.setattr(door.accounts, "owner", lambda _: identity.owner(54321, 54322))
+    monkeypatch.setattr(door.accounts, "owner", lambda _: owners.owner(54321, 54322))
     monkeypatch.setattr(door.accounts, "account", lambda *_: None)
-    seen: list[identity.Owner] = []
+    seen: list[owners.Owner] = []
 
     def work() -> None:
         access = door.admit(Identity("ann", uid=54321, gid=54322), arrive(door))
-        seen.append(identity.current())
+        seen.append(owners.current())
         access.release()
-        seen.append(identity.current())
+        seen.append(owners.current())
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [identity.owner(54321, 54322), identity.own()]
+    assert seen == [owners.owner(54321, 54322), owners.own()]

@@ -27,7 +27,7 @@ from spool import Spool
 
 from maildir_imapd.auth import schemes
 from maildir_imapd.cli import certificate
-from maildir_imapd.server import identity, signals
+from maildir_imapd.server import owners, signals
 
 pytestmark = pytest.mark.slow
 
@@ -778,7 +778,7 @@ def test_rotated_log_and_pid_file(start: Start, tmp_path: Path) -> None:
 # --- whose mail -----------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not identity.supported(), reason="only root can act as others")
+@pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_system_users(tmp_path: Path) -> None:
     """Each session acts as the owner of its mail: the files are his, and another's stay closed."""
     for parent in (tmp_path, *tmp_path.parents):
@@ -841,7 +841,7 @@ def test_system_users(tmp_path: Path) -> None:
         stop_server(server)
 
 
-@pytest.mark.skipif(not identity.supported(), reason="only root can become another user")
+@pytest.mark.skipif(not owners.supported(), reason="only root can become another user")
 def test_mail_user(tmp_path: Path) -> None:
     """The workers become mail_user; the supervisor can still read the key at SIGHUP."""
     for parent in (tmp_path, *tmp_path.parents):

@@ -13,7 +13,7 @@ import pytest
 from spool import Spool
 
 from maildir_imapd.errors import ImapdError, StoreError
-from maildir_imapd.server import identity
+from maildir_imapd.server import owners
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import descriptors, durable, resolve
 from maildir_imapd.store.index import checkpoint, index
@@ -23,7 +23,7 @@ from maildir_imapd.store.records.special_use import FILE as SPECIAL_USE
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
-needs_root = pytest.mark.skipif(not identity.supported(), reason="only root can act as others")
+needs_root = pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 
 
 @pytest.fixture(params=["openat2", "stepwise"])
@@ -152,7 +152,7 @@ def test_a_directory_is_of_whom_the_thread_acts_for(tmp_path: Path, caplog: pyte
             return False
         return True
 
-    with identity.acting_as(identity.Owner(ann, ann, (ann,))):
+    with owners.acting_as(owners.Owner(ann, ann, (ann,))):
         assert [may(name) for name in ("own", "shared", "root")] == [True] * 3
         assert [may(name) for name in ("bens", "read", "link")] == [False] * 3
     assert "directory of another user refused" in caplog.text

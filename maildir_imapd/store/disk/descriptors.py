@@ -136,7 +136,7 @@ class Keeper(Protocol):
 
 
 class Kept(Generic[K, V]):
-    """What one account keeps open although nobody asks for it now; safe from any thread.
+    """Things that one account keeps open although nobody asks for them now; safe from any thread.
 
     *limit*: how many at most. *idle* says whether nobody would miss one right now.
     """

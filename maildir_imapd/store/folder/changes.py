@@ -37,7 +37,7 @@ _NO_WORDS: Final[frozenset[int]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class FlagChange:
-    """What STORE asks for. With *replace*, all flags a client can see become *add*."""
+    """The change that STORE asks for. With *replace*, all flags a client can see become *add*."""
 
     add: Flags = NO_FLAGS
     remove: Flags = NO_FLAGS
@@ -56,7 +56,7 @@ class FlagChange:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the messages."""
+    """The outcome for the messages."""
 
     modified: list[int]
     gone: list[int]

@@ -1,4 +1,4 @@
-"""What changed in cur/ and new/ since we looked.
+"""Changes in cur/ and new/ since we looked.
 
 The problems, and why the simple way fails:
 

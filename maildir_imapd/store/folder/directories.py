@@ -1,4 +1,4 @@
-"""What is open of a folder: its own directory, our index's, and the other server's, which mostly are all the same.
+"""The open directories of a folder: its own, our index's, and the other server's, which mostly are all the same.
 
 Paths are below these descriptors, so a folder that is renamed under us is never mistaken for the one that takes its
 place; whether it has been is asked here.

@@ -1,4 +1,4 @@
-"""What tells a mailbox from another one of the same UIDVALIDITY.
+"""A word that tells a mailbox from another one of the same UIDVALIDITY.
 
 Numbers that we give are given once in an account. Other servers give the same one to several folders: one of them takes
 the clock when it first opens a folder, and opens all of them within a second. So a folder that is taken over gets a

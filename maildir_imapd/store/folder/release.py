@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What the other server will find; *unlettered* are keywords that its files have no place for, with the UIDs."""
+    """The state that the other server will find; *unlettered*: keywords that its files have no place for, with UIDs."""
 
     messages: int
     uidvalidity: int

@@ -1,4 +1,4 @@
-"""What was worked out from messages, kept: opaque bytes under (UID, field), in an append-only file.
+"""A cache of what was worked out from messages: opaque bytes under (UID, field), in an append-only file.
 
     maildir-imapd cache 1 <uidvalidity> <version>\\n
     block: "BLK1", field length (1 byte), messages (4), bytes of data (8), CRC-32 (4) of all that follows

@@ -1,4 +1,4 @@
-"""What is left of a damaged index, and what it says of the numbers that clients hold.
+"""The remains of a damaged index, and what they say of the numbers that clients hold.
 
 Each method is one question; none touches the disk. What is lost may have given out more than anything here knows of:
 only the lock file's note says how far (index.py, the reserve).
@@ -14,7 +14,7 @@ from maildir_imapd.store.index.state import State
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a rebuild has to go by.
+    """Everything that a rebuild has to go by.
 
     *states*: checkpoints that verify, the newest first. *good*: batches from the journal's beginning, with where each
     ends; *later*: those that verify behind a place that does not. *noted*: UIDVALIDITY and reserve of the lock file,

@@ -1,4 +1,4 @@
-"""What happened between two moments, for CONDSTORE and QRESYNC (RFC 7162)."""
+"""The changes between two moments, for CONDSTORE and QRESYNC (RFC 7162)."""
 
 from __future__ import annotations
 

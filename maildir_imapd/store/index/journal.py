@@ -55,7 +55,7 @@ class Added(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """What the two directories looked like, in nanoseconds; *settled*: old enough to be trusted."""
+    """The times of the two directories at a look, in nanoseconds; *settled*: old enough to be trusted."""
 
     cur_mtime: int
     cur_ctime: int
@@ -69,7 +69,7 @@ NEVER: Final = Stamp(0, 0, 0, 0, False)
 
 @dataclass(slots=True)
 class Batch:
-    """What one commit did. Built up under the folder's lock, never changed once committed."""
+    """The changes of one commit. Built up under the folder's lock, never changed once committed."""
 
     modseq: int = 0
     uidnext: int = 0

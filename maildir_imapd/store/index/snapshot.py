@@ -48,7 +48,7 @@ _LACK: Final = tuple(bytes(1 - mark for mark in table) for table in _TAKE)
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What lies between two moments, each list rising: a message is in one of them at most."""
+    """The difference between two moments, each list rising: a message is in one of them at most."""
 
     added: Sequence[int]
     changed: Sequence[int]

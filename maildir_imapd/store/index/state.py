@@ -22,7 +22,7 @@ BOOT_LIMIT: Final = 16
 
 
 class Tomb(NamedTuple):
-    """What is left of a message that went without our doing; times in Unix seconds, the size with CRLF line ends."""
+    """The record of a message that went without our doing; times in Unix seconds, the size with CRLF line ends."""
 
     uid: int
     missed: int
@@ -32,7 +32,7 @@ class Tomb(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the checkpoint and the journal say together, and how far the journal has been read."""
+    """The checkpoint and the journal together, and how far the journal has been read."""
 
     snapshot: Snapshot = field(default_factory=empty)
     generation: int = 0

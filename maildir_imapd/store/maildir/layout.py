@@ -117,7 +117,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What a look at the spool found: mailboxes but INBOX with their folders, and *bare* names that are none."""
+    """The result of a look at the spool: mailboxes but INBOX with their folders, and *bare* names that are none."""
 
     folders: dict[str, bytes] = field(default_factory=dict)
     bare: frozenset[str] = frozenset()

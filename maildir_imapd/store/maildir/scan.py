@@ -1,4 +1,4 @@
-"""What cur/ and new/ look like: their names, their stamps, and what tells one file from another.
+"""Looks at cur/ and new/: their names, their stamps, and what tells one file from another.
 
 folder/compare.py says what these mean for the messages we know; the letters here are its problems.
 

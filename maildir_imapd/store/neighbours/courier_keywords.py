@@ -40,7 +40,7 @@ _Words = tuple[bytes, ...]
 
 @dataclass(slots=True)
 class _Agreed:
-    """What both sides should have: by base what is to be listed, by UID where ours have something else."""
+    """The keywords that both sides should have: by base what is to be listed, by UID where ours have something else."""
 
     listed: dict[bytes, _Words] = field(default_factory=dict)
     ours: dict[int, _Words] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What only Dovecot's own index knows of a folder and clients would miss: its keywords beyond the 26th, and which
+"""Dovecot's own index, for what only it knows and clients would miss: keywords of a folder beyond the 26th, and which
 messages are \\Recent.
 
 ``dovecot.index`` holds a folder as it was, ``dovecot.index.log`` (and the one before it, ``.log.2``) what has happened

@@ -1,4 +1,4 @@
-"""What another server's files say about a folder that we meet for the first time."""
+"""The beginning of an index, from another server's files, for a folder that we meet for the first time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """What the index of such a folder begins with."""
+    """The values that the index of such a folder begins with."""
 
     uidvalidity: int
     uidnext: int = 1

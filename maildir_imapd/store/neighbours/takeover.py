@@ -26,7 +26,7 @@ DOVECOT_KEYWORDS = b"dovecot-keywords"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is of another server's in a folder.
+    """Everything of another server's that is in a folder.
 
     *server* is "dovecot", "courier" or "" for nothing; *words* are keywords by base that no letter in the file name
     stands for: Courier's, and Dovecot's beyond the 26th; *first_recent* is the lowest UID that is \\Recent, 0 if
@@ -43,7 +43,7 @@ class Found:
     closed: errors.StoreError | None = None
 
     def seed(self) -> Seed | None:
-        """What the index begins with; None where there is nothing to believe.  Raises *closed*.
+        """Return what the index begins with; None where there is nothing to believe.  Raises *closed*.
 
         The first mod-sequence is the clock in microseconds: far above any that Dovecot counted up to, far
         below what a client can hold, and rising should the folder go back and come again.

@@ -1,4 +1,4 @@
-"""Who may do what with a mailbox: ``dovecot-acl`` in its folder, as Dovecot reads and writes it.
+"""Rights to a mailbox: ``dovecot-acl`` in its folder, as Dovecot reads and writes it.
 
     owner lrwstipekxa
     user=bob lrs :custom
@@ -63,7 +63,7 @@ _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"(?=[ \t]|\Z)', re.DOTALL).match
 
 
 class Kind(enum.IntEnum):
-    """What an identifier is; the later one counts."""
+    """The kind of an identifier; the later one counts."""
 
     ANYONE = 0
     AUTHENTICATED = 1
@@ -122,7 +122,7 @@ class Acl:
         return tuple(line for line in self.lines if isinstance(line, Entry))
 
     def rights(self, user: str, groups: Iterable[str] = (), *, owner: bool) -> frozenset[str]:
-        """What *user* may do; *owner*: it is his mailbox.
+        """Return the rights of *user*; *owner*: it is his mailbox.
 
         Who is not the owner may do nothing while a line is not understood: it may be the one that keeps him out.
         """
@@ -150,7 +150,7 @@ class Acl:
         return given - taken
 
     def of(self, who: Who, *, negative: bool) -> frozenset[str] | None:
-        """What stands under an identifier; None when it is not there."""
+        """Return the rights under an identifier; None when it is not there."""
         found = [entry.rights for entry in self.entries if entry.who == who and entry.negative == negative]
         return frozenset().union(*found) if found else None
 

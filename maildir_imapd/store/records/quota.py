@@ -70,7 +70,7 @@ NOTHING: Final = Amount()
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is used of what."""
+    """An amount that is used, and the limit."""
 
     used: Amount
     limit: Amount

@@ -1,1 +1,1 @@
-"""What the threads of a process share: locks with ranks, listeners, bells, work done once for many."""
+"""Things that the threads of a process share: locks with ranks, listeners, bells, work done once for many."""

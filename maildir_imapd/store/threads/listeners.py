@@ -1,4 +1,4 @@
-"""Who wants to be woken when something has changed: sessions, of a mailbox, of names, of annotations."""
+"""Listeners, to be woken when something has changed: sessions, of a mailbox, of names, of annotations."""
 
 from __future__ import annotations
 

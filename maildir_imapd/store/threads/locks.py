@@ -37,7 +37,7 @@ class Rank(IntEnum):
 
 
 class Lock(Protocol):
-    """What ``make`` gives."""
+    """The lock that ``make`` gives."""
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As threading.Lock."""

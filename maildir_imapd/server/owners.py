@@ -40,7 +40,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who owns a spool.  Numbers only, so that applying it asks nobody."""
+    """The owner of a spool.  Numbers only, so that applying it asks nobody."""
 
     uid: int
     gid: int
@@ -60,7 +60,7 @@ def owner(uid: int, gid: int | None) -> Owner:
 
 
 def own() -> Owner:
-    """Who the process itself is."""
+    """Return the owner that the process itself is."""
     return Owner(os.geteuid(), os.getegid(), tuple(os.getgroups()))
 
 
@@ -91,7 +91,7 @@ def _set(call: Callable[[ctypes.c_uint], int], number: int) -> None:
 
 
 def current() -> Owner:
-    """Who this thread acts as."""
+    """Return the owner that this thread acts as."""
     uid = ctypes.c_uint(_libc.setfsuid(ctypes.c_uint(0xFFFFFFFF))).value
     gid = ctypes.c_uint(_libc.setfsgid(ctypes.c_uint(0xFFFFFFFF))).value
     return Owner(uid, gid, tuple(os.getgroups()))
@@ -112,7 +112,7 @@ def acting_as(who: Owner | None) -> Iterator[None]:
 
 
 class _Owned:
-    """What the watch thread watches for an owner: it looks at it as he may."""
+    """A watched thing of an owner: the watch thread looks at it as he may."""
 
     def __init__(self, watched: Watched, who: Owner) -> None:
         self._watched = watched

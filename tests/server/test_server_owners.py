@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from maildir_imapd.server import identity
+from maildir_imapd.server import owners
 
-needs_root = pytest.mark.skipif(not identity.supported(), reason="only root can act as others")
+needs_root = pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 
 
 @needs_root
 def test_a_thread_acts_as_another(tmp_path: Path) -> None:
     """In a thread of its own, and no other thread notices."""
-    who = identity.owner(54321, 54322)
+    who = owners.owner(54321, 54322)
     seen: list[object] = []
     secret = tmp_path / "secret"
     secret.write_text("x")
@@ -30,19 +30,19 @@ def test_a_thread_acts_as_another(tmp_path: Path) -> None:
             parent.chmod(parent.stat().st_mode | 0o011)
 
     def work() -> None:
-        before = identity.current()
-        with identity.acting_as(who):
-            seen.append(identity.current())
+        before = owners.current()
+        with owners.acting_as(who):
+            seen.append(owners.current())
             (shared / "made").touch()
             try:
                 secret.read_text()
             except PermissionError:
                 seen.append("refused")
-            with identity.acting_as(identity.owner(54400, 54400)):
-                seen.append(identity.current().uid)
-            seen.append(identity.current())
-        seen.append(identity.current() == before)
-        identity.become(who)
+            with owners.acting_as(owners.owner(54400, 54400)):
+                seen.append(owners.current().uid)
+            seen.append(owners.current())
+        seen.append(owners.current() == before)
+        owners.become(who)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -50,7 +50,7 @@ def test_a_thread_acts_as_another(tmp_path: Path) -> None:
     assert seen == [who, "refused", 54400, who, True]
     made = (shared / "made").stat()
     assert (made.st_uid, made.st_gid) == (54321, 54322)
-    assert identity.current() == identity.own()
+    assert owners.current() == owners.own()
     assert secret.read_text() == "x"
 
 
@@ -60,7 +60,7 @@ def test_the_watcher_of_an_owner_does_all_that_a_watcher_does() -> None:
 
     of_the_process = {"start", "close", "idle", "drop"}
     asked = {name for name in vars(Watcher) if not name.startswith("_")} - of_the_process
-    assert asked <= set(vars(identity.OwnedWatcher))
+    assert asked <= set(vars(owners.OwnedWatcher))
 
 
 @needs_root
@@ -68,9 +68,9 @@ def test_the_watch_thread_looks_as_the_owner() -> None:
     """Whoever's thread began it, and in between it is nobody in particular."""
     from maildir_imapd.store.watch import Watcher
 
-    who = identity.owner(54321, 54322)
+    who = owners.owner(54321, 54322)
     looked = threading.Event()
-    seen: list[identity.Owner] = []
+    seen: list[owners.Owner] = []
 
     class Folder:
         path = b"/nowhere"
@@ -78,28 +78,28 @@ def test_the_watch_thread_looks_as_the_owner() -> None:
         listened = True
 
         def watches(self) -> list[tuple[bytes, int]]:
-            seen.append(identity.current())
+            seen.append(owners.current())
             return []
 
         def looking(self) -> AbstractContextManager[None]:
             return nullcontext()
 
         def refresh(self) -> float | None:
-            seen.append(identity.current())
+            seen.append(owners.current())
             looked.set()
             return None
 
     watcher = Watcher()
     folder = Folder()
     try:
-        identity.OwnedWatcher(watcher, who).add(folder)
+        owners.OwnedWatcher(watcher, who).add(folder)
         assert looked.wait(30)
     finally:
         watcher.close()
     # First by the thread that asked, which is the owner already in the server; then by the watch thread.
-    assert seen == [identity.own(), who, who]
+    assert seen == [owners.own(), who, who]
 
 
 def test_an_owner_needs_a_group() -> None:
     with pytest.raises(ValueError, match="no group"):
-        identity.owner(54321, None)
+        owners.owner(54321, None)
