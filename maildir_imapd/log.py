@@ -15,9 +15,9 @@ from typing import Any
 
 from maildir_imapd.errors import ConfigError
 
-FIELD_LIMIT = 500
+FIELD_LIMIT_CHARACTERS = 500
 
-EVENT_LIMIT = 2000
+EVENT_LIMIT_CHARACTERS = 2000
 
 _PLAIN = re.compile(r"[^\s\"=\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+\Z").match
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -31,8 +31,8 @@ _NUMBERS = (int, float)
 def render_field(value: Any) -> str:
     """Render one value: bare when that is unambiguous, quoted otherwise; controls as ``\\xNN``."""
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    if len(text) > FIELD_LIMIT:
-        text = text[:FIELD_LIMIT] + "..."
+    if len(text) > FIELD_LIMIT_CHARACTERS:
+        text = text[:FIELD_LIMIT_CHARACTERS] + "..."
     if _PLAIN(text):
         return text
     text = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -71,7 +71,7 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
-        event = _CONTROL.sub("?", _message(record)[:EVENT_LIMIT])
+        event = _CONTROL.sub("?", _message(record)[:EVENT_LIMIT_CHARACTERS])
         parts = [self.formatTime(record, self.datefmt), record.levelname.lower(), f"pid={record.process}", event]
         fields: dict[str, Any] = getattr(record, "fields", {})
         for name, value in fields.items():

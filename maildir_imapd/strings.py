@@ -18,12 +18,12 @@ _QUOTABLE = re.compile(rb"[\t\x20-\x7e]*\Z").match
 _SPECIALS = re.compile(rb'(["\\])')
 
 # A quoted string of thousands of octets is legal and trips line-based clients.
-QUOTED_LIMIT = 1000
+QUOTED_LIMIT_OCTETS = 1000
 
 
 def string(value: bytes) -> bytes:
     """Render *value* as ``quoted``, or as ``literal`` where quoted cannot carry it."""
-    if len(value) <= QUOTED_LIMIT and _QUOTABLE(value):
+    if len(value) <= QUOTED_LIMIT_OCTETS and _QUOTABLE(value):
         if b'"' in value or b"\\" in value:
             value = _SPECIALS.sub(rb"\\\1", value)
         return b'"%b"' % value

@@ -143,7 +143,7 @@ def main() -> None:
         account.KEPT = options.kept
         watch.LINGERING = options.kept  # what was watched is kept, too
     if options.switch:
-        worker.SWITCH_INTERVAL = options.switch
+        worker.SWITCH_SECONDS = options.switch
 
     def in_child() -> None:
         if options.sanitize is not None:

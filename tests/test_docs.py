@@ -99,7 +99,7 @@ def test_the_pages_say_the_numbers_of_the_code() -> None:
     from maildir_imapd.store.index import state
 
     page = plain("maildir-imapd-index.5").replace("\\ ", " ")
-    assert index.ROTATE_BYTES == 256 * 1024
+    assert index.ROTATE_OCTETS == 256 * 1024
     assert "256 KiB" in page
     assert f"the last {state.HISTORY_LIMIT:,} ranges".replace(",", " ") in page
     assert f"the last {state.TOMB_LIMIT:,}".replace(",", " ") in page

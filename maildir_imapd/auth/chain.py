@@ -25,7 +25,7 @@ log = Log(__name__)
 
 MAX_FAILURES: Final = 4
 # Seconds, whatever has been counted: below login_timeout.
-_LONGEST_PAUSE: Final = 60.0
+_LONGEST_PAUSE_SECONDS: Final = 60.0
 _CACHE_SIZE: Final = 10_000
 
 
@@ -128,7 +128,7 @@ class Chain:
     def pause(self, tries: int, user: str, host: str) -> float:
         """Seconds from the question to the answer after a wrong password, the connection's *tries* th."""
         doublings = max(tries - 1, self.failures.doublings(user, host) if self.failures is not None else 0)
-        return float(min(self._delay * 2**doublings, _LONGEST_PAUSE))
+        return float(min(self._delay * 2**doublings, _LONGEST_PAUSE_SECONDS))
 
     def tries(self, host: str, peer: str) -> Tries:
         """Begin to count the tries of a connection from *host*; *peer* is its name in the log."""

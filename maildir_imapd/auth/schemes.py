@@ -26,13 +26,13 @@ from maildir_imapd.errors import Unavailable
 from maildir_imapd.store.threads import locks
 
 # bcrypt looks at no more, and its library refuses more.
-_BCRYPT_LIMIT = 72
+_BCRYPT_LIMIT_OCTETS = 72
 # Bounded: a line of the file must not be able to stop the server.
 _PBKDF2_ROUNDS = 10_000_000
 # Password hashes that may be worked out at a time in one process: each takes a core and, of argon2, 64 MiB.
 _HASHES = max(2, os.cpu_count() or 1)
 # Seconds for which one waits for its turn.
-_HASH_TURN = 60.0
+_HASH_TURN_SECONDS = 60.0
 # A flood of wrong passwords waits here, and nobody else: one that is remembered needs no hash.
 _turns = threading.BoundedSemaphore(_HASHES)
 
@@ -45,7 +45,7 @@ def _plain(stored: str, password: bytes) -> bool:
 
 
 def _bcrypt(stored: str, password: bytes) -> bool:
-    return bool(handlers.bcrypt.verify(password[:_BCRYPT_LIMIT], stored))
+    return bool(handlers.bcrypt.verify(password[:_BCRYPT_LIMIT_OCTETS], stored))
 
 
 def _pbkdf2(stored: str, password: bytes) -> bool:
@@ -187,7 +187,7 @@ def verify(stored: str, password: bytes) -> bool:
 def turn() -> Iterator[None]:
     """Wait until this process may work out one more hash; raises Unavailable when that takes too long."""
     locks.waits("hashing")
-    if not _turns.acquire(timeout=_HASH_TURN):
+    if not _turns.acquire(timeout=_HASH_TURN_SECONDS):
         raise Unavailable
     try:
         yield
@@ -222,8 +222,10 @@ def make(password: bytes, scheme: str = "ARGON2ID") -> str:
         case "ARGON2ID":
             return "{ARGON2ID}" + str(handlers.argon2.using(type="ID").hash(password))
         case "BLF-CRYPT":
-            if len(password) > _BCRYPT_LIMIT:
-                raise ValueError(f"BLF-CRYPT looks at the first {_BCRYPT_LIMIT} octets only; take another scheme")
+            if len(password) > _BCRYPT_LIMIT_OCTETS:
+                raise ValueError(
+                    f"BLF-CRYPT looks at the first {_BCRYPT_LIMIT_OCTETS} octets only; take another scheme"
+                )
             return "{BLF-CRYPT}" + str(handlers.bcrypt.hash(password))
         case "SHA512-CRYPT":
             return "{SHA512-CRYPT}" + str(handlers.sha512_crypt.hash(password))

@@ -166,7 +166,7 @@ def _is_ours(path: bytes) -> bool:
 
 def _count(path: bytes) -> int:
     """How many messages there are at a glance; raises StoreError."""
-    with durable.told(path):
+    with durable.as_store_error(path):
         return sum(len(os.listdir(os.path.join(path, sub))) for sub in (b"cur", b"new"))
 
 

@@ -21,7 +21,7 @@ from maildir_imapd.errors import AuthenticationFailed, ConfigError, ImapdError, 
 from maildir_imapd.store.threads import locks
 
 # Seconds for which another who changes the file is waited for.
-LOCK_TIMEOUT = 10.0
+LOCK_SECONDS = 10.0
 
 scheme_option = click.option(
     "--scheme",
@@ -242,7 +242,7 @@ def edit(path: str, change: Callable[[list[str]], list[str]]) -> None:
         # Whoever owns the directory may have put a link there.
         number = os.open(lock_path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
         with open(number, "w", encoding="ascii") as lock:
-            locks.flock(lock.fileno(), os.fsencode(lock_path), LOCK_TIMEOUT, rank=locks.Rank.COUNTER)
+            locks.flock(lock.fileno(), os.fsencode(lock_path), LOCK_SECONDS, rank=locks.Rank.COUNTER)
             mode, owner = 0o600, None
             lines: list[str] = []
             if os.path.exists(path):

@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 # Seconds until the first word, and from one to the next: middleboxes and clients that wait for an answer lose
 # patience after half a minute, nobody after this.
-INTERVAL = 10.0
+INTERVAL_SECONDS = 10.0
 # Seconds between two looks whether the client is still there.
-LOOK = 1.0
+LOOK_SECONDS = 1.0
 # Messages from which on COPY and MOVE may take that long; for fewer another thread would be a waste.
 MANY = 100
 
@@ -33,7 +33,7 @@ def is_there() -> bool:
 
 
 class Meanwhile(Protocol):
-    """Does *work*, and calls *word* every ``INTERVAL`` seconds until it is done; returns or raises what *work* does.
+    """Does *work*, and calls *word* every ``INTERVAL_SECONDS`` until it is done; returns or raises what *work* does.
 
     *word* may wait for a client: what *work* holds must not wait for *word*, nor be held by the caller.
     """
@@ -97,7 +97,7 @@ class Progress:
         self._tag = tag
         self._reply = reply
         now = self._clock()
-        self._next, self._speak = now + LOOK, now + INTERVAL
+        self._next, self._speak = now + LOOK_SECONDS, now + INTERVAL_SECONDS
         self._done = self._goal = self._before = self._whole = 0
         self._uncertain = False
 
@@ -128,7 +128,7 @@ class Progress:
         now = self._clock()
         if now < self._next or self._reply is None:
             return
-        self._next = now + LOOK
+        self._next = now + LOOK_SECONDS
         if not self._doubts() and now < self._speak:
             return
         done += self._before
@@ -139,7 +139,7 @@ class Progress:
             self._uncertain = True
         self._done, self._goal = done, goal
         known = b"NIL NIL" if self._uncertain or not 0 <= done < goal else b"%d %d" % (done, goal)
-        self._speak = now + INTERVAL
+        self._speak = now + INTERVAL_SECONDS
         self._tell(known)
 
     def attend(self) -> None:
@@ -147,7 +147,7 @@ class Progress:
         now = self._clock()
         if now < self._next or self._reply is None:
             return
-        self._next = now + LOOK
+        self._next = now + LOOK_SECONDS
         if self._doubts():
             self._tell(b"NIL NIL")
 

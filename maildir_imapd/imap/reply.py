@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 # Above this many octets a long answer is sent before it is finished, so that memory stays flat.
-HIGH_WATER = 256 * 1024
+HIGH_WATER_OCTETS = 256 * 1024
 
 
 class Reply:
@@ -27,7 +27,7 @@ class Reply:
         """Add a finished line, or several, CRLF included."""
         self._lines.append(line)
         self._size += len(line)
-        if self._size > HIGH_WATER:
+        if self._size > HIGH_WATER_OCTETS:
             self.flush()
 
     def extend(self, lines: Iterable[bytes]) -> None:

@@ -18,7 +18,7 @@ MISSING_MAILBOX = b"MISSING_MAILBOX"
 MISSING_DOMAIN = b"MISSING_DOMAIN"
 
 # Robustness: a list is cut beyond these; it costs memory and time many times its size.
-VALUE_LIMIT = 512 * 1024
+VALUE_LIMIT_OCTETS = 512 * 1024
 ADDRESSES_LIMIT = 10_000
 
 
@@ -52,7 +52,7 @@ _PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
 def parse_addresses(value: bytes) -> list[Address]:
     """Parse an unfolded address list; empty elements are left out (RFC 5322 4.4: obs-addr-list)."""
-    value = value[:VALUE_LIMIT]
+    value = value[:VALUE_LIMIT_OCTETS]
     found: list[Address] = []
     at = 0
     size = len(value)

@@ -95,7 +95,7 @@ STATEFUL = frozenset(("utf-16", "utf-16-be", "utf-16-le", "utf-7", "hz", "iso202
 
 
 # Octets that are decoded at once: one that is no character costs a hundred times one that is, and the lock is held.
-PIECE = 1024 * 1024
+PIECE_OCTETS = 1024 * 1024
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]").search
 
 
@@ -144,17 +144,17 @@ def decode_mail(charset: bytes | None, data: bytes) -> str:
 def decode_pieces(charset: bytes | None, data: bytes) -> Iterator[str]:
     """Give what ``decode_mail`` gives, a long one in pieces."""
     codec = _mail_codec(charset)
-    if len(data) <= PIECE or codec in ("ascii", "utf-8"):  # the latter two are quick whatever comes
+    if len(data) <= PIECE_OCTETS or codec in ("ascii", "utf-8"):  # the latter two are quick whatever comes
         yield decode_mail(charset, data)
     elif codec == "utf-7":
         # Its decoder would begin again at the last shift each time.  Behind what is not of base64 there is none.
         start = 0
         while start < len(data):
-            end = _NOT_BASE64(data, start + PIECE, start + 2 * PIECE)
-            stop = end.end() if end is not None else start + 2 * PIECE
+            end = _NOT_BASE64(data, start + PIECE_OCTETS, start + 2 * PIECE_OCTETS)
+            stop = end.end() if end is not None else start + 2 * PIECE_OCTETS
             yield data[start:stop].decode(codec, "replace")
             start = stop
     else:
         decoder = codecs.getincrementaldecoder(codec)("replace")
-        for start in range(0, len(data), PIECE):
-            yield decoder.decode(data[start : start + PIECE], start + PIECE >= len(data))
+        for start in range(0, len(data), PIECE_OCTETS):
+            yield decoder.decode(data[start : start + PIECE_OCTETS], start + PIECE_OCTETS >= len(data))

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from maildir_imapd.message.address import Address, parse_addresses
-from maildir_imapd.message.header import FOLDED, HEADER_LIMIT, unfold
+from maildir_imapd.message.header import FOLDED, HEADER_LIMIT_OCTETS, unfold
 from maildir_imapd.strings import nstring, string
 
 _findall = re.compile(
@@ -26,7 +26,7 @@ def render_envelope(header: bytes) -> bytes:
     """
     found: dict[bytes, bytes] = {}
     more: dict[bytes, list[bytes]] = {}
-    for name, value in _findall(b"\n" + header[:HEADER_LIMIT]):
+    for name, value in _findall(b"\n" + header[:HEADER_LIMIT_OCTETS]):
         key = name.lower()
         if key not in found:
             found[key] = value

@@ -16,9 +16,9 @@ from maildir_imapd.message import transfer
 from maildir_imapd.message.charset import decode_charset, decode_mail
 
 # Robustness: what lies beyond this in one header block is still sent, but no field in it is looked at.
-HEADER_LIMIT = 1024 * 1024
+HEADER_LIMIT_OCTETS = 1024 * 1024
 # And of one field no more is looked at than this, to search, sort or thread by.
-VALUE_LIMIT = 64 * 1024
+VALUE_LIMIT_OCTETS = 64 * 1024
 
 # RFC 5322 2.2:   field = name ":" body CRLF, continued on lines that begin with white space
 #      4.5:       obs-optional = field-name *WSP ":" unstructured CRLF
@@ -28,7 +28,7 @@ VALUE_LIMIT = 64 * 1024
 FOLDED = rb"[^\n]*+(?:\n[ \t][^\n]*+)*+"
 _FIELD = re.compile(rb"\n([^\s:]+)[ \t]*:(" + FOLDED + rb")").finditer
 _BLANK = re.compile(rb"\n\r?\n").search
-_NEAR = 16 * 1024  # most headers end within this many octets
+_NEAR_OCTETS = 16 * 1024  # most headers end within this many octets
 
 
 def split(data: bytes, start: int = 0) -> int:
@@ -41,7 +41,7 @@ def split(data: bytes, start: int = 0) -> int:
 
 def split_raw(raw: bytes) -> int:
     """Find the body of a message that has the line ends it has on the disk: LF, CRLF or both."""
-    blank = _BLANK(b"\n" + raw[:_NEAR]) or _BLANK(b"\n" + raw)
+    blank = _BLANK(b"\n" + raw[:_NEAR_OCTETS]) or _BLANK(b"\n" + raw)
     return len(raw) if blank is None else blank.end() - 1
 
 
@@ -49,7 +49,7 @@ def fields(header: bytes) -> list[tuple[bytes, bytes, int, int]]:
     """List the fields: name as spelled, value with its folding, offsets of the field's begin and end."""
     end = len(header)
     found = []
-    for match in _FIELD(b"\n" + header[:HEADER_LIMIT]):
+    for match in _FIELD(b"\n" + header[:HEADER_LIMIT_OCTETS]):
         name, value = match.groups()
         # the LF in front stands in for the one octet that the match does not take: the LF at the end
         found.append((name, value.rstrip(b"\r\n"), match.start(), min(match.end(), end)))
@@ -59,23 +59,23 @@ def fields(header: bytes) -> list[tuple[bytes, bytes, int, int]]:
 def first(header: bytes, name: bytes) -> bytes | None:
     """Give the first field called *name* (in capitals), unfolded; None where there is none.
 
-    Of a longer one than ``VALUE_LIMIT`` the beginning.
+    Of a longer one than ``VALUE_LIMIT_OCTETS`` the beginning.
     """
-    match = _finder(name)(b"\n" + header[:HEADER_LIMIT])
-    return None if match is None else unfold(match[1][:VALUE_LIMIT])
+    match = _finder(name)(b"\n" + header[:HEADER_LIMIT_OCTETS])
+    return None if match is None else unfold(match[1][:VALUE_LIMIT_OCTETS])
 
 
 def first_end(header: bytes, name: bytes) -> bytes | None:
     """Give what ``first`` gives, but of a longer field the end."""
-    match = _finder(name)(b"\n" + header[:HEADER_LIMIT])
-    return None if match is None else unfold(match[1][-VALUE_LIMIT:])
+    match = _finder(name)(b"\n" + header[:HEADER_LIMIT_OCTETS])
+    return None if match is None else unfold(match[1][-VALUE_LIMIT_OCTETS:])
 
 
 def every(header: bytes, name: bytes) -> list[bytes]:
-    """Give all fields called *name* (in capitals), unfolded, in their order; together ``VALUE_LIMIT`` at most."""
+    """Give all fields called *name* (in capitals), unfolded, in their order; ``VALUE_LIMIT_OCTETS`` in all."""
     found = []
-    left = VALUE_LIMIT
-    for value in _pattern(name).findall(b"\n" + header[:HEADER_LIMIT]):
+    left = VALUE_LIMIT_OCTETS
+    for value in _pattern(name).findall(b"\n" + header[:HEADER_LIMIT_OCTETS]):
         if left <= 0:
             break
         found.append(unfold(value[:left]))

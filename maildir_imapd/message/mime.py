@@ -22,17 +22,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from maildir_imapd.message.header import FOLDED, HEADER_LIMIT, unfold
+from maildir_imapd.message.header import FOLDED, HEADER_LIMIT_OCTETS, unfold
 from maildir_imapd.message.transfer import IDENTITY
 
 DEPTH_LIMIT = 100
 PARTS_LIMIT = 10_000
 PARAMS_LIMIT = 128
 # RFC 2046 5.1.1: "must be no longer than 70 characters"; with prefix comparison a cut one still works.
-BOUNDARY_LIMIT = 80
-FIELD_LIMIT = 64 * 1024
+BOUNDARY_LIMIT_OCTETS = 80
+FIELD_LIMIT_OCTETS = 64 * 1024
 # Robustness: all header blocks of a message together; the fields of those beyond are not looked at.
-HEADERS_LIMIT = 50 * 1024 * 1024
+HEADERS_LIMIT_OCTETS = 50 * 1024 * 1024
 
 Params = tuple[tuple[bytes, bytes], ...]
 
@@ -208,7 +208,7 @@ class _Parser:
         while at >= 0:
             start, at = at, self._header_end(at)
             self.headers += at - start
-            if self.headers > HEADERS_LIMIT:
+            if self.headers > HEADERS_LIMIT_OCTETS:
                 head = _Head(_DIGEST if digest else _PLAIN)
             elif head is None:
                 head = _head(self.data[start:at], digest)
@@ -395,7 +395,7 @@ def _head(header: bytes, digest: bool = False) -> _Head:
 def _read_head(header: bytes, digest: bool) -> _Head:
     content: _ContentType | None = None
     others: dict[bytes, bytes] = {}
-    for name, value in _content_fields(b"\n" + header[:HEADER_LIMIT]):
+    for name, value in _content_fields(b"\n" + header[:HEADER_LIMIT_OCTETS]):
         key = name.lower()
         if key != b"type":
             others.setdefault(key, value)  # the first counts
@@ -436,7 +436,7 @@ def _content_type(raw: bytes) -> _ContentType:
     lower = kind.lower()
     if lower == b"multipart":
         boundary = next((text for name, text in params if name.lower() == b"boundary"), b"")
-        return _ContentType(kind, subtype, params, _MULTIPART, boundary[:BOUNDARY_LIMIT])
+        return _ContentType(kind, subtype, params, _MULTIPART, boundary[:BOUNDARY_LIMIT_OCTETS])
     if lower == b"text":
         # RFC 2045 5.2, RFC 2046 4.1.2: "the default is US-ASCII"; IMAP defaults it in the answer
         if not any(name.lower() == b"charset" for name, _ in params):
@@ -511,7 +511,7 @@ def _joined(name: bytes, pieces: list[tuple[bytes, bytes, bool]]) -> tuple[bytes
 
 def _clean(raw: bytes) -> bytes:
     """Unfold a structured field and take its comments out (RFC 2045 5.1 allows them between tokens)."""
-    value = unfold(raw[:FIELD_LIMIT])
+    value = unfold(raw[:FIELD_LIMIT_OCTETS])
     if b"(" not in value:
         return value
     kept = []

@@ -31,12 +31,13 @@ _FWD_HEADER = "[fwd:"
 # Longer texts are not remembered: they seldom come twice, and would fill the memory.
 _REMEMBERED = 300
 # Characters of a key to sort or thread by; what is equal up to here is in the order of the mailbox.
-KEY_LIMIT = 1024
+KEY_LIMIT_CHARACTERS = 1024
 
 
 def short_key(text: str) -> str:
-    """Fold *text*, ``KEY_LIMIT`` characters of it, to a key; bounded once more, for U+FDFA folds to 18 letters."""
-    return fold(text if len(text) <= KEY_LIMIT else normal.cut(text, KEY_LIMIT))[: 3 * KEY_LIMIT]
+    """Fold *text*, ``KEY_LIMIT_CHARACTERS`` of it, to a key; bounded once more, for U+FDFA folds to 18 letters."""
+    limit = KEY_LIMIT_CHARACTERS
+    return fold(text if len(text) <= limit else normal.cut(text, limit))[: 3 * limit]
 
 
 def base_subject(subject: str) -> tuple[str, bool]:
@@ -107,7 +108,7 @@ def _key(value: bytes, extract: Callable[[str], str] = str) -> str:
     """
     octets = undecodable(value)
     if octets is not None:
-        return _BEHIND + extract(octets.decode("iso8859-1"))[:KEY_LIMIT]
+        return _BEHIND + extract(octets.decode("iso8859-1"))[:KEY_LIMIT_CHARACTERS]
     return short_key(extract(decode_rfc2047(value)))
 
 
@@ -125,7 +126,7 @@ _ZONES = {b"EDT": -4, b"EST": -5, b"CDT": -5, b"CST": -6, b"MDT": -6, b"MST": -7
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 _COMMENT = re.compile(rb"\([^()]*\)")
 # dateutil takes any text; what is longer than this is no date.
-_DATE_LIMIT = 100
+_DATE_LIMIT_OCTETS = 100
 
 
 def sent_date(header: bytes, received: int) -> int:
@@ -148,7 +149,7 @@ def parse_date(value: bytes) -> tuple[int, int] | None:
     RFC 5256 2.2: "If the time zone is invalid, the date and time SHOULD be treated as UTC.  If the time is
     also invalid, the time SHOULD be treated as 00:00:00."
     """
-    return _parse_date(value[:_DATE_LIMIT])
+    return _parse_date(value[:_DATE_LIMIT_OCTETS])
 
 
 @lru_cache(maxsize=512)

@@ -14,7 +14,7 @@ from maildir_imapd.message.mime import Part, find
 # A client may name any number of fields; beyond this many an expression costs more than a set.
 _EXPRESSION_LIMIT = 32
 # Robustness: fields that lie beyond this in one header are not found; the whole header has them.
-_LIMIT = 10 * 1024 * 1024
+_LIMIT_OCTETS = 10 * 1024 * 1024
 _lines = re.compile(rb"\n" + FOLDED).findall
 
 
@@ -74,7 +74,7 @@ def header_fields(header: bytes, names: frozenset[bytes], invert: bool) -> bytes
     The blank line is always there (RFC 3501 6.4.5: "Subsetting does not exclude the [RFC-2822] delimiting
     blank line"), also where the message has none: clients wait for it.
     """
-    whole = b"\n" + header[:_LIMIT]
+    whole = b"\n" + header[:_LIMIT_OCTETS]
     if len(names) > _EXPRESSION_LIMIT:
         found = _by_set(whole, names, invert)
     elif invert:

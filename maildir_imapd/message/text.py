@@ -15,7 +15,7 @@ from maildir_imapd import normal
 from maildir_imapd.message import transfer
 from maildir_imapd.message.charset import (
     CHARSETS,
-    PIECE,
+    PIECE_OCTETS,
     STATEFUL,
     codec_for,
     decode_charset,
@@ -23,12 +23,12 @@ from maildir_imapd.message.charset import (
     decode_pieces,
     is_known,
 )
-from maildir_imapd.message.header import HEADER_LIMIT, VALUE_LIMIT, decode_rfc2047, every, split
+from maildir_imapd.message.header import HEADER_LIMIT_OCTETS, VALUE_LIMIT_OCTETS, decode_rfc2047, every, split
 from maildir_imapd.message.mime import Part
 
 __all__ = [
     "CHARSETS",
-    "PREVIEW_LENGTH",
+    "PREVIEW_CHARACTERS",
     "Piece",
     "body_text",
     "contains",
@@ -45,12 +45,12 @@ __all__ = [
 ]
 
 # RFC 8970 3.3: "The server SHOULD limit the length of the preview text to 200 preview characters."
-PREVIEW_LENGTH = 200
+PREVIEW_CHARACTERS = 200
 # Robustness: a preview looks at the first KiB of a part only, and at the first parts of a message.
 _PREVIEW_OCTETS = 64 * 1024
 _PREVIEW_PARTS = 20
 # Characters that are folded at once.
-_WINDOW = 64 * 1024
+_WINDOW_OCTETS = 64 * 1024
 
 # The characters whose str.upper() is not their simple titlecase mapping: one that becomes several, and
 # the digraphs and scripts where titlecase is not uppercase.
@@ -92,7 +92,7 @@ def fold(text: str) -> str:
 
 def folded_contains(text: str, needle: str) -> bool:
     """Tell whether *needle*, which ``fold`` has been through, is in *text* folded."""
-    return needle in fold(text) if len(text) <= 2 * _WINDOW else _contain((text,), needle)
+    return needle in fold(text) if len(text) <= 2 * _WINDOW_OCTETS else _contain((text,), needle)
 
 
 def _contain(pieces: Iterable[str], needle: str) -> bool:
@@ -104,7 +104,7 @@ def _contain(pieces: Iterable[str], needle: str) -> bool:
     behind = ""
     keep = len(needle) - 1
     for piece in normal.apart(pieces):
-        for window in normal.windows(piece, _WINDOW):
+        for window in normal.windows(piece, _WINDOW_OCTETS):
             folded = behind + fold(window)
             if needle in folded:
                 return True
@@ -117,7 +117,7 @@ def _contain(pieces: Iterable[str], needle: str) -> bool:
 
 def header_text(header: bytes) -> str:
     """Give a header block, as far as it is looked at, unfolded and decoded, one line per field."""
-    return decode_rfc2047(_unfolded(header[:HEADER_LIMIT]))
+    return decode_rfc2047(_unfolded(header[:HEADER_LIMIT_OCTETS]))
 
 
 def field_text(header: bytes, name: bytes) -> list[str]:
@@ -131,7 +131,7 @@ def folded_fields(header: bytes, name: bytes) -> str | None:
     Bounded once more, for U+FDFA folds to 18 letters; what Korean decomposes to is within the bound.
     """
     values = field_text(header, name)
-    return fold("\n".join(values))[:VALUE_LIMIT] if values else None
+    return fold("\n".join(values))[:VALUE_LIMIT_OCTETS] if values else None
 
 
 def _unfolded(header: bytes) -> bytes:
@@ -237,7 +237,7 @@ def contains(data: bytes, found: Callable[[], Iterable[Piece]], needle: str, *, 
 
 
 def _in_header(octets: bytes, needle: str, ascii_needle: bytes | None) -> bool:
-    octets = _unfolded(octets[:HEADER_LIMIT])
+    octets = _unfolded(octets[:HEADER_LIMIT_OCTETS])
     if b"=?" not in octets and octets.isascii():
         # ASCII text folds to ASCII, so a needle that is not can't be in it
         return ascii_needle is not None and ascii_needle in octets.upper()
@@ -247,7 +247,7 @@ def _in_header(octets: bytes, needle: str, ascii_needle: bytes | None) -> bool:
 def _in_text(octets: bytes, charset: bytes, needle: str, ascii_needle: bytes | None) -> bool:
     if octets.isascii() and (not charset or codec_for(charset) not in STATEFUL):
         return ascii_needle is not None and ascii_needle in octets.upper()
-    if len(octets) <= PIECE:
+    if len(octets) <= PIECE_OCTETS:
         return folded_contains(decode_mail(charset or None, octets), needle)
     return _contain(decode_pieces(charset or None, octets), needle)
 
@@ -289,10 +289,10 @@ def _preview_of(data: bytes, part: Part) -> str:
             text = "\n".join(own) if any(map(str.strip, own)) else text
     else:
         return ""
-    text = " ".join(text.lstrip()[: PREVIEW_LENGTH * 40].split())[: PREVIEW_LENGTH * 4]
+    text = " ".join(text.lstrip()[: PREVIEW_CHARACTERS * 40].split())[: PREVIEW_CHARACTERS * 4]
     if not text.isprintable():
         text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return text[:PREVIEW_LENGTH].rstrip()
+    return text[:PREVIEW_CHARACTERS].rstrip()
 
 
 _HIDDEN = ("style", "script", "head", "title", "template")

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from maildir_imapd.imap.progress import INTERVAL
+from maildir_imapd.imap.progress import INTERVAL_SECONDS
 from maildir_imapd.store.threads import locks
 
 T = TypeVar("T")
 
 
-def meanwhile(work: Callable[[], T], word: Callable[[], None], *, interval: float = INTERVAL) -> T:
+def meanwhile(work: Callable[[], T], word: Callable[[], None], *, interval: float = INTERVAL_SECONDS) -> T:
     """As ``imap.progress.Meanwhile``; *interval* in seconds.
 
     The thread acts as whoever the caller acts as, for a thread begins with the identity of the one that starts it.

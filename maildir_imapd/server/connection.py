@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 log = Log(__name__)
 
 # Seconds.
-HANDSHAKE_TIMEOUT: Final = 60.0
+HANDSHAKE_SECONDS: Final = 60.0
 
 
 def converse(
@@ -35,7 +35,7 @@ def converse(
     started = time.monotonic()
     try:
         if implicit_tls:
-            transport.start_tls(HANDSHAKE_TIMEOUT)
+            transport.start_tls(HANDSHAKE_SECONDS)
         service.greet()
         _until_over(transport, service, started, leaving)
     except (ConnectionError, TimeoutError) as error:
@@ -91,7 +91,7 @@ def _upgrade(transport: Transport | PipeTransport, service: Service) -> None:
     assert kind is not None
     match kind:
         case b"TLS":
-            transport.start_tls(HANDSHAKE_TIMEOUT)
+            transport.start_tls(HANDSHAKE_SECONDS)
         case b"DEFLATE":
             transport.start_deflate()
         case b"PLAIN":

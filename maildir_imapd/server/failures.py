@@ -19,7 +19,7 @@ from maildir_imapd.server import shared
 ROWS: Final = 1 << 14
 WAYS: Final = 4
 # Seconds after which a count is worth half.
-HALF_LIFE: Final = 300.0
+HALF_LIFE_SECONDS: Final = 300.0
 # Failures of each kind that cost nothing beside the pause of the connection itself; then each two double the pause.
 FREE: Final = {b"address": 4, b"network": 8, b"user": 8}
 STEPS: Final = 2
@@ -82,7 +82,7 @@ class Failures:
     def _faded(self, way: int, now: int) -> float:
         cell = self._counts[way]
         age = max(0, (now & _MASK) - (cell >> 32))
-        return float((cell & _MASK) / _FINE * 0.5 ** (age / HALF_LIFE))
+        return float((cell & _MASK) / _FINE * 0.5 ** (age / HALF_LIFE_SECONDS))
 
 
 def _keys(user: str, host: str) -> list[tuple[bytes, str]]:

@@ -31,12 +31,12 @@ UNUSED: Final = frozenset(
     if hasattr(signal, name)
 )
 # sizeof(sigset_t) of glibc and musl.
-_SET_SIZE: Final = 128
+_SET_OCTETS: Final = 128
 # struct signalfd_siginfo: signo, errno, code and pid stand first.
-_INFO_SIZE: Final = 128
+_INFO_OCTETS: Final = 128
 _INFO: Final = struct.Struct("=IiiI")
 # Seconds between two looks where there is no signalfd.
-_LOOK: Final = 0.1
+_LOOK_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Signals:
                 if info is not None and (found := self._check(info.si_signo, info.si_pid)) is not None:
                     return found
             left = deadline - time.monotonic()
-            if poll.poll(max(0.0, min(left, _LOOK)) * 1000) or left <= 0:
+            if poll.poll(max(0.0, min(left, _LOOK_SECONDS)) * 1000) or left <= 0:
                 return None
 
     def _check(self, number: int, sender: int) -> Signal | None:
@@ -111,7 +111,7 @@ class Signals:
 def _read(number: int) -> tuple[int, int] | None:
     """The next signal and its sender; None when there is none."""
     try:
-        data = os.read(number, _INFO_SIZE)
+        data = os.read(number, _INFO_OCTETS)
     except BlockingIOError:
         return None
     signo, _, _, sender = _INFO.unpack_from(data)
@@ -125,7 +125,7 @@ def _signalfd(wanted: Collection[signal.Signals]) -> int | None:
         make, empty, add = libc.signalfd, libc.sigemptyset, libc.sigaddset
     except (OSError, AttributeError):
         return None
-    mask = ctypes.create_string_buffer(_SET_SIZE)
+    mask = ctypes.create_string_buffer(_SET_OCTETS)
     empty(mask)
     for each in wanted:
         add(mask, ctypes.c_int(each))

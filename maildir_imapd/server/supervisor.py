@@ -46,22 +46,22 @@ log = Log(__name__)
 BACKLOG = 1024
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 # A worker in which some long-lived thread has not moved for this long hangs, if it is found so twice.
-HANGS_AFTER = 60.0
+HANGS_AFTER_SECONDS = 60.0
 # One that has not moved for this long, by two looks as well, has its stacks in the log.
-STANDS_AFTER = 5.0
+STANDS_AFTER_SECONDS = 5.0
 # Seconds between these two looks, at the least.
-LOOK_AGAIN = 1.0
+LOOK_AGAIN_SECONDS = 1.0
 # A worker that dies younger than this has a reason that will not go away: wait before the next one.
-YOUNG = 5.0
-LONGEST_PAUSE = 30.0
-READY_TIMEOUT = 60.0
+YOUNG_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 30.0
+READY_SECONDS = 60.0
 # When the supervisor itself has not run for this long, the machine or its terminal stood still, not a worker.
-STOOD_STILL = 10.0
+STOOD_STILL_SECONDS = 10.0
 # Seconds between two looks at the workers when nothing happens.
-LOOK_EVERY = 1.0
+LOOK_EVERY_SECONDS = 1.0
 # Seconds until the loop goes on after an error, and for a process that was killed to be gone.
-AFTER_ERROR = 1.0
-KILLED = 5.0
+AFTER_ERROR_SECONDS = 1.0
+KILLED_SECONDS = 5.0
 SLOTS = 4096
 
 
@@ -194,7 +194,7 @@ class Supervisor:
         Raises ConfigError with what it says, or that it has ended or does not get ready.
         """
         why = "a worker did not start; the log says why"
-        deadline = child.started + READY_TIMEOUT
+        deadline = child.started + READY_SECONDS
         while not self._ending:
             self._turn([ready])
             try:
@@ -322,9 +322,9 @@ class Supervisor:
             except Exception:
                 # Without it nobody would replace a worker: whatever it was, it goes on.
                 log.exception("supervisor failed")
-                time.sleep(AFTER_ERROR)
+                time.sleep(AFTER_ERROR_SECONDS)
 
-    def _turn(self, also: Sequence[int] = (), patience: float = LOOK_EVERY) -> None:
+    def _turn(self, also: Sequence[int] = (), patience: float = LOOK_EVERY_SECONDS) -> None:
         """Wait for a signal, a descriptor of *also*, or *patience* seconds, then do what cannot wait."""
         info = self._signals.wait(patience, also)
         if info is not None:
@@ -397,10 +397,10 @@ class Supervisor:
             age = time.monotonic() - child.started
             log.error("worker died", worker=pid, status=os.waitstatus_to_exitcode(status), age=round(age, 1))
             died = True
-            died_young = died_young or age < YOUNG
+            died_young = died_young or age < YOUNG_SECONDS
         if died:
             # Several that die together count once.
-            self._pause = min(LONGEST_PAUSE, max(0.5, self._pause * 2)) if died_young else 0.0
+            self._pause = min(LONGEST_PAUSE_SECONDS, max(0.5, self._pause * 2)) if died_young else 0.0
             self._next_start = time.monotonic() + self._pause
 
     def _fill_up(self) -> None:
@@ -412,28 +412,28 @@ class Supervisor:
                     pipe.close()  # nobody waits for it
             except ConfigError as error:
                 log.error(error.text)
-                self._pause = min(LONGEST_PAUSE, max(0.5, self._pause * 2))
+                self._pause = min(LONGEST_PAUSE_SECONDS, max(0.5, self._pause * 2))
                 self._next_start = time.monotonic() + self._pause
 
     def _kill_hanging(self, now: float) -> None:
         """Kill who has not moved for too long by two looks that agree, unless it was we who stood still."""
-        stood_still, self._looked = self._looked and now - self._looked > STOOD_STILL, now
+        stood_still, self._looked = self._looked and now - self._looked > STOOD_STILL_SECONDS, now
         for child in self.children.values():
             if stood_still:
                 self._page.beat(child.slot, now)
             beat = self._page.moment(child.slot)
             self._show(child, beat, now)
-            if not beat or now - beat <= HANGS_AFTER:
+            if not beat or now - beat <= HANGS_AFTER_SECONDS:
                 child.suspect = 0.0
             elif child.suspect != beat:
                 child.suspect, child.suspected = beat, now
-            elif now - child.suspected >= LOOK_AGAIN:
+            elif now - child.suspected >= LOOK_AGAIN_SECONDS:
                 log.error("worker hangs", worker=child.pid, seconds=round(now - beat))
                 _kill(child.pid, signal.SIGKILL)
 
     def _show(self, child: Child, beat: float, now: float) -> None:
         """Have a worker that stands still put its stacks into the log, once for each time that it does."""
-        if not beat or now - beat <= STANDS_AFTER:
+        if not beat or now - beat <= STANDS_AFTER_SECONDS:
             child.stands = 0.0
         elif child.stands != beat:
             child.stands = beat
@@ -451,7 +451,7 @@ class Supervisor:
         self._wait_until_gone(self.config.shutdown_timeout + 2.0)
         for child in self.children.values():
             _kill(child.pid, signal.SIGKILL)
-        self._wait_until_gone(KILLED)
+        self._wait_until_gone(KILLED_SECONDS)
         if self.children:
             # In a system call that nothing interrupts; they end with it.
             log.error("workers do not end", workers=sorted(self.children))

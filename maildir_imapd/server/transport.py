@@ -17,13 +17,13 @@ import zlib
 from maildir_imapd.store.threads.bell import Bell
 
 # One read takes at most this many octets; of a deflated stream one read unpacks at most as many.
-READ_SIZE = 64 * 1024
+READ_OCTETS = 64 * 1024
 # One write call is offered at most this much: OpenSSL copies what it is given.
-WRITE_SIZE = 1024 * 1024
+WRITE_OCTETS = 1024 * 1024
 # Octets a second that a client must take of an answer, on the whole, once it has stopped to read.
-LEAST_RATE = 256.0
+LEAST_OCTETS_PER_SECOND = 256.0
 # Seconds for which a client that is still sending is listened to after the BYE.
-LINGER = 1.0
+LINGER_SECONDS = 1.0
 
 
 class Closed(ConnectionError):
@@ -115,7 +115,7 @@ class Transport:
             held, self._held = self._held, b""
             return held
         try:
-            data = self._sock.recv(READ_SIZE)
+            data = self._sock.recv(READ_OCTETS)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return b""
         except OSError:
@@ -135,7 +135,7 @@ class Transport:
             return packed
         try:
             # max_length: a deflate bomb comes out in pieces no larger than any other read.
-            data = inflate.decompress(packed, READ_SIZE)
+            data = inflate.decompress(packed, READ_OCTETS)
         except zlib.error:
             return None
         self._inflate_ended = inflate.eof
@@ -152,11 +152,11 @@ class Transport:
         view = memoryview(data)
         while view:
             try:
-                sent = self._sock.send(view[:WRITE_SIZE])
+                sent = self._sock.send(view[:WRITE_OCTETS])
             except (BlockingIOError, ssl.SSLWantWriteError):
                 # A client may stall, and it may be slow; but not take an octet a minute for ever.
                 began = time.monotonic()
-                patience = self._stall_timeout + self._taken / LEAST_RATE - self._waited
+                patience = self._stall_timeout + self._taken / LEAST_OCTETS_PER_SECOND - self._waited
                 self._wait_for(select.POLLOUT, began + min(self._stall_timeout, patience))
                 self._waited += time.monotonic() - began
             except ssl.SSLWantReadError:
@@ -260,11 +260,11 @@ class Transport:
         fd = self._sock.fileno()
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        deadline = time.monotonic() + LINGER
+        deadline = time.monotonic() + LINGER_SECONDS
         patience = 0
         while time.monotonic() < deadline and poll.poll(patience):
             # Below TLS: what comes now is nobody's.
-            if not os.read(fd, READ_SIZE):
+            if not os.read(fd, READ_OCTETS):
                 return
             patience = 100
 
@@ -291,7 +291,7 @@ class PipeTransport:
                 woken = True
             else:
                 try:
-                    data = os.read(self._read_fd, READ_SIZE)
+                    data = os.read(self._read_fd, READ_OCTETS)
                 except BlockingIOError:
                     continue  # shared with a process that was faster
                 except OSError:

@@ -31,7 +31,7 @@ from maildir_imapd.server.transport import Transport
 from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.threads.bell import Bell
-from maildir_imapd.store.threads.longlived import BEAT, LongLived, no_beat
+from maildir_imapd.store.threads.longlived import BEAT_SECONDS, LongLived, no_beat
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 log = Log(__name__)
 
 # A thread's stack: memory is touched as it is used, address space is not for nothing with 10 000 threads.
-STACK_SIZE = 512 * 1024
+STACK_OCTETS = 512 * 1024
 # Seconds a thread may compute before another one gets its turn.
-SWITCH_INTERVAL = 0.002
+SWITCH_SECONDS = 0.002
 # Containers made before the garbage collector looks for cycles.  A THREAD or a long FETCH makes tens of
 # thousands that all live until its end, and walking them every 700 took half of its time.
 COLLECT_AFTER = 50_000
 # Seconds that one look of the watch thread may take longer than any other turn: a first look at a large folder on a
 # slow disk is no reason to kill the process.
-LONG_LOOK = 240.0
+LONG_LOOK_SECONDS = 240.0
 # Seconds that it has to end in when the process does.
-LAST_LOOK = 2.0
+LAST_LOOK_SECONDS = 2.0
 # Seconds until the main thread goes on after an error.
-AFTER_ERROR = 1.0
+AFTER_ERROR_SECONDS = 1.0
 TOO_MANY = "The server has too many connections; try again later"
 
 
@@ -121,7 +121,7 @@ class Server(socketserver.ThreadingTCPServer):
         self._bell.close()
         descriptors.close_all([self._reserve])
 
-    def serve_forever(self, poll_interval: float = BEAT) -> None:
+    def serve_forever(self, poll_interval: float = BEAT_SECONDS) -> None:
         """Accept until ``stop``; not the inherited loop, for that one has no beat and ends by a flag it polls for."""
         poll = select.poll()
         poll.register(self.socket.fileno(), select.POLLIN)
@@ -219,7 +219,7 @@ class Worker:
         failures: Failures | None = None,
     ) -> None:
         self.tls = tls
-        self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK))
+        self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
         accounts = Accounts(settings.mail(config), self.watcher)
         self.door = Door(settings.chain(config, failures), accounts, settings.room(config))
         self.sessions = Sessions()
@@ -280,10 +280,10 @@ class Worker:
 
     def start(self) -> None:
         """Begin to accept, in a thread per listening socket."""
-        sys.setswitchinterval(SWITCH_INTERVAL)
+        sys.setswitchinterval(SWITCH_SECONDS)
         gc.freeze()  # what the imports have made stays: it need not be walked, nor unshared after the fork
         gc.set_threshold(COLLECT_AFTER, 10, 10)
-        threading.stack_size(STACK_SIZE)
+        threading.stack_size(STACK_OCTETS)
         self.watcher.start()
         for server in self.servers:
             server.start()
@@ -386,7 +386,7 @@ def _work(worker: Worker, signals: Signals, supervision: Supervision, moved: Cal
         except Exception:
             # Its clients are served by other threads: this one goes on as well.
             log.exception("main thread failed")
-            time.sleep(AFTER_ERROR)
+            time.sleep(AFTER_ERROR_SECONDS)
 
 
 def _end(worker: Worker, moved: Callable[[], None], patience: float) -> None:
@@ -403,4 +403,4 @@ def _end(worker: Worker, moved: Callable[[], None], patience: float) -> None:
         moved()
         time.sleep(0.02)
     # What the watch thread is at is as safe as after a kill; it gets a moment to come to an end.
-    worker.watcher.close(timeout=LAST_LOOK)
+    worker.watcher.close(timeout=LAST_LOOK_SECONDS)

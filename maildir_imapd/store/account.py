@@ -154,7 +154,7 @@ class Account:
 
         A RENAME under way may show neither name.
         """
-        with durable.told(self.root):
+        with durable.as_store_error(self.root):
             tree, directories = self._layout.scan_from()
         mailboxes = {}
         rights: dict[str, Acl | None] = {}
@@ -185,7 +185,7 @@ class Account:
 
     def directories(self) -> list[bytes]:
         """The directories in which folders, and the account's own files, come and go."""
-        with durable.told(self.root):
+        with durable.as_store_error(self.root):
             return list(self._beside(self._layout.scan_from()[1]))
 
     def _beside(self, directories: Iterable[bytes]) -> tuple[bytes, ...]:
@@ -362,7 +362,7 @@ class Account:
 
     def subscriptions(self) -> list[str]:
         """The subscribed names, in the file's order, existing or not."""
-        with durable.told(self.root):
+        with durable.as_store_error(self.root):
             return self._subscriptions.read()
 
     def release_subscriptions(self, kind: Kind) -> int:
@@ -398,7 +398,7 @@ def _renamed(chosen: special_use.ChosenUses, delimiter: str, opened: int, old: s
 
 def _make_inbox(layout: Layout) -> None:
     """Make the root and INBOX, for their owner only, if they are not there; raises StoreError."""
-    with durable.told(layout.root):
+    with durable.as_store_error(layout.root):
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
         for name in (b"cur", b"new", b"tmp"):
             os.makedirs(os.path.join(layout.inbox, name), mode=0o700, exist_ok=True)

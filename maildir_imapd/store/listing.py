@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from maildir_imapd.store.disk import descriptors
-from maildir_imapd.store.maildir.layout import GRAIN
+from maildir_imapd.store.maildir.layout import GRAIN_SECONDS
 
 if TYPE_CHECKING:
     from maildir_imapd.store.maildir.layout import Layout, Tree
@@ -86,6 +86,6 @@ class Listing:
                 marked = any(not entry.name.startswith(b".") for entry in entries)
         except OSError:
             return None
-        if time.time() - max(stamp) / 1e9 > GRAIN:
+        if time.time() - max(stamp) / 1e9 > GRAIN_SECONDS:
             self._marks[path] = (stamp, marked)
         return marked

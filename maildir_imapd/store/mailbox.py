@@ -41,13 +41,13 @@ __all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Seed"]
 log = Log(__name__)
 
 # Messages that STORE and EXPUNGE change under one hold of the lock: a twentieth of a second's work.
-_PIECE: Final = 2000
+_PIECE_MESSAGES: Final = 2000
 _SYSTEM: Final = {name.lower(): bit for name, bit in SYSTEM_FLAGS}
 
 
 def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
     """Cut work that need not be done in one go, so that nobody waits long for the lock; at least one piece."""
-    return [uids[start : start + _PIECE] for start in range(0, len(uids), _PIECE)] or [uids]
+    return [uids[start : start + _PIECE_MESSAGES] for start in range(0, len(uids), _PIECE_MESSAGES)] or [uids]
 
 
 class Mailbox(CurrentFolder):
@@ -215,7 +215,7 @@ class Mailbox(CurrentFolder):
     def deliver(self) -> Delivery:
         """Begin to take in a message. The result is a sink; nothing is in the mailbox before commit()."""
         self._demand_writable()
-        with durable.told(self.path):
+        with durable.as_store_error(self.path):
             return Delivery(self._folder.directories.folder, self.path, self._folder.directories.mode)
 
     def taking(self, delivery: Delivery) -> Delivery:
@@ -248,7 +248,7 @@ class Mailbox(CurrentFolder):
         durable_too = folder.keeping.fsync != "never"
         uids: list[int] | None = None
         try:
-            with self._in_place(), durable.told(self.path):
+            with self._in_place(), durable.as_store_error(self.path):
                 if not all(item.is_in(folder.directories.folder) for item, *_ in deliveries):
                     # They were for a folder that is gone, and this one has its name.
                     raise errors.MailboxMissing(detail=os.fsdecode(self.path))
@@ -267,7 +267,7 @@ class Mailbox(CurrentFolder):
                 finally:
                     rows = self._adopt_rows()
             if durable_too:
-                with self._in_place(), durable.told(self.path):
+                with self._in_place(), durable.as_store_error(self.path):
                     self._shared_sync.wait()
         except errors.MailboxMissing:
             if uids is None:
@@ -307,7 +307,7 @@ class Mailbox(CurrentFolder):
                         with second._folder.exclusive(adds=second is self):
                             copied = self._copy(source, uids, move, keep, under)
             if self._folder.keeping.fsync != "never" and not move:
-                with self._in_place(), durable.told(self.path):
+                with self._in_place(), durable.as_store_error(self.path):
                     self._shared_sync.wait()
         except errors.MailboxMissing:
             if copied is None:

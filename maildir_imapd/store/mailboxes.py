@@ -69,7 +69,7 @@ class Mailboxes:
     What is handed out is a folder, not a name: one whose directory was deleted and made anew is another one.
     """
 
-    def __init__(self, opening: Opening, timeout: float = locks.TIMEOUT) -> None:
+    def __init__(self, opening: Opening, timeout: float = locks.TIMEOUT_SECONDS) -> None:
         self._opening = opening
         self._timeout = timeout
         self._guard = locks.make(Rank.GUARD)  # guards the next two; held for no call

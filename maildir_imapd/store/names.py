@@ -31,8 +31,8 @@ log = Log(__name__)
 
 # Seconds until another look while a RENAME of several folders is half done; one that is older than PATIENCE was
 # interrupted, and is finished by the next start of a process.
-_SOON: Final = 0.2
-_PATIENCE: Final = 60.0
+_SOON_SECONDS: Final = 0.2
+_PATIENCE_SECONDS: Final = 60.0
 
 # A look at many folders takes the watch thread from everybody else in the process: after one it waits so many times as
 # long as that took.
@@ -176,25 +176,25 @@ class Names:
         """
         # Half of the folders have their new names: that would look like folders made and deleted.
         if self._renaming():
-            return _SOON
+            return _SOON_SECONDS
         left = self._rest_until - time.monotonic()
         if left > 0:
             return left
         began = time.thread_time()  # what others took meanwhile is not ours
         if not self._looking.acquire(blocking=False):
             # What that thread has read already may be older than what this one was called for.
-            return _SOON
+            return _SOON_SECONDS
         try:
             before, after = self._see()
         finally:
             self._looking.release()
         self._tell(before, after)
         self._rest_until = time.monotonic() + _REST * (time.thread_time() - began)
-        return _SOON if self._renaming() else None
+        return _SOON_SECONDS if self._renaming() else None
 
     def _renaming(self) -> bool:
         """Whether a RENAME is under way, and not one that was interrupted."""
         try:
-            return time.time() - os.stat(self._intent).st_mtime < _PATIENCE
+            return time.time() - os.stat(self._intent).st_mtime < _PATIENCE_SECONDS
         except OSError:
             return False

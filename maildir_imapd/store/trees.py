@@ -20,7 +20,7 @@ log = Log(__name__)
 
 def find(layout: Layout, name: str) -> bytes | None:
     """The folder of *name*, also one that is spelled unusually on disk; None where there is none. Raises StoreError."""
-    with durable.told(layout.root):
+    with durable.as_store_error(layout.root):
         return layout.find(name)
 
 
@@ -47,7 +47,7 @@ class Trees:
     def tree(self) -> Tree:
         """Every folder but INBOX.  The same object as long as nothing changed."""
         self.finish_rename()
-        with durable.told(self._layout.root):
+        with durable.as_store_error(self._layout.root):
             return self._layout.scan()
 
     def folders(self) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ from maildir_imapd.store.disk import descriptors, inotify
 from maildir_imapd.store.records import acl
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.bell import Bell
-from maildir_imapd.store.threads.longlived import BEAT, LongLived, no_beat
+from maildir_imapd.store.threads.longlived import BEAT_SECONDS, LongLived, no_beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,10 +38,10 @@ MODES: Final = ("auto", "inotify", "poll")
 LINGERING: Final = 64
 
 # Seconds until a folder that somebody holds is come back to: the first time, and at the most; doubled in between.
-COME_BACK: Final = 0.2
-COME_BACK_AT_MOST: Final = 5.0
+COME_BACK_SECONDS: Final = 0.2
+COME_BACK_AT_MOST_SECONDS: Final = 5.0
 # Seconds after which the log says that a folder is held.
-HELD_LONG: Final = 30.0
+HELD_LONG_SECONDS: Final = 30.0
 
 
 class Watched(Protocol):
@@ -79,7 +79,7 @@ class _Held:
 
     since: float
     until: float  # when to come back
-    pause: float = COME_BACK
+    pause: float = COME_BACK_SECONDS
     told: bool = False
 
 
@@ -273,7 +273,7 @@ class Watcher:
             times = list(self._due.values())
             if self._polled:
                 times.append(next_poll)
-        return max(0.0, min(BEAT, min(times) - time.monotonic())) if times else BEAT
+        return max(0.0, min(BEAT_SECONDS, min(times) - time.monotonic())) if times else BEAT_SECONDS
 
     def _collect(self, now: float, later: dict[int, None]) -> set[int]:
         """Return the mailboxes that something happened to; those that are due go to *later*."""
@@ -347,12 +347,12 @@ class Watcher:
                 return
             held = self._held.get(key)
             if held is None:
-                held = self._held[key] = _Held(now, now + COME_BACK)
+                held = self._held[key] = _Held(now, now + COME_BACK_SECONDS)
             elif now >= held.until:
-                held.pause = min(held.pause * 2, COME_BACK_AT_MOST)
+                held.pause = min(held.pause * 2, COME_BACK_AT_MOST_SECONDS)
                 held.until = now + held.pause
             self._due[key] = held.until
-            tell = not held.told and now - held.since >= HELD_LONG
+            tell = not held.told and now - held.since >= HELD_LONG_SECONDS
             held.told = held.told or tell
         if tell:
             log.warning("folder is held by somebody, news of it waits", path=what, seconds=round(now - held.since))

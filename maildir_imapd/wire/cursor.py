@@ -32,7 +32,7 @@ SYSTEM_FLAGS = {
 
 
 # Octets of a string to search for, and of a header field's name: no line of a header is longer (RFC 5322 2.1.1).
-TEXT_LIMIT = 1024
+TEXT_LIMIT_OCTETS = 1024
 
 
 def decode_ascii_or_utf8(charset: bytes, data: bytes) -> str:
@@ -220,7 +220,7 @@ class Cursor:
     def field_name(self) -> bytes:
         """header-fld-name = astring"""
         name = self.astring()
-        if len(name) > TEXT_LIMIT:
+        if len(name) > TEXT_LIMIT_OCTETS:
             raise TooLong
         return name
 
@@ -302,7 +302,7 @@ class Cursor:
 
     def decode(self, charset: bytes | None, data: bytes) -> str:
         """Turn a string to search for into text; without a charset it is UTF-8, for that is what clients send."""
-        if len(data) > TEXT_LIMIT:
+        if len(data) > TEXT_LIMIT_OCTETS:
             raise TooLong
         try:
             return self._decode_text(charset or b"UTF-8", data)

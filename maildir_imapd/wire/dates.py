@@ -12,7 +12,7 @@ from maildir_imapd.wire import abnf
 MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 _MONTH_NUMBER = {name.upper(): number for number, name in enumerate(MONTHS, 1)}
 
-_DAY = 86400
+_DAY_SECONDS = 86400
 _FIRST_DAY = dt.date(1970, 1, 1).toordinal()
 _LAST_ORDINAL = dt.date.max.toordinal()
 # The clock's part of a date-time, ready made: a FETCH renders one per message.
@@ -66,7 +66,8 @@ def render_date_time(epoch: int) -> bytes:
 def render_date_times(column: Iterable[int]) -> list[bytes]:
     """Render a whole column as ``render_date_time`` does."""
     return [
-        b"%b%b%b" % (_day_text(epoch // _DAY), _MINUTES[epoch % _DAY // 60], _SECONDS[epoch % 60]) for epoch in column
+        b"%b%b%b" % (_day_text(epoch // _DAY_SECONDS), _MINUTES[epoch % _DAY_SECONDS // 60], _SECONDS[epoch % 60])
+        for epoch in column
     ]
 
 

@@ -17,7 +17,7 @@ _FORBIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]").search
 # Longer than any name can be; longer patterns match nothing.
 _LONGEST = 4096
 # Octets of a name on the wire; a level of it is 255 at most on the disk.
-NAME_LIMIT = 1024
+NAME_LIMIT_OCTETS = 1024
 
 
 def decode_mailbox(raw: bytes, *, utf8: bool = False) -> str:
@@ -26,7 +26,7 @@ def decode_mailbox(raw: bytes, *, utf8: bool = False) -> str:
     Every name has exactly one spelling: what would be encoded otherwise is refused.  ``INBOX`` in any
     case becomes ``INBOX``.  The name is not looked at as a path here (levels, dots, length).
     """
-    if len(raw) > NAME_LIMIT:
+    if len(raw) > NAME_LIMIT_OCTETS:
         raise BadMailboxName(why="it is too long")
     if raw.upper() == b"INBOX":
         return "INBOX"

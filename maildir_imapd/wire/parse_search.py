@@ -366,7 +366,7 @@ class _Filters:
     def __init__(self) -> None:
         self._checked: set[bytes] = set()
         self._inserted = 0
-        self._room = LONGEST
+        self._room = LONGEST_OCTETS
         # Those whose text is being read, with how much is left of the whole where each ends.
         self._open: list[tuple[bytes, int]] = []
 
@@ -409,7 +409,7 @@ class _Filters:
 NESTED = 10
 INSERTED = 200
 # Octets of all that is inserted.
-LONGEST = 1 << 20
+LONGEST_OCTETS = 1 << 20
 
 
 def check_criteria(text: bytes) -> None:

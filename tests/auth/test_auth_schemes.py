@@ -135,7 +135,7 @@ def test_what_a_scheme_costs() -> None:
 def test_hashes_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who gets none in good time is told to come again, and not that his password is wrong."""
     monkeypatch.setattr(schemes, "_turns", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(schemes, "_HASH_TURN", 0.0)
+    monkeypatch.setattr(schemes, "_HASH_TURN_SECONDS", 0.0)
     with schemes.turn(), pytest.raises(Unavailable), schemes.turn():
         pass
     with pytest.raises(ValueError, match="given back"), schemes.turn():

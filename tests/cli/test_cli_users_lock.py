@@ -14,7 +14,7 @@ from maildir_imapd.errors import ConfigError
 def test_a_lock_that_somebody_keeps_is_not_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(users, "LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr(users, "LOCK_SECONDS", 0.0)
     path = tmp_path / "passwd"
     path.write_text("ann:x::::::\n")
 

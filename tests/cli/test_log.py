@@ -37,7 +37,7 @@ def test_no_value_breaks_a_line(value: str | bytes) -> None:
     shown.encode("utf-8")
     assert len(shown.splitlines()) <= 1
     assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in shown)
-    assert len(shown) < 4 * log.FIELD_LIMIT + 10
+    assert len(shown) < 4 * log.FIELD_LIMIT_CHARACTERS + 10
 
 
 def test_a_line(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_line(tmp_path: Path) -> None:
     assert lines[0].endswith(
         f'info pid={os.getpid()} login user=ann why="a \\"b\\"\\x0ac" password=*** token=*** raw=\\xff'
     )
-    assert len(lines[1]) < log.EVENT_LIMIT + 100
+    assert len(lines[1]) < log.EVENT_LIMIT_CHARACTERS + 100
 
 
 def test_what_no_file_can_take(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def claim(spool: Spool) -> object:
 
 
 def rotate(spool: Spool) -> object:
-    index.ROTATE_BYTES = 200
+    index.ROTATE_OCTETS = 200
     box = spool.open()
     for n in range(3):
         box.set_flags([1, 2], add=Flags(FLAGGED)) if n % 2 else box.set_flags([1, 2], remove=Flags(FLAGGED))

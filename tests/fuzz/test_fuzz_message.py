@@ -226,7 +226,7 @@ def check(raw: bytes) -> None:
         assert found == any(needle in text.fold(piece) for piece in text.body_text(data, pieces))
         text.contains(data, lambda: pieces, needle, body_only=False)
     shown = text.preview(data, tree)
-    assert len(shown) <= text.PREVIEW_LENGTH
+    assert len(shown) <= text.PREVIEW_CHARACTERS
     assert shown == shown.strip()
     assert shown.isprintable()
 

@@ -49,7 +49,7 @@ def test_overlapping_pieces_of_a_message(client: Weighed, item: bytes) -> None:
 
 
 def test_very_many_columns_are_few_rows(client: Weighed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "VALUES", 300)
+    monkeypatch.setattr(rows, "CHUNK_VALUES", 300)
     values = []
     work = rows._send_columns
 
@@ -115,7 +115,7 @@ def catenated(client: MemoryClient, *urls: bytes) -> bytes:
 
 
 def test_so_many_urls_and_no_more(composer: MemoryClient) -> None:
-    few = [b"/INBOX/;UID=2/;SECTION=HEADER"] * catenate.URLS
+    few = [b"/INBOX/;UID=2/;SECTION=HEADER"] * catenate.URLS_LIMIT
     assert catenated(composer, *few).startswith(b"c OK")
     assert catenated(composer, *few, few[0]).startswith(b"c BAD [TOOBIG]")
 

@@ -29,7 +29,7 @@ def test_a_value_that_is_too_large_is_refused_before_it_is_sent(tmp_path: Path) 
 
 def test_too_many(tmp_path: Path) -> None:
     one = client(tmp_path)
-    values = b" ".join([b'/private/%d ""' % n for n in range(metadata.COUNT_LIMIT)])
+    values = b" ".join([b'/private/%d ""' % n for n in range(metadata.ENTRIES_LIMIT)])
     assert one.command(b"a SETMETADATA INBOX (%b)" % values)[0][:4] == b"a OK"
     assert one.command(b'b SETMETADATA INBOX (/private/0 "new" /private/x "")')[0].startswith(
         b"b NO [METADATA TOOMANY]"
@@ -41,7 +41,7 @@ def test_too_many(tmp_path: Path) -> None:
 def test_what_is_refused_takes_its_special_use_back(tmp_path: Path) -> None:
     one = client(tmp_path)
     one.command(b"a CREATE Sent")
-    values = b" ".join([b'/private/%d ""' % n for n in range(metadata.COUNT_LIMIT)])
+    values = b" ".join([b'/private/%d ""' % n for n in range(metadata.ENTRIES_LIMIT)])
     one.command(b"b SETMETADATA Sent (%b)" % values)
     line = b'c SETMETADATA Sent (/private/specialuse "\\\\Junk" /private/x "")'
     assert one.command(line)[0].startswith(b"c NO [METADATA TOOMANY]")

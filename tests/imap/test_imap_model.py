@@ -226,7 +226,7 @@ def fresh(wires: MemoryWires) -> list[tuple[int, frozenset[str]]]:
 @pytest.mark.parametrize("seed", range(12))
 def test_clients_know_what_is_there(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The journal is folded into the checkpoint every few changes, and the history of expunges is soon lost.
-    monkeypatch.setattr(index, "ROTATE_BYTES", 2048 if seed % 2 else index.ROTATE_BYTES)
+    monkeypatch.setattr(index, "ROTATE_OCTETS", 2048 if seed % 2 else index.ROTATE_OCTETS)
     monkeypatch.setattr(state, "HISTORY_LIMIT", 1 if seed % 3 == 1 else state.HISTORY_LIMIT)
     rng = random.Random(seed)
     spool = Spool(tmp_path / "Maildir")

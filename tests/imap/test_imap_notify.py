@@ -28,7 +28,7 @@ def told(client: MemoryClient) -> list[bytes]:
 
 
 def test_too_many_mailboxes_are_refused(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "LIMIT", 2)
+    monkeypatch.setattr(notify, "MAILBOXES_LIMIT", 2)
     for name in ("A", "B"):
         spool.folder(name)
     client = MemoryWires(spool.root).connect(login=True)
@@ -38,7 +38,7 @@ def test_too_many_mailboxes_are_refused(spool: Spool, monkeypatch: pytest.Monkey
 
 def test_too_many_that_come_later_end_it(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """5.8: the client is told once, and hears of nothing after that."""
-    monkeypatch.setattr(notify, "LIMIT", 2)
+    monkeypatch.setattr(notify, "MAILBOXES_LIMIT", 2)
     spool.folder("A")
     wires = MemoryWires(spool.root)
     client, other = wires.connect(login=True), wires.connect(login=True)

@@ -77,7 +77,7 @@ def test_a_long_text_in_pieces_is_the_same_text(name: str, size: int, monkeypatc
         whole = (SAMPLE.get(name, "äöü + - ~ ß 日 \U0001f389") * 3).encode(codec)
     except UnicodeEncodeError:
         whole = (b"abc def+-~{}\n" + bytes(range(160, 255))) * 3
-    monkeypatch.setattr(charset, "PIECE", size)
+    monkeypatch.setattr(charset, "PIECE_OCTETS", size)
     assert "".join(charset.decode_pieces(name.encode(), whole)) == charset.decode_mail(name.encode(), whole)
 
 

@@ -62,10 +62,10 @@ def test_quotes_in_message_ids(value: bytes, found: list[bytes]) -> None:
 
 
 def test_of_a_long_field_the_beginning_counts() -> None:
-    long = b"Subject: " + b"a" * header.VALUE_LIMIT + b"b\r\n\r\n"
-    assert header.first(long, b"SUBJECT") == b"a" * (header.VALUE_LIMIT - 1)
-    assert order.subject_key(long) == "A" * order.KEY_LIMIT
-    assert len(text.folded_fields(long, b"SUBJECT") or "") < header.VALUE_LIMIT
+    long = b"Subject: " + b"a" * header.VALUE_LIMIT_OCTETS + b"b\r\n\r\n"
+    assert header.first(long, b"SUBJECT") == b"a" * (header.VALUE_LIMIT_OCTETS - 1)
+    assert order.subject_key(long) == "A" * order.KEY_LIMIT_CHARACTERS
+    assert len(text.folded_fields(long, b"SUBJECT") or "") < header.VALUE_LIMIT_OCTETS
     assert render_envelope(long).count(b"b") == 1
 
 
@@ -77,17 +77,17 @@ def test_of_long_references_the_end_counts() -> None:
 
 def test_many_fields_of_one_name_have_one_limit() -> None:
     head = b"X: " + b"y" * 1000 + b"\r\n"
-    assert sum(map(len, header.every(head * 500, b"X"))) <= header.VALUE_LIMIT
+    assert sum(map(len, header.every(head * 500, b"X"))) <= header.VALUE_LIMIT_OCTETS
 
 
 def test_what_folds_to_more_is_bounded_again() -> None:
     head = b"Subject: " + "\ufdfa".encode() * 20_000 + b"\r\n\r\n"
-    assert len(order.subject_key(head)) == 3 * order.KEY_LIMIT
-    assert len(text.folded_fields(head, b"SUBJECT") or "") == header.VALUE_LIMIT
+    assert len(order.subject_key(head)) == 3 * order.KEY_LIMIT_CHARACTERS
+    assert len(text.folded_fields(head, b"SUBJECT") or "") == header.VALUE_LIMIT_OCTETS
 
 
 def test_the_longest_korean_subject_is_not_cut() -> None:
-    subject = "\uac01" * order.KEY_LIMIT
+    subject = "\uac01" * order.KEY_LIMIT_CHARACTERS
     assert order.short_key(subject) == text.fold(subject)
 
 

@@ -97,7 +97,7 @@ def test_marks_without_end_cost_what_they_are_long(function: object, unit: str) 
 
 @pytest.mark.parametrize("needle", ["NEEDLE", "N", "", "NA\u0308DEL"])
 def test_a_needle_is_found_wherever_it_lies_in_a_long_text(monkeypatch: pytest.MonkeyPatch, needle: str) -> None:
-    monkeypatch.setattr(text, "_WINDOW", 16)
+    monkeypatch.setattr(text, "_WINDOW_OCTETS", 16)
     assert not needle or not text.folded_contains("äb" * 100, needle)
     written = {"NA\u0308DEL": "nädel"}.get(needle, needle.lower())
     for at in range(100):

@@ -22,7 +22,7 @@ from maildir_imapd.log import set_up
 from maildir_imapd.message import order, text
 from maildir_imapd.server.deaths import CELLS, DEATHS, LISTED, Deaths
 from maildir_imapd.server.stacks import Stacks
-from maildir_imapd.server.supervisor import STANDS_AFTER, Child, Supervisor
+from maildir_imapd.server.supervisor import STANDS_AFTER_SECONDS, Child, Supervisor
 
 SLOT = 2
 DEADLY = Message(1, 2**63, 3, 2**32 - 1)
@@ -137,10 +137,10 @@ def test_a_worker_that_stands_still_is_asked_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(parent, "_stacks", SimpleNamespace(ask=asked.append))
     parent.children[4711] = Child(4711, SLOT, 1000.0)
     parent._page.beat(SLOT, 1000.0)
-    for now in (1001.0, 1000.0 + STANDS_AFTER, 1000.5 + STANDS_AFTER):
+    for now in (1001.0, 1000.0 + STANDS_AFTER_SECONDS, 1000.5 + STANDS_AFTER_SECONDS):
         parent._kill_hanging(now)
     assert asked == []
-    for now in (1001.5 + STANDS_AFTER, 1002.5 + STANDS_AFTER, 1003.5 + STANDS_AFTER):
+    for now in (1001.5 + STANDS_AFTER_SECONDS, 1002.5 + STANDS_AFTER_SECONDS, 1003.5 + STANDS_AFTER_SECONDS):
         parent._kill_hanging(now)
     assert asked == [4711]
     parent._page.beat(SLOT, 1010.0)

@@ -10,7 +10,13 @@ import pytest
 from maildir_imapd.config import load
 from maildir_imapd.server import heartbeat, supervisor
 from maildir_imapd.server.heartbeat import Beats, Page
-from maildir_imapd.server.supervisor import HANGS_AFTER, LOOK_AGAIN, STOOD_STILL, Child, Supervisor
+from maildir_imapd.server.supervisor import (
+    HANGS_AFTER_SECONDS,
+    LOOK_AGAIN_SECONDS,
+    STOOD_STILL_SECONDS,
+    Child,
+    Supervisor,
+)
 
 SLOT = 3
 
@@ -84,28 +90,28 @@ class Watching:
 
 def test_a_worker_without_a_heartbeat_is_killed_at_the_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     watching = Watching(monkeypatch)
-    watching.page.beat(SLOT, watching.now - HANGS_AFTER - 1)
+    watching.page.beat(SLOT, watching.now - HANGS_AFTER_SECONDS - 1)
     assert watching.look(0) == []
-    assert watching.look(LOOK_AGAIN / 2) == []
-    assert watching.look(LOOK_AGAIN / 2) == [signal.SIGKILL]
+    assert watching.look(LOOK_AGAIN_SECONDS / 2) == []
+    assert watching.look(LOOK_AGAIN_SECONDS / 2) == [signal.SIGKILL]
 
 
 def test_a_worker_that_moves_between_two_looks_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     watching = Watching(monkeypatch)
     for late in (0, 1, 2):
         # Ever too old, but not the same: it moves.
-        watching.page.beat(SLOT, watching.now - HANGS_AFTER - 10 + late)
-        assert watching.look(LOOK_AGAIN) == []
+        watching.page.beat(SLOT, watching.now - HANGS_AFTER_SECONDS - 10 + late)
+        assert watching.look(LOOK_AGAIN_SECONDS) == []
     watching.page.beat(SLOT, watching.now)
-    assert watching.look(LOOK_AGAIN) == []
-    watching.page.beat(SLOT, watching.now - HANGS_AFTER - 10)
-    assert watching.look(LOOK_AGAIN) == []
+    assert watching.look(LOOK_AGAIN_SECONDS) == []
+    watching.page.beat(SLOT, watching.now - HANGS_AFTER_SECONDS - 10)
+    assert watching.look(LOOK_AGAIN_SECONDS) == []
 
 
 def test_zero_is_no_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     watching = Watching(monkeypatch)
     for _ in range(5):
-        assert watching.look(LOOK_AGAIN) == []
+        assert watching.look(LOOK_AGAIN_SECONDS) == []
 
 
 def test_where_the_supervisor_stood_still_no_worker_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +119,6 @@ def test_where_the_supervisor_stood_still_no_worker_is_blamed(monkeypatch: pytes
     watching = Watching(monkeypatch)
     watching.page.beat(SLOT, watching.now)
     assert watching.look(1) == []
-    assert watching.look(HANGS_AFTER + STOOD_STILL) == []
+    assert watching.look(HANGS_AFTER_SECONDS + STOOD_STILL_SECONDS) == []
     assert watching.page.moment(SLOT) == watching.now
-    assert watching.look(LOOK_AGAIN) == []
+    assert watching.look(LOOK_AGAIN_SECONDS) == []

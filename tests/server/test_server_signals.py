@@ -210,7 +210,7 @@ def test_a_worker_says_why_it_cannot_start(starting: Starting) -> None:
 
 
 def test_a_worker_that_takes_too_long(starting: Starting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "READY_TIMEOUT", -1.0)
+    monkeypatch.setattr(supervisor, "READY_SECONDS", -1.0)
     starting.hears(None)
     with pytest.raises(ConfigError, match="did not start"):
         starting.parent._start(1)
@@ -224,7 +224,7 @@ def test_the_dead_are_taken_in_and_the_hanging_killed_during_a_reload(starting: 
     died, hung = Child(7, 40, now), Child(8, 41, now)
     parent.children |= {7: died, 8: hung}
     starting.dead = [(7, 9)]
-    hung.suspect, hung.suspected = now - supervisor.HANGS_AFTER - 9, now - supervisor.LOOK_AGAIN
+    hung.suspect, hung.suspected = now - supervisor.HANGS_AFTER_SECONDS - 9, now - supervisor.LOOK_AGAIN_SECONDS
     parent._page.beat(hung.slot, hung.suspect)
 
     def say() -> None:
@@ -252,7 +252,7 @@ def test_a_reload_that_is_asked_for_during_a_reload_comes_after_it(starting: Sta
 def test_a_supervisor_that_fails_goes_on(
     starting: Starting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(supervisor, "AFTER_ERROR", 0.0)
+    monkeypatch.setattr(supervisor, "AFTER_ERROR_SECONDS", 0.0)
 
     def fail() -> None:
         raise MemoryError

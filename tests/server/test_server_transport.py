@@ -283,7 +283,7 @@ def test_deflate_comes_out_in_pieces(pair: tuple[socket.socket, socket.socket]) 
     while total < 10_000_000:
         _, data = conn.wait(20)
         assert data
-        assert len(data) <= transport.READ_SIZE
+        assert len(data) <= transport.READ_OCTETS
         total += len(data)
     conn.close()
 

@@ -81,6 +81,8 @@ def said(listening: socket.socket) -> bytes:
 
 def test_without_a_descriptor_what_nobody_uses_goes_first(server: Server, listening: Scarce, serving: Serving) -> None:
     """A mailbox kept for later is worth less than a client that is at the door."""
+    while descriptors.relieve():
+        pass  # what tests before this one have kept is older, and would go first
     kept: descriptors.Kept[int, object] = descriptors.Kept(lambda _: True)
     for number in range(2 * descriptors.RELIEF):
         kept.touch(number, object(), 1000)

@@ -130,7 +130,7 @@ def test_no_error_is_more_than_a_miss(path: bytes, tmp_path: Path) -> None:
 
 
 def test_dead_bytes_are_let_go(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_COMPACT_BYTES", 1000)
+    monkeypatch.setattr(cache, "_COMPACT_OCTETS", 1000)
     mine, other = Cache(path, 7, b"1"), Cache(path, 7, b"1")
     mine.put_many(b"ENV", [(uid, b"x" * 100) for uid in range(1, 101)])
     assert other.get_many([5], b"ENV") == [b"x" * 100]
@@ -228,7 +228,7 @@ def test_another_name_for_the_old_file_does_not_hide_the_new_one(path: bytes) ->
 
 def test_a_lock_that_is_not_to_be_had_is_a_miss(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "LOCK_SECONDS", 0)
-    monkeypatch.setattr(cache, "_COMPACT_BYTES", 10)
+    monkeypatch.setattr(cache, "_COMPACT_OCTETS", 10)
     mine = Cache(path, 7, b"1")
     mine.put_many(b"ENV", [(1, b"one"), (2, b"two" * 100)])
     with file(path).open("rb") as held:
@@ -255,7 +255,7 @@ def test_messages_that_are_gone_leave_memory(path: bytes) -> None:
 
 
 def test_what_is_large_goes_in_pieces(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "SPAN", 1000)
+    monkeypatch.setattr(cache, "SPAN_OCTETS", 1000)
     mine = Cache(path, 7, b"1")
     blobs = {uid: b"%d" % uid * 30 for uid in range(1, 100)}
     mine.put_many(b"ENV", [*blobs.items(), (100, b"x" * 1000)])
@@ -276,7 +276,7 @@ def test_nobody_holds_more_than_there_is_use_for(path: bytes, monkeypatch: pytes
 def test_readers_and_writers_at_once(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of files that come and go under them they get the truth or nothing, and no descriptor is left."""
     monkeypatch.setattr(cache, "FIELDS", 3)
-    monkeypatch.setattr(cache, "_COMPACT_BYTES", 1000)
+    monkeypatch.setattr(cache, "_COMPACT_OCTETS", 1000)
     caches = [Cache(path, 7, b"1") for _ in range(2)]
     wrong: list[object] = []
 

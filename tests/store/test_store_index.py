@@ -37,7 +37,7 @@ def known(box: Mailbox) -> dict[bytes, int]:
 
 @pytest.fixture
 def small_journals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "ROTATE_BYTES", 300)
+    monkeypatch.setattr(index, "ROTATE_OCTETS", 300)
 
 
 # --- rotation ---------------------------------------------------------------------------------------

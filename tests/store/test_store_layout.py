@@ -176,7 +176,7 @@ def test_an_unchanged_tree_is_the_same_object(tmp_path: Path, kind: str, monkeyp
     root = maildir(tmp_path / "Mail")
     maildir(root / ("a" if kind == "fs" else ".a"))
     found = KINDS[kind](Places(os.fsencode(root), kind))
-    monkeypatch.setattr(layout, "GRAIN", -10.0)
+    monkeypatch.setattr(layout, "GRAIN_SECONDS", -10.0)
     first = found.scan()
     assert list(first.folders) == ["a"]
     monkeypatch.setattr(os, "scandir", None)
@@ -185,7 +185,7 @@ def test_an_unchanged_tree_is_the_same_object(tmp_path: Path, kind: str, monkeyp
 
 def test_a_folder_that_is_made_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its parent's stamp does not change when its cur/ comes: it is looked at, and watched, itself."""
-    monkeypatch.setattr(layout, "GRAIN", -1e9)
+    monkeypatch.setattr(layout, "GRAIN_SECONDS", -1e9)
     for name in ("cur", ".New"):
         (tmp_path / name).mkdir()
     tree = MaildirPlusPlus(Places(bytes(tmp_path)))

@@ -19,7 +19,7 @@ def test_the_pause_after_errors_grows_and_is_forgotten(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(longlived.time, "monotonic", lambda: now[0])
-    runs = iter([0.0, 1.0, 0.0, longlived.HEALTHY + 1, 0.0])
+    runs = iter([0.0, 1.0, 0.0, longlived.HEALTHY_SECONDS + 1, 0.0])
     pauses: list[float] = []
 
     def loop() -> None:
@@ -33,15 +33,15 @@ def test_the_pause_after_errors_grows_and_is_forgotten(
     thread = LongLived("example", loop)
     monkeypatch.setattr(thread, "_rest", pauses.append)
     thread._run()
-    first = longlived.PAUSE
+    first = longlived.PAUSE_SECONDS
     assert pauses == [first, 2 * first, 4 * first, first, 2 * first]
     assert caplog.text.count("thread failed and starts again name=example") == 5
 
 
 def test_the_pause_has_an_end_and_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(longlived, "PAUSE", 1000.0)
-    monkeypatch.setattr(longlived, "LONGEST_PAUSE", 1000.0)
-    monkeypatch.setattr(longlived, "BEAT", 0.001)
+    monkeypatch.setattr(longlived, "PAUSE_SECONDS", 1000.0)
+    monkeypatch.setattr(longlived, "LONGEST_PAUSE_SECONDS", 1000.0)
+    monkeypatch.setattr(longlived, "BEAT_SECONDS", 0.001)
     beats: queue.Queue[int] = queue.Queue()
 
     def loop() -> None:

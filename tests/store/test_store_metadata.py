@@ -67,18 +67,18 @@ def test_nothing_left_is_no_file(account: Account) -> None:
 def test_limits(account: Account) -> None:
     change = account.metadata.change
     with pytest.raises(AnnotationTooBig) as big:
-        change("Work", [(b"/private/a", b"x"), (b"/private/b", b"x" * (metadata.VALUE_LIMIT + 1))])
+        change("Work", [(b"/private/a", b"x"), (b"/private/b", b"x" * (metadata.VALUE_LIMIT_OCTETS + 1))])
     assert big.value.code == b"METADATA MAXSIZE 65536"
     assert account.metadata.entries("Work") == {}
-    change("Work", [(b"/private/%d" % n, b"x") for n in range(metadata.COUNT_LIMIT)])
+    change("Work", [(b"/private/%d" % n, b"x") for n in range(metadata.ENTRIES_LIMIT)])
     with pytest.raises(TooManyAnnotations):
         change("Work", [(b"/private/0", b"changed"), (b"/private/more", b"x")])
     assert account.metadata.entries("Work").value(b"/private/0") == b"x"
     # One can go for another, and a full mailbox can still be changed.
     change("Work", [(b"/private/more", b"x"), (b"/private/0", None)])
-    change("INBOX", [(b"/private/%d" % n, b"x" * metadata.VALUE_LIMIT) for n in range(15)])
+    change("INBOX", [(b"/private/%d" % n, b"x" * metadata.VALUE_LIMIT_OCTETS) for n in range(15)])
     with pytest.raises(TooManyAnnotations):
-        change("INBOX", [(b"/private/15", b"x" * metadata.VALUE_LIMIT)])
+        change("INBOX", [(b"/private/15", b"x" * metadata.VALUE_LIMIT_OCTETS)])
 
 
 def test_a_damaged_file_is_set_aside(account: Account, caplog: pytest.LogCaptureFixture) -> None:

@@ -186,7 +186,7 @@ def test_the_other_server_gets_its_turn(spool: Spool, monkeypatch: pytest.Monkey
 def test_a_lock_that_somebody_holds_costs_no_mail(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(turns, "PATIENCE", 0.1)
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.1)
     spool.simple("INBOX", 2)
     box = account(spool).mailbox("INBOX")
     box.sync()

@@ -337,7 +337,7 @@ def test_the_first_count_misses_nothing(account: Account, spool: Spool) -> None:
 def test_a_directory_at_rest_is_listed_once(account: Account, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     spool.simple("INBOX", 3)
     spool.age()
-    monkeypatch.setattr(quota, "GRAIN", -1.0)  # the inode's own stamp cannot be set back
+    monkeypatch.setattr(quota, "GRAIN_SECONDS", -1.0)  # the inode's own stamp cannot be set back
     first = used(account)
     listed = []
     real = os.listdir

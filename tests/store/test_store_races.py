@@ -392,9 +392,9 @@ def test_no_lock_of_a_file_is_waited_for_without_end(spool: Spool, monkeypatch: 
     fcntl.flock(held, fcntl.LOCK_EX)
     waits: list[str] = []
 
-    def flock(number: int, path: bytes, timeout: float = locks.TIMEOUT, *, rank: Any) -> None:
+    def flock(number: int, path: bytes, timeout: float = locks.TIMEOUT_SECONDS, *, rank: Any) -> None:
         waits.append(os.fsdecode(path))
-        assert timeout <= locks.TIMEOUT
+        assert timeout <= locks.TIMEOUT_SECONDS
         true(number, path, 0, rank=rank)
 
     true = locks.flock
@@ -489,7 +489,7 @@ def test_on_a_full_disk_nothing_is_raised_and_nothing_given_out(maildir: Any, mo
     ],
 )
 def test_long_work_gives_way_between_its_pieces(maildir: Any, monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
-    monkeypatch.setattr(mailbox_module, "_PIECE", 4)
+    monkeypatch.setattr(mailbox_module, "_PIECE_MESSAGES", 4)
     maildir.fill(10)
     box = maildir.open()
     held: list[int] = []

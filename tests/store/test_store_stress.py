@@ -158,7 +158,7 @@ def flip(path: Path, seed: int, times: int) -> None:
 @pytest.mark.parametrize("foreign", [False, True], ids=["alone", "beside-mutt"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hammer(make_maildir: Any, tmp_path: Path, monkeypatch: Any, seed: int, foreign: bool) -> None:
-    monkeypatch.setattr(index, "ROTATE_BYTES", 1500)
+    monkeypatch.setattr(index, "ROTATE_OCTETS", 1500)
     paths = [make_maildir(name).path for name in ("A", "B")]
     readers = [Mailbox(os.fsencode(path), fsync="never") for path in paths]
     diary = tmp_path / "diary"

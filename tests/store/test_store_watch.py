@@ -495,7 +495,7 @@ def test_without_a_thread_to_spare_the_mailbox_opens_all_the_same(
 
 
 def test_an_idle_watch_thread_has_a_beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "BEAT", 0.001)
+    monkeypatch.setattr(watch, "BEAT_SECONDS", 0.001)
     beats: queue.Queue[int] = queue.Queue()
     watcher = Watcher("inotify", beat=lambda: beats.put(1))
     watcher.start()
@@ -507,7 +507,7 @@ def test_an_idle_watch_thread_has_a_beat(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_folder_that_somebody_holds_keeps_no_news_from_others(
     tmp_path: Path, maildir: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "COME_BACK", 0.001)
+    monkeypatch.setattr(watch, "COME_BACK_SECONDS", 0.001)
     tries: queue.Queue[int] = queue.Queue()
     held = threading.Event()
     held.set()
@@ -629,7 +629,7 @@ def test_names_wait_for_nobody_who_looks(tmp_path: Path) -> None:
     woken.clear()
     (tmp_path / ".New" / "cur").mkdir(parents=True)
     with account.names._looking:
-        assert account.names.refresh() == names._SOON
+        assert account.names.refresh() == names._SOON_SECONDS
     assert not woken
     assert account.names.refresh() is None
     assert woken

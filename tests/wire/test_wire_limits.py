@@ -6,8 +6,8 @@ import pytest
 
 from maildir_imapd.errors import BadMailboxName, TooLong
 from maildir_imapd.wire.buffer import Frame
-from maildir_imapd.wire.cursor import TEXT_LIMIT
-from maildir_imapd.wire.names import NAME_LIMIT, decode_mailbox
+from maildir_imapd.wire.cursor import TEXT_LIMIT_OCTETS
+from maildir_imapd.wire.names import NAME_LIMIT_OCTETS, decode_mailbox
 from maildir_imapd.wire.parse import parse
 
 
@@ -25,13 +25,13 @@ from maildir_imapd.wire.parse import parse
     ],
 )
 def test_strings_and_field_names_have_a_limit(command: bytes) -> None:
-    assert parse(Frame(b"a " + command % (b"x" * TEXT_LIMIT)))
+    assert parse(Frame(b"a " + command % (b"x" * TEXT_LIMIT_OCTETS)))
     with pytest.raises(TooLong):
-        parse(Frame(b"a " + command % (b"x" * (TEXT_LIMIT + 1))))
+        parse(Frame(b"a " + command % (b"x" * (TEXT_LIMIT_OCTETS + 1))))
 
 
 @pytest.mark.parametrize("utf8", [True, False])
 def test_mailbox_names_have_a_limit(utf8: bool) -> None:
-    assert decode_mailbox(b"x" * NAME_LIMIT, utf8=utf8)
+    assert decode_mailbox(b"x" * NAME_LIMIT_OCTETS, utf8=utf8)
     with pytest.raises(BadMailboxName):
-        decode_mailbox(b"x" * (NAME_LIMIT + 1), utf8=utf8)
+        decode_mailbox(b"x" * (NAME_LIMIT_OCTETS + 1), utf8=utf8)

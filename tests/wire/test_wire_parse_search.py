@@ -20,7 +20,7 @@ from maildir_imapd.wire.commands import (
 )
 from maildir_imapd.wire.numbers import NumberSet
 from maildir_imapd.wire.parse import parse
-from maildir_imapd.wire.parse_search import DEEPEST, INSERTED, LONGEST, NESTED, check_criteria
+from maildir_imapd.wire.parse_search import DEEPEST, INSERTED, LONGEST_OCTETS, NESTED, check_criteria
 from maildir_imapd.wire.search_keys import (
     KeyAll,
     KeyAnd,
@@ -426,7 +426,7 @@ def test_filters_within_filters_are_bounded() -> None:
     with pytest.raises(UndefinedFilter) as circle:
         filtered(b"FILTER x", x=b"SEEN FILTER y", y=b"FILTER X")
     assert circle.value.code == b"UNDEFINED-FILTER X"
-    long = b" ".join([b"SUBJECT " + b"x" * 1000] * (LONGEST // 3 // 1000))
+    long = b" ".join([b"SUBJECT " + b"x" * 1000] * (LONGEST_OCTETS // 3 // 1000))
     filtered(b"FILTER x FILTER x", x=long)
     with pytest.raises(UndefinedFilter):
         filtered(b"FILTER x FILTER x FILTER x", x=long)

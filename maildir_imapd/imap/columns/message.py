@@ -54,7 +54,7 @@ class Content:
 
 
 # Messages up to this size are not worth keeping between commands.
-WORTH_KEEPING = 64 * 1024
+WORTH_KEEPING_OCTETS = 64 * 1024
 
 
 def read(view: View, uid: int) -> Content:
@@ -69,7 +69,7 @@ def read(view: View, uid: int) -> Content:
     # Only after that is it sure that the UID still named this message.
     view.check_numbering()
     content = Content(uid, raw)
-    if len(raw) > WORTH_KEEPING:
+    if len(raw) > WORTH_KEEPING_OCTETS:
         view.content = content
     return content
 

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     Hear = Callable[[Iterable[int]], None]
 
 # Rows that are made together: enough to make the loops long, few enough to keep memory flat.
-CHUNK = 500
+CHUNK_ROWS = 500
 # Values that are made together: a line has room for more columns than anybody asks for.
-VALUES = 50_000
+CHUNK_VALUES = 50_000
 # What one message's row may hold: so many times the message, for its parts and they again in others, and a little
 # more.  A piece is asked for with 20 octets, and may be the whole of a message.
-TIMES = 8
-LITTLE = 1024 * 1024
+ROW_LIMIT_TIMES = 8
+ROW_LIMIT_OCTETS = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ def send(session: Session, plan: Plan, positions: Positions, reply: Reply) -> Mi
     template = plan.template
     work = _send_bodies if plan.has_bodies else _send_columns
     hear = _hearing(session, plan)
-    size = max(1, min(CHUNK, VALUES // len(plan)))
+    size = max(1, min(CHUNK_ROWS, CHUNK_VALUES // len(plan)))
     for start in range(0, len(positions), size):
         view.progress.part(start, len(positions))
         work(view, plan, template, positions[start : start + size], reply, missing, hear)
@@ -156,7 +156,7 @@ def _send_bodies(
             _miss(view, error, missing)
             continue
         row: list[int | bytes] = [position + 1]
-        left = TIMES * content.octets + LITTLE
+        left = ROW_LIMIT_TIMES * content.octets + ROW_LIMIT_OCTETS
         for ready, make in sources:
             if ready is not None:
                 row.append(ready[k])

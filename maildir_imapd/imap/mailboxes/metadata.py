@@ -18,7 +18,7 @@ from maildir_imapd.imap.mailboxes.rights import demand, rights_of
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
-from maildir_imapd.store.records.metadata import VALUE_LIMIT, Entries
+from maildir_imapd.store.records.metadata import VALUE_LIMIT_OCTETS, Entries
 from maildir_imapd.store.records.special_use import ENTRY, SPELLED
 from maildir_imapd.wire import render
 
@@ -56,7 +56,7 @@ def getmetadata(session: Session, cmd: GetMetadata, reply: Reply) -> Done:
 
 def too_big(session: Session) -> AnnotationTooBig:
     """Return the answer to a value that is not even read (RFC 5464 4.3)."""
-    return AnnotationTooBig(code=b"METADATA MAXSIZE %d" % min(VALUE_LIMIT, session.buffer.limits.literal))
+    return AnnotationTooBig(code=b"METADATA MAXSIZE %d" % min(VALUE_LIMIT_OCTETS, session.buffer.limits.literal))
 
 
 @command(b"SETMETADATA", states=LOGGED_IN, announces=[b"METADATA", b"FILTERS"], oversize=too_big)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = b"User quota"
 # Octets in a unit of STORAGE (RFC 9208 5.1).
-UNIT: Final = 1024
+UNIT_OCTETS: Final = 1024
 
 
 def _resources(session: Session) -> list[tuple[bytes, int, int]] | None:
@@ -27,7 +27,7 @@ def _resources(session: Session) -> list[tuple[bytes, int, int]] | None:
     usage = account.quota.usage()
     found = []
     if usage is not None and usage.limit.storage:
-        found.append((b"STORAGE", -(-usage.used.storage // UNIT), -(-usage.limit.storage // UNIT)))
+        found.append((b"STORAGE", -(-usage.used.storage // UNIT_OCTETS), -(-usage.limit.storage // UNIT_OCTETS)))
     if usage is not None and usage.limit.messages:
         found.append((b"MESSAGE", usage.used.messages, usage.limit.messages))
     if account.quota_mailboxes:
@@ -81,7 +81,7 @@ def setquota(session: Session, cmd: SetQuota, reply: Reply) -> Done:
     if 0 in limits.values():
         # RFC 9208 3.1.2 has 0 forbid any use; in maildirsize it is no limit.
         raise CannotDo(why="A limit cannot be 0; leave it out for none")
-    session.account.quota.change(Amount(limits.get(b"STORAGE", 0) * UNIT, limits.get(b"MESSAGE", 0)))
+    session.account.quota.change(Amount(limits.get(b"STORAGE", 0) * UNIT_OCTETS, limits.get(b"MESSAGE", 0)))
     reply.write(quota_line(ROOT, _resources(session) or []))
     session.note("setquota", limits=" ".join(f"{name.decode()}={limit}" for name, limit in limits.items()))
     return Done("SETQUOTA completed")

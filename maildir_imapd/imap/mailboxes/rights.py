@@ -51,8 +51,8 @@ KEPT: Final = frozenset("la")
 # RFC 4314 2.1.1: what the rights of RFC 2086 mean.
 VIRTUAL: Final = {"c": frozenset("kx"), "d": frozenset("et")}
 # Of an identifier, in octets, and of entries in one file: no user needs more, and the file is read at every SELECT.
-LONGEST: Final = 255
-MOST: Final = 1000
+NAME_LIMIT_CHARACTERS: Final = 255
+IDENTIFIERS_LIMIT: Final = 1000
 
 
 # --- the door -------------------------------------------------------------------------------------
@@ -227,8 +227,8 @@ def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
 @command(b"SETACL", states=LOGGED_IN)
 def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     """RFC 4314 3.1."""
-    if len(cmd.identifier) > LONGEST:
-        raise LimitReached(why=Phrase("An identifier may have {limit} octets", limit=LONGEST))
+    if len(cmd.identifier) > NAME_LIMIT_CHARACTERS:
+        raise LimitReached(why=Phrase("An identifier may have {limit} octets", limit=NAME_LIMIT_CHARACTERS))
     identifier, negative = _identifier(cmd.identifier)
     mode, asked = _modification(cmd.rights)
     name = _mailbox(session, cmd.mailbox, "a")
@@ -238,8 +238,10 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
         mine = who == _own(session, acl)
         before = acl.of(who, negative=negative)
         if before is None:
-            if len(acl.entries) >= MOST:
-                raise LimitReached(why=Phrase("A mailbox may have {limit} identifiers with rights", limit=MOST))
+            if len(acl.entries) >= IDENTIFIERS_LIMIT:
+                raise LimitReached(
+                    why=Phrase("A mailbox may have {limit} identifiers with rights", limit=IDENTIFIERS_LIMIT)
+                )
             before = ALL if mine and not negative else NONE
         after = before | asked if mode == "+" else before - asked if mode == "-" else asked
         if mine:

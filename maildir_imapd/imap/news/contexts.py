@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from maildir_imapd.store.index.snapshot import Snapshot
 
 # Contexts of one open mailbox; beyond that NOUPDATE.
-LIMIT = 16
+CONTEXTS_LIMIT = 16
 # New results of a SORT that are put in one by one: beyond that all are sorted anew.
 FEW = 8
 # Seconds after which OLDER and YOUNGER are asked again (RFC 5032 2 leaves it to us).
-PERIOD = 60.0
+PERIOD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def follow(
         return
     view = session.selected
     assert cmd.returning is not None
-    if len(view.contexts) >= LIMIT:
+    if len(view.contexts) >= CONTEXTS_LIMIT:
         session.say(reply, b"NO", "Too many searches are being updated", b'NOUPDATE "%b"' % cmd.tag)
         return
     key = frozen(cmd.key, view)
@@ -125,7 +125,7 @@ def follow(
         any(
             isinstance(part, search_keys.KeyNumbers) and part.numbers.contains_star() for part in search_keys.parts(key)
         ),
-        session.clock() + PERIOD
+        session.clock() + PERIOD_SECONDS
         if any(isinstance(part, search_keys.KeyWithin) for part in search_keys.parts(key))
         else None,
         (session.spell(view.name), view.snapshot.uidvalidity) if named else None,
@@ -204,7 +204,7 @@ def changes(session: Session, old: Snapshot, told: Told) -> News:
     for context in view.contexts.values():
         late = context.due is not None and context.due <= now
         if late:
-            context.due = now + PERIOD
+            context.due = now + PERIOD_SECONDS
         among = set(range(len(new))) if renamed or late else set(touched)
         if context.star and len(new):
             last = new.position(old.uids[-1]) if len(old) else -1

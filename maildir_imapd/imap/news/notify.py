@@ -47,7 +47,7 @@ _MESSAGES: Final = frozenset((NEW, EXPUNGE, FLAGS, b"AnnotationChange"))
 _SELECTED: Final = (b"SELECTED", b"SELECTED-DELAYED")
 
 # Mailboxes that one session may have watched for messages: each is open, with a descriptor and four watches.
-LIMIT: Final = 1000
+MAILBOXES_LIMIT: Final = 1000
 
 # How closely a filter names what it means: NONE takes a mailbox from those that name it less closely.
 _CLOSENESS: Final = {
@@ -210,7 +210,7 @@ class Notify:
     def _watch(self, session: Session, reply: Reply) -> None:
         """Watch those mailboxes whose messages matter now, and no others."""
         wanted = [name for name in self._known.mailboxes if self.events(session, name) & _MESSAGES]
-        if len(wanted) > LIMIT:
+        if len(wanted) > MAILBOXES_LIMIT:
             raise NotifyOverflow
         for name in sorted(set(self._watched) - set(wanted)):
             self._watched.pop(name).listener.close()

@@ -45,7 +45,7 @@ SYSTEM_BITS = {
     b"\\Seen": SEEN,
 }
 
-DAY = 86400
+DAY_SECONDS = 86400
 _EPOCH = dt.date(1970, 1, 1)
 
 # In the cache a field that a message lacks is the empty string; one that it has begins with this.
@@ -193,11 +193,13 @@ class Search:
         if key.kind == "sent":
             days: Sequence[int | None] = self._sent_days(among)
         elif key.kind == "saved":
-            days = [seconds // DAY if seconds > 0 else None for seconds in column(self.view.snapshot.saved, among)]
+            days = [
+                seconds // DAY_SECONDS if seconds > 0 else None for seconds in column(self.view.snapshot.saved, among)
+            ]
         else:
             # INTERNALDATE is always shown in UTC, so its date is the date in UTC.
             times = column(self.view.snapshot.received, among)
-            days = [seconds // DAY for seconds in times]
+            days = [seconds // DAY_SECONDS for seconds in times]
         pairs = zip(among, days, strict=True)
         if key.relation == "before":
             return [i for i, d in pairs if d is not None and d < day]

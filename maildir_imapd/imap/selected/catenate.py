@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 
 # URLs in one command: each may name another message, which is read as a whole.
-URLS = 1000
+URLS_LIMIT = 1000
 # Octets that are read for it, as a multiple of what a message may have: parts may be a little of much.
 READ = 4
 
 
 def demand_few(messages: Iterable[AppendMessage]) -> None:
-    """Raise TooLong for a command that names more than ``URLS`` URLs."""
-    if sum(isinstance(part, CatUrl) for message in messages for part in message.catenate or ()) > URLS:
+    """Raise TooLong for a command that names more than ``URLS_LIMIT`` URLs."""
+    if sum(isinstance(part, CatUrl) for message in messages for part in message.catenate or ()) > URLS_LIMIT:
         raise TooLong
 
 

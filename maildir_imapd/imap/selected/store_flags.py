@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Store
 
 SYSTEM = {name.lower() for name, _ in SYSTEM_FLAGS}
-KEYWORD_LIMIT = 255
+KEYWORD_LIMIT_OCTETS = 255
 
 
 @command(b"STORE", states=State.SELECTED, uses_numbers=True, announces=[b"CONDSTORE"])
@@ -83,8 +83,8 @@ def check_flags(flags: tuple[bytes, ...]) -> None:
     for flag in flags:
         if flag.startswith(b"\\") and flag.lower() not in SYSTEM:
             raise BadArgument("a flag that this server knows")
-        if len(flag) > KEYWORD_LIMIT:
-            raise LimitReached(why=Phrase("A keyword may have {limit} octets", limit=KEYWORD_LIMIT))
+        if len(flag) > KEYWORD_LIMIT_OCTETS:
+            raise LimitReached(why=Phrase("A keyword may have {limit} octets", limit=KEYWORD_LIMIT_OCTETS))
 
 
 def _set_others(view: View, cmd: Store, result: FlagResult, given: Flags) -> FlagResult:

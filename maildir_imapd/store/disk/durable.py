@@ -23,8 +23,8 @@ from maildir_imapd.store.disk import descriptors
 step: Callable[[str, object], None] | None = None
 
 # What a file may have at most to be read whole: lists that a user or a client makes, and those of all messages.
-SMALL: Final = 1 << 20
-LARGE: Final = 64 << 20
+SMALL_OCTETS: Final = 1 << 20
+LARGE_OCTETS: Final = 64 << 20
 
 log = Log(__name__)
 
@@ -65,7 +65,7 @@ def store_error(error: OSError, path: bytes) -> errors.StoreError:
 
 
 @contextmanager
-def told(path: bytes) -> Iterator[None]:
+def as_store_error(path: bytes) -> Iterator[None]:
     """Turn an OSError of the block into a StoreError that names *path*."""
     try:
         yield
@@ -282,7 +282,7 @@ def dated(path: bytes, name: bytes) -> int | None:
         return None
 
 
-def read_dated(path: bytes, name: bytes, limit: int = SMALL) -> tuple[bytes | None, int]:
+def read_dated(path: bytes, name: bytes, limit: int = SMALL_OCTETS) -> tuple[bytes | None, int]:
     """Read a file in the directory at *path*, with its mtime in ns; (None, 0) where there is none."""
     try:
         directory = descriptors.open_directory(path)
@@ -315,11 +315,11 @@ def put_or_remove(name: bytes, data: bytes, directory: int) -> None:
 
 def demand_small(name: bytes, data: bytes) -> None:
     """Raise OSError, as for a full disk, for what ``read_file`` would not take back."""
-    if len(data) > SMALL:
-        raise OSError(errno.EDQUOT, f"it would have more than {SMALL} octets", name)
+    if len(data) > SMALL_OCTETS:
+        raise OSError(errno.EDQUOT, f"it would have more than {SMALL_OCTETS} octets", name)
 
 
-def read_file(name: bytes, directory: int, limit: int = SMALL) -> bytes:
+def read_file(name: bytes, directory: int, limit: int = SMALL_OCTETS) -> bytes:
     """Read a file whole: a regular one, never through a link, never blocking, and not more than *limit* octets.
 
     Whoever owns the folder may have put anything there. Raises OSError, with a line in the log where it is no file or
@@ -346,7 +346,7 @@ def read_file(name: bytes, directory: int, limit: int = SMALL) -> bytes:
         os.close(fd)
 
 
-def read_on(fd: int, position: int, name: bytes, limit: int = LARGE) -> bytes:
+def read_on(fd: int, position: int, name: bytes, limit: int = LARGE_OCTETS) -> bytes:
     """Read an open file from *position* to its end, as ``read_file``; *name* is for the log."""
     state = os.fstat(fd)
     if not stat.S_ISREG(state.st_mode):

@@ -123,7 +123,7 @@ class Folder:
         """
         with self.shared(patience), self._file_lock(patience), self.turns.lock(adds, patience):
             self.directories.check_place()
-            with durable.told(self.path):
+            with durable.as_store_error(self.path):
                 self._catch_up()
                 if adds or self.keeping.coexist:
                     self._take_foreign_uids()

@@ -42,18 +42,18 @@ log = Log(__name__)
 NAME: Final = b"maildir-imapd.cache"
 _MARK: Final = b"BLK1"
 _BLOCK: Final = struct.Struct("<4sBIQI")
-_COMPACT_BYTES: Final = 1 << 20  # below that, dead bytes are not worth a rewrite
+_COMPACT_OCTETS: Final = 1 << 20  # below that, dead bytes are not worth a rewrite
 # Fields of a folder that are kept: clients make up fields (of headers) as they like, and no quota counts this file.
 FIELDS: Final = 64
 # What is read at once, and the largest block there may be: bounds what a file can make us hold that others wrote.
-SPAN: Final = 8 << 20
+SPAN_OCTETS: Final = 8 << 20
 # Blobs in all fields together, and bytes of a file, beyond which a new one is begun.
 BLOBS: Final = 1 << 22
-BYTES: Final = 1 << 30
+FILE_OCTETS: Final = 1 << 30
 # Seconds for which a writer waits for other writers; nobody holds the lock for longer than one write.
 LOCK_SECONDS: Final = 2.0
 # Neighbouring blobs are read together, so many bytes at a time; and so many such windows are held at once.
-_WINDOW: Final = 1 << 17
+_WINDOW_OCTETS: Final = 1 << 17
 _WINDOWS: Final = 64
 # So many are read one by one instead.
 _FEW: Final = 8
@@ -135,7 +135,7 @@ class Cache:
                 if self._fd is None:
                     return
                 live = self._forget_others(set(uids))
-                dead = self._end >= _COMPACT_BYTES and live * 3 < self._end * 2
+                dead = self._end >= _COMPACT_OCTETS and live * 3 < self._end * 2
             if dead and self._writing.acquire(blocking=False):
                 try:
                     self._rewrite()
@@ -217,7 +217,7 @@ class Cache:
             return
         self._stamp = _stamp(status)
         while self._end + _BLOCK.size <= status.st_size and not self._full(status):
-            data = os.pread(number, min(SPAN, status.st_size - self._end), self._end)
+            data = os.pread(number, min(SPAN_OCTETS, status.st_size - self._end), self._end)
             if not self._take(data):
                 break
 
@@ -251,14 +251,14 @@ class Cache:
         for uid, length in zip(uids, lengths, strict=True):
             where[uid] = (at, at + length, base)
             at += length
-            if at >= _WINDOW:
+            if at >= _WINDOW_OCTETS:
                 self._ends[base] = base = base + at
                 at = 0
         self._ends[base] = base + at
 
     def _full(self, status: os.stat_result) -> bool:
         """Whether there is more than anybody has a use for."""
-        return status.st_size > BYTES or sum(map(len, self._fields.values())) > BLOBS
+        return status.st_size > FILE_OCTETS or sum(map(len, self._fields.values())) > BLOBS
 
     def _forget_others(self, alive: set[int]) -> int:
         """Forget all messages but these; returns how many bytes the file has of them."""
@@ -422,7 +422,7 @@ class _Windows(dict[int, bytes]):
 
 def _blocks(field: bytes, pairs: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
     """Return blobs as blocks, none of them larger than what is read at once; one that never would fit is left out."""
-    room = left = SPAN - _BLOCK.size - len(field)
+    room = left = SPAN_OCTETS - _BLOCK.size - len(field)
     some: list[tuple[int, bytes]] = []
     for uid, blob in pairs:
         size = 8 + len(blob)

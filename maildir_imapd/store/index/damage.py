@@ -33,7 +33,7 @@ def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | No
     states: list[State] = []
     for name in (CHECKPOINT, OLD):
         try:
-            data = durable.read_file(name, directory, durable.LARGE)
+            data = durable.read_file(name, directory, durable.LARGE_OCTETS)
         except FileNotFoundError:
             continue
         state = checkpoint.parse(data)
@@ -44,7 +44,7 @@ def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | No
         else:
             _set_aside(directory, name, data, mode)
     try:
-        data = durable.read_file(JOURNAL, directory, durable.LARGE)
+        data = durable.read_file(JOURNAL, directory, durable.LARGE_OCTETS)
     except FileNotFoundError:
         data = b""
     good = tuple(journal.replay(data))

@@ -49,7 +49,7 @@ from maildir_imapd.store.index.state import State
 
 log = Log(__name__)
 
-ROTATE_BYTES: Final = 256 * 1024
+ROTATE_OCTETS: Final = 256 * 1024
 _LOAD_ATTEMPTS: Final = 30
 
 
@@ -93,7 +93,7 @@ class Index:
         self._imagined = False  # memory has batches that were never to be written
         self.rotations = 0
         self._floor = 0  # clients have been told this mod-sequence, whatever the disk says
-        self._rotate_at = ROTATE_BYTES
+        self._rotate_at = ROTATE_OCTETS
 
     def _publish(self, state: State, batches: list[Batch] | None) -> None:
         """Let *state* be what is so from here on, and *batches* what has led there; None: nobody knows."""
@@ -142,7 +142,7 @@ class Index:
         if state.snapshot.modseq < floor:
             state = replace(state, snapshot=state.snapshot.evolve(modseq=floor))
         old = self._journal
-        rotate_at = max(ROTATE_BYTES, 20 * len(state.snapshot))  # a quarter of the checkpoint
+        rotate_at = max(ROTATE_OCTETS, 20 * len(state.snapshot))  # a quarter of the checkpoint
         self._publish(state, news)
         # From here on nothing can fail.
         self._journal, self._size, self._floor, self.loaded = opened.file, len(opened.data), floor, True
@@ -342,7 +342,7 @@ class Index:
                 self.rotate()
             except (OSError, MemoryError) as error:
                 # The journal can grow on; try again when it has.
-                self._rotate_at = self.state.position + ROTATE_BYTES
+                self._rotate_at = self.state.position + ROTATE_OCTETS
                 log.warning("rotation failed", path=self.path, why=error)
 
     @property

@@ -76,7 +76,7 @@ def named(directory: int) -> os.stat_result | None:
 
 def read_checkpoint(directory: int) -> State:
     """Read the checkpoint; raises Unfit, FileNotFoundError, OSError."""
-    state = checkpoint.parse(durable.read_file(CHECKPOINT, directory, durable.LARGE))
+    state = checkpoint.parse(durable.read_file(CHECKPOINT, directory, durable.LARGE_OCTETS))
     if state is None:
         raise Unfit
     return state

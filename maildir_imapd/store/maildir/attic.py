@@ -23,7 +23,7 @@ log = Log(__name__)
 TRASH: Final = b"..maildir-imapd-trash-"
 NASCENT: Final = b"..maildir-imapd-new-"
 # Seconds after which nobody is at work on a hidden folder any more.
-_ABANDONED: Final = 3600
+_ABANDONED_SECONDS: Final = 3600
 _TRIES: Final = 10
 
 
@@ -98,7 +98,7 @@ class Attic:
             changed = os.stat(os.path.join(self._layout.root, self._layout.attic, entry)).st_ctime
         except OSError:
             return False
-        return time.time() - changed > _ABANDONED
+        return time.time() - changed > _ABANDONED_SECONDS
 
 
 def _sync(directory: bytes) -> None:

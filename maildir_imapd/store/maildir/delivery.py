@@ -24,7 +24,7 @@ from maildir_imapd.store.maildir import filename, scan
 TMP_SECONDS: Final = 36 * 3600  # what nobody has touched for so long was left by a program that died
 
 _CRLF = re.compile(rb"(?<!\r)\r\n").sub
-_COPY_BYTES: Final = 1 << 20
+_COPY_OCTETS: Final = 1 << 20
 _END_OF_HEADER = re.compile(rb"\A\n|\n\r*\n").search
 
 
@@ -139,7 +139,7 @@ class Delivery:
         try:
             with self._reading() as number:
                 position = 0
-                while piece := os.pread(number, _COPY_BYTES, position):
+                while piece := os.pread(number, _COPY_OCTETS, position):
                     position += len(piece)
                     yield piece
         except FileNotFoundError as error:
@@ -211,7 +211,7 @@ def copy_bytes(source: bytes, target: bytes, source_dir: int, target_dir: int, m
         writing = durable.create(temporary, target_dir, mode)
         try:
             try:
-                while piece := os.read(reading, _COPY_BYTES):
+                while piece := os.read(reading, _COPY_OCTETS):
                     durable.write(writing, piece)
                 status = os.fstat(reading)
                 os.utime(writing, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -8,7 +8,7 @@ from typing import Final
 from maildir_imapd.errors import BadMailboxName
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.maildir.layout import (
-    ENTRY,
+    ENTRY_OCTETS,
     MAILDIR,
     Layout,
     Places,
@@ -78,7 +78,7 @@ class MaildirPlusPlus(Layout):
         # Courier 5 has new folders in UTF-8 beside old ones that are not.
         if other is not None and not os.path.lexists(path) and (os.path.lexists(other) or self.spells_utf8()):
             path = other
-        if len(os.path.basename(path)) > ENTRY:
+        if len(os.path.basename(path)) > ENTRY_OCTETS:
             raise BadMailboxName(why="it is too long")
         return path
 

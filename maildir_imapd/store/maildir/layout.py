@@ -28,9 +28,9 @@ from maildir_imapd.store.threads.locks import Rank
 
 DEPTH = 16
 # ext4, xfs and most others: 255 octets a directory entry.
-ENTRY = 255
+ENTRY_OCTETS = 255
 # A directory stamped less than this many seconds ago may change again within its clock's grain.
-GRAIN: Final = 2.0
+GRAIN_SECONDS: Final = 2.0
 SHARED: Final = b"dovecot-shared"
 MAILDIR: Final = (b"cur", b"new", b"tmp")
 
@@ -172,7 +172,7 @@ class Layout(ABC):
         # A stamp that is too young may hide a later change: then this look is good for once only.
         newest = max([max(stamp) for stamp, _ in fresh.values()], default=0)
         with self._lock:
-            self._seen, self._settled = fresh, began - newest / 1e9 > GRAIN
+            self._seen, self._settled = fresh, began - newest / 1e9 > GRAIN_SECONDS
             self._seen_at = began
             if tree != self._tree:
                 self._tree = tree
@@ -248,7 +248,7 @@ class Layout(ABC):
         # What was listed while the stamp was young may lack what came later in the grain of its clock.
         seen_at = self._seen_at
         known = self._seen.get(path)
-        if known is not None and known[0] == stamp and seen_at - max(stamp) / 1e9 > GRAIN:
+        if known is not None and known[0] == stamp and seen_at - max(stamp) / 1e9 > GRAIN_SECONDS:
             seen[path] = known
             return known[1]
         # By a descriptor: a path may have become a link to what another thread has open.

@@ -10,7 +10,7 @@ from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.maildir.layout import (
     DEPTH,
-    ENTRY,
+    ENTRY_OCTETS,
     MAILDIR,
     Layout,
     Seen,
@@ -60,7 +60,7 @@ class Nested(Layout):
             plain = self.plain(level)
             if plain is not None and is_directory(other := os.path.join(directory, plain)):
                 return other
-            if len(entry) > ENTRY:
+            if len(entry) > ENTRY_OCTETS:
                 raise BadMailboxName(why="it is too long")
         return path
 

@@ -33,7 +33,7 @@ class Courier(Neighbour):
 
     def _bring_up(self, rows: Snapshot) -> None:
         try:
-            old = uidlist.parse(durable.read_file(self.uids_name, self._directory, durable.LARGE))
+            old = uidlist.parse(durable.read_file(self.uids_name, self._directory, durable.LARGE_OCTETS))
         except FileNotFoundError:
             old = None
         pairs = zip(rows.uids, rows.names, strict=True)

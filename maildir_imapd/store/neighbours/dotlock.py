@@ -16,18 +16,20 @@ from typing import Final, Self
 
 from maildir_imapd.store.disk import durable
 
-STALE_AFTER: Final = 120.0
+STALE_AFTER_SECONDS: Final = 120.0
 # A lock of a dead process on this host is taken over once it is this old, as Dovecot does.
-DEAD_AFTER: Final = 2.0
+DEAD_AFTER_SECONDS: Final = 2.0
 # One without a holder's name is of a process that died before it wrote it, once it is this old.
-NAMELESS_AFTER: Final = 10.0
-TIMEOUT: Final = 30.0
+NAMELESS_AFTER_SECONDS: Final = 10.0
+TIMEOUT_SECONDS: Final = 30.0
 
 
 class DotLock:
     """A context manager; raises OSError (ETIMEDOUT) when it cannot be had in time."""
 
-    def __init__(self, name: bytes, directory: int, timeout: float = TIMEOUT, stale: float = STALE_AFTER) -> None:
+    def __init__(
+        self, name: bytes, directory: int, timeout: float = TIMEOUT_SECONDS, stale: float = STALE_AFTER_SECONDS
+    ) -> None:
         self._name = name
         self._directory = directory
         self._timeout = timeout
@@ -71,8 +73,8 @@ class DotLock:
             return True
         age = time.time() - state.st_mtime
         pid, _, host = holder.partition(b":")
-        dead = not holder and age > NAMELESS_AFTER
-        if host.decode("utf-8", "replace") == socket.gethostname() and pid.isdigit() and age > DEAD_AFTER:
+        dead = not holder and age > NAMELESS_AFTER_SECONDS
+        if host.decode("utf-8", "replace") == socket.gethostname() and pid.isdigit() and age > DEAD_AFTER_SECONDS:
             try:
                 os.kill(int(pid), 0)
             except ProcessLookupError:

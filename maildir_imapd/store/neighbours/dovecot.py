@@ -41,7 +41,7 @@ class Dovecot(Neighbour):
     def write(self, rows: Snapshot) -> None:
         """Write the whole list, under Dovecot's lock; raises OSError."""
         try:
-            old = uidlist.parse(durable.read_file(self.uids_name, self._directory, durable.LARGE))
+            old = uidlist.parse(durable.read_file(self.uids_name, self._directory, durable.LARGE_OCTETS))
         except FileNotFoundError:
             old = None
         else:

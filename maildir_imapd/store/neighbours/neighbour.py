@@ -23,7 +23,7 @@ from maildir_imapd.store.index.journal import Batch
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir.layout import Layout
 from maildir_imapd.store.neighbours import uidlist
-from maildir_imapd.store.neighbours.dotlock import TIMEOUT, DotLock
+from maildir_imapd.store.neighbours.dotlock import TIMEOUT_SECONDS, DotLock
 
 log = Log(__name__)
 
@@ -78,7 +78,7 @@ class Neighbour(ABC):
 
     # --- its list of UIDs ---------------------------------------------------------------------
 
-    def lock(self, patience: float = TIMEOUT) -> AbstractContextManager[object]:
+    def lock(self, patience: float = TIMEOUT_SECONDS) -> AbstractContextManager[object]:
         """The other server's own lock, for as long as a scan or a change takes; *patience* in seconds."""
         return DotLock(self.lock_name, self._directory, timeout=patience)
 
@@ -94,7 +94,7 @@ class Neighbour(ABC):
             if self._ends_below(stamp[1], rows):
                 self._stamp, self._last, self._uidvalidity = stamp, rows.uidnext - 1, rows.uidvalidity
                 return None
-            found = uidlist.parse(durable.read_file(self.uids_name, self._directory, durable.LARGE))
+            found = uidlist.parse(durable.read_file(self.uids_name, self._directory, durable.LARGE_OCTETS))
         except OSError as error:
             log.warning("cannot read the other server's UIDs", path=self.place.path, why=error)
             return None

@@ -71,7 +71,7 @@ def look(folder: bytes, control: bytes | None = None, index: bytes | None = None
         if last is None:
             return Found()
         server, name, place = last
-        data, _ = durable.read_dated(place, name, durable.LARGE)
+        data, _ = durable.read_dated(place, name, durable.LARGE_OCTETS)
         if data is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # Race: it was there just now
         found = uidlist.parse(data)
@@ -139,9 +139,10 @@ def _own_index(index: bytes, uids: uidlist.UidList, *, needed: bool) -> dovecot_
     """
     try:
         files = [
-            durable.read_dated(index, name, durable.LARGE)[0] for name in (dovecot_index.LOG, dovecot_index.LOG_BEFORE)
+            durable.read_dated(index, name, durable.LARGE_OCTETS)[0]
+            for name in (dovecot_index.LOG, dovecot_index.LOG_BEFORE)
         ]
-        state = durable.read_dated(index, dovecot_index.INDEX, durable.LARGE)[0]
+        state = durable.read_dated(index, dovecot_index.INDEX, durable.LARGE_OCTETS)[0]
     except OSError as error:
         if needed:
             raise

@@ -12,15 +12,15 @@ from typing import Final
 from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
-from maildir_imapd.store.neighbours.dotlock import TIMEOUT
+from maildir_imapd.store.neighbours.dotlock import TIMEOUT_SECONDS
 from maildir_imapd.store.neighbours.neighbour import Neighbour
 
 log = Log(__name__)
 
 # Seconds; a delivery agent holds its lock for milliseconds, and a client waits.
-PATIENCE: Final = 10.0
+PATIENCE_SECONDS: Final = 10.0
 # Seconds that the other server gets at most, after it has waited for us as long.
-TURN: Final = 0.1
+TURN_SECONDS: Final = 0.1
 
 
 class Turns:
@@ -49,11 +49,11 @@ class Turns:
             return
         if self._coexist:
             # Dovecot looks whether its lock is free, every three seconds in the end: so it must be, half the time.
-            rest = min(max(self._until - time.monotonic(), 0.0), TURN)
+            rest = min(max(self._until - time.monotonic(), 0.0), TURN_SECONDS)
             if rest and patience == 0:
                 raise errors.LockTimeout(detail=os.fsdecode(self._path))
             time.sleep(rest)
-        usual = TIMEOUT if self._coexist else PATIENCE
+        usual = TIMEOUT_SECONDS if self._coexist else PATIENCE_SECONDS
         lock = self._neighbour.lock(usual if patience is None else patience)
         try:
             lock.__enter__()
@@ -76,7 +76,7 @@ class Turns:
             yield
         finally:
             self.held = False
-            with durable.told(self._path):
+            with durable.as_store_error(self._path):
                 lock.__exit__(None, None, None)
             now = time.monotonic()
             self._until = now + (now - began)

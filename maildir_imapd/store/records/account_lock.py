@@ -25,7 +25,7 @@ class AccountLock:
     first, with the descriptor, and says whether there was anything. *changed* is called when the lock is free again.
     """
 
-    def __init__(self, layout: Layout, finish: Callable[[int], bool], timeout: float = locks.TIMEOUT) -> None:
+    def __init__(self, layout: Layout, finish: Callable[[int], bool], timeout: float = locks.TIMEOUT_SECONDS) -> None:
         self._layout = layout
         self._finish = finish
         self._timeout = timeout
@@ -37,7 +37,7 @@ class AccountLock:
         """Hold it; raises LockTimeout after *patience* seconds (None: the usual), StoreError."""
         patience = self._timeout if patience is None else patience
         path = self._layout.root + b"/" + LOCK
-        with durable.told(self._layout.root):
+        with durable.as_store_error(self._layout.root):
             if not (self._threads.acquire(timeout=patience) if patience > 0 else self._threads.acquire(blocking=False)):
                 raise LockTimeout(detail=os.fsdecode(path))
             try:

@@ -55,7 +55,7 @@ WORDS: Final = {
     b"admin": "a",
 }
 # A file stamped less than this many seconds ago may change again within its clock's grain.
-GRAIN: Final = 2.0
+GRAIN_SECONDS: Final = 2.0
 
 _BLANKS = re.compile(rb"[ \t]+")
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
@@ -289,7 +289,7 @@ class Acls:
         known = self._known.get(path)
         if known is not None and known[0] == stamp:
             return known[1]
-        with durable.told(place):
+        with durable.as_store_error(place):
             directory = descriptors.open_directory(path, follow=False)
             try:
                 acl = parse(durable.read_file(FILE, directory))
@@ -300,7 +300,7 @@ class Acls:
         if not acl.sound:
             log.warning("dovecot-acl not understood, nobody but the owner may come in", path=place)
         # A file that is too young may change again within its clock's grain.
-        if time.time() - state.st_mtime > GRAIN:
+        if time.time() - state.st_mtime > GRAIN_SECONDS:
             self._known[path] = (stamp, acl)
         return acl
 

@@ -27,7 +27,7 @@ from maildir_imapd import mutf7
 from maildir_imapd.errors import AnnotationTooBig, MailboxMissing, TooManyAnnotations
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
-from maildir_imapd.store.maildir.layout import GRAIN
+from maildir_imapd.store.maildir.layout import GRAIN_SECONDS
 from maildir_imapd.store.threads.listeners import Listener, Listeners
 
 log = Log(__name__)
@@ -38,9 +38,9 @@ CHANGES: Final = b"maildir-imapd.metadata-changes"
 HEADER: Final = b"maildir-imapd metadata 1\n"
 
 # For one mailbox, or the server.  RFC 5464 4.1 asks for 10 entries of 1024 octets at the least.
-VALUE_LIMIT: Final = 64 * 1024
-COUNT_LIMIT: Final = 200
-TOTAL_LIMIT: Final = 1024 * 1024
+VALUE_LIMIT_OCTETS: Final = 64 * 1024
+ENTRIES_LIMIT: Final = 200
+TOTAL_LIMIT_OCTETS: Final = 1024 * 1024
 # Entries of which the last change is remembered.
 REMEMBERED: Final = 2000
 
@@ -125,7 +125,7 @@ class Metadata:
 
     def entries(self, mailbox: str) -> Entries:
         """All entries that have a value; raises StoreError.  For a name that is no folder see ``change``."""
-        with durable.told(self._root):
+        with durable.as_store_error(self._root):
             root = descriptors.open_directory(self._root)
             try:
                 found, sound = self._load(root, mailbox)
@@ -141,8 +141,8 @@ class Metadata:
         Raises AnnotationTooBig, TooManyAnnotations, StoreError.  The caller has seen that the mailbox exists.
         """
         for _, value in values:
-            if value is not None and len(value) > VALUE_LIMIT:
-                raise AnnotationTooBig(code=b"METADATA MAXSIZE %d" % VALUE_LIMIT)
+            if value is not None and len(value) > VALUE_LIMIT_OCTETS:
+                raise AnnotationTooBig(code=b"METADATA MAXSIZE %d" % VALUE_LIMIT_OCTETS)
         with self._lock() as root:
             entries, sound = self._load(root, mailbox)
             if not sound:
@@ -150,7 +150,7 @@ class Metadata:
             before = len(entries), _total(entries)
             changed = [entry for entry, value in values if entries.put(entry, value)]
             count, total = len(entries), _total(entries)
-            if (count > COUNT_LIMIT and count > before[0]) or (total > TOTAL_LIMIT and total > before[1]):
+            if (count > ENTRIES_LIMIT and count > before[0]) or (total > TOTAL_LIMIT_OCTETS and total > before[1]):
                 raise TooManyAnnotations
             if not changed:
                 return 0
@@ -297,7 +297,7 @@ class Metadata:
         return last, found
 
     def _all_changes(self) -> dict[tuple[str, bytes], int]:
-        with durable.told(self._root):
+        with durable.as_store_error(self._root):
             root = descriptors.open_directory(self._root)
             try:
                 return self._changes(root)
@@ -323,7 +323,7 @@ class Metadata:
         else:
             serials = _parse_changes(data)
         # A file that takes the place of this one may have its inode, its size and, within the clock's grain, its time.
-        settled = began - max(state.st_mtime_ns, state.st_ctime_ns) / 1e9 > GRAIN
+        settled = began - max(state.st_mtime_ns, state.st_ctime_ns) / 1e9 > GRAIN_SECONDS
         self._known = _Changes(stamp if settled else None, data, serials)
         return serials
 

@@ -35,10 +35,10 @@ FILE: Final = b"maildirsize"
 MARK: Final = b"maildir-imapd.quota"
 TRASH: Final = b".Trash"  # in Maildir++ only, where the servers are that leave it out
 
-LONGEST: Final = 5120  # octets; a longer file is counted anew
-OLD: Final = 15 * 60.0  # seconds after which a count that says "over" is doubted
+LONGEST_OCTETS: Final = 5120  # octets; a longer file is counted anew
+OLD_SECONDS: Final = 15 * 60.0  # seconds after which a count that says "over" is doubted
 # A directory stamped less than this many seconds ago may change again within its clock's grain.
-GRAIN: Final = 2.0
+GRAIN_SECONDS: Final = 2.0
 # What fits into a line of the file, for every program that reads it.
 LARGEST: Final = (1 << 63) - 1
 _TRIES: Final = 3
@@ -89,7 +89,7 @@ class Said:
 
 def parse(data: bytes) -> Said:
     """Read the file, padded with blanks or not; never fails."""
-    first, _, rest = data[: LONGEST + 1].partition(b"\n")
+    first, _, rest = data[: LONGEST_OCTETS + 1].partition(b"\n")
     storage = messages = 0
     for field in first.split(b","):
         written, unit = field.strip()[:-1], field.strip()[-1:]
@@ -98,7 +98,7 @@ def parse(data: bytes) -> Said:
                 storage = int(written)
             elif unit == b"C":
                 messages = int(written)
-    used, lines, sound = NOTHING, 0, len(data) <= LONGEST
+    used, lines, sound = NOTHING, 0, len(data) <= LONGEST_OCTETS
     for line in rest.split(b"\n"):
         words = line.split()
         if not words:
@@ -213,7 +213,7 @@ class Quota:
             if limit == NOTHING:
                 limit = said.limit
             over = said.used.over(limit) or _too_much(said.used, more, limit)
-            doubtful = over and (said.lines > 1 or time.time() - said.when > OLD)
+            doubtful = over and (said.lines > 1 or time.time() - said.when > OLD_SECONDS)
             if said.sound and said.limit == limit and not doubtful and not os.path.lexists(self._mark):
                 return Usage(said.used, limit)
         return self._count_anew()
@@ -227,7 +227,7 @@ class Quota:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 return None
-            said = parse(os.read(fd, LONGEST + 1))
+            said = parse(os.read(fd, LONGEST_OCTETS + 1))
             return Said(said.limit, said.used, said.lines, said.sound, status.st_mtime)
         except OSError:
             return None
@@ -310,7 +310,7 @@ class Quota:
 
         With *new*, a limit that is to stand in it, it is written, whatever others do, or StoreError.
         """
-        with self._lock, durable.told(self._root):
+        with self._lock, durable.as_store_error(self._root):
             root = self._open_root()
             try:
                 usage = Usage(NOTHING, NOTHING)
@@ -334,7 +334,7 @@ class Quota:
             status = os.fstat(old)
             mode, length = status.st_mode & 0o666, status.st_size
             if files:
-                limit = parse(os.read(old, LONGEST + 1)).limit
+                limit = parse(os.read(old, LONGEST_OCTETS + 1)).limit
         except OSError:
             if files:
                 return Usage(NOTHING, NOTHING), True  # Race: it was there just now, and there is no limit any more
@@ -448,7 +448,7 @@ class Quota:
             os.close(fd)
         found = stamp, Amount(size, count)
         # A stamp that is too young may hide a later change: then this sum is good for once only.
-        if time.time() - max(stamp) / 1e9 > GRAIN:
+        if time.time() - max(stamp) / 1e9 > GRAIN_SECONDS:
             sums[path] = found
         return found
 

@@ -83,7 +83,7 @@ class ChosenUses:
 
     def read(self) -> Chosen:
         """By mailbox what was chosen for it, which may be nothing."""
-        with durable.told(os.path.join(self._root, FILE)):
+        with durable.as_store_error(os.path.join(self._root, FILE)):
             data, _ = durable.read_dated(self._root, FILE)
         return parse(data) if data is not None else {}
 

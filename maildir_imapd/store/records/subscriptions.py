@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAME: Final = b"subscriptions"
 LOCK: Final = b"subscriptions.lock"
 # Seconds after which Dovecot takes away a lock that nobody has touched.
-STALE: Final = 30.0
+STALE_SECONDS: Final = 30.0
 HEADER = b"V\t2\n\n"
 
 _ESCAPES = {b"0": b"\0", b"1": b"\1", b"t": b"\t", b"r": b"\r", b"n": b"\n"}
@@ -124,7 +124,7 @@ class Subscriptions:
         directory = _open(self._layout.control_root)
         try:
             shared = server is not None and server.shares_subscriptions
-            with DotLock(LOCK, directory, timeout=2 * STALE, stale=STALE) if shared else nullcontext():
+            with DotLock(LOCK, directory, timeout=2 * STALE_SECONDS, stale=STALE_SECONDS) if shared else nullcontext():
                 yield
         finally:
             os.close(directory)

@@ -26,7 +26,7 @@ class Counter:
         Called while a folder's lock is held, so its lock is a leaf. Raises StoreError, LockTimeout.
         """
         path = os.path.join(self._root, NAME)
-        with durable.told(path):
+        with durable.as_store_error(path):
             root = descriptors.open_directory(self._root)
             try:
                 number = durable.open_lasting(NAME, root)

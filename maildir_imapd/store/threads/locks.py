@@ -20,9 +20,9 @@ from typing import Final, Protocol
 from maildir_imapd import errors
 
 # Seconds for which a lock is waited for that nobody holds for long.
-TIMEOUT: Final = 30.0
-_FIRST_PAUSE: Final = 0.0002
-_LONGEST_PAUSE: Final = 0.02
+TIMEOUT_SECONDS: Final = 30.0
+_FIRST_PAUSE_SECONDS: Final = 0.0002
+_LONGEST_PAUSE_SECONDS: Final = 0.02
 
 
 class Rank(IntEnum):
@@ -102,7 +102,7 @@ def calls_back(what: str) -> None:
         checker.calls_back(what)
 
 
-def flock(number: int, path: bytes, timeout: float = TIMEOUT, *, rank: Rank | None) -> None:
+def flock(number: int, path: bytes, timeout: float = TIMEOUT_SECONDS, *, rank: Rank | None) -> None:
     """Take the exclusive lock of the open file *number*, or raise LockTimeout, which names *path*; raises OSError.
 
     *timeout* in seconds; with 0 it is tried once and nothing waits. *rank*: None for one that stands behind a lock
@@ -112,7 +112,7 @@ def flock(number: int, path: bytes, timeout: float = TIMEOUT, *, rank: Rank | No
     if timeout > 0:
         waits("flock")
     deadline = time.monotonic() + timeout
-    pause = _FIRST_PAUSE
+    pause = _FIRST_PAUSE_SECONDS
     while True:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,7 +124,7 @@ def flock(number: int, path: bytes, timeout: float = TIMEOUT, *, rank: Rank | No
         if left <= 0:
             raise errors.LockTimeout(detail=os.fsdecode(path))
         time.sleep(min(pause, left))
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
     if checker is not None and rank is not None:
         checker.taken(rank)
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 log = Log(__name__)
 
 # Seconds from an error to the next try; doubled at each error in a row, up to the second.
-PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 30.0
+PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 30.0
 # A loop that has run for so long has got over its last error.
-HEALTHY: Final = 60.0
+HEALTHY_SECONDS: Final = 60.0
 # A loop waits no longer than this without a beat: often enough beside the minute after which it counts as hanging,
 # and seldom enough that an idle process sleeps.
-BEAT: Final = 5.0
+BEAT_SECONDS: Final = 5.0
 
 
 def no_beat() -> None:
@@ -32,7 +32,7 @@ def no_beat() -> None:
 class LongLived:
     """Runs *loop*, which returns when ``ending`` says so, and runs it again after an error.
 
-    *beat* is called by the thread at each turn: *loop* calls it too, at least every BEAT seconds. Whoever asks it to
+    *beat* is called by the thread at each turn: *loop* calls it too, at least every BEAT_SECONDS. Whoever asks it to
     end wakes it. What ends the thread all the same (SystemExit) is mended by the next ``start``.
     """
 
@@ -78,18 +78,18 @@ class LongLived:
         return not thread.is_alive()
 
     def _run(self) -> None:
-        pause = PAUSE
+        pause = PAUSE_SECONDS
         while not self.ending:
             self.beat()
             began = time.monotonic()
             try:
                 self._loop()
             except Exception as error:
-                if time.monotonic() - began > HEALTHY:
-                    pause = PAUSE
+                if time.monotonic() - began > HEALTHY_SECONDS:
+                    pause = PAUSE_SECONDS
                 self._say(error, pause)
                 self._rest(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _say(self, error: Exception, pause: float) -> None:
         # Without memory for a line of the log: the thread matters more.
@@ -98,5 +98,5 @@ class LongLived:
 
     def _rest(self, pause: float) -> None:
         until = time.monotonic() + pause
-        while (left := until - time.monotonic()) > 0 and not self._ending.wait(min(left, BEAT)):
+        while (left := until - time.monotonic()) > 0 and not self._ending.wait(min(left, BEAT_SECONDS)):
             self.beat()
