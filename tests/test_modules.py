@@ -1,0 +1,174 @@
+"""Each module has a test file of its name, or stands here with the tests that are for it, and why not its own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "maildir_imapd"
+
+# What a command does is what a client sees of it: scripts of the protocol, by RFC and section.
+SCRIPTS = "scripts"
+# What runs under a folder's lock shows from outside only: in the mailbox, to other programs, at each step of the disk.
+FOLDER = "test_store_mailbox test_store_foreign test_store_races test_store_stress test_crash_store test_crash_faults"
+# Names and trees show in the account.
+ACCOUNT = "test_store_account test_store_layout"
+# Another server's files are right when that server says so.
+NEIGHBOURS = "test_store_neighbour test_interop_dovecot_coexist test_interop_courier_coexist"
+# Values and words without a decision in them: who uses them tests them.
+VALUES = "values"
+
+ELSEWHERE = {
+    "cli/certificate": "test_server_own_certificate",
+    "cli/import_config": "test_cli_migrate",
+    "cli/migrate": "test_cli_migrate",
+    "cli/options": "test_cli",
+    "cli/sample": "test_cli",
+    "cli/serve": "test_cli test_server_processes",
+    "cli/try_": "test_cli",
+    "cli/tunnel": "test_cli",
+    "cli/users": "test_cli test_cli_users_lock",
+    "errors": "test_languages test_lint",
+    "events": "test_log test_lint",
+    "imap/access/capability": "test_imap_registry test_rfc",
+    "imap/access/comparator": f"{SCRIPTS} test_fuzz_growth",
+    "imap/access/compress": "test_server_connection test_server_transport",
+    "imap/access/enable": SCRIPTS,
+    "imap/access/id": SCRIPTS,
+    "imap/access/language": "test_imap_language test_languages",
+    "imap/access/login": f"{SCRIPTS} test_imap_session",
+    "imap/access/sasl": f"{SCRIPTS} test_auth_mechanisms",
+    "imap/columns/cached": "test_imap_sort_reads test_imap_search",
+    "imap/columns/danger": "test_server_deaths",
+    "imap/columns/items": f"{SCRIPTS} test_imap_plan test_imap_objectid",
+    "imap/columns/message": "test_imap_limits test_imap_identity",
+    "imap/columns/rows": "test_imap_limits test_imap_told",
+    "imap/commands": "test_imap_registry",
+    "imap/engine": "test_imap_session test_imap_left",
+    "imap/gate": VALUES,
+    "imap/languages": "test_languages test_imap_language",
+    "imap/mailboxes/filters": f"{SCRIPTS} test_imap_metadata",
+    "imap/mailboxes/list": f"{SCRIPTS} test_wire_parse_list",
+    "imap/mailboxes/manage": SCRIPTS,
+    "imap/mailboxes/status": f"{SCRIPTS} test_imap_identity",
+    "imap/name_changes": "test_imap_notify_model test_imap_notify",
+    "imap/news/idle": SCRIPTS,
+    "imap/news/qresync": f"{SCRIPTS} test_imap_model",
+    "imap/news/updates": "test_imap_told test_imap_model",
+    "imap/policy": VALUES,
+    "imap/reply": "test_imap_limits",
+    "imap/search/multisearch": f"{SCRIPTS} test_imap_identity",
+    "imap/search/relevancy": SCRIPTS,
+    "imap/search/results": f"{SCRIPTS} test_imap_search",
+    "imap/search/sort": f"{SCRIPTS} test_imap_sort_reads",
+    "imap/selected/append": f"{SCRIPTS} test_imap_limits test_imap_left",
+    "imap/selected/catenate": f"{SCRIPTS} test_imap_limits",
+    "imap/selected/copy": f"{SCRIPTS} test_imap_identity",
+    "imap/selected/expunge": SCRIPTS,
+    "imap/selected/fetch": f"{SCRIPTS} test_imap_told",
+    "imap/selected/select": f"{SCRIPTS} test_imap_identity",
+    "imap/selected/store_flags": f"{SCRIPTS} test_imap_told",
+    "imap/view": "test_imap_advance test_imap_model test_imap_told",
+    "location": "test_config test_store_layout",
+    "mutf7": "test_wire_names",
+    "phrases": "test_languages",
+    "server/shared": "test_server_heartbeat test_server_failures test_server_deaths",
+    "server/spools": "test_cli_migrate test_cli",
+    "server/stacks": "test_server_processes",
+    "server/tunnel": "test_cli test_server_confine",
+    "store/current": "test_store_mailbox test_store_watch test_store_races",
+    "store/disk/durable": "test_crash_store test_crash_faults test_store_resolve",
+    "store/disk/inotify": "test_store_watch",
+    "store/folder/changes": FOLDER,
+    "store/folder/compare": "test_store_foreign test_store_mailbox",
+    "store/folder/directories": "test_store_mailbox test_store_descriptors",
+    "store/folder/files": FOLDER,
+    "store/folder/first_contact": "test_store_takeover test_store_index",
+    "store/folder/folder": FOLDER,
+    "store/folder/keeping": VALUES,
+    "store/folder/mailboxid": "test_imap_objectid",
+    "store/folder/reading": "test_store_mailbox test_store_races",
+    "store/folder/reconcile": FOLDER,
+    "store/folder/release": "test_cli_migrate test_interop_dovecot_migration",
+    "store/index/boot": "test_server_two_hosts test_store_index",
+    "store/index/builder": "test_store_snapshot test_store_races",
+    "store/index/checkpoint": "test_store_index test_store_snapshot",
+    "store/index/constants": VALUES,
+    "store/index/history": "test_store_mailbox test_imap_model",
+    "store/index/loading": "test_store_index test_store_damage",
+    "store/index/lock": "test_store_races test_store_stress",
+    "store/index/ring": "test_store_races",
+    "store/index/state": "test_store_snapshot test_store_index",
+    "store/listing": ACCOUNT,
+    "store/mailboxes": "test_store_races test_store_account",
+    "store/maildir/attic": ACCOUNT,
+    "store/maildir/flat": ACCOUNT,
+    "store/maildir/keywords": "test_store_mailbox test_store_takeover",
+    "store/maildir/layouts": VALUES,
+    "store/maildir/nested": ACCOUNT,
+    "store/maildir/scan": "test_store_foreign test_store_mailbox",
+    "store/names": "test_imap_notify test_imap_notify_model test_store_watch",
+    "store/neighbours/courier": NEIGHBOURS,
+    "store/neighbours/courier_files": f"{NEIGHBOURS} test_store_courier_keywords",
+    "store/neighbours/dotlock": NEIGHBOURS,
+    "store/neighbours/dovecot": NEIGHBOURS,
+    "store/neighbours/seed": "test_store_takeover",
+    "store/neighbours/servers": VALUES,
+    "store/neighbours/turns": NEIGHBOURS,
+    "store/neighbours/uidlist": "test_store_neighbour test_store_takeover",
+    "store/records/account_lock": ACCOUNT,
+    "store/records/renaming": "test_store_account test_crash_store",
+    "store/records/special_use": f"{SCRIPTS} test_store_account",
+    "store/records/subscriptions": "test_store_account test_interop_dovecot_coexist",
+    "store/records/uidvalidity": "test_store_account test_store_races",
+    "store/results": VALUES,
+    "store/threads/bell": "test_server_transport test_store_descriptors",
+    "store/threads/listeners": "test_store_mailbox",
+    "store/threads/locks": "test_lockcheck",
+    "store/threads/syncing": "test_store_mailbox",
+    "store/trees": ACCOUNT,
+    "strings": "test_wire_render test_fuzz_wire",
+    "values": "test_config",
+    "wire/abnf": "test_wire_parse test_fuzz_wire",
+    "wire/commands": VALUES,
+    "wire/cursor": "test_wire_parse",
+    "wire/parse_rights": "test_wire_parse",
+    "wire/search_keys": VALUES,
+}
+
+
+def own() -> set[str]:
+    """The modules that have a test file of their name: test_store_cache for store/index/cache."""
+    there = {path.stem for path in TESTS.rglob("test_*.py")}
+    return {name for name in modules() if {f"test_{name.split('/')[0]}_{name.split('/')[-1]}", f"test_{name}"} & there}
+
+
+def modules() -> set[str]:
+    return {
+        path.relative_to(PACKAGE).with_suffix("").as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if not path.name.startswith("__")
+    }
+
+
+def test_each_module_has_its_test() -> None:
+    without = modules() - own() - set(ELSEWHERE)
+    assert not without, sorted(without)
+
+
+def test_the_list_is_true() -> None:
+    assert not set(ELSEWHERE) - modules()
+    there = {path.stem for path in TESTS.rglob("test_*.py")} | {VALUES}
+    named = {word for tests in ELSEWHERE.values() for word in tests.split()}
+    assert not named - there - {SCRIPTS}, sorted(named - there)
+
+
+def test_what_scripts_are_for_is_in_them() -> None:
+    """A command that is left to the scripts stands in one."""
+    said = " ".join(path.read_text().upper() for path in (TESTS / "scripts").rglob("*.imap"))
+    for name, tests in ELSEWHERE.items():
+        if SCRIPTS in tests.split():
+            source = (PACKAGE / f"{name}.py").read_text()
+            for command in re.findall(r'^@command\(\s*b"([A-Z ]+)"', source, re.MULTILINE):
+                assert f" {command} " in said or f" {command}\n" in said, f"{name}: {command}"
