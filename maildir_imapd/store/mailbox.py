@@ -69,7 +69,8 @@ class Mailbox(CurrentFolder):
         watcher: Watcher | None = None,
         **other: Unpack[Differing],
     ) -> None:
-        super().__init__(Folder(path, replace(keeping, **other), index=index, control=control, seed=seed), watcher)
+        keeping = replace(keeping, **other) if other else keeping
+        super().__init__(Folder(path, keeping, index=index, control=control, seed=seed), watcher)
         self._shared_sync = SharedSync(self._folder.sync)
         self._cache: Cache | None = None
         self._cache_path = cache or self._folder.directories.index_path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,14 +37,16 @@ class Directories:
     # What is open beside the folder's own directory; mostly nothing is. Not asked for when closing: that must not fail.
     others: tuple[Descriptor, ...]
 
-    @contextmanager
-    def use(self) -> Iterator[None]:
+    def use(self) -> AbstractContextManager[object]:
         """Keep all of them open meanwhile."""
+        return self._use_all() if self.others else self.folder.use()
+
+    @contextmanager
+    def _use_all(self) -> Iterator[None]:
         with ExitStack() as used:
-            for directory in self.others:
+            for directory in (*self.others, self.folder):
                 used.enter_context(directory.use())
-            with self.folder.use():
-                yield
+            yield
 
     def close(self) -> None:
         """Let go of every descriptor; nobody else may be at work here, or begin to."""
@@ -98,7 +100,7 @@ def open_all(path: bytes, index_path: bytes, control_path: bytes, *, needed: boo
             half_made.callback(control.close)
         index = folder if index_path == path else _open_index(index_path) or folder
         half_made.callback(index.close)
-        others = tuple({each: None for each in (control, index) if each is not None and each is not folder})
+        others = tuple([each for each in (control, index) if each is not None and each is not folder])
         found = Directories(
             path,
             index_path,

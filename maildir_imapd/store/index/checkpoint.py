@@ -30,8 +30,7 @@ from __future__ import annotations
 import sys
 import zlib
 from array import array
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from maildir_imapd.store.index.journal import NEVER, Stamp, parse_ranges, render_ranges
 from maildir_imapd.store.index.snapshot import Snapshot
@@ -104,12 +103,10 @@ def of_another_version(data: bytes) -> bool:
 
 
 def _parse(data: bytes, lines: list[bytes], at: int) -> State:
-    head = _Head()
-    for line in lines:
-        head.read(line[:1], line[2:])
-    columns, at = _columns(data, at, head.count)
+    head = _head(lines)
+    columns, at = _columns(data, at, head.messages)
     names = data[at : at + head.names_size]
-    if at + head.names_size + 4 != len(data) or (head.count and names.count(b"\n") != head.count - 1):
+    if at + head.names_size + 4 != len(data) or (head.messages and names.count(b"\n") != head.messages - 1):
         raise ValueError("lengths do not agree")
     rows = Snapshot(
         uids=columns["uids"],
@@ -119,7 +116,7 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
         saved=columns["saved"],
         sizes=columns["sizes"],
         fingerprints=columns["fingerprints"],
-        names=names if head.count else [],
+        names=names if head.messages else [],
         extra=head.extra,
         keywords=tuple(head.keywords.get(n, b"") for n in range(max(head.keywords, default=-1) + 1)),
         uidvalidity=head.numbers[b"v"],
@@ -139,49 +136,60 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
     )
 
 
-@dataclass(slots=True)
-class _Head:
-    """The lines before the columns, as they are read."""
+class _Head(NamedTuple):
+    """What the lines before the columns say; *names_size* is in octets, *numbers* are by the letter of their line."""
 
-    stamp: Stamp = NEVER
-    numbers: dict[bytes, int] = field(default_factory=dict)
-    keywords: dict[int, bytes] = field(default_factory=dict)
-    extra: dict[int, frozenset[int]] = field(default_factory=dict)
-    history: list[tuple[int, int, int]] = field(default_factory=list)
-    boots: list[bytes] = field(default_factory=list)
-    tombs: dict[bytes, Tomb] = field(default_factory=dict)
-    generation: int = 0
-    position: int = 0
-    count: int = 0  # of messages
-    names_size: int = 0  # octets
+    generation: int
+    position: int
+    messages: int
+    names_size: int
+    numbers: dict[bytes, int]
+    stamp: Stamp
+    boots: list[bytes]
+    keywords: dict[int, bytes]
+    extra: dict[int, frozenset[int]]
+    history: list[tuple[int, int, int]]
+    tombs: dict[bytes, Tomb]
 
-    def read(self, kind: bytes, rest: bytes) -> None:
-        """Take in one line; raises ValueError for one that nobody knows."""
+
+def _head(lines: list[bytes]) -> _Head:
+    """Read the lines before the columns; raises ValueError for one that nobody knows."""
+    stamp = NEVER
+    numbers: dict[bytes, int] = {}
+    keywords: dict[int, bytes] = {}
+    extra: dict[int, frozenset[int]] = {}
+    history: list[tuple[int, int, int]] = []
+    boots: list[bytes] = []
+    tombs: dict[bytes, Tomb] = {}
+    generation = position = count = names_size = 0
+    for line in lines:
+        kind, rest = line[:1], line[2:]
         if kind in b"vnmul":
-            self.numbers[kind] = int(rest)
+            numbers[kind] = int(rest)
         elif kind == b"g":
-            self.generation, self.position = map(int, rest.split(b" "))
+            generation, position = map(int, rest.split(b" "))
         elif kind == b"b":
-            self.boots.append(rest)
+            boots.append(rest)
         elif kind == b"s":
             cur_mtime, cur_ctime, new_mtime, new_ctime, settled = map(int, rest.split(b" "))
-            self.stamp = Stamp(cur_mtime, cur_ctime, new_mtime, new_ctime, bool(settled))
+            stamp = Stamp(cur_mtime, cur_ctime, new_mtime, new_ctime, bool(settled))
         elif kind == b"k":
             number, name = rest.split(b" ", 1)
-            self.keywords[int(number)] = name
+            keywords[int(number)] = name
         elif kind == b"h":
             modseq, gone = rest.split(b" ")
-            self.history += [(int(modseq), lo, hi) for lo, hi in parse_ranges(gone)]
+            history += [(int(modseq), lo, hi) for lo, hi in parse_ranges(gone)]
         elif kind == b"t":
             uid, when, received, octets, base = rest.split(b" ", 4)
-            self.tombs[base] = Tomb(int(uid), int(when), int(received), int(octets))
+            tombs[base] = Tomb(int(uid), int(when), int(received), int(octets))
         elif kind == b"y":
             uid, words = rest.split(b" ")
-            self.extra[int(uid)] = frozenset(int(n) for n in words.split(b","))
+            extra[int(uid)] = frozenset(int(n) for n in words.split(b","))
         elif kind == b"d":
-            self.count, self.names_size = map(int, rest.split(b" "))
+            count, names_size = map(int, rest.split(b" "))
         else:
             raise ValueError("unknown line")
+    return _Head(generation, position, count, names_size, numbers, stamp, boots, keywords, extra, history, tombs)
 
 
 def _columns(data: bytes, at: int, count: int) -> tuple[dict[str, array[int]], int]:

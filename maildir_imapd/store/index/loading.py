@@ -99,7 +99,7 @@ def joined(state: State, opened: Opened) -> State:
     else:
         state = replace(state, generation=generation, position=0)
     end = batches[-1][1] if batches else state.position
-    return replace(state.after([batch for batch, _ in batches], position=end), inode=opened.inode)
+    return state.after([batch for batch, _ in batches], position=end, inode=opened.inode)
 
 
 def following(state: State, opened: Opened) -> tuple[State, list[Batch]] | None:
@@ -109,5 +109,5 @@ def following(state: State, opened: Opened) -> tuple[State, list[Batch]] | None:
     if header is None or header[1:] != (state.generation, state.position):
         return None
     fresh = [batch for batch, _ in batches]
-    state = replace(state, generation=header[0], inode=opened.inode)
-    return state.after(fresh, position=batches[-1][1]), fresh
+    state = replace(state, generation=header[0])
+    return state.after(fresh, position=batches[-1][1], inode=opened.inode), fresh

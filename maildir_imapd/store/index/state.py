@@ -47,8 +47,11 @@ class State:
     # listing had lied, gets its UID again (robustness rule 7).
     tombs: dict[bytes, Tomb] = field(default_factory=dict)
 
-    def after(self, batches: Iterable[Batch], *, position: int | None = None) -> State:
-        """Return what is so when *batches*, whole ones, have been added, the last of them ending at *position*."""
+    def after(self, batches: Iterable[Batch], *, position: int | None = None, inode: int | None = None) -> State:
+        """Return what is so when *batches*, whole ones, have been added, the last of them ending at *position*.
+
+        *inode*: of the journal that they are in, None for the one that was read before.
+        """
         new = _Successor(self)
         for batch in batches:
             new.add(batch)
@@ -56,6 +59,7 @@ class State:
             self,
             snapshot=new.snapshot(),
             position=self.position if position is None else position,
+            inode=self.inode if inode is None else inode,
             reserve=new.reserve,
             boots=new.boots,
             stamp=new.stamp,
