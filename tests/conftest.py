@@ -45,6 +45,18 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTEST_DEBUG_TEMPROOT"] = own
 
 
+# Directories and files whose tests are of the packages that ``scripts/test`` measures.
+INNER = ("wire", "message", "auth", "imap", "store", "crash", "test_scripts.py", "test_normal.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is measured."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in INNER:
+            item.add_marker(pytest.mark.inner)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Keep the files of a run that failed."""
     own = session.config.stash.get(_own_temporary, None)
