@@ -112,7 +112,7 @@ def switch(value: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Endpoint:
     """Where to listen."""
 
     host: str
@@ -123,13 +123,13 @@ class Address:
         return f"{host}:{self.port}"
 
 
-def address(value: Any) -> Address:
+def address(value: Any) -> Endpoint:
     """``HOST:PORT``, ``[IPv6]:PORT`` or ``*:PORT``."""
     host, colon, port = text(value).rpartition(":")
     host = host.strip("[]")
     if not colon or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
         raise ValueError("must be HOST:PORT, for example 127.0.0.1:143 or *:993")
-    return Address("::" if host in ("*", "") else host, int(port))
+    return Endpoint("::" if host in ("*", "") else host, int(port))
 
 
 def location(value: Any) -> str:

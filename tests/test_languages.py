@@ -15,7 +15,7 @@ from spool import Spool
 from texts import PACKAGE, spoken
 
 from maildir_imapd.errors import BadMailboxName, BadSyntax
-from maildir_imapd.imap.languages import DEFAULT, Language, choose, load, translated_prefix
+from maildir_imapd.imap.languages import DEFAULT, Catalog, choose, load, translated_prefix
 from maildir_imapd.mutf7 import decode
 from maildir_imapd.phrases import TAGS, Phrase
 from maildir_imapd.store.account import Account
@@ -86,13 +86,13 @@ def test_whatever_a_script_has_the_server_say_is_known(
 ) -> None:
     texts, _ = spoken()
     heard: set[str] = set()
-    translate = Language.translate
+    translate = Catalog.translate
 
-    def listen(language: Language, text: str) -> str:
+    def listen(language: Catalog, text: str) -> str:
         heard.update(templates(text))
         return translate(language, text)
 
-    monkeypatch.setattr(Language, "translate", listen)
+    monkeypatch.setattr(Catalog, "translate", listen)
     spool = Spool(tmp_path / "Maildir", nested=script.parent.name == "fs")
     places = Places(bytes(spool.root), "fs" if spool.nested else "maildir++")
     Runner(spool, MemoryWires(Account(places, fsync="never")), {"user": USER}).run(script)

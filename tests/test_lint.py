@@ -182,6 +182,20 @@ def test_a_docstring_begins_with_what_it_does_or_is() -> None:
     assert not found, listed(found)
 
 
+def test_no_two_classes_have_one_name() -> None:
+    """A stranger who looks for a name finds one thing; commands of the wire are called as the RFC has them."""
+    seen: dict[str, str] = {}
+    found = []
+    for file, node in nodes(ast.ClassDef):
+        assert isinstance(node, ast.ClassDef)
+        if node.name.startswith("_"):
+            continue
+        if node.name in seen and seen[node.name] != file:
+            found.append(f"{node.name}: {seen[node.name]}, {file}")
+        seen[node.name] = file
+    assert not found, found
+
+
 # What may be larger, and why. A limit that somebody wants to pass is a question: is there a second reason to change?
 FILE_LINES, CLASS_METHODS, FUNCTION_LINES = 600, 30, 60
 OUTGROWN = {

@@ -23,7 +23,7 @@ log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PasswdEntry:
     """One line; *stored* is the password as it stands there, "" for none."""
 
     stored: str = field(repr=False)
@@ -31,9 +31,9 @@ class Entry:
     may_log_in: bool = True
 
 
-def parse(text: str, source: str = "passwd-file") -> dict[str, Entry]:
+def parse(text: str, source: str = "passwd-file") -> dict[str, PasswdEntry]:
     """Read a whole file; a line that cannot be understood is logged and passed over."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, PasswdEntry] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -49,7 +49,7 @@ def parse(text: str, source: str = "passwd-file") -> dict[str, Entry]:
     return entries
 
 
-def _line(line: str) -> tuple[str, Entry]:
+def _line(line: str) -> tuple[str, PasswdEntry]:
     parts = line.split(":", 7)
     parts += [""] * (8 - len(parts))
     user, stored, uid, gid, _, home, _, extra = parts
@@ -59,7 +59,7 @@ def _line(line: str) -> tuple[str, Entry]:
         schemes.split(stored)
     words = fields.words(extra)
     identity = fields.identity(user, words, home=home or None, uid=_uid(uid), gid=_gid(gid))
-    return user, Entry(stored, identity, fields.may_log_in(words))
+    return user, PasswdEntry(stored, identity, fields.may_log_in(words))
 
 
 # The messages hold nothing of the line: where a field is missing, the password may stand in its place.
@@ -99,14 +99,14 @@ class PasswdFile:
         self.path = self.name = path
         self._lock = threading.Lock()  # guards everything below
         self._stamp: tuple[int, int, int] | None = None
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, PasswdEntry] = {}
         self._dummy: str | None = None
         try:
             self._current()
         except OSError as error:
             raise ConfigError(f"passwd_file {path}: {error.strerror}") from error
 
-    def _current(self) -> dict[str, Entry]:
+    def _current(self) -> dict[str, PasswdEntry]:
         state = os.stat(self.path)
         stamp = (state.st_mtime_ns, state.st_size, state.st_ino)
         with self._lock:
@@ -118,7 +118,7 @@ class PasswdFile:
             self._stamp, self._entries, self._dummy = stamp, entries, _dummy(entries)
         return entries
 
-    def _entry(self, user: str) -> Entry | None:
+    def _entry(self, user: str) -> PasswdEntry | None:
         """Find the line of *user* as it stands now; raises Unavailable when the file cannot be read."""
         try:
             return self._current().get(user)
@@ -163,6 +163,6 @@ class PasswdFile:
             raise Unavailable(detail=f"{self.path}: {error}") from error
 
 
-def _dummy(entries: dict[str, Entry]) -> str | None:
+def _dummy(entries: dict[str, PasswdEntry]) -> str | None:
     """The stored password that is dearest to check: no known user's takes longer than an unknown one's."""
     return max((entry.stored for entry in entries.values() if entry.stored), key=schemes.cost, default=None)

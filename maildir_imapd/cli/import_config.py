@@ -86,7 +86,7 @@ def parse_dovecot(text: str) -> list[tuple[str, str]]:
 def from_dovecot(pairs: list[tuple[str, str]]) -> Imported:
     """Carry Dovecot's settings over, of 2.3 and of 2.4."""
     out = Imported()
-    mail = Mail()
+    mail = MailSettings()
     for name, value in pairs:
         last = name.rpartition("/")[2]
         match last:
@@ -186,7 +186,7 @@ NOT_SERVED = {
 
 
 @dataclass
-class Mail:
+class MailSettings:
     """Where mail is: *said* has the path under "" and options by Dovecot's 2.3 names."""
 
     said: dict[str, str] = field(default_factory=dict)

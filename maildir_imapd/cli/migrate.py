@@ -40,7 +40,7 @@ def user_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """A folder in the report; *bad* where a client would notice."""
 
     user: str
@@ -52,7 +52,7 @@ class Row:
     bad: bool = False
 
 
-def report(title: str, rows: list[Row]) -> None:
+def report(title: str, rows: list[ReportRow]) -> None:
     """Print a table; wide enough for a pipe, too."""
     table = Table(title=title, title_justify="left")
     for heading in ("user", "mailbox", "found", "messages", "UIDs", ""):
@@ -78,7 +78,7 @@ def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: s
     config = read_config(config_file, given)
     log.set_up("error", None)
     chosen = spools.chosen(config, users, everybody=everybody)
-    rows: list[Row] = []
+    rows: list[ReportRow] = []
     interrupted = False
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("folders", total=0)
@@ -92,7 +92,8 @@ def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: s
                             rows.append(_adopt(account, identity.user, name, path, dry_run=dry_run))
                             progress.advance(task)
                 except ImapdError as error:
-                    rows.append(Row(identity.user, "", "", "", "", f"{error.text} {error.detail}".strip(), bad=True))
+                    why = f"{error.text} {error.detail}".strip()
+                    rows.append(ReportRow(identity.user, "", "", "", "", why, bad=True))
         except KeyboardInterrupt:
             # A folder is taken over whole or not at all.
             interrupted = True
@@ -117,7 +118,7 @@ def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: s
 NEW_UIDS = "new ones"
 
 
-def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool) -> Row:
+def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool) -> ReportRow:
     ours = _is_ours(path)
     found = account.look(path)
     server = found.server or "nothing"
@@ -128,7 +129,7 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
     try:
         count = _count(path)
     except ImapdError as error:
-        return Row(user, name, server, "", uids, f"{error.text} {error.detail}", bad=True)
+        return ReportRow(user, name, server, "", uids, f"{error.text} {error.detail}", bad=True)
     notes = []
     bad = bool(found.problems) and not ours
     if found.problems:
@@ -148,15 +149,15 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
     if ours:
         notes.append("adopted before")
     if dry_run or (found.closed is not None and not ours):
-        return Row(user, name, server, str(count), uids, ", ".join(notes), bad)
+        return ReportRow(user, name, server, str(count), uids, ", ".join(notes), bad)
     try:
         snapshot = account.mailbox(name).sync(keep_new=True)
     except ImapdError as error:
-        return Row(user, name, server, "", uids, f"{error.text} {error.detail}", bad=True)
+        return ReportRow(user, name, server, "", uids, f"{error.text} {error.detail}", bad=True)
     if found.uids is not None and snapshot.uidvalidity != found.uids.uidvalidity:
         bad = True
         notes.append(f"UIDVALIDITY is {snapshot.uidvalidity} here")
-    return Row(user, name, server, str(len(snapshot)), uids, ", ".join(notes), bad)
+    return ReportRow(user, name, server, str(len(snapshot)), uids, ", ".join(notes), bad)
 
 
 def _is_ours(path: bytes) -> bool:
@@ -188,7 +189,7 @@ def release(
     """
     config = read_config(config_file, {**given})
     log.set_up("error", None)
-    rows: list[Row] = []
+    rows: list[ReportRow] = []
     commands: list[str] = []
     for identity in spools.chosen(config, users, everybody=everybody):
         try:
@@ -199,7 +200,7 @@ def release(
                     if dry_run and not _is_ours(folder.path):
                         # To open it would be to take it over.
                         note = "not adopted yet, it would be first"
-                        rows.append(Row(identity.user, folder.name, kind, str(_count(folder.path)), "", note))
+                        rows.append(ReportRow(identity.user, folder.name, kind, str(_count(folder.path)), "", note))
                         continue
                     mailbox = account.mailbox(folder.name)
                     if dry_run:
@@ -209,12 +210,13 @@ def release(
                     uids = f"UIDVALIDITY {done.uidvalidity}, next {done.uidnext}"
                     lacking = b" ".join([word for word, _ in done.unlettered]).decode("utf-8", "replace")
                     note = f"keywords without a letter, see below: {lacking}" if lacking else ""
-                    rows.append(Row(identity.user, folder.name, kind, str(done.messages), uids, note))
+                    rows.append(ReportRow(identity.user, folder.name, kind, str(done.messages), uids, note))
                     commands += _for_dovecot(identity.user, folder.name, done)
                 if not dry_run:
                     account.release_subscriptions(kind)
         except ImapdError as error:
-            rows.append(Row(identity.user, "", "", "", "", f"{error.text} {error.detail}".strip(), bad=True))
+            why = f"{error.text} {error.detail}".strip()
+            rows.append(ReportRow(identity.user, "", "", "", "", why, bad=True))
     report("What would be written" if dry_run else "Written", rows)
     if kind == "dovecot":
         click.echo("\nOnce Dovecot runs, before clients come back:\n")

@@ -21,7 +21,7 @@ _LOCALE = Path(__file__).parent.parent / "locale"
 
 
 @dataclass(frozen=True, slots=True)
-class Language:
+class Catalog:
     """One language: its tag (RFC 5646), and its catalog, which is None for English."""
 
     tag: str
@@ -45,23 +45,23 @@ class Language:
         return self.catalog.gettext(text.template).format(**fields)
 
 
-def load(tag: str) -> Language:
+def load(tag: str) -> Catalog:
     """Read the catalog of a language."""
     source = (_LOCALE / f"{tag}.po").read_text(encoding="utf-8")
     # The source is what is read, so nothing compiled can differ from it.
-    return Language(tag, gettext.GNUTranslations(io.BytesIO(polib.pofile(source).to_binary())))
+    return Catalog(tag, gettext.GNUTranslations(io.BytesIO(polib.pofile(source).to_binary())))
 
 
 # RFC 5255 3.1: what every server speaks, and speaks until it is asked for another.
-DEFAULT = Language("i-default")
+DEFAULT = Catalog("i-default")
 # All of them, read when the program starts: later the thread may be somebody who cannot read them.
-_BY_TAG = {"i-default": DEFAULT, "en": Language("en")} | {tag: load(tag) for tag in TAGS[2:]}
+_BY_TAG = {"i-default": DEFAULT, "en": Catalog("en")} | {tag: load(tag) for tag in TAGS[2:]}
 
 # First levels of namespace prefixes that have a translation.
 PREFIXES = ("INBOX",)
 
 
-def choose(ranges: Iterable[str], preferred: str) -> Language | None:
+def choose(ranges: Iterable[str], preferred: str) -> Catalog | None:
     """The first language that one of *ranges* means, None if none does; *preferred* is the tag of "default".
 
     Lookup of RFC 4647 3.4: a range is cut from its end until it is the tag of a language; "*" is whatever there is,
@@ -83,7 +83,7 @@ def choose(ranges: Iterable[str], preferred: str) -> Language | None:
     return _BY_TAG[preferred] if "*" in ranges else None
 
 
-def translated_prefix(language: Language, prefix: str, delimiter: str) -> bytes | None:
+def translated_prefix(language: Catalog, prefix: str, delimiter: str) -> bytes | None:
     """A namespace's prefix as people read it, in modified UTF-7 (RFC 5255 3.4); None where it is the same."""
     name = prefix.removesuffix(delimiter)
     said = language.translate(name) if name in PREFIXES else name

@@ -24,7 +24,7 @@ _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)("?)', re.DOTALL)
 _PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
 
-class Entry(NamedTuple):
+class ThreadEntry(NamedTuple):
     """One message as THREAD needs to know it; cheap to keep, see ``entry``."""
 
     number: int
@@ -35,17 +35,17 @@ class Entry(NamedTuple):
     date: int  # sent date
 
 
-class Thread:
+class ThreadNode:
     """A message and the answers to it; number None is a message that is not there."""
 
     __slots__ = ("children", "number")
 
-    def __init__(self, number: int | None, children: list[Thread]) -> None:
+    def __init__(self, number: int | None, children: list[ThreadNode]) -> None:
         self.number = number
         self.children = children
 
 
-def entry(number: int, header: bytes, received: int) -> Entry:
+def entry(number: int, header: bytes, received: int) -> ThreadEntry:
     """Take from a header what THREAD needs; *number* is whatever the answer shall show."""
     subject = first(header, b"SUBJECT")
     base, reply = base_subject("" if subject is None else decode_rfc2047(subject))
@@ -54,7 +54,7 @@ def entry(number: int, header: bytes, received: int) -> Entry:
     if not references:
         # "use the first (if any) valid Message ID found in the In-Reply-To header line"
         references = message_ids(first(header, b"IN-REPLY-TO") or b"")[:1]
-    return Entry(
+    return ThreadEntry(
         number, ids[0] if ids else None, tuple(references), short_key(base), reply, sent_date(header, received)
     )
 
@@ -75,16 +75,16 @@ def _unquoted(match: re.Match[bytes]) -> bytes:
     return _PAIR.sub(rb"\1", match[1]) if match[2] else match[0]
 
 
-def ordered_subject(entries: Iterable[Entry]) -> list[Thread]:
+def ordered_subject(entries: Iterable[ThreadEntry]) -> list[ThreadNode]:
     """Thread by ORDEREDSUBJECT; *entries* in the order of the mailbox."""
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[str, list[ThreadEntry]] = {}
     for one in sorted(entries, key=_date):
         groups.setdefault(one.subject, []).append(one)
     # a dictionary keeps its order: the groups already stand by the date of their first message
-    return [Thread(group[0].number, [Thread(one.number, []) for one in group[1:]]) for group in groups.values()]
+    return [ThreadNode(group[0].number, [ThreadNode(one.number, []) for one in group[1:]]) for group in groups.values()]
 
 
-def references(entries: Sequence[Entry]) -> list[Thread]:
+def references(entries: Sequence[ThreadEntry]) -> list[ThreadNode]:
     """Thread by REFERENCES; *entries* in the order of the mailbox."""
     roots = _pruned(_linked(entries))
     _sort(roots)
@@ -95,7 +95,7 @@ def references(entries: Sequence[Entry]) -> list[Thread]:
     return _trees(roots)
 
 
-def refs(entries: Sequence[Entry]) -> list[Thread]:
+def refs(entries: Sequence[ThreadEntry]) -> list[ThreadNode]:
     """Thread by REFS: as REFERENCES, but subjects do not count, and the thread with the newest message is last."""
     roots = _pruned(_linked(entries))
     newest = {}
@@ -105,12 +105,12 @@ def refs(entries: Sequence[Entry]) -> list[Thread]:
     return _trees(sorted(roots, key=newest.__getitem__))
 
 
-def render_threads(threads: Iterable[Thread]) -> bytes:
+def render_threads(threads: Iterable[ThreadNode]) -> bytes:
     """Render thread-list after thread-list (RFC 5256 5), without "* THREAD " and the line end."""
     out: list[bytes] = []
     for thread in threads:
         out.append(b"(")
-        left: list[Thread | bytes] = [b")", thread]
+        left: list[ThreadNode | bytes] = [b")", thread]
         while left:
             item = left.pop()
             if isinstance(item, bytes):
@@ -137,7 +137,7 @@ class _Node:
 
     __slots__ = ("below", "children", "entry", "order", "parent")
 
-    def __init__(self, entry: Entry | None, order: int) -> None:
+    def __init__(self, entry: ThreadEntry | None, order: int) -> None:
         self.entry = entry
         self.order = order  # tie-breaker: "by sequence number"
         self.parent: _Node | None = None
@@ -145,11 +145,11 @@ class _Node:
         self.below: list[_Node] = []  # the children once dummies are gone
 
 
-def _date(one: Entry) -> int:
+def _date(one: ThreadEntry) -> int:
     return one.date
 
 
-def _linked(entries: Sequence[Entry]) -> list[_Node]:
+def _linked(entries: Sequence[ThreadEntry]) -> list[_Node]:
     """Step 1: link parents and children."""
     table: dict[bytes, _Node] = {}
     messages: list[_Node] = []
@@ -312,7 +312,7 @@ def _subject(node: _Node) -> str:
     return node.entry.subject
 
 
-def _trees(roots: list[_Node]) -> list[Thread]:
+def _trees(roots: list[_Node]) -> list[ThreadNode]:
     threads = []
     for root in roots:
         top = _thread(root)
@@ -327,5 +327,5 @@ def _trees(roots: list[_Node]) -> list[Thread]:
     return threads
 
 
-def _thread(node: _Node) -> Thread:
-    return Thread(None if node.entry is None else node.entry.number, [])
+def _thread(node: _Node) -> ThreadNode:
+    return ThreadNode(None if node.entry is None else node.entry.number, [])

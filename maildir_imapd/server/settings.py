@@ -26,7 +26,7 @@ from maildir_imapd.wire.buffer import Limits
 if TYPE_CHECKING:
     from maildir_imapd.auth.chain import FailureCount
     from maildir_imapd.config import Config
-    from maildir_imapd.values import Address
+    from maildir_imapd.values import Endpoint
 
 
 # --- the connection -------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
     return context
 
 
-def listening(config: Config) -> list[tuple[Address, bool]]:
+def listening(config: Config) -> list[tuple[Endpoint, bool]]:
     """Where to listen, and whether TLS begins at once there."""
     return [(address, False) for address in config.imap] + [(address, True) for address in config.imaps]
 

@@ -33,13 +33,13 @@ from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
-from maildir_imapd.server.worker import Listener, Supervision
+from maildir_imapd.server.worker import Acceptor, Supervision
 from maildir_imapd.store.disk.descriptors import Descriptor
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.chain import Chain
     from maildir_imapd.config import Config
-    from maildir_imapd.values import Address
+    from maildir_imapd.values import Endpoint
 
 log = Log(__name__)
 
@@ -89,7 +89,7 @@ class Supervisor:
 
     config: Config
     reload: Callable[[], Config]
-    listeners: list[Listener] = field(default_factory=list)
+    listeners: list[Acceptor] = field(default_factory=list)
     children: dict[int, Child] = field(default_factory=dict)
     _tls: ssl.SSLContext | None = None
     _mail_user: pwd.struct_passwd | None = None
@@ -133,7 +133,7 @@ class Supervisor:
     def _bind(self) -> None:
         settings.demand_listening(self.config)
         for address, implicit_tls in settings.listening(self.config):
-            self.listeners.append(Listener(_listen(address), implicit_tls=implicit_tls))
+            self.listeners.append(Acceptor(_listen(address), implicit_tls=implicit_tls))
 
     def _ready_line(self) -> str:
         places = []
@@ -523,7 +523,7 @@ def _kill(pid: int, number: signal.Signals) -> None:
         pass  # it has ended by itself and is about to be reaped
 
 
-def _listen(address: Address) -> socket.socket:
+def _listen(address: Endpoint) -> socket.socket:
     """Bind and listen.  Non-blocking: a worker that lost the race for a connection must not sleep in accept."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     if family == socket.AF_INET6 and address.host == "::" and not socket.has_dualstack_ipv6():

@@ -26,7 +26,7 @@ LEAST_OCTETS_PER_SECOND = 256.0
 LINGER_SECONDS = 1.0
 
 
-class Closed(ConnectionError):
+class ConnectionEnded(ConnectionError):
     """The client is gone."""
 
 
@@ -40,7 +40,7 @@ def _look(fd: int, ended: int) -> bool:
     poll.register(fd, ended)
     events = sum(event for _, event in poll.poll(0))
     if events & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
-        raise Closed("the client has gone in the middle of a command")
+        raise ConnectionEnded("the client has gone in the middle of a command")
     return bool(events & ended)
 
 
@@ -162,7 +162,7 @@ class Transport:
             except ssl.SSLWantReadError:
                 self._wait_for(select.POLLIN, time.monotonic() + self._stall_timeout)
             except OSError as error:
-                raise Closed(str(error)) from error
+                raise ConnectionEnded(str(error)) from error
             else:
                 view = view[sent:]
                 if self._waited:
@@ -182,7 +182,7 @@ class Transport:
         if not events:
             raise TimeoutError("the client does not read what it asked for")
         if until_rung and any(fd == self._rung for fd, _ in events):
-            raise Closed("the place is wanted")
+            raise ConnectionEnded("the place is wanted")
 
     def start_tls(self, timeout: float) -> None:
         """Shake hands as the server; raises Closed or TimeoutError.  Nothing read before stays."""
@@ -192,7 +192,7 @@ class Transport:
             self._sock.getpeername()
             sock = self._tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
         except (OSError, ValueError) as error:
-            raise Closed(str(error)) from error
+            raise ConnectionEnded(str(error)) from error
         self._sock = sock
         deadline = time.monotonic() + timeout
         while True:
@@ -204,7 +204,7 @@ class Transport:
             except ssl.SSLWantWriteError:
                 self._wait_for(select.POLLOUT, deadline, until_rung=True)
             except OSError as error:
-                raise Closed(f"TLS handshake failed: {getattr(error, 'reason', error)}") from error
+                raise ConnectionEnded(f"TLS handshake failed: {getattr(error, 'reason', error)}") from error
             else:
                 return
 
@@ -311,7 +311,7 @@ class PipeTransport:
                 room.register(self._write_fd, select.POLLOUT)
                 room.poll()
             except OSError as error:
-                raise Closed(str(error)) from error
+                raise ConnectionEnded(str(error)) from error
 
     def look(self) -> bool:
         """As ``imap.progress.Client``; the other pipe may end as it likes."""
@@ -319,11 +319,11 @@ class PipeTransport:
 
     def start_tls(self, timeout: float) -> None:
         """Not offered on a pipe."""
-        raise Closed("no TLS on a pipe")
+        raise ConnectionEnded("no TLS on a pipe")
 
     def start_deflate(self) -> None:
         """Not offered on a pipe: ssh compresses."""
-        raise Closed("no compression on a pipe")
+        raise ConnectionEnded("no compression on a pipe")
 
     def end_deflate(self) -> None:
         """There is none."""

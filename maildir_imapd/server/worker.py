@@ -60,7 +60,7 @@ TOO_MANY = "The server has too many connections; try again later"
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class Acceptor:
     """A bound socket, and whether TLS begins at once on it; *service* names the port of the worker that serves it."""
 
     sock: socket.socket
@@ -92,7 +92,7 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, listener: Listener, worker: Worker, beat: Callable[[], None] = no_beat) -> None:
+    def __init__(self, listener: Acceptor, worker: Worker, beat: Callable[[], None] = no_beat) -> None:
         super().__init__(("", 0), Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener.sock
@@ -214,7 +214,7 @@ class Worker:
         self,
         config: Config,
         tls: ssl.SSLContext | None,
-        listeners: Sequence[Listener],
+        listeners: Sequence[Acceptor],
         beats: Beats,
         failures: Failures | None = None,
     ) -> None:
@@ -228,7 +228,7 @@ class Worker:
         self._beats = beats
         self.servers = [Server(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
 
-    def serve(self, sock: socket.socket, address: tuple[Any, ...], listener: Listener) -> None:
+    def serve(self, sock: socket.socket, address: tuple[Any, ...], listener: Acceptor) -> None:
         """One connection, from greeting to goodbye."""
         host = str(address[0])
         visit = Visit(host, _peer(host, address[1]), listener.service)
@@ -253,7 +253,7 @@ class Worker:
             self.sessions.leave(visit)
             left()
 
-    def _converse(self, sock: socket.socket, visit: Visit, listener: Listener, left: Callable[[], None]) -> None:
+    def _converse(self, sock: socket.socket, visit: Visit, listener: Acceptor, left: Callable[[], None]) -> None:
         """Serve a connection that the door has let in; *left* is called when it holds nothing any more."""
         port = self.ports[listener.service]
         try:
@@ -335,7 +335,7 @@ class Supervision:
     """Where all workers count logins that fail."""
 
 
-def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Listener], supervision: Supervision) -> int:
+def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor], supervision: Supervision) -> int:
     """The life of a worker process; returns its exit status, raises ConfigError.
 
     SIGTERM: BYE to all, end within the supervisor's patience.  SIGUSR1: look whether it is retired; then accept no

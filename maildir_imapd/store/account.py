@@ -30,7 +30,7 @@ from maildir_imapd.store import trees
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
-from maildir_imapd.store.listing import Folder, Listing
+from maildir_imapd.store.listing import Listed, Listing
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
 from maildir_imapd.store.maildir import scan
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.neighbours.neighbour import Kind
     from maildir_imapd.store.watch import Watcher
 
-__all__ = ["Account", "Folder", "Keeping"]
+__all__ = ["Account", "Keeping", "Listed"]
 
 log = Log(__name__)
 
@@ -199,7 +199,7 @@ class Account:
         """See what other servers have left for the folder at *path*."""
         return look(self._layout, path)
 
-    def folders(self) -> tuple[Folder, ...]:
+    def folders(self) -> tuple[Listed, ...]:
         """INBOX first, then every name in order, with the parents that exist as names only.
 
         The same object as long as nothing changed.

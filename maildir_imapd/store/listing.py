@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class Listed:
     """A row of LIST.  *marked* is whether new mail waits in it."""
 
     name: str
@@ -33,9 +33,9 @@ class Listing:
         # Whether new/ had anything in it at these stamps; an entry is replaced whole, so no lock is needed.
         self._marks: dict[bytes, tuple[tuple[int, int], bool]] = {}
         # What was made of the tree last, and the tree: good for as long as they are the same object.
-        self._rows: tuple[Tree, tuple[Folder, ...]] | None = None
+        self._rows: tuple[Tree, tuple[Listed, ...]] | None = None
 
-    def rows(self, tree: Tree) -> tuple[Folder, ...]:
+    def rows(self, tree: Tree) -> tuple[Listed, ...]:
         """INBOX first, then every name of *tree* in order, with the parents that exist as names only.
 
         The same object as long as nothing changed.
@@ -52,7 +52,7 @@ class Listing:
         self._rows = (tree, rows)
         return rows
 
-    def _made(self, tree: Tree) -> tuple[Folder, ...]:
+    def _made(self, tree: Tree) -> tuple[Listed, ...]:
         names: dict[str, bytes | None] = {"INBOX": self._layout.inbox, **tree.folders, **dict.fromkeys(tree.bare)}
         parents: set[str] = set()
         for name in [*tree.folders, *tree.bare]:
@@ -67,7 +67,7 @@ class Listing:
         order = sorted(names, key=lambda name: (name != "INBOX", name))
         return tuple(
             [
-                Folder(name, names[name], names[name] is not None, name in parents, self._marked(names[name]))
+                Listed(name, names[name], names[name] is not None, name in parents, self._marked(names[name]))
                 for name in order
             ]
         )

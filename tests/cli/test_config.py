@@ -7,7 +7,7 @@ import pytest
 from maildir_imapd.config import BY_NAME, SETTINGS, load
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.location import expand
-from maildir_imapd.values import Address
+from maildir_imapd.values import Endpoint
 
 
 def test_defaults_pass_their_own_checks() -> None:
@@ -22,8 +22,8 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
     file.write_text('workers = 3\nimap = ["127.0.0.1:1", "[::1]:2", "*:3"]\nappend_limit = "2M"\nidle_timeout = "1h"\n')
     config = load(file, {"workers": "5", "imaps": ("localhost:993",)})
     assert config.workers == 5
-    assert config.imap == (Address("127.0.0.1", 1), Address("::1", 2), Address("::", 3))
-    assert config.imaps == (Address("localhost", 993),)
+    assert config.imap == (Endpoint("127.0.0.1", 1), Endpoint("::1", 2), Endpoint("::", 3))
+    assert config.imaps == (Endpoint("localhost", 993),)
     assert config.append_limit == 2 << 20
     assert config.idle_timeout == 3600
     assert config.fsync == "delivery"

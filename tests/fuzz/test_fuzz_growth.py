@@ -45,10 +45,10 @@ def test_a_minute_of_anything() -> None:
 # --- many messages together -----------------------------------------------------------------------
 
 
-def entries(shape: str) -> Callable[[int], list[thread.Entry]]:
+def entries(shape: str) -> Callable[[int], list[thread.ThreadEntry]]:
     """Return what makes messages whose references are of a shape; *size* counts their references."""
 
-    def make(size: int) -> list[thread.Entry]:
+    def make(size: int) -> list[thread.ThreadEntry]:
         count = size // 8
         chance = random.Random(1)
 
@@ -71,7 +71,7 @@ def entries(shape: str) -> Callable[[int], list[thread.Entry]]:
             return []
 
         return [
-            thread.Entry(
+            thread.ThreadEntry(
                 n + 1,
                 b"%d@x" % n,
                 tuple(b"%d@x" % each for each in references(n)),
@@ -94,9 +94,9 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("algorithm", [thread.references, thread.refs, thread.ordered_subject])
 def test_twice_the_messages_are_twice_the_work(
-    algorithm: Callable[[Sequence[thread.Entry]], list[thread.Thread]], shape: str
+    algorithm: Callable[[Sequence[thread.ThreadEntry]], list[thread.ThreadNode]], shape: str
 ) -> None:
-    def run(messages: list[thread.Entry]) -> None:
+    def run(messages: list[thread.ThreadEntry]) -> None:
         thread.render_threads(algorithm(messages))
 
     demand_linear(run, entries(shape), shape, largest=64 * 1024)

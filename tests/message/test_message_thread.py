@@ -6,8 +6,8 @@ import pytest
 
 from maildir_imapd.message.thread import (
     REFERENCES_LIMIT,
-    Entry,
-    Thread,
+    ThreadEntry,
+    ThreadNode,
     entry,
     message_ids,
     ordered_subject,
@@ -17,9 +17,11 @@ from maildir_imapd.message.thread import (
 )
 
 
-def mail(number: int, parents: str = "", subject: str = "", reply: bool = False, date: int | None = None) -> Entry:
+def mail(
+    number: int, parents: str = "", subject: str = "", reply: bool = False, date: int | None = None
+) -> ThreadEntry:
     """Make an entry with its number as Message ID; *parents* names the references."""
-    return Entry(
+    return ThreadEntry(
         number,
         b"%d" % number,
         tuple(parent.encode() for parent in parents.split()),
@@ -29,7 +31,7 @@ def mail(number: int, parents: str = "", subject: str = "", reply: bool = False,
     )
 
 
-def shown(algorithm: Callable[[Sequence[Entry]], list[Thread]], entries: Iterable[Entry]) -> str:
+def shown(algorithm: Callable[[Sequence[ThreadEntry]], list[ThreadNode]], entries: Iterable[ThreadEntry]) -> str:
     return render_threads(algorithm(list(entries))).decode()
 
 
@@ -74,21 +76,21 @@ def shown(algorithm: Callable[[Sequence[Entry]], list[Thread]], entries: Iterabl
         ([mail(1, subject="A"), mail(2, "1", subject="B"), mail(3, subject="A", reply=True)], "(1 (2)(3))"),
     ],
 )
-def test_references(entries: list[Entry], threads: str) -> None:
+def test_references(entries: list[ThreadEntry], threads: str) -> None:
     assert shown(references, entries) == threads
 
 
 def test_references_without_subject_are_not_gathered() -> None:
-    entries = [Entry(number, b"%d" % number, (), "", False, number) for number in (1, 2)]
+    entries = [ThreadEntry(number, b"%d" % number, (), "", False, number) for number in (1, 2)]
     assert shown(references, entries) == "(1)(2)"
 
 
 def test_messages_without_or_with_the_same_id() -> None:
     entries = [
-        Entry(1, b"x", (), "A", False, 1),
-        Entry(2, b"x", (), "B", False, 2),
-        Entry(3, None, (b"x",), "C", False, 3),
-        Entry(4, None, (), "D", False, 4),
+        ThreadEntry(1, b"x", (), "A", False, 1),
+        ThreadEntry(2, b"x", (), "B", False, 2),
+        ThreadEntry(3, None, (b"x",), "C", False, 3),
+        ThreadEntry(4, None, (), "D", False, 4),
     ]
     assert shown(references, entries) == "(1 3)(2)(4)"
 
@@ -155,10 +157,10 @@ def test_entry() -> None:
         b"Message-ID: <3@x> <4@x>\r\nReferences: <1@x>\r\n <2@x>\r\nIn-Reply-To: <9@x>\r\n"
         b"Subject: Re: =?utf-8?q?=C3=A4?=\r\nDate: 1 Jan 1970 00:01:00 +0000\r\n\r\n"
     )
-    assert entry(7, header, 99) == Entry(7, b"3@x", (b"1@x", b"2@x"), "A\N{COMBINING DIAERESIS}", True, 60)
+    assert entry(7, header, 99) == ThreadEntry(7, b"3@x", (b"1@x", b"2@x"), "A\N{COMBINING DIAERESIS}", True, 60)
     # "or the References header line does not contain any valid Message IDs"
     assert entry(7, b"References: none\r\nIn-Reply-To: <8@x> from <9@x>\r\n\r\n", 99).references == (b"8@x",)
-    assert entry(7, b"\r\n", 99) == Entry(7, None, (), "", False, 99)
+    assert entry(7, b"\r\n", 99) == ThreadEntry(7, None, (), "", False, 99)
 
 
 def test_references_of_one_message_are_limited() -> None:

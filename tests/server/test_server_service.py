@@ -14,7 +14,7 @@ from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.service import Port, Service
 from maildir_imapd.server.sessions import Visit
 from maildir_imapd.server.transport import Transport
-from maildir_imapd.server.worker import Listener, Worker
+from maildir_imapd.server.worker import Acceptor, Worker
 
 LONG = 20.0  # a test that waits so long has failed
 
@@ -75,7 +75,7 @@ def test_a_listener_names_what_is_served(tmp_path: Path) -> None:
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
     echo: Port = EchoPort()
-    working = Worker(config, None, [Listener(sock, implicit_tls=False, service="echo")], Beats())
+    working = Worker(config, None, [Acceptor(sock, implicit_tls=False, service="echo")], Beats())
     working.ports["echo"] = echo
     working.look_after()
     try:

@@ -11,7 +11,7 @@ from maildir_imapd.auth.base import Password, QuotaLimits
 from maildir_imapd.config import BY_NAME, load
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import settings
-from maildir_imapd.values import Address
+from maildir_imapd.values import Endpoint
 
 SERVER = Path(settings.__file__).parent
 
@@ -78,7 +78,7 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
 
 def test_where_to_listen() -> None:
     config = load(None, {"imap": ["127.0.0.1:143"], "imaps": ["*:993"], "tls_cert": "/cert"})
-    assert settings.listening(config) == [(Address("127.0.0.1", 143), False), (Address("::", 993), True)]
+    assert settings.listening(config) == [(Endpoint("127.0.0.1", 143), False), (Endpoint("::", 993), True)]
     settings.demand_listening(config)
     with pytest.raises(ConfigError, match="nothing to listen on"):
         settings.demand_listening(load(None, {}))

@@ -17,7 +17,7 @@ import pytest
 
 from maildir_imapd.cli import certificate
 from maildir_imapd.server import transport
-from maildir_imapd.server.transport import Closed, PipeTransport, Transport
+from maildir_imapd.server.transport import ConnectionEnded, PipeTransport, Transport
 from maildir_imapd.store.threads.bell import Bell
 
 
@@ -185,7 +185,7 @@ def test_a_client_that_reads_slowly_is_not(pair: tuple[socket.socket, socket.soc
 def test_a_client_that_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
     conn = Transport(pair[0])
     pair[1].close()
-    with pytest.raises(Closed):
+    with pytest.raises(ConnectionEnded):
         conn.send(b"x")
         conn.send(b"x")
     conn.close()
@@ -228,7 +228,7 @@ def test_no_handshake(
     conn = Transport(pair[0], tls=contexts[0])
     pair[1].sendall(said)
     pair[1].shutdown(socket.SHUT_WR)
-    with pytest.raises(Closed):
+    with pytest.raises(ConnectionEnded):
         conn.start_tls(20)
     conn.close()
 
@@ -250,7 +250,7 @@ def test_a_peer_that_left_before_the_handshake(contexts: tuple[ssl.SSLContext, s
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         client.close()  # a reset
         conn = Transport(ours, tls=contexts[0])
-        with pytest.raises(Closed):
+        with pytest.raises(ConnectionEnded):
             conn.start_tls(20)
         conn.close()
 
@@ -338,14 +338,14 @@ def test_pipes() -> None:
     assert conn.wait(0) == (False, b"")
     conn.send(b"answer")
     assert os.read(theirs_in, 100) == b"answer"
-    with pytest.raises(Closed):
+    with pytest.raises(ConnectionEnded):
         conn.start_tls(1)
-    with pytest.raises(Closed):
+    with pytest.raises(ConnectionEnded):
         conn.start_deflate()
     os.close(theirs_out)
     assert conn.wait(20) == (False, None)
     os.close(theirs_in)
-    with pytest.raises(Closed):
+    with pytest.raises(ConnectionEnded):
         conn.send(b"x")
     conn.close()
     for fd in (ours_in, ours_out):
@@ -399,7 +399,7 @@ def test_a_client_that_has_closed_is_known_by_a_word(tcp: tuple[Transport, socke
     assert conn.look() is True
     conn.send(b"* OK\r\n")
     until(select.POLLHUP, conn._sock)
-    with pytest.raises(Closed):
+    with pytest.raises(ConnectionEnded):
         conn.look()
 
 
@@ -410,7 +410,7 @@ def test_a_reader_of_a_pipe_that_has_closed_is_gone() -> None:
     reader, writer = os.pipe()
     gone = PipeTransport(back, writer)
     os.close(reader)
-    with pytest.raises(Closed):
+    with pytest.raises(ConnectionEnded):
         gone.look()
     for fd in (back, end, writer):
         os.close(fd)

@@ -15,7 +15,7 @@ import pytest
 from maildir_imapd.config import load
 from maildir_imapd.server import imap_service, worker
 from maildir_imapd.server.heartbeat import Beats
-from maildir_imapd.server.worker import Listener, Server, Worker
+from maildir_imapd.server.worker import Acceptor, Server, Worker
 from maildir_imapd.store.disk import descriptors
 
 LONG = 20.0  # a test that waits so long has failed
@@ -31,7 +31,7 @@ class Serving:
     def refusal(self, text: str) -> bytes:
         return b"no: " + text.encode()
 
-    def serve(self, sock: socket.socket, address: tuple[Any, ...], listener: Listener) -> None:
+    def serve(self, sock: socket.socket, address: tuple[Any, ...], listener: Acceptor) -> None:
         sock.sendall(b"hello")
         self.served.put(address[1])
 
@@ -65,7 +65,7 @@ def serving() -> Serving:
 
 @pytest.fixture
 def server(listening: Scarce, serving: Serving) -> Iterator[Server]:
-    found = Server(Listener(listening, implicit_tls=False), cast("Worker", serving))
+    found = Server(Acceptor(listening, implicit_tls=False), cast("Worker", serving))
     yield found
     found.stop()
 
@@ -156,7 +156,7 @@ def working(tmp_path: Path, listening: Scarce) -> Iterator[Worker]:
     """The inside of a worker, with room for one connection; nothing of it runs yet."""
     (tmp_path / "passwd").write_text("")
     config = load(None, {"watch": "poll", "passwd_file": str(tmp_path / "passwd"), "connections": 1})
-    found = Worker(config, None, [Listener(listening, implicit_tls=False)], Beats())
+    found = Worker(config, None, [Acceptor(listening, implicit_tls=False)], Beats())
     yield found
     found.stop_accepting()
     found.watcher.close()

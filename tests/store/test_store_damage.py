@@ -9,10 +9,10 @@ from maildir_imapd.store.index.damage import mended
 from maildir_imapd.store.index.evidence import Evidence
 from maildir_imapd.store.index.journal import NEVER, Added, Batch
 from maildir_imapd.store.index.snapshot import empty
-from maildir_imapd.store.index.state import State
+from maildir_imapd.store.index.state import IndexState
 
 ROW = Added(4, 0, 1, 1, 1, b"base")
-STATE = State(
+STATE = IndexState(
     snapshot=applied(empty(uidvalidity=7, uidnext=10, modseq=50), [Batch(added=[ROW], modseq=50)]),
     generation=3,
     position=400,

@@ -7,10 +7,10 @@ from dataclasses import replace
 from maildir_imapd.store.index.evidence import Evidence
 from maildir_imapd.store.index.journal import Added, Batch
 from maildir_imapd.store.index.snapshot import empty
-from maildir_imapd.store.index.state import State
+from maildir_imapd.store.index.state import IndexState
 
-CHECKPOINT = State(snapshot=empty(uidvalidity=7, uidnext=10, modseq=50), generation=3, position=400, reserve=20)
-OLDER = State(snapshot=empty(uidvalidity=7, uidnext=5, modseq=30), generation=2, position=300, reserve=12)
+CHECKPOINT = IndexState(snapshot=empty(uidvalidity=7, uidnext=10, modseq=50), generation=3, position=400, reserve=20)
+OLDER = IndexState(snapshot=empty(uidvalidity=7, uidnext=5, modseq=30), generation=2, position=300, reserve=12)
 
 
 def begins(generation: int, followed: int, position: int, modseq: int = 50) -> tuple[Batch, int]:
@@ -21,7 +21,7 @@ def message(uid: int, modseq: int, end: int) -> tuple[Batch, int]:
     return Batch(modseq=modseq, uidnext=uid + 1, added=[Added(uid, 0, 1, 1, 1, b"%d" % uid)]), end
 
 
-def left(*states: State, good: tuple[tuple[Batch, int], ...] = (), **more: object) -> Evidence:
+def left(*states: IndexState, good: tuple[tuple[Batch, int], ...] = (), **more: object) -> Evidence:
     found = Evidence(states, good, (), None, 0)
     return replace(found, **more)  # type: ignore[arg-type]  # fields of Evidence
 

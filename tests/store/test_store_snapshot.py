@@ -9,7 +9,7 @@ from maildir_imapd.store.index import checkpoint
 from maildir_imapd.store.index.builder import applied
 from maildir_imapd.store.index.journal import Added, Batch, to_ranges
 from maildir_imapd.store.index.snapshot import Snapshot, empty
-from maildir_imapd.store.index.state import State
+from maildir_imapd.store.index.state import IndexState
 from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, IN_NEW, RECENT, SEEN, keyword_bit
 
 
@@ -77,7 +77,7 @@ def model(before: dict[int, Row], batch: Batch) -> dict[int, Row]:
 @given(st.lists(steps, max_size=25))
 def test_columns_agree_with_a_plain_model(script: list[tuple[str, object, object]]) -> None:
     now = empty(7)
-    state = State(snapshot=now)
+    state = IndexState(snapshot=now)
     known: dict[int, Row] = {}
     batches = []
     for modseq, (verb, what, how) in enumerate(script, 2):
@@ -159,7 +159,7 @@ def test_a_message_that_comes_back_goes_where_it_was() -> None:
 
 
 def test_tombstones_know_the_base() -> None:
-    state = State(snapshot=box(1, 2, 3))
+    state = IndexState(snapshot=box(1, 2, 3))
     state = state.after([Batch(modseq=2, uidnext=4, vanished=[(2, 3)], vanished_at=5000)])
     assert state.tombs == {b"2.h": (2, 5000, 1002, 3002), b"3.h": (3, 5000, 1003, 3003)}
     state = state.after([Batch(modseq=3, uidnext=4, added=[added(3)])])
@@ -170,7 +170,7 @@ def test_tombstones_know_the_base() -> None:
 
 
 def test_a_damaged_checkpoint_is_none() -> None:
-    data = b"".join(checkpoint.render(State(snapshot=box(1, 2, 3))))
+    data = b"".join(checkpoint.render(IndexState(snapshot=box(1, 2, 3))))
     assert checkpoint.parse(data) is not None
     for at in range(0, len(data), 5):
         assert checkpoint.parse(data[:at]) is None
@@ -180,7 +180,7 @@ def test_a_damaged_checkpoint_is_none() -> None:
 
 def test_names_that_nobody_has_asked_for_yet() -> None:
     for uids in ((), (1,), (1, 2, 3)):
-        state = checkpoint.parse(b"".join(checkpoint.render(State(snapshot=box(*uids)))))
+        state = checkpoint.parse(b"".join(checkpoint.render(IndexState(snapshot=box(*uids)))))
         assert state is not None
         then = applied(state.snapshot, [Batch(modseq=9, uidnext=8, added=[added(7)])])
         assert then.names == [b"%d.h" % uid for uid in (*uids, 7)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.imap.mailboxes.metadata import Following
+from maildir_imapd.imap.mailboxes.metadata import AnnotationNews
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.wire.render import enabled_line
@@ -38,7 +38,7 @@ def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
         # One that another has brought along in this same command is named too: the client asked for it.
         if name in ENABLEABLE and name not in before:
             if name == b"METADATA" and session.following is None:
-                session.following = Following(session)
+                session.following = AnnotationNews(session)
             session.enable(name, reply)
             if session.rev2 and session.view is not None:
                 session.view.wants_recent = False

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.store.account import Account, Folder
+    from maildir_imapd.store.account import Account, Listed
     from maildir_imapd.wire.commands import List, Lsub, Namespace, Xlist
 
 
@@ -45,7 +45,7 @@ class Row:
 class _Found:
     """The spool as one LIST sees it."""
 
-    folders: tuple[Folder, ...]
+    folders: tuple[Listed, ...]
     special: dict[str, tuple[bytes, ...]]
     subscribed: frozenset[str] = frozenset()
 
@@ -271,7 +271,7 @@ def _renamed_line(session: Session, name: str, words: Iterable[bytes], old: byte
     return render.list_line(b"LIST", words, delimiter, session.spell(name), old_name=old, utf8=session.utf8)
 
 
-def _described(name: str, folder: Folder | None, *, extended: bool) -> Row:
+def _described(name: str, folder: Listed | None, *, extended: bool) -> Row:
     """A name with what there is behind it; an extended answer says more (RFC 5258 3)."""
     if folder is None:
         return Row(name, [b"\\NonExistent", b"\\HasNoChildren"], selectable=False)
@@ -313,7 +313,7 @@ def _normalized(patterns: Iterable[bytes]) -> list[bytes]:
     return found
 
 
-def _subscribed(session: Session, seen: Sequence[Folder]) -> set[str]:
+def _subscribed(session: Session, seen: Sequence[Listed]) -> set[str]:
     """The subscribed names, without mailboxes that the user may not see (RFC 4314 4, LSUB)."""
     names = set(session.account.subscriptions())
     every = session.account.folders()

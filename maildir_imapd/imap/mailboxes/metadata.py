@@ -177,7 +177,7 @@ def _special_uses(session: Session, mailbox: str, value: bytes) -> tuple[bytes, 
     return uses
 
 
-class Following:
+class AnnotationNews:
     """Keeps what one session has heard of metadata, once it asked to hear (RFC 5464 4.1, ENABLE)."""
 
     __slots__ = ("_close", "_heard", "_metadata", "ours")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.store.account import Folder
+    from maildir_imapd.store.account import Listed
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.names import Known
     from maildir_imapd.store.records.acl import Acl
@@ -127,7 +127,7 @@ def demand_new(session: Session, name: str) -> None:
             return
 
 
-def visible(session: Session) -> tuple[Folder, ...]:
+def visible(session: Session) -> tuple[Listed, ...]:
     """The rows of LIST that the user may see: the account's own object where he may see all.
 
     What is hidden is not there at all, or as a name that others are below.

@@ -67,7 +67,7 @@ _NOTHING: Final[frozenset[bytes]] = frozenset()
 @command(b"NOTIFY", states=LOGGED_IN, announces=[b"NOTIFY"])
 def notify(session: Session, cmd: ast.Notify, reply: Reply) -> Done:
     """RFC 5465 3.1.  What has piled up for the open mailbox is told at the end, as after NOOP."""
-    wanted = Notify(session, cmd.groups or ())
+    wanted = Notifications(session, cmd.groups or ())
     wanted.begin(session, reply)
     session.stop_notify()
     session.notify = wanted
@@ -77,7 +77,7 @@ def notify(session: Session, cmd: ast.Notify, reply: Reply) -> Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class EventGroup:
     """An event group for mailboxes other than the open one, its names decoded."""
 
     scope: bytes
@@ -103,7 +103,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Figures:
     """The figures of a mailbox that the client has been told."""
 
     uidvalidity: int
@@ -113,13 +113,13 @@ class Told:
     modseq: int
 
     @staticmethod
-    def of(snapshot: Snapshot) -> Told:
+    def of(snapshot: Snapshot) -> Figures:
         """The figures that there are to tell now."""
-        return Told(snapshot.uidvalidity, snapshot.uidnext, len(snapshot), snapshot.unseen, snapshot.modseq)
+        return Figures(snapshot.uidvalidity, snapshot.uidnext, len(snapshot), snapshot.unseen, snapshot.modseq)
 
 
 @dataclass(slots=True)
-class Watched:
+class WatchedMailbox:
     """A mailbox that is watched for messages.  *seen*: the moment that the client has been told of last."""
 
     mailbox: Mailbox
@@ -127,7 +127,7 @@ class Watched:
     seen: Snapshot | None = None
 
 
-class Notify:
+class Notifications:
     """Tells one session what it has asked to hear.
 
     *messages*, *flags*: of the open mailbox; *delayed*: EXPUNGE only with commands that allow it; *plan*: with what
@@ -137,7 +137,7 @@ class Notify:
     def __init__(self, session: Session, groups: Sequence[ast.NotifyGroup]) -> None:
         self.messages = self.flags = self.delayed = False
         self.plan = Plan()
-        self.groups: list[Group] = []
+        self.groups: list[EventGroup] = []
         named = [event.name for group in groups for event in group.events]
         if any(name not in EVENTS for name in named):
             raise BadEvent(code=b"BADEVENT (%b)" % b" ".join(EVENTS))
@@ -145,7 +145,7 @@ class Notify:
             events = frozenset(event.name for event in group.events)
             if group.scope not in _SELECTED:
                 names = tuple([session.lookup_name(name) for name in group.mailboxes])
-                self.groups.append(Group(group.scope, names, events))
+                self.groups.append(EventGroup(group.scope, names, events))
                 continue
             if events - _MESSAGES:
                 raise BadArgument("message events only for the selected mailbox")
@@ -153,9 +153,9 @@ class Notify:
             self.delayed = group.scope == b"SELECTED-DELAYED"
             for event in group.events:
                 self.plan = self.plan.followed_by(plan_of(event.items, rev2=session.rev2))
-        self._watched: dict[str, Watched] = {}
+        self._watched: dict[str, WatchedMailbox] = {}
         # What the client knows of mailboxes, by the names it knows; of one that is not here it knows that it is empty.
-        self._told: dict[str, Told] = {}
+        self._told: dict[str, Figures] = {}
         # What ends the listening to names and to metadata; empty as long as there is none.
         self._stop: list[Callable[[], None]] = []
         # The last look at what there is, and what of it the user may see.
@@ -179,7 +179,7 @@ class Notify:
             self._heard = account.metadata.latest()
             self._watch(session, reply)
             # The client knows what it wants to know of what there is (3.1).
-            self._told = {name: Told.of(watched.mailbox.snapshot) for name, watched in self._watched.items()}
+            self._told = {name: Figures.of(watched.mailbox.snapshot) for name, watched in self._watched.items()}
             undo.pop_all()
 
     def close(self) -> None:
@@ -227,7 +227,7 @@ class Notify:
                 self._watched.pop(name).listener.close()
             try:
                 mailbox = _look(session, name)
-                self._watched[name] = Watched(mailbox, mailbox.listen(session.wake, keep_new=True))
+                self._watched[name] = WatchedMailbox(mailbox, mailbox.listen(session.wake, keep_new=True))
             except MailboxMissing:
                 continue  # it has gone in the meantime, or nobody here may know of it
             except ImapdError as error:
@@ -254,7 +254,7 @@ class Notify:
         for name, watched in self._watched.items():
             if view is not None and view.mailbox is watched.mailbox:
                 # The selected mailbox has its own rules; what it was told there is known once it is left.
-                told = replace(Told.of(view.snapshot), modseq=view.safe_modseq)
+                told = replace(Figures.of(view.snapshot), modseq=view.safe_modseq)
                 if not self.flags and name in self._told:
                     told = replace(told, unseen=self._told[name].unseen)
                 self._told[name] = told
@@ -262,7 +262,7 @@ class Notify:
                 continue
             snapshot = watched.mailbox.snapshot
             if snapshot is not watched.seen and self._may_read(session, reply, name):
-                items = self._news(session, name, self._told.get(name), Told.of(snapshot))
+                items = self._news(session, name, self._told.get(name), Figures.of(snapshot))
                 self._write_status(session, reply, name, watched, snapshot, items)
 
     def _may_read(self, session: Session, reply: Reply, name: str) -> bool:
@@ -293,13 +293,13 @@ class Notify:
         self._without_access.remove(name)
         reply.write(_list_line(session, name, attributes(session, [name])[name]))
 
-    def _news(self, session: Session, name: str, old: Told | None, new: Told) -> list[bytes]:
+    def _news(self, session: Session, name: str, old: Figures | None, new: Figures) -> list[bytes]:
         """Which items of STATUS say what has changed (5.1, 5.2, 5.3)."""
         events = self.events(session, name)
         condstore = b"CONDSTORE" in session.enabled
         if old is None:
             # A mailbox that has just come, or comes to matter; what it has is new.
-            old = Told(new.uidvalidity, 1, 0, 0 if new.uidnext == 1 else _UNKNOWN, new.modseq)
+            old = Figures(new.uidvalidity, 1, 0, 0 if new.uidnext == 1 else _UNKNOWN, new.modseq)
         other = new.uidvalidity != old.uidvalidity
         counts = other or (new.messages, new.uidnext) != (old.messages, old.uidnext)
         flagged = FLAGS in events and new.modseq != old.modseq
@@ -319,11 +319,11 @@ class Notify:
         session: Session,
         reply: Reply,
         name: str,
-        watched: Watched,
+        watched: WatchedMailbox,
         snapshot: Snapshot,
         items: Sequence[bytes],
     ) -> None:
-        told, old = Told.of(snapshot), self._told.get(name)
+        told, old = Figures.of(snapshot), self._told.get(name)
         if FLAGS not in self.events(session, name):
             # It may come to where flags matter, by a RENAME or a subscription: then these are news.
             told = replace(told, unseen=old.unseen if old else 0, modseq=old.modseq if old else 0)
@@ -338,7 +338,7 @@ class Notify:
         for name, watched in self._watched.items():
             old = self._told.get(name)
             if watched.mailbox is mailbox and old is not None:
-                new = Told.of(mailbox.snapshot)
+                new = Figures.of(mailbox.snapshot)
                 alike = (new.messages, new.uidnext) == (old.messages + made, old.uidnext + made)
                 if alike and new.modseq == old.modseq + 1:
                     self._told[name] = new
@@ -448,7 +448,7 @@ class Notify:
                 self._watch(session, reply)
             except NotifyOverflow:
                 session.stop_notify()
-                session.notify = Notify(session, ())
+                session.notify = Notifications(session, ())
                 session.say(reply, b"OK", "Too many mailboxes to watch", b"NOTIFICATIONOVERFLOW")
                 return
         self._tell_messages(session, reply)

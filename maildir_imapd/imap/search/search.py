@@ -65,7 +65,7 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     with results.saving(session, cmd.returning):
-        search = Search(session)
+        search = Finder(session)
         found = search.run(cmd.key)
         results.write(session, reply, cmd, found, search.scores(cmd, found))
     contexts.follow(session, reply, cmd, found, partial(finder, session))
@@ -74,7 +74,7 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
 
 def finder(session: Session, key: search_keys.SearchKey) -> contexts.Find:
     """Return a function that looks for *key* in the selected view, whenever it is called."""
-    search = Search(session)
+    search = Finder(session)
     return lambda among: search.run(key, among)
 
 
@@ -84,7 +84,7 @@ def demand_one_charset(session: Session, cmd: ast.Search) -> None:
         raise BadArgument("no CHARSET after ENABLE UTF8=ACCEPT")
 
 
-class Search:
+class Finder:
     """One search, over the session's view or another."""
 
     def __init__(self, session: Session, view: View | None = None) -> None:

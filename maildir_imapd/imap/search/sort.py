@@ -18,7 +18,7 @@ from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search import relevancy, results
-from maildir_imapd.imap.search.search import Search, finder
+from maildir_imapd.imap.search.search import Finder, finder
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.message import order, thread
@@ -36,7 +36,7 @@ _NO_DATE = -(2**62)
 Keys = Sequence[bytes] | Sequence[int]
 
 ANNOUNCES = (b"SORT", b"SORT=DISPLAY", b"ESORT", b"CONTEXT=SORT")
-ALGORITHMS: dict[bytes, Callable[[Sequence[thread.Entry]], list[thread.Thread]]] = {
+ALGORITHMS: dict[bytes, Callable[[Sequence[thread.ThreadEntry]], list[thread.ThreadNode]]] = {
     b"ORDEREDSUBJECT": thread.ordered_subject,
     b"REFERENCES": thread.references,
     b"REFS": thread.refs,
@@ -55,7 +55,7 @@ def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     view = session.selected
-    search = Search(session)
+    search = Finder(session)
     by_score = any(name == relevancy.RELEVANCY for name, _ in cmd.criteria)
     # What its numbers stand for now, however much later *rank* is called.
     key = contexts.frozen(cmd.key, view) if by_score else cmd.key
@@ -114,7 +114,7 @@ def thread_(session: Session, cmd: ast.Thread, reply: Reply) -> Done:
         raise BadArgument("a thread algorithm that this server knows")
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
-    found = Search(session).run(cmd.key)
+    found = Finder(session).run(cmd.key)
     view = session.selected
     numbers = array("I", view.uids_at(found) if cmd.uid else [i + 1 for i in found])
     asked = (cmd.algorithm, numbers, _messages(view, found))
@@ -163,7 +163,7 @@ def _date_blob(content: Content) -> bytes:
     return b"" if date == _NO_DATE else struct.pack("<q", date)
 
 
-def _entries(view: View, positions: Positions, numbers: Sequence[int], unread: list[int]) -> list[thread.Entry]:
+def _entries(view: View, positions: Positions, numbers: Sequence[int], unread: list[int]) -> list[thread.ThreadEntry]:
     blobs = column_of(view, positions, b"thread", _thread_blob, unread)
     received = column(view.snapshot.received, positions)
     return [_unpack(n, blob, t) for n, blob, t in zip(numbers, blobs, received, strict=True)]
@@ -183,11 +183,11 @@ def _thread_blob(content: Content) -> bytes:
     )
 
 
-def _unpack(number: int, blob: bytes, received: int) -> thread.Entry:
+def _unpack(number: int, blob: bytes, received: int) -> thread.ThreadEntry:
     if not blob:
-        return thread.Entry(number, None, (), "", False, received)
+        return thread.ThreadEntry(number, None, (), "", False, received)
     message_id, references, reply, date, subject = blob.split(b"\n", 4)
-    return thread.Entry(
+    return thread.ThreadEntry(
         number,
         message_id or None,
         tuple(references.split(b" ")) if references else (),

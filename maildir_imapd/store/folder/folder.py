@@ -25,7 +25,7 @@ from maildir_imapd.store.index.index import Index, sync_named
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.lock import FolderLock
 from maildir_imapd.store.index.snapshot import Snapshot
-from maildir_imapd.store.index.state import State
+from maildir_imapd.store.index.state import IndexState
 from maildir_imapd.store.maildir import delivery, keywords, scan
 from maildir_imapd.store.maildir.filename import DELETED
 from maildir_imapd.store.neighbours import servers
@@ -372,7 +372,7 @@ class Folder:
             stamp = compare.stamp(scan.look(self.fd), now, ours=True)
         else:
             stamp = compare.stamp(seen, now)
-        state = State(snapshot=rows, stamp=stamp, whole_above=rows.modseq if seed is not None else 0)
+        state = IndexState(snapshot=rows, stamp=stamp, whole_above=rows.modseq if seed is not None else 0)
         self._listed_at = time.monotonic()
         try:
             if not self.index.writable:

@@ -34,7 +34,7 @@ from typing import Final, NamedTuple
 
 from maildir_imapd.store.index.journal import NEVER, Stamp, parse_ranges, render_ranges
 from maildir_imapd.store.index.snapshot import Snapshot
-from maildir_imapd.store.index.state import State, Tomb
+from maildir_imapd.store.index.state import IndexState, Tomb
 
 MAGIC: Final = b"maildir-imapd index 2\n"
 _FIRST_MAGIC: Final = b"maildir-imapd index 1\n"
@@ -49,7 +49,7 @@ _COLUMNS: Final = (
 )
 
 
-def render(state: State) -> list[bytes]:
+def render(state: IndexState) -> list[bytes]:
     """Return the file, in pieces."""
     now = state.snapshot
     lines = [MAGIC, b"g %d %d\n" % (state.generation, state.position)]
@@ -79,7 +79,7 @@ def render(state: State) -> list[bytes]:
     return pieces
 
 
-def parse(data: bytes) -> State | None:
+def parse(data: bytes) -> IndexState | None:
     """Read the file; None if it does not verify."""
     if not data.startswith((MAGIC, _FIRST_MAGIC)) or zlib.crc32(memoryview(data)[:-4]) != int.from_bytes(
         data[-4:], "little"
@@ -102,7 +102,7 @@ def of_another_version(data: bytes) -> bool:
     )
 
 
-def _parse(data: bytes, lines: list[bytes], at: int) -> State:
+def _parse(data: bytes, lines: list[bytes], at: int) -> IndexState:
     head = _head(lines)
     columns, at = _columns(data, at, head.messages)
     names = data[at : at + head.names_size]
@@ -123,7 +123,7 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
         uidnext=head.numbers[b"n"],
         modseq=head.numbers[b"m"],
     )
-    return State(
+    return IndexState(
         snapshot=rows,
         generation=head.generation,
         position=head.position,
@@ -137,7 +137,7 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> State:
 
 
 class _Head(NamedTuple):
-    """What the lines before the columns say; *names_size* is in octets, *numbers* are by the letter of their line."""
+    """The lines before the columns; *names_size* is in octets, *numbers* are by the letter of their line."""
 
     generation: int
     position: int

@@ -20,7 +20,7 @@ from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, LAST_UID, O
 from maildir_imapd.store.index.evidence import Evidence
 from maildir_imapd.store.index.journal import NEVER
 from maildir_imapd.store.index.snapshot import empty
-from maildir_imapd.store.index.state import State
+from maildir_imapd.store.index.state import IndexState
 
 DAMAGED: Final = b".damaged"
 
@@ -30,7 +30,7 @@ def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | No
 
     Under the folder's lock. Raises IndexDamaged for another version's, OSError.
     """
-    states: list[State] = []
+    states: list[IndexState] = []
     for name in (CHECKPOINT, OLD):
         try:
             data = durable.read_file(name, directory, durable.LARGE_OCTETS)
@@ -63,7 +63,7 @@ def _set_aside(directory: int, name: bytes, data: bytes, mode: int) -> None:
             raise
 
 
-def mended(found: Evidence, boot: bytes, another: Callable[[int], int]) -> tuple[State, int]:
+def mended(found: Evidence, boot: bytes, another: Callable[[int], int]) -> tuple[IndexState, int]:
     """Return the state to go on from, and how many batches of the journal are in it.
 
     *boot*: this start of the machine. *another*: gives a UIDVALIDITY that the folder has not had, after the last one.
@@ -82,7 +82,7 @@ def mended(found: Evidence, boot: bytes, another: Callable[[int], int]) -> tuple
     rows.modseqs = array("Q", [modseq]) * len(rows)
     # From here on it is as immutable as every other snapshot.
     new = replace(
-        state if state is not None else State(),
+        state if state is not None else IndexState(),
         snapshot=rows,
         history=(),
         whole_above=modseq,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maildir_imapd.store.index.journal import Batch
-from maildir_imapd.store.index.state import State
+from maildir_imapd.store.index.state import IndexState
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Evidence:
     None if they do not verify. *told*: the mod-sequence that clients have been told at least.
     """
 
-    states: tuple[State, ...]
+    states: tuple[IndexState, ...]
     good: tuple[tuple[Batch, int], ...]
     later: tuple[Batch, ...]
     noted: tuple[int, int] | None
@@ -31,7 +31,7 @@ class Evidence:
     def _batches(self) -> list[Batch]:
         return [batch for batch, _ in self.good] + list(self.later)
 
-    def best(self) -> tuple[State | None, int]:
+    def best(self) -> tuple[IndexState | None, int]:
         """The checkpoint to build on, with what follows it in the journal, and how many batches that were."""
         header = self.good[0][0].header if self.good else None
         for state in self.states:

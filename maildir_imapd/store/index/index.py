@@ -45,7 +45,7 @@ from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, LAST_UID, O
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.loading import Opened, Unfit
 from maildir_imapd.store.index.lock import FolderLock
-from maildir_imapd.store.index.state import State
+from maildir_imapd.store.index.state import IndexState
 
 log = Log(__name__)
 
@@ -78,7 +78,7 @@ class Index:
         uidvalidity: Callable[[], int] = clock_uidvalidity,
     ) -> None:
         self.path = path
-        self.state = State()
+        self.state = IndexState()
         self.news: list[Batch] | None = []  # what the mailbox has not taken in yet; None: all of it is new
         self.loaded = False
         self.writable = True  # else the history lives in memory, beside what was on disk
@@ -95,7 +95,7 @@ class Index:
         self._floor = 0  # clients have been told this mod-sequence, whatever the disk says
         self._rotate_at = ROTATE_OCTETS
 
-    def _publish(self, state: State, batches: list[Batch] | None) -> None:
+    def _publish(self, state: IndexState, batches: list[Batch] | None) -> None:
         """Let *state* be what is so from here on, and *batches* what has led there; None: nobody knows."""
         news = None if batches is None or self.news is None else [*self.news, *batches]
         self.state, self.news = state, news
@@ -136,7 +136,7 @@ class Index:
         self.writable = self.writable and opened.writable
         return opened
 
-    def _take(self, state: State, opened: Opened, news: list[Batch] | None = None) -> None:
+    def _take(self, state: IndexState, opened: Opened, news: list[Batch] | None = None) -> None:
         """Let the history that was read, or written, be ours from here on; *news* as of ``_publish``."""
         floor = max(self._floor, self.state.snapshot.modseq) if self.loaded else self._floor
         if state.snapshot.modseq < floor:
@@ -375,14 +375,14 @@ class Index:
             self._cut()
             raise
 
-    def create(self, state: State) -> None:
+    def create(self, state: IndexState) -> None:
         """Begin a history. Not synced: if it is lost, the next one has another UIDVALIDITY."""
         state = replace(state, reserve=min(state.snapshot.uidnext - 1 + RESERVE, LAST_UID), boots=(self.boot,))
         self._lock.note_reserve(state.snapshot.uidvalidity, state.reserve, sync=False)
         self._write_generation(state, durable_too=False)
         self._lock.ring(state.snapshot.modseq)
 
-    def imagine(self, state: State) -> None:
+    def imagine(self, state: IndexState) -> None:
         """Keep a history in memory only: nothing can be written here, and reading must not need it."""
         self.writable = False
         if self._journal is not None:
@@ -406,7 +406,7 @@ class Index:
         self._write_generation(self.state, durable_too=self._sync)
         self.rotations += 1
 
-    def _write_generation(self, state: State, *, durable_too: bool) -> None:
+    def _write_generation(self, state: IndexState, *, durable_too: bool) -> None:
         directory = self._directory.number
         durable.put(CHECKPOINT, checkpoint.render(state), directory, durable=durable_too, mode=self._mode)
         now = state.snapshot

@@ -14,7 +14,7 @@ from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index import checkpoint, journal
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, OLD
 from maildir_imapd.store.index.journal import Batch
-from maildir_imapd.store.index.state import State
+from maildir_imapd.store.index.state import IndexState
 
 
 class Unfit(Exception):
@@ -74,7 +74,7 @@ def named(directory: int) -> os.stat_result | None:
         return None
 
 
-def read_checkpoint(directory: int) -> State:
+def read_checkpoint(directory: int) -> IndexState:
     """Read the checkpoint; raises Unfit, FileNotFoundError, OSError."""
     state = checkpoint.parse(durable.read_file(CHECKPOINT, directory, durable.LARGE_OCTETS))
     if state is None:
@@ -82,7 +82,7 @@ def read_checkpoint(directory: int) -> State:
     return state
 
 
-def joined(state: State, opened: Opened) -> State:
+def joined(state: IndexState, opened: Opened) -> IndexState:
     """Return the checkpoint's state with what follows it in the journal; raises Unfit."""
     data = opened.data
     batches = list(journal.replay(data))
@@ -102,7 +102,7 @@ def joined(state: State, opened: Opened) -> State:
     return state.after([batch for batch, _ in batches], position=end, inode=opened.inode)
 
 
-def following(state: State, opened: Opened) -> tuple[State, list[Batch]] | None:
+def following(state: IndexState, opened: Opened) -> tuple[IndexState, list[Batch]] | None:
     """Return the state after the next generation's journal, and its batches; None if it does not begin where we are."""
     batches = list(journal.replay(opened.data))
     header = batches[0][0].header if batches else None

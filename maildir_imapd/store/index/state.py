@@ -31,7 +31,7 @@ class Tomb(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class IndexState:
     """The checkpoint and the journal together, and how far the journal has been read."""
 
     snapshot: Snapshot = field(default_factory=empty)
@@ -47,7 +47,7 @@ class State:
     # listing had lied, gets its UID again (robustness rule 7).
     tombs: dict[bytes, Tomb] = field(default_factory=dict)
 
-    def after(self, batches: Iterable[Batch], *, position: int | None = None, inode: int | None = None) -> State:
+    def after(self, batches: Iterable[Batch], *, position: int | None = None, inode: int | None = None) -> IndexState:
         """Return what is so when *batches*, whole ones, have been added, the last of them ending at *position*.
 
         *inode*: of the journal that they are in, None for the one that was read before.
@@ -72,7 +72,7 @@ class State:
 class _Successor:
     """The next state in the making; what a batch leaves alone is the old one's own."""
 
-    def __init__(self, old: State) -> None:
+    def __init__(self, old: IndexState) -> None:
         self._old = old
         self._builder = Builder(old.snapshot)
         self._touched = False

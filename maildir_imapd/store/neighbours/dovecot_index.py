@@ -59,7 +59,7 @@ class _Ends(Exception):
 
 
 @dataclass(slots=True)
-class Known:
+class Remembered:
     """The keywords of each UID, the lowest UID that is \\Recent (0: not said), and their UIDVALIDITY (0: not said).
 
     *uids*: those that the folder has, rising; of others nothing is noted.
@@ -80,9 +80,9 @@ class Known:
             raise _Ends
 
 
-def read(index: bytes | None, logs: list[bytes], uids: Sequence[int]) -> Known:
+def read(index: bytes | None, logs: list[bytes], uids: Sequence[int]) -> Remembered:
     """Put together what the files say of the messages *uids* (rising); *logs* in any order."""
-    known = Known(uids)
+    known = Remembered(uids)
     if index is not None:
         known = parse_index(index, uids) or known
     numbered = {}
@@ -97,7 +97,7 @@ def read(index: bytes | None, logs: list[bytes], uids: Sequence[int]) -> Known:
     return known
 
 
-def parse_index(data: bytes, uids: Sequence[int]) -> Known | None:
+def parse_index(data: bytes, uids: Sequence[int]) -> Remembered | None:
     """Read ``dovecot.index``; None if it is another version's, or damaged."""
     try:
         (major, _, base_size, header_size, record_size, uidvalidity, _, count, first_recent, log, _, position) = (
@@ -105,7 +105,7 @@ def parse_index(data: bytes, uids: Sequence[int]) -> Known | None:
         )
         if major != 7 or record_size < 5 or header_size + count * record_size > len(data):
             return None
-        known = Known(uids, uidvalidity, first_recent, log=log, position=position)
+        known = Remembered(uids, uidvalidity, first_recent, log=log, position=position)
         at = _aligned(base_size)
         while at + _EXTENSION.size <= header_size:
             size, _, record_offset, record_bytes, _, name_size = _EXTENSION.unpack_from(data, at)
@@ -132,7 +132,7 @@ def _keyword_names(header: bytes) -> list[bytes]:
 
 
 def _read_records(
-    data: bytes, count: int, record_size: int, offset: int, octets: int, names: list[bytes], known: Known
+    data: bytes, count: int, record_size: int, offset: int, octets: int, names: list[bytes], known: Remembered
 ) -> None:
     there = set(known.uids)
     for n in range(count):
@@ -144,7 +144,7 @@ def _read_records(
             known.words[uid] = {name for number, name in enumerate(names) if name and bits >> number & 1}
 
 
-def replay_log(data: bytes, position: int, known: Known) -> None:
+def replay_log(data: bytes, position: int, known: Remembered) -> None:
     """Apply what a log says from *position* on, 0 for its beginning."""
     at = max(position, _LOG_HEADER.unpack_from(data)[2])
     while at + 8 <= len(data):
@@ -167,7 +167,7 @@ def replay_log(data: bytes, position: int, known: Known) -> None:
         at += size
 
 
-def _update(body: bytes, known: Known) -> None:
+def _update(body: bytes, known: Remembered) -> None:
     remove, _, name_size = struct.unpack_from("<BBH", body)
     name = body[4 : 4 + name_size]
     if remove > 1 or not name:
@@ -179,7 +179,7 @@ def _update(body: bytes, known: Known) -> None:
             known.words.setdefault(uid, set()).add(name)
 
 
-def _uids(body: bytes, known: Known) -> list[int]:
+def _uids(body: bytes, known: Remembered) -> list[int]:
     """Those of the folder's UIDs that some ranges name: for 1:* is a range, too."""
     found: list[int] = []
     for at in range(0, len(body) - 7, 8):
@@ -190,7 +190,7 @@ def _uids(body: bytes, known: Known) -> list[int]:
     return found
 
 
-def _note_header(body: bytes, known: Known) -> None:
+def _note_header(body: bytes, known: Remembered) -> None:
     at = 0
     while at + 4 <= len(body):
         offset, size = struct.unpack_from("<HH", body, at)

@@ -132,7 +132,7 @@ def last_server(folder: bytes, control: bytes | None = None) -> str:
     return last[0] if last is not None else ""
 
 
-def _own_index(index: bytes, uids: uidlist.UidList, *, needed: bool) -> dovecot_index.Known:
+def _own_index(index: bytes, uids: uidlist.UidList, *, needed: bool) -> dovecot_index.Remembered:
     """Read Dovecot's own index, as far as it is of the same UIDVALIDITY.
 
     Raises OSError, but only if it is *needed*: else there is nothing in it but what is \\Recent.
@@ -147,13 +147,13 @@ def _own_index(index: bytes, uids: uidlist.UidList, *, needed: bool) -> dovecot_
         if needed:
             raise
         log.warning("cannot read Dovecot's own index", path=index, why=error)
-        return dovecot_index.Known(())
+        return dovecot_index.Remembered(())
     known = dovecot_index.read(state, [data for data in files if data], [record.uid for record in uids.records])
-    return known if known.uidvalidity in (0, uids.uidvalidity) else dovecot_index.Known(())
+    return known if known.uidvalidity in (0, uids.uidvalidity) else dovecot_index.Remembered(())
 
 
 def _beyond_letters(
-    known: dovecot_index.Known, uids: uidlist.UidList, names: dict[int, bytes]
+    known: dovecot_index.Remembered, uids: uidlist.UidList, names: dict[int, bytes]
 ) -> dict[bytes, tuple[bytes, ...]]:
     """The keywords that Dovecot keeps in its index alone, for all letters have a name already."""
     lettered = {name.lower() for name in names.values()}
