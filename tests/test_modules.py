@@ -13,7 +13,7 @@ SCRIPTS = "scripts"
 # What runs under a folder's lock shows from outside only: in the mailbox, to other programs, at each step of the disk.
 FOLDER = "test_store_mailbox test_store_foreign test_store_races test_store_stress test_crash_store test_crash_faults"
 # Names and trees show in the account.
-ACCOUNT = "test_store_account test_store_layout"
+ACCOUNT = "test_store_account test_store_layout test_store_passed_over"
 # Another server's files are right when that server says so.
 NEIGHBOURS = "test_store_neighbour test_interop_dovecot_coexist test_interop_courier_coexist"
 # Values and words without a decision in them: who uses them tests them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shlex
@@ -18,11 +19,13 @@ from rich.table import Table
 from maildir_imapd import log
 from maildir_imapd.cli.options import config_option, read_config, setting_options
 from maildir_imapd.errors import ImapdError
+from maildir_imapd.log import render_field
 from maildir_imapd.server import spools
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder import release as releasing
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
+from maildir_imapd.store.maildir.filename import usable
 from maildir_imapd.store.neighbours.neighbour import Kind
 
 
@@ -91,6 +94,10 @@ def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: s
                         for name, path in folders:
                             rows.append(_adopt(account, identity.user, name, path, dry_run=dry_run))
                             progress.advance(task)
+                        for path, why in account.passed_over():
+                            shown = render_field(os.path.relpath(path, account.root))
+                            said = f"not shown to clients: {why}"
+                            rows.append(ReportRow(identity.user, shown, "", "", "", said, bad=True))
                 except ImapdError as error:
                     why = f"{error.text} {error.detail}".strip()
                     rows.append(ReportRow(identity.user, "", "", "", "", why, bad=True))
@@ -146,6 +153,12 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
             notes.append(f"{subscribed} subscription{'s' if subscribed != 1 else ''}")
         if account.prefix:
             notes.append(f"other names begin with {account.prefix}")
+    odd = _no_messages(path)
+    if odd:
+        bad = True
+        notes.append(
+            f"{len(odd)} file{'s are no messages' if len(odd) != 1 else ' is no message'}: {', '.join(odd[:5])}"
+        )
     if ours:
         notes.append("adopted before")
     if dry_run or (found.closed is not None and not ours):
@@ -163,6 +176,26 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
 def _is_ours(path: bytes) -> bool:
     """Whether we have an index of the folder."""
     return any(os.path.exists(os.path.join(path, entry)) for entry in (CHECKPOINT, JOURNAL))
+
+
+def _no_messages(path: bytes) -> list[str]:
+    """Name what lies among the messages and is shown to no client, with why; hidden files are nobody's mail."""
+    found = []
+    for sub in (b"cur", b"new"):
+        with contextlib.suppress(OSError), os.scandir(os.path.join(path, sub)) as entries:
+            for entry in entries:
+                if entry.name.startswith(b"."):
+                    continue
+                if entry.is_symlink():
+                    why = "a link"
+                elif not entry.is_file():
+                    why = "no file"
+                elif not usable(entry.name):
+                    why = "a name with a line end"
+                else:
+                    continue
+                found.append(f"{render_field(entry.name)} ({why})")
+    return sorted(found)
 
 
 def _count(path: bytes) -> int:

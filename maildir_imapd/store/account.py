@@ -206,6 +206,10 @@ class Account:
         """
         return self._listing.rows(self._trees.tree())
 
+    def passed_over(self) -> tuple[tuple[bytes, str], ...]:
+        """Folders on the disk that no client is shown, with why in words for people."""
+        return self._trees.tree().passed_over
+
     def special_use(self) -> dict[str, tuple[bytes, ...]]:
         """The special-use attributes of mailboxes that have one (RFC 6154)."""
         paths, chosen = self._trees.folders(), self._chosen.read()

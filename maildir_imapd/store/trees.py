@@ -31,6 +31,8 @@ class Trees:
         self._layout = layout
         self._changing = changing
         self._intent = os.path.join(layout.root, renaming.INTENT)
+        # Folders that no client is shown, of which the log has a line already.
+        self._noted: frozenset[tuple[bytes, str]] = frozenset()
 
     def finish_rename(self) -> None:
         """Finish a RENAME whose process has died: nobody holds the lock, and the intent is there.  Never an error."""
@@ -48,7 +50,16 @@ class Trees:
         """Every folder but INBOX.  The same object as long as nothing changed."""
         self.finish_rename()
         with durable.as_store_error(self._layout.root):
-            return self._layout.scan()
+            tree = self._layout.scan()
+        if tree.passed_over:
+            self._note(frozenset(tree.passed_over))
+        return tree
+
+    def _note(self, passed_over: frozenset[tuple[bytes, str]]) -> None:
+        """Name in the log the folders that no client is shown, each once: nothing vanishes in silence."""
+        for path, why in sorted(passed_over - self._noted):
+            log.warning("folder passed over", path=path, why=why)
+        self._noted |= passed_over
 
     def folders(self) -> dict[str, bytes]:
         """Every folder but INBOX, by mailbox name."""

@@ -252,8 +252,14 @@ def test_odd_names_are_taken_over_or_left_alone(tmp_path: Path) -> None:
     left |= {str(cur / "7.link:2,S"), str(spool.path("with\rcr")), str(spool.path("with\nlf"))}
     before = everything(spool.root)
     done = adopt(spool)
-    assert done.exit_code == 0, done.output
+    # Nothing vanishes in silence: what no client is shown is named, and somebody should look.
+    assert done.exit_code == 1, done.output
     assert "with:colon" in done.output
+    assert '".with\\x0dcr"' in done.output
+    assert '".with\\x0alf"' in done.output
+    said = " ".join(done.output.replace("│", " ").split())
+    assert "5 files are no messages: " in said
+    assert "a link" in said
     assert "\r" not in done.output.replace("\r\n", "\n")
     after = everything(spool.root)
     assert {(name, inode) for name, inode in after if name in left} == {

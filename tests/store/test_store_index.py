@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nobody import as_nobody
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import durable
@@ -452,27 +453,6 @@ def test_what_was_done_before_an_error_is_on_record(maildir: Any) -> None:
 
 
 # --- not ours ---------------------------------------------------------------------------------------
-
-
-def as_nobody(work: Callable[[], None]) -> None:
-    """Run *work* in a child without the rights of root."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            if os.getuid() == 0:
-                os.setgroups([])
-                os.setgid(65534)
-                os.setuid(65534)
-            work()
-            status = 0
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.fixture

@@ -9,11 +9,16 @@ from maildir_imapd.errors import BadMailboxName
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.maildir.layout import (
     ENTRY_OCTETS,
+    LINK,
     MAILDIR,
+    TAKEN,
     Layout,
+    Looked,
+    NotShown,
     Places,
     Seen,
     Tree,
+    is_folder,
     is_maildir,
     share,
     split,
@@ -48,7 +53,7 @@ class MaildirPlusPlus(Layout):
                 pass  # as below
             else:
                 # It counts before any other, so that nobody need look whether there is one.
-                if is_maildir(usual):
+                if is_folder(usual):
                     return usual
         return super().find(name)
 
@@ -92,18 +97,21 @@ class MaildirPlusPlus(Layout):
             return False
 
     def name(self, entry: bytes) -> str | None:
-        """The mailbox of an entry of the root directory; None for what is none."""
+        """The mailbox of an entry of the root directory; None for what is none, or cannot be shown."""
+        try:
+            return self._read(entry)
+        except (NotShown, BadMailboxName):
+            return None
+
+    def _read(self, entry: bytes) -> str | None:
+        """As ``name``, but raises NotShown or BadMailboxName for one that cannot be shown."""
         if entry[:1] != b"." or entry[:2] == b".." or len(entry) < 2:
             return None
         text = self.decode(entry[1:])
         if text is None:
-            return None
-        name = self.prefix + text.replace(".", self.delimiter)
-        try:
-            split(name, self.delimiter)
-        except BadMailboxName:
-            return None
-        return name
+            raise NotShown("its name is spelled in no known way")
+        # Spelled as clients' names are: INBOX in capitals, also above others.
+        return self.delimiter.join(split(self.prefix + text.replace(".", self.delimiter), self.delimiter))
 
     def storage(self) -> list[bytes]:
         """Every folder that may hold mail, also those whose names cannot be shown: for counting."""
@@ -114,20 +122,38 @@ class MaildirPlusPlus(Layout):
 
     def _look(self, seen: Seen) -> Tree:
         found: dict[str, bytes] = {}
+        passed_over: list[tuple[bytes, str]] = []
         for entry in self._entries(self.root, seen):
-            name = self.name(entry)
             path = os.path.join(self.root, entry)
-            if name is None or name == "INBOX" or path == self.inbox:
+            if path == self.inbox:
                 continue
-            if is_maildir(path):
+            try:
+                name = self._read(entry)
+            except (NotShown, BadMailboxName) as error:
+                if is_folder(path):
+                    passed_over.append((path, str(error)))
+                continue
+            if name is None:
+                continue
+            if not is_maildir(path):
+                # Half made perhaps: it is a folder once it has a cur/, which its parent's stamp does not show. Or it is
+                # closed to us, for now.
+                seen[path] = Looked(stamp_of(path))
+            if not is_folder(path):
+                continue
+            if name == "INBOX":
+                passed_over.append((path, TAKEN))
+            elif name not in found:
+                found[name] = path
+            elif path == self.path(name):
                 # Two spellings of one name: the canonical one is the mailbox.
-                if name in found and path != self.path(name):
-                    continue
+                passed_over.append((found[name], TAKEN))
                 found[name] = path
             else:
-                # Half made perhaps: it is a folder once it has a cur/, which its parent's stamp does not show.
-                seen[path] = stamp_of(path), []
-        return Tree(found)
+                passed_over.append((path, TAKEN))
+        links = [entry for entry in seen[self.root].links if entry[:1] == b"." and entry[:2] != b".."]
+        passed_over += [(os.path.join(self.root, entry), LINK) for entry in links]
+        return Tree(found, passed_over=tuple(passed_over))
 
     def make(self, path: bytes, nascent: bytes) -> None:
         """Make a folder that nobody sees half of; *nascent* is a hidden name.  Raises MailboxExists, OSError."""

@@ -35,7 +35,26 @@ SHARED: Final = b"dovecot-shared"
 MAILDIR: Final = (b"cur", b"new", b"tmp")
 
 _Stamp = tuple[int, int]
-Seen = dict[bytes, tuple[_Stamp, list[bytes]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The directories in a directory at one stamp of it, and the links to directories, by name."""
+
+    stamp: _Stamp
+    directories: list[bytes] = field(default_factory=list)
+    links: list[bytes] = field(default_factory=list)
+
+
+Seen = dict[bytes, Looked]
+
+
+class NotShown(Exception):
+    """A folder has no name that clients could be shown; says why, to the administrator."""
+
+
+LINK: Final = "it is a link, which is not followed"
+TAKEN: Final = "another folder has its name"
 
 
 def split(name: str, delimiter: str) -> list[str]:
@@ -64,6 +83,22 @@ def split(name: str, delimiter: str) -> list[str]:
 def is_maildir(path: bytes) -> bool:
     """Whether *path* is a directory, and no link to one, with a cur/ of its own."""
     return is_directory(path) and is_directory(path + b"/cur")
+
+
+def is_folder(path: bytes) -> bool:
+    """Whether there is a Maildir at *path*, or a directory that we may not look into: it may be one.
+
+    Nobody who asks for the latter hears that there is nothing: it is named, and refused when it is opened.
+    """
+    return is_maildir(path) or _is_closed(path)
+
+
+def _is_closed(path: bytes) -> bool:
+    try:
+        os.lstat(path + b"/cur")
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EPERM) and is_directory(path)
+    return False
 
 
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG}
@@ -117,10 +152,14 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The result of a look at the spool: mailboxes but INBOX with their folders, and *bare* names that are none."""
+    """The result of a look at the spool: mailboxes but INBOX with their folders, and *bare* names that are none.
+
+    *passed_over*: folders that no client is shown, with why in words for people.
+    """
 
     folders: dict[str, bytes] = field(default_factory=dict)
     bare: frozenset[str] = frozenset()
+    passed_over: tuple[tuple[bytes, str], ...] = ()
 
 
 class Layout(ABC):
@@ -163,14 +202,14 @@ class Layout(ABC):
         """The same, with the directories that this very look looked into, be they half-made mailboxes."""
         with self._lock:
             tree, seen, settled = self._tree, self._seen, self._settled
-        if settled and all(stamp_of(path) == stamp for path, (stamp, _) in seen.items()):
+        if settled and all(stamp_of(path) == entries.stamp for path, entries in seen.items()):
             return tree, tuple(seen)
         began = time.time()
         fresh: Seen = {}
         found = self._look(fresh)
-        tree = Tree(dict(sorted(found.folders.items())), found.bare)
+        tree = Tree(dict(sorted(found.folders.items())), found.bare, tuple(sorted(found.passed_over)))
         # A stamp that is too young may hide a later change: then this look is good for once only.
-        newest = max([max(stamp) for stamp, _ in fresh.values()], default=0)
+        newest = max([max(entries.stamp) for entries in fresh.values()], default=0)
         with self._lock:
             self._seen, self._settled = fresh, began - newest / 1e9 > GRAIN_SECONDS
             self._seen_at = began
@@ -193,12 +232,12 @@ class Layout(ABC):
             return self.inbox
         try:
             path = self.path(name)
-            if is_maildir(path):
+            if is_folder(path):
                 return path
         except BadMailboxName:
             pass  # another server may have made it all the same
         found = self.scan().folders.get(name)
-        return found if found is not None and is_maildir(found) else None
+        return found if found is not None and is_folder(found) else None
 
     @abstractmethod
     def path(self, name: str) -> bytes:
@@ -248,18 +287,23 @@ class Layout(ABC):
         # What was listed while the stamp was young may lack what came later in the grain of its clock.
         seen_at = self._seen_at
         known = self._seen.get(path)
-        if known is not None and known[0] == stamp and seen_at - max(stamp) / 1e9 > GRAIN_SECONDS:
+        if known is not None and known.stamp == stamp and seen_at - max(stamp) / 1e9 > GRAIN_SECONDS:
             seen[path] = known
-            return known[1]
+            return known.directories
         # By a descriptor: a path may have become a link to what another thread has open.
         directory = descriptors.open_directory(path)
         try:
+            found = Looked(stamp)
             with descriptors.again(os.scandir, directory) as entries:
-                found = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        found.directories.append(os.fsencode(entry.name))
+                    elif entry.is_symlink() and entry.is_dir():
+                        found.links.append(os.fsencode(entry.name))
         finally:
             os.close(directory)
-        seen[path] = (stamp, found)
-        return found
+        seen[path] = found
+        return found.directories
 
     # --- changing it ------------------------------------------------------------------------------
 

@@ -11,12 +11,16 @@ from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.maildir.layout import (
     DEPTH,
     ENTRY_OCTETS,
+    LINK,
     MAILDIR,
+    TAKEN,
     Layout,
+    NotShown,
     Seen,
     Tree,
     absent,
     is_directory,
+    is_folder,
     share,
     split,
 )
@@ -79,37 +83,51 @@ class Nested(Layout):
     def _look(self, seen: Seen) -> Tree:
         found: dict[str, bytes] = {}
         bare: set[str] = set()
+        passed_over: list[tuple[bytes, str]] = []
         stack = [(self.root, self.prefix, 0)]
         self._entries(self.root, seen)
         while stack:
             directory, above, depth = stack.pop()
             for entry in self._entries_of(directory, seen):
-                level = None if entry in _OTHERS else self.decode(entry)
-                if level is None or self.delimiter in level:
-                    continue
-                name = above + level
-                try:
-                    split(name, self.delimiter)
-                except BadMailboxName:
+                if entry in _OTHERS:
                     continue
                 path = os.path.join(directory, entry)
-                if path != os.path.join(directory, self.encode(level)) and is_directory(
-                    os.path.join(directory, self.encode(level))
-                ):
-                    continue  # two spellings of one name: the canonical one is the mailbox
+                try:
+                    level = self._read(directory, entry)
+                    # Spelled as clients' names are: INBOX in capitals, also above others.
+                    name = self.delimiter.join(split(above + level, self.delimiter))
+                except (NotShown, BadMailboxName) as error:
+                    if path != self.inbox and is_folder(path):
+                        passed_over.append((path, str(error)))
+                    continue
                 if depth < DEPTH - 1:
                     stack.append((path, name + self.delimiter, depth + 1))
                 if path == self.inbox or name == "INBOX":
                     continue
-                if b"cur" in self._entries_of(path, seen):
+                if b"cur" in self._entries_of(path, seen) or is_folder(path):
                     found[name] = path
                 else:
                     bare.add(name)
-        return Tree(found, frozenset(bare))
+        for directory, entries in seen.items():
+            passed_over += [(os.path.join(directory, entry), LINK) for entry in entries.links if entry not in _OTHERS]
+        return Tree(found, frozenset(bare), tuple(passed_over))
+
+    def _read(self, directory: bytes, entry: bytes) -> str:
+        """The level of a name that an entry of *directory* is; raises NotShown where it cannot be."""
+        level = self.decode(entry)
+        if level is None:
+            raise NotShown("its name is spelled in no known way")
+        if self.delimiter in level:
+            raise NotShown("its name has the delimiter in it")
+        usual = os.path.join(directory, self.encode(level))
+        if usual != os.path.join(directory, entry) and is_directory(usual):
+            # Two spellings of one name: the canonical one is the mailbox.
+            raise NotShown(TAKEN)
+        return level
 
     def _entries_of(self, path: bytes, seen: Seen) -> list[bytes]:
         if path in seen:
-            return seen[path][1]
+            return seen[path].directories
         try:
             return self._entries(path, seen)
         except OSError as error:
