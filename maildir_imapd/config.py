@@ -199,8 +199,8 @@ SETTINGS: tuple[Setting, ...] = (
         "watch",
         choice("auto", "inotify", "poll"),
         "auto",
-        "How changes by other programs are noticed. Network file systems need poll; auto takes inotify "
-        "where the kernel offers it.",
+        "How changes by other programs are noticed. auto takes inotify where the kernel offers it, and polls as well "
+        "where it hears not all: on network file systems, FUSE and overlays.",
         "auto|inotify|poll",
         "Mailboxes",
     ),
@@ -208,7 +208,7 @@ SETTINGS: tuple[Setting, ...] = (
         "poll_interval",
         duration(0.1, 3600),
         1.0,
-        "Pause between two looks with watch = poll.",
+        "Pause between two looks where a folder is polled.",
         "TIME",
         "Mailboxes",
         shown="1s",

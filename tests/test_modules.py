@@ -79,6 +79,7 @@ ELSEWHERE = {
     "server/tunnel": "test_cli test_server_confine",
     "store/current": "test_store_mailbox test_store_watch test_store_races",
     "store/disk/durable": "test_crash_store test_crash_faults test_store_resolve",
+    "store/disk/filesystems": "test_store_watch",
     "store/disk/inotify": "test_store_watch",
     "store/folder/changes": FOLDER,
     "store/folder/compare": "test_store_foreign test_store_mailbox",

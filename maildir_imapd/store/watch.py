@@ -1,9 +1,10 @@
 """One thread per process that notices what happens in the folders somebody listens to.
 
 With inotify it waits for events on new/, cur/, the folder itself and the lock file, whose first bytes are
-the bell that other processes ring. Without (network file systems) it calls sync() on each folder once per
-interval, which is three system calls when nothing happened. Either way the mailbox finds out what it was,
-and wakes its listeners; this thread touches no socket.
+the bell that other processes ring. Without, and where changes can be made past this kernel (network file systems, FUSE,
+overlays), it also looks at each folder once per interval, which is three system calls when nothing happened; and at all
+folders from time to time, for a kernel may be deaf in ways that nobody knows. Either way the mailbox finds out what it
+was, and wakes its listeners; this thread touches no socket.
 
 It serves everybody, so it waits for nobody: a folder that somebody holds is left and come back to. And it does not
 end: after an error it begins anew, and looks at everything, for events may have been lost.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
-from maildir_imapd.store.disk import descriptors, inotify
+from maildir_imapd.store.disk import descriptors, filesystems, inotify
 from maildir_imapd.store.records import acl
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.bell import Bell
@@ -37,6 +38,8 @@ MODES: Final = ("auto", "inotify", "poll")
 # of a webmail or a client that goes to and fro, and setting watches costs more than all else in a SELECT.
 LINGERING: Final = 64
 
+# Seconds after which a folder that somebody listens to is looked at although inotify says nothing.
+LOOK_ANYWAY_SECONDS: Final = 30.0
 # Seconds until a folder that somebody holds is come back to: the first time, and at the most; doubled in between.
 COME_BACK_SECONDS: Final = 0.2
 COME_BACK_AT_MOST_SECONDS: Final = 5.0
@@ -92,7 +95,8 @@ class Watcher:
         # Guards all below; held while watches are set, never while a mailbox looks at the disk.
         self._guard = locks.make(locks.Rank.GUARD)
         self._boxes: dict[int, Watched] = {}  # by id(): a mailbox is watched or not, whatever its path
-        self._polled: set[int] = set()  # those that inotify does not cover
+        self._polled: set[int] = set()  # those that inotify does not cover, or not all of
+        self._deaf: set[str] = set()  # file systems of which the log has a line
         self._due: dict[int, float] = {}  # when to look again although nothing happened
         self._watches: dict[int, set[int]] = {}  # watch -> mailboxes; one folder may have two objects
         # Those that nobody listens to, the longest left first, and when that was (descriptors.used).
@@ -116,6 +120,7 @@ class Watcher:
             if not self._wanted(mailbox):
                 return
         wanted = mailbox.watches() if self._inotify is not None else ()
+        deaf = filesystems.deaf(mailbox.path) if self.mode == "auto" and self._inotify is not None else None
         with self._guard:
             # Race: whoever listened may have stopped since, and another begun: the call that comes last counts.
             if not self._wanted(mailbox):
@@ -125,8 +130,13 @@ class Watcher:
             self._polled.add(key)
             # What happened before the watches were there is nobody's event: look once.
             self._due[key] = 0.0
-            if self._inotify is not None and self._watch(key, wanted):
+            if self._inotify is not None and self._watch(key, wanted) and deaf is None:
                 self._polled.discard(key)
+            tell = deaf is not None and deaf not in self._deaf
+            if deaf is not None:
+                self._deaf.add(deaf)
+        if tell:
+            log.info("polling, for inotify does not hear all of this file system", kind=deaf, path=mailbox.path)
         try:
             self.start()
         except RuntimeError as error:
@@ -331,6 +341,8 @@ class Watcher:
             return
         with self._guard:
             self._held.pop(key, None)
+        if mailbox.listened:
+            again = LOOK_ANYWAY_SECONDS if again is None else min(again, LOOK_ANYWAY_SECONDS)
         if again is not None:
             self._look_again(key, again)
 

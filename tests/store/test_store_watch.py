@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import queue
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +17,7 @@ import pytest
 from maildir_imapd import errors
 from maildir_imapd.store import names, watch
 from maildir_imapd.store.account import Account
-from maildir_imapd.store.disk import inotify
+from maildir_imapd.store.disk import filesystems, inotify
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.filename import SEEN
 from maildir_imapd.store.maildir.flags import Flags
@@ -164,6 +165,64 @@ def test_without_a_watch_to_spare_it_polls(maildir: Any, monkeypatch: Any) -> No
     box = maildir.open(watcher=watcher)
     demand_news(maildir, box)
     watcher.close()
+
+
+def deafen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let inotify have no events, as where the kernel does not see who makes them."""
+    monkeypatch.setattr(inotify.Inotify, "read", lambda self: (set(), False))
+
+
+def test_on_a_deaf_file_system_auto_polls_too(
+    maildir: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    deafen(monkeypatch)
+    monkeypatch.setattr(filesystems, "deaf", lambda path: "some")
+    watcher = Watcher("auto", interval=0.02)
+    first, second = maildir.open(watcher=watcher), maildir.open(watcher=watcher)
+    second.listen(lambda: None)
+    demand_news(maildir, first)
+    watcher.close()
+    assert caplog.text.count("polling, for inotify does not hear all of this file system kind=some") == 1
+
+
+def test_who_listens_hears_in_the_end_though_it_is_deaf(maildir: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    deafen(monkeypatch)
+    monkeypatch.setattr(watch, "LOOK_ANYWAY_SECONDS", 0.02)
+    watcher = Watcher("inotify", interval=1000)
+    demand_news(maildir, maildir.open(watcher=watcher))
+    watcher.close()
+
+
+def test_a_folder_that_nobody_listens_to_is_not_looked_at(maildir: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LOOK_ANYWAY_SECONDS", 0.001)
+    watcher = Watcher("inotify", interval=1000)
+    box = maildir.open(watcher=watcher)
+    listener = box.listen(lambda: None)
+    looked: queue.Queue[int] = queue.Queue()
+    refresh = box.refresh
+    monkeypatch.setattr(box, "refresh", lambda: (looked.put(1), refresh())[1])
+    looked.get(timeout=LONG)
+    listener.close()
+    with watcher._guard:
+        watcher._due.pop(id(box), None)
+    # One look may be under way; it does not ask for another.
+    other = maildir.open(watcher=watcher)
+    heard: queue.Queue[int] = queue.Queue()
+    other.listen(lambda: None)
+    monkeypatch.setattr(other, "refresh", lambda: heard.put(1))
+    for _ in range(20):
+        heard.get(timeout=LONG)
+    assert looked.qsize() <= 2
+    watcher.close()
+
+
+def test_the_kind_of_a_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = int(subprocess.run(["stat", "-f", "-c", "%t", tmp_path], capture_output=True, check=True).stdout, 16)
+    monkeypatch.setattr(filesystems, "_DEAF", {number: "this"})
+    assert filesystems.deaf(bytes(tmp_path)) == "this"
+    assert filesystems.deaf(b"/proc") is None
+    assert filesystems.deaf(b"/nowhere") is None
 
 
 def test_without_inotify_auto_polls_and_inotify_refuses(maildir: Any, monkeypatch: Any) -> None:
@@ -563,7 +622,7 @@ def test_who_is_held_is_come_back_to_ever_later(
     assert "/some/folder" in caplog.text
     held[0] = False
     watcher._look(key)
-    assert key not in watcher._due
+    assert watcher._due[key] - clock.now == watch.LOOK_ANYWAY_SECONDS
     held[0] = True
     watcher._look(key)
     assert round(watcher._due[key] - clock.now, 3) == 0.2

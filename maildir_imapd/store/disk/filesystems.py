@@ -1,0 +1,54 @@
+"""Kinds of file systems: whether the kernel hears of all that happens in a directory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Final
+
+from maildir_imapd.store.disk import descriptors
+
+# Changes can be made on another host, or past the mount that is looked at, and inotify says nothing of them.  The
+# numbers are those of statfs(2) and of the kernel's linux/magic.h.
+_DEAF: Final = {
+    0x6969: "nfs",
+    0x517B: "smb",
+    0xFF534D42: "cifs",
+    0xFE534D42: "smb2",
+    0x65735546: "fuse",
+    0x794C7630: "overlayfs",
+    0x61756673: "aufs",
+    0xF15F: "ecryptfs",
+    0x01021997: "9p",
+    0x00C36400: "ceph",
+    0x01161970: "gfs2",
+    0x7461636F: "ocfs2",
+    0x0BD00BD0: "lustre",
+    0x5346414F: "afs",
+    0x6B414653: "kafs",
+    0x73757245: "coda",
+    0x786F4256: "vboxsf",
+    0xBACBACBC: "vmhgfs",
+}
+# Larger than struct statfs of any architecture; its first member is the number, a long or what fits into one.
+_OCTETS: Final = 256
+_fstatfs = ctypes.CDLL(None, use_errno=True).fstatfs
+_fstatfs.argtypes = (ctypes.c_int, ctypes.c_void_p)
+
+
+def deaf(path: bytes) -> str | None:
+    """Return the name of the file system at *path* if inotify does not hear all that happens there; else None.
+
+    None also where that cannot be seen: whoever watches the path hears why.
+    """
+    try:
+        directory = descriptors.open_directory(path)
+    except OSError:
+        return None
+    buffer = ctypes.create_string_buffer(_OCTETS)
+    try:
+        if _fstatfs(directory, buffer) != 0:
+            return None
+    finally:
+        os.close(directory)
+    return _DEAF.get(ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF)
