@@ -58,7 +58,20 @@ ALLOWED = {
     "location": {"store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
     "config": {"values", "errors", "phrases", ""},
-    "server": {"server", "imap", "auth", "store", "config", "values", "location", "log", "wire.buffer", *LEAVES, ""},
+    "server": {
+        "server",
+        "imap",
+        "auth",
+        "store",
+        "config",
+        "values",
+        "location",
+        "log",
+        "message.charset",
+        "wire.buffer",
+        *LEAVES,
+        "",
+    },
     "cli": {"cli", "server", "store", "auth", "config", "location", "log", "errors", "events", ""},
 }
 # The rooms of a layer: each imports only those that stand behind it.  "" are the files that lie in no room; a name of

@@ -18,6 +18,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from passlib import hash as handlers
 from passlib.exc import PasslibSecurityError
@@ -181,6 +182,43 @@ def verify(stored: str, password: bytes) -> bool:
         return _TEXT[scheme](data, password)
     except (PasslibSecurityError, IndexError, TypeError) as error:
         raise ValueError(str(error)) from error
+
+
+# A password that each scheme is tried with, and what it is stored as: as cheap as the scheme can be.
+_TRIED: Final = b"tried"
+_SAMPLES: Final = (
+    "{ARGON2ID}$argon2id$v=19$m=8,t=1,p=1$bWFpbGRpcmltYXBk$EAeJXm+jLFxVYCJf0AWUg+hLNQiL/jIJSychf1fjKQU",
+    "{ARGON2I}$argon2i$v=19$m=8,t=1,p=1$bWFpbGRpcmltYXBk$oK7I/1GTLuBnkoQyiDI38F7EoS7915qV9oKPFULAhjo",
+    "{BLF-CRYPT}$2b$04$maildirimapdmaildirimukh7Th9nS7FSYkrZLE7Hdf0kRatiDLKi",
+    (
+        "{SHA512-CRYPT}$6$rounds=1000$maildirimapd"
+        "$iaK3FA8lXRWQGDXsX4OMSRa/rP6.uMhSXOGscOCpu06A1y1dFT8hj5fhLHQeDZn0.WTv8j4XhxqHMpCxgg/bM0"
+    ),
+    "{SHA256-CRYPT}$5$rounds=1000$maildirimapd$SArSJEKC8vXzvC07pbcS4wXV6iUXFwfz1S4DKsc7.QC",
+    "{MD5-CRYPT}$1$maildir$gQu6i01Ejixoy2AP4C.N31",
+    "{DES-CRYPT}maUAULJ2YktqI",
+    "{PBKDF2}$1$maildir$1$75b183c4719aec49427f4fdf9a4f11b158774631",
+    "{SHA}xIMrNkS7UhMH5SJPSo8D0d7aYxg=",
+)
+
+
+def load() -> list[tuple[str, str]]:
+    """Load the library of every scheme, and try it; return those that cannot be used, with why.
+
+    Libraries load what does the work at the first password. A process that has given up its rights may not be able to
+    read them any more, where Python lies in a home that others may not enter.
+    """
+    failed = []
+    for sample in _SAMPLES:
+        scheme = split(sample)[0]
+        try:
+            works = verify(sample, _TRIED)
+        except Exception as error:
+            failed.append((scheme, str(error)))
+        else:
+            if not works:
+                failed.append((scheme, "a right password is wrong to it"))
+    return failed
 
 
 @contextmanager

@@ -107,6 +107,12 @@ def codec_for(charset: bytes) -> str:
         raise LookupError("charset not supported") from None
 
 
+def load() -> None:
+    """Load the codec of every charset: Python does so at the first use, when it may not be able to any more."""
+    for codec in {*_BY_NAME.values()}:
+        codecs.lookup(codec)
+
+
 def is_known(charset: bytes) -> bool:
     return charset.upper() in _BY_NAME
 

@@ -27,7 +27,7 @@ from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
-from maildir_imapd.server import confine, settings, worker
+from maildir_imapd.server import confine, preload, settings, worker
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
@@ -111,6 +111,8 @@ class Supervisor:
         self._signals = Signals(SIGNALS)
         self._stacks = Stacks()
         _raise_descriptor_limit()
+        # Once for all workers, and while nothing is given up yet.
+        preload.load()
         self._bind()
         # Whatever is wrong with the settings shows here, and not in every worker again.
         self._tls = settings.tls_context(self.config)
