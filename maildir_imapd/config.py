@@ -133,10 +133,11 @@ SETTINGS: tuple[Setting, ...] = (
         location,
         "maildir:~/Maildir",
         "Where a user's mail is, as in Dovecot. Variables: %u user name, %n the part before @, %d the part after it, "
-        "%h home directory; a leading ~/ is the home too. Options behind the path: LAYOUT=fs for nested directories "
-        "(a/b) instead of Maildir++ (.a.b), INBOX=PATH if INBOX is not the path itself, CONTROL=PATH where Dovecot's "
-        "dovecot-uidlist, dovecot-keywords and subscriptions lie apart, INDEX=PATH for our cache (MEMORY: beside the "
-        "mail), UTF-8 if folders are named in UTF-8 on the disk. A colon in a path is written twice.",
+        "%h home directory; a leading ~/ is the home too. Options behind the path: LAYOUT=maildir++ for flat folders "
+        "(.a.b), fs for nested ones (a/b), auto (the default) for what the spool shows at first contact; INBOX=PATH if "
+        "INBOX is not the path itself, CONTROL=PATH where Dovecot's dovecot-uidlist, dovecot-keywords and "
+        "subscriptions lie apart, INDEX=PATH for our cache (MEMORY: beside the mail), UTF-8 if folders are named in "
+        "UTF-8 on the disk. A colon in a path is written twice.",
         "maildir:PATH[:OPTION...]",
         "Users",
     ),

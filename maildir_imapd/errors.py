@@ -305,6 +305,12 @@ class SpoolUnreadable(StoreError):
     code = b"NOPERM"
 
 
+class NoSpool(StoreError):
+    """There is no mail where it should be, and something else is; the administrator can find it in the log"""
+
+    code = b"CONTACTADMIN"
+
+
 class TakeoverRefused(StoreError):
     """What another mail server knew of this mailbox cannot be read; the administrator can find it in the log"""
 

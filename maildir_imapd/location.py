@@ -1,6 +1,6 @@
 """Dovecot's ``mail_location``: where a user's mail is, and how it is laid out.
 
-    maildir:PATH[:LAYOUT=fs][:INBOX=PATH][:CONTROL=PATH][:INDEX=PATH][:UTF-8]
+    maildir:PATH[:LAYOUT=auto|maildir++|fs][:INBOX=PATH][:CONTROL=PATH][:INDEX=PATH][:UTF-8]
 
 A colon in a path is written twice.  Every path may have the variables %u %n %d %h, and begin with ``~/``.
 """
@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from maildir_imapd.errors import ConfigError
+from maildir_imapd.store.maildir.decide import AUTO
 from maildir_imapd.store.maildir.layout import Places
 from maildir_imapd.store.maildir.layouts import KINDS
 
@@ -25,7 +26,7 @@ class Location:
     """The parts, as templates; None for what is not said."""
 
     path: str
-    layout: str = "maildir++"
+    layout: str = AUTO
     inbox: str | None = None
     control: str | None = None
     index: str | None = None
@@ -33,7 +34,7 @@ class Location:
 
     def __str__(self) -> str:
         words = [self.path]
-        if self.layout != "maildir++":
+        if self.layout != AUTO:
             words.append(f"LAYOUT={self.layout}")
         for name, path in (("INBOX", self.inbox), ("CONTROL", self.control), ("INDEX", self.index)):
             if path is not None:
@@ -60,9 +61,9 @@ def parse(written: str) -> Location:
         if name in said or bool(value) is (name == "UTF-8") or bool(equals) is (name == "UTF-8"):
             raise ValueError(f"has the option {name} twice, or in a form that means nothing")
         said[name] = value
-    layout = said.get("LAYOUT", "maildir++").lower()
-    if layout not in KINDS:
-        raise ValueError(f"has the layout {layout}; there are {' and '.join(KINDS)}")
+    layout = said.get("LAYOUT", AUTO).lower()
+    if layout not in (AUTO, *KINDS):
+        raise ValueError(f"has the layout {layout}; there are {', '.join((AUTO, *KINDS))}")
     index = said.get("INDEX")
     found = Location(
         path,

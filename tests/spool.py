@@ -7,6 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from maildir_imapd.store.maildir.filename import arrival
+
 SIMPLE = (
     b"From: Ann <ann@example.org>\nTo: ben@example.net\nSubject: message %d\n"
     b"Date: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <m%d@example.org>\n\nbody of %d\n"
@@ -68,7 +70,8 @@ class Spool:
         """All message files of a folder, in the order of delivery."""
         path = self.path(name)
         names = [f.name for sub in ("cur", "new") for f in (path / sub).iterdir() if not f.name.startswith(".")]
-        return sorted(names, key=lambda n: n.split(":")[0])
+        # By numbers, not by letters: M99998 is before M100002.
+        return sorted(names, key=lambda name: arrival(os.fsencode(name.split(":")[0])))
 
     def find(self, name: str, base: str) -> Path:
         """Where a message lies now."""

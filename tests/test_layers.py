@@ -55,7 +55,7 @@ ALLOWED = {
     # Of the store only the locks, which know nothing of it.
     "auth": {"auth", "errors", "events", "values", "store.threads.locks"},
     "imap": {"imap", "wire", "message", *FACE, "auth.base", "auth.mechanisms", *LEAVES, ""},
-    "location": {"store.maildir.layout", "store.maildir.layouts", "errors"},
+    "location": {"store.maildir.decide", "store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
     "config": {"values", "errors", "phrases", ""},
     "server": {

@@ -25,6 +25,7 @@ from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder import release as releasing
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
+from maildir_imapd.store.maildir import decide
 from maildir_imapd.store.maildir.filename import usable
 from maildir_imapd.store.neighbours.neighbour import Kind
 
@@ -153,6 +154,8 @@ def _adopt(account: Account, user: str, name: str, path: bytes, *, dry_run: bool
             notes.append(f"{subscribed} subscription{'s' if subscribed != 1 else ''}")
         if account.prefix:
             notes.append(f"other names begin with {account.prefix}")
+        if account.layout.places.kind != decide.FLAT or account.layout.places.inbox is not None:
+            notes.append(f"LAYOUT={account.layout.places.kind}: {account.layout.why}")
     odd = _no_messages(path)
     if odd:
         bad = True

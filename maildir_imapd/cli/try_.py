@@ -16,7 +16,9 @@ from maildir_imapd.auth import schemes
 from maildir_imapd.cli import certificate, sample
 from maildir_imapd.cli.certificate import state_dir
 from maildir_imapd.config import load
-from maildir_imapd.errors import ConfigError
+from maildir_imapd.errors import ConfigError, ImapdError
+from maildir_imapd.store.maildir import decide
+from maildir_imapd.store.maildir.layout import Places
 
 
 @click.command("try", short_help="Serve one Maildir, to see it at work.")
@@ -46,8 +48,7 @@ def try_(maildir: Path | None, imap: str, imaps: str) -> None:
                 made = f" (a sample with {count} messages, just made)"
             else:
                 made = " (the sample)"
-    elif not (maildir / "cur").is_dir():
-        raise ConfigError(f"{maildir} is not a Maildir: it has no cur/ in it")
+    laid_out = _look(maildir)
     if os.geteuid() == 0 and (owner := maildir.stat().st_uid) != 0:
         raise ConfigError(f"{maildir} belongs to user {owner}: try it as that user, not as root")
     user = getpass.getuser()
@@ -80,6 +81,7 @@ def try_(maildir: Path | None, imap: str, imaps: str) -> None:
         click.echo(
             f"""
   mail       {maildir}{made}
+  folders    {laid_out}
   user       {user}
   password   {password}
 
@@ -96,6 +98,22 @@ Ctrl-C stops it.
         )
 
     sys.exit(Supervisor(config, lambda: load(None, given)).run(announce))
+
+
+def _look(maildir: Path) -> str:
+    """Say how the folders of a spool are laid out, and why; raises ConfigError for what is none."""
+    if not maildir.is_dir():
+        why = "is no directory" if maildir.exists() else "is not there"
+        raise ConfigError(f"{maildir} {why}")
+    if not any(maildir.iterdir()):
+        raise ConfigError(f"{maildir} is empty: there is no mail to try it on")
+    try:
+        decision = decide.decide(Places(bytes(maildir.resolve()), decide.AUTO))
+    except ImapdError as error:
+        raise ConfigError(f"{maildir} is not a Maildir, and no Maildir lies below it ({error.text})") from error
+    inbox = decision.places.inbox
+    apart = "" if inbox is None else f", INBOX is {os.fsdecode(inbox)}"
+    return f"LAYOUT={decision.places.kind}{apart}: {decision.why}"
 
 
 def _password(path: Path) -> str:

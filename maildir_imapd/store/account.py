@@ -33,7 +33,7 @@ from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.listing import Listed, Listing
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
-from maildir_imapd.store.maildir import scan
+from maildir_imapd.store.maildir import decide, scan
 from maildir_imapd.store.maildir.attic import Attic
 from maildir_imapd.store.maildir.layout import Places, absent
 from maildir_imapd.store.maildir.layouts import KINDS
@@ -86,7 +86,9 @@ class Account:
         **other: Unpack[Differing],
     ) -> None:
         keeping = replace(keeping, **other)
-        places = root if isinstance(root, Places) else Places(root)
+        # Kept once there is something to keep it for.
+        self.layout = decide.decide(root if isinstance(root, Places) else Places(root))
+        places = self.layout.places
         self._layout = KINDS[places.kind](places, delimiter)
         self.root = root = places.root
         self.delimiter = self._layout.delimiter
@@ -257,6 +259,9 @@ class Account:
 
     def mailbox_at(self, path: bytes, patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None = None) -> Mailbox:
         """As ``mailbox``, for who has asked for its folder."""
+        if not self.layout.said:
+            decide.keep(self.layout)
+            self.layout = replace(self.layout, said=True)
         if patiently is not None and not self._mailboxes.known(path) and not _has_index(path):
             return patiently(lambda: self._mailboxes.at(path, KEPT))
         return self._mailboxes.at(path, KEPT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pwd
 import socket
@@ -18,6 +19,7 @@ from maildir_imapd import __version__
 from maildir_imapd.auth import schemes
 from maildir_imapd.cli import main
 from maildir_imapd.config import SETTINGS
+from maildir_imapd.errors import ConfigError
 
 
 def commands(group: click.Group = main, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -248,7 +250,7 @@ def test_try_serves_a_sample(tmp_path: Path) -> None:
     no_maildir.mkdir()
     done = subprocess.run([*command, str(no_maildir)], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 78
-    assert "is not a Maildir" in done.stderr
+    assert "is empty: there is no mail to try it on" in done.stderr
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as others")
@@ -304,3 +306,20 @@ def test_maintenance_acts_as_the_owner_of_the_spool(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "others can change" in " ".join(result.output.split())
     assert not list((tmp_path / "ben").rglob("maildir-imapd*"))
+
+
+def test_try_says_how_the_folders_are_laid_out(tmp_path: Path) -> None:
+    """``try ~/Mail``, as mbsync and mutt keep it; and what is no mail is said to be none, in words."""
+    try_ = importlib.import_module("maildir_imapd.cli.try_")
+    for name in ("INBOX", "Lists/Garden"):
+        for sub in ("cur", "new", "tmp"):
+            (tmp_path / "Mail" / name / sub).mkdir(parents=True)
+    said = try_._look(tmp_path / "Mail")
+    assert said.startswith("LAYOUT=fs, INBOX is ")
+    assert said.endswith(": its folders begin with no dot, INBOX among them")
+    (tmp_path / "mbox").write_text("From x\n")
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "notes").touch()
+    for name, why in (("mbox", "no directory"), ("none", "not there"), ("else", "no Maildir lies below")):
+        with pytest.raises(ConfigError, match=why):
+            try_._look(tmp_path / name)
