@@ -237,6 +237,11 @@ class Dovecot:
                 extra_groups=[] if self._drop else None,
             )
 
+    def doveconf(self) -> str:
+        """What ``doveconf -n`` prints."""
+        words = [program("doveconf"), "-n", "-c", str(self.config)]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
     def doveadm(self, *words: str) -> None:
         """Do what a line with ``-u USER`` says for the user of *home*, for here is no table of users."""
         user = words.index("-u")

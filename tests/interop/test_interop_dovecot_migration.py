@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from dovecot import Dovecot
+from dovecot import Dovecot, is_24
 from memory import MemoryClient, MemoryWires
 from migration import State, look, subscribed
 
@@ -128,6 +129,20 @@ def test_there_and_back(dovecot: Dovecot) -> None:
     dovecot.talk("SELECT INBOX", "COPY 1 Sent", "STORE 1 +FLAGS (\\Answered)", "APPEND INBOX {6+}\r\nA: b\r\n")
     again = from_dovecot(dovecot, names)
     assert from_us(ours(dovecot), names) == again
+
+
+def test_settings(dovecot: Dovecot, tmp_path: Path) -> None:
+    shown = tmp_path / "shown"
+    shown.write_text(dovecot.doveconf())
+    done = CliRunner().invoke(main, ["import-config", str(shown)], catch_exceptions=False)
+    settings = tomllib.loads(done.output)
+    location = dovecot.location
+    if ":LAYOUT=fs" in location and is_24():
+        # It does not show it; then this is said.
+        assert "mailbox_list_layout: " in done.output
+        location = location.replace(":LAYOUT=fs", "")
+    assert expand(settings["mail_location"], "", "") == expand(location, "", "")
+    assert settings["delimiter"] == dovecot.separator
 
 
 def test_many_keywords(dovecot: Dovecot) -> None:
