@@ -24,7 +24,7 @@ class Imported:
 # Settings that say nothing to us, or that we do by ourselves.
 HARMLESS = re.compile(
     r"(dovecot_(config|storage)_version|base_dir|instance_name|log_|info_log|debug_log|mail_debug|auth_(verbose|debug)|"
-    r"ssl_dh|ssl_cipher|ssl_prefer|ssl_min|first_valid|last_valid|service|protocols|plugin|mail_plugins|"
+    r"ssl_dh|ssl_server/dh|ssl_cipher|ssl_prefer|ssl_min|first_valid|last_valid|service|protocols|plugin|mail_plugins|"
     r"login_(greeting|log|trusted)|mmap_disable|mail_nfs|dotlock|lock_method|maildir_|mail_cache|mail_index|"
     r"mailbox_(idle|list_index)|imap_(id|idle|capability|logout)|pop3|lmtp|lda|postmaster|hostname|submission|"
     r"managesieve|sieve|stats|verbose_proctitle|shutdown_clients|version_ignore|protocol)"
@@ -63,7 +63,7 @@ DOVECOT_VARIABLES = {
 
 def parse_dovecot(text: str) -> list[tuple[str, str]]:
     """Read what ``doveconf -n`` prints: settings with the path of the blocks they stand in."""
-    found = []
+    found: list[tuple[str, str]] = []
     blocks: list[str] = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
@@ -72,7 +72,10 @@ def parse_dovecot(text: str) -> list[tuple[str, str]]:
         if line == "}":
             if not blocks:
                 raise ConfigError(f"line {number}: a block ends that never began")
-            blocks.pop()
+            name = "/".join([*blocks, "driver"])
+            # 2.4 has a name for each of these, and leaves the driver out where that is its name.
+            if (database := re.match(r"(?:passdb|userdb) (.+)", blocks.pop())) and name not in dict(found):
+                found.append((name, database[1]))
         elif line.endswith("{"):
             blocks.append(" ".join(line[:-1].split()))
         else:
@@ -88,7 +91,8 @@ def from_dovecot(pairs: list[tuple[str, str]]) -> Imported:
     out = Imported()
     mail = MailSettings()
     for name, value in pairs:
-        last = name.rpartition("/")[2]
+        # What belongs together 2.4 shows as a block.
+        last = name.replace("ssl_server/", "ssl_server_").rpartition("/")[2]
         match last:
             case "mail_location":
                 mail.location(out, name, value)
@@ -97,8 +101,9 @@ def from_dovecot(pairs: list[tuple[str, str]]) -> Imported:
                 mail.location(out, name, value)
             case "mail_driver" if value != "maildir":
                 out.left.append((name, f"only Maildir is served, this is {value}"))
+                mail.served &= name != "mail_driver"  # but in a namespace
             case "mail_driver":
-                pass
+                mail.hides_fs = True
             case _ if last in MAIL_2_4:
                 mail.said[MAIL_2_4[last]] = value
             case "ssl_cert" | "ssl_server_cert_file":
@@ -187,9 +192,14 @@ NOT_SERVED = {
 
 @dataclass
 class MailSettings:
-    """Where mail is: *said* has the path under "" and options by Dovecot's 2.3 names."""
+    """Where mail is: *said* has the path under "" and options by Dovecot's 2.3 names.
+
+    It is *served* if it is a Maildir. *hides_fs*: Dovecot shows no layout where it is that of its other formats.
+    """
 
     said: dict[str, str] = field(default_factory=dict)
+    served: bool = True
+    hides_fs: bool = False
 
     def location(self, out: Imported, name: str, value: str) -> None:
         """Read a mail_location of 2.3."""
@@ -208,6 +218,11 @@ class MailSettings:
         said = {name: value.strip('"') for name, value in self.said.items()}
         path = _translated(said.pop("", ""))
         layout = said.pop("LAYOUT", "").lower()
+        if not self.served:
+            return
+        if self.hides_fs and not layout:
+            why = "'doveconf -n' does not show fs; if it is set, add :LAYOUT=fs to mail_location"
+            out.left.append(("mailbox_list_layout", why))
         if layout not in ("", *KINDS):
             out.left.append(("LAYOUT", f"there are {' and '.join(KINDS)}, this is {layout}: do not serve this spool"))
         for name, value in list(said.items()):

@@ -43,19 +43,49 @@ plugin {
 }
 """
 
+# As 2.4.1 prints it.
 DOVECOT_24 = """
+# 2.4.1-4 (7d8c0e5759): /etc/dovecot/dovecot.conf
 dovecot_config_version = 2.4.0
-mail_driver = maildir
-mail_path = /srv/mail/%{user | domain}/%{user | username}/Maildir
-mailbox_list_layout = fs
-mail_inbox_path = .
+dovecot_storage_version = 2.4.0
+listen = 127.0.0.1 ::1
 mail_control_path = /var/ctl/%{user}
+mail_driver = maildir
+mail_gid = vmail
+mail_inbox_path = .
 mail_index_path = MEMORY
+mail_path = /srv/mail/%{user | domain}/%{user | username}/Maildir
+mail_plugins {
+  acl = yes
+}
+mail_uid = vmail
 mailbox_list_utf8 = no
-ssl_server_cert_file = /etc/ssl/mail.pem
-ssl_server_key_file = /etc/ssl/mail.key
-passdb sql {
+ssl_server {
+  cert_file = /etc/ssl/mail.pem
+  dh_file = /etc/dovecot/dh.pem
+  key_file = /etc/ssl/mail.key
+}
+passdb passwd-file {
+  passwd_file_path = /etc/dovecot/users
+}
+passdb pam {
+}
+passdb more {
   driver = sql
+}
+userdb static {
+  fields {
+    uid = vmail
+  }
+}
+namespace inbox {
+  inbox = yes
+  mailbox_list_layout = fs
+  prefix = INBOX.
+  separator = .
+}
+protocol imap {
+  mail_max_userip_connections = 30
 }
 """
 
@@ -109,9 +139,35 @@ def test_dovecot_2_3(tmp_path: Path) -> None:
 
 def test_dovecot_2_4(tmp_path: Path) -> None:
     settings, text = imported(DOVECOT_24, tmp_path)
-    assert settings["mail_location"] == "maildir:/srv/mail/%d/%n/Maildir:LAYOUT=fs:CONTROL=/var/ctl/%u"
-    assert (settings["tls_cert"], settings["tls_key"]) == ("/etc/ssl/mail.pem", "/etc/ssl/mail.key")
-    assert "the user database sql is not supported" in text
+    assert settings == {
+        "mail_location": "maildir:/srv/mail/%d/%n/Maildir:LAYOUT=fs:CONTROL=/var/ctl/%u",
+        "mail_user": "vmail",
+        "prefix": "INBOX.",
+        "delimiter": ".",
+        "passwd_file": "/etc/dovecot/users",
+        "tls_cert": "/etc/ssl/mail.pem",
+        "tls_key": "/etc/ssl/mail.key",
+        "connections_per_user": 30,
+        "imap": ["*:143"],
+        "imaps": ["*:993"],
+    }
+    for missing in ("passdb pam/driver: ", "passdb more/driver: ", "userdb static/driver: ", "listen: "):
+        assert missing in text
+    assert "ssl_server" not in text
+    assert "mailbox_list_layout" not in text
+
+
+def test_dovecot_2_4_that_does_not_show_the_layout(tmp_path: Path) -> None:
+    """It leaves fs out, which is the setting's default and not that of a Maildir."""
+    settings, text = imported("mail_driver = maildir\nmail_path = ~/Maildir\n", tmp_path)
+    assert settings["mail_location"] == "maildir:~/Maildir"
+    assert "mailbox_list_layout: " in text
+
+
+def test_dovecot_2_4_with_another_format(tmp_path: Path) -> None:
+    settings, text = imported("mail_driver = mbox\nmail_path = ~/mail\nmail_inbox_path = /var/mail/%{user}\n", tmp_path)
+    assert "mail_location" not in settings
+    assert "this is mbox" in text
 
 
 def test_courier(tmp_path: Path) -> None:

@@ -6,21 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from dovecot import Dovecot
+from dovecot import Dovecot, acl
 from memory import MemoryWires
 
 pytestmark = pytest.mark.interop
-
-CONFIG = """
-mail_plugins = acl
-protocol imap {
-  mail_plugins = acl imap_acl
-}
-plugin {
-  acl = vfile:cache_secs=0
-  acl_anyone = allow
-}
-"""
 
 # Files for the user "witness", who owns the mailbox.
 FILES = (
@@ -109,7 +98,7 @@ def ours(root: Path, *commands: str) -> list[str]:
 
 def test_the_same_commands_mean_the_same(tmp_path: Path) -> None:
     (tmp_path / "Maildir").mkdir()
-    dovecot = Dovecot(tmp_path, CONFIG)
+    dovecot = Dovecot(tmp_path, acl())
     for commands in (COMMANDS, LATER):
         theirs = meaning(dovecot.talk(*commands))
         assert meaning(ours(tmp_path / "ours", *commands)) == theirs
@@ -117,7 +106,7 @@ def test_the_same_commands_mean_the_same(tmp_path: Path) -> None:
 
 def test_files_mean_the_same(tmp_path: Path) -> None:
     commands = [f"MYRIGHTS f{n}" for n in range(len(FILES))]
-    dovecot = Dovecot(tmp_path, CONFIG)
+    dovecot = Dovecot(tmp_path, acl())
     (tmp_path / "Maildir").mkdir()
     dovecot.talk(*[f"CREATE f{n}" for n in range(len(FILES))])
     for n, text in enumerate(FILES):
@@ -128,7 +117,7 @@ def test_files_mean_the_same(tmp_path: Path) -> None:
 
 
 def test_each_reads_what_the_other_writes(tmp_path: Path) -> None:
-    dovecot = Dovecot(tmp_path, CONFIG)
+    dovecot = Dovecot(tmp_path, acl())
     (tmp_path / "Maildir").mkdir()
     names = (
         "bob",

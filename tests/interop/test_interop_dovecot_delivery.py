@@ -21,34 +21,6 @@ from talker import ours
 pytestmark = pytest.mark.interop
 
 TEXT = b"Subject: delivered %d\n\nbody\n"
-MASTER = """
-protocols = lmtp
-base_dir = {home}/run
-state_dir = {home}/state
-log_path = {home}/log
-ssl = no
-mail_location = maildir:{home}/Maildir
-first_valid_uid = 0
-first_valid_gid = 0
-default_vsz_limit = 0
-namespace inbox {{
-  inbox = yes
-  separator = .
-}}
-passdb {{
-  driver = static
-  args = nopassword=y
-}}
-userdb {{
-  driver = static
-  args = uid={uid} gid={gid} home={home} allow_all_users=yes
-}}
-service lmtp {{
-  unix_listener lmtp {{
-    mode = 0666
-  }}
-}}
-"""
 
 
 def state(client: MemoryClient) -> State:
@@ -78,9 +50,9 @@ def test_dovecot_lda_while_we_append(tmp_path: Path) -> None:
         # As long as we are at it, and some at least.
         while we.at_it or delivered < 20:
             subprocess.run(
-                [lda, "-c", str(tmp_path / "dovecot.conf")],
+                [lda, "-c", str(dovecot.config)],
                 input=TEXT % delivered,
-                env={"HOME": str(tmp_path), "USER": "witness"},
+                env=dovecot.environment,
                 user=dovecot.uid if root else None,
                 group=dovecot.gid if root else None,
                 extra_groups=[] if root else None,
@@ -95,8 +67,7 @@ def test_dovecot_lda_while_we_append(tmp_path: Path) -> None:
     assert int(now[1]) - 1 == 5 + delivered + added, "each was given one UID, and no UID was given twice"
     client.command(b"z LOGOUT")
     assert look(dovecot.talk, ("INBOX",))["INBOX"] == now
-    log = tmp_path / "log"
-    assert not log.exists() or "Error" not in log.read_text()
+    assert "Error" not in dovecot.log()
 
 
 def answers(path: Path) -> bool:
@@ -113,21 +84,18 @@ def answers(path: Path) -> bool:
 def lmtp(dovecot: Dovecot) -> Iterator[Path]:
     """Dovecot's master with LMTP alone, on a socket in its own directory."""
     home = dovecot.home
-    config = home / "lmtp.conf"
-    config.write_text(MASTER.format(home=home, uid=dovecot.uid, gid=dovecot.gid))
-    log = home / "log"
-    log.touch()
+    config = dovecot.write_lmtp()
     process = subprocess.Popen([program("dovecot"), "-F", "-c", str(config)], stderr=subprocess.PIPE, text=True)
     try:
         # -F keeps it in front, so its end would be seen, too.
         path = home / "run" / "lmtp"
         while not answers(path):
-            assert process.poll() is None, log.read_text()
+            assert process.poll() is None, dovecot.log()
         yield path
     finally:
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
-        assert process.returncode == 0, said + log.read_text()
+        assert process.returncode == 0, said + dovecot.log()
 
 
 def test_lmtp(tmp_path: Path) -> None:

@@ -6,17 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from dovecot import Dovecot
+from dovecot import Dovecot, metadata
 from memory import MemoryWires
 
 pytestmark = pytest.mark.interop
-
-CONFIG = """
-mail_attribute_dict = file:{home}/Maildir/attributes
-protocol imap {{
-  imap_metadata = yes
-}}
-"""
 
 COMMANDS = (
     "CREATE Work",
@@ -63,7 +56,7 @@ def meaning(lines: list[str]) -> list[str]:
 
 def test_the_same_commands_mean_the_same(tmp_path: Path) -> None:
     (tmp_path / "Maildir").mkdir()
-    dovecot = Dovecot(tmp_path, CONFIG.format(home=tmp_path))
+    dovecot = Dovecot(tmp_path, metadata(tmp_path))
     theirs = meaning(dovecot.talk(*COMMANDS))
     client = MemoryWires(tmp_path / "ours").connect(login=True)
     ours = []

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from dovecot import Dovecot
+from dovecot import Dovecot, is_24
 from memory import MemoryClient, MemoryWires
 from migration import State, look, subscribed
-from running import program
 
 from maildir_imapd.cli import main
 from maildir_imapd.location import expand
@@ -124,13 +123,26 @@ def test_there_and_back(dovecot: Dovecot) -> None:
     assert theirs == now
     assert subscribed(dovecot.talk('LSUB "" *')) == subscribed(lines)
     assert listed(dovecot.talk('LIST "" *')) == listed(tree)
-    log = dovecot.home / "log"
-    assert not log.exists() or "Error" not in log.read_text()
+    assert "Error" not in dovecot.log()
 
     # And once more: what Dovecot did in the meantime is ours again, under its UIDs.
     dovecot.talk("SELECT INBOX", "COPY 1 Sent", "STORE 1 +FLAGS (\\Answered)", "APPEND INBOX {6+}\r\nA: b\r\n")
     again = from_dovecot(dovecot, names)
     assert from_us(ours(dovecot), names) == again
+
+
+def test_settings(dovecot: Dovecot, tmp_path: Path) -> None:
+    shown = tmp_path / "shown"
+    shown.write_text(dovecot.doveconf())
+    done = CliRunner().invoke(main, ["import-config", str(shown)], catch_exceptions=False)
+    settings = tomllib.loads(done.output)
+    location = dovecot.location
+    if ":LAYOUT=fs" in location and is_24():
+        # It does not show it; then this is said.
+        assert "mailbox_list_layout: " in done.output
+        location = location.replace(":LAYOUT=fs", "")
+    assert expand(settings["mail_location"], "", "") == expand(location, "", "")
+    assert settings["delimiter"] == dovecot.separator
 
 
 def test_many_keywords(dovecot: Dovecot) -> None:
@@ -151,15 +163,8 @@ def test_many_keywords(dovecot: Dovecot) -> None:
         file.unlink()
     commands = [shlex.split(line) for line in said.splitlines() if line.startswith("doveadm ")]
     dovecot.own()
-    doveadm = [program("doveadm"), "-c", str(dovecot.home / "dovecot.conf")]
     for words in commands:
-        user = words.index("-u")
-        # For the user who runs it, for here is no table of users.
-        alone = [*words[1:user], *words[user + 2 :]]
-        done = subprocess.run(
-            [*doveadm, *alone], capture_output=True, text=True, env={"HOME": str(dovecot.home), "USER": "witness"}
-        )
-        assert done.returncode == 0, (words, done.stderr)
+        dovecot.doveadm(*words[1:])
     assert sum(words[1] == "flags" for words in commands) >= 15
     assert from_dovecot(dovecot, ("Sent",)) == now
 

@@ -77,14 +77,13 @@ class Witness:
             path = self.home / "Maildir" / "cur" / f"{1000 + number}.M{number}P1.host:2,S"
             path.write_bytes(raw)
             os.utime(path, (RECEIVED + number * 86400,) * 2)
-        (self.home / "log").touch()
         self.dovecot.own()
 
     def run(self, *commands: bytes) -> tuple[list[list[Value]], list[bytes]]:
         """Run *commands* with INBOX selected; give the untagged responses to them, and OK, NO or BAD for each."""
         sent = [b"A SELECT INBOX", *(b"B%d %b" % numbered for numbered in enumerate(commands)), b"C LOGOUT", b""]
         out = self.dovecot.converse(b"\r\n".join(sent))
-        assert b"\r\nA OK" in out, (self.home / "log").read_text()
+        assert b"\r\nA OK" in out, self.dovecot.log()
         found: list[list[Value]] = []
         statuses: list[bytes] = []
         at = out.index(b"\r\n", out.index(b"\r\nA OK") + 2) + 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -65,10 +66,10 @@ def test_round(tmp_path: Path) -> None:
         flags = "\\Seen" if n % 3 == 0 else ""
         appends.append(f"APPEND {('INBOX', 'Work')[n % 2]} ({flags}) {{{len(body)}+}}\r\n{body}")
     dovecot.talk(*appends)
-    words = ["env", "-i", f"HOME={tmp_path}", "USER=witness", f"CONFIG_FILE={tmp_path}/dovecot.conf"]
+    words = ["env", "-i", *(f"{name}={value}" for name, value in dovecot.environment.items())]
     if os.geteuid() == 0:
         words = ["setpriv", f"--reuid={dovecot.uid}", f"--regid={dovecot.gid}", "--clear-groups", *words]
-    theirs = " ".join([*words, dovecot.program, "-c", f"{tmp_path}/dovecot.conf"])
+    theirs = shlex.join([*words, dovecot.program, "-c", str(dovecot.config)])
     ours = f"{sys.executable} -m maildir_imapd tunnel --mail-location maildir:{tmp_path}/Maildir --fsync never"
 
     dovecot.own()

@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,8 @@ def test_mbsync(server: Running, tmp_path: Path, tls: str) -> None:
 def on_a_terminal(words: list[str], env: dict[str, str]) -> bytes:
     """Run a program that wants a terminal; all it showed."""
     ours, theirs = pty.openpty()
+    # Since ncurses 6.5 mutt does not start on one without a size.
+    termios.tcsetwinsize(theirs, (24, 80))
     with subprocess.Popen(
         words, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
     ) as process:
