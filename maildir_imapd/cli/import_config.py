@@ -220,9 +220,6 @@ class MailSettings:
         layout = said.pop("LAYOUT", "").lower()
         if not self.served:
             return
-        if self.hides_fs and not layout:
-            why = "'doveconf -n' does not show fs; if it is set, add :LAYOUT=fs to mail_location"
-            out.left.append(("mailbox_list_layout", why))
         if layout not in ("", *KINDS):
             out.left.append(("LAYOUT", f"there are {' and '.join(KINDS)}, this is {layout}: do not serve this spool"))
         for name, value in list(said.items()):
@@ -237,7 +234,10 @@ class MailSettings:
                 continue
             places[name.lower()] = value if value.startswith(("/", "~", "%h")) else f"{path}/{value}"
         utf8 = "UTF-8" in said and said["UTF-8"] in ("", "yes")
-        where = locations.Location(path, layout if layout in KINDS else "maildir++", utf8=utf8, **places)
+        if layout not in KINDS:
+            # What is not said is Maildir++; but 2.4 does not show fs: there the spool itself does.
+            layout = locations.AUTO if self.hides_fs else "maildir++"
+        where = locations.Location(path, layout, utf8=utf8, **places)
         try:
             locations.parse(str(where))
         except ValueError as error:
