@@ -541,6 +541,18 @@ def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> bool:
     raise errors.MessageGone(detail=os.fsdecode(source.path))
 
 
+def note_rewritten(folder: Folder, files: Sequence[tuple[int, int]]) -> None:
+    """Note messages, (UID, fingerprint), that another program has written to: what they are is found anew.
+
+    No client is told: to IMAP a message never changes.
+    """
+    rows = folder.rows
+    known = [(uid, mark) for uid, mark in files if (at := rows.position(uid)) >= 0 and rows.fingerprints[at] != mark]
+    if known:
+        log.info("written to by another program", path=folder.path, messages=len(known), first=known[0][0])
+        folder.commit(Batch(rewritten=[(uid, SIZE_UNKNOWN, mark) for uid, mark in known]))
+
+
 def note_sizes(folder: Folder, sizes: Sequence[tuple[int, int]]) -> None:
     """Remember sizes that had to be counted."""
     rows = folder.rows
