@@ -693,3 +693,45 @@ def test_litter_in_tmp_goes_after_36_hours(maildir: Any, monkeypatch: Any) -> No
     assert delivery.clean_tmp(folder, now + 37 * 3600) == 0, "somebody has just been here"
     os.close(folder)
     assert maildir.names("tmp") == ["directory", "young"]
+
+
+@pytest.mark.parametrize("mark", [";", "!"])
+def test_flags_behind_another_mark_are_read_and_written_back(maildir: Any, mark: str) -> None:
+    maildir.put(f"1700000001.M1P1.host{mark}2,S", b"Subject: one\n\none\n")
+    maildir.put(f"1700000002.M1P1.host{mark}2,", b"Subject: two\n\ntwo\n")
+    box = maildir.open()
+    assert [bits & SEEN for bits in box.snapshot.flags] == [SEEN, 0]
+    box.set_flags([1, 2], add=Flags(FLAGGED))
+    maildir.deliver(box, bits=SEEN)
+    maildir.put("1700000003.M1P1.host", where="new")
+    box.sync()
+    assert maildir.names()[:3] == [
+        f"1700000001.M1P1.host{mark}2,FS",
+        f"1700000002.M1P1.host{mark}2,F",
+        f"1700000003.M1P1.host{mark}2,",
+    ]
+    assert maildir.names()[3].endswith(f"{mark}2,S")
+    again = maildir.open()
+    assert list(again.snapshot.uids) == [1, 2, 3, 4]
+    assert again.read(1) == b"Subject: one\n\none\n"
+    os.rename(
+        maildir.path / "cur" / f"1700000001.M1P1.host{mark}2,FS",
+        maildir.path / "cur" / f"1700000001.M1P1.host{mark}2,S",
+    )
+    assert list(again.sync(look=True).uids) == [1, 2, 3, 4]
+    assert again.snapshot.flags[0] & FLAGGED == 0
+
+
+def test_one_name_with_another_mark_among_others(maildir: Any) -> None:
+    maildir.put("1700000001.M1P1.host:2,S")
+    maildir.put("1700000002.M1P1.host;2,S")
+    box = maildir.open()
+    assert [bits & SEEN for bits in box.snapshot.flags] == [SEEN, SEEN]
+    box.set_flags([1, 2], add=Flags(FLAGGED))
+    assert maildir.names() == ["1700000001.M1P1.host:2,FS", "1700000002.M1P1.host;2,FS"]
+    # The spool was carried back to where names have colons: the same messages.
+    os.rename(maildir.path / "cur" / "1700000002.M1P1.host;2,FS", maildir.path / "cur" / "1700000002.M1P1.host:2,FS")
+    assert list(box.sync(look=True).uids) == [1, 2]
+    again = maildir.open()
+    again.set_flags([2], remove=Flags(FLAGGED))
+    assert maildir.names() == ["1700000001.M1P1.host:2,FS", "1700000002.M1P1.host:2,S"]

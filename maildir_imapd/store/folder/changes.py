@@ -141,7 +141,7 @@ def rename_all(folder: Folder, wishes: list[Wish], work: Renaming) -> None:
     parts that are there, and no call of ours but durable's.
     """
     fd, names, odd = folder.fd, folder.rows.names, folder.files.odd
-    infos = _Infos()
+    infos = _Infos(folder.files.mark)
     for wish in wishes:
         _, at, old, new = wish
         if (old ^ new) & INFO_BITS:
@@ -168,8 +168,12 @@ def rename_all(folder: Folder, wishes: list[Wish], work: Renaming) -> None:
 class _Infos(dict[int, bytes]):
     """The info part of a name for flags, made once for all messages that have them."""
 
+    def __init__(self, mark: bytes) -> None:
+        super().__init__()
+        self._mark = mark
+
     def __missing__(self, bits: int) -> bytes:
-        made = self[bits] = filename.info(bits)
+        made = self[bits] = filename.info(bits, self._mark)
         return made
 
 
@@ -404,7 +408,7 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, Flags, 
         for uid, (item, flags, received) in enumerate(arrivals, first):
             bits = flags.bits & VISIBLE_BITS
             base = filename.sized(filename.unique(), item.size_disk, item.size_crlf)
-            path = filename.render(base, bits)
+            path = filename.render(base, bits, folder.files.mark)
             durable.rename(item.name, path, folder.fd, folder.fd)
             done.append((path, item.name))
             batch.added.append(Added(uid, bits | RECENT, received, now, item.size_crlf, base, item.fingerprint))
@@ -454,7 +458,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
             bits = carried.bits
             base = rows.names[at]
             base = filename.sized(filename.unique(), filename.disk_size(base), filename.wire_size(base))
-            path = filename.render(base, bits)
+            path = filename.render(base, bits, target.files.mark)
             linked = _duplicate(source, at, target, path)
             done.append(path)
             mark = rows.fingerprints[at] if linked else 0

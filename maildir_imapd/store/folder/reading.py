@@ -11,7 +11,7 @@ from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index.snapshot import Snapshot
-from maildir_imapd.store.maildir import filename, scan
+from maildir_imapd.store.maildir import scan
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _TRIES: Final = 10
@@ -98,7 +98,7 @@ def _place(folder: Folder, rows: Snapshot, uid: int, under: int) -> tuple[bytes,
     if at < 0 or rows.uidvalidity != under:
         raise _gone(folder, uid)
     base = rows.names[at]
-    return base, folder.files.odd.get(base) or filename.render(base, rows.flags[at]), rows.fingerprints[at]
+    return base, folder.files.place(rows, at), rows.fingerprints[at]
 
 
 def _by_base(folder: Folder, base: bytes) -> bytes | None:

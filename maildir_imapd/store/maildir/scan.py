@@ -17,6 +17,7 @@ another one at each mount. A file whose time is of just now may be half of one t
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import stat
 import struct
@@ -29,6 +30,7 @@ from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.maildir import filename
 
 SETTLE_NS: Final = 2_000_000_000
+MARK_NAMES: Final = 100
 
 _INODE: Final = (1 << 34) - 1
 _TIME: Final = (1 << 30) - 1
@@ -84,6 +86,21 @@ def names(folder: int, directory: bytes) -> list[bytes]:
     if everything.startswith(b".") or b"/." in everything or b"\n" in everything or b"\r" in everything:
         return [name for name in found if filename.usable(name)]
     return found
+
+
+def mark(folder: int) -> bytes:
+    """Return the mark before the flags that names in cur/ have, by the first of them that the directory gives."""
+    try:
+        cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if descriptors.out_of_descriptors(error):
+            raise
+        return filename.COLON  # whoever lists it hears why
+    try:
+        with descriptors.again(os.scandir, cur) as entries:
+            return filename.mark_of(os.fsencode(entry.name) for entry in itertools.islice(entries, MARK_NAMES))
+    finally:
+        os.close(cur)
 
 
 def inspect(directory: int, path: bytes) -> os.stat_result | None:
