@@ -5,6 +5,7 @@ Folder first, journal second: see index.py.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Final
 from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
+from maildir_imapd.store.folder import compare
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Added, Batch, to_ranges
 from maildir_imapd.store.index.snapshot import Snapshot
@@ -141,13 +143,13 @@ def rename_all(folder: Folder, wishes: list[Wish], work: Renaming) -> None:
     parts that are there, and no call of ours but durable's.
     """
     fd, names, odd = folder.fd, folder.rows.names, folder.files.odd
-    infos = _Infos(folder.files.mark)
+    infos, longest = _Infos(folder.files.mark), filename.LONGEST_BASE
     for wish in wishes:
         _, at, old, new = wish
         if (old ^ new) & INFO_BITS:
             base = names[at]
             try:
-                if old & IN_NEW or base in odd:
+                if old & IN_NEW or base in odd or len(base) > longest:
                     # Not where names say: in new/, which it leaves with its first flag, or under an odd name.
                     folder.files.rename(base, folder.place(at), new)
                     wish = (*wish[:3], new & ~IN_NEW)
@@ -158,8 +160,10 @@ def rename_all(folder: Folder, wishes: list[Wish], work: Renaming) -> None:
                         # Another message has that name, base and all; it is given one of its own.
                         folder.files.rename(base, folder.place(at), new)
                 work.renamed = True
-            except (FileNotFoundError, FileExistsError):
-                # Race: another program has renamed it, or it is gone.
+            except OSError as error:
+                # Race: another program has renamed it, or it is gone. Or it never had a name that would be too long.
+                if not isinstance(error, (FileNotFoundError, FileExistsError)) and error.errno != errno.ENAMETOOLONG:
+                    raise
                 work.lost.append(wish)
                 continue
         work.done.append(wish)
@@ -198,7 +202,7 @@ def _rename_lost(folder: Folder, change: FlagChange, work: Renaming) -> list[int
                 left.append(wish)
                 continue
             # The change is one of the flags that it has now, which the other program may have changed, too.
-            new = change.bits(old & ~(INFO_BITS | IN_NEW) | filename.parse(path[4:]).bits)
+            new = change.bits(compare.moved_bits(old, path[4:]))
             try:
                 folder.files.rename(base, path, new)
             except (FileNotFoundError, FileExistsError):
@@ -332,7 +336,7 @@ def _unlink(folder: Folder, at: int, flagged: int) -> bool | None:
         path = folder.files.locate().get(folder.rows.names[at])
         if path is None:
             return False
-        if filename.parse(path[4:]).bits & flagged != flagged:
+        if compare.moved_bits(folder.rows.flags[at], path[4:]) & flagged != flagged:
             return None
         try:
             durable.unlink(path, folder.fd)

@@ -164,4 +164,7 @@ def describe(uid: int, base: bytes, status: os.stat_result, flags: int) -> Added
 
 def moved_bits(old: int, name: bytes) -> int:
     """Return the flags of a known message whose file now has this name in cur/."""
-    return old & ~(INFO_BITS | IN_NEW) | filename.parse(name).bits
+    parsed = filename.parse(name)
+    if filename.cramped(parsed.base):
+        return old & ~IN_NEW
+    return old & ~(INFO_BITS | IN_NEW) | parsed.bits

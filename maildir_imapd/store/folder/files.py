@@ -52,7 +52,8 @@ class Files:
         """Give the file at *source* the name that its base and *bits* ask for, and return its path; raises OSError."""
         parsed = filename.parse(source)
         mark = parsed.mark or self.mark
-        target = filename.render(base, bits & ~IN_NEW, mark) + parsed.tail
+        cramped = filename.cramped(base)
+        target = b"cur/" + source[4:] if cramped else filename.render(base, bits & ~IN_NEW, mark) + parsed.tail
         if target != source:
             try:
                 durable.rename(source, target, self.fd, self.fd)
@@ -60,7 +61,7 @@ class Files:
                 # Another message has our name, base and all. It gets a name of its own, and we get ours.
                 self.make_way(target)
                 durable.rename(source, target, self.fd, self.fd)
-        if parsed.tail or mark != self.mark:
+        if parsed.tail or mark != self.mark or cramped:
             self.odd[base] = target
         else:
             self.odd.pop(base, None)

@@ -51,6 +51,7 @@ def _read(rows: Snapshot, work: Reconciler) -> None:
     The loop that a first SELECT of a huge folder spends its time in: columns, and no object per message.
     """
     files, here = work.files, work.here
+    longest = filename.LONGEST_BASE
     look, regular, known, fingerprint = os.lstat, stat.S_ISREG, filename.known_size, scan.fingerprint
     fresh = set(scan.names(files.fd, b"new"))
     plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
@@ -72,7 +73,7 @@ def _read(rows: Snapshot, work: Reconciler) -> None:
             if not regular(status.st_mode):
                 continue
             bits = plain.get(rest)
-            if bits is None or name in fresh:
+            if bits is None or name in fresh or len(base) > longest:
                 parsed = filename.parse(name)
                 bits = parsed.bits
                 if name in fresh:
@@ -80,7 +81,7 @@ def _read(rows: Snapshot, work: Reconciler) -> None:
                     if moved is None:
                         continue
                     base, bits = moved[0].base, bits | RECENT | moved[1]
-                elif parsed.canonical and parsed.mark == files.mark:
+                elif parsed.canonical and parsed.mark == files.mark and not filename.cramped(base):
                     plain[rest] = bits
                 else:
                     work.canonical(parsed, b"cur/" + name)

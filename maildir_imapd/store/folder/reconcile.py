@@ -193,7 +193,7 @@ class Reconciler:
         """See to it that the file is where its base and flags say, or remember where it is."""
         files = self.files
         files.odd.pop(parsed.base, None)
-        elsewise = parsed.mark not in (b"", files.mark)
+        elsewise = parsed.mark not in (b"", files.mark) or filename.cramped(parsed.base)
         if parsed.canonical and not elsewise:
             return
         if parsed.tail or elsewise or self.read_only:
@@ -360,6 +360,12 @@ class Reconciler:
         except OSError:
             pass  # it stays hidden behind the first; nothing is lost
 
+    def _target(self, parsed: filename.Name, path: bytes, flags: int) -> bytes:
+        """Return where a file in new/ goes: what others have in its name, and a name without room, stay as they are."""
+        if filename.cramped(parsed.base):
+            return b"cur/" + path[4:]
+        return filename.render(parsed.base, flags, parsed.mark or self.files.mark) + parsed.tail
+
     def into_cur(self, parsed: filename.Name, path: bytes, bits: int | None = None) -> tuple[filename.Name, int] | None:
         """Move a file from new/ to cur/; return what it is called and IN_NEW if it had to stay, None if it is gone."""
         files = self.files
@@ -368,11 +374,11 @@ class Reconciler:
             parsed = parsed._replace(base=filename.unique())
             if self.keep_new:
                 return None
-        mark = parsed.mark or files.mark
         if not self.keep_new:
             for _ in range(2):
+                target = self._target(parsed, path, flags)
                 try:
-                    durable.rename(path, filename.render(parsed.base, flags, mark) + parsed.tail, files.fd, files.fd)
+                    durable.rename(path, target, files.fd, files.fd)
                 except FileNotFoundError:
                     files.suspect()  # Race: another program took it; the next scan finds it in cur/.
                     return None
@@ -385,8 +391,8 @@ class Reconciler:
                     break
                 else:
                     self.renamed = True
-                    if parsed.tail or mark != files.mark:
-                        files.odd[parsed.base] = filename.render(parsed.base, flags, mark) + parsed.tail
+                    if target != filename.render(parsed.base, flags, files.mark):
+                        files.odd[parsed.base] = target
                     return parsed, 0
         if path != b"new/" + parsed.base:
             files.odd[parsed.base] = path

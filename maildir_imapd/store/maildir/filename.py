@@ -55,6 +55,9 @@ INTERNAL_BITS: Final = RECENT | IN_NEW
 
 SIZE_UNKNOWN: Final = 2**64 - 1
 
+# A name has 255 octets at the most: a base, three octets of the mark, and 32 letters that are in use.
+LONGEST_BASE: Final = 220
+
 LETTERED: Final = 26  # keywords below this index have an info letter
 IN_BITS: Final = 36  # keywords below this index have a bit; the rest is sparse (Snapshot.extra)
 
@@ -99,10 +102,17 @@ def info(bits: int, mark: bytes = COLON) -> bytes:
     return bytes(found)
 
 
+def cramped(base: bytes) -> bool:
+    """Say whether a base is so long that not every flag fits behind it: then they live in the index only."""
+    return len(base) > LONGEST_BASE
+
+
 def render(base: bytes, bits: int, mark: bytes = COLON) -> bytes:
     """Return the path of a message below its folder, as it is unless somebody has put it otherwise."""
     if bits & IN_NEW:
         return b"new/" + base
+    if len(base) > LONGEST_BASE:
+        return b"cur/" + base
     return b"cur/" + base + info(bits, mark)
 
 

@@ -73,9 +73,9 @@ def names(folder: int, directory: bytes) -> list[bytes]:
     """List the names in new/ or cur/ that may be messages."""
     try:
         fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if directory == b"new":
-            return []  # somebody's copy of a Maildir, which we may not complete
+            return []  # somebody's copy of a Maildir, which we may not complete, or a file of that name
         raise
     try:
         # Of a descriptor the names come as str; encoded at once, in a third of the time that one by one takes.
