@@ -60,7 +60,8 @@ class Folder:
         try:
             self.keeping = keeping if where.control is not None else replace(keeping, mirror="none")
             self.ground = Place(where.folder, where.control or where.folder, where.index, path, where.mode)
-            self.files = Files(where.folder, path)
+            with durable.as_store_error(path):
+                self.files = Files(where.folder, path, scan.mark(where.folder.number))
             self._locked_away = not where.writable
             self.lock = FolderLock(where.index, where.index_path, keeping.lock_timeout, where.mode, where.identity)
             self.index = Index(
