@@ -335,6 +335,18 @@ class MessageUnreadable(StoreError):
     code = b"SERVERBUG"
 
 
+class MessageEncrypted(MessageUnreadable):
+    """A message is encrypted by another mail server and cannot be read here"""
+
+    code = b"CANNOT"
+
+
+class MessagePacked(MessageUnreadable):
+    """A message is compressed in a way that cannot be read here"""
+
+    code = b"CONTACTADMIN"
+
+
 class OutOfUids(StoreError):
     """The mailbox has used up its unique identifiers"""
 
