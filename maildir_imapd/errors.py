@@ -299,6 +299,12 @@ class IndexDamaged(StoreError):
     """The index of the mailbox is damaged"""
 
 
+class OtherVersion(IndexDamaged):
+    """The index of the mailbox was written by another version of this server"""
+
+    code = b"CONTACTADMIN"
+
+
 class SpoolUnreadable(StoreError):
     """The mailbox cannot be read"""
 
