@@ -218,7 +218,8 @@ class Mailbox(CurrentFolder):
         """Begin to take in a message. The result is a sink; nothing is in the mailbox before commit()."""
         self._demand_writable()
         with durable.as_store_error(self.path):
-            return Delivery(self._folder.directories.folder, self.path, self._folder.directories.mode)
+            folder, keeping = self._folder.directories, self._folder.keeping
+            return Delivery(folder.folder, self.path, folder.mode, packing=keeping.compress_mail)
 
     def taking(self, delivery: Delivery) -> Delivery:
         """Return a delivery that this folder can take: the same one, or its copy if it lies in another folder.

@@ -44,6 +44,8 @@ class Missing:
 
     gone: int = 0
     broken: int = 0
+    # Why, of the last one of which more can be said than that.
+    reason: MessageUnreadable | None = None
 
 
 def send(session: Session, plan: Plan, positions: Positions, reply: Reply) -> Missing:
@@ -139,6 +141,8 @@ def _miss(view: View, error: StoreError, missing: Missing) -> None:
     if isinstance(error, MessageUnreadable):
         report(view, error)
         missing.broken += 1
+        if type(error) is not MessageUnreadable:
+            missing.reason = error
     else:
         missing.gone += 1
 

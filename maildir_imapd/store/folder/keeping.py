@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypedDict
 
 from maildir_imapd.store.index.index import clock_uidvalidity
+from maildir_imapd.store.maildir.packed import Kind
 from maildir_imapd.store.neighbours.servers import SERVERS, Server
 from maildir_imapd.store.records.quota import Quota
 
@@ -25,6 +26,7 @@ class Keeping:
     # The server whose files are kept true beside ours: dovecot | courier | none | auto; of auto the account makes the
     # one that has been here.
     mirror: str = "auto"
+    compress_mail: Kind = "none"  # how new messages lie on the disk
     coexist: bool = False  # that server runs at the same time: its lock is taken for every scan and rename
 
     uidvalidity: Callable[[], int] = clock_uidvalidity  # gives a number that no mailbox of this user has had
@@ -43,6 +45,7 @@ class Differing(TypedDict, total=False):
     lock_timeout: float
     cache_version: bytes
     mirror: str
+    compress_mail: Kind
     coexist: bool
     uidvalidity: Callable[[], int]
     quota: Quota | None

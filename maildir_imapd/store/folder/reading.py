@@ -11,7 +11,7 @@ from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index.snapshot import Snapshot
-from maildir_imapd.store.maildir import scan
+from maildir_imapd.store.maildir import packed, scan
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _TRIES: Final = 10
@@ -64,7 +64,10 @@ def open_message(
 def read(
     folder: Folder, rows: Snapshot, uid: int, under: int | None, look_again: Callable[[], Snapshot]
 ) -> tuple[bytes, OpenMessage]:
-    """Return a message as it is on the disk, and what was opened for it and is closed again; as ``open_message``."""
+    """Return a message as it is on the disk, but unpacked (packed.py), and what was opened for it, closed again.
+
+    As ``open_message``; raises MessagePacked and MessageEncrypted, too.
+    """
     opened = open_message(folder, rows, uid, under, look_again)
     fd, left = opened.number, opened.status.st_size
     try:
@@ -76,7 +79,8 @@ def read(
         raise errors.MessageUnreadable(detail=f"{os.fsdecode(folder.path)} uid {uid}: {error}") from error
     finally:
         os.close(fd)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces), opened
+    data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return packed.unpacked(data, f"{os.fsdecode(folder.path)} uid {uid}"), opened
 
 
 def still(folder: Folder, rows: Snapshot, uid: int, fingerprint: int) -> bool:

@@ -138,7 +138,7 @@ class Reconciler:
         return matched
 
     def _same(self, at: int, status: os.stat_result) -> bool:
-        return scan.same(self._rows.received[at], self._rows.sizes[at], status)
+        return scan.same(self._rows.received[at], self._rows.sizes[at], status, self._rows.names[at])
 
     def _given_elsewhere(self, name: bytes) -> bool:
         """Whether the other server has given a UID to this file since we looked."""
@@ -293,7 +293,7 @@ class Reconciler:
         state = self.index.state
         tomb = state.tombs.get(parsed.base)
         if tomb is not None and not (
-            scan.same(tomb.received, tomb.size, status) and state.snapshot.position(tomb.uid) < 0
+            scan.same(tomb.received, tomb.size, status, parsed.base) and state.snapshot.position(tomb.uid) < 0
         ):
             tomb = None
         if tomb is not None:

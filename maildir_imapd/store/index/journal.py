@@ -321,6 +321,20 @@ def replay(data: bytes, start: int = 0) -> Iterator[tuple[Batch, int]]:
         start = end
 
 
+def of_another_version(data: bytes, start: int = 0) -> bool:
+    """Say whether what stands at *start* is a whole batch that is not ours to understand: then it is no damage."""
+    at = start if data.startswith(b"c ", start) else data.find(b"\nc ", start) + 1
+    end = data.find(b"\n", at) + 1
+    if not end or not data.startswith(b"c ", at):
+        return False
+    words = data[at : end - 1].split(b" ")
+    try:
+        whole = len(words) == 4 and zlib.crc32(data[start : end - 1 - len(words[3])]) == int(words[3], 16)
+    except ValueError:
+        return False
+    return whole and parse_batch(data[start:end]) is None
+
+
 def salvage(data: bytes, start: int) -> list[Batch]:
     """Find what verifies behind a place that does not: damage, unless there is nothing."""
     found = []

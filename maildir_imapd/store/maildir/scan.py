@@ -142,14 +142,17 @@ def born(directory: int, path: bytes) -> int | None:
     return seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BTIME else None
 
 
-def same(received: int, size: int, status: os.stat_result) -> bool:
+def same(received: int, size: int, status: os.stat_result, base: bytes) -> bool:
     """Say whether a file may be the message that was received then and has this size with CRLF line ends.
 
     A base alone does not say so: procmail uses its MH names again soon after they are free.  Who puts a message
-    back, from a backup or another folder, keeps its time; and if not, a new UID is the smaller harm.
+    back, from a backup or another folder, keeps its time; and if not, a new UID is the smaller harm.  Where *base*
+    claims another size than the file has, it may be compressed, and then its size says nothing.
     """
     if int(status[stat.ST_MTIME]) != received:
         return False
+    if filename.disk_size(base) not in (None, status.st_size):
+        return True
     return size == filename.SIZE_UNKNOWN or status.st_size <= size <= 2 * status.st_size
 
 
