@@ -64,7 +64,8 @@ SETTINGS: tuple[Setting, ...] = (
         "imap",
         address,
         (),
-        "Listen here for IMAP, with STARTTLS when there is a certificate. May be given several times.",
+        "Listen here for IMAP, with STARTTLS when there is a certificate. A name is all its addresses: localhost is "
+        "127.0.0.1 and, where there is IPv6, ::1. May be given several times.",
         "HOST:PORT",
         "Listening",
         many=True,
