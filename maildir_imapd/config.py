@@ -7,6 +7,7 @@ over the default.  Nothing below ``server`` reads this; settings go down as plai
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -64,7 +65,8 @@ SETTINGS: tuple[Setting, ...] = (
         "imap",
         address,
         (),
-        "Listen here for IMAP, with STARTTLS when there is a certificate. May be given several times.",
+        "Listen here for IMAP, with STARTTLS when there is a certificate. A name is all its addresses: localhost is "
+        "127.0.0.1 and, where there is IPv6, ::1. May be given several times.",
         "HOST:PORT",
         "Listening",
         many=True,
@@ -467,35 +469,75 @@ class Config:
 
 
 def read_file(source: str | Path) -> dict[str, Any]:
-    """Read a configuration file; raises ConfigError with the file and the line or the setting."""
-    try:
-        with open(source, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"{source}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source}: {error}") from error
+    """Read a configuration file; raises ConfigError with the file and each line that cannot be read."""
+    return _read(source)[0]
 
 
 def load(source: str | Path | None, given: Mapping[str, Any]) -> Config:
     """Put the file and the command line's *given* (None or () for what was not said) together.
 
-    Raises ConfigError, naming the setting, for an unknown name or a bad value.
+    Raises ConfigError that names every unknown setting and every bad value, a line each, with its line in the file.
     """
+    raw, lines = _read(source) if source is not None else ({}, {})
     values: dict[str, Any] = {}
-    raw = read_file(source) if source is not None else {}
-    for name in raw:
-        if name not in BY_NAME:
-            raise ConfigError(f"{source}: unknown setting {name!r}{_hint(name)}")
+    # By line, the command line first.
+    wrong = [
+        (lines.get(name, 1), f"{source}:{lines.get(name, 1)}: unknown setting {name!r}{_hint(name)}")
+        for name in raw
+        if name not in BY_NAME
+    ]
     for setting in SETTINGS:
-        said = given.get(setting.name)
-        if said is not None and said != ():
-            values[setting.name] = _checked(setting, said, setting.flag)
-        elif setting.name in raw:
-            values[setting.name] = _checked(setting, raw[setting.name], f"{source}: {setting.name}")
-        else:
-            values[setting.name] = setting.default
+        said, name = given.get(setting.name), setting.name
+        line, where, value = 0, setting.flag, said
+        if said is None or said == ():
+            if name not in raw:
+                values[name] = setting.default
+                continue
+            line, value = lines.get(name, 1), raw[name]
+            where = f"{source}:{line}: {name}"
+        try:
+            values[name] = _checked(setting, value)
+        except ValueError as error:
+            wrong.append((line, f"{where} {error}"))
+    if wrong:
+        raise ConfigError("\n".join(why for _, why in sorted(wrong)))
     return Config(values, None if source is None else str(source))
+
+
+def _read(source: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Read a file: the values, and in which line each begins; raises ConfigError."""
+    try:
+        with open(source, encoding="utf-8") as file:
+            lines = file.read().split("\n")
+    except OSError as error:
+        raise ConfigError(f"{source}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: it is not UTF-8 ({error.reason} at octet {error.start + 1})") from error
+    places: dict[str, int] = {}
+    for k, line in enumerate(lines, 1):
+        if match := _SETTING(line):
+            places.setdefault(match[1], k)
+    wrong: list[str] = []
+    values: dict[str, Any] | None = None
+    while values is None and len(wrong) < _MOST_WRONG:
+        try:
+            values = tomllib.loads("\n".join(lines))
+        except tomllib.TOMLDecodeError as error:
+            said = re.fullmatch(r"(.*) \(at line (\d+), column \d+\)", str(error))
+            at = int(said[2]) if said else 0
+            wrong.append(f"{source}:{at}: {said[1]}" if said else f"{source}: {error}")
+            # A line that goes on in the next one, or that is no setting, cannot be left out to see what else is wrong.
+            if not 0 < at <= len(lines) or not _SETTING(lines[at - 1]):
+                break
+            lines[at - 1] = ""
+    if wrong or values is None:
+        raise ConfigError("\n".join(wrong))
+    return values, places
+
+
+# A line that begins a setting, or a table, which is never right here.
+_SETTING = re.compile(r"\s*\[?\s*[\"']?([A-Za-z0-9_-]+)").match
+_MOST_WRONG = 50
 
 
 def _hint(name: str) -> str:
@@ -505,11 +547,9 @@ def _hint(name: str) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _checked(setting: Setting, value: Any, where: str) -> Any:
-    try:
-        if setting.many:
-            items = value if isinstance(value, list | tuple) else [value]
-            return tuple(setting.check(item) for item in items)
-        return setting.check(value)
-    except ValueError as error:
-        raise ConfigError(f"{where} {error}") from error
+def _checked(setting: Setting, value: Any) -> Any:
+    """The value of what is written; raises ValueError."""
+    if setting.many:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(setting.check(item) for item in items)
+    return setting.check(value)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import zstandard
 
 from maildir_imapd import mutf7, normal
-from maildir_imapd.errors import BadCharsetName, BadMailboxName, ImapdError, ProtocolError, UnknownCte
+from maildir_imapd.cli import dovecot_config
+from maildir_imapd.errors import BadCharsetName, BadMailboxName, ConfigError, ImapdError, ProtocolError, UnknownCte
 from maildir_imapd.imap.access.comparator import _matches
 from maildir_imapd.message import charset, header, lines, mime, order, section, structure, text, thread, transfer
 from maildir_imapd.message.address import parse_addresses
@@ -188,6 +189,25 @@ def _unpacked(octets: bytes) -> None:
 _MIXED = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n"
 _TEXT = b"Content-Type: text/plain; charset=%b\r\nContent-Transfer-Encoding: %b\r\n\r\n"
 
+CONFIGURATION = (
+    b"a = b\n",
+    b"a {\n",
+    b"a b {\n}\n",
+    b"}\n",
+    b"a {}\n",
+    b"# a\n",
+    b"a = \\\n",
+    b'a = "\\"',
+    b" #",
+    b"{",
+    b"!include a\n",
+)
+
+
+def _configuration(octets: bytes) -> object:
+    return dovecot_config.parse(octets.decode("utf-8", "replace"))
+
+
 TARGETS: dict[str, Target] = {
     "header": Target(_all_header, WORDS),
     **{f"header {name.decode()}": Target(_all_header, WORDS, name + b": ", b"\r\n\r\n") for name in _FIELDS[:2]},
@@ -315,6 +335,7 @@ TARGETS: dict[str, Target] = {
     # --- files --------------------------------------------------------------------------------------
     "journal": Target(_replay, (*SIGNS, b"f 1 +S\n", b"c 1 1 00000000\n", b"a 1 - 1 1 1 a\n", b"k 1 a\n", b"e 1:2\n")),
     "checkpoint": Target(checkpoint.parse, (*SIGNS, b"k 1 a\n", b"t 1 1 1 1 a\n"), b"maildir-imapd index 2 "),
+    "dovecot.conf": Target(_configuration, (*SIGNS, *CONFIGURATION), refusals=(ConfigError,)),
     "uidlist": Target(uidlist.parse, (*SIGNS, b"1 :a\n", b"1 a\n", b"1 W1 :"), b"3 V1 N9\n"),
     "uidlist head": Target(uidlist.parse, SIGNS, b"3 V1 N9 ", b"\n1 :a\n"),
     "subscriptions": Target(lambda octets: subscriptions.parse(octets, "/"), SIGNS),

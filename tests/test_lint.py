@@ -201,7 +201,6 @@ FILE_LINES, CLASS_METHODS, FUNCTION_LINES = 600, 30, 60
 OUTGROWN = {
     "wire/cursor.py Cursor": "one method for each thing that the grammar has, and every parser is made of them",
     "wire/parse_search.py _program": "one case for each search key, in the order of the grammar",
-    "cli/import_config.py from_dovecot": "one paragraph for each setting that is carried over",
     "cli/try_.py try_": "what a trial run does, step by step",
 }
 

@@ -21,7 +21,14 @@ VALUES = "values"
 
 ELSEWHERE = {
     "cli/certificate": "test_server_own_certificate",
-    "cli/import_config": "test_cli_migrate",
+    "cli/dovecot_features": "test_cli_import_dovecot",
+    "cli/dovecot_mail": "test_cli_import_dovecot",
+    "cli/dovecot_reading": "test_cli_import_dovecot",
+    "cli/dovecot_services": "test_cli_import_dovecot",
+    "cli/dovecot_tables": "test_cli_import_dovecot",
+    "cli/dovecot_users": "test_cli_import_dovecot",
+    "cli/import_config": "test_cli_import_dovecot test_cli_import_courier",
+    "cli/imported": "test_cli_import_dovecot",
     "cli/migrate": "test_cli_migrate",
     "cli/options": "test_cli",
     "cli/sample": "test_cli",

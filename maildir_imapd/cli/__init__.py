@@ -17,7 +17,7 @@ from maildir_imapd.errors import ConfigError, ImapdError
 
 
 class Group(click.Group):
-    """Turns our errors into one line and an exit status; a traceback is for bugs alone."""
+    """Turns our errors into a line each and an exit status; a traceback is for bugs alone."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""
@@ -25,7 +25,8 @@ class Group(click.Group):
             return super().invoke(ctx)
         except ImapdError as error:
             detail = f" ({error.detail})" if error.detail else ""
-            click.echo(f"maildir-imapd: {error.text}{detail}", err=True)
+            for line in f"{error.text}{detail}".split("\n"):
+                click.echo(f"maildir-imapd: {line}", err=True)
             ctx.exit(error.exit_status if isinstance(error, ConfigError) else 1)
         except BrokenPipeError:
             raise  # whoever read our output has enough; click ends quietly

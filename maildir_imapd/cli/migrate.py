@@ -79,7 +79,7 @@ def adopt(dry_run: bool, users: tuple[str, ...], everybody: bool, config_file: s
 
     Without --user or --all it takes the mail of whoever runs it.  Exit status 1 when a UID would change.
     """
-    config = read_config(config_file, given)
+    config = read_config(config_file, given, own=not users and not everybody)
     log.set_up("error", None)
     chosen = spools.chosen(config, users, everybody=everybody)
     rows: list[ReportRow] = []
@@ -223,7 +223,7 @@ def release(
 
     Without --user or --all it takes the mail of whoever runs it.
     """
-    config = read_config(config_file, {**given})
+    config = read_config(config_file, given, own=not users and not everybody)
     log.set_up("error", None)
     rows: list[ReportRow] = []
     commands: list[str] = []

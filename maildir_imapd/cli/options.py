@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
 from maildir_imapd.config import BY_NAME, SETTINGS, Config, load
+from maildir_imapd.errors import ConfigError
 
 DEFAULT_FILE = "/etc/maildir-imapd.conf"
+# As a reader knows it; XDG_CONFIG_HOME may put it elsewhere.
+OWN_FILE = "~/.config/maildir-imapd/maildir-imapd.conf"
 
 
 def setting_options(names: Iterable[str] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -38,14 +42,35 @@ config_option = click.option(
     type=click.Path(exists=True, dir_okay=False),
     envvar="MAILDIR_IMAPD_CONFIG",
     metavar="FILE",
-    help=f"Configuration file, TOML. Default: {DEFAULT_FILE} if it exists.",
+    help=f"Configuration file, TOML. Default: {DEFAULT_FILE} if it exists; for one's own mail {OWN_FILE} goes "
+    "before it.",
 )
 
 
-def read_config(config_file: str | None, given: dict[str, Any]) -> Config:
-    """The configuration of a command; raises ConfigError."""
-    import os
+def own_file() -> str | None:
+    """The configuration file of whoever runs a command, where he has one."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    path = os.path.join(base, "maildir-imapd", os.path.basename(OWN_FILE))
+    return path if os.path.lexists(path) else None
 
+
+def read_config(
+    config_file: str | None, given: dict[str, Any], *, own: bool = False, forgiving: bool = False
+) -> Config:
+    """The configuration of a command; raises ConfigError.
+
+    For one's *own* mail one's own file goes before the machine's.  *forgiving*: who may not read the machine's is told,
+    and goes on without.
+    """
+    if config_file is None and own:
+        config_file = own_file()
     if config_file is None and os.path.exists(DEFAULT_FILE):
-        config_file = DEFAULT_FILE
+        try:
+            with open(DEFAULT_FILE, "rb"):
+                config_file = DEFAULT_FILE
+        except OSError as error:
+            if not forgiving:
+                raise ConfigError(f"{DEFAULT_FILE}: {error.strerror}") from error
+            said = f"maildir-imapd: {DEFAULT_FILE}: {error.strerror}; going on with the defaults"
+            click.echo(said, err=True)
     return load(config_file, given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import secrets
 import sys
@@ -13,10 +12,14 @@ import click
 
 from maildir_imapd import log
 from maildir_imapd.auth import schemes
+from maildir_imapd.auth.base import Identity
 from maildir_imapd.cli import certificate, sample
 from maildir_imapd.cli.certificate import state_dir
-from maildir_imapd.config import load
+from maildir_imapd.cli.options import own_file
+from maildir_imapd.config import load, read_file
 from maildir_imapd.errors import ConfigError, ImapdError
+from maildir_imapd.location import expand
+from maildir_imapd.server.spools import myself
 from maildir_imapd.store.maildir import decide
 from maildir_imapd.store.maildir.layout import Places
 
@@ -28,8 +31,9 @@ from maildir_imapd.store.maildir.layout import Places
 def try_(maildir: Path | None, imap: str, imaps: str) -> None:
     """Serve one MAILDIR on this machine to try the server, and say what to type into a client.
 
-    Without MAILDIR it takes ~/Maildir; where there is none it makes a sample one with a dozen messages.  User,
-    password and certificate are made at the first start and kept in ~/.local/state/maildir-imapd.
+    Without MAILDIR it takes what mail_location in ~/.config/maildir-imapd/maildir-imapd.conf says, or ~/Maildir; where
+    there is none it makes a sample one with a dozen messages.  User, password and certificate are made at the first
+    start and kept in ~/.local/state/maildir-imapd.
     """
     from maildir_imapd.server.supervisor import Supervisor
 
@@ -39,8 +43,15 @@ def try_(maildir: Path | None, imap: str, imaps: str) -> None:
     except OSError as error:
         raise ConfigError(f"{state}: {error.strerror}") from error
     made = ""
-    if maildir is None:
-        maildir = Path.home() / "Maildir"
+    places = None
+    mine = own_file()
+    me = myself()
+    configured = read_file(mine).get("mail_location") if mine is not None and maildir is None else None
+    if configured is not None:
+        places = _places(configured, me)
+        maildir = Path(os.fsdecode(places.root))
+    elif maildir is None:
+        maildir = Path(me.home or "/") / "Maildir"
         if not (maildir / "cur").is_dir():
             maildir = state / "sample"
             if not (maildir / "cur").is_dir():
@@ -48,15 +59,15 @@ def try_(maildir: Path | None, imap: str, imaps: str) -> None:
                 made = f" (a sample with {count} messages, just made)"
             else:
                 made = " (the sample)"
-    laid_out = _look(maildir)
+    laid_out = _look(maildir, places)
     if os.geteuid() == 0 and (owner := maildir.stat().st_uid) != 0:
         raise ConfigError(f"{maildir} belongs to user {owner}: try it as that user, not as root")
-    user = getpass.getuser()
+    user = me.user
     password = _password(state / "password")
     users = state / "passwd"
-    _write_private(users, f"{user}:{schemes.make(password.encode(), 'SHA512-CRYPT')}::::::\n")
+    _write_private(users, f"{user}:{schemes.make(password.encode(), 'SHA512-CRYPT')}::::{me.home}::\n")
     cert, key = certificate.ensure(state)
-    location = "maildir:" + str(maildir.resolve()).replace("%", "%%")
+    location = configured or "maildir:" + str(maildir.resolve()).replace("%", "%%")
     given: dict[str, Any] = {
         "imap": (imap,),
         "imaps": (imaps,),
@@ -71,7 +82,7 @@ def try_(maildir: Path | None, imap: str, imaps: str) -> None:
         # Whoever tries it looks at the terminal for what to type, not for advice on operating a server.
         "log_level": "error",
     }
-    config = load(None, given)
+    config = load(mine, given)
     log.set_up(config.log_level, None)
 
     def announce(line: str) -> None:
@@ -97,10 +108,18 @@ Ctrl-C stops it.
 """
         )
 
-    sys.exit(Supervisor(config, lambda: load(None, given)).run(announce))
+    sys.exit(Supervisor(config, lambda: load(mine, given)).run(announce))
 
 
-def _look(maildir: Path) -> str:
+def _places(configured: str, me: Identity) -> Places:
+    """The places of a mail_location in the user's own file; raises ConfigError."""
+    try:
+        return expand(configured, me.user, me.home)
+    except ValueError as error:
+        raise ConfigError(f"mail_location {error}") from error
+
+
+def _look(maildir: Path, places: Places | None = None) -> str:
     """Say how the folders of a spool are laid out, and why; raises ConfigError for what is none."""
     if not maildir.is_dir():
         why = "is no directory" if maildir.exists() else "is not there"
@@ -108,7 +127,7 @@ def _look(maildir: Path) -> str:
     if not any(maildir.iterdir()):
         raise ConfigError(f"{maildir} is empty: there is no mail to try it on")
     try:
-        decision = decide.decide(Places(bytes(maildir.resolve()), decide.AUTO))
+        decision = decide.decide(places or Places(bytes(maildir.resolve()), decide.AUTO))
     except ImapdError as error:
         raise ConfigError(f"{maildir} is not a Maildir, and no Maildir lies below it ({error.text})") from error
     inbox = decision.places.inbox

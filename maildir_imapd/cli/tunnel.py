@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import signal
 from typing import Any
 
@@ -11,7 +9,7 @@ import click
 
 from maildir_imapd import log
 from maildir_imapd.cli.options import config_option, read_config, setting_options
-from maildir_imapd.errors import ConfigError
+from maildir_imapd.server import spools
 
 
 @click.command(short_help="Speak IMAP on stdin and stdout, for ssh.")
@@ -41,11 +39,8 @@ def tunnel(config_file: str | None, **given: Any) -> None:
     """
     from maildir_imapd.server.tunnel import serve
 
-    config = read_config(config_file, given)
+    config = read_config(config_file, given, own=True, forgiving=True)
     # Standard error is the user's terminal, and the server's log file is rarely his to write.
     log.set_up(config.log_level if given.get("log_level") else "warning", given.get("log_file"))
-    try:
-        entry = pwd.getpwuid(os.geteuid())
-    except KeyError:
-        raise ConfigError(f"user {os.geteuid()} is not a user of this machine") from None
-    serve(config, entry.pw_name, entry.pw_dir, ending=(signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
+    me = spools.myself()
+    serve(config, me.user, me.home or "", ending=(signal.SIGTERM, signal.SIGHUP, signal.SIGINT))

@@ -28,8 +28,7 @@ def chosen(config: Config, users: tuple[str, ...], *, everybody: bool) -> list[I
     Raises ConfigError for one that is not there.
     """
     if not users and not everybody:
-        entry = pwd.getpwuid(os.geteuid())
-        return [Identity(entry.pw_name, home=entry.pw_dir)]
+        return [myself()]
     chain = settings.chain(config)
     if not chain.back_ends:
         raise ConfigError("which users? give --passwd-file FILE, or neither --user nor --all for your own mail")
@@ -43,6 +42,16 @@ def chosen(config: Config, users: tuple[str, ...], *, everybody: bool) -> list[I
             raise ConfigError(f"there is no user {name} in {places}")
         found.append(identity)
     return found
+
+
+def myself() -> Identity:
+    """Whoever runs this: his mail is below $HOME, as for every other program; raises ConfigError for no user."""
+    try:
+        entry = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise ConfigError(f"user {os.geteuid()} is not a user of this machine") from None
+    home = os.environ.get("HOME", "")
+    return Identity(entry.pw_name, home=home if os.path.isabs(home) else entry.pw_dir)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from maildir_imapd.server import confine, preload, settings, worker
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
+from maildir_imapd.server.listening import listen
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
 from maildir_imapd.server.worker import Acceptor, Supervision
@@ -39,11 +40,9 @@ from maildir_imapd.store.disk.descriptors import Descriptor
 if TYPE_CHECKING:
     from maildir_imapd.auth.chain import Chain
     from maildir_imapd.config import Config
-    from maildir_imapd.values import Endpoint
 
 log = Log(__name__)
 
-BACKLOG = 1024
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 # A worker in which some long-lived thread has not moved for this long hangs, if it is found so twice.
 HANGS_AFTER_SECONDS = 60.0
@@ -135,7 +134,7 @@ class Supervisor:
     def _bind(self) -> None:
         settings.demand_listening(self.config)
         for address, implicit_tls in settings.listening(self.config):
-            self.listeners.append(Acceptor(_listen(address), implicit_tls=implicit_tls))
+            self.listeners += [Acceptor(sock, implicit_tls=implicit_tls) for sock in listen(address)]
 
     def _ready_line(self) -> str:
         places = []
@@ -523,25 +522,3 @@ def _kill(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         pass  # it has ended by itself and is about to be reaped
-
-
-def _listen(address: Endpoint) -> socket.socket:
-    """Bind and listen.  Non-blocking: a worker that lost the race for a connection must not sleep in accept."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    if family == socket.AF_INET6 and address.host == "::" and not socket.has_dualstack_ipv6():
-        family, host = socket.AF_INET, "0.0.0.0"  # noqa: S104  # the administrator asked for every address
-    else:
-        host = address.host
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
-        sock.bind((host, address.port))
-        sock.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        sock.close()
-        why = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot listen on {address}: {why}") from error
-    sock.setblocking(False)
-    return sock

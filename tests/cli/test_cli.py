@@ -106,7 +106,7 @@ def test_serve_has_every_setting() -> None:
         (["--mail-location=maildir:mail/%u"], "--mail-location must be an absolute path"),
         (["--mail-location=maildir:/m/%x"], "--mail-location may use the variables"),
         (["--config={unknown}"], "unknown setting 'worker' (did you mean workers?)"),
-        (["--config={torn}"], "{torn}: "),
+        (["--config={torn}"], "{torn}:1: "),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -251,6 +251,76 @@ def test_try_serves_a_sample(tmp_path: Path) -> None:
     done = subprocess.run([*command, str(no_maildir)], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 78
     assert "is empty: there is no mail to try it on" in done.stderr
+
+
+# Runs a command line as if the machine's configuration were the file of the first word.
+AS_IF = (
+    "import sys; from maildir_imapd.cli import options, run; options.DEFAULT_FILE = sys.argv.pop(1); "
+    "sys.argv[0] = 'maildir-imapd'; run()"
+)
+
+
+def as_if(machine: Path, home: Path, *words: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command with another configuration of the machine's and another home."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MAILDIR_IMAPD_"))}
+    command = [sys.executable, "-c", AS_IF, str(machine), *words]
+    env["HOME"] = str(home)
+    return subprocess.run(command, env=env, input=said, capture_output=True, text=True, timeout=60)
+
+
+def own_configuration(home: Path, text: str) -> None:
+    own = home / ".config" / "maildir-imapd" / "maildir-imapd.conf"
+    own.parent.mkdir(parents=True)
+    own.write_text(text)
+
+
+LIST = 'a LIST "" *\nb LOGOUT\n'
+
+
+def test_the_users_own_file_goes_before_the_machines(tmp_path: Path) -> None:
+    Spool(tmp_path / "Post").simple("Mine", 1)
+    machine = tmp_path / "machine.conf"
+    machine.write_text('mail_location = "maildir:~/Elsewhere"\n')
+    own_configuration(tmp_path, 'mail_location = "maildir:~/Post"\ndelimiter = "/"\n')
+    done = as_if(machine, tmp_path, "tunnel", said=LIST)
+    assert '"/" Mine' in done.stdout
+    assert "Mine" in as_if(machine, tmp_path, "adopt", "--dry-run").stdout
+    # For all users it is the machine's, which here names no passwd-file.
+    assert "which users?" in as_if(machine, tmp_path, "adopt", "--dry-run", "--all").stderr
+    other = tmp_path / "other.conf"
+    other.write_text('mail_location = "maildir:~/Post"\ndelimiter = "|"\n')
+    assert '"|" Mine' in as_if(machine, tmp_path, "tunnel", "-c", str(other), said=LIST).stdout
+
+
+def test_try_takes_what_the_users_own_file_says(tmp_path: Path) -> None:
+    own_configuration(tmp_path, 'mail_location = "maildir:~/Post:LAYOUT=fs"\nwrong = 1\n')
+    done = as_if(tmp_path / "none", tmp_path, "try")
+    assert (done.returncode, "Post is not there" in done.stderr) == (78, True)
+    (tmp_path / "Post").mkdir()
+    done = as_if(tmp_path / "none", tmp_path, "try")
+    assert "is empty" in done.stderr
+    Spool(tmp_path / "Post").simple("INBOX", 1)
+    done = as_if(tmp_path / "none", tmp_path, "try")
+    assert "maildir-imapd.conf:2: unknown setting 'wrong'" in done.stderr
+
+
+def test_home_says_where_ones_own_mail_is(tmp_path: Path) -> None:
+    Spool(tmp_path / "Maildir").simple("Mine", 1)
+    none = tmp_path / "none"
+    assert " Mine" in as_if(none, tmp_path, "tunnel", said=LIST).stdout
+    assert "Mine" in as_if(none, tmp_path, "adopt", "--dry-run").stdout
+
+
+def test_a_file_of_the_machines_that_cannot_be_read_stops_no_tunnel(tmp_path: Path) -> None:
+    """Who runs a tunnel has often no right to read what the server needs."""
+    Spool(tmp_path / "Maildir").simple("Mine", 1)
+    unreadable = tmp_path / "machine.conf"
+    unreadable.mkdir()
+    done = as_if(unreadable, tmp_path, "tunnel", said=LIST)
+    assert " Mine" in done.stdout
+    assert done.stderr == f"maildir-imapd: {unreadable}: Is a directory; going on with the defaults\n"
+    done = as_if(unreadable, tmp_path, "adopt", "--dry-run")
+    assert (done.returncode, done.stderr) == (78, f"maildir-imapd: {unreadable}: Is a directory\n")
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as others")

@@ -55,6 +55,38 @@ def test_what_is_wrong_is_named(line: str, expected: str, tmp_path: Path) -> Non
     assert expected in caught.value.text
 
 
+def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "conf"
+    file.write_text(
+        "# mine\nworkers = 5000\ntypo = 1\nimap = [\n  '127.0.0.1:143',\n  'nowhere',\n]\n\n  'delimiter' = 'x'\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(file, {"greeting": 5, "fsync": "delivery"})
+    assert caught.value.text.split("\n") == [
+        "--greeting must be a string",
+        f"{file}:2: workers must be a whole number from 1 to 1024",
+        f"{file}:3: unknown setting 'typo'",
+        f"{file}:4: imap must be HOST:PORT, for example 127.0.0.1:143 or *:993",
+        f"{file}:9: delimiter must be one of auto . / | ^",
+    ]
+
+
+def test_all_lines_that_are_none_are_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "conf"
+    file.write_text('greeting = hello\nworkers = 5\nfsync delivery\nwatch = "poll"\nwatch = "poll"\n')
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    lines = caught.value.text.split("\n")
+    assert [line.partition(": ")[0] for line in lines] == [f"{file}:1", f"{file}:3", f"{file}:5"]
+    for text in ("a = [\n1,\n", '"""', "= 5\n"):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=str(file)):
+            load(file, {})
+    file.write_bytes(b"greeting = '\xff'\n")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(file, {})
+
+
 @pytest.mark.parametrize(
     ("template", "user", "home", "path"),
     [

@@ -1,0 +1,361 @@
+"""Dovecot's configuration becomes ours: each setting is carried over, is harmless, or is named with what it means.
+
+``configurations`` has what programs that set mail servers up have as their defaults, in short, as ``doveconf -n`` would
+print it, each with all that comes of it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from maildir_imapd.cli import main
+from maildir_imapd.cli.dovecot_tables import HARMLESS, MEANINGS, PLUGINS, meaning
+from maildir_imapd.config import load
+from maildir_imapd.errors import ConfigError
+
+CONFIGURATIONS = Path(__file__).parent / "configurations"
+HEAD = "# 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf\n"
+HEAD_24 = "# 2.4.1-4 (7d8c0e5759): /etc/dovecot/dovecot.conf\n"
+
+
+def told(text: str, tmp_path: Path, status: int = 0) -> tuple[dict[str, object], str]:
+    """What is printed, as settings and as text; unless something is refused it must be a configuration that loads."""
+    source = tmp_path / "theirs"
+    source.write_text(text)
+    done = CliRunner().invoke(main, ["import-config", str(source)])
+    assert done.exit_code == status, done.output
+    ours = tmp_path / "ours.conf"
+    ours.write_text(done.stdout)
+    if status == 0:
+        load(ours, {})
+    else:
+        with pytest.raises(ConfigError, match="mail_location"):
+            load(ours, {})
+    return tomllib.loads(done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGURATIONS.glob("*.conf")), ids=lambda path: path.stem)
+def test_what_comes_of_it(path: Path, tmp_path: Path) -> None:
+    expected = path.with_suffix(".expected").read_text()
+    _, text = told(path.read_text(), tmp_path, status=1 if "# Refused:" in expected else 0)
+    assert text == expected
+
+
+PERSONAL = """
+mail_location = maildir:~/Maildir
+namespace inbox {
+  inbox = yes
+  prefix = INBOX/
+  separator = /
+}
+"""
+
+
+# As 2.4.1 prints it.
+DOVECOT_24 = """
+# 2.4.1-4 (7d8c0e5759): /etc/dovecot/dovecot.conf
+dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
+listen = 127.0.0.1 ::1
+mail_control_path = /var/ctl/%{user}
+mail_driver = maildir
+mail_gid = vmail
+mail_inbox_path = .
+mail_index_path = MEMORY
+mail_path = /srv/mail/%{user | domain}/%{user | username}/Maildir
+mail_plugins {
+  acl = yes
+}
+mail_uid = vmail
+mailbox_list_utf8 = no
+ssl_server {
+  cert_file = /etc/ssl/mail.pem
+  dh_file = /etc/dovecot/dh.pem
+  key_file = /etc/ssl/mail.key
+}
+passdb passwd-file {
+  passwd_file_path = /etc/dovecot/users
+}
+passdb pam {
+}
+passdb more {
+  driver = sql
+}
+userdb static {
+  fields {
+    uid = vmail
+  }
+}
+namespace inbox {
+  inbox = yes
+  mailbox_list_layout = fs
+  prefix = INBOX.
+  separator = .
+}
+protocol imap {
+  mail_max_userip_connections = 30
+}
+"""
+
+
+def test_what_2_4_prints(tmp_path: Path) -> None:
+    settings, text = told(DOVECOT_24, tmp_path)
+    assert settings == {
+        "imap": ["127.0.0.1:143", "[::1]:143"],
+        "imaps": ["127.0.0.1:993", "[::1]:993"],
+        "plaintext_login": "loopback",
+        "mail_location": "maildir:/srv/mail/%d/%n/Maildir:LAYOUT=fs:CONTROL=/var/ctl/%u",
+        "mail_user": "vmail",
+        "prefix": "INBOX.",
+        "delimiter": ".",
+        "passwd_file": "/etc/dovecot/users",
+        "tls_cert": "/etc/ssl/mail.pem",
+        "tls_key": "/etc/ssl/mail.key",
+        "connections_per_user": 30,
+    }
+    assert text.partition("# Not carried over:\n")[2] == (
+        "#   passdb pam: users of the system log in with their passwords there: here a passwd_file has to name them\n"
+        "#   passdb sql: the users whom sql finds cannot log in: write them into a passwd_file\n"
+    )
+
+
+def test_the_layout(tmp_path: Path) -> None:
+    """Dovecot's is Maildir++ where none is said; of 2.4 fs may be meant, for doveconf leaves that out."""
+    new = "mail_driver = maildir\nmail_path = ~/Maildir\n"
+    for written, ours in (
+        (HEAD_24 + new, "maildir:~/Maildir"),
+        (f"{HEAD_24}{new}mailbox_list_layout = maildir++\n", "maildir:~/Maildir:LAYOUT=maildir++"),
+        (new, "maildir:~/Maildir:LAYOUT=maildir++"),
+        (f"{HEAD}mail_location = maildir:~/Maildir\n", "maildir:~/Maildir:LAYOUT=maildir++"),
+        (f"{HEAD}mail_location = maildir:~/Maildir:LAYOUT=fs\n", "maildir:~/Maildir:LAYOUT=fs"),
+    ):
+        settings, _ = told(written, tmp_path)
+        assert settings["mail_location"] == ours
+
+
+def test_a_shared_namespace_changes_nothing_for_the_personal_one(tmp_path: Path) -> None:
+    shared = """namespace shared {
+  type = shared
+  location = maildir:%%h/Maildir:INDEX=~/shared/%%u
+  prefix = shared/%%u/
+  separator = /
+}
+namespace {
+  type = public
+  location = maildir:/srv/public
+  prefix = Public/
+}
+"""
+    for text in (shared + PERSONAL, PERSONAL + shared):
+        settings, said = told(HEAD + text, tmp_path)
+        assert (settings["mail_location"], settings["prefix"]) == ("maildir:~/Maildir:LAYOUT=maildir++", "INBOX/")
+        assert "namespace shared: users do not see mailboxes of others, which were under shared/%%u/" in said
+        assert "nobody sees the mailboxes under Public/ in maildir:/srv/public, which were everybody's" in said
+
+
+@pytest.mark.parametrize("driver", ["ldap", "sql", "dict", "lua", "checkpassword"])
+def test_the_settings_of_a_database_are_no_users(driver: str, tmp_path: Path) -> None:
+    block = f"{{\n  args = /etc/dovecot/dovecot-{driver}.conf.ext\n  driver = {driver}\n}}\n"
+    settings, said = told(f"{HEAD}{PERSONAL}passdb {block}userdb {block}", tmp_path)
+    assert "passwd_file" not in settings
+    assert f"the users whom {driver} finds (/etc/dovecot/dovecot-{driver}.conf.ext) cannot log in" in said
+    assert f"userdb {driver}: " in said
+
+
+def test_master_users_are_not_the_users(tmp_path: Path) -> None:
+    masters = "passdb {\n  args = /etc/dovecot/masters\n  driver = passwd-file\n  master = yes\n}\n"
+    users = "passdb {\n  args = /etc/dovecot/users\n  driver = passwd-file\n}\n"
+    settings, said = told(HEAD + PERSONAL + masters, tmp_path)
+    assert "passwd_file" not in settings
+    assert "master users of /etc/dovecot/masters cannot log in as others" in said
+    settings, _ = told(HEAD + PERSONAL + masters + users, tmp_path)
+    assert settings["passwd_file"] == "/etc/dovecot/users"
+
+
+def test_who_is_locked_out_there_is_named(tmp_path: Path) -> None:
+    denied = "passdb {\n  args = /etc/dovecot/deny\n  driver = passwd-file\n  deny = yes\n}\n"
+    settings, said = told(HEAD + PERSONAL + denied, tmp_path)
+    assert "passwd_file" not in settings
+    assert "give them nologin" in said
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "frobnicate = 1\n",
+        "plugin {\n  frobnicate = 1\n}\n",
+        "protocol imap {\n  frobnicate = 1\n}\n",
+        "passdb {\n  driver = passwd-file\n  args = /x\n  frobnicate = 1\n}\n",
+        "namespace inbox {\n  inbox = yes\n  frobnicate = 1\n}\n",
+        "namespace inbox {\n  inbox = yes\n  mailbox a {\n    frobnicate = 1\n  }\n}\n",
+        "remote 10.0.0.1 {\n  frobnicate = 1\n}\n",
+        "odd block {\n  frobnicate = 1\n}\n",
+    ],
+)
+def test_nothing_is_passed_over_because_nobody_knows_it(place: str, tmp_path: Path) -> None:
+    _, said = told(f"{HEAD}mail_location = maildir:~/Maildir\n{place}", tmp_path)
+    assert "frobnicate: there is no such setting here" in said
+
+
+def test_the_tables_say_one_thing_each() -> None:
+    said = [name for table in (HARMLESS, MEANINGS) for names in table.values() for name in names.split()]
+    assert len(said) == len(set(said))
+    # No reason hides behind another one.
+    for table in (MEANINGS, PLUGINS):
+        for why, names in table.items():
+            assert all(meaning(name.replace("*", ""), table) == why for name in names.split()), why
+
+
+@pytest.mark.parametrize(
+    ("written", "ours"),
+    [
+        (
+            "mail_max_userip_connections = 20\nprotocol imap {\n  mail_max_userip_connections = 30\n}\n",
+            "connections_per_user",
+        ),
+        ("auth_cache_size = 10 M\nauth_cache_ttl = 10 mins\n", "auth_cache_time"),
+        ("auth_failure_delay = 3 secs\n", "auth_failure_delay"),
+        ("login_greeting = Hello.\n", "greeting"),
+        ("imap_max_line_length = 64 k\n", "line_limit"),
+        ("mail_fsync = always\n", "fsync"),
+        ("mail_nfs_storage = yes\n", "watch"),
+        ("mail_plugins = acl\nplugin {\n  acl = vfile\n}\n", "acl"),
+    ],
+)
+def test_limits_and_the_like(written: str, ours: str, tmp_path: Path) -> None:
+    expected = {
+        "connections_per_user": 30,
+        "auth_cache_time": "10m",
+        "auth_failure_delay": "3s",
+        "greeting": "Hello.",
+        "line_limit": "64K",
+        "fsync": "always",
+        "watch": "poll",
+        "acl": None,  # heeded, as it is without the setting
+    }
+    settings, said = told(f"{HEAD}{PERSONAL}passdb {{\n  driver = passwd-file\n  args = /u\n}}\n{written}", tmp_path)
+    assert settings.get(ours) == expected[ours]
+    assert "Not carried over" not in said
+
+
+@pytest.mark.parametrize(
+    ("rules", "settings", "named"),
+    [
+        ("quota_rule = *:storage=1G:messages=500\n", ("1G", 500), ""),
+        ("quota_rule = ?:storage=10240\n", ("10M", None), ""),
+        ("quota_rule = *:storage=1G\nquota_rule2 = Trash:storage=+10%%\n", ("1G", None), "quota_rule2 = Trash"),
+        ("quota_rule = *:storage=70%%\n", (None, None), "quota_rule = *:storage=70"),
+        ("quota_warning = storage=95%% quota-warning 95 %u\n", (None, None), "no program is run"),
+    ],
+)
+def test_quota(rules: str, settings: tuple[object, object], named: str, tmp_path: Path) -> None:
+    text = f"{HEAD}{PERSONAL}mail_plugins = quota\nplugin {{\n  quota = maildir:User quota\n{rules}}}\n"
+    found, said = told(text, tmp_path)
+    assert (found.get("quota_storage"), found.get("quota_messages")) == settings
+    assert named in said
+    found, said = told(text.replace("mail_plugins = quota\n", ""), tmp_path)
+    assert "quota_storage" not in found
+
+
+def test_quota_of_2_4(tmp_path: Path) -> None:
+    text = """# 2.4.1-4 (7d8c0e5759): /etc/dovecot/dovecot.conf
+mail_driver = maildir
+mail_path = ~/Maildir
+mailbox_list_layout = maildir++
+mail_plugins {
+  quota = yes
+}
+quota "User quota" {
+  driver = count
+  storage_size = 2 G
+}
+quota_message_count = 100
+"""
+    found, _ = told(text, tmp_path)
+    assert (found["quota_storage"], found["quota_messages"]) == ("2G", 100)
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("mail_location = mdbox:~/mdbox\n", "mail is mdbox:~/mdbox"),
+        ("mail_location = maildir:~/Maildir:DIRNAME=mAildir\n", "DIRNAME=mAildir"),
+        ("mail_location = maildir:~/Maildir:LAYOUT=index\n", "folders lie as index has them"),
+        ("mail_location = maildir:/srv/%1u/%u\n", "may use the variables"),
+        (f"{PERSONAL}mail_plugins = zlib\nplugin {{\n  zlib_save = gz\n}}\n", "compressed (gz)"),
+        (f"{PERSONAL}mail_plugins = mail_crypt\n", "encrypted"),
+    ],
+)
+def test_mail_that_must_not_be_served_starts_no_server(written: str, why: str, tmp_path: Path) -> None:
+    _, said = told(HEAD + written, tmp_path, status=1)
+    assert why in said.partition("# Refused:")[2].partition("# Not carried over:")[0]
+    source = tmp_path / "ours.conf"
+    (tmp_path / "users").touch()
+    done = CliRunner().invoke(main, ["serve", "-c", str(source), "--passwd-file", str(tmp_path / "users")])
+    assert done.exit_code == 78
+    assert "mail_location" in done.output
+
+
+def test_homes_of_all_users_are_put_into_the_location(tmp_path: Path) -> None:
+    static = "userdb {\n  args = uid=vmail gid=vmail home=/srv/%Ld/%n\n  driver = static\n}\n"
+    settings, _ = told(f"{HEAD}mail_location = maildir:~/Maildir:CONTROL=~/control:INBOX=%h/in\n{static}", tmp_path)
+    assert (
+        settings["mail_location"]
+        == "maildir:/srv/%d/%n/Maildir:LAYOUT=maildir++:INBOX=/srv/%d/%n/in:CONTROL=/srv/%d/%n/control"
+    )
+    assert settings["mail_user"] == "vmail"
+    file = "passdb {\n  driver = passwd-file\n  args = /u\n}\nuserdb {\n  driver = passwd-file\n  args = /u\n}\n"
+    settings, said = told(f"{HEAD}mail_location = maildir:~/Maildir\nmail_home = /srv/%u\n{file}", tmp_path)
+    assert settings["mail_location"] == "maildir:~/Maildir:LAYOUT=maildir++"
+    assert "mail_home: a user's home is /srv/%u where nothing else is said" in said
+
+
+@pytest.mark.parametrize(
+    ("listen", "imap"),
+    [
+        ("*, ::", ["*:143"]),
+        ("*", ["0.0.0.0:143"]),
+        ("127.0.0.1 ::1", ["127.0.0.1:143", "[::1]:143"]),
+        ("[::]", ["*:143"]),
+        ("mail.example.org", ["mail.example.org:143"]),
+    ],
+)
+def test_addresses(listen: str, imap: list[str], tmp_path: Path) -> None:
+    settings, _ = told(f"{HEAD}{PERSONAL}listen = {listen}\n", tmp_path)
+    assert settings["imap"] == imap
+    assert settings["imaps"] == [address.replace(":143", ":993") for address in imap]
+
+
+def test_webmail_on_the_same_machine_needs_no_tls(tmp_path: Path) -> None:
+    """Dovecot takes a password from an address of its own, whatever is set."""
+    for written in ("", "ssl = required\n", "remote 127.0.0.1 {\n  disable_plaintext_auth = no\n}\n"):
+        settings, said = told(HEAD + PERSONAL + written, tmp_path)
+        assert settings["plaintext_login"] == "loopback"
+        assert "TLS" not in said
+    _, said = told(f"{HEAD}{PERSONAL}remote 10.0.0.0/8 {{\n  disable_plaintext_auth = no\n}}\n", tmp_path)
+    assert "clients of 10.0.0.0/8 may send no password without TLS here" in said
+
+
+def test_a_plain_file_is_read_and_one_with_includes_is_not(tmp_path: Path) -> None:
+    source = tmp_path / "dovecot.conf"
+    source.write_text("# my server\nmail_location = maildir:~/Maildir # here\n")
+    done = CliRunner().invoke(main, ["import-config", str(source)])
+    assert done.exit_code == 0
+    assert 'mail_location = "maildir:~/Maildir:LAYOUT=maildir++"' in done.stdout
+    assert "not what 'doveconf -n' prints" in done.stderr
+    source.write_text("mail_location = maildir:~/Maildir\n!include conf.d/*.conf\n")
+    done = CliRunner().invoke(main, ["import-config", str(source)])
+    assert done.exit_code == 78
+    assert "includes others (line 2): give the output of 'doveconf -n' instead" in done.output
+
+
+def test_no_value_ends_a_comment_or_a_string(tmp_path: Path) -> None:
+    settings, said = told(
+        f'{HEAD}{PERSONAL}login_greeting = "a\\"\x85b\\\\"\nodd\x0bname = 1\n'.replace("\x0b", "\x7f"), tmp_path
+    )
+    assert settings["greeting"] == 'a"\x85b\\'
+    assert "odd?name: there is no such setting here" in said
