@@ -199,6 +199,16 @@ SETTINGS: tuple[Setting, ...] = (
         "Mailboxes",
     ),
     Setting(
+        "compress_mail",
+        choice("none", "gz", "zstd"),
+        "none",
+        "How new messages lie on the disk, as with Dovecot's mail_compress: their names say what they measure unpacked "
+        "(S=). Messages that are compressed already (gzip, bzip2, xz; zstd and lz4 with maildir-imapd[compress]) are "
+        "read whatever this says; other programs on the spool may not be able to.",
+        "none|gz|zstd",
+        "Mailboxes",
+    ),
+    Setting(
         "watch",
         choice("auto", "inotify", "poll"),
         "auto",

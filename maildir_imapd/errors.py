@@ -299,6 +299,12 @@ class IndexDamaged(StoreError):
     """The index of the mailbox is damaged"""
 
 
+class OtherVersion(IndexDamaged):
+    """The index of the mailbox was written by another version of this server"""
+
+    code = b"CONTACTADMIN"
+
+
 class SpoolUnreadable(StoreError):
     """The mailbox cannot be read"""
 
@@ -339,6 +345,18 @@ class MessageUnreadable(StoreError):
     """A message could not be read"""
 
     code = b"SERVERBUG"
+
+
+class MessageEncrypted(MessageUnreadable):
+    """A message is encrypted by another mail server and cannot be read here"""
+
+    code = b"CANNOT"
+
+
+class MessagePacked(MessageUnreadable):
+    """A message is compressed in a way that cannot be read here"""
+
+    code = b"CONTACTADMIN"
 
 
 class OutOfUids(StoreError):

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.store.maildir.decide import AUTO
+from maildir_imapd.store.maildir.decide import AUTO as AUTO
 from maildir_imapd.store.maildir.layout import Places
 from maildir_imapd.store.maildir.layouts import KINDS
 

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+import zstandard
 
 from maildir_imapd import mutf7, normal
 from maildir_imapd.cli import dovecot_config
@@ -16,7 +19,7 @@ from maildir_imapd.message import charset, header, lines, mime, order, section, 
 from maildir_imapd.message.address import parse_addresses
 from maildir_imapd.message.envelope import render_envelope
 from maildir_imapd.store.index import checkpoint, journal
-from maildir_imapd.store.maildir import filename, keywords
+from maildir_imapd.store.maildir import filename, keywords, packed
 from maildir_imapd.store.neighbours import courier_files, dovecot_index, uidlist
 from maildir_imapd.store.records import acl, metadata, quota, special_use, subscriptions
 from maildir_imapd.wire.buffer import AFTER_LOGIN, CommandBuffer, Expects, Frame, LiteralWanted
@@ -177,6 +180,10 @@ def _replay(octets: bytes) -> None:
 def _filenames(octets: bytes) -> None:
     for name in octets.split(b"\n"):
         filename.parse(name[:255])
+
+
+def _unpacked(octets: bytes) -> None:
+    packed.unpacked(octets, "a target")
 
 
 _MIXED = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n"
@@ -346,6 +353,17 @@ TARGETS: dict[str, Target] = {
     "keyword file": Target(keywords.parse, (*SIGNS, b"1 a\n")),
     "special uses": Target(special_use.parse, (*SIGNS, b"a \\Sent\n")),
     "quota": Target(quota.parse, (*SIGNS, b"1 1\n", b"1S,1C,")),
+    "gzip": Target(_unpacked, SIGNS, gzip.compress(b"a" * 100)[:-8], refusals=(ImapdError,)),
+    "streams of gzip": Target(_unpacked, (gzip.compress(b"a"), gzip.compress(b"")), refusals=(ImapdError,)),
+    "streams of zstd": Target(
+        _unpacked, (zstandard.compress(b"a"), zstandard.compress(b"a" * 9)), refusals=(ImapdError,)
+    ),
+    "chunks of lz4": Target(
+        _unpacked,
+        (*SIGNS, b"\0\0\0\2\x10a"),
+        b"Dovecot-LZ4\x0d\x2a\x9b\xc5\0\1\0\0",
+        refusals=(ImapdError,),
+    ),
     "file names": Target(_filenames, (*SIGNS, b",S=1", b":2,S\n", b"a,")),
     "dovecot index": Target(
         lambda octets: dovecot_index.parse_index(octets, range(1, 1000)),

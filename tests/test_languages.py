@@ -27,6 +27,7 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.imap"))
 # What the sources do not show is shown here to come from what they show.
 PASSED_ON = {
     "errors.py: text",  # the constructor of all of them
+    "imap/selected/fetch.py: missing.reason.text",  # of an error, whose texts are in errors.py
     "imap/engine.py: TOO_LONG[event.what]",  # every value is taken
     "imap/engine.py: done.text",  # from Done(...)
     "imap/engine.py: error.text",  # from an exception

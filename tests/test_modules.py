@@ -103,6 +103,7 @@ ELSEWHERE = {
     "store/index/builder": "test_store_snapshot test_store_races",
     "store/index/checkpoint": "test_store_index test_store_snapshot",
     "store/index/constants": VALUES,
+    "store/index/foreign": "test_store_hard_spools",
     "store/index/history": "test_store_mailbox test_imap_model",
     "store/index/loading": "test_store_index test_store_damage",
     "store/index/lock": "test_store_races test_store_stress",

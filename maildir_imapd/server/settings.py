@@ -18,6 +18,7 @@ from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Room
 from maildir_imapd.store.folder.keeping import Keeping
+from maildir_imapd.store.maildir import packed
 from maildir_imapd.store.records.metadata import parse_server
 from maildir_imapd.store.threads.longlived import no_beat
 from maildir_imapd.store.watch import Watcher
@@ -136,7 +137,9 @@ def chain(config: Config, failures: FailureCount | None = None) -> Chain:
 
 def keeping(config: Config) -> Keeping:
     """Read how folders are kept."""
-    return Keeping(fsync=config.fsync, mirror=config.mirror, coexist=config.coexist)
+    if not packed.can_write(config.compress_mail):
+        raise ConfigError("compress_mail = zstd needs the library zstandard: install maildir-imapd[compress]")
+    return Keeping(fsync=config.fsync, mirror=config.mirror, compress_mail=config.compress_mail, coexist=config.coexist)
 
 
 def mail(config: Config) -> Mail:

@@ -18,6 +18,7 @@ from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, inotify
 from maildir_imapd.store.folder import changes
 from maildir_imapd.store.folder.folder import Folder
+from maildir_imapd.store.folder.rounds import Rounds
 from maildir_imapd.store.index import history, loading, lock
 from maildir_imapd.store.index.constants import JOURNAL
 from maildir_imapd.store.index.loading import Unfit
@@ -45,6 +46,7 @@ class CurrentFolder:
         self._watcher = watcher
         self._listeners = Listeners()
         self._ring = Ring()
+        self._rounds = Rounds(folder)
         self._journal = folder.directories.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._rotations = 0
@@ -124,9 +126,17 @@ class CurrentFolder:
         Where somebody holds the folder and does not let go, what is known is returned; with *patience* 0 nothing
         waits, and LockTimeout says so.
         """
-        folder = self._folder
         if not look and self._unchanged(keep_new):
+            found = self.snapshot
+        else:
+            found = self._take_in(look, keep_new, patience)
+        if patience is None and (written := self._rounds.look(found)):
+            self._rewritten(written)
             return self.snapshot
+        return found
+
+    def _take_in(self, look: bool, keep_new: bool, patience: float | None) -> Snapshot:
+        folder = self._folder
         try:
             with self._changing():
                 with folder.shared(patience):
@@ -229,6 +239,9 @@ class CurrentFolder:
         self.snapshot = rows
         index.taken()
         return rows
+
+    def _rewritten(self, files: Sequence[tuple[int, int]]) -> None:
+        """Hear of messages, (UID, fingerprint), that another program has written to; no lock is held."""
 
     def _rotated(self, rows: Snapshot) -> None:
         """Hear that the index has been written anew, the time to tidy up what hangs on it; no lock is held."""

@@ -7,7 +7,8 @@ when it has let go of it. How it keeps up with others is in current.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Unpack
 
@@ -21,12 +22,12 @@ from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index.cache import Cache
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Batch
 from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS, Snapshot
-from maildir_imapd.store.maildir import keywords
+from maildir_imapd.store.maildir import filename, keywords, scan
 from maildir_imapd.store.maildir.delivery import Delivery
 from maildir_imapd.store.maildir.filename import RECENT
 from maildir_imapd.store.maildir.flags import NO_FLAGS, Flags, of_keywords
 from maildir_imapd.store.neighbours.seed import Seed
-from maildir_imapd.store.results import FlagResult, Given
+from maildir_imapd.store.results import FileRead, FlagResult, Given
 from maildir_imapd.store.threads.listeners import Listener
 from maildir_imapd.store.threads.syncing import SharedSync
 
@@ -217,7 +218,8 @@ class Mailbox(CurrentFolder):
         """Begin to take in a message. The result is a sink; nothing is in the mailbox before commit()."""
         self._demand_writable()
         with durable.as_store_error(self.path):
-            return Delivery(self._folder.directories.folder, self.path, self._folder.directories.mode)
+            folder, keeping = self._folder.directories, self._folder.keeping
+            return Delivery(folder.folder, self.path, folder.mode, packing=keeping.compress_mail)
 
     def taking(self, delivery: Delivery) -> Delivery:
         """Return a delivery that this folder can take: the same one, or its copy if it lies in another folder.
@@ -340,11 +342,69 @@ class Mailbox(CurrentFolder):
 
         *under*: the UIDVALIDITY that the UID is of, None for that of now. Raises MessageGone, MessageUnreadable.
         """
-        return reading.open_message(self._folder, self.snapshot, uid, under, self._look_again)[0]
+        return reading.open_message(self._folder, self.snapshot, uid, under, self._look_again).number
 
     def read(self, uid: int, *, under: int | None = None) -> bytes:
         """Return a message as it is on the disk; as ``open``."""
-        return reading.read(self._folder, self.snapshot, uid, under, self._look_again)
+        return self.load(uid, under=under).data
+
+    def load(self, uid: int, *, under: int | None = None) -> FileRead:
+        """Read a message with what can be said of its file; as ``open``.
+
+        Where another program has written to it since it was looked at last, that is noted.
+        """
+        data, opened = reading.read(self._folder, self.snapshot, uid, under, self._look_again)
+        # A name that claims the very size says that its writer is done, however young the file is.
+        settled = not scan.young(opened.status, time.time_ns()) or filename.disk_size(opened.base) == len(data)
+        seen = scan.fingerprint(opened.status)
+        changed = scan.rewritten(opened.known, seen)
+        if changed:
+            self._rewritten([(uid, seen)])
+        return FileRead(data, seen, settled, changed)
+
+    def still(self, uid: int, fingerprint: int) -> bool:
+        """Say whether a message's file is what it was when it was read; yes if nobody can tell."""
+        return reading.still(self._folder, self.snapshot, uid, fingerprint)
+
+    def confirm(self, cache: Cache, read: Mapping[int, int]) -> None:
+        """Let *cache* forget again what was put there of messages that others have meanwhile noted as written to.
+
+        *read*: by UID, rising, the fingerprints they were read under. Who notes it forgets before and after the note,
+        so that one of the two finds it, whichever comes first.
+        """
+        uids = list(read)
+        try:
+            rows = self.sync(keep_new=True, patience=0)
+        except errors.LockTimeout:
+            # What is being written there nobody can tell yet.
+            cache.forget(uids)
+            return
+        stale = [
+            uid
+            for uid, at in zip(uids, rows.positions(uids), strict=True)
+            if at >= 0 and scan.rewritten(rows.fingerprints[at], read[uid])
+        ]
+        if stale:
+            cache.forget(stale)
+
+    def _rewritten(self, files: Sequence[tuple[int, int]]) -> None:
+        """Forget what is known of messages that another program has written to.
+
+        Where it cannot be noted, it is found again.
+        """
+        uids = [uid for uid, _ in files]
+        cache = self.cache
+        cache.forget(uids)
+        try:
+            with self._changing(), self._folder.exclusive():
+                if cache.uidvalidity == self._folder.rows.uidvalidity:
+                    changes.note_rewritten(self._folder, files)
+                self._adopt_rows()
+        except errors.MailboxMissing:
+            raise
+        except errors.StoreError as error:
+            log.info("not noted that messages were written to", path=self.path, why=error)
+        cache.forget(uids)
 
     def _look_again(self) -> Snapshot:
         return self.sync(look=True, keep_new=True)
@@ -362,7 +422,7 @@ class Mailbox(CurrentFolder):
         messages are read, *report* is called without locks, with how many of how many are done.
         """
         rows = self.snapshot if snapshot is None else snapshot
-        found = [rows.sizes[at] for at in positions]
+        found = self._known_sizes(rows, positions)
         if SIZE_UNKNOWN not in found:
             return found
         counted: list[tuple[int, int]] = []
@@ -373,16 +433,29 @@ class Mailbox(CurrentFolder):
                 report(n, len(found))
             uid = rows.uids[positions[n]]
             try:
-                data = self.read(uid, under=rows.uidvalidity)
+                file = self.load(uid, under=rows.uidvalidity)
             except (errors.MessageGone, errors.MessageUnreadable) as error:
                 found[n] = 0
                 if failures is not None:
                     failures[n] = error
                 continue
+            data = file.data
             found[n] = len(data) + data.count(b"\n") - data.count(b"\r\n")
-            counted.append((uid, found[n]))
+            if file.settled:
+                counted.append((uid, found[n]))
         self.note_sizes(counted)
         return found
+
+    def _known_sizes(self, rows: Snapshot, positions: Sequence[int]) -> list[int]:
+        """Return the sizes of messages of *rows*, or of later where they were written to since."""
+        now = self.snapshot
+        if now.rewrites == rows.rewrites or now.uidvalidity != rows.uidvalidity:
+            if isinstance(positions, range):
+                # All messages of a long FETCH: a slice costs a fifth.
+                return rows.sizes[positions.start : positions.stop].tolist()
+            return [rows.sizes[at] for at in positions]
+        later = now.positions([rows.uids[at] for at in positions])
+        return [rows.sizes[at] if new < 0 else now.sizes[new] for at, new in zip(positions, later, strict=True)]
 
     def note_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
         """Remember the true CRLF sizes of messages, (UID, size): counted, or seen to differ from what the name says."""

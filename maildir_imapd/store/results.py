@@ -1,10 +1,10 @@
-"""Results of the changes of a mailbox."""
+"""Results of the changes of a mailbox, and of reading a message."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from maildir_imapd.store.index.snapshot import Snapshot
 
@@ -19,6 +19,19 @@ class FlagResult:
     gone: list[int]  # no longer there
     changed: list[int]  # have other flags now
     snapshot: Snapshot
+
+
+class FileRead(NamedTuple):
+    """A message as it was read, and which file it was (scan.py, fingerprint).
+
+    *settled*: nobody is writing it, so that what is made of it may be kept. *changed*: it is not what it was when its
+    size and all that is cached of it were found.
+    """
+
+    data: bytes
+    fingerprint: int
+    settled: bool
+    changed: bool
 
 
 class Given(list[T]):

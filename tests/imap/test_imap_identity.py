@@ -50,14 +50,14 @@ def test_a_uid_of_another_uidvalidity_names_nothing(command: bytes, client: Memo
 def test_a_message_that_is_read_while_all_is_numbered_anew(
     client: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Mailbox.read
+    read = Mailbox.load
 
     def meanwhile(self: Mailbox, uid: int, **more: Any) -> bytes:
         found = read(self, uid, **more)
         number_anew(self)
         return found
 
-    monkeypatch.setattr(Mailbox, "read", meanwhile)
+    monkeypatch.setattr(Mailbox, "load", meanwhile)
     for command in (b"FETCH 1 (BODY.PEEK[])", b"FETCH 1 (BODYSTRUCTURE)"):
         wires = MemoryWires(client._account)
         other = wires.connect(login=True)
@@ -66,7 +66,7 @@ def test_a_message_that_is_read_while_all_is_numbered_anew(
 
 
 def test_esearch_of_another_mailbox_goes_on(client: MemoryClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Mailbox.read
+    read = Mailbox.load
 
     def meanwhile(self: Mailbox, uid: int, **more: Any) -> bytes:
         found = read(self, uid, **more)
@@ -74,7 +74,7 @@ def test_esearch_of_another_mailbox_goes_on(client: MemoryClient, monkeypatch: p
         return found
 
     client.command(b"b SELECT Work")
-    monkeypatch.setattr(Mailbox, "read", meanwhile)
+    monkeypatch.setattr(Mailbox, "load", meanwhile)
     assert client.command(b"c ESEARCH IN (personal) TEXT x") == [b"c OK ESEARCH completed"]
 
 

@@ -122,13 +122,13 @@ def test_so_many_urls_and_no_more(composer: MemoryClient) -> None:
 
 def test_a_message_is_read_once_for_all_urls(composer: MemoryClient, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
-    read = Mailbox.read
+    read = Mailbox.load
 
     def counted(mailbox: Mailbox, uid: int, *, under: int | None = None) -> bytes:
         reads.append(uid)
         return read(mailbox, uid, under=under)
 
-    monkeypatch.setattr(Mailbox, "read", counted)
+    monkeypatch.setattr(Mailbox, "load", counted)
     assert catenated(composer, *[b"/INBOX/;UID=3/;SECTION=HEADER", b"/INBOX/;UID=2/;SECTION=TEXT"] * 50).startswith(
         b"c OK"
     )
@@ -139,7 +139,7 @@ def test_what_is_too_much_is_not_read(composer: MemoryClient, monkeypatch: pytes
     """A header is little, but to have it the message is read."""
     policy = dataclasses.replace(composer.session.policy, append_limit=SIZE // 5)
     composer.session.policy = policy
-    monkeypatch.setattr(Mailbox, "read", lambda *_args, **_rest: pytest.fail("it is read"))
+    monkeypatch.setattr(Mailbox, "load", lambda *_args, **_rest: pytest.fail("it is read"))
     assert catenated(composer, b"/INBOX/;UID=1/;SECTION=HEADER").startswith(b"c NO [TOOBIG]")
 
 

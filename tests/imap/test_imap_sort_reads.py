@@ -21,8 +21,8 @@ COMMANDS = (
 @pytest.mark.parametrize("command", COMMANDS)
 def test_only_what_is_new_is_read(command: bytes, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
-    true = Mailbox.read
-    monkeypatch.setattr(Mailbox, "read", lambda self, uid, **more: (opened.append(uid), true(self, uid, **more))[1])
+    true = Mailbox.load
+    monkeypatch.setattr(Mailbox, "load", lambda self, uid, **more: (opened.append(uid), true(self, uid, **more))[1])
 
     def reads(root: MemoryWires) -> list[int]:
         """The UIDs of the messages that are read for the command, in a session of its own."""

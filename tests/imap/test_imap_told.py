@@ -36,14 +36,14 @@ def test_seen_of_a_message_that_cannot_be_read(
 ) -> None:
     """FETCH sets \\Seen before it reads: the row that would have told so is left out."""
     client = selected(wires, *[b"ENABLE CONDSTORE"] * condstore)
-    read = Mailbox.read
+    read = Mailbox.load
 
     def broken(self: Mailbox, uid: int, **more: Any) -> bytes:
         if uid == 2:
             raise MessageUnreadable
         return read(self, uid, **more)
 
-    monkeypatch.setattr(Mailbox, "read", broken)
+    monkeypatch.setattr(Mailbox, "load", broken)
     lines = client.command(b"a FETCH 1:3 (BODY[HEADER.FIELDS (X)])")
     assert lines[-1].startswith(b"a NO")
     told = [line for line in fetched(lines) if line.startswith(b"* 2 ")]

@@ -11,6 +11,7 @@ from maildir_imapd.auth.base import Password, QuotaLimits
 from maildir_imapd.config import BY_NAME, load
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import settings
+from maildir_imapd.store.maildir import packed
 from maildir_imapd.values import Endpoint
 
 SERVER = Path(settings.__file__).parent
@@ -99,3 +100,10 @@ def test_a_setting_is_read_in_one_place() -> None:
     # What the supervisor reads is of the process, and of no connection.
     own = {name for name, places in readers.items() if places != {"settings.py"}}
     assert own == {"workers", "pid_file", "log_level", "shutdown_timeout"}
+
+
+def test_compressing_without_the_library_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.keeping(load(None, {"compress_mail": "zstd"})).compress_mail == "zstd"
+    monkeypatch.setattr(packed, "zstandard", None)
+    with pytest.raises(ConfigError, match="zstandard"):
+        settings.keeping(load(None, {"compress_mail": "zstd"}))

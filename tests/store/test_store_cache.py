@@ -49,6 +49,31 @@ def test_what_is_put_is_got(path: bytes) -> None:
     other.close()
 
 
+def test_what_is_forgotten_is_forgotten_by_all(path: bytes) -> None:
+    mine, other = Cache(path, 7, b"1"), Cache(path, 7, b"1")
+    mine.put_many(b"ENV", [(1, b"one"), (2, b"two"), (3, b"")])
+    mine.put_many(b"BODY", [(1, b"other")])
+    assert other.get_many([1, 2], b"ENV") == [b"one", b"two"]
+    mine.forget([1, 3, 9])
+    for each in (mine, other, Cache(path, 7, b"1")):
+        assert each.get_many([1, 2, 3], b"ENV") == [None, b"two", None]
+        assert each.get_many([1], b"BODY") == [None]
+    other.put_many(b"ENV", [(1, b"anew")])
+    assert mine.get_many([1], b"ENV") == [b"anew"]
+
+
+def test_what_cannot_be_written_is_forgotten_at_least_here(path: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Cache(path, 7, b"1")
+    mine.put_many(b"ENV", [(1, b"one"), (2, b"two")])
+
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(durable, "write_at", full)
+    mine.forget([1])
+    assert mine.get_many([1, 2], b"ENV") == [None, b"two"]
+
+
 @given(st.lists(st.tuples(st.sampled_from([b"A", b"B"]), st.dictionaries(st.integers(1, 9), st.binary(max_size=9)))))
 def test_it_is_a_dictionary(
     tmp_path_factory: pytest.TempPathFactory, puts: list[tuple[bytes, dict[int, bytes]]]

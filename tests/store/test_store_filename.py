@@ -28,13 +28,30 @@ from maildir_imapd.store.maildir.filename import ANSWERED, DELETED, DRAFT, FLAGG
     ],
 )
 def test_take_a_name_apart(name: bytes, base: bytes, bits: int, tail: bytes, canonical: bool) -> None:
-    assert filename.parse(name) == filename.Name(base, bits, tail, canonical)
+    assert filename.parse(name)[:4] == (base, bits, tail, canonical)
 
 
 @given(st.integers(0, filename.INFO_BITS))
 def test_flags_survive_the_name(bits: int) -> None:
     parsed = filename.parse(b"1.h" + filename.info(bits))
-    assert parsed == (b"1.h", bits, b"", True)
+    assert parsed == (b"1.h", bits, b"", True, b":")
+
+
+@pytest.mark.parametrize("mark", [b";", b"!"])
+@given(bits=st.integers(0, filename.INFO_BITS))
+def test_flags_behind_another_mark(mark: bytes, bits: int) -> None:
+    assert filename.parse(b"1.h,S=5" + filename.info(bits, mark)) == (b"1.h,S=5", bits, b"", True, mark)
+
+
+@pytest.mark.parametrize("name", [b"1!2,S.host", b"1.h;2,S:2,F", b"1.h;2,S,more", b"1.h;2", b"1.h;1,S", b"1.h!2,S1"])
+def test_what_only_looks_like_another_mark(name: bytes) -> None:
+    assert filename.parse(name).base == name.partition(b":")[0]
+
+
+def test_a_folder_goes_by_the_mark_that_its_names_have() -> None:
+    assert filename.mark_of([]) == b":"
+    assert filename.mark_of([b"1.h", b"2.h;2,S", b"3.h;2,"]) == b";"
+    assert filename.mark_of([b"1.h!2,", b"2.h:2,S"]) == b":"
 
 
 def test_bits_without_a_letter_are_not_in_the_name() -> None:

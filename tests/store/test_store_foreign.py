@@ -693,3 +693,105 @@ def test_litter_in_tmp_goes_after_36_hours(maildir: Any, monkeypatch: Any) -> No
     assert delivery.clean_tmp(folder, now + 37 * 3600) == 0, "somebody has just been here"
     os.close(folder)
     assert maildir.names("tmp") == ["directory", "young"]
+
+
+@pytest.mark.parametrize("mark", [";", "!"])
+def test_flags_behind_another_mark_are_read_and_written_back(maildir: Any, mark: str) -> None:
+    maildir.put(f"1700000001.M1P1.host{mark}2,S", b"Subject: one\n\none\n")
+    maildir.put(f"1700000002.M1P1.host{mark}2,", b"Subject: two\n\ntwo\n")
+    box = maildir.open()
+    assert [bits & SEEN for bits in box.snapshot.flags] == [SEEN, 0]
+    box.set_flags([1, 2], add=Flags(FLAGGED))
+    maildir.deliver(box, bits=SEEN)
+    maildir.put("1700000003.M1P1.host", where="new")
+    box.sync()
+    assert maildir.names()[:3] == [
+        f"1700000001.M1P1.host{mark}2,FS",
+        f"1700000002.M1P1.host{mark}2,F",
+        f"1700000003.M1P1.host{mark}2,",
+    ]
+    assert maildir.names()[3].endswith(f"{mark}2,S")
+    again = maildir.open()
+    assert list(again.snapshot.uids) == [1, 2, 3, 4]
+    assert again.read(1) == b"Subject: one\n\none\n"
+    os.rename(
+        maildir.path / "cur" / f"1700000001.M1P1.host{mark}2,FS",
+        maildir.path / "cur" / f"1700000001.M1P1.host{mark}2,S",
+    )
+    assert list(again.sync(look=True).uids) == [1, 2, 3, 4]
+    assert again.snapshot.flags[0] & FLAGGED == 0
+
+
+def test_one_name_with_another_mark_among_others(maildir: Any) -> None:
+    maildir.put("1700000001.M1P1.host:2,S")
+    maildir.put("1700000002.M1P1.host;2,S")
+    box = maildir.open()
+    assert [bits & SEEN for bits in box.snapshot.flags] == [SEEN, SEEN]
+    box.set_flags([1, 2], add=Flags(FLAGGED))
+    assert maildir.names() == ["1700000001.M1P1.host:2,FS", "1700000002.M1P1.host;2,FS"]
+    # The spool was carried back to where names have colons: the same messages.
+    os.rename(maildir.path / "cur" / "1700000002.M1P1.host;2,FS", maildir.path / "cur" / "1700000002.M1P1.host:2,FS")
+    assert list(box.sync(look=True).uids) == [1, 2]
+    again = maildir.open()
+    again.set_flags([2], remove=Flags(FLAGGED))
+    assert maildir.names() == ["1700000001.M1P1.host:2,FS", "1700000002.M1P1.host:2,S"]
+
+
+def test_a_name_without_room_for_flags(maildir: Any) -> None:
+    """One file whose flags do not fit costs nobody else anything, and has its flags in the index."""
+    long, fresh = "1700000002." + "x" * 241, "1700000003." + "y" * 243
+    maildir.put("1700000001.M1P1.host:2,")
+    maildir.put(long)
+    maildir.put(fresh, where="new")
+    maildir.put("1700000004.M1P1.host", where="new")
+    box = maildir.open()
+    box.sync()
+    assert list(box.snapshot.uids) == [1, 2, 3, 4]
+    assert [box.read(uid) for uid in (2, 3)] == [b"Subject: x\n\nbody\n"] * 2
+    assert box.set_flags([1, 2, 3, 4], add=Flags(FLAGGED)).changed == [1, 2, 3, 4]
+    assert box.set_flags([3], add=Flags(SEEN)).changed == [3]
+    assert maildir.names() == ["1700000001.M1P1.host:2,F", long, fresh, "1700000004.M1P1.host:2,F"]
+    for each in (box, maildir.open()):
+        each.sync(look=True)
+        assert list(each.snapshot.uids) == [1, 2, 3, 4]
+        assert [bits & (SEEN | FLAGGED) for bits in each.snapshot.flags] == [FLAGGED] * 2 + [FLAGGED | SEEN, FLAGGED]
+        assert each.read(2) == b"Subject: x\n\nbody\n"
+    again = maildir.open()
+    assert again.set_flags([2], remove=Flags(FLAGGED)).changed == [2]
+    last = maildir.open()
+    assert last.snapshot.flags[1] & FLAGGED == 0
+    assert last.copy_from(last, [2]) == [(2, 5)]
+    assert last.expunge([2, 3]) == [2, 3]
+    assert list(last.sync(look=True).uids) == [1, 4, 5]
+
+
+def test_a_new_file_without_room_for_flags(maildir: Any) -> None:
+    """Also when the folder is known already."""
+    box = maildir.open()
+    maildir.put("1700000003." + "y" * 244, where="new")
+    maildir.put("1700000004." + "z" * 200 + ":2,S")
+    maildir.put("1700000005." + "z" * 230 + ":2,S")
+    assert [bits & SEEN for bits in box.sync().flags] == [SEEN, SEEN, 0]
+    assert maildir.names("new") == []
+    assert box.set_flags([1, 2, 3], add=Flags(FLAGGED)).changed == [1, 2, 3]
+    assert [bits & SEEN for bits in maildir.open().sync(look=True).flags] == [SEEN, SEEN, 0]
+
+
+@pytest.mark.parametrize("name", ["new", "tmp"])
+def test_a_file_where_a_directory_should_be(maildir: Any, name: str) -> None:
+    """Costs what needs that directory, and not the folder."""
+    maildir.fill(2)
+    (maildir.path / name).rmdir()
+    (maildir.path / name).write_bytes(b"a note to myself")
+    box = maildir.open()
+    assert list(box.sync(look=True).uids) == [1, 2]
+    assert not box.read_only
+    assert box.set_flags([1], add=Flags(SEEN)).changed == [1]
+    assert box.copy_from(box, [1]) == [(1, 3)]
+    assert box.expunge([1]) == [1]
+    if name == "tmp":
+        with pytest.raises(errors.StoreError):
+            maildir.deliver(box)
+    else:
+        assert maildir.deliver(box) == 4
+    assert (maildir.path / name).read_bytes() == b"a note to myself"

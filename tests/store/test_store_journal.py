@@ -34,6 +34,7 @@ batches = st.builds(
     expunged=st.just([]) | ranges,
     renamed=st.lists(st.tuples(uids, bases), max_size=2),
     sizes=st.lists(st.tuples(uids, uids), max_size=2),
+    rewritten=st.lists(st.tuples(uids, st.just(SIZE_UNKNOWN) | uids, uids), max_size=2),
     claimed=st.integers(0, 2**32),
     stamp=st.none() | st.builds(Stamp, times, times, times, times, st.booleans()),
 )
@@ -86,6 +87,8 @@ def test_a_batch_reads_like_its_description() -> None:
         expunged=[(12, 14)],
         vanished=[(15, 15)],
         vanished_at=99,
+        sizes=[(20, 8123)],
+        rewritten=[(21, SIZE_UNKNOWN, 9), (22, 7, 9)],
         stamp=Stamp(1, 2, 3, 4, True),
     )
     lines = journal.render(batch).split(b"\n")
@@ -95,6 +98,9 @@ def test_a_batch_reads_like_its_description() -> None:
         b"y 17 +36,37 -40",
         b"e 12:14",
         b"x 15 99",
+        b"z 20 8123",
+        b"z 21 -/9",
+        b"z 22 7/9",
         b"s 1 2 3 4 1",
     ]
     assert lines[-2].startswith(b"c 90210 4712 ")
@@ -103,7 +109,7 @@ def test_a_batch_reads_like_its_description() -> None:
 def test_what_a_client_can_see() -> None:
     assert not Batch(flagged=[([(1, 1)], 0, IN_NEW)]).visible()
     assert Batch(flagged=[([(1, 1)], SEEN, IN_NEW)]).visible()
-    assert not Batch(claimed=3, stamp=journal.NEVER, sizes=[(1, 2)], reserve=5).visible()
+    assert not Batch(claimed=3, stamp=journal.NEVER, sizes=[(1, 2)], rewritten=[(1, 2, 3)], reserve=5).visible()
     assert not Batch(stamp=journal.NEVER, reserve=5, boot=b"x").touches()
 
 

@@ -352,9 +352,9 @@ def maildir_files(maildir: Any) -> list[str]:
 
 
 def test_sizes_are_counted_once(maildir: Any) -> None:
-    maildir.put("1.h:2,", b"a\nb\r\nc\n")
+    os.utime(maildir.put("1.h:2,", b"a\nb\r\nc\n"), (1_700_000_000, 1_700_000_000))
     maildir.put("2.h,S=4,W=6:2,", b"a\nb\n")
-    maildir.put("3.h,S=9,W=99:2,", b"a\nb\n")
+    os.utime(maildir.put("3.h,S=9,W=99:2,", b"a\nb\n"), (1_700_000_000, 1_700_000_000))
     box = maildir.open()
     assert box.sizes([0, 1, 2]) == [9, 6, 6]
     assert sum(box.snapshot.sizes) == 21

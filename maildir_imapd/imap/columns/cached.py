@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -21,20 +21,39 @@ T = TypeVar("T")
 class LastAnswer(Generic[T]):
     """The last answer of each mailbox, for whoever asks the same again.
 
-    What was asked must name all that the answer depends on; of a message, the UID will do, for it never changes.
+    What was asked must name all that the answer depends on; of a message the UID will do, as long as nobody has
+    written to a message's file.
     """
 
     def __init__(self) -> None:
-        self._kept: WeakKeyDictionary[Mailbox, tuple[object, T]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Mailbox, tuple[object, int, T]] = WeakKeyDictionary()
 
     def get(self, mailbox: Mailbox, asked: object) -> T | None:
         """The answer, if this was the last question."""
         kept = self._kept.get(mailbox)
-        return kept[1] if kept is not None and kept[0] == asked else None
+        if kept is None or kept[1] != mailbox.snapshot.rewrites or kept[0] != asked:
+            return None
+        return kept[2]
 
     def keep(self, mailbox: Mailbox, asked: object, answer: T) -> None:
         """Remember an answer in place of the one before."""
-        self._kept[mailbox] = (asked, answer)
+        self._kept[mailbox] = (asked, mailbox.snapshot.rewrites, answer)
+
+
+def keep(view: View, made: Mapping[bytes, Sequence[tuple[int, bytes]]], read: Mapping[int, int]) -> None:
+    """Put what was made into the cache, by field, of those messages alone that have settled.
+
+    *read*: their fingerprints, by UID, rising; any other message may be half of one that somebody is writing.
+    """
+    cache = view.cache
+    kept = False
+    for field, blobs in made.items():
+        some = [(uid, blob) for uid, blob in blobs if uid in read]
+        if some:
+            cache.put_many(field, some)
+            kept = True
+    if kept:
+        view.mailbox.confirm(cache, read)
 
 
 def read_or_none(view: View, uid: int) -> Content | None:
@@ -62,6 +81,7 @@ def column_of(
     if not missing:
         return cast("list[bytes]", found)
     made: list[tuple[int, bytes]] = []
+    read: dict[int, int] = {}
     try:
         with danger.of(view) as note:
             for n, k in enumerate(missing):
@@ -78,8 +98,12 @@ def column_of(
                 else:
                     found[k] = fresh = make(content)
                     made.append((uids[k], fresh))
+                    if content.settled:
+                        read[uids[k]] = content.fingerprint
+                    elif unread is not None:
+                        # An answer with it is none to be kept.
+                        unread.append(uids[k])
     finally:
         # Also for a client that has gone, and comes again to ask the same.
-        if made:
-            view.cache.put_many(field, made)
+        keep(view, {field: made}, read)
     return cast("list[bytes]", found)

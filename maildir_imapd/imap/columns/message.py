@@ -12,17 +12,21 @@ if TYPE_CHECKING:
     from maildir_imapd.errors import MessageUnreadable
     from maildir_imapd.imap.view import View
     from maildir_imapd.message.mime import Part
+    from maildir_imapd.store.results import FileRead
 
 log = Log(__name__)
 
 
 class Content:
-    """*raw* is the message as it lies on the disk; what is asked of it has CRLF for line ends."""
+    """*file* is the message as it lies on the disk; what is asked of it has CRLF for line ends."""
 
-    __slots__ = ("_data", "_header", "_raw", "_tree", "octets", "uid")
+    __slots__ = ("_data", "_header", "_raw", "_tree", "changed", "fingerprint", "octets", "settled", "uid")
 
-    def __init__(self, uid: int, raw: bytes) -> None:
+    def __init__(self, uid: int, file: FileRead) -> None:
+        raw = file.data
         self.uid = uid
+        # Of which file it is, whether what is made of it may be kept, and whether what was kept is of another one.
+        self.fingerprint, self.settled, self.changed = file.fingerprint, file.settled, file.changed
         self.octets = len(raw)  # on the disk
         self._raw = raw
         self._data: bytes | None = None
@@ -46,6 +50,11 @@ class Content:
                 self._header = self._data[: header.split(self._data)]
         return self._header
 
+    @property
+    def size(self) -> int | None:
+        """The size with CRLF line ends, if somebody has asked for the whole message."""
+        return None if self._data is None else len(self._data)
+
     def tree(self) -> Part:
         """The MIME structure."""
         if self._tree is None:
@@ -63,13 +72,13 @@ def read(view: View, uid: int) -> Content:
     The last large one is kept, for clients fetch an attachment piece by piece.
     """
     kept = view.content
-    if isinstance(kept, Content) and kept.uid == uid:
+    if isinstance(kept, Content) and kept.uid == uid and view.mailbox.still(uid, kept.fingerprint):
         return kept
-    raw = view.mailbox.read(uid, under=view.snapshot.uidvalidity)
+    file = view.mailbox.load(uid, under=view.snapshot.uidvalidity)
     # Only after that is it sure that the UID still named this message.
     view.check_numbering()
-    content = Content(uid, raw)
-    if len(raw) > WORTH_KEEPING_OCTETS:
+    content = Content(uid, file)
+    if len(file.data) > WORTH_KEEPING_OCTETS:
         view.content = content
     return content
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
+from maildir_imapd.imap.columns.cached import keep
 from maildir_imapd.imap.columns.message import read, report
 from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
 
@@ -43,6 +44,8 @@ class Missing:
 
     gone: int = 0
     broken: int = 0
+    # Why, of the last one of which more can be said than that.
+    reason: MessageUnreadable | None = None
 
 
 def send(session: Session, plan: Plan, positions: Positions, reply: Reply) -> Missing:
@@ -114,6 +117,7 @@ def _fill(
     wanting = sorted({k for found in values.values() for k, blob in enumerate(found) if blob is None})
     lost: set[int] = set()
     made: dict[bytes, list[tuple[int, bytes]]] = {field: [] for field in values}
+    read_as: dict[int, int] = {}
     for n, k in enumerate(wanting):
         view.progress.report(n, len(chunk))
         try:
@@ -123,12 +127,12 @@ def _fill(
             lost.add(k)
             continue
         for c in cached:
-            if values[c.field][k] is None:
+            if values[c.field][k] is None or content.changed:
                 blob = values[c.field][k] = c.make(content)
                 made[c.field].append((uids[k], blob))
-    for field, blobs in made.items():
-        if blobs:
-            cache.put_many(field, blobs)
+        if content.settled:
+            read_as[uids[k]] = content.fingerprint
+    keep(view, made, read_as)
     return values, lost
 
 
@@ -137,6 +141,8 @@ def _miss(view: View, error: StoreError, missing: Missing) -> None:
     if isinstance(error, MessageUnreadable):
         report(view, error)
         missing.broken += 1
+        if type(error) is not MessageUnreadable:
+            missing.reason = error
     else:
         missing.gone += 1
 
@@ -146,6 +152,7 @@ def _send_bodies(
 ) -> None:
     """Row by row: a body may be large, and is on its way before the next one is read."""
     # Of each column what is there already, or else what makes it.
+    size_at = next((n for n, c in enumerate(plan, 1) if c is SIZE), 0)
     sources = [(c.values(view, chunk), None) if isinstance(c, FromSnapshot) else (None, c.make) for c in plan]
     for k, position in enumerate(chunk):
         view.progress.report(k, len(chunk))
@@ -166,5 +173,8 @@ def _send_bodies(
                 if left < 0:
                     raise LimitReached(why="That is too much of one message for one answer")
                 row.append(value)
+        if size_at and content.size is not None:
+            # The one that goes with the octets, whatever was known before.
+            row[size_at] = content.size
         reply.write(template % tuple(row))
         hear((uid,))

@@ -15,7 +15,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, assert_never
 
 from maildir_imapd.errors import BadArgument
-from maildir_imapd.imap.columns.cached import column_of, read_or_none
+from maildir_imapd.imap.columns.cached import column_of, keep, read_or_none
 from maildir_imapd.imap.columns.danger import danger
 from maildir_imapd.imap.columns.items import email_id
 from maildir_imapd.imap.columns.message import Content
@@ -228,6 +228,7 @@ class Finder:
         needle = text.fold(key.text)
         uids, cache = self.view.uids_at(among), self.view.cache
         made: list[tuple[int, bytes]] = []
+        read: dict[int, int] = {}
         found = []
         with danger.of(self.view) as note:
             for n, (i, uid, blob) in enumerate(zip(among, uids, cache.get_many(uids, b"pieces"), strict=True)):
@@ -239,10 +240,15 @@ class Finder:
                 content = read_or_none(self.view, uid)
                 if content is None:
                     continue
-                pieces = partial(_pieces, content, made) if blob is None else partial(text.parse_pieces, blob)
+                if content.settled:
+                    read[uid] = content.fingerprint
+                if blob is None or content.changed:
+                    pieces = partial(_pieces, content, made)
+                else:
+                    pieces = partial(text.parse_pieces, blob)
                 if text.contains(content.data, pieces, needle, body_only=key.body_only):
                     found.append(i)
-        cache.put_many(b"pieces", made)
+        keep(self.view, {b"pieces": made}, read)
         return found
 
 

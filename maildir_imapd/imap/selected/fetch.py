@@ -60,6 +60,8 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
     if missing.gone:
         kind = b"OK" if cmd.uid else b"NO"
         return Done("Some of the messages no longer exist", b"EXPUNGEISSUED", kind)
+    if missing.reason is not None:
+        return Done(missing.reason.text, missing.reason.code, b"NO")
     if missing.broken:
         return Done("Some of the messages cannot be read; the log says which", b"SERVERBUG", b"NO")
     return Done("FETCH completed")

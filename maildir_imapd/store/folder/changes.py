@@ -5,6 +5,7 @@ Folder first, journal second: see index.py.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Final
 from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
+from maildir_imapd.store.folder import compare
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Added, Batch, to_ranges
 from maildir_imapd.store.index.snapshot import Snapshot
@@ -141,13 +143,13 @@ def rename_all(folder: Folder, wishes: list[Wish], work: Renaming) -> None:
     parts that are there, and no call of ours but durable's.
     """
     fd, names, odd = folder.fd, folder.rows.names, folder.files.odd
-    infos = _Infos()
+    infos, longest = _Infos(folder.files.mark), filename.LONGEST_BASE
     for wish in wishes:
         _, at, old, new = wish
         if (old ^ new) & INFO_BITS:
             base = names[at]
             try:
-                if old & IN_NEW or base in odd:
+                if old & IN_NEW or base in odd or len(base) > longest:
                     # Not where names say: in new/, which it leaves with its first flag, or under an odd name.
                     folder.files.rename(base, folder.place(at), new)
                     wish = (*wish[:3], new & ~IN_NEW)
@@ -158,8 +160,10 @@ def rename_all(folder: Folder, wishes: list[Wish], work: Renaming) -> None:
                         # Another message has that name, base and all; it is given one of its own.
                         folder.files.rename(base, folder.place(at), new)
                 work.renamed = True
-            except (FileNotFoundError, FileExistsError):
-                # Race: another program has renamed it, or it is gone.
+            except OSError as error:
+                # Race: another program has renamed it, or it is gone. Or it never had a name that would be too long.
+                if not isinstance(error, (FileNotFoundError, FileExistsError)) and error.errno != errno.ENAMETOOLONG:
+                    raise
                 work.lost.append(wish)
                 continue
         work.done.append(wish)
@@ -168,8 +172,12 @@ def rename_all(folder: Folder, wishes: list[Wish], work: Renaming) -> None:
 class _Infos(dict[int, bytes]):
     """The info part of a name for flags, made once for all messages that have them."""
 
+    def __init__(self, mark: bytes) -> None:
+        super().__init__()
+        self._mark = mark
+
     def __missing__(self, bits: int) -> bytes:
-        made = self[bits] = filename.info(bits)
+        made = self[bits] = filename.info(bits, self._mark)
         return made
 
 
@@ -194,7 +202,7 @@ def _rename_lost(folder: Folder, change: FlagChange, work: Renaming) -> list[int
                 left.append(wish)
                 continue
             # The change is one of the flags that it has now, which the other program may have changed, too.
-            new = change.bits(old & ~(INFO_BITS | IN_NEW) | filename.parse(path[4:]).bits)
+            new = change.bits(compare.moved_bits(old, path[4:]))
             try:
                 folder.files.rename(base, path, new)
             except (FileNotFoundError, FileExistsError):
@@ -328,7 +336,7 @@ def _unlink(folder: Folder, at: int, flagged: int) -> bool | None:
         path = folder.files.locate().get(folder.rows.names[at])
         if path is None:
             return False
-        if filename.parse(path[4:]).bits & flagged != flagged:
+        if compare.moved_bits(folder.rows.flags[at], path[4:]) & flagged != flagged:
             return None
         try:
             durable.unlink(path, folder.fd)
@@ -404,7 +412,7 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, Flags, 
         for uid, (item, flags, received) in enumerate(arrivals, first):
             bits = flags.bits & VISIBLE_BITS
             base = filename.sized(filename.unique(), item.size_disk, item.size_crlf)
-            path = filename.render(base, bits)
+            path = filename.render(base, bits, folder.files.mark)
             durable.rename(item.name, path, folder.fd, folder.fd)
             done.append((path, item.name))
             batch.added.append(Added(uid, bits | RECENT, received, now, item.size_crlf, base, item.fingerprint))
@@ -454,7 +462,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
             bits = carried.bits
             base = rows.names[at]
             base = filename.sized(filename.unique(), filename.disk_size(base), filename.wire_size(base))
-            path = filename.render(base, bits)
+            path = filename.render(base, bits, target.files.mark)
             linked = _duplicate(source, at, target, path)
             done.append(path)
             mark = rows.fingerprints[at] if linked else 0
@@ -539,6 +547,18 @@ def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> bool:
             place = found
     source.files.suspect()
     raise errors.MessageGone(detail=os.fsdecode(source.path))
+
+
+def note_rewritten(folder: Folder, files: Sequence[tuple[int, int]]) -> None:
+    """Note messages, (UID, fingerprint), that another program has written to: what they are is found anew.
+
+    No client is told: to IMAP a message never changes.
+    """
+    rows = folder.rows
+    known = [(uid, mark) for uid, mark in files if (at := rows.position(uid)) >= 0 and rows.fingerprints[at] != mark]
+    if known:
+        log.info("written to by another program", path=folder.path, messages=len(known), first=known[0][0])
+        folder.commit(Batch(rewritten=[(uid, SIZE_UNKNOWN, mark) for uid, mark in known]))
 
 
 def note_sizes(folder: Folder, sizes: Sequence[tuple[int, int]]) -> None:

@@ -53,9 +53,9 @@ def stamp(seen: tuple[int, int, int, int], now: int, *, ours: bool = False) -> S
     return Stamp(*seen, old)
 
 
-def expected(rows: Snapshot, odd: dict[bytes, bytes]) -> Sequence[bytes | None]:
+def expected(rows: Snapshot, odd: dict[bytes, bytes], mark: bytes) -> Sequence[bytes | None]:
     """Return the name in cur/ that each message should have, None for one that lies in new/."""
-    infos = {bits: filename.info(bits) for bits in set(rows.flags)}
+    infos = {bits: filename.info(bits, mark) for bits in set(rows.flags)}
     if not odd and not any(bits & IN_NEW for bits in infos):
         return [base + infos[bits] for base, bits in zip(rows.names, rows.flags, strict=True)]
     found: list[bytes | None] = []
@@ -70,13 +70,16 @@ def expected(rows: Snapshot, odd: dict[bytes, bytes]) -> Sequence[bytes | None]:
     return found
 
 
-def compare(rows: Snapshot, cur: Iterable[bytes], new: Iterable[bytes], odd: dict[bytes, bytes]) -> Difference:
+def compare(
+    rows: Snapshot, cur: Iterable[bytes], new: Iterable[bytes], odd: dict[bytes, bytes], mark: bytes
+) -> Difference:
     """Compare a listing of cur/ with what we know. *odd*: bases whose file is named out of the ordinary.
 
-    *new*: a listing of new/, which matters only for messages that are known to lie there.
+    *mark*: what ordinary names have before the flags; *new*: a listing of new/, which matters only for messages that
+    are known to lie there.
     """
     here = set(cur)
-    wanted = expected(rows, odd)
+    wanted = expected(rows, odd, mark)
     every = set(wanted)
     if every == here and len(every) == len(wanted):
         return Difference()
@@ -161,4 +164,7 @@ def describe(uid: int, base: bytes, status: os.stat_result, flags: int) -> Added
 
 def moved_bits(old: int, name: bytes) -> int:
     """Return the flags of a known message whose file now has this name in cur/."""
-    return old & ~(INFO_BITS | IN_NEW) | filename.parse(name).bits
+    parsed = filename.parse(name)
+    if filename.cramped(parsed.base):
+        return old & ~IN_NEW
+    return old & ~(INFO_BITS | IN_NEW) | parsed.bits

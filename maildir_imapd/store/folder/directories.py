@@ -7,6 +7,7 @@ place; whether it has been is asked here.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def open_all(path: bytes, index_path: bytes, control_path: bytes, *, needed: boo
             status = os.fstat(folder.number)
             os.stat(b"cur", dir_fd=folder.number)
             for name in (b"new", b"tmp"):
-                _make_directory(folder.number, name, status.st_mode)
+                _make_directory(folder.number, name, status.st_mode, path)
         except (FileNotFoundError, NotADirectoryError):
             raise errors.MailboxMissing(detail=os.fsdecode(path)) from None
         except OSError as error:
@@ -144,16 +145,30 @@ def _open_index(path: bytes) -> Descriptor | None:
         raise durable.store_error(error, path) from error
 
 
-def _make_directory(folder: int, name: bytes, mode: int) -> None:
+def _make_directory(folder: int, name: bytes, mode: int, path: bytes) -> None:
     """Make a directory that every Maildir has and some copies of one lack; a cur/ alone can be read."""
     try:
         os.mkdir(name, mode & 0o777, dir_fd=folder)
+    except FileExistsError:
+        if not _is_directory(folder, name):
+            # Without new/ nothing is delivered, and without tmp/ nothing is taken in; what is in cur/ is served.
+            log.warning("a file where a directory should be", path=path, name=name)
     except OSError:
-        pass  # it is there, or we may not
+        pass  # we may not
+
+
+def _is_directory(folder: int, name: bytes) -> bool:
+    """Say whether it is one; yes if that cannot be seen."""
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=folder).st_mode)
+    except OSError:
+        return True
 
 
 def _writable(folder: int) -> bool:
     """Say whether messages can be renamed and removed here."""
     return all(
-        os.access(name, os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True) for name in (b"cur", b"new", b"tmp")
+        os.access(name, os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True)
+        for name in (b"cur", b"new", b"tmp")
+        if _is_directory(folder, name)
     )

@@ -1,8 +1,8 @@
 """A folder's message files: where each lies, and giving one another name.
 
 The name that index and base ask for is where a message should be. Other programs rename files as they like, and some
-names cannot be made what we would have them be (a tail of somebody's, a spool that is not ours to write): where such
-a file lies is remembered as odd.
+names cannot be made what we would have them be (a tail of somebody's, another mark before the flags than the rest of
+the folder has, a spool that is not ours to write): where such a file lies is remembered as odd.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ log = Log(__name__)
 class Files:
     """One folder's. *directory* is in use meanwhile; whatever renames runs under the folder's lock."""
 
-    def __init__(self, directory: Descriptor, path: bytes) -> None:
+    def __init__(self, directory: Descriptor, path: bytes, mark: bytes) -> None:
         self.path = path
+        self.mark = mark  # what names here have before the flags (filename.py)
         self.odd: dict[bytes, bytes] = {}  # base -> path of a file that is not named as usual
         self.suspicious = False  # a listing was not to be trusted: list again at the next chance
         self._directory = directory
@@ -37,7 +38,7 @@ class Files:
 
     def place(self, rows: Snapshot, at: int) -> bytes:
         """Return the path below the folder where the message at position *at* of *rows* should be."""
-        return self.odd.get(rows.names[at]) or filename.render(rows.names[at], rows.flags[at])
+        return self.odd.get(rows.names[at]) or filename.render(rows.names[at], rows.flags[at], self.mark)
 
     def locate(self) -> dict[bytes, bytes]:
         """List both directories: base -> path. For messages that are not where they should be."""
@@ -50,7 +51,9 @@ class Files:
     def rename(self, base: bytes, source: bytes, bits: int) -> bytes:
         """Give the file at *source* the name that its base and *bits* ask for, and return its path; raises OSError."""
         parsed = filename.parse(source)
-        target = filename.render(base, bits & ~IN_NEW) + parsed.tail
+        mark = parsed.mark or self.mark
+        cramped = filename.cramped(base)
+        target = b"cur/" + source[4:] if cramped else filename.render(base, bits & ~IN_NEW, mark) + parsed.tail
         if target != source:
             try:
                 durable.rename(source, target, self.fd, self.fd)
@@ -58,7 +61,7 @@ class Files:
                 # Another message has our name, base and all. It gets a name of its own, and we get ours.
                 self.make_way(target)
                 durable.rename(source, target, self.fd, self.fd)
-        if parsed.tail:
+        if parsed.tail or mark != self.mark or cramped:
             self.odd[base] = target
         else:
             self.odd.pop(base, None)
@@ -71,7 +74,7 @@ class Files:
         """
         parsed = filename.parse(path[4:])
         size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
-        target = b"cur/" + filename.sized(filename.unique(), size, wire) + filename.info(parsed.bits)
+        target = b"cur/" + filename.sized(filename.unique(), size, wire) + filename.info(parsed.bits, self.mark)
         log.info("same base twice, renamed", path=self.path)
         durable.rename(path, target, self.fd, self.fd)
         self.suspicious = True

@@ -51,13 +51,17 @@ def _read(rows: Snapshot, work: Reconciler) -> None:
     The loop that a first SELECT of a huge folder spends its time in: columns, and no object per message.
     """
     files, here = work.files, work.here
+    longest = filename.LONGEST_BASE
     look, regular, known, fingerprint = os.lstat, stat.S_ISREG, filename.known_size, scan.fingerprint
     fresh = set(scan.names(files.fd, b"new"))
     plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
     cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=files.fd)
     try:
         for name in filename.in_arrival_order([*scan.names(files.fd, b"cur"), *fresh]):
-            base, _, rest = name.partition(b":")
+            base, colon, rest = name.partition(b":")
+            if not colon:
+                base = filename.parse(name).base
+                rest = name[len(base) :]
             if not base or base in here:
                 if not work.read_only:
                     files.suspect()  # the next scan gives it a name of its own
@@ -69,7 +73,7 @@ def _read(rows: Snapshot, work: Reconciler) -> None:
             if not regular(status.st_mode):
                 continue
             bits = plain.get(rest)
-            if bits is None or name in fresh:
+            if bits is None or name in fresh or len(base) > longest:
                 parsed = filename.parse(name)
                 bits = parsed.bits
                 if name in fresh:
@@ -77,7 +81,7 @@ def _read(rows: Snapshot, work: Reconciler) -> None:
                     if moved is None:
                         continue
                     base, bits = moved[0].base, bits | RECENT | moved[1]
-                elif parsed.canonical:
+                elif parsed.canonical and parsed.mark == files.mark and not filename.cramped(base):
                     plain[rest] = bits
                 else:
                     work.canonical(parsed, b"cur/" + name)
@@ -96,7 +100,7 @@ def _give(rows: Snapshot, uids: dict[bytes, int]) -> None:
     """Give the messages the UIDs that another server gave, and new ones to the rest."""
     given = [uids.get(base, 0) for base in rows.names]
     if 0 in given:
-        stems = {filename.stem(base): uid for base, uid in uids.items()}
+        stems = {filename.stem(filename.parse(base).base): uid for base, uid in uids.items()}
         given = [uid or stems.get(filename.stem(base), 0) for uid, base in zip(given, rows.names, strict=True)]
     taken: set[int] = set()
     late: list[int] = []

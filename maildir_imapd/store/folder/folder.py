@@ -20,9 +20,11 @@ from maildir_imapd.store.folder import compare, directories, first_contact, mail
 from maildir_imapd.store.folder.files import Files
 from maildir_imapd.store.folder.keeping import AS_USUAL, Keeping
 from maildir_imapd.store.folder.reconcile import Reconciler
-from maildir_imapd.store.index import loading
+from maildir_imapd.store.index import foreign, loading
+from maildir_imapd.store.index.constants import LAST_UIDVALIDITY
 from maildir_imapd.store.index.index import Index, sync_named
 from maildir_imapd.store.index.journal import NEVER, Batch
+from maildir_imapd.store.index.loading import Unfit
 from maildir_imapd.store.index.lock import FolderLock
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.index.state import IndexState
@@ -59,8 +61,10 @@ class Folder:
         where = self.directories = directories.open_all(path, index or path, control or path, needed=keeping.coexist)
         try:
             self.keeping = keeping if where.control is not None else replace(keeping, mirror="none")
+            foreign.replace(where.index, where.index_path, where.mode)
             self.ground = Place(where.folder, where.control or where.folder, where.index, path, where.mode)
-            self.files = Files(where.folder, path)
+            with durable.as_store_error(path):
+                self.files = Files(where.folder, path, scan.mark(where.folder.number))
             self._locked_away = not where.writable
             self.lock = FolderLock(where.index, where.index_path, keeping.lock_timeout, where.mode, where.identity)
             self.index = Index(
@@ -158,7 +162,10 @@ class Folder:
     def _catch_up(self) -> None:
         index = self.index
         if index.loaded and not index.writable:
-            index.catch_up()
+            try:
+                index.catch_up()
+            except (Unfit, FileNotFoundError):
+                pass  # it was removed or broken, and nothing can be written: memory is what there is
         elif index.loaded or loading.exists(self.ground.index.number):
             if index.writable:
                 index.settle(self.directories.check_place)
@@ -360,7 +367,9 @@ class Folder:
         now = time.time_ns()
         seen = scan.look(self.fd)
         letters, self._keywords_at = keywords.read(self.control_fd)
-        rows = first_contact.begin(seed, letters, self.index.another_uidvalidity)
+        rows = first_contact.begin(
+            seed, letters, self.index.another_uidvalidity if self.index.writable else self._by_time
+        )
         work = self._reconciler(Batch(), keep_new=self.read_only)
         first_contact.fill(rows, work, seed)
         if rows.uids:
@@ -385,6 +394,13 @@ class Folder:
                 raise
             log.warning("index in memory only", path=self.directories.index_path, why=error)
             self.index.imagine(state)
+
+    def _by_time(self) -> int:
+        """Return a UIDVALIDITY for a folder where none can be kept: as long as nothing comes and goes, the same one.
+
+        Then all processes give the same UIDs, in the order of arrival.
+        """
+        return min(max(max(scan.look(self.fd)) // 1_000_000_000, 1), LAST_UIDVALIDITY)
 
     def clean_tmp(self) -> None:
         """Remove old litter from tmp/; never an error, it is only litter."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypedDict
 
 from maildir_imapd.store.index.index import clock_uidvalidity
+from maildir_imapd.store.maildir.packed import Kind
 from maildir_imapd.store.neighbours.servers import SERVERS, Server
 from maildir_imapd.store.records.quota import Quota
 
@@ -21,10 +22,11 @@ class Keeping:
 
     fsync: str = "delivery"  # delivery | always | never
     lock_timeout: float = 30.0  # seconds
-    cache_version: bytes = b"3"  # of the code whose bytes are cached; another version empties the cache
+    cache_version: bytes = b"4"  # of the code whose bytes are cached; another version empties the cache
     # The server whose files are kept true beside ours: dovecot | courier | none | auto; of auto the account makes the
     # one that has been here.
     mirror: str = "auto"
+    compress_mail: Kind = "none"  # how new messages lie on the disk
     coexist: bool = False  # that server runs at the same time: its lock is taken for every scan and rename
 
     uidvalidity: Callable[[], int] = clock_uidvalidity  # gives a number that no mailbox of this user has had
@@ -43,6 +45,7 @@ class Differing(TypedDict, total=False):
     lock_timeout: float
     cache_version: bytes
     mirror: str
+    compress_mail: Kind
     coexist: bool
     uidvalidity: Callable[[], int]
     quota: Quota | None

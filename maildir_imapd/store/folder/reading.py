@@ -5,29 +5,38 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index.snapshot import Snapshot
-from maildir_imapd.store.maildir import filename
+from maildir_imapd.store.maildir import packed, scan
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _TRIES: Final = 10
 _PIECE_OCTETS: Final = 1 << 22
 
 
+class OpenMessage(NamedTuple):
+    """A message's file that is open; whoever asked for it closes the descriptor."""
+
+    number: int
+    status: os.stat_result
+    base: bytes
+    known: int  # the fingerprint that the index has of it
+
+
 def open_message(
     folder: Folder, rows: Snapshot, uid: int, under: int | None, look_again: Callable[[], Snapshot]
-) -> tuple[int, int]:
-    """Open a message of *rows*; return the descriptor, which the caller closes, and the file's size in octets.
+) -> OpenMessage:
+    """Open a message of *rows*.
 
     *under*: the UIDVALIDITY that the UID is of, None for that of *rows*. *look_again* lists the folder and returns what
     is there then. Raises MessageGone, MessageUnreadable, TooManyFiles.
     """
     under = rows.uidvalidity if under is None else under
-    base, path = _place(folder, rows, uid, under)
+    base, path, known = _place(folder, rows, uid, under)
     for attempt in range(_TRIES):
         try:
             with folder.directories.folder.use() as directory:
@@ -36,7 +45,7 @@ def open_message(
             # Another client has changed its flags, and with them its name; or it is gone.
             found = _by_base(folder, base) if attempt >= 2 else None
             if found is None:
-                base, found = _place(folder, look_again(), uid, under)
+                base, found, known = _place(folder, look_again(), uid, under)
             path = found
             continue
         except OSError as error:
@@ -48,13 +57,19 @@ def open_message(
         except BaseException:
             os.close(fd)
             raise
-        return fd, status.st_size
+        return OpenMessage(fd, status, base, known)
     raise _gone(folder, uid)
 
 
-def read(folder: Folder, rows: Snapshot, uid: int, under: int | None, look_again: Callable[[], Snapshot]) -> bytes:
-    """Return a message as it is on the disk; as ``open_message``."""
-    fd, left = open_message(folder, rows, uid, under, look_again)
+def read(
+    folder: Folder, rows: Snapshot, uid: int, under: int | None, look_again: Callable[[], Snapshot]
+) -> tuple[bytes, OpenMessage]:
+    """Return a message as it is on the disk, but unpacked (packed.py), and what was opened for it, closed again.
+
+    As ``open_message``; raises MessagePacked and MessageEncrypted, too.
+    """
+    opened = open_message(folder, rows, uid, under, look_again)
+    fd, left = opened.number, opened.status.st_size
     try:
         pieces = []
         while left > 0 and (piece := os.read(fd, min(left, _PIECE_OCTETS))):
@@ -64,16 +79,30 @@ def read(folder: Folder, rows: Snapshot, uid: int, under: int | None, look_again
         raise errors.MessageUnreadable(detail=f"{os.fsdecode(folder.path)} uid {uid}: {error.strerror}") from error
     finally:
         os.close(fd)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return packed.unpacked(data, f"{os.fsdecode(folder.path)} uid {uid}"), opened
 
 
-def _place(folder: Folder, rows: Snapshot, uid: int, under: int) -> tuple[bytes, bytes]:
-    """The base of a message, and the path below the folder where it should be; raises MessageGone."""
+def still(folder: Folder, rows: Snapshot, uid: int, fingerprint: int) -> bool:
+    """Say whether a message is what it was when it was read under *fingerprint*; yes if nobody can tell."""
+    at = rows.position(uid)
+    if at < 0:
+        return True
+    try:
+        with folder.directories.folder.use() as directory:
+            status = scan.inspect(directory, folder.files.place(rows, at))
+    except (OSError, errors.StoreError):
+        return True
+    return status is None or not scan.rewritten(fingerprint, scan.fingerprint(status))
+
+
+def _place(folder: Folder, rows: Snapshot, uid: int, under: int) -> tuple[bytes, bytes, int]:
+    """The base of a message, the path below the folder where it should be, its fingerprint; raises MessageGone."""
     at = rows.position(uid)
     if at < 0 or rows.uidvalidity != under:
         raise _gone(folder, uid)
     base = rows.names[at]
-    return base, folder.files.odd.get(base) or filename.render(base, rows.flags[at])
+    return base, folder.files.place(rows, at), rows.fingerprints[at]
 
 
 def _by_base(folder: Folder, base: bytes) -> bytes | None:

@@ -66,7 +66,7 @@ class Reconciler:
 
     def scan_cur(self, seen: tuple[int, int, int, int], now: int) -> tuple[tuple[int, int, int, int], int]:
         files = self.files
-        found = compare.compare(self._rows, *self._list(), files.odd)
+        found = compare.compare(self._rows, *self._list(), files.odd, files.mark)
         sure = False
         self._pair(found)
         if found.missing or found.twice or found.doubtful:
@@ -138,7 +138,7 @@ class Reconciler:
         return matched
 
     def _same(self, at: int, status: os.stat_result) -> bool:
-        return scan.same(self._rows.received[at], self._rows.sizes[at], status)
+        return scan.same(self._rows.received[at], self._rows.sizes[at], status, self._rows.names[at])
 
     def _given_elsewhere(self, name: bytes) -> bool:
         """Whether the other server has given a UID to this file since we looked."""
@@ -160,11 +160,11 @@ class Reconciler:
             cur_again, new_again = self._list()
             after = scan.look(files.fd)
             if before[:width] == between[:width] == after[:width] and scan.quiet_in(before[:width], now) == 0:
-                both = compare.compare(self._rows, {*cur, *cur_again}, {*new, *new_again}, files.odd)
+                both = compare.compare(self._rows, {*cur, *cur_again}, {*new, *new_again}, files.odd, files.mark)
                 return both, True, before, now
         # Somebody is busy in there. What is missing stays a suspect until it is quiet.
         files.suspect()
-        return compare.compare(self._rows, cur_again, new_again, files.odd), False, before, now
+        return compare.compare(self._rows, cur_again, new_again, files.odd, files.mark), False, before, now
 
     def _list(self) -> tuple[list[bytes], list[bytes]]:
         """List cur/, and new/ if known messages lie there."""
@@ -193,13 +193,14 @@ class Reconciler:
         """See to it that the file is where its base and flags say, or remember where it is."""
         files = self.files
         files.odd.pop(parsed.base, None)
-        if parsed.canonical:
+        elsewise = parsed.mark not in (b"", files.mark) or filename.cramped(parsed.base)
+        if parsed.canonical and not elsewise:
             return
-        if parsed.tail or self.read_only:
+        if parsed.tail or elsewise or self.read_only:
             files.odd[parsed.base] = path
             return
         try:
-            durable.rename(path, filename.render(parsed.base, parsed.bits), files.fd, files.fd)
+            durable.rename(path, filename.render(parsed.base, parsed.bits, files.mark), files.fd, files.fd)
             self.renamed = True
         except FileNotFoundError:
             files.suspect()  # Race: another program has renamed it since we listed.
@@ -292,7 +293,7 @@ class Reconciler:
         state = self.index.state
         tomb = state.tombs.get(parsed.base)
         if tomb is not None and not (
-            scan.same(tomb.received, tomb.size, status) and state.snapshot.position(tomb.uid) < 0
+            scan.same(tomb.received, tomb.size, status, parsed.base) and state.snapshot.position(tomb.uid) < 0
         ):
             tomb = None
         if tomb is not None:
@@ -359,6 +360,12 @@ class Reconciler:
         except OSError:
             pass  # it stays hidden behind the first; nothing is lost
 
+    def _target(self, parsed: filename.Name, path: bytes, flags: int) -> bytes:
+        """Return where a file in new/ goes: what others have in its name, and a name without room, stay as they are."""
+        if filename.cramped(parsed.base):
+            return b"cur/" + path[4:]
+        return filename.render(parsed.base, flags, parsed.mark or self.files.mark) + parsed.tail
+
     def into_cur(self, parsed: filename.Name, path: bytes, bits: int | None = None) -> tuple[filename.Name, int] | None:
         """Move a file from new/ to cur/; return what it is called and IN_NEW if it had to stay, None if it is gone."""
         files = self.files
@@ -369,8 +376,9 @@ class Reconciler:
                 return None
         if not self.keep_new:
             for _ in range(2):
+                target = self._target(parsed, path, flags)
                 try:
-                    durable.rename(path, filename.render(parsed.base, flags) + parsed.tail, files.fd, files.fd)
+                    durable.rename(path, target, files.fd, files.fd)
                 except FileNotFoundError:
                     files.suspect()  # Race: another program took it; the next scan finds it in cur/.
                     return None
@@ -383,8 +391,8 @@ class Reconciler:
                     break
                 else:
                     self.renamed = True
-                    if parsed.tail:
-                        files.odd[parsed.base] = filename.render(parsed.base, flags) + parsed.tail
+                    if target != filename.render(parsed.base, flags, files.mark):
+                        files.odd[parsed.base] = target
                     return parsed, 0
         if path != b"new/" + parsed.base:
             files.odd[parsed.base] = path

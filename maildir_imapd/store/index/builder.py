@@ -31,7 +31,7 @@ class Builder:
     def __init__(self, old: Snapshot) -> None:
         self.snapshot = old.copy()
         self._own_rows = self._own_flags = self._own_modseqs = False
-        self._own_names = self._own_sizes = self._own_extra = False
+        self._own_names = self._own_sizes = self._own_fingerprints = self._own_extra = False
         self._counted = old._counts
         self._touched = 0  # bits whose counts may have changed
 
@@ -52,8 +52,8 @@ class Builder:
         if not self._own_rows:
             self._own_rows = True
             new.uids, new.received, new.saved = new.uids[:], new.received[:], new.saved[:]
-            new.fingerprints = new.fingerprints[:]
         self._flags()
+        self._fingerprints()
         self._names()
         self._sizes()
         return new
@@ -86,6 +86,13 @@ class Builder:
             new.sizes = new.sizes[:]
         return new
 
+    def _fingerprints(self) -> Snapshot:
+        new = self.snapshot
+        if not self._own_fingerprints:
+            self._own_fingerprints = True
+            new.fingerprints = new.fingerprints[:]
+        return new
+
     def _extra(self) -> dict[int, frozenset[int]]:
         if not self._own_extra:
             self._own_extra = True
@@ -112,6 +119,12 @@ class Builder:
             at = new.position(uid)
             if at >= 0:
                 self._sizes().sizes[at] = size
+        for uid, size, fingerprint in batch.rewritten:
+            at = new.position(uid)
+            if at >= 0:
+                self._sizes().sizes[at] = size
+                self._fingerprints().fingerprints[at] = fingerprint
+                new.rewrites += 1
         if batch.claimed:
             self._claim(batch.claimed)
         if batch.expunged:
@@ -161,11 +174,13 @@ class Builder:
             new.uids.extend(uids)
             new.received.extend(received)
             new.saved.extend(saved)
-            new.fingerprints.extend(fingerprints)
         else:
             new.uids = new.uids + array("I", uids)
             new.received = new.received + array("q", received)
             new.saved = new.saved + array("q", saved)
+        if self._own_fingerprints:
+            new.fingerprints.extend(fingerprints)
+        else:
             new.fingerprints = new.fingerprints + array("Q", fingerprints)
         if self._own_flags:
             new.flags.extend(flags)
@@ -184,6 +199,7 @@ class Builder:
         else:
             new.names = [*new.names, *names]
         self._own_rows = self._own_flags = self._own_modseqs = self._own_sizes = self._own_names = True
+        self._own_fingerprints = True
 
     def _flag(self, ranges: Ranges, add: int, remove: int, modseq: int) -> None:
         new = self._flags()
@@ -249,6 +265,7 @@ class Builder:
                 extra.pop(uid, None)
         # The new columns are put together from what stays: one copy, however many gaps.
         self._own_rows = self._own_flags = self._own_modseqs = self._own_names = self._own_sizes = True
+        self._own_fingerprints = True
         for column in ("uids", "flags", "modseqs", "received", "saved", "sizes", "fingerprints", "names"):
             old = getattr(new, column)
             rest = old[kept[0]]

@@ -4,7 +4,9 @@
     block: "BLK1", field length (1 byte), messages (4), bytes of data (8), CRC-32 (4) of all that follows
            field, UIDs (4 bytes each), lengths (4 bytes each), the blobs back to back
 
-Little endian. One put_many() is one block and one write, or a few if it is large, under the file's own lock, which is
+Little endian. With lengths of 2^32-1 there are no blobs: what was known of these messages is forgotten.
+
+One put_many() is one block and one write, or a few if it is large, under the file's own lock, which is
 the last in the lock order. A reader needs none: a block that does not verify is "not yet", or a dead writer's, and
 then the next one puts a new file in its place. The same when UIDVALIDITY or the version of the code that made the
 bytes is another.
@@ -41,6 +43,7 @@ log = Log(__name__)
 
 NAME: Final = b"maildir-imapd.cache"
 _MARK: Final = b"BLK1"
+_FORGOTTEN: Final = 0xFFFFFFFF
 _BLOCK: Final = struct.Struct("<4sBIQI")
 _COMPACT_OCTETS: Final = 1 << 20  # below that, dead bytes are not worth a rewrite
 # Fields of a folder that are kept: clients make up fields (of headers) as they like, and no quota counts this file.
@@ -123,6 +126,22 @@ class Cache:
                 self._put(field, block)
         except (OSError, errors.LockTimeout) as error:
             log.info("cache not written", path=self._path, why=error)
+
+    def forget(self, uids: Sequence[int]) -> None:
+        """Forget all that is known of messages, for all processes; if that cannot be written, for this one."""
+        with self._lock:
+            self._look()
+            known = [(field, [uid for uid in uids if uid in where]) for field, where in self._fields.items()]
+        try:
+            for field, some in known:
+                if some:
+                    self._put(field, _render(field, some, [_FORGOTTEN] * len(some), []))
+        except (OSError, errors.LockTimeout) as error:
+            log.info("cache not written", path=self._path, why=error)
+            with self._lock:
+                for where in self._fields.values():
+                    for uid in uids:
+                        where.pop(uid, None)
 
     def trim(self, uids: Sequence[int]) -> None:
         """Forget messages that are no longer there, and write the file anew if a third of it is about them.
@@ -248,6 +267,10 @@ class Cache:
             lengths.byteswap()
         where = self._fields.setdefault(head[:field_size], {})
         base, at = start + len(head), 0
+        if lengths and lengths[0] == _FORGOTTEN:
+            for uid in uids:
+                where.pop(uid, None)
+            return
         for uid, length in zip(uids, lengths, strict=True):
             where[uid] = (at, at + length, base)
             at += length
@@ -429,20 +452,24 @@ def _blocks(field: bytes, pairs: Iterable[tuple[int, bytes]]) -> Iterator[bytes]
         if size > room:
             continue
         if size > left:
-            yield _render(field, some)
+            yield _block(field, some)
             some, left = [], room
         some.append((uid, blob))
         left -= size
     if some:
-        yield _render(field, some)
+        yield _block(field, some)
 
 
-def _render(field: bytes, pairs: Sequence[tuple[int, bytes]]) -> bytes:
-    uids = array("I", [uid for uid, _ in pairs])
-    lengths = array("I", [len(blob) for _, blob in pairs])
+def _block(field: bytes, pairs: Sequence[tuple[int, bytes]]) -> bytes:
+    blobs = [blob for _, blob in pairs]
+    return _render(field, [uid for uid, _ in pairs], [len(blob) for blob in blobs], blobs)
+
+
+def _render(field: bytes, messages: Sequence[int], sizes: Sequence[int], blobs: Sequence[bytes]) -> bytes:
+    uids, lengths = array("I", messages), array("I", sizes)
     if sys.byteorder == "big":
         uids.byteswap()
         lengths.byteswap()
-    blobs = b"".join([blob for _, blob in pairs])
-    body = b"".join([field, uids.tobytes(), lengths.tobytes(), blobs])
-    return _BLOCK.pack(_MARK, len(field), len(pairs), len(blobs), zlib.crc32(body)) + body
+    data = b"".join(blobs)
+    body = b"".join([field, uids.tobytes(), lengths.tobytes(), data])
+    return _BLOCK.pack(_MARK, len(field), len(messages), len(data), zlib.crc32(body)) + body

@@ -27,6 +27,7 @@ old one, synced and renamed; the one before is kept as ``.old`` for the day this
 
 from __future__ import annotations
 
+import itertools
 import sys
 import zlib
 from array import array
@@ -47,6 +48,8 @@ _COLUMNS: Final = (
     ("sizes", "Q"),
     ("fingerprints", "Q"),
 )
+# What has been written to since an older snapshot was made is not known of one that is loaded.
+_loads: Final = itertools.count(1)
 
 
 def render(state: IndexState) -> list[bytes]:
@@ -122,6 +125,7 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> IndexState:
         uidvalidity=head.numbers[b"v"],
         uidnext=head.numbers[b"n"],
         modseq=head.numbers[b"m"],
+        rewrites=next(_loads) << 32,
     )
     return IndexState(
         snapshot=rows,

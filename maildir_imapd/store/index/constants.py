@@ -10,3 +10,4 @@ JOURNAL: Final = b"maildir-imapd.journal"
 
 RESERVE: Final = 1000  # UIDs per synced reserve record
 LAST_UID: Final = 2**32 - 2
+LAST_UIDVALIDITY: Final = 2**32 - 1

@@ -28,7 +28,7 @@ DAMAGED: Final = b".damaged"
 def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | None, told: int) -> Evidence:
     """Read what is left in *directory*, and set aside what does not verify; *noted* and *told* as of Evidence.
 
-    Under the folder's lock. Raises IndexDamaged for another version's, OSError.
+    Under the folder's lock. Raises OtherVersion for another version's, OSError.
     """
     states: list[IndexState] = []
     for name in (CHECKPOINT, OLD):
@@ -40,7 +40,7 @@ def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | No
         if state is not None:
             states.append(state)
         elif checkpoint.of_another_version(data):
-            raise errors.IndexDamaged(detail=f"{os.fsdecode(path)}: written by another version")
+            raise errors.OtherVersion(detail=os.fsdecode(path))
         else:
             _set_aside(directory, name, data, mode)
     try:
@@ -48,6 +48,8 @@ def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | No
     except FileNotFoundError:
         data = b""
     good = tuple(journal.replay(data))
+    if journal.of_another_version(data, good[-1][1] if good else 0):
+        raise errors.OtherVersion(detail=os.fsdecode(path))
     later = tuple(journal.salvage(data, good[-1][1] if good else 0))
     if data:
         _set_aside(directory, JOURNAL, data, mode)

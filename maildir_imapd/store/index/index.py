@@ -41,7 +41,7 @@ from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index import boot, checkpoint, damage, journal, loading
-from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, LAST_UID, OLD, RESERVE
+from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, LAST_UID, LAST_UIDVALIDITY, OLD, RESERVE
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.loading import Opened, Unfit
 from maildir_imapd.store.index.lock import FolderLock
@@ -54,8 +54,9 @@ _LOAD_ATTEMPTS: Final = 30
 
 
 def clock_uidvalidity() -> int:
-    """Return a UIDVALIDITY, for want of a counter."""
-    return int(time.time())
+    """Return a UIDVALIDITY, for want of a counter; a clock beyond 2106 says nothing."""
+    now = int(time.time())
+    return now if 0 < now <= LAST_UIDVALIDITY else 1
 
 
 class Index:
@@ -234,6 +235,8 @@ class Index:
                 self.catch_up()
             if self._size > self.state.position and self._journal is not None:
                 data = loading.read_from(self._journal.number, self.state.position)
+                if journal.of_another_version(data):
+                    raise errors.OtherVersion(detail=os.fsdecode(self.path))
                 if journal.salvage(data, 0):
                     raise Unfit
                 self._cut()
@@ -459,7 +462,7 @@ class Index:
     def another_uidvalidity(self, last: int = 0) -> int:
         """Return one that this folder has not had: clients remember, whatever the clock or the counter says."""
         noted = self._lock.reserve()
-        return max(self._uidvalidity(), last + 1, noted[0] + 1 if noted else 0)
+        return min(max(self._uidvalidity(), last + 1, noted[0] + 1 if noted else 0), LAST_UIDVALIDITY)
 
     def close(self) -> None:
         """Let go of the journal."""

@@ -15,6 +15,7 @@
     m 16 1732320000.M1P2.host,U=3
                                another program renamed the base
     z 20 8123                  size with CRLF, once counted
+    z 20 -/9                   another program has written to the file: size (-: not known), fingerprint
     r 4712                     \\Recent claimed below this UID
     s 1 2 3 4 1                mtime and ctime (ns) of cur/, then of new/, that this batch has seen; 0: look again
     c 90210 4712 5f3a77c1      commit: mod-sequence, UIDNEXT, CRC-32 of the batch's bytes before it
@@ -87,6 +88,7 @@ class Batch:
     vanished_at: int = 0
     renamed: list[tuple[int, bytes]] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    rewritten: list[tuple[int, int, int]] = field(default_factory=list)  # UID, size, fingerprint
     claimed: int = 0
     stamp: Stamp | None = None
 
@@ -110,6 +112,7 @@ class Batch:
             or self.vanished
             or self.renamed
             or self.sizes
+            or self.rewritten
             or self.claimed
             or self.keywords
             or self.raised
@@ -203,6 +206,8 @@ def _render_lines(batch: Batch) -> list[bytes]:
         lines.append(b"m %d %b\n" % (uid, base))
     for uid, size in batch.sizes:
         lines.append(b"z %d %d\n" % (uid, size))
+    for uid, size, fingerprint in batch.rewritten:
+        lines.append(b"z %d %b/%d\n" % (uid, b"-" if size == SIZE_UNKNOWN else b"%d" % size, fingerprint))
     if batch.claimed:
         lines.append(b"r %d\n" % batch.claimed)
     if batch.stamp is not None:
@@ -249,7 +254,12 @@ def _parse_line(batch: Batch, line: bytes) -> None:
         batch.stamp = Stamp(cur_mtime, cur_ctime, new_mtime, new_ctime, bool(settled))
     elif kind == b"z ":
         uid, size = rest.split(b" ")
-        batch.sizes.append((int(uid), int(size)))
+        size, slash, fingerprint = size.partition(b"/")
+        if slash:
+            known = SIZE_UNKNOWN if size == b"-" else int(size)
+            batch.rewritten.append((int(uid), known, int(fingerprint)))
+        else:
+            batch.sizes.append((int(uid), int(size)))
     elif kind == b"r ":
         batch.claimed = int(rest)
     elif kind == b"k ":
@@ -309,6 +319,20 @@ def replay(data: bytes, start: int = 0) -> Iterator[tuple[Batch, int]]:
             return
         yield batch, end
         start = end
+
+
+def of_another_version(data: bytes, start: int = 0) -> bool:
+    """Say whether what stands at *start* is a whole batch that is not ours to understand: then it is no damage."""
+    at = start if data.startswith(b"c ", start) else data.find(b"\nc ", start) + 1
+    end = data.find(b"\n", at) + 1
+    if not end or not data.startswith(b"c ", at):
+        return False
+    words = data[at : end - 1].split(b" ")
+    try:
+        whole = len(words) == 4 and zlib.crc32(data[start : end - 1 - len(words[3])]) == int(words[3], 16)
+    except ValueError:
+        return False
+    return whole and parse_batch(data[start:end]) is None
 
 
 def salvage(data: bytes, start: int) -> list[Batch]:

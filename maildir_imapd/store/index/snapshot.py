@@ -80,6 +80,7 @@ class Snapshot:
         "modseqs",
         "received",
         "revivals",
+        "rewrites",
         "saved",
         "sizes",
         "uidnext",
@@ -100,6 +101,7 @@ class Snapshot:
     uidnext: int
     modseq: int
     revivals: int  # how often a message has come back under an old UID since this was loaded
+    rewrites: int  # another number each time when another program has written to a message's file
 
     def __init__(
         self,
@@ -118,6 +120,7 @@ class Snapshot:
         uidnext: int,
         modseq: int,
         revivals: int = 0,
+        rewrites: int = 0,
         words: dict[int, tuple[bytes, ...]] | None = None,
     ) -> None:
         self.uids = uids
@@ -134,6 +137,7 @@ class Snapshot:
         self.uidnext = uidnext
         self.modseq = modseq
         self.revivals = revivals
+        self.rewrites = rewrites
         self._counts: dict[str, int] = {}
         # Bits -> flag names; shared by all snapshots with the same keywords.
         self._words: dict[int, tuple[bytes, ...]] = {} if words is None else words
@@ -311,6 +315,7 @@ class Snapshot:
             uidnext=self.uidnext,
             modseq=self.modseq,
             revivals=self.revivals,
+            rewrites=self.rewrites,
             words=self._words,
         )
 

@@ -19,7 +19,7 @@ from typing import Final
 from maildir_imapd import errors
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
-from maildir_imapd.store.maildir import filename, scan
+from maildir_imapd.store.maildir import filename, packed, scan
 
 TMP_SECONDS: Final = 36 * 3600  # what nobody has touched for so long was left by a program that died
 
@@ -36,13 +36,15 @@ class Delivery:
     itself when it is forgotten.
     """
 
-    def __init__(self, directory: Descriptor, path: bytes, mode: int = 0o600) -> None:
+    def __init__(self, directory: Descriptor, path: bytes, mode: int = 0o600, *, packing: packed.Kind = "none") -> None:
         self.trouble: errors.StoreError | None = None
-        self.size_disk = 0
+        self.size_disk = 0  # before it is compressed
         self.size_crlf = 0
         self.has_nul = False  # RFC 3501: only a literal8 may carry one
         self.name = b"tmp/" + filename.unique()
         self._path = path
+        self._packer = packed.packer(packing)
+        self._packed = False  # what it takes is on the disk, compressed, and its end is, too
         self._held = b""  # CRs at the end of the last piece: the LF may be in the next one
         self.fingerprint = 0  # see scan.py; known once the file has its date
         self._directory = directory
@@ -65,7 +67,7 @@ class Delivery:
         """Take a piece of the message."""
         if self.trouble is not None:
             return
-        if not self._open():
+        if not self._open() or self._packed:
             self.trouble = errors.StoreError(detail="written after it was closed")
             return
         piece = self._held + bytes(data)
@@ -80,22 +82,33 @@ class Delivery:
 
     def _store(self, piece: bytes) -> None:
         text = _CRLF(b"\n", piece) if b"\r\r\n" in piece else piece.replace(b"\r\n", b"\n")
-        assert self._file is not None
-        try:
-            with self._file.use() as file:
-                durable.write(file, text)
-        except OSError as error:
-            self._fail(error)
+        if not self._put(text if self._packer is None else self._packer.compress(text)):
             return
         self.size_disk += len(text)
         self.has_nul = self.has_nul or b"\0" in text
         self.size_crlf += len(text) + text.count(b"\n") - text.count(b"\r\n")
 
+    def _put(self, data: bytes) -> bool:
+        """Write what comes out of the packer; say whether that went well."""
+        assert self._file is not None
+        try:
+            with self._file.use() as file:
+                durable.write(file, data)
+        except OSError as error:
+            self._fail(error)
+            return False
+        return True
+
     def finish(self) -> None:
         """Say that the message is whole. ``commit`` does so."""
-        if self._held and self.trouble is None and self._open():
+        if self.trouble is not None or not self._open():
+            return
+        if self._held:
             held, self._held = self._held, b""
             self._store(held)
+        if self._packer is not None and self.trouble is None:
+            packer, self._packer, self._packed = self._packer, None, True
+            self._put(packer.flush())
 
     def close(self) -> None:
         """The same, and give the descriptor back: a MULTIAPPEND of thousands runs out of them without it."""
@@ -129,7 +142,7 @@ class Delivery:
             return os.path.sameopenfile(self._directory.number, there)
 
     def pieces(self) -> Generator[bytes]:
-        """Give back what came in, as it lies on the disk.
+        """Give back what came in, with line ends as on the disk.
 
         Raises StoreError; MailboxMissing if it was closed and its name is gone, which goes with its folder.
         """
@@ -139,6 +152,10 @@ class Delivery:
         try:
             with self._reading() as number:
                 position = 0
+                if self._packed:
+                    size = os.fstat(number).st_size
+                    yield packed.unpacked(os.pread(number, size, 0), os.fsdecode(self._path + b"/" + self.name))
+                    return
                 while piece := os.pread(number, _COPY_OCTETS, position):
                     position += len(piece)
                     yield piece

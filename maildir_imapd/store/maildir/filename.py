@@ -3,9 +3,11 @@
     1732320000.M1P2.host,S=8000,W=8123:2,FS
     `------------- base -------------'`inf'
 
-Everything before the first ``:`` is the base and never changes while the message lives; the info part
-is ours to rewrite.  All of a message's flags are bits of one integer, one bit per possible info letter,
-so that a letter we have no meaning for survives our renames:
+Everything before the first ``:`` is the base and never changes while the message lives; the info part is ours to
+rewrite. Where file names cannot have colons (a spool that lay on Windows or on a NAS, mbsync's InfoDelimiter) the
+mark before the info part is ``;`` or ``!``: these count only in a name that has no colon, and with nothing but
+letters behind ``2,``, for a base may have them, too. All of a message's flags are bits of one integer, one bit per
+possible info letter, so that a letter we have no meaning for survives our renames:
 
     bits 0-25    ``A`` to ``Z``
     bits 26-51   ``a`` to ``z``: keywords 0 to 25 of dovecot-keywords
@@ -29,6 +31,7 @@ from typing import Final, NamedTuple
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
 
+COLON: Final = b":"
 LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 DRAFT: Final = 1 << 3  # D
@@ -52,10 +55,14 @@ INTERNAL_BITS: Final = RECENT | IN_NEW
 
 SIZE_UNKNOWN: Final = 2**64 - 1
 
+# A name has 255 octets at the most: a base, three octets of the mark, and 32 letters that are in use.
+LONGEST_BASE: Final = 220
+
 LETTERED: Final = 26  # keywords below this index have an info letter
 IN_BITS: Final = 36  # keywords below this index have a bit; the rest is sparse (Snapshot.extra)
 
 _BIT_OF_LETTER: Final = {letter: 1 << n for n, letter in enumerate(LETTERS)}
+_OTHER_MARK = re.compile(rb"([;!])2,([A-Za-z]*+)\Z").search
 _SIZE = re.compile(rb",S=([0-9]{1,15})(?=,|\Z)").search
 _WIRE_SIZE = re.compile(rb",W=([0-9]{1,15})(?=,|\Z)").search
 _MARKS = re.compile(rb",(?:U=[0-9]+|FMD5=[0-9a-fA-F]+)(?=,|\Z)").sub
@@ -72,7 +79,8 @@ class Name(NamedTuple):
     base: bytes
     bits: int
     tail: bytes  # what others keep behind a second comma; survives our renames
-    canonical: bool  # the name is what render() makes of base and bits
+    canonical: bool  # the name is what render() makes of base, bits and mark
+    mark: bytes = b""  # what stands before the info part; nothing where there is none
 
 
 def keyword_bit(index: int) -> int:
@@ -83,10 +91,10 @@ def keyword_bit(index: int) -> int:
 
 
 @lru_cache(maxsize=8192)
-def info(bits: int) -> bytes:
+def info(bits: int, mark: bytes = COLON) -> bytes:
     """Render the info part: letters in ASCII order."""
     letters = bits & INFO_BITS
-    found = bytearray(b":2,")
+    found = bytearray(mark + b"2,")
     while letters:
         low = letters & -letters
         found.append(LETTERS[low.bit_length() - 1])
@@ -94,11 +102,18 @@ def info(bits: int) -> bytes:
     return bytes(found)
 
 
-def render(base: bytes, bits: int) -> bytes:
+def cramped(base: bytes) -> bool:
+    """Say whether a base is so long that not every flag fits behind it: then they live in the index only."""
+    return len(base) > LONGEST_BASE
+
+
+def render(base: bytes, bits: int, mark: bytes = COLON) -> bytes:
     """Return the path of a message below its folder, as it is unless somebody has put it otherwise."""
     if bits & IN_NEW:
         return b"new/" + base
-    return b"cur/" + base + info(bits)
+    if len(base) > LONGEST_BASE:
+        return b"cur/" + base
+    return b"cur/" + base + info(bits, mark)
 
 
 @lru_cache(maxsize=8192)
@@ -117,9 +132,24 @@ def parse(name: bytes) -> Name:
     """Take *name* apart; the flags stand after the last ``:2,``, the identity ends at the first ``:``."""
     base, colon, rest = name.partition(b":")
     if not colon:
+        if b"2," in name and (found := _OTHER_MARK(name)) is not None:
+            mark, letters = found.groups()
+            bits, _ = _parse_info(b":2," + letters)
+            return Name(name[: found.start()], bits, b"", found[0] == info(bits, mark), mark)
         return Name(base, 0, b"", False)
     bits, tail = _parse_info(colon + rest)
-    return Name(base, bits, tail, colon + rest == info(bits))
+    return Name(base, bits, tail, colon + rest == info(bits), colon)
+
+
+def mark_of(names: Iterable[bytes]) -> bytes:
+    """Return the mark that a folder with these names in cur/ goes by: a colon unless all that say so have another."""
+    found = COLON
+    for name in names:
+        mark = parse(name).mark
+        if mark == COLON:
+            return COLON
+        found = mark or found
+    return found
 
 
 def usable(name: bytes) -> bool:

@@ -8,11 +8,16 @@ younger than two seconds is not settled, and a directory is listed again once it
 The fingerprint (d). A rename keeps the inode and the nanoseconds of the time. The inode alone says nothing, for the
 next file that is made often has it, and nor does a time of whole seconds, which somebody has set: then the file must
 be older than what we know of the message.
+
+The time also says whether a file is still the one that we have read: who writes to it changes it. The inode does
+not: a spool that was moved with its times has other inodes and the same mail, and some network file systems give a file
+another one at each mount. A file whose time is of just now may be half of one that cp, rsync or scp is writing.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import stat
 import struct
@@ -25,6 +30,11 @@ from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.maildir import filename
 
 SETTLE_NS: Final = 2_000_000_000
+MARK_NAMES: Final = 100
+
+_INODE: Final = (1 << 34) - 1
+_TIME: Final = (1 << 30) - 1
+_WHOLE_SECONDS: Final = (1 << 30) - 1_000_000_000
 
 _ENCODING: Final = sys.getfilesystemencoding()
 
@@ -63,9 +73,9 @@ def names(folder: int, directory: bytes) -> list[bytes]:
     """List the names in new/ or cur/ that may be messages."""
     try:
         fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if directory == b"new":
-            return []  # somebody's copy of a Maildir, which we may not complete
+            return []  # somebody's copy of a Maildir, which we may not complete, or a file of that name
         raise
     try:
         # Of a descriptor the names come as str; encoded at once, in a third of the time that one by one takes.
@@ -78,6 +88,21 @@ def names(folder: int, directory: bytes) -> list[bytes]:
     return found
 
 
+def mark(folder: int) -> bytes:
+    """Return the mark before the flags that names in cur/ have, by the first of them that the directory gives."""
+    try:
+        cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if descriptors.out_of_descriptors(error):
+            raise
+        return filename.COLON  # whoever lists it hears why
+    try:
+        with descriptors.again(os.scandir, cur) as entries:
+            return filename.mark_of(os.fsencode(entry.name) for entry in itertools.islice(entries, MARK_NAMES))
+    finally:
+        os.close(cur)
+
+
 def inspect(directory: int, path: bytes) -> os.stat_result | None:
     """Return the status of a message file, None if it is gone or no regular file."""
     try:
@@ -88,8 +113,22 @@ def inspect(directory: int, path: bytes) -> os.stat_result | None:
 
 
 def fingerprint(status: os.stat_result) -> int:
-    """Return what a rename leaves as it is and another file hardly has: inode and nanoseconds of mtime."""
-    return (status.st_ino & (1 << 34) - 1) << 30 | status.st_mtime_ns % 1_000_000_000
+    """Return what a rename leaves as it is and another file hardly has: inode and nanoseconds of mtime.
+
+    A time without nanoseconds has numbers there that nanoseconds never are, by its seconds.
+    """
+    time_bits = status.st_mtime_ns % 1_000_000_000 or 1_000_000_000 + int(status.st_mtime) % _WHOLE_SECONDS
+    return (status.st_ino & _INODE) << 30 | time_bits
+
+
+def rewritten(known: int, seen: int) -> bool:
+    """Say by two fingerprints of a message, the known one perhaps 0, whether its file has been written to since."""
+    return known != 0 and (known ^ seen) & _TIME != 0
+
+
+def young(status: os.stat_result, now: int) -> bool:
+    """Say whether somebody may be writing the file at *now*, so that nothing may be kept of what is read from it."""
+    return abs(now - status.st_mtime_ns) < SETTLE_NS
 
 
 def born(directory: int, path: bytes) -> int | None:
@@ -103,14 +142,17 @@ def born(directory: int, path: bytes) -> int | None:
     return seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BTIME else None
 
 
-def same(received: int, size: int, status: os.stat_result) -> bool:
+def same(received: int, size: int, status: os.stat_result, base: bytes) -> bool:
     """Say whether a file may be the message that was received then and has this size with CRLF line ends.
 
     A base alone does not say so: procmail uses its MH names again soon after they are free.  Who puts a message
-    back, from a backup or another folder, keeps its time; and if not, a new UID is the smaller harm.
+    back, from a backup or another folder, keeps its time; and if not, a new UID is the smaller harm.  Where *base*
+    claims another size than the file has, it may be compressed, and then its size says nothing.
     """
     if int(status[stat.ST_MTIME]) != received:
         return False
+    if filename.disk_size(base) not in (None, status.st_size):
+        return True
     return size == filename.SIZE_UNKNOWN or status.st_size <= size <= 2 * status.st_size
 
 
