@@ -114,6 +114,7 @@ ELSEWHERE = {
     "store/maildir/attic": ACCOUNT,
     "store/maildir/flat": ACCOUNT,
     "store/maildir/keywords": "test_store_mailbox test_store_takeover",
+    "store/maildir/instead": "test_cli_migrate",
     "store/maildir/layouts": VALUES,
     "store/maildir/nested": ACCOUNT,
     "store/maildir/scan": "test_store_foreign test_store_mailbox",

@@ -124,7 +124,7 @@ class PasswdFile:
             return self._current().get(user)
         except OSError as error:
             log.error("passwd-file cannot be read", path=self.path, why=error.strerror)
-            raise Unavailable(detail=f"{self.path}: {error}") from error
+            raise Unavailable(detail=f"{self.path}: {error.strerror}") from error
 
     def look_up(self, user: str) -> Registered | None:
         """As ``Authenticator.look_up``."""
@@ -160,7 +160,7 @@ class PasswdFile:
         try:
             return list(self._current())
         except OSError as error:
-            raise Unavailable(detail=f"{self.path}: {error}") from error
+            raise Unavailable(detail=f"{self.path}: {error.strerror}") from error
 
 
 def _dummy(entries: dict[str, PasswdEntry]) -> str | None:

@@ -10,8 +10,6 @@ from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on
 from maildir_imapd.cli.dovecot_tables import PLUGINS, PLUGINS_HARMLESS, meaning
 from maildir_imapd.config import BY_NAME
 
-_SERVED_AS_IT_LIES = "messages that are {how} on the disk would be served so, which nobody can read: {what} first"
-
 
 def features(reading: DovecotReading) -> None:
     """Carry over plugins and limits."""
@@ -33,12 +31,16 @@ def _format(reading: DovecotReading, plugins: set[str]) -> None:
     # Without the plugin they are no more than what stands in the file.
     found = reading.take_plugins(r"zlib_save|mail_compress_write_method") if packed else []
     writes = [setting for setting in found if setting.value]
-    if packed and writes:
-        out.refuse(writes[0].name, _SERVED_AS_IT_LIES.format(how=f"compressed ({writes[0].value})", what="unpack them"))
-    elif packed:
-        out.tell(f"mail_plugins: {packed.pop()}", "messages that are compressed on the disk cannot be read")
+    for setting in writes[:1]:
+        name, _, _ = setting.value.partition("-")
+        try:
+            out.settings["compress_mail"] = BY_NAME["compress_mail"].check(name)
+        except ValueError:
+            out.tell(setting.name, f"new messages are not compressed, for {setting.value} is only read here")
     if plugins & {"mail_crypt", "mail_crypt_acl"}:
-        out.refuse("mail_plugins: mail_crypt", _SERVED_AS_IT_LIES.format(how="encrypted", what="decrypt them"))
+        out.refuse(
+            "mail_plugins: mail_crypt", "messages that are encrypted on the disk cannot be read: decrypt them first"
+        )
 
 
 def _quota(reading: DovecotReading, plugins: set[str]) -> None:

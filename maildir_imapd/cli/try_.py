@@ -21,11 +21,12 @@ from maildir_imapd.errors import ConfigError, ImapdError
 from maildir_imapd.location import expand
 from maildir_imapd.server.spools import myself
 from maildir_imapd.store.maildir import decide
+from maildir_imapd.store.maildir.instead import instead
 from maildir_imapd.store.maildir.layout import Places
 
 
 @click.command("try", short_help="Serve one Maildir, to see it at work.")
-@click.argument("maildir", required=False, type=click.Path(file_okay=False, path_type=Path))
+@click.argument("maildir", required=False, type=click.Path(path_type=Path))
 @click.option("--imap", default="127.0.0.1:1143", show_default=True, metavar="HOST:PORT", help="Listen here, STARTTLS.")
 @click.option("--imaps", default="127.0.0.1:1993", show_default=True, metavar="HOST:PORT", help="Listen here, TLS.")
 def try_(maildir: Path | None, imap: str, imaps: str) -> None:
@@ -122,14 +123,13 @@ def _places(configured: str, me: Identity) -> Places:
 def _look(maildir: Path, places: Places | None = None) -> str:
     """Say how the folders of a spool are laid out, and why; raises ConfigError for what is none."""
     if not maildir.is_dir():
-        why = "is no directory" if maildir.exists() else "is not there"
-        raise ConfigError(f"{maildir} {why}")
+        raise ConfigError(instead(bytes(maildir)))
     if not any(maildir.iterdir()):
         raise ConfigError(f"{maildir} is empty: there is no mail to try it on")
     try:
         decision = decide.decide(places or Places(bytes(maildir.resolve()), decide.AUTO))
     except ImapdError as error:
-        raise ConfigError(f"{maildir} is not a Maildir, and no Maildir lies below it ({error.text})") from error
+        raise ConfigError(f"no Maildir lies below: {error.detail}") from error
     inbox = decision.places.inbox
     apart = "" if inbox is None else f", INBOX is {os.fsdecode(inbox)}"
     return f"LAYOUT={decision.places.kind}{apart}: {decision.why}"

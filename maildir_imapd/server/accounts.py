@@ -15,6 +15,7 @@ from maildir_imapd.events import Log
 from maildir_imapd.location import expand
 from maildir_imapd.server import owners
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.maildir.instead import instead
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Accounts:
             raise Unavailable from error
         inbox = places.inbox or places.root
         if not make and not os.path.isdir(os.path.join(inbox, b"cur")):
-            raise MailboxMissing("There is no Maildir", detail=os.fsdecode(inbox))
+            raise MailboxMissing("There is no Maildir:", detail=instead(inbox))
         key = (places, owner)
         with self._lock:
             account = self._accounts.get(key)

@@ -14,6 +14,7 @@ from maildir_imapd.errors import ConfigError, MailboxMissing
 from maildir_imapd.location import expand
 from maildir_imapd.server import owners, settings
 from maildir_imapd.server.accounts import Accounts
+from maildir_imapd.store.maildir.instead import instead
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
@@ -81,7 +82,7 @@ def _owner_of_spool(mail: Mail, identity: Identity) -> Owner | None:
     except ValueError as error:
         raise ConfigError(f"no mail location: {error}") from error
     except OSError as error:
-        raise MailboxMissing("There is no Maildir", detail=f"{os.fsdecode(root)}: {error.strerror}") from error
+        raise MailboxMissing("There is no Maildir:", detail=instead(root)) from error
     if state.st_uid != 0:
         if not owners.supported():
             raise ConfigError(f"run it as the owner of {os.fsdecode(root)}")

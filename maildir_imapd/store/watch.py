@@ -111,7 +111,7 @@ class Watcher:
                 self._inotify = inotify.Inotify(acl.FILE)
             except OSError as error:
                 if mode == "inotify":
-                    raise errors.ConfigError(detail=f"inotify: {error}") from error
+                    raise errors.ConfigError(detail=f"inotify: {error.strerror}") from error
                 log.warning("inotify not available, polling", interval=interval, why=error)
 
     def add(self, mailbox: Watched) -> None:

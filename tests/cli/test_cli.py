@@ -390,6 +390,6 @@ def test_try_says_how_the_folders_are_laid_out(tmp_path: Path) -> None:
     (tmp_path / "mbox").write_text("From x\n")
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "notes").touch()
-    for name, why in (("mbox", "no directory"), ("none", "not there"), ("else", "no Maildir lies below")):
+    for name, why in (("mbox", "is an mbox file"), ("none", "not there"), ("else", "no Maildir lies below")):
         with pytest.raises(ConfigError, match=why):
             try_._look(tmp_path / name)

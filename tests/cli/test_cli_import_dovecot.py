@@ -224,6 +224,7 @@ def test_the_tables_say_one_thing_each() -> None:
         ("mail_fsync = always\n", "fsync"),
         ("mail_nfs_storage = yes\n", "watch"),
         ("mail_plugins = acl\nplugin {\n  acl = vfile\n}\n", "acl"),
+        ("mail_plugins = zlib\nplugin {\n  zlib_save = gz\n}\n", "compress_mail"),
     ],
 )
 def test_limits_and_the_like(written: str, ours: str, tmp_path: Path) -> None:
@@ -235,6 +236,7 @@ def test_limits_and_the_like(written: str, ours: str, tmp_path: Path) -> None:
         "line_limit": "64K",
         "fsync": "always",
         "watch": "poll",
+        "compress_mail": "gz",
         "acl": None,  # heeded, as it is without the setting
     }
     settings, said = told(f"{HEAD}{PERSONAL}passdb {{\n  driver = passwd-file\n  args = /u\n}}\n{written}", tmp_path)
@@ -286,7 +288,6 @@ quota_message_count = 100
         ("mail_location = maildir:~/Maildir:DIRNAME=mAildir\n", "DIRNAME=mAildir"),
         ("mail_location = maildir:~/Maildir:LAYOUT=index\n", "folders lie as index has them"),
         ("mail_location = maildir:/srv/%1u/%u\n", "may use the variables"),
-        (f"{PERSONAL}mail_plugins = zlib\nplugin {{\n  zlib_save = gz\n}}\n", "compressed (gz)"),
         (f"{PERSONAL}mail_plugins = mail_crypt\n", "encrypted"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,42 @@ def test_no_maildir_is_made_by_looking(words: list[str], tmp_path: Path) -> None
     assert done.exit_code == 1
     assert "There is no Maildir" in done.output
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["adopt", "release", "tunnel", "try"])
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("mbox", "mbox is an mbox file, and only Maildir is served: convert it"),
+        ("mail", "mail has mbox files in it (Sent, inbox), and only Maildir is served: convert it"),
+        ("plain", "plain is no directory, and a Maildir is one"),
+        ("pictures", "pictures is a directory without cur/ in it"),
+    ],
+)
+def test_something_else_where_the_maildir_should_be(command: str, place: str, said: str, tmp_path: Path) -> None:
+    """It is said in words, with what to do, and never as Python or the system's tables spell it."""
+    base = tmp_path / "m\xfcll"
+    for name in ("mbox", "mail/inbox", "mail/Sent", "plain", "pictures/a.jpg"):
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).write_bytes(b"x" if name in ("plain", "pictures/a.jpg") else b"From a Sun Nov 29\nSubject: x\n\n")
+    before = sorted(base.rglob("*"))
+    where = f"maildir:{base / place}"
+    words = {"release": ["release", "--to=dovecot"], "try": ["try", str(base / place)]}.get(command, [command])
+    located = [] if command == "try" else ["--mail-location", where]
+    done = subprocess.run(
+        [sys.executable, "-m", "maildir_imapd", *words, *located],
+        env={**os.environ, "HOME": str(tmp_path), "COLUMNS": "400"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    printed = " ".join((done.stdout + done.stderr).replace("\u2502", " ").split())
+    assert done.returncode in (1, 78), printed
+    assert said in printed or said.replace(" ", "") in printed.replace(" ", "")
+    assert "b'" not in printed
+    assert "Errno" not in printed
+    assert sorted(base.rglob("*")) == before
 
 
 def spool_of_three(tmp_path: Path) -> Spool:

@@ -54,7 +54,7 @@ def cannot_write(error: OSError) -> bool:
 
 def store_error(error: OSError, path: bytes) -> errors.StoreError:
     """Say in the terms of the server what the system refused; the path is for the log only."""
-    detail = f"{os.fsdecode(path)}: {error}"
+    detail = f"{os.fsdecode(path)}: {error.strerror or error}"
     if error.errno in _NO_ROOM:
         return errors.DiskFull(detail=detail)
     if descriptors.out_of_descriptors(error):

@@ -76,7 +76,7 @@ def read(
             pieces.append(piece)
             left -= len(piece)
     except OSError as error:
-        raise errors.MessageUnreadable(detail=f"{os.fsdecode(folder.path)} uid {uid}: {error}") from error
+        raise errors.MessageUnreadable(detail=f"{os.fsdecode(folder.path)} uid {uid}: {error.strerror}") from error
     finally:
         os.close(fd)
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)

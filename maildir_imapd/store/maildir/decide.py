@@ -15,6 +15,7 @@ from typing import Final
 from maildir_imapd.errors import NoSpool, StoreError
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.maildir.instead import instead
 from maildir_imapd.store.maildir.layout import MAILDIR, Places, absent, is_maildir
 
 log = Log(__name__)
@@ -70,6 +71,8 @@ def _look(places: Places) -> Decision:
         others = [entry for entry in os.listdir(root) if not entry.startswith(_OF_SERVERS)]
     except FileNotFoundError:
         return Decision(replace(places, kind=FLAT), "there is nothing yet", said=True)
+    except NotADirectoryError as error:
+        raise NoSpool(detail=instead(root)) from error
     plain = [entry for entry in entries if not entry.startswith(b".") and entry not in MAILDIR]
     flat = any(entry[:1] == b"." and entry[:2] != b".." and is_maildir(os.path.join(root, entry)) for entry in entries)
     nested = list(_nested(root, plain))
@@ -82,7 +85,7 @@ def _look(places: Places) -> Decision:
         return Decision(replace(places, kind=FLAT), why, said=not flat)
     if not flat and not nested:
         if others:
-            raise NoSpool(detail=os.fsdecode(root))
+            raise NoSpool(detail=instead(root))
         return Decision(replace(places, kind=FLAT), "it is empty", said=True)
     inbox = next(
         (entry for entry in plain if entry.lower() == b"inbox" and is_maildir(os.path.join(root, entry))), None

@@ -160,7 +160,7 @@ class Delivery:
                     position += len(piece)
                     yield piece
         except FileNotFoundError as error:
-            raise errors.MailboxMissing(detail=f"{os.fsdecode(self._path)}: {error}") from error
+            raise errors.MailboxMissing(detail=f"{os.fsdecode(self._path)}: {error.strerror}") from error
         except OSError as error:
             raise durable.store_error(error, self._path + b"/" + self.name) from error
 
