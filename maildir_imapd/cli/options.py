@@ -39,7 +39,7 @@ config_option = click.option(
     "--config",
     "-c",
     "config_file",
-    type=click.Path(exists=True, dir_okay=False),
+    type=click.Path(exists=True, dir_okay=False, readable=False),
     envvar="MAILDIR_IMAPD_CONFIG",
     metavar="FILE",
     help=f"Configuration file, TOML. Default: {DEFAULT_FILE} if it exists; for one's own mail {OWN_FILE} goes "
