@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakValueDictionary
 
 from maildir_imapd.auth.base import QuotaLimits
-from maildir_imapd.errors import ConfigError, MailboxMissing, Unavailable
+from maildir_imapd.errors import ConfigError, MailboxMissing, NoSpool, Unavailable
 from maildir_imapd.events import Log
 from maildir_imapd.location import expand
 from maildir_imapd.server import owners
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.maildir.decide import decide
 from maildir_imapd.store.maildir.instead import instead
 from maildir_imapd.store.threads import locks
 
@@ -53,6 +54,17 @@ class Mail:
     def quota_of(self, identity: Identity) -> QuotaLimits:
         """Return how much one user may keep."""
         return self.quota if identity.quota is None else identity.quota
+
+
+def _demand_mail(places: Places) -> None:
+    """Raise MailboxMissing where there is no INBOX yet, in whatever way the spool is laid out."""
+    try:
+        decided = decide(places).places
+    except NoSpool as error:
+        raise MailboxMissing("There is no Maildir:", detail=instead(places.root)) from error
+    inbox = decided.inbox or decided.root
+    if not os.path.isdir(os.path.join(inbox, b"cur")):
+        raise MailboxMissing("There is no Maildir:", detail=instead(inbox))
 
 
 def open_account(mail: Mail, places: Places, watcher: Watcher | None, quota: QuotaLimits) -> Account:
@@ -139,9 +151,8 @@ class Accounts:
         except (ConfigError, ValueError) as error:
             log.error("no mail location", user=identity.user, why=error)
             raise Unavailable from error
-        inbox = places.inbox or places.root
-        if not make and not os.path.isdir(os.path.join(inbox, b"cur")):
-            raise MailboxMissing("There is no Maildir:", detail=instead(inbox))
+        if not make:
+            _demand_mail(places)
         key = (places, owner)
         with self._lock:
             account = self._accounts.get(key)

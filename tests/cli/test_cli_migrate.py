@@ -213,3 +213,22 @@ def test_lists_of_rights_survive_adopt_and_release(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     for name in ("INBOX", "a"):
         assert (spool.path(name) / "dovecot-acl").read_bytes() == rights
+
+
+def test_adopt_sees_how_the_folders_are_laid_out(tmp_path: Path) -> None:
+    """~/Mail as mbsync and mutt keep it, with nothing said of its layout."""
+    root = tmp_path / "Mail"
+    for name in ("INBOX", "Sent", "Lists/Garden"):
+        for sub in ("cur", "new", "tmp"):
+            (root / name / sub).mkdir(parents=True)
+    before = everything(root)
+    words = ["adopt", "--mail-location", f"maildir:{root}", "--fsync", "never"]
+    done = CliRunner().invoke(main, [*words, "--dry-run"])
+    said = " ".join(done.output.replace("│", " ").split())
+    assert done.exit_code == 0, done.output
+    assert "LAYOUT=fs: its folders begin with no dot, INBOX among them" in said
+    assert "Lists/Garden" in said
+    assert everything(root) == before
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert (root / "maildir-imapd.layout").exists()
