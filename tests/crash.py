@@ -28,15 +28,20 @@ def die_at(number: int, torn: bool) -> None:
         if left[0] > 0:
             return
         if torn:
-            fd, data, offset = what
-            half = bytes(data)[: max(1, len(data) * 2 // 3)]
-            if offset is None:
-                os.write(fd, half)
-            else:
-                os.pwrite(fd, half, offset)
+            tear(what, 2 / 3)
         os._exit(DEAD)
 
     durable.step = step
+
+
+def tear(what: Any, share: float) -> None:
+    """Do the first part of a write, as a machine does that fails in the middle of it."""
+    fd, data, offset = what
+    part = bytes(data)[: max(1, int(len(data) * share))]
+    if offset is None:
+        os.write(fd, part)
+    else:
+        os.pwrite(fd, part, offset)
 
 
 def run(work: Callable[[], object]) -> tuple[bool, Any]:

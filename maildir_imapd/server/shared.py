@@ -15,7 +15,7 @@ _OCTETS: Final = 8
 
 
 def _memory(cells: int) -> memoryview:
-    return memoryview(mmap.mmap(-1, _OCTETS * cells))  # -1: no file is behind it that somebody could cut (SIGBUS)
+    return memoryview(mmap.mmap(-1, _OCTETS * cells))  # shared with children; -1: no file that one could cut (SIGBUS)
 
 
 def words(cells: int) -> memoryview[int]:

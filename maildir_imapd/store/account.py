@@ -260,11 +260,19 @@ class Account:
     def mailbox_at(self, path: bytes, patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None = None) -> Mailbox:
         """As ``mailbox``, for who has asked for its folder."""
         if not self.layout.said:
-            decide.keep(self.layout)
-            self.layout = replace(self.layout, said=True)
+            self._keep_layout()
         if patiently is not None and not self._mailboxes.known(path) and not _has_index(path):
             return patiently(lambda: self._mailboxes.at(path, KEPT))
         return self._mailboxes.at(path, KEPT)
+
+    def _keep_layout(self) -> None:
+        """Write down how the folders are laid out; where the spool is not ours to write it is decided at each start."""
+        try:
+            with self._changing() as root, durable.as_store_error(self.root):
+                decide.keep(self.layout, root)
+        except StoreError as error:
+            log.info("layout not kept", path=self.root, why=error.detail)
+        self.layout = replace(self.layout, said=True)
 
     def exists(self, name: str) -> bool:
         """Whether there is a mailbox of that name, or one below it, or a name that is none."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import threading
 from pathlib import Path
 
 import pytest
+from nobody import as_nobody
 
 from maildir_imapd.errors import NoSpool
 from maildir_imapd.store.account import Account
@@ -119,3 +122,56 @@ def test_what_is_said_is_not_looked_for(tmp_path: Path) -> None:
     made(tmp_path / "INBOX")
     said = Places(bytes(tmp_path), "maildir++")
     assert decide(said).places is said
+
+
+@pytest.mark.parametrize("there", [["new"], ["new", "tmp"], ["tmp", "subscriptions"]])
+def test_a_maildir_that_is_not_whole_is_completed(tmp_path: Path, there: list[str]) -> None:
+    for name in there:
+        (tmp_path / name).mkdir()
+    account = Account(auto(tmp_path), fsync="never")
+    assert [row.name for row in account.folders()] == ["INBOX"]
+    assert (tmp_path / "cur").is_dir()
+
+
+def test_a_home_is_not_walked_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maildir_imapd.store.maildir.decide._LOOKS", 20)
+    for number in range(50):
+        (tmp_path / f"{number:02}" / "more").mkdir(parents=True)
+    made(tmp_path / "49")
+    with pytest.raises(NoSpool):
+        decide(auto(tmp_path))
+    made(tmp_path / "05")
+    assert decide(auto(tmp_path)).places.kind == "fs"
+
+
+def test_a_spool_that_cannot_be_written_is_decided_at_each_start() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        root = Path(directory) / "Mail"
+        made(root / "INBOX")
+        made(root / "Sent")
+        for path in (root, *root.rglob("*")):
+            path.chmod(0o555)
+
+        def work() -> None:
+            account = Account(auto(root), fsync="never")
+            assert account.mailbox("Sent").read_only
+            assert [row.name for row in account.folders()] == ["INBOX", "Sent"]
+
+        as_nobody(work)
+        assert not (root / os.fsdecode(FILE)).exists()
+        for path in (root, *root.rglob("*")):
+            path.chmod(0o755)
+
+
+def test_two_that_meet_it_at_once_keep_one_decision(tmp_path: Path) -> None:
+    made(tmp_path / "INBOX")
+    made(tmp_path / "Sent")
+    accounts = [Account(auto(tmp_path), fsync="never") for _ in range(8)]
+    threads = [threading.Thread(target=account.mailbox, args=("Sent",)) for account in accounts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert decide(auto(tmp_path)) == Decision(accounts[0].layout.places, "an earlier look decided so", said=True)
+    assert not list(tmp_path.glob("maildir-imapd.layout?*"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import nobody
 import pytest
 from memory import MemoryClient, MemoryWires
 from spool import Spool
@@ -45,20 +45,7 @@ def as_nobody(spool: Spool, work: Callable[[], None]) -> None:
     for above in (spool.root, *spool.root.parents):
         if above.is_relative_to("/tmp") and above != Path("/tmp"):
             above.chmod(above.stat().st_mode | 0o055)
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    nobody.as_nobody(work)
 
 
 def give(spool: Spool) -> None:

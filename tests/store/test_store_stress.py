@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crash import DEAD, tear
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import durable
@@ -21,7 +22,6 @@ from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.filename import ANSWERED, DELETED, FLAGGED, SEEN
 from maildir_imapd.store.maildir.flags import Flags
 
-DEAD = 66
 OPERATIONS = 40
 
 
@@ -35,12 +35,7 @@ def die_soon(dice: random.Random) -> None:
         if left[0] > 0:
             return
         if torn and action == "write" and len(what[1]) > 32:
-            fd, data, offset = what
-            half = bytes(data)[: len(data) // 2]
-            if offset is None:
-                os.write(fd, half)
-            else:
-                os.pwrite(fd, half, offset)
+            tear(what, 1 / 2)
         os._exit(DEAD)
 
     durable.step = step

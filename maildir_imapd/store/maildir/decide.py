@@ -8,15 +8,16 @@ comes later must not turn all names round; and in a directory that holds somethi
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from maildir_imapd.errors import NoSpool, StoreError
+from maildir_imapd.errors import NoSpool
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.maildir.instead import instead
-from maildir_imapd.store.maildir.layout import MAILDIR, Places, absent, is_maildir
+from maildir_imapd.store.maildir.layout import MAILDIR, Places, absent, is_maildir, look_into
 
 log = Log(__name__)
 
@@ -25,8 +26,9 @@ FLAT: Final = "maildir++"
 NESTED: Final = "fs"
 FILE: Final = b"maildir-imapd.layout"
 _HEADER: Final = b"maildir-imapd layout 1"
-# How deep a folder is looked for.
+# How deep a folder is looked for, and in how many directories: a root may be somebody's home.
 _DEPTH: Final = 4
+_LOOKS: Final = 5_000
 # An index of ours beside INBOX, and no file of the layout: it was served as what is usual.
 _OF_OURS: Final = (b"maildir-imapd.index", b"maildir-imapd.journal")
 # Files and directories that mail servers keep in the root of a spool: with these alone it is empty.
@@ -52,51 +54,63 @@ def decide(places: Places) -> Decision:
         return kept if kept is not None else _look(places)
 
 
-def keep(decision: Decision) -> None:
-    """Write a decision down where another look could come to another one, with a line in the log; never an error.
+def keep(decision: Decision, directory: int) -> None:
+    """Write a decision down where another look could come to another one, with a line in the log; raises OSError.
 
-    To be called when an index is about to be made: who only looks at a spool changes nothing.
+    *directory* is the root, opened; the account's lock is held.  To be called when an index is about to be made: who
+    only looks at a spool changes nothing.
     """
     if decision.said:
         return
     found = decision.places
     log.info("layout decided", path=found.root, kind=found.kind, inbox=found.inbox or found.root, why=decision.why)
-    _write(found)
+    inbox = b"" if found.inbox in (None, found.root) else os.path.basename(found.inbox or b"")
+    names = b"utf-8" if found.utf8 else b"utf-7"
+    durable.put(FILE, b"%b\n%b\n%b\n%b\n" % (_HEADER, found.kind.encode(), names, inbox), directory, durable=True)
+    durable.sync(directory)
 
 
 def _look(places: Places) -> Decision:
+    """Decide by what lies in the root, and how it is called."""
     root = places.root
     try:
-        entries = _directories(root)
-        others = [entry for entry in os.listdir(root) if not entry.startswith(_OF_SERVERS)]
+        names, entries = _names(root), look_into(root).directories
     except FileNotFoundError:
         return Decision(replace(places, kind=FLAT), "there is nothing yet", said=True)
     except NotADirectoryError as error:
         raise NoSpool(detail=instead(root)) from error
-    plain = [entry for entry in entries if not entry.startswith(b".") and entry not in MAILDIR]
+    whole = is_maildir(root)
+    if whole and any(name.startswith(_OF_OURS) for name in names):
+        return Decision(replace(places, kind=FLAT), "it has been served so before", said=True)
     flat = any(entry[:1] == b"." and entry[:2] != b".." and is_maildir(os.path.join(root, entry)) for entry in entries)
+    if whole and flat:
+        return Decision(replace(places, kind=FLAT), "it is a Maildir, and its folders begin with a dot")
+    plain = [entry for entry in entries if not entry.startswith(b".") and entry not in MAILDIR]
     nested = list(_nested(root, plain))
-    if is_maildir(root):
-        if any(entry.startswith(_OF_OURS) for entry in os.listdir(root)):
-            return Decision(replace(places, kind=FLAT), "it has been served so before", said=True)
-        if nested and not flat:
-            return Decision(_named(places, NESTED, nested), "it is a Maildir, and its folders begin with no dot")
-        why = "it is a Maildir, and its folders begin with a dot" if flat else "it is a Maildir without folders"
-        return Decision(replace(places, kind=FLAT), why, said=not flat)
+    if whole and nested:
+        return Decision(_named(places, NESTED, nested), "it is a Maildir, and its folders begin with no dot")
+    if whole:
+        return Decision(replace(places, kind=FLAT), "it is a Maildir without folders", said=True)
     if not flat and not nested:
-        if others:
+        # A Maildir that is not whole is one all the same, and is completed.
+        if not all(name in MAILDIR or name.startswith(_OF_SERVERS) for name in names):
             raise NoSpool(detail=instead(root))
         return Decision(replace(places, kind=FLAT), "it is empty", said=True)
-    inbox = next(
-        (entry for entry in plain if entry.lower() == b"inbox" and is_maildir(os.path.join(root, entry))), None
-    )
-    apart = places.inbox or os.path.join(root, inbox or b"INBOX")
+    inbox = next((path for path in nested if path.lower() == b"inbox"), None)
+    apart = replace(places, inbox=places.inbox or os.path.join(root, inbox or b"INBOX"))
     if flat:
-        return Decision(
-            replace(places, kind=FLAT, inbox=apart), "its folders begin with a dot, and INBOX is beside them"
-        )
+        return Decision(replace(apart, kind=FLAT), "its folders begin with a dot, and INBOX is beside them")
     why = "its folders begin with no dot, " + ("INBOX among them" if inbox else "and there is no INBOX yet")
-    return Decision(_named(replace(places, inbox=apart), NESTED, nested), why)
+    return Decision(_named(apart, NESTED, nested), why)
+
+
+def _names(path: bytes) -> list[bytes]:
+    """Everything that is in a directory; raises OSError."""
+    directory = descriptors.open_directory(path)
+    try:
+        return [os.fsencode(name) for name in descriptors.again(os.listdir, directory)]
+    finally:
+        os.close(directory)
 
 
 def _named(places: Places, kind: str, nested: list[bytes]) -> Places:
@@ -107,25 +121,24 @@ def _named(places: Places, kind: str, nested: list[bytes]) -> Places:
 
 
 def _nested(root: bytes, entries: list[bytes]) -> Iterator[bytes]:
-    """The Maildirs below *entries* of the root, as paths from there."""
-    stack = [(entry, 1) for entry in entries]
-    while stack:
-        path, depth = stack.pop()
+    """The Maildirs below *entries* of the root, as paths from there, as far as they are looked for."""
+    queue = deque((entry, 1) for entry in sorted(entries))
+    for _ in range(_LOOKS):
+        if not queue:
+            return
+        path, depth = queue.popleft()
         whole = os.path.join(root, path)
         if is_maildir(whole):
             yield path
         if depth < _DEPTH:
-            inside = [entry for entry in _directories(whole) if not entry.startswith(b".") and entry not in MAILDIR]
-            stack += [(os.path.join(path, entry), depth + 1) for entry in inside]
+            inside = [entry for entry in _inside(whole) if not entry.startswith(b".") and entry not in MAILDIR]
+            queue.extend((os.path.join(path, entry), depth + 1) for entry in sorted(inside))
 
 
-def _directories(path: bytes) -> list[bytes]:
-    """The directories in a directory, no links; none in one that may not be read, unless it is gone."""
+def _inside(path: bytes) -> list[bytes]:
+    """The directories in a directory; none in one that is gone, or may not be read."""
     try:
-        with descriptors.again(os.scandir, path) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except FileNotFoundError:
-        raise
+        return look_into(path).directories
     except OSError as error:
         if not absent(error):
             raise
@@ -158,21 +171,3 @@ def _kept(places: Places) -> Decision | None:
     apart = places.inbox or (os.path.join(places.root, inbox) if inbox else None)
     found = replace(places, kind=kind.decode(), inbox=apart, utf8=places.utf8 or names == b"utf-8")
     return Decision(found, "an earlier look decided so", said=True)
-
-
-def _write(places: Places) -> None:
-    """Write the decision; where the spool is not ours to write it is made at each look."""
-    inbox = b"" if places.inbox in (None, places.root) else os.path.basename(places.inbox or b"")
-    names = b"utf-8" if places.utf8 else b"utf-7"
-    try:
-        with durable.as_store_error(places.root):
-            directory = descriptors.open_directory(places.root)
-            try:
-                text = b"%b\n%b\n%b\n%b\n" % (_HEADER, places.kind.encode(), names, inbox)
-                # Two that look at the same moment decide the same.
-                durable.put(FILE, text, directory, durable=True, temporary=FILE + b".%d" % os.getpid())
-                durable.sync(directory)
-            finally:
-                os.close(directory)
-    except StoreError as error:
-        log.info("layout not kept", path=places.root, why=error.detail)

@@ -133,6 +133,23 @@ def is_directory(path: bytes) -> bool:
         return False
 
 
+def look_into(path: bytes, stamp: _Stamp = (0, 0)) -> Looked:
+    """List the directories in the directory at *path*, and the links to some; *stamp* is its own.  Raises OSError."""
+    # By a descriptor: a path may have become a link to what another thread has open.
+    directory = descriptors.open_directory(path)
+    try:
+        found = Looked(stamp)
+        with descriptors.again(os.scandir, directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    found.directories.append(os.fsencode(entry.name))
+                elif entry.is_symlink() and entry.is_dir():
+                    found.links.append(os.fsencode(entry.name))
+    finally:
+        os.close(directory)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where an account's files lie, as absolute paths; what Dovecot's mail_location says.
@@ -290,18 +307,7 @@ class Layout(ABC):
         if known is not None and known.stamp == stamp and seen_at - max(stamp) / 1e9 > GRAIN_SECONDS:
             seen[path] = known
             return known.directories
-        # By a descriptor: a path may have become a link to what another thread has open.
-        directory = descriptors.open_directory(path)
-        try:
-            found = Looked(stamp)
-            with descriptors.again(os.scandir, directory) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        found.directories.append(os.fsencode(entry.name))
-                    elif entry.is_symlink() and entry.is_dir():
-                        found.links.append(os.fsencode(entry.name))
-        finally:
-            os.close(directory)
+        found = look_into(path, stamp)
         seen[path] = found
         return found.directories
 
