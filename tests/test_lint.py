@@ -170,6 +170,11 @@ def test_text_is_normalized_in_one_place(name: str) -> None:
     assert not found, listed(found)
 
 
+def is_command(node: ast.AST) -> bool:
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+    return any(ast.unparse(decorator).startswith("command(") for decorator in decorators)
+
+
 def test_a_docstring_begins_with_what_it_does_or_is() -> None:
     """Subject, verb, object: a reader need not turn the sentence round."""
     found = []
@@ -177,8 +182,24 @@ def test_a_docstring_begins_with_what_it_does_or_is() -> None:
         # The docstrings of errors are said to clients.
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and file != "errors.py":
             said = ast.get_docstring(node) or ""
-            if said.startswith(("Who ", "What ")):
+            # A command says what it does, then the section.
+            if said.startswith(("Who ", "What ")) or (is_command(node) and said.startswith("RFC ")):
                 found.append((file, getattr(node, "lineno", 1)))
+    assert not found, listed(found)
+
+
+def test_nobody_but_the_view_writes_its_fields() -> None:
+    """Whoever keeps something in a view asks it to: what changes where stands in one file (imap/view.py)."""
+    found = []
+    for file, node in all_nodes():
+        if not file.startswith("imap/") or file == "imap/view.py":
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets:
+            if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) and isinstance(target, ast.Attribute):
+                owner = ast.unparse(target.value)
+                if owner in ("view", "self.view", "session.view", "session.selected"):
+                    found.append((file, node.lineno))
     assert not found, listed(found)
 
 

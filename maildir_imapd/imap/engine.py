@@ -140,7 +140,7 @@ class Engine:
         session = self.session
         session.buffer.feed(data)
         if session.view is not None:
-            session.view.fresh = False
+            session.view.look_again()
         while session.state is not State.LOGOUT and session.upgrade is None:
             event = session.buffer.next_event(Expects.COMMAND if session.dialogue is None else Expects.LINE)
             if event is None:

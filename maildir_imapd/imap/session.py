@@ -329,8 +329,7 @@ class Session:
     def note_own(self, mailbox: Mailbox, *, made: Collection[int] = (), removed: Iterable[int] = ()) -> None:
         """Note what this client did itself to *mailbox*, by UID: of that it needs no news (RFC 5465 5)."""
         if self.view is not None and self.view.mailbox is mailbox:
-            self.view.mine.update(made)
-            self.view.removed.update(removed)
+            self.view.note_own(made=made, removed=removed)
         elif self.notify is not None:
             self.notify.note_messages(mailbox, len(made))
 

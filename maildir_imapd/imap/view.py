@@ -165,6 +165,34 @@ class View:
         self._listener.close()
         self.content = None
 
+    # --- what others have it keep --------------------------------------------------------------------
+
+    def look_again(self) -> None:
+        """Have the next ``sync`` look at the folder: octets have come from the client."""
+        self.fresh = False
+
+    def forget_recent(self) -> None:
+        """Claim and show no \\Recent from here on (RFC 9051 has none)."""
+        self.wants_recent = False
+        self.recent.clear()
+
+    def note_own(self, *, made: Iterable[int], removed: Iterable[int]) -> None:
+        """Note UIDs that this client has put here, or removed, itself."""
+        self.mine.update(made)
+        self.removed.update(removed)
+
+    def forget_own(self) -> None:
+        """Note that this client has been told of what it has put here itself."""
+        self.mine.clear()
+
+    def save(self, uids: Iterable[int] = ()) -> None:
+        """Let "$" stand for these messages (RFC 5182)."""
+        self.saved = frozenset(uids)
+
+    def keep(self, content: object) -> None:
+        """Keep the large message that was read last (columns/message.py)."""
+        self.content = content
+
     # --- moving on --------------------------------------------------------------------------------
 
     def sync(self) -> None:

@@ -29,6 +29,6 @@ def _announced(session: Session) -> tuple[bytes, ...]:
 
 @command(b"CAPABILITY", states=ANY, announces=_announced)
 def capability(session: Session, cmd: Capability, reply: Reply) -> Done:
-    """RFC 3501 6.1.1, 7.2.1.  Before login only what matters there: the list is part of every greeting."""
+    """Tell the capabilities (RFC 3501 6.1.1, 7.2.1), before login those that matter there: every greeting has them."""
     reply.write(capability_line(announced(session)))
     return Done("Capability completed")

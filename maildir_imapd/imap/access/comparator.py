@@ -29,7 +29,7 @@ class BadComparator(Refused):
 
 @command(b"COMPARATOR", states=LOGGED_IN, announces=[b"I18NLEVEL=2"])
 def comparator(session: Session, cmd: Comparator, reply: Reply) -> Done:
-    """RFC 5255 4.7.  With one comparator a choice changes nothing, and more than one never matches."""
+    """Tell the comparator (RFC 5255 4.7).  With one a choice changes nothing, and more than one never matches."""
     if cmd.comparators and not any(map(_matches, cmd.comparators)):
         raise BadComparator
     reply.write(comparator_line(ACTIVE.encode()))

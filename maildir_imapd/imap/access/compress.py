@@ -27,7 +27,7 @@ class CompressionActive(Refused):
     announces=lambda session: [b"COMPRESS=DEFLATE"] if session.policy.compress and not session.compressed else [],
 )
 def compress(session: Session, cmd: Compress, reply: Reply) -> Done:
-    """RFC 4978 3.  The OK goes out plain; what the client sends after it is deflated."""
+    """Begin to deflate (RFC 4978 3).  The OK goes out plain; what the client sends after it is deflated."""
     if cmd.mechanism != b"DEFLATE":
         raise BadArgument("an algorithm that this server knows")
     if not session.policy.compress:

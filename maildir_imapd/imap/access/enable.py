@@ -26,7 +26,7 @@ ENABLEABLE = {
 
 @command(b"ENABLE", states=LOGGED_IN, announces=[b"ENABLE"])
 def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
-    """RFC 5161: what is not known is passed over; mutt asks for UTF8=ACCEPT everywhere.
+    """Switch extensions on (RFC 5161): one that is not known is passed over; mutt asks for UTF8=ACCEPT everywhere.
 
     Laxer than the RFC, which has it in the authenticated state only: some clients are late.
     """
@@ -41,8 +41,7 @@ def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
                 session.following = AnnotationNews(session)
             session.enable(name, reply)
             if session.rev2 and session.view is not None:
-                session.view.wants_recent = False
-                session.view.recent.clear()
+                session.view.forget_recent()
             fresh.append(ENABLEABLE[name])
     reply.write(enabled_line(fresh))
     return Done("ENABLE completed")

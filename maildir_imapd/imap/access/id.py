@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @command(b"ID", states=ANY, announces=[b"ID"])
 def id_(session: Session, cmd: Id, reply: Reply) -> Done:
-    """RFC 2971: what the client says goes to the log, what we say is the name and the version."""
+    """Exchange names of programs (RFC 2971): the client's goes to the log, ours is name and version."""
     if cmd.params:
         # The log's own escaping bounds and cleans this.
         client = " ".join(

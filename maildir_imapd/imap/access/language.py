@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @command(b"LANGUAGE", states=ANY, announces=[b"LANGUAGE"])
 def language(session: Session, cmd: Language, reply: Reply) -> Done:
-    """RFC 5255 3.2: the change holds from the LANGUAGE response on.
+    """Choose the language of texts (RFC 5255 3.2): the change holds from the LANGUAGE response on.
 
     The namespaces are told again when their translations have changed.
     """

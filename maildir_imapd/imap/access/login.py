@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     announces=lambda session: [b"STARTTLS"] if session.may_start_tls else [],
 )
 def starttls(session: Session, cmd: StartTls, reply: Reply) -> Done:
-    """RFC 3501 6.2.1.  Octets behind the command line are an attack (CVE-2011-0411 and its children)."""
+    """Begin TLS (RFC 3501 6.2.1).  Octets behind the command line are an attack (CVE-2011-0411 and its children)."""
     if session.secure:
         raise WrongState(why="TLS is already active")
     if not session.policy.tls_available:
@@ -45,7 +45,7 @@ def starttls(session: Session, cmd: StartTls, reply: Reply) -> Done:
     announces=lambda session: [] if session.may_log_in else [b"LOGINDISABLED"],
 )
 def login(session: Session, cmd: Login, reply: Reply) -> Done:
-    """RFC 3501 6.2.3."""
+    """Log in by name and password (RFC 3501 6.2.3)."""
     if not session.may_log_in:
         raise PrivacyRequired
     return enter(session, mechanisms.password(cmd.user, cmd.password), "LOGIN")
@@ -58,7 +58,7 @@ def login(session: Session, cmd: Login, reply: Reply) -> Done:
     announces=lambda session: [b"AUTH=" + name for name in mechanisms.offered(private=session.may_log_in)],
 )
 def authenticate(session: Session, cmd: Authenticate, reply: Reply) -> Done | None:
-    """RFC 3501 6.2.2, with the initial response of RFC 4959."""
+    """Log in by a SASL mechanism (RFC 3501 6.2.2), with or without an initial response (RFC 4959)."""
     mechanism = mechanisms.MECHANISMS.get(cmd.mechanism)
     if mechanism is None:
         raise Refused("This authentication mechanism is not supported")
@@ -86,7 +86,7 @@ def enter(session: Session, credential: Credential, how: str) -> Done:
     announces=lambda session: [b"UNAUTHENTICATE"] if session.may_leave else [],
 )
 def unauthenticate(session: Session, cmd: Unauthenticate, reply: Reply) -> Done:
-    """RFC 8437: the next user's turn on the same connection.  Never NO."""
+    """End the user's turn for the next one on the same connection (RFC 8437).  Never NO."""
     if not session.may_leave:
         raise WrongState(why="Nobody could log in here again")
     session.note("unauthenticate")
@@ -96,7 +96,7 @@ def unauthenticate(session: Session, cmd: Unauthenticate, reply: Reply) -> Done:
 
 @command(b"LOGOUT", states=ANY, updates=False)
 def logout(session: Session, cmd: Logout, reply: Reply) -> Done:
-    """RFC 3501 6.1.3: BYE, then the tagged OK."""
+    """End the session: BYE, then the tagged OK (RFC 3501 6.1.3)."""
     session.say(reply, b"BYE", "Logging out")
     session.close()
     return Done("Logout completed")

@@ -79,7 +79,7 @@ def read(view: View, uid: int) -> Content:
     view.check_numbering()
     content = Content(uid, file)
     if len(file.data) > WORTH_KEEPING_OCTETS:
-        view.content = content
+        view.keep(content)
     return content
 
 

@@ -62,7 +62,7 @@ _last: WeakKeyDictionary[Account, tuple[tuple[object, ...], _Found, Lines]] = We
 
 @command(b"LIST", states=LOGGED_IN, announces=[b"CHILDREN", b"LIST-EXTENDED", b"LIST-STATUS", b"SPECIAL-USE"])
 def list_(session: Session, cmd: List, reply: Reply) -> Done:
-    """RFC 3501 6.3.8; with selection and return options RFC 5258 and 6154, with STATUS RFC 5819, MYRIGHTS RFC 8440."""
+    """List mailboxes (RFC 3501 6.3.8; options: RFC 5258 and 6154; with STATUS: RFC 5819; MYRIGHTS: RFC 8440)."""
     if not cmd.extended and cmd.patterns == (b"",):
         _root(session, reply, b"LIST")
         return Done("LIST completed")
@@ -123,7 +123,7 @@ def _listing(session: Session, cmd: List) -> Lines:
 
 @command(b"LSUB", states=LOGGED_IN)
 def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
-    """RFC 3501 6.3.9: the subscribed names, existing or not.
+    """List the subscribed names, existing or not (RFC 3501 6.3.9).
 
     A ``%`` that stops above a subscribed name shows the parent as \\Noselect, subscribed or not.
     """
@@ -157,7 +157,7 @@ def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
 
 @command(b"XLIST", states=LOGGED_IN)
 def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
-    """Gmail's forerunner of SPECIAL-USE, which some clients send unasked: LIST with the attributes."""
+    """List mailboxes with their special uses, as Gmail did before SPECIAL-USE: some clients send it unasked."""
     special = session.account.special_use()
     delimiter = session.account.delimiter.encode()
     rows = [_row(folder.name, folder.selectable, folder.children) for folder in visible(session)]
@@ -172,7 +172,7 @@ def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
 
 @command(b"NAMESPACE", states=LOGGED_IN, announces=[b"NAMESPACE"])
 def namespace(session: Session, cmd: Namespace, reply: Reply) -> Done:
-    """RFC 2342: one personal namespace."""
+    """Tell the namespaces (RFC 2342): one, personal."""
     reply.write(namespaces(session))
     return Done("NAMESPACE completed")
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @command(b"CREATE", states=LOGGED_IN, announces=[b"CREATE-SPECIAL-USE"])
 def create(session: Session, cmd: Create, reply: Reply) -> Done:
-    """RFC 3501 6.3.3, RFC 6154 3.  A trailing delimiter only declares that children will follow: it is dropped."""
+    """Make a mailbox, with special uses if asked (RFC 3501 6.3.3, RFC 6154 3).  A delimiter at the end is dropped."""
     name = _new_name(session, cmd.mailbox)
     if name == "INBOX":
         raise MailboxExists
@@ -56,7 +56,7 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
 
 @command(b"DELETE", states=LOGGED_IN)
 def delete(session: Session, cmd: Delete, reply: Reply) -> Done:
-    """RFC 3501 6.3.4: the children stay.  A session that has it open is told BYE."""
+    """Remove a mailbox (RFC 3501 6.3.4): the children stay.  A session that has it open is told BYE."""
     name = session.lookup_name(cmd.mailbox)
     if name == "INBOX":
         raise CannotDo(why="INBOX cannot be deleted")
@@ -74,7 +74,7 @@ def delete(session: Session, cmd: Delete, reply: Reply) -> Done:
 
 @command(b"RENAME", states=LOGGED_IN)
 def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
-    """RFC 3501 6.3.5: children move along; of INBOX the messages move and it stays, empty."""
+    """Rename a mailbox (RFC 3501 6.3.5): children move along; of INBOX the messages move and it stays, empty."""
     old = session.lookup_name(cmd.mailbox)
     new = _new_name(session, cmd.new_name)
     if new == "INBOX":
@@ -99,7 +99,7 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
 
 @command(b"SUBSCRIBE", states=LOGGED_IN)
 def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
-    """RFC 3501 6.3.6: a mailbox that does not exist is refused; the name stays subscribed when it goes."""
+    """Subscribe a name (RFC 3501 6.3.6): refused where there is no mailbox; it stays subscribed when that goes."""
     name = session.lookup_name(cmd.mailbox)
     if rights.rights_of(session, name) is not None:
         rights.demand(session, name, "l")
@@ -110,7 +110,7 @@ def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
 
 @command(b"UNSUBSCRIBE", states=LOGGED_IN)
 def unsubscribe(session: Session, cmd: Unsubscribe, reply: Reply) -> Done:
-    """RFC 3501 6.3.7; OK for a name that is not subscribed, too (RFC 9051 6.3.8)."""
+    """Take a subscription back (RFC 3501 6.3.7); OK for a name that is not subscribed, too (RFC 9051 6.3.8)."""
     name = session.lookup_name(cmd.mailbox)
     session.account.unsubscribe(name)
     session.note_subscription(name)

@@ -37,7 +37,7 @@ ACCESS: Final = frozenset("rswip")
 
 @command(b"GETMETADATA", states=LOGGED_IN)
 def getmetadata(session: Session, cmd: GetMetadata, reply: Reply) -> Done:
-    """RFC 5464 4.2.  An entry that was named and has no value is NIL, as other servers have it."""
+    """Tell annotations (RFC 5464 4.2).  An entry that was named and has no value is NIL, as other servers have it."""
     for entry in cmd.entries:
         check_entry(entry, shortest=1)
     mailbox = _mailbox(session, cmd.mailbox)
@@ -61,7 +61,7 @@ def too_big(session: Session) -> AnnotationTooBig:
 
 @command(b"SETMETADATA", states=LOGGED_IN, announces=[b"METADATA", b"FILTERS"], oversize=too_big)
 def setmetadata(session: Session, cmd: SetMetadata, reply: Reply) -> Done:
-    """RFC 5464 4.3: all of the values or none."""
+    """Set annotations (RFC 5464 4.3): all of the values or none."""
     for entry, _ in cmd.entries:
         check_entry(entry, shortest=2)
     mailbox = _mailbox(session, cmd.mailbox)

@@ -41,7 +41,7 @@ def _resources(session: Session) -> list[tuple[bytes, int, int]] | None:
     announces=[b"QUOTA", b"QUOTA=RES-STORAGE", b"QUOTA=RES-MESSAGE", b"QUOTA=RES-MAILBOX"],
 )
 def getquota(session: Session, cmd: GetQuota, reply: Reply) -> Done:
-    """RFC 9208 4.1.1."""
+    """Tell limits and usage of a quota root (RFC 9208 4.1.1)."""
     resources = _resources(session) if cmd.root == ROOT else None
     if resources is None:
         raise Refused("There is no such quota root")
@@ -51,7 +51,7 @@ def getquota(session: Session, cmd: GetQuota, reply: Reply) -> Done:
 
 @command(b"GETQUOTAROOT", states=LOGGED_IN)
 def getquotaroot(session: Session, cmd: GetQuotaRoot, reply: Reply) -> Done:
-    """RFC 9208 4.1.2: the mailbox need not exist."""
+    """Tell the quota root of a mailbox, which need not exist (RFC 9208 4.1.2)."""
     mailbox = session.mailbox_name(cmd.mailbox)
     if rights_of(session, mailbox) is not None:
         # RFC 9208 6.
@@ -66,7 +66,7 @@ def getquotaroot(session: Session, cmd: GetQuotaRoot, reply: Reply) -> Done:
 
 @command(b"SETQUOTA", states=LOGGED_IN, announces=lambda session: [b"QUOTASET"] if session.may_set_quota else [])
 def setquota(session: Session, cmd: SetQuota, reply: Reply) -> Done:
-    """RFC 9208 4.1.3: the limits that are not named go; that of MAILBOX stays, for it is not the client's."""
+    """Set limits (RFC 9208 4.1.3): those not named go; that of MAILBOX stays, for it is not the client's."""
     if not session.may_set_quota:
         raise NoPermission("Only the administrator sets limits")
     if cmd.root != ROOT:

@@ -210,7 +210,7 @@ def _announced(session: Session) -> list[bytes]:
 
 @command(b"GETACL", states=LOGGED_IN, announces=_announced)
 def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
-    """RFC 4314 3.3.  The owner comes first, also where the file does not speak of him."""
+    """List who has which rights (RFC 4314 3.3).  The owner comes first, also where the file does not speak of him."""
     name = _mailbox(session, cmd.mailbox, "a")
     acl = _acl(session, name)
     own = _own(session, acl)
@@ -226,7 +226,7 @@ def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
 
 @command(b"SETACL", states=LOGGED_IN)
 def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
-    """RFC 4314 3.1."""
+    """Give an identifier rights, or more, or fewer (RFC 4314 3.1)."""
     if len(cmd.identifier) > NAME_LIMIT_CHARACTERS:
         raise LimitReached(why=Phrase("An identifier may have {limit} octets", limit=NAME_LIMIT_CHARACTERS))
     identifier, negative = _identifier(cmd.identifier)
@@ -255,7 +255,7 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
 
 @command(b"DELETEACL", states=LOGGED_IN)
 def deleteacl(session: Session, cmd: DeleteAcl, reply: Reply) -> Done:
-    """RFC 4314 3.2: an identifier that is not there is no error."""
+    """Take an identifier off the list (RFC 4314 3.2): one that is not there is no error."""
     identifier, negative = _identifier(cmd.identifier)
     name = _mailbox(session, cmd.mailbox, "a")
 
@@ -269,7 +269,7 @@ def deleteacl(session: Session, cmd: DeleteAcl, reply: Reply) -> Done:
 
 @command(b"LISTRIGHTS", states=LOGGED_IN)
 def listrights(session: Session, cmd: ListRights, reply: Reply) -> Done:
-    """RFC 4314 3.4: any right can be given or not by itself, but for those that the owner keeps."""
+    """Say which rights can be given (RFC 4314 3.4): any by itself, but for those that the owner keeps."""
     identifier, negative = _identifier(cmd.identifier)
     name = _mailbox(session, cmd.mailbox, "a")
     acl = _acl(session, name)
@@ -283,7 +283,7 @@ def listrights(session: Session, cmd: ListRights, reply: Reply) -> Done:
 
 @command(b"MYRIGHTS", states=LOGGED_IN)
 def myrights(session: Session, cmd: MyRights, reply: Reply) -> Done:
-    """RFC 4314 3.5."""
+    """Say which rights the user has himself (RFC 4314 3.5)."""
     name = _mailbox(session, cmd.mailbox)
     reply.write(myrights_line(session, name, demand(session, name)))
     return Done("MYRIGHTS completed")

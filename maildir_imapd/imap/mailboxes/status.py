@@ -30,7 +30,7 @@ def mailbox_id(mailbox: Mailbox, snapshot: Snapshot) -> bytes:
 
 @command(b"STATUS", states=LOGGED_IN, announces=[b"STATUS=SIZE"])
 def status(session: Session, cmd: Status, reply: Reply) -> Done:
-    """RFC 3501 6.3.10; of the selected mailbox too."""
+    """Tell figures of a mailbox, the selected one too (RFC 3501 6.3.10)."""
     if b"HIGHESTMODSEQ" in cmd.items:
         session.enable(b"CONDSTORE", reply)
     name = session.lookup_name(cmd.mailbox)

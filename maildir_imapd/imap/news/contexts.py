@@ -138,7 +138,7 @@ def _asked(cmd: ast.Search | ast.Sort) -> bool:
 
 @command(b"CANCELUPDATE", states=State.SELECTED)
 def cancel_update(session: Session, cmd: ast.CancelUpdate, reply: Reply) -> Done:
-    """RFC 5267 4.3.5.  Of a tag that stands for no context there are no updates to cancel."""
+    """End the updates of searches (RFC 5267 4.3.5).  Of a tag that stands for no context there are none to cancel."""
     for tag in cmd.tags:
         session.selected.contexts.pop(tag, None)
     return Done("No further updates")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @command(b"IDLE", states=LOGGED_IN, announces=[b"IDLE"])
 def idle(session: Session, cmd: Idle, reply: Reply) -> None:
-    """RFC 2177.  The continuation goes first: an EXISTS before it breaks some clients."""
+    """Tell news as they come, until DONE (RFC 2177).  The continuation first: an EXISTS before it breaks clients."""
 
     def on_line(line: bytes, reply: Reply) -> Done:
         if line.strip().upper() != b"DONE":

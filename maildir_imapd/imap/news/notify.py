@@ -66,7 +66,7 @@ _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 @command(b"NOTIFY", states=LOGGED_IN, announces=[b"NOTIFY"])
 def notify(session: Session, cmd: ast.Notify, reply: Reply) -> Done:
-    """RFC 5465 3.1.  What has piled up for the open mailbox is told at the end, as after NOOP."""
+    """Set what is told unasked (RFC 5465 3.1).  What has piled up for the open mailbox is told at the end."""
     wanted = Notifications(session, cmd.groups or ())
     wanted.begin(session, reply)
     session.stop_notify()

@@ -79,15 +79,24 @@ def code_after_expunge(session: Session, reply: Reply) -> bytes | None:
 def write(session: Session, reply: Reply, old: Snapshot, told: Told, skip: Set[int] = frozenset()) -> None:
     """Render what ``advance`` returned; *old* is the snapshot before it.
 
-    *skip* are UIDs of which the caller tells the flags itself.
+    *skip* are UIDs of which the caller tells the flags itself.  The order is what a client can follow: names of flags
+    before the first that has one; what leaves a result, and EXPUNGE, while old numbers hold; then EXISTS, which gives
+    new ones; flags by the new numbers; what comes into a result, and new messages, last.
     """
-    view = session.selected
-    new = view.snapshot
-    notify = session.notify
     if told.keywords:
         tell_flags(session, reply)
-    if view.contexts:
+    if session.selected.contexts:
         contexts.tell_lost(session, reply, old, told)
+    _write_sizes(session, reply, told)
+    _write_flags(session, reply, told, skip)
+    _write_arrivals(session, reply, old, told)
+    if told.arrived:
+        session.selected.forget_own()
+
+
+def _write_sizes(session: Session, reply: Reply, told: Told) -> None:
+    """Say what is gone, and how many messages there are (RFC 3501 7.3.1, 7.3.2, 7.4.1; RFC 7162 3.2.10)."""
+    view = session.selected
     if told.expunged:
         if b"QRESYNC" in session.enabled:
             reply.untagged(b"VANISHED " + render_set(told.expunged_uids))
@@ -95,30 +104,39 @@ def write(session: Session, reply: Reply, old: Snapshot, told: Told, skip: Set[i
             # From the last to the first: no number shifts before it is used.
             reply.extend([b"* %d EXPUNGE\r\n" % (i + 1) for i in reversed(told.expunged)])
     if told.arrived:
-        reply.untagged(b"%d EXISTS" % len(new))
+        reply.untagged(b"%d EXISTS" % len(view.snapshot))
     if (told.arrived or told.fewer_recent) and not session.rev2:
         # RFC 3501 7.3.2: whenever the size of the mailbox changes; what changes nothing in it is left out.
         reply.untagged(b"%d RECENT" % len(view.recent))
-    shown = [i for i in told.flagged if new.uids[i] not in skip]
-    if shown:
-        if b"CONDSTORE" not in session.enabled:
-            mistaken = view.mistaken(new.uids[i] for i in shown)
-            view.heard({new.uids[i] for i in shown} - mistaken)
-            shown = [i for i in shown if new.uids[i] in mistaken]
-        fetch_flags(session, reply, shown, uid=session.names_uid)
+
+
+def _write_flags(session: Session, reply: Reply, told: Told, skip: Set[int]) -> None:
+    """Say which messages have other flags (RFC 3501 7.4.2), or for CONDSTORE another mod-sequence (RFC 7162 3.1.4)."""
+    view = session.selected
+    uids = view.snapshot.uids
+    shown = [i for i in told.flagged if uids[i] not in skip]
+    if not shown:
+        return
+    if b"CONDSTORE" not in session.enabled:
+        # Who waits for no mod-sequence hears of flags that differ from what he knows, and of no others.
+        mistaken = view.mistaken(uids[i] for i in shown)
+        view.heard({uids[i] for i in shown} - mistaken)
+        shown = [i for i in shown if uids[i] in mistaken]
+    fetch_flags(session, reply, shown, uid=session.names_uid)
+
+
+def _write_arrivals(session: Session, reply: Reply, old: Snapshot, told: Told) -> None:
+    """Say what comes into the results of contexts, and fetch new messages for whoever asked for that with them."""
+    view, notify = session.selected, session.notify
     news = contexts.changes(session, old, told) if view.contexts else contexts.NONE
-    plans = news.plans
     if notify is not None and notify.plan:
         # RFC 5465 5.2: these come behind the ESEARCH responses; what UPDATE alone asked for comes before (7).
         reply.extend(news.lines)
-        if told.arrived:
-            plans = _with_notified(view, old, plans, notify.plan)
+        plans = _with_notified(view, old, news.plans, notify.plan) if told.arrived else news.plans
         _fetch_new(session, reply, plans)
     elif news.lines:
-        _fetch_new(session, reply, plans)
+        _fetch_new(session, reply, news.plans)
         reply.extend(news.lines)
-    if told.arrived:
-        view.mine.clear()
 
 
 def _with_notified(view: View, old: Snapshot, plans: dict[int, Plan], plan: Plan) -> dict[int, Plan]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     refused=results.refused,
 )
 def esearch(session: Session, cmd: ast.Search, reply: Reply) -> Done:
-    """RFC 7377 2: a response for each mailbox that has matches, and none for the others."""
+    """Search many mailboxes (RFC 7377 2): a response for each that has matches, and none for the others."""
     demand_one_charset(session, cmd)
     demand_fuzzy(cmd)
     names = _sources(session, cmd.sources)
@@ -84,7 +84,7 @@ def _search(session: Session, view: View, cmd: ast.Search, reply: Reply) -> list
     if found:
         results.write_for_mailbox(session, reply, cmd, found, view, search.scores(cmd, found))
     elif cmd.returning is not None and b"SAVE" in cmd.returning.names:
-        session.selected.saved = frozenset()
+        session.selected.save()
     return found
 
 

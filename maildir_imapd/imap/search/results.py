@@ -33,14 +33,14 @@ def saving(session: Session, returning: ast.ReturnOptions | None) -> Iterator[No
         raise
     except Exception:
         if returning is not None and b"SAVE" in returning.names:
-            session.selected.saved = frozenset()
+            session.selected.save()
         raise
 
 
 def refused(session: Session, text: bytes) -> None:
     """The same for a SEARCH that was refused while it was read, for its charset (NO, not BAD)."""
     if session.view is not None and _SAVE(text):
-        session.view.saved = frozenset()
+        session.view.save()
 
 
 _SAVE = re.compile(rb"RETURN \([^()]*\bSAVE\b", re.IGNORECASE).search
@@ -107,7 +107,7 @@ def _write_esearch(
     snapshot = (named or session.selected).snapshot
     names = returning.names
     if b"SAVE" in names:
-        session.selected.saved = frozenset(snapshot.uids[i] for i in _saved(returning, found))
+        session.selected.save(snapshot.uids[i] for i in _saved(returning, found))
     if names - {b"CONTEXT", b"UPDATE"} == {b"SAVE"}:
         return
     numbers = [snapshot.uids[i] for i in found] if cmd.uid else [i + 1 for i in found]

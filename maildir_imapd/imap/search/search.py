@@ -58,7 +58,7 @@ ANNOUNCES = (b"ESEARCH", b"SEARCHRES", b"WITHIN", b"SEARCH=FUZZY", b"PARTIAL", b
 @command(b"SEARCH", states=State.SELECTED, uses_numbers=True, announces=ANNOUNCES, refused=results.refused)
 @command(b"UID SEARCH", states=State.SELECTED, uses_numbers=results.searches_numbers, refused=results.refused)
 def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
-    """RFC 3501 6.4.4; with RETURN RFC 4731, 5182 and 5267."""
+    """Search the open mailbox (RFC 3501 6.4.4; with RETURN: RFC 4731, 5182 and 5267)."""
     contexts.demand_tag(session, cmd)
     demand_one_charset(session, cmd)
     relevancy.demand_fuzzy(cmd)
@@ -79,7 +79,7 @@ def finder(session: Session, key: search_keys.SearchKey) -> contexts.Find:
 
 
 def demand_one_charset(session: Session, cmd: ast.Search) -> None:
-    """RFC 6855 3: who has enabled UTF-8 names no other charset; raises BadArgument."""
+    """Raise BadArgument where a client that has enabled UTF-8 names another charset (RFC 6855 3)."""
     if cmd.charset is not None and b"UTF8=ACCEPT" in session.enabled:
         raise BadArgument("no CHARSET after ENABLE UTF8=ACCEPT")
 

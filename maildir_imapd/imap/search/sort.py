@@ -49,7 +49,7 @@ _last_threads: LastAnswer[bytes] = LastAnswer()
 @command(b"SORT", states=State.SELECTED, uses_numbers=True, announces=ANNOUNCES, refused=results.refused)
 @command(b"UID SORT", states=State.SELECTED, uses_numbers=results.searches_numbers, refused=results.refused)
 def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
-    """RFC 5256 3, BASE.6.4.SORT; with RETURN RFC 5267 3 (ESORT), 4."""
+    """Search, and sort what is found (RFC 5256 3, BASE.6.4.SORT; with RETURN: RFC 5267 3, 4)."""
     contexts.demand_tag(session, cmd)
     relevancy.demand_fuzzy(cmd)
     if results.uses_modseq(cmd.key):
@@ -108,7 +108,7 @@ def _messages(view: View, positions: Positions) -> tuple[int, array[int]]:
 )
 @command(b"UID THREAD", states=State.SELECTED, uses_numbers=results.searches_numbers, refused=results.refused)
 def thread_(session: Session, cmd: ast.Thread, reply: Reply) -> Done:
-    """RFC 5256 3, BASE.6.4.THREAD; REFS as Dovecot and Roundcube know it."""
+    """Search, and thread what is found (RFC 5256 3, BASE.6.4.THREAD; REFS as Dovecot and Roundcube know it)."""
     algorithm = ALGORITHMS.get(cmd.algorithm)
     if algorithm is None:
         raise BadArgument("a thread algorithm that this server knows")

@@ -103,14 +103,14 @@ def _announced(session: Session) -> list[bytes]:
 
 @command(b"APPEND", states=LOGGED_IN, literal=begin, announces=_announced)
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
-    """RFC 3501 6.3.11, RFC 3502: all messages or none; OK when they are on disk."""
+    """Put messages into a mailbox, all or none (RFC 3501 6.3.11, RFC 3502); OK when they are on disk."""
     stored = commit(session, cmd.mailbox, cmd.messages)
     return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
 
 
 @command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, literal=begin, announces=[b"REPLACE"])
 def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
-    """RFC 8508: the new message is on disk before the old one goes."""
+    """Put a message in the place of another (RFC 8508): it is on disk before the old one goes."""
     view = session.selected
     if view.read_only:
         raise ReadOnly

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @command(b"COPY", b"UID COPY", states=State.SELECTED)
 def copy(session: Session, cmd: Copy, reply: Reply) -> Done:
-    """RFC 3501 6.4.7: all or nothing; COPYUID as in RFC 4315 3."""
+    """Copy messages, all or none (RFC 3501 6.4.7); COPYUID as in RFC 4315 3."""
     code = _transfer(session, cmd)
     return Done("COPY completed", code)
 
 
 @command(b"MOVE", b"UID MOVE", states=State.SELECTED, announces=[b"MOVE"])
 def move(session: Session, cmd: Copy, reply: Reply) -> Done:
-    """RFC 6851: COPYUID comes untagged, before the EXPUNGE responses that the command's end brings."""
+    """Move messages (RFC 6851): COPYUID comes untagged, before the EXPUNGE responses that the command's end brings."""
     if session.selected.read_only:
         raise ReadOnly
     if not session.selected.rights >= rights.REMOVING:

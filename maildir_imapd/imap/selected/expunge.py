@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @command(b"EXPUNGE", b"UID EXPUNGE", states=State.SELECTED, announces=[b"UIDPLUS"])
 def expunge(session: Session, cmd: Expunge, reply: Reply) -> Done:
-    """RFC 3501 6.4.3, RFC 4315 2.1; the EXPUNGE responses are those of any command's end."""
+    """Remove what is marked \\Deleted (RFC 3501 6.4.3, RFC 4315 2.1); the end of any command tells it."""
     if session.selected.read_only:
         raise ReadOnly
     if "e" not in session.selected.rights:

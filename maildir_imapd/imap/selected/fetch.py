@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @command(b"UID FETCH", states=State.SELECTED)
 def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
-    """RFC 3501 6.4.5."""
+    """Tell items of messages, and set \\Seen where bodies are asked for (RFC 3501 6.4.5)."""
     view = session.selected
     plan = plan_of(cmd.items, rev2=session.rev2)
     if cmd.vanished and b"QRESYNC" not in session.enabled:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @command(b"SELECT", b"EXAMINE", states=LOGGED_IN, updates=False, announces=[b"QRESYNC"])
 def select(session: Session, cmd: Select, reply: Reply) -> Done:
-    """RFC 3501 6.3.1, 6.3.2; RFC 7162; RFC 9051 once enabled.
+    """Open a mailbox (RFC 3501 6.3.1, 6.3.2; RFC 7162; RFC 9051 once enabled).
 
     The old mailbox is left even when the new one cannot be opened.
     """
@@ -85,7 +85,7 @@ def _describe(session: Session, cmd: Select, name: str, reply: Reply) -> None:
 
 @command(b"CLOSE", states=State.SELECTED, updates=False)
 def close(session: Session, cmd: Close, reply: Reply) -> Done:
-    """RFC 3501 6.4.2: expunge in silence, and leave; a read-only mailbox is only left.
+    """Expunge in silence, and leave (RFC 3501 6.4.2); a read-only mailbox is only left.
 
     So is one without the right to expunge (RFC 4314 4).
     """
@@ -100,19 +100,19 @@ def close(session: Session, cmd: Close, reply: Reply) -> Done:
 
 @command(b"UNSELECT", states=State.SELECTED, updates=False, announces=[b"UNSELECT"])
 def unselect(session: Session, cmd: Unselect, reply: Reply) -> Done:
-    """RFC 3691."""
+    """Leave the mailbox without expunging (RFC 3691)."""
     session.leave()
     return Done("Mailbox left, nothing expunged")
 
 
 @command(b"NOOP", states=ANY)
 def noop(session: Session, cmd: Noop, reply: Reply) -> Done:
-    """RFC 3501 6.1.2."""
+    """Do nothing, which is when news may be told (RFC 3501 6.1.2)."""
     return Done("NOOP completed")
 
 
 @command(b"CHECK", states=State.SELECTED)
 def check(session: Session, cmd: Check, reply: Reply) -> Done:
-    """RFC 3501 6.4.1: the folder is looked at from the ground up."""
+    """Look at the folder from the ground up (RFC 3501 6.4.1)."""
     session.selected.mailbox.sync(look=True)
     return Done("CHECK completed")

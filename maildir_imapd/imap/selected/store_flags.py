@@ -34,7 +34,7 @@ KEYWORD_LIMIT_OCTETS = 255
 @command(b"STORE", states=State.SELECTED, uses_numbers=True, announces=[b"CONDSTORE"])
 @command(b"UID STORE", states=State.SELECTED)
 def store(session: Session, cmd: Store, reply: Reply) -> Done:
-    """RFC 3501 6.4.6.
+    """Change flags (RFC 3501 6.4.6).
 
     Every message named answers with its flags, changed or not, unless .SILENT; what other sessions changed
     is told either way.
