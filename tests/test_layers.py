@@ -24,12 +24,9 @@ FORBIDDEN = {
     "imap": NO_IO,
 }
 LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases"}
-# What of the store the commands of IMAP know: its face, and the values that it gives and takes.
-FACE = {
-    "store.account",
-    "store.mailbox",
-    "store.names",
-    "store.results",
+# What others know of the store: its face, and the values that it gives and takes.
+FACE = {"store.account", "store.mailbox", "store.names", "store.results", "store.watch"}
+IMAP_KNOWS = FACE | {
     "store.index.cache",
     "store.index.snapshot",
     "store.maildir.delivery",
@@ -41,6 +38,35 @@ FACE = {
     "store.records.special_use",
     "store.threads.listeners",
 }
+# How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.
+SERVER_KNOWS = FACE | {
+    "store.disk.descriptors",
+    "store.folder.keeping",
+    "store.maildir.decide",
+    "store.maildir.instead",
+    "store.maildir.layout",
+    "store.maildir.packed",
+    "store.records.metadata",
+    "store.threads.bell",
+    "store.threads.locks",
+    "store.threads.longlived",
+}
+# Commands look into spools, and say what they see.
+CLI_KNOWS = FACE | {
+    "store.disk.durable",
+    "store.folder.release",
+    "store.index.constants",
+    "store.maildir.decide",
+    "store.maildir.filename",
+    "store.maildir.instead",
+    "store.maildir.layout",
+    "store.maildir.layouts",
+    "store.neighbours.neighbour",
+    "store.records.special_use",
+    "store.threads.locks",
+}
+# An engine, and what it is made of.
+ENGINE = {"imap.columns.danger", "imap.engine", "imap.gate", "imap.policy", "imap.progress", "imap.reply"}
 # Modules and whole packages below maildir_imapd that each may import; "" is the package itself, for the version.
 ALLOWED = {
     "strings": set[str](),
@@ -54,15 +80,15 @@ ALLOWED = {
     "store": {"store", "errors", "events", "mutf7", "phrases"},
     # Of the store only the locks, which know nothing of it.
     "auth": {"auth", "errors", "events", "values", "store.threads.locks"},
-    "imap": {"imap", "wire", "message", *FACE, "auth.base", "auth.mechanisms", *LEAVES, ""},
+    "imap": {"imap", "wire", "message", *IMAP_KNOWS, "auth.base", "auth.mechanisms", *LEAVES, ""},
     "location": {"store.maildir.decide", "store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
     "config": {"values", "errors", "phrases", ""},
     "server": {
         "server",
-        "imap",
+        *ENGINE,
         "auth",
-        "store",
+        *SERVER_KNOWS,
         "config",
         "values",
         "location",
@@ -72,7 +98,7 @@ ALLOWED = {
         *LEAVES,
         "",
     },
-    "cli": {"cli", "server", "store", "auth", "config", "location", "log", "errors", "events", ""},
+    "cli": {"cli", "server", *CLI_KNOWS, "auth", "config", "location", "log", "errors", "events", ""},
 }
 # The rooms of a layer: each imports only those that stand behind it.  "" are the files that lie in no room; a name of
 # theirs stands for such a file alone.
