@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import os
+import tracemalloc
 from typing import Any
 
 import lz4.block
@@ -65,6 +66,19 @@ def test_a_small_file_does_not_become_a_large_message(way: str, monkeypatch: pyt
     monkeypatch.setattr(packed, "LARGEST_OCTETS", 1 << 20)
     with pytest.raises(errors.MessagePacked):
         packed.unpacked(WAYS[way](bytes(1 << 24)), "x")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_call_unpacks_much(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "LARGEST_OCTETS", 1 << 20)
+    bomb = WAYS[way](bytes(1 << 27))
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.MessagePacked):
+            packed.unpacked(bomb, "x")
+        assert tracemalloc.get_traced_memory()[1] < 48 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ Read are gzip, bzip2, xz, zstd and Dovecot's own framing of lz4; the last two wi
 Written is what the setting says, gzip or zstd. Encrypted files (Dovecot's mail_crypt) are known, and refused: without
 the keys they are nobody's mail.
 
-A small file may unpack to anything: octets go in by the piece, so that each call into C is short (docs/rules.md,
-H15), and what comes out has an end.
+A small file may unpack to anything: octets go in, or come out, by the piece, so that each call into C is short
+(docs/rules.md, H15), and all that comes out has an end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Literal, Protocol
 
 from maildir_imapd import errors
@@ -31,8 +31,9 @@ except ImportError:
 Kind = Literal["none", "gz", "zstd"]
 
 LARGEST_OCTETS: Final = 1 << 28  # of one message, unpacked
-_PIECE_OCTETS: Final = 1 << 16
-_ZSTD_PIECE_OCTETS: Final = 1 << 10  # a thousand may become 32 MiB
+_PIECE_OCTETS: Final = 1 << 14  # of gzip it may become 16 MiB
+_ZSTD_PIECE_OCTETS: Final = 1 << 10  # this may become 32 MiB
+_OUT_OCTETS: Final = 1 << 20  # of one call, where bzip2 would make 45 MB of 45 octets
 _WINDOW_OCTETS: Final = 1 << 27  # of memory that xz and zstd may ask for
 _LZ4_CHUNK_OCTETS: Final = 1 << 20  # as in Dovecot
 
@@ -97,11 +98,11 @@ def _streams(data: bytes, mark: bytes, begin: Callable[[], _Stream], where: str,
                     raise errors.MessagePacked(detail=f"{where}: what is compressed has no end")
                 some = data[at : at + piece]
                 at += len(some)
-                out = stream.decompress(some)
-                found.append(out)
-                room -= len(out)
-                if room < 0:
-                    raise errors.MessagePacked(detail=f"{where}: more than {LARGEST_OCTETS} octets, unpacked")
+                for out in _out_of(stream, some):
+                    found.append(out)
+                    room -= len(out)
+                    if room < 0:
+                        raise errors.MessagePacked(detail=f"{where}: more than {LARGEST_OCTETS} octets, unpacked")
             at -= len(stream.unused_data)
     except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError, MemoryError) as error:
         raise errors.MessagePacked(detail=f"{where}: {error}") from error
@@ -110,6 +111,16 @@ def _streams(data: bytes, mark: bytes, begin: Callable[[], _Stream], where: str,
             raise
         raise errors.MessagePacked(detail=f"{where}: {error}") from error
     return b"".join(found)
+
+
+def _out_of(stream: _Stream, some: bytes) -> Iterator[bytes]:
+    """Yield what comes out for a piece that goes in."""
+    if not isinstance(stream, bz2.BZ2Decompressor | lzma.LZMADecompressor):
+        yield stream.decompress(some)
+        return
+    yield stream.decompress(some, _OUT_OCTETS)
+    while not (stream.needs_input or stream.eof):
+        yield stream.decompress(b"", _OUT_OCTETS)
 
 
 def _lz4(data: bytes, where: str) -> bytes:
