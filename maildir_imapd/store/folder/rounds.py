@@ -16,8 +16,8 @@ from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir import scan
 
 PAUSE_SECONDS: Final = 1.0
-NEWEST_MESSAGES: Final = 64
-OTHER_MESSAGES: Final = 192
+NEWEST_MESSAGES: Final = 32
+OTHER_MESSAGES: Final = 64
 
 
 class Rounds:
