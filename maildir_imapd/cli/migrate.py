@@ -254,7 +254,7 @@ def release(
             why = f"{error.text} {error.detail}".strip()
             rows.append(ReportRow(identity.user, "", "", "", "", why, bad=True))
     report("What would be written" if dry_run else "Written", rows)
-    if kind == "dovecot":
+    if commands and kind == "dovecot":
         click.echo("\nOnce Dovecot runs, before clients come back:\n")
         for command in commands:
             click.echo(command)

@@ -51,6 +51,9 @@ def main() -> int:
     """Run what was asked for."""
     options = arguments()
     chosen = [r for r in ROWS.values() if not options.only or any(fnmatch.fnmatch(r.name, p) for p in options.only)]
+    if not chosen:
+        print("no row is called that: --list names them", file=sys.stderr)
+        return 2
     if options.list:
         for row in chosen:
             print(f"{row.name:<20} {row.title}")

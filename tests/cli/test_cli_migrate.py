@@ -21,6 +21,7 @@ def test_no_maildir_is_made_by_looking(words: list[str], tmp_path: Path) -> None
     done = CliRunner().invoke(main, [*words, "--mail-location", f"maildir:{tmp_path}/none"])
     assert done.exit_code == 1
     assert "There is no Maildir" in done.output
+    assert "Once Dovecot runs" not in done.output  # there is nothing to do then
     assert not list(tmp_path.iterdir())
 
 
