@@ -15,6 +15,8 @@ from maildir_imapd.store.index.snapshot import COUNTED, Snapshot
 from maildir_imapd.store.maildir.filename import INTERNAL_BITS, RECENT
 
 _NO_WORDS: Final[frozenset[int]] = frozenset()
+# All that have a row for each message.
+_COLUMNS: Final = ("uids", "flags", "modseqs", "received", "saved", "sizes", "fingerprints", "names")
 
 
 def applied(old: Snapshot, batches: Iterable[Batch]) -> Snapshot:
@@ -30,8 +32,7 @@ class Builder:
 
     def __init__(self, old: Snapshot) -> None:
         self.snapshot = old.copy()
-        self._own_rows = self._own_flags = self._own_modseqs = False
-        self._own_names = self._own_sizes = self._own_fingerprints = self._own_extra = False
+        self._owned: set[str] = set()  # columns of the new snapshot that are not the old one's
         self._counted = old._counts
         self._touched = 0  # bits whose counts may have changed
 
@@ -47,55 +48,18 @@ class Builder:
                 self.snapshot._counts[key] = count
         return self.snapshot
 
-    def _rows(self) -> Snapshot:
+    def _own(self, *columns: str) -> Snapshot:
+        """Return the new snapshot, with *columns* that may be written to."""
         new = self.snapshot
-        if not self._own_rows:
-            self._own_rows = True
-            new.uids, new.received, new.saved = new.uids[:], new.received[:], new.saved[:]
-        self._flags()
-        self._fingerprints()
-        self._names()
-        self._sizes()
-        return new
-
-    def _flags(self) -> Snapshot:
-        new = self.snapshot
-        if not self._own_flags:
-            self._own_flags = True
-            new.flags = new.flags[:]
-        return new
-
-    def _modseqs(self) -> Snapshot:
-        new = self.snapshot
-        if not self._own_modseqs:
-            self._own_modseqs = True
-            new.modseqs = new.modseqs[:]
-        return new
-
-    def _names(self) -> Snapshot:
-        new = self.snapshot
-        if not self._own_names:
-            self._own_names = True
-            new.names = new.names[:]
-        return new
-
-    def _sizes(self) -> Snapshot:
-        new = self.snapshot
-        if not self._own_sizes:
-            self._own_sizes = True
-            new.sizes = new.sizes[:]
-        return new
-
-    def _fingerprints(self) -> Snapshot:
-        new = self.snapshot
-        if not self._own_fingerprints:
-            self._own_fingerprints = True
-            new.fingerprints = new.fingerprints[:]
+        for column in columns:
+            if column not in self._owned:
+                self._owned.add(column)
+                setattr(new, column, getattr(new, column)[:])
         return new
 
     def _extra(self) -> dict[int, frozenset[int]]:
-        if not self._own_extra:
-            self._own_extra = True
+        if "extra" not in self._owned:
+            self._owned.add("extra")
             self.snapshot.extra = dict(self.snapshot.extra)
         return self.snapshot.extra
 
@@ -114,16 +78,17 @@ class Builder:
         for uid, base in batch.renamed:
             at = new.position(uid)
             if at >= 0:
-                self._names().names[at] = base
+                self._own("names").names[at] = base
+        sizes = self._own("sizes").sizes if batch.sizes else new.sizes
         for uid, size in batch.sizes:
             at = new.position(uid)
             if at >= 0:
-                self._sizes().sizes[at] = size
+                sizes[at] = size
         for uid, size, fingerprint in batch.rewritten:
             at = new.position(uid)
             if at >= 0:
-                self._sizes().sizes[at] = size
-                self._fingerprints().fingerprints[at] = fingerprint
+                self._own("sizes").sizes[at] = size
+                self._own("fingerprints").fingerprints[at] = fingerprint
                 new.rewrites += 1
         if batch.claimed:
             self._claim(batch.claimed)
@@ -149,8 +114,7 @@ class Builder:
         if not new.uids or added[0].uid > new.uids[-1]:
             self._append(added, modseq)
             return
-        new = self._rows()
-        self._modseqs()
+        new = self._own(*_COLUMNS)
         for row in added:
             # A message came back (see index.py, tombstones): it goes where it was.
             at = bisect_left(new.uids, row.uid)
@@ -169,46 +133,26 @@ class Builder:
     def _append(self, added: list[Added], modseq: int) -> None:
         new = self.snapshot
         uids, flags, received, saved, sizes, names, fingerprints = zip(*added, strict=True)
-        # A sum makes the new column in one piece; a copy that grows is copied twice.
-        if self._own_rows:
-            new.uids.extend(uids)
-            new.received.extend(received)
-            new.saved.extend(saved)
-        else:
-            new.uids = new.uids + array("I", uids)
-            new.received = new.received + array("q", received)
-            new.saved = new.saved + array("q", saved)
-        if self._own_fingerprints:
-            new.fingerprints.extend(fingerprints)
-        else:
-            new.fingerprints = new.fingerprints + array("Q", fingerprints)
-        if self._own_flags:
-            new.flags.extend(flags)
-        else:
-            new.flags = new.flags + array("Q", flags)
-        if self._own_modseqs:
-            new.modseqs.extend([modseq] * len(added))
-        else:
-            new.modseqs = new.modseqs + array("Q", [modseq]) * len(added)
-        if self._own_sizes:
-            new.sizes.extend(sizes)
-        else:
-            new.sizes = new.sizes + array("Q", sizes)
-        if self._own_names:
-            new.names.extend(names)
-        else:
-            new.names = [*new.names, *names]
-        self._own_rows = self._own_flags = self._own_modseqs = self._own_sizes = self._own_names = True
-        self._own_fingerprints = True
+        modseqs = (modseq,) * len(added)
+        for column, more in zip(
+            _COLUMNS, (uids, flags, modseqs, received, saved, sizes, fingerprints, names), strict=True
+        ):
+            old = getattr(new, column)
+            if column in self._owned:
+                old.extend(more)
+            else:
+                # A sum makes the new column in one piece; a copy that grows is copied twice.
+                setattr(new, column, old + (array(old.typecode, more) if column != "names" else list(more)))
+        self._owned.update(_COLUMNS)
 
     def _flag(self, ranges: Ranges, add: int, remove: int, modseq: int) -> None:
-        new = self._flags()
+        new = self._own("flags")
         flags = new.flags
         keep = ~remove
         self._touched |= add | remove
         touch = (add | remove) & ~INTERNAL_BITS
         if touch:
-            self._modseqs()
+            self._own("modseqs")
         for lo, hi in ranges:
             start, stop = new.span(lo, hi)
             if stop - start == 1:
@@ -222,7 +166,7 @@ class Builder:
 
     def _word(self, ranges: Ranges, more: frozenset[int], less: frozenset[int], modseq: int) -> None:
         extra = self._extra()
-        new = self._modseqs()
+        new = self._own("modseqs")
         for lo, hi in ranges:
             start, stop = new.span(lo, hi)
             for at in range(start, stop):
@@ -235,7 +179,7 @@ class Builder:
                 new.modseqs[at] = modseq
 
     def _claim(self, below: int) -> None:
-        new = self._flags()
+        new = self._own("flags")
         flags = new.flags
         # From the end: what is recent came last.
         for at in range(bisect_left(new.uids, below) - 1, -1, -1):
@@ -264,9 +208,8 @@ class Builder:
             for uid in gone:
                 extra.pop(uid, None)
         # The new columns are put together from what stays: one copy, however many gaps.
-        self._own_rows = self._own_flags = self._own_modseqs = self._own_names = self._own_sizes = True
-        self._own_fingerprints = True
-        for column in ("uids", "flags", "modseqs", "received", "saved", "sizes", "fingerprints", "names"):
+        self._owned.update(_COLUMNS)
+        for column in _COLUMNS:
             old = getattr(new, column)
             rest = old[kept[0]]
             for piece in kept[1:]:

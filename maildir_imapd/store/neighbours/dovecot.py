@@ -75,7 +75,7 @@ class Dovecot(Neighbour):
         known = ours and (stamp == self._stamp or first == len(rows))
         # A message that came back under an old UID has its line still, unless the file was written anew since.
         whole = not known or rows.revivals > 0 or self._renamed
-        dead = self._lines + len(rows) - first - len(rows)
+        dead = self._lines - first  # the messages before that are listed and still there
         if whole or dead > self._lines * DEAD_SHARE + _DEAD_ANYWAY:
             self.write(rows)
         elif first < len(rows):
