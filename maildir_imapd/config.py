@@ -209,6 +209,17 @@ SETTINGS: tuple[Setting, ...] = (
         "Mailboxes",
     ),
     Setting(
+        "follow_links",
+        choice("no", "owner"),
+        "owner",
+        "Whether symbolic links in a spool are followed: to a folder, to a folder's cur/ or new/, and to a message, if "
+        "what they lead to is a directory or a regular file of the user whose the Maildir is. Links to what is "
+        "somebody else's are never followed; those that are not are named in the log and by adopt. The Maildir itself "
+        "may be a link in any case.",
+        "no|owner",
+        "Mailboxes",
+    ),
+    Setting(
         "watch",
         choice("auto", "inotify", "poll"),
         "auto",

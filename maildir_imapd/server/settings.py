@@ -139,7 +139,13 @@ def keeping(config: Config) -> Keeping:
     """Read how folders are kept."""
     if not packed.can_write(config.compress_mail):
         raise ConfigError("compress_mail = zstd needs the library zstandard: install maildir-imapd[compress]")
-    return Keeping(fsync=config.fsync, mirror=config.mirror, compress_mail=config.compress_mail, coexist=config.coexist)
+    return Keeping(
+        fsync=config.fsync,
+        mirror=config.mirror,
+        compress_mail=config.compress_mail,
+        follow_links=config.follow_links,
+        coexist=config.coexist,
+    )
 
 
 def mail(config: Config) -> Mail:

@@ -89,7 +89,7 @@ class Account:
         # Kept once there is something to keep it for.
         self.layout = decide.decide(root if isinstance(root, Places) else Places(root))
         places = self.layout.places
-        self._layout = KINDS[places.kind](places, delimiter)
+        self._layout = KINDS[places.kind](places, delimiter, links=keeping.follow_links == "owner")
         self.root = root = places.root
         self.delimiter = self._layout.delimiter
         self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None

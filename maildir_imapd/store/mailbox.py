@@ -63,6 +63,7 @@ class Mailbox(CurrentFolder):
         path: bytes,
         keeping: Keeping = AS_USUAL,
         *,
+        root: bytes | None = None,
         index: bytes | None = None,
         control: bytes | None = None,
         cache: bytes | None = None,
@@ -71,7 +72,7 @@ class Mailbox(CurrentFolder):
         **other: Unpack[Differing],
     ) -> None:
         keeping = replace(keeping, **other) if other else keeping
-        super().__init__(Folder(path, keeping, index=index, control=control, seed=seed), watcher)
+        super().__init__(Folder(path, keeping, root=root, index=index, control=control, seed=seed), watcher)
         self._shared_sync = SharedSync(self._folder.sync)
         self._cache: Cache | None = None
         self._cache_path = cache or self._folder.directories.index_path

@@ -46,6 +46,7 @@ class Opening:
         mailbox = Mailbox(
             path,
             self.keeping,
+            root=self.layout.above(path),
             control=self.layout.control(path),
             cache=self.layout.cache(path),
             seed=seed,

@@ -82,7 +82,8 @@ def test_names_in_utf8_from_courier_are_found(account: Account, spool: Spool) ->
     assert account.mailbox("été").path.endswith(".été".encode())
 
 
-def test_links_are_not_followed(account: Account, spool: Spool, tmp_path: Path) -> None:
+def test_links_are_not_followed_where_none_is_to_be(spool: Spool, tmp_path: Path) -> None:
+    account = Account(os.fsencode(spool.root), fsync="never", follow_links="no")
     outside = Spool(tmp_path / "outside")
     outside.simple("INBOX", 1)
     os.symlink(outside.root, spool.root / ".link")

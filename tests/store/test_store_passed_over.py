@@ -32,8 +32,8 @@ def made(path: Path) -> Path:
     return path
 
 
-def account(root: Path, kind: str) -> Account:
-    return Account(Places(os.fsencode(root), kind), fsync="never")
+def account(root: Path, kind: str, **other: str) -> Account:
+    return Account(Places(os.fsencode(root), kind), fsync="never", **other)  # type: ignore[arg-type]
 
 
 def folder(root: Path, kind: str, name: str) -> Path:
@@ -131,7 +131,7 @@ def test_a_link_is_not_followed_and_named(root: Path, kind: str) -> None:
     other = made(root.parent / "Other")
     folder(root, kind, "Link").symlink_to(other)
     (root / "file").symlink_to(root.parent / "nothing")
-    found = account(root, kind)
+    found = account(root, kind, follow_links="no")
     assert [row.name for row in found.folders()] == ["INBOX"]
     assert found.passed_over() == ((os.fsencode(folder(root, kind, "Link")), "it is a link, which is not followed"),)
 

@@ -20,6 +20,7 @@ import errno
 import itertools
 import os
 import resource
+import stat
 import threading
 import weakref
 from collections import OrderedDict
@@ -43,6 +44,8 @@ RELIEF: Final = 8
 log = Log(__name__)
 
 _setfsuid = getattr(ctypes.CDLL(None, use_errno=True), "setfsuid", None)
+# What opening without links says where there is one.
+_LINK_ON_THE_WAY: Final = frozenset({errno.ELOOP, errno.EXDEV, errno.ENOTDIR})
 _NOBODY: Final = 0xFFFFFFFF  # which setfsuid refuses: it only tells who the thread acts as
 
 
@@ -227,11 +230,12 @@ def again(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return call(*args, **kwargs)
 
 
-def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None, owner: int | None = None) -> int:
     """As ``os.open``, within the budget; whoever calls closes what it returns, or gives it to a Descriptor.
 
-    A path is resolved as ``resolve.open`` says: through no link of /proc, and beneath *dir_fd* through no link at all.
-    A directory is one of whom the thread acts for (``demand_owner``).
+    A path is resolved as ``resolve.open`` says: through no link of /proc, and beneath *dir_fd* through no link at all,
+    unless it leads to a directory or regular file of *owner*, a uid. A directory is one of whom the thread acts for
+    (``demand_owner``).
     """
     if path.startswith(b"/"):
         dir_fd = None
@@ -243,9 +247,12 @@ def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = Non
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EXDEV) and dir_fd is None and not flags & os.O_NOFOLLOW:
             log.error("not opened: the path leads through a link of the proc file system", path=path)
-        if not out_of_descriptors(error) or not relieve():
+        if owner is not None and dir_fd is not None and error.errno in _LINK_ON_THE_WAY:
+            number = again(_open_own, path, flags, dir_fd, owner, error)
+        elif out_of_descriptors(error) and relieve():
+            number = call(path, flags, mode, dir_fd=dir_fd)
+        else:
             raise
-        number = call(path, flags, mode, dir_fd=dir_fd)
     # The kernel gives the lowest number that is free: a high one says how many there are, and costs no count.
     if number >= _high:
         watch_level(number)
@@ -256,6 +263,49 @@ def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = Non
             os.close(number)
             raise
     return number
+
+
+def _open_own(path: bytes, flags: int, dir_fd: int, owner: int, refusal: OSError) -> int:
+    """Go through links; raise *refusal* unless what they lead to is a directory or regular file of *owner*.
+
+    It is looked at before it is opened, for to open a device or a pipe may do something; and it is what was opened
+    that counts, for a link may lead elsewhere by then.
+    """
+    there = resolve.open(path, os.O_PATH, dir_fd=dir_fd, beneath=False)
+    try:
+        state = os.fstat(there)
+        if state.st_uid != owner or not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+            raise refusal
+        number = resolve.open(path, flags & ~os.O_NOFOLLOW, dir_fd=dir_fd, beneath=False)
+        try:
+            if not os.path.samestat(state, os.fstat(number)):
+                raise refusal
+        except BaseException:
+            os.close(number)
+            raise
+        return number
+    finally:
+        os.close(there)
+
+
+def open_below(path: bytes, flags: int, *, root: bytes, links: bool) -> tuple[int, int | None]:
+    """Open the directory at *path*, which lies below *root*, or is it; return the descriptor and an owner.
+
+    The owner is whom the root belongs to, if *links* are followed to what is his, else None: no link is, from the root
+    on. As ``open``.
+    """
+    above = open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        owner = os.fstat(above).st_uid if links else None
+        number = open(os.path.relpath(path, root), flags, dir_fd=above, owner=owner)
+    finally:
+        os.close(above)
+    try:
+        demand_owner(number, path)
+    except BaseException:
+        os.close(number)
+        raise
+    return number, owner
 
 
 def open_directory(path: bytes, *, dir_fd: int | None = None, follow: bool = True) -> int:

@@ -14,14 +14,10 @@ from maildir_imapd.store.disk import descriptors
 inotify_simple._libc = ctypes.CDLL(None, use_errno=True)
 
 _FLAGS = inotify_simple.flags
-DIRECTORY: Final = int(
-    _FLAGS.CREATE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR | _FLAGS.DONT_FOLLOW
-)
+DIRECTORY: Final = int(_FLAGS.CREATE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR)
 BELL: Final = int(_FLAGS.MODIFY)
 # In a folder, which has much else come and go in it: of the files that RIGHTS alone watches for, only the one of NAME.
-RIGHTS: Final = int(
-    _FLAGS.CLOSE_WRITE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR | _FLAGS.DONT_FOLLOW
-)
+RIGHTS: Final = int(_FLAGS.CLOSE_WRITE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR)
 PLACE: Final = int(_FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF | _FLAGS.ONLYDIR)
 _WIDE: Final = int(_FLAGS.CREATE)
 _WRITTEN: Final = int(_FLAGS.CLOSE_WRITE)

@@ -3,7 +3,8 @@
 A link below ``/proc/PID/fd`` is no path: it leads straight to what some thread of the process has open, and asks for no
 right on the way there. A Maildir that is such a link would be the folder of whoever is logged in just now. So every
 path of the store is opened by openat2(2) with RESOLVE_NO_MAGICLINKS; what is below a directory that is open already,
-with RESOLVE_BENEATH and without any link. Ordinary links of an administrator's, to another disk, are followed.
+with RESOLVE_BENEATH and without any link. Ordinary links of an administrator's, to another disk, are followed; of a
+user's, below a directory, only by who asks whose it is that they lead to (descriptors.py, ``owner``).
 
 Where the kernel has no openat2, or a filter of system calls forbids it, links are followed here, by what they read:
 each step asks for the rights of a step, and a link of the proc file system is refused.
@@ -62,14 +63,16 @@ def _probe() -> bool:
 _there = _probe()
 
 
-def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None, beneath: bool = True) -> int:
     """As ``os.open``; an absolute path without magic links, one that begins at *dir_fd* beneath it and without links.
 
-    Raises OSError: ELOOP for a link that is not to be followed, EXDEV for a way that leads out.
+    Without *beneath* the latter, too, goes where ordinary links lead. Raises OSError: ELOOP for a link that is not to
+    be followed, EXDEV for a way that leads out.
     """
+    beneath = beneath and dir_fd is not None
     if not _there:
-        return _open_beneath(path, flags, mode, dir_fd) if dir_fd is not None else _open_stepwise(path, flags, mode)
-    rules = _NO_MAGICLINKS if dir_fd is None else _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH
+        return (_open_beneath if beneath else _open_stepwise)(path, flags, mode, dir_fd)
+    rules = _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH if beneath else _NO_MAGICLINKS
     if b"\0" in path:
         raise ValueError("a path cannot have a NUL in it")
     how, at, number = _how(flags, mode, rules), _AT_FDCWD if dir_fd is None else dir_fd, 0
@@ -90,8 +93,9 @@ def _refused(number: int, path: bytes) -> OSError:
     return OSError(number, os.strerror(number), path)
 
 
-def _open_beneath(path: bytes, flags: int, mode: int, directory: int) -> int:
+def _open_beneath(path: bytes, flags: int, mode: int, directory: int | None) -> int:
     """Go down from *directory* level by level, following nothing."""
+    assert directory is not None
     levels = [level for level in path.split(b"/") if level not in (b"", b".")]
     if path.startswith(b"/") or b".." in levels:
         raise _refused(errno.EXDEV, path)
@@ -100,17 +104,19 @@ def _open_beneath(path: bytes, flags: int, mode: int, directory: int) -> int:
         for level in levels[:-1]:
             here = _swap(here, os.open(level, _STEP | os.O_DIRECTORY, dir_fd=here))
         last = levels[-1] if levels else b"."
+        if flags & os.O_PATH and stat.S_ISLNK(os.stat(last, dir_fd=here, follow_symlinks=False).st_mode):
+            raise _refused(errno.ELOOP, path)  # as a path the link itself would be opened
         return os.open(last, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=here)
     finally:
         os.close(here)
 
 
-def _open_stepwise(path: bytes, flags: int, mode: int) -> int:
+def _open_stepwise(path: bytes, flags: int, mode: int, directory: int | None) -> int:
     """Follow each link by what it reads, but none of the proc file system."""
     proc = _device_of_proc()
     left = _split(path)
     links = 0
-    here = os.open(b"/" if path.startswith(b"/") else b".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    here = os.open(b"/" if path.startswith(b"/") else b".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
     try:
         while left:
             level = left.pop()

@@ -532,11 +532,15 @@ def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> bool:
     for _ in range(_TRIES):
         try:
             try:
+                if source.files.owner is not None and source.files.is_link(place):
+                    # A second name of the link would lead elsewhere, or nowhere, from another directory.
+                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
                 durable.link(place, path, source.fd, target.fd)
             except OSError as error:
                 if error.errno not in durable.CANNOT_LINK:
                     raise
-                delivery.copy_bytes(place, path, source.fd, target.fd, target.directories.mode)
+                mode, owner = target.directories.mode, source.files.owner
+                delivery.copy_bytes(place, path, source.fd, target.fd, mode, owner)
                 return False
             return True
         except FileNotFoundError:

@@ -25,7 +25,10 @@ _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Directories:
-    """One folder's. *identity*: device and inode; nobody else gets them as long as the directory is open."""
+    """One folder's. *identity*: device and inode; nobody else gets them as long as the directory is open.
+
+    *owner*: the uid whose directories and files links in it may lead to; None where none is followed.
+    """
 
     path: bytes
     index_path: bytes
@@ -35,6 +38,7 @@ class Directories:
     identity: tuple[int, int]
     mode: int  # for new files
     writable: bool  # whether messages can be renamed and removed
+    owner: int | None
     # What is open beside the folder's own directory; mostly nothing is. Not asked for when closing: that must not fail.
     others: tuple[Descriptor, ...]
 
@@ -78,17 +82,21 @@ class Directories:
         return True
 
 
-def open_all(path: bytes, index_path: bytes, control_path: bytes, *, needed: bool) -> Directories:
+def open_all(
+    path: bytes, index_path: bytes, control_path: bytes, *, root: bytes | None, links: bool, needed: bool
+) -> Directories:
     """Open the directories of the folder at *path*; *needed*: the other server's must be had.
 
-    Raises MailboxMissing, StoreError.
+    *root*: beneath which it lies, None for a path that is the settings' own. *links*: whether links from there on are
+    followed, to what belongs to whom the root does. Raises MailboxMissing, StoreError.
     """
     with ExitStack() as half_made:
         try:
-            folder = Descriptor(descriptors.open(path, _FLAGS), "folder")
+            number, owner = descriptors.open_below(path, _FLAGS, root=path if root is None else root, links=links)
+            folder = Descriptor(number, "folder")
             half_made.callback(folder.close)
             status = os.fstat(folder.number)
-            os.stat(b"cur", dir_fd=folder.number)
+            os.close(descriptors.open(b"cur", _FLAGS | os.O_PATH, dir_fd=folder.number, owner=owner))
             for name in (b"new", b"tmp"):
                 _make_directory(folder.number, name, status.st_mode, path)
         except (FileNotFoundError, NotADirectoryError):
@@ -111,6 +119,7 @@ def open_all(path: bytes, index_path: bytes, control_path: bytes, *, needed: boo
             identity=(status.st_dev, status.st_ino),
             mode=status.st_mode & 0o666 or 0o600,
             writable=writable,
+            owner=owner,
             others=others,
         )
         half_made.pop_all()

@@ -7,6 +7,10 @@ the folder has, a spool that is not ours to write): where such a file lies is re
 
 from __future__ import annotations
 
+import os
+import stat
+from typing import Final
+
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
@@ -16,16 +20,24 @@ from maildir_imapd.store.maildir.filename import IN_NEW
 
 log = Log(__name__)
 
+# So many files that are not served are named in the log, of one folder.
+_NAMED_FILES: Final = 100
+
 
 class Files:
-    """One folder's. *directory* is in use meanwhile; whatever renames runs under the folder's lock."""
+    """One folder's. *directory* is in use meanwhile; whatever renames runs under the folder's lock.
 
-    def __init__(self, directory: Descriptor, path: bytes, mark: bytes) -> None:
+    *owner*: the uid whose directories and files links may lead to (``descriptors.open``); None for nobody's.
+    """
+
+    def __init__(self, directory: Descriptor, path: bytes, owner: int | None) -> None:
         self.path = path
-        self.mark = mark  # what names here have before the flags (filename.py)
+        self.owner = owner
+        self.mark = scan.mark(directory.number, owner)  # what names here have before the flags (filename.py)
         self.odd: dict[bytes, bytes] = {}  # base -> path of a file that is not named as usual
         self.suspicious = False  # a listing was not to be trusted: list again at the next chance
         self._directory = directory
+        self._noted: set[bytes] = set()  # files that are not served, of which the log has a line
 
     @property
     def fd(self) -> int:
@@ -40,11 +52,33 @@ class Files:
         """Return the path below the folder where the message at position *at* of *rows* should be."""
         return self.odd.get(rows.names[at]) or filename.render(rows.names[at], rows.flags[at], self.mark)
 
+    def names(self, directory: bytes) -> list[bytes]:
+        """List the names in new/ or cur/ that may be messages."""
+        return scan.names(self.fd, directory, self.owner)
+
+    def inspect(self, path: bytes) -> os.stat_result | None:
+        """Return the status of the message file at *path*, None if it is gone, or nothing that is served."""
+        return scan.inspect(self.fd, path, self.owner)
+
+    def pass_over(self, path: bytes) -> None:
+        """Name in the log, once, what lies among the messages and is none."""
+        if path in self._noted or len(self._noted) >= _NAMED_FILES or not self.is_link(path):
+            return
+        self._noted.add(path)
+        log.warning("message passed over", path=self.path + b"/" + path, why="it is a link that is not followed")
+
+    def is_link(self, path: bytes) -> bool:
+        """Whether there is a link at *path*, wherever it leads; no if that cannot be seen."""
+        try:
+            return stat.S_ISLNK(os.stat(path, dir_fd=self.fd, follow_symlinks=False).st_mode)
+        except OSError:
+            return False
+
     def locate(self) -> dict[bytes, bytes]:
         """List both directories: base -> path. For messages that are not where they should be."""
         found: dict[bytes, bytes] = {}
         for directory in (b"new", b"cur"):
-            for name in scan.names(self.fd, directory):
+            for name in self.names(directory):
                 found[filename.parse(name).base] = directory + b"/" + name
         return found
 

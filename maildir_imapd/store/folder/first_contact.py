@@ -53,11 +53,12 @@ def _read(rows: Snapshot, work: Reconciler) -> None:
     files, here = work.files, work.here
     longest = filename.LONGEST_BASE
     look, regular, known, fingerprint = os.lstat, stat.S_ISREG, filename.known_size, scan.fingerprint
-    fresh = set(scan.names(files.fd, b"new"))
+    fresh = set(files.names(b"new"))
     plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
-    cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=files.fd)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    cur = descriptors.open(b"cur", flags, dir_fd=files.fd, owner=files.owner)
     try:
-        for name in filename.in_arrival_order([*scan.names(files.fd, b"cur"), *fresh]):
+        for name in filename.in_arrival_order([*files.names(b"cur"), *fresh]):
             base, colon, rest = name.partition(b":")
             if not colon:
                 base = filename.parse(name).base
@@ -67,11 +68,17 @@ def _read(rows: Snapshot, work: Reconciler) -> None:
                     files.suspect()  # the next scan gives it a name of its own
                 continue
             try:
-                status = look(b"../new/" + name if name in fresh else name, dir_fd=cur)
+                # A path of one step where it can be: the kernel looks up nothing else.
+                status = look(b"new/" + name, dir_fd=files.fd) if name in fresh else look(name, dir_fd=cur)
             except FileNotFoundError:
                 continue
             if not regular(status.st_mode):
-                continue
+                path = (b"new/" if name in fresh else b"cur/") + name
+                behind = files.inspect(path)
+                if behind is None:
+                    files.pass_over(path)
+                    continue
+                status = behind
             bits = plain.get(rest)
             if bits is None or name in fresh or len(base) > longest:
                 parsed = filename.parse(name)

@@ -46,6 +46,7 @@ class Folder:
         path: bytes,
         keeping: Keeping = AS_USUAL,
         *,
+        root: bytes | None = None,
         index: bytes | None = None,
         control: bytes | None = None,
         seed: Callable[[], Seed | None] | None = None,
@@ -58,13 +59,20 @@ class Folder:
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
         self._keywords_at = -1  # mtime of the file of keywords as last read
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
-        where = self.directories = directories.open_all(path, index or path, control or path, needed=keeping.coexist)
+        where = self.directories = directories.open_all(
+            path,
+            index or path,
+            control or path,
+            root=root,
+            links=keeping.follow_links == "owner",
+            needed=keeping.coexist,
+        )
         try:
             self.keeping = keeping if where.control is not None else replace(keeping, mirror="none")
             foreign.replace(where.index, where.index_path, where.mode)
             self.ground = Place(where.folder, where.control or where.folder, where.index, path, where.mode)
             with durable.as_store_error(path):
-                self.files = Files(where.folder, path, scan.mark(where.folder.number))
+                self.files = Files(where.folder, path, where.owner)
             self._locked_away = not where.writable
             self.lock = FolderLock(where.index, where.index_path, keeping.lock_timeout, where.mode, where.identity)
             self.index = Index(
@@ -228,7 +236,8 @@ class Folder:
     def sync(self) -> None:
         """Return when every batch and every name so far is on the disk."""
         with self.directories.folder.use() as directory:
-            cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            cur = descriptors.open(b"cur", flags, dir_fd=directory, owner=self.files.owner)
             try:
                 durable.sync(cur)
             finally:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final, Literal, TypedDict
 
 from maildir_imapd.store.index.index import clock_uidvalidity
 from maildir_imapd.store.maildir.packed import Kind
 from maildir_imapd.store.neighbours.servers import SERVERS, Server
 from maildir_imapd.store.records.quota import Quota
+
+Links = Literal["no", "owner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Keeping:
     # one that has been here.
     mirror: str = "auto"
     compress_mail: Kind = "none"  # how new messages lie on the disk
+    follow_links: Links = "owner"  # whether links are, that lead to what is of whom the account's root is
     coexist: bool = False  # that server runs at the same time: its lock is taken for every scan and rename
 
     uidvalidity: Callable[[], int] = clock_uidvalidity  # gives a number that no mailbox of this user has had
@@ -46,6 +49,7 @@ class Differing(TypedDict, total=False):
     cache_version: bytes
     mirror: str
     compress_mail: Kind
+    follow_links: Links
     coexist: bool
     uidvalidity: Callable[[], int]
     quota: Quota | None

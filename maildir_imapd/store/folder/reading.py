@@ -40,7 +40,7 @@ def open_message(
     for attempt in range(_TRIES):
         try:
             with folder.directories.folder.use() as directory:
-                fd = descriptors.open(path, _FLAGS, dir_fd=directory)
+                fd = descriptors.open(path, _FLAGS, dir_fd=directory, owner=folder.files.owner)
         except FileNotFoundError:
             # Another client has changed its flags, and with them its name; or it is gone.
             found = _by_base(folder, base) if attempt >= 2 else None
@@ -89,8 +89,8 @@ def still(folder: Folder, rows: Snapshot, uid: int, fingerprint: int) -> bool:
     if at < 0:
         return True
     try:
-        with folder.directories.folder.use() as directory:
-            status = scan.inspect(directory, folder.files.place(rows, at))
+        with folder.directories.folder.use():
+            status = folder.files.inspect(folder.files.place(rows, at))
     except (OSError, errors.StoreError):
         return True
     return status is None or not scan.rewritten(fingerprint, scan.fingerprint(status))

@@ -6,6 +6,7 @@ file is not there any more; then the folder is suspicious and is listed again.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import Final
@@ -112,7 +113,7 @@ class Reconciler:
         found.doubtful = [name for name in found.doubtful if name not in sure]
 
     def _inspect(self, directory: bytes, names: list[bytes]) -> dict[bytes, os.stat_result]:
-        looked = ((name, scan.inspect(self.files.fd, directory + b"/" + name)) for name in names)
+        looked = ((name, self.files.inspect(directory + b"/" + name)) for name in names)
         return {name: status for name, status in looked if status is not None}
 
     def _match(self, directory: bytes, there: dict[bytes, os.stat_result], lost: set[int]) -> dict[bytes, int]:
@@ -169,7 +170,7 @@ class Reconciler:
     def _list(self) -> tuple[list[bytes], list[bytes]]:
         """List cur/, and new/ if known messages lie there."""
         files = self.files
-        return scan.names(files.fd, b"cur"), scan.names(files.fd, b"new") if self._rows.in_new else []
+        return files.names(b"cur"), files.names(b"new") if self._rows.in_new else []
 
     def _move(self, uid: int, name: bytes) -> None:
         """Note the new flags, or the new base, of a message that another program has renamed."""
@@ -212,7 +213,7 @@ class Reconciler:
             return
         files, rows = self.files, self._rows
         # Some programs put a message back into new/; take_new() deals with it.
-        back = {filename.parse(name).base: name for name in scan.names(files.fd, b"new")}
+        back = {filename.parse(name).base: name for name in files.names(b"new")}
         gone = [uid for uid in missing if rows.names[rows.position(uid)] not in back]
         if gone and back:
             gone = self._pair_in_new(gone, back)
@@ -254,8 +255,9 @@ class Reconciler:
         for name in filename.in_arrival_order(names):
             parsed = filename.parse(name)
             path = b"cur/" + name
-            status = scan.inspect(files.fd, path)
+            status = files.inspect(path)
             if status is None:
+                files.pass_over(path)
                 continue
             if not parsed.base or parsed.base in self.here:
                 if not self.read_only:
@@ -312,15 +314,16 @@ class Reconciler:
 
     def take_new(self) -> None:
         files, rows = self.files, self._rows
-        listed = filename.in_arrival_order(set(scan.names(files.fd, b"new")) - self._paired)
+        listed = filename.in_arrival_order(set(files.names(b"new")) - self._paired)
         if not listed:
             return
         known = compare.positions(rows, [filename.parse(name).base for name in listed])
         for name in listed:
             parsed = filename.parse(name)
             path = b"new/" + name
-            status = scan.inspect(files.fd, path)
+            status = files.inspect(path)
             if status is None:
+                files.pass_over(path)
                 continue
             at = known.get(parsed.base, -1)
             if at >= 0 or parsed.base in self.here:
@@ -343,7 +346,7 @@ class Reconciler:
             return
         if self.read_only:
             return
-        if at >= 0 and scan.inspect(files.fd, self.files.place(rows, at)) is None:
+        if at >= 0 and files.inspect(files.place(rows, at)) is None:
             if not self._same(at, status):
                 # Another message under a base that was free again: the one we knew is missed by the next scan.
                 self._make_way_in_new(path)
@@ -386,7 +389,8 @@ class Reconciler:
                     size, wire = filename.disk_size(parsed.base), filename.wire_size(parsed.base)
                     parsed = parsed._replace(base=filename.sized(filename.unique(), size, wire))
                 except OSError as error:
-                    if not durable.cannot_write(error):
+                    # cur/ may be a link to another disk.
+                    if not durable.cannot_write(error) and error.errno != errno.EXDEV:
                         raise
                     break
                 else:

@@ -49,10 +49,10 @@ class Rounds:
     def _compare(self, rows: Snapshot, positions: list[int]) -> list[tuple[int, int]]:
         found = []
         files = self._folder.files
-        with self._folder.directories.folder.use() as directory:
+        with self._folder.directories.folder.use():
             for at in positions:
                 try:
-                    status = scan.inspect(directory, files.place(rows, at))
+                    status = files.inspect(files.place(rows, at))
                 except OSError:
                     continue  # whoever reads it hears why
                 # One that is not where it should be is for a listing to find.

@@ -69,6 +69,9 @@ class Attic:
         trouble: OSError | None = None
         for _ in range(_TRIES):
             try:
+                if os.path.islink(path):
+                    os.unlink(path)  # and what it leads to stays
+                    return
                 shutil.rmtree(path)
             except FileNotFoundError:
                 if not os.path.lexists(path):

@@ -214,14 +214,16 @@ def _abandon(directory: Descriptor, name: bytes, file: Descriptor) -> None:
         directory.__exit__(None, None, None)
 
 
-def copy_bytes(source: bytes, target: bytes, source_dir: int, target_dir: int, mode: int) -> None:
-    """Copy a message where it cannot be linked, dates included.
+def copy_bytes(
+    source: bytes, target: bytes, source_dir: int, target_dir: int, mode: int, owner: int | None = None
+) -> None:
+    """Copy a message where it cannot be linked, dates included; *owner* as of ``descriptors.open``, for the source.
 
     The copy is made in tmp/ and linked or renamed to *target* only when it is whole.
     """
     temporary = b"tmp/" + filename.unique()
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    reading = descriptors.open(source, flags, dir_fd=source_dir)
+    reading = descriptors.open(source, flags, dir_fd=source_dir, owner=owner)
     try:
         if not stat.S_ISREG(os.fstat(reading).st_mode):
             raise errors.MessageUnreadable(detail=f"not a file: {os.fsdecode(source)}")

@@ -9,8 +9,9 @@ from maildir_imapd.errors import BadMailboxName
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.maildir.layout import (
     ENTRY_OCTETS,
-    LINK,
+    LINKED_FOLDERS,
     MAILDIR,
+    MANY,
     TAKEN,
     Layout,
     Looked,
@@ -18,7 +19,6 @@ from maildir_imapd.store.maildir.layout import (
     Places,
     Seen,
     Tree,
-    is_folder,
     is_maildir,
     share,
     split,
@@ -40,8 +40,8 @@ class MaildirPlusPlus(Layout):
     separator = b"."
     attic = b""
 
-    def __init__(self, places: Places, delimiter: str = "auto", prefix: str = "") -> None:
-        super().__init__(places, delimiter, prefix)
+    def __init__(self, places: Places, delimiter: str = "auto", prefix: str = "", *, links: bool = False) -> None:
+        super().__init__(places, delimiter, prefix, links=links)
         self._spelled: dict[str, tuple[bytes, bytes | None]] = {}
 
     def find(self, name: str) -> bytes | None:
@@ -53,7 +53,7 @@ class MaildirPlusPlus(Layout):
                 pass  # as below
             else:
                 # It counts before any other, so that nobody need look whether there is one.
-                if is_folder(usual):
+                if self.is_folder(usual):
                     return usual
         return super().find(name)
 
@@ -123,14 +123,15 @@ class MaildirPlusPlus(Layout):
     def _look(self, seen: Seen) -> Tree:
         found: dict[str, bytes] = {}
         passed_over: list[tuple[bytes, str]] = []
-        for entry in self._entries(self.root, seen):
+        entries = self._entries(self.root, seen)
+        for entry in [*entries, *self._links_in_root(seen, passed_over)]:
             path = os.path.join(self.root, entry)
             if path == self.inbox:
                 continue
             try:
                 name = self._read(entry)
             except (NotShown, BadMailboxName) as error:
-                if is_folder(path):
+                if self.is_folder(path):
                     passed_over.append((path, str(error)))
                 continue
             if name is None:
@@ -139,7 +140,7 @@ class MaildirPlusPlus(Layout):
                 # Half made perhaps: it is a folder once it has a cur/, which its parent's stamp does not show. Or it is
                 # closed to us, for now.
                 seen[path] = Looked(stamp_of(path))
-            if not is_folder(path):
+            if not self.is_folder(path):
                 continue
             if name == "INBOX":
                 passed_over.append((path, TAKEN))
@@ -151,9 +152,20 @@ class MaildirPlusPlus(Layout):
                 found[name] = path
             else:
                 passed_over.append((path, TAKEN))
-        links = [entry for entry in seen[self.root].links if entry[:1] == b"." and entry[:2] != b".."]
-        passed_over += [(os.path.join(self.root, entry), LINK) for entry in links]
         return Tree(found, passed_over=tuple(passed_over))
+
+    def _links_in_root(self, seen: Seen, passed_over: list[tuple[bytes, str]]) -> list[bytes]:
+        """The links to directories that are followed; notes the others in *passed_over*."""
+        followed: list[bytes] = []
+        for entry in seen[self.root].links:
+            if entry[:1] == b"." and entry[:2] != b"..":
+                path = os.path.join(self.root, entry)
+                why = self._why_not(path) if len(followed) < LINKED_FOLDERS else MANY
+                if why is None:
+                    followed.append(entry)
+                else:
+                    passed_over.append((path, why))
+        return followed
 
     def make(self, path: bytes, nascent: bytes) -> None:
         """Make a folder that nobody sees half of; *nascent* is a hidden name.  Raises MailboxExists, OSError."""

@@ -3,7 +3,8 @@
 What both ways have in common is here; flat.py and nested.py are the two.
 
 A name never meets ``os.path`` anywhere else.  Every level is checked before a path is composed, a path is
-composed, never normalised, and no link is followed (robustness rule 17).
+composed, never normalised, and a link is followed only if the settings say so, to a folder of whom the root is too
+(robustness rule 17). Behind a link no other one is: what is looked at stays as large as what there is.
 
     Maildir++   ``A.B`` is ``root/.A.B``: flat, so that a folder is always one entry of the root
     fs          ``A/B`` is ``root/A/B``: nested; a directory without cur/ is \\Noselect (Dovecot's LAYOUT=fs)
@@ -54,6 +55,11 @@ class NotShown(Exception):
 
 
 LINK: Final = "it is a link, which is not followed"
+OTHERS_LINK: Final = "it is a link to what is not the user's own, which is not followed"
+LOOP: Final = "it is a link to a folder above it"
+MANY: Final = "it is one of too many folders behind links"
+# So many folders behind links are shown; there may be links to whole trees.
+LINKED_FOLDERS: Final = 1000
 TAKEN: Final = "another folder has its name"
 
 
@@ -113,9 +119,12 @@ def absent(error: OSError) -> bool:
 
 
 def stamp_of(path: bytes) -> _Stamp:
-    """Return mtime and ctime (ns) of what is at *path*, (0, 0) where there is nothing for us; raises OSError."""
+    """Return mtime and ctime (ns) of what is at *path*, (0, 0) where there is nothing for us; raises OSError.
+
+    Of a link it is that of what it leads to: another one changes the directory that the link is in.
+    """
     try:
-        state = os.lstat(path)
+        state = os.stat(path)
     except OSError as error:
         if not absent(error):
             raise
@@ -133,17 +142,40 @@ def is_directory(path: bytes) -> bool:
         return False
 
 
-def look_into(path: bytes, stamp: _Stamp = (0, 0)) -> Looked:
-    """List the directories in the directory at *path*, and the links to some; *stamp* is its own.  Raises OSError."""
+def is_link(path: bytes) -> bool:
+    """Whether there is a link at *path*, wherever it leads; raises OSError where that cannot be seen."""
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except OSError as error:
+        if not absent(error):
+            raise
+        return False
+
+
+def _leads_to_directory(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError as error:
+        if not absent(error):
+            raise
+        return False  # in a circle, say
+
+
+def look_into(path: bytes, stamp: _Stamp = (0, 0), *, root: bytes | None = None, links: bool = False) -> Looked:
+    """List the directories in the directory at *path*, and the links to some; *stamp* is its own.  Raises OSError.
+
+    With *root*, *path* lies below it, and *links* are followed from there on as ``descriptors.open_below`` does.
+    """
     # By a descriptor: a path may have become a link to what another thread has open.
-    directory = descriptors.open_directory(path)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    directory, _ = descriptors.open_below(path, flags, root=path if root is None else root, links=links)
     try:
         found = Looked(stamp)
         with descriptors.again(os.scandir, directory) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     found.directories.append(os.fsencode(entry.name))
-                elif entry.is_symlink() and entry.is_dir():
+                elif entry.is_symlink() and _leads_to_directory(entry):
                     found.links.append(os.fsencode(entry.name))
     finally:
         os.close(directory)
@@ -183,7 +215,8 @@ class Layout(ABC):
     """One account's.  Safe from any thread.
 
     *delimiter* is what clients see between levels ("auto": what is natural).  *prefix* (``INBOX.``, as Courier has
-    it) stands before every name but INBOX for clients and is no folder.
+    it) stands before every name but INBOX for clients and is no folder.  *links*: whether links to folders are
+    followed.
     """
 
     natural: ClassVar[str]
@@ -192,8 +225,9 @@ class Layout(ABC):
     # Where hidden folders are, below the root.
     attic: ClassVar[bytes]
 
-    def __init__(self, places: Places, delimiter: str = "auto", prefix: str = "") -> None:
+    def __init__(self, places: Places, delimiter: str = "auto", prefix: str = "", *, links: bool = False) -> None:
         self.root = places.root
+        self.links = links
         self.inbox = places.inbox or places.root
         self.control_root = places.control or places.root
         self.utf8 = places.utf8
@@ -209,7 +243,7 @@ class Layout(ABC):
     # --- what there is ----------------------------------------------------------------------------
 
     def scan(self) -> Tree:
-        """Look for every mailbox but INBOX, in the order of their names.  Links are passed over: they may lead out.
+        """Look for every mailbox but INBOX, in the order of their names.
 
         The same object as long as nothing has changed.  Raises OSError when the root cannot be read.
         """
@@ -249,12 +283,60 @@ class Layout(ABC):
             return self.inbox
         try:
             path = self.path(name)
-            if is_folder(path):
+            if self.is_folder(path):
                 return path
         except BadMailboxName:
             pass  # another server may have made it all the same
         found = self.scan().folders.get(name)
-        return found if found is not None and is_folder(found) else None
+        return found if found is not None and self.is_folder(found) else None
+
+    def above(self, path: bytes) -> bytes | None:
+        """The root if the folder at *path* lies below it; None for one where the settings say it is."""
+        return self.root if path != self.inbox and path.startswith(os.path.join(self.root, b"")) else None
+
+    def is_folder(self, path: bytes) -> bool:
+        """As the function of that name; also behind links, where they are followed.  Raises OSError."""
+        if is_folder(path):
+            return True
+        return self.links and (is_link(path) or is_link(os.path.join(path, b"cur"))) and self._leads_to_folder(path)
+
+    def _leads_to_folder(self, path: bytes) -> bool:
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            folder, owner = descriptors.open_below(path, flags, root=self.above(path) or path, links=True)
+            try:
+                os.close(descriptors.open(b"cur", flags, dir_fd=folder, owner=owner))
+            finally:
+                os.close(folder)
+        except OSError as error:
+            if not absent(error):
+                raise
+            return False
+        return True
+
+    def _why_not(self, path: bytes) -> str | None:
+        """Why the link at *path* is not followed; None if it is, to a directory of whom the root is."""
+        if not self.links:
+            return LINK
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            found, _ = descriptors.open_below(path, flags, root=self.root, links=True)
+        except OSError as error:
+            if not absent(error):
+                raise
+            return OTHERS_LINK
+        try:
+            here = os.fstat(found)
+        finally:
+            os.close(found)
+        while len(path) > len(self.root):
+            path = os.path.dirname(path)
+            try:
+                if os.path.samestat(os.stat(path), here):
+                    return LOOP
+            except OSError:
+                continue  # it is gone meanwhile, and so is what is below
+        return None
 
     @abstractmethod
     def path(self, name: str) -> bytes:
@@ -299,7 +381,7 @@ class Layout(ABC):
         return mutf7.decode_utf8(entry) if self.utf8 else mutf7.decode_either(entry)
 
     def _entries(self, path: bytes, seen: Seen) -> list[bytes]:
-        """The directories in a directory, no links; notes them in *seen*.  Raises OSError."""
+        """The directories in a directory at or below the root, no links; notes both in *seen*.  Raises OSError."""
         stamp = stamp_of(path)
         # What was listed while the stamp was young may lack what came later in the grain of its clock.
         seen_at = self._seen_at
@@ -307,7 +389,7 @@ class Layout(ABC):
         if known is not None and known.stamp == stamp and seen_at - max(stamp) / 1e9 > GRAIN_SECONDS:
             seen[path] = known
             return known.directories
-        found = look_into(path, stamp)
+        found = look_into(path, stamp, root=self.root, links=self.links)
         seen[path] = found
         return found.directories
 

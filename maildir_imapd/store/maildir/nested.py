@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from maildir_imapd.errors import BadMailboxName, MailboxExists
+from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.maildir.layout import (
     DEPTH,
     ENTRY_OCTETS,
     LINK,
+    LINKED_FOLDERS,
     MAILDIR,
+    MANY,
     TAKEN,
     Layout,
     NotShown,
@@ -20,7 +22,7 @@ from maildir_imapd.store.maildir.layout import (
     Tree,
     absent,
     is_directory,
-    is_folder,
+    is_link,
     share,
     split,
 )
@@ -58,7 +60,7 @@ class Nested(Layout):
         if entry[:1] == b"~":
             raise BadMailboxName(why="a level of it begins with ~")
         path = os.path.join(directory, entry)
-        if not is_directory(path):
+        if not is_directory(path) and not (self.links and is_link(path)):
             if os.path.lexists(path):
                 raise BadMailboxName(why=Phrase("{level} is no directory here", level=level))
             plain = self.plain(level)
@@ -84,33 +86,58 @@ class Nested(Layout):
         found: dict[str, bytes] = {}
         bare: set[str] = set()
         passed_over: list[tuple[bytes, str]] = []
-        stack = [(self.root, self.prefix, 0)]
+        stack = [(self.root, self.prefix, 0, False)]
         self._entries(self.root, seen)
+        behind_links = 0
         while stack:
-            directory, above, depth = stack.pop()
-            for entry in self._entries_of(directory, seen):
+            directory, above, depth, linked = stack.pop()
+            entries = [(entry, linked) for entry in self._entries_of(directory, seen)]
+            if directory in seen:
+                entries += [(entry, True) for entry in self._links_in(directory, seen, passed_over, linked=linked)]
+            for entry, through in entries:
                 if entry in _OTHERS:
                     continue
                 path = os.path.join(directory, entry)
+                behind_links += through
+                if through and behind_links > LINKED_FOLDERS:
+                    passed_over.append((path, MANY))
+                    continue
                 try:
                     level = self._read(directory, entry)
                     # Spelled as clients' names are: INBOX in capitals, also above others.
                     name = self.delimiter.join(split(above + level, self.delimiter))
                 except (NotShown, BadMailboxName) as error:
-                    if path != self.inbox and is_folder(path):
+                    if path != self.inbox and self.is_folder(path):
                         passed_over.append((path, str(error)))
                     continue
                 if depth < DEPTH - 1:
-                    stack.append((path, name + self.delimiter, depth + 1))
+                    stack.append((path, name + self.delimiter, depth + 1, through))
                 if path == self.inbox or name == "INBOX":
                     continue
-                if b"cur" in self._entries_of(path, seen) or is_folder(path):
+                if b"cur" in self._entries_of(path, seen) or self.is_folder(path):
                     found[name] = path
                 else:
                     bare.add(name)
-        for directory, entries in seen.items():
-            passed_over += [(os.path.join(directory, entry), LINK) for entry in entries.links if entry not in _OTHERS]
         return Tree(found, frozenset(bare), tuple(passed_over))
+
+    def _links_in(
+        self, directory: bytes, seen: Seen, passed_over: list[tuple[bytes, str]], *, linked: bool
+    ) -> list[bytes]:
+        """The links to directories in *directory* that are followed; notes the others in *passed_over*.
+
+        *linked*: it lies behind a link itself.
+        """
+        followed: list[bytes] = []
+        for entry in seen[directory].links:
+            if entry in _OTHERS:
+                continue
+            path = os.path.join(directory, entry)
+            why = LINK if linked else self._why_not(path)
+            if why is None:
+                followed.append(entry)
+            else:
+                passed_over.append((path, why))
+        return followed
 
     def _read(self, directory: bytes, entry: bytes) -> str:
         """The level of a name that an entry of *directory* is; raises NotShown where it cannot be."""
@@ -150,11 +177,14 @@ class Nested(Layout):
 
     def remove(self, path: bytes, trash: bytes) -> None:
         """Take a folder out of the tree, its children not, and what is left of it to the hidden name *trash*."""
+        if is_link(path) and any(entry not in _OTHERS for entry in self._entries_of(path, {})):
+            raise CannotDo(why="It is a link to a folder with others below")
         attic = os.path.join(self.root, self.attic)
         if not is_directory(attic):
             durable.make_directory(attic, self.root)
         hidden = os.path.join(attic, os.path.basename(trash))
-        if all(entry in _OTHERS for entry in self._entries_of(path, {})):
+        # Of a link it is the link that goes, and not what it leads to.
+        if is_link(path) or all(entry in _OTHERS for entry in self._entries_of(path, {})):
             durable.rename(path, hidden, -1, -1)
             return
         os.mkdir(hidden, 0o700)
@@ -179,6 +209,8 @@ class Nested(Layout):
             if name.startswith(old + self.delimiter):
                 split(new + name[len(old) :], self.delimiter)
         target = self.path(new)
+        if is_link(source) and os.path.dirname(source) != os.path.dirname(target):
+            raise CannotDo(why="It is a link, which stays where it is")
         if is_directory(target):
             # A name that is no mailbox gives way, unless there is anything in it.
             try:

@@ -69,10 +69,10 @@ def settled(mtime: int, ctime: int, now: int) -> bool:
     return mtime < now - SETTLE_NS and ctime < now - SETTLE_NS
 
 
-def names(folder: int, directory: bytes) -> list[bytes]:
-    """List the names in new/ or cur/ that may be messages."""
+def names(folder: int, directory: bytes, owner: int | None = None) -> list[bytes]:
+    """List the names in new/ or cur/ that may be messages; *owner* as of ``descriptors.open``."""
     try:
-        fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        fd = descriptors.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder, owner=owner)
     except (FileNotFoundError, NotADirectoryError):
         if directory == b"new":
             return []  # somebody's copy of a Maildir, which we may not complete, or a file of that name
@@ -88,10 +88,10 @@ def names(folder: int, directory: bytes) -> list[bytes]:
     return found
 
 
-def mark(folder: int) -> bytes:
+def mark(folder: int, owner: int | None = None) -> bytes:
     """Return the mark before the flags that names in cur/ have, by the first of them that the directory gives."""
     try:
-        cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        cur = descriptors.open(b"cur", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder, owner=owner)
     except OSError as error:
         if descriptors.out_of_descriptors(error):
             raise
@@ -103,13 +103,31 @@ def mark(folder: int) -> bytes:
         os.close(cur)
 
 
-def inspect(directory: int, path: bytes) -> os.stat_result | None:
-    """Return the status of a message file, None if it is gone or no regular file."""
+def inspect(directory: int, path: bytes, owner: int | None = None) -> os.stat_result | None:
+    """Return the status of a message file, None if it is gone or no regular file.
+
+    Of a link that leads to a file of *owner* it is that file's; None for any other.
+    """
     try:
         found = os.stat(path, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return None
+    if stat.S_ISLNK(found.st_mode) and owner is not None:
+        found = _behind(directory, path, owner) or found
     return found if stat.S_ISREG(found.st_mode) else None
+
+
+def _behind(directory: int, path: bytes, owner: int) -> os.stat_result | None:
+    try:
+        fd = descriptors.open(path, os.O_PATH | os.O_CLOEXEC, dir_fd=directory, owner=owner)
+    except OSError as error:
+        if descriptors.out_of_descriptors(error):
+            raise
+        return None
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
 
 
 def fingerprint(status: os.stat_result) -> int:
