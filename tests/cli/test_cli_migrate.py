@@ -233,3 +233,14 @@ def test_adopt_sees_how_the_folders_are_laid_out(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     assert (root / "maildir-imapd.layout").exists()
+
+
+def test_a_name_is_no_markup(tmp_path: Path) -> None:
+    spool = spool_of_three(tmp_path)
+    names = ["[x]", "[bold]", ":smile:"]
+    for name in names:
+        spool.simple(name, 1)
+    done = CliRunner().invoke(main, ["release", "--to", "dovecot", "-n", "--mail-location", f"maildir:{spool.root}"])
+    assert done.exit_code == 0, done.output
+    for name in names:
+        assert name in done.output
