@@ -42,10 +42,13 @@ IMAP_KNOWS = FACE | {
 SERVER_KNOWS = FACE | {
     "store.disk.descriptors",
     "store.folder.keeping",
+    "store.index.constants",
+    "store.maildir.census",
     "store.maildir.decide",
     "store.maildir.instead",
     "store.maildir.layout",
     "store.maildir.packed",
+    "store.neighbours.takeover",
     "store.records.metadata",
     "store.threads.bell",
     "store.threads.locks",
@@ -55,9 +58,7 @@ SERVER_KNOWS = FACE | {
 CLI_KNOWS = FACE | {
     "store.disk.durable",
     "store.folder.release",
-    "store.index.constants",
     "store.maildir.decide",
-    "store.maildir.filename",
     "store.maildir.instead",
     "store.maildir.layout",
     "store.maildir.layouts",

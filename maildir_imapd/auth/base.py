@@ -121,7 +121,8 @@ class Authenticator(Protocol):
     def check(self, credential: Credential) -> Identity:
         """Say who showed *credential*; where he may act for his ``authzid``, say who that is.
 
-        Raises AuthenticationFailed for what is wrong and for an unknown user alike, after the same amount of work;
+        Raises AuthenticationFailed for what is wrong and for an unknown user alike, after the same amount of work; its
+        detail, a word like-this that the log alone has, says where no password would have been right.
         "" is nobody's name.  Raises Unavailable when it cannot be known, which is never said as "wrong".
         """
         ...

@@ -153,11 +153,13 @@ class Tries:
         chain, user = self._chain, credential.user
         try:
             return chain.identify(credential, self._host)
-        except AuthenticationFailed:
+        except AuthenticationFailed as error:
             self._failures += 1
             if chain.failures is not None:
                 chain.failures.add(user, self._host)
-            log.warning("login failed", user=user, peer=self._peer, tries=self._failures)
+            # Where it is not the user's fault, an administrator has something to mend.
+            why = {"why": error.detail} if error.detail else {}
+            log.warning("login failed", user=user, peer=self._peer, tries=self._failures, **why)
             # In this connection's thread only: others do not wait.
             left = began + chain.pause(self._failures, user, self._host) - time.monotonic()
             if left > 0:

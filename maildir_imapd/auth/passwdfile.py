@@ -12,10 +12,12 @@ import grp
 import os
 import pwd
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from maildir_imapd.auth import fields, schemes
 from maildir_imapd.auth.base import Credential, Identity, Password, Registered
+from maildir_imapd.auth.names import valid_user
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
 from maildir_imapd.events import Log
 
@@ -31,22 +33,45 @@ class PasswdEntry:
     may_log_in: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A line that cannot be used, why not, and whose it is, "" where that is not to be seen."""
+
+    number: int
+    user: str
+    why: str
+    line: str = field(repr=False)
+
+
 def parse(text: str, source: str = "passwd-file") -> dict[str, PasswdEntry]:
     """Read a whole file; a line that cannot be understood is logged and passed over."""
+    entries, passed_over = _read(text)
+    _say(passed_over, source)
+    return entries
+
+
+def _say(passed_over: Iterable[PassedOver], source: str) -> None:
+    for over in passed_over:
+        log.warning("passwd-file line passed over", line=f"{source}:{over.number}", user=over.user, why=over.why)
+
+
+def _read(text: str) -> tuple[dict[str, PasswdEntry], list[PassedOver]]:
     entries: dict[str, PasswdEntry] = {}
+    passed_over = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
+        line = line.removesuffix("\r")
         try:
-            user, entry = _line(line.removesuffix("\r"))
+            user, entry = _line(line)
+            if user in entries:
+                raise ValueError("another line of this user stands before it")
+            entries[user] = entry
         except ValueError as error:
-            log.warning("passwd-file line passed over", line=f"{source}:{number}", why=error)
-            continue
-        if user in entries:
-            log.warning("passwd-file names a user twice", line=f"{source}:{number}")
-            continue
-        entries[user] = entry
-    return entries
+            name, colon, _ = line.partition(":")
+            # A torn line may have the password in front.
+            passed_over.append(PassedOver(number, name if colon and valid_user(name) else "", str(error), line))
+    return entries, passed_over
 
 
 def _line(line: str) -> tuple[str, PasswdEntry]:
@@ -100,6 +125,7 @@ class PasswdFile:
         self._lock = threading.Lock()  # guards everything below
         self._stamp: tuple[int, int, int] | None = None
         self._entries: dict[str, PasswdEntry] = {}
+        self._passed_over: list[PassedOver] = []
         self._dummy: str | None = None
         try:
             self._current()
@@ -113,9 +139,11 @@ class PasswdFile:
             if stamp == self._stamp:
                 return self._entries
         with open(self.path, encoding="utf-8", errors="surrogateescape") as file:
-            entries = parse(file.read(), self.path)
+            entries, passed_over = _read(file.read())
         with self._lock:
-            self._stamp, self._entries, self._dummy = stamp, entries, _dummy(entries)
+            said = {(over.line, over.why) for over in self._passed_over}
+            self._stamp, self._entries, self._passed_over, self._dummy = stamp, entries, passed_over, _dummy(entries)
+        _say((over for over in passed_over if (over.line, over.why) not in said), self.path)
         return entries
 
     def _entry(self, user: str) -> PasswdEntry | None:
@@ -140,13 +168,25 @@ class PasswdFile:
             entry = self._entry(user)
             stored = entry.stored if entry is not None and entry.stored else self._stand_in()
             try:
-                good = schemes.verify(stored, password)
+                good, why = schemes.verify(stored, password), ""
             except ValueError as error:
                 log.warning("stored password cannot be used", user=user, why=error)
-                good = False
-        if entry is None or not entry.stored or not good or not password or not entry.may_log_in:
-            raise AuthenticationFailed
+                good, why = False, "stored-password"
+        if entry is None:
+            raise AuthenticationFailed(detail=self._why_not(user))
+        if not entry.stored or not good or not password or not entry.may_log_in:
+            raise AuthenticationFailed(detail=why if entry.stored else "")
         return entry.identity
+
+    def _why_not(self, user: str) -> str:
+        """Note what is wrong with the line of somebody who has one and is not known; "" where he has none."""
+        with self._lock:
+            found = [over for over in self._passed_over if over.user and over.user in (user, user.lower())]
+        if not found:
+            return ""
+        where = f"{self.path}:{found[0].number}"
+        log.warning("the user's line is passed over", user=user, line=where, why=found[0].why)
+        return "line-passed-over"
 
     def _stand_in(self) -> str:
         """A hash that an unknown user's password is compared with, so that the time taken tells nothing."""

@@ -2,7 +2,7 @@
 
 Names and spellings are Dovecot's: ``{SCHEME}data``, with ``.B64`` or ``.HEX`` behind the name when the data is
 encoded otherwise than usual.  The slow hashes are libpass's (the maintained passlib), argon2-cffi's and
-bcrypt's; the plain digests come from hashlib.
+bcrypt's; those that none of them knows are crypt(3)'s (``libcrypt.py``); the plain digests come from hashlib.
 
 What is not understood is refused with ValueError, never compared in some other way.
 """
@@ -23,6 +23,7 @@ from typing import Final
 from passlib import hash as handlers
 from passlib.exc import PasslibSecurityError
 
+from maildir_imapd.auth import libcrypt
 from maildir_imapd.errors import Unavailable
 from maildir_imapd.store.threads import locks
 
@@ -73,6 +74,7 @@ _TEXT: dict[str, Text] = {
     "MD5-CRYPT": _handler("md5_crypt"),
     "DES-CRYPT": _handler("des_crypt"),
     "PBKDF2": _pbkdf2,
+    "CRYPT": libcrypt.verify,
     "PLAIN": _plain,
     "PLAINTEXT": _plain,
     "CLEAR": _plain,
@@ -143,9 +145,11 @@ def _crypt_scheme(data: str) -> str:
             return scheme
     if _DES(data):
         return "DES-CRYPT"
+    if libcrypt.demand(data):
+        return "CRYPT"
     match = re.match(r"\$([a-z0-9]{1,10})\$", data)
     if match:
-        raise ValueError(f"crypt hashes that begin with ${match[1]}$ are not supported")
+        raise ValueError(f"crypt hashes that begin with ${match[1]}$ are not supported, or it is not a whole one")
     raise ValueError("the scheme is missing")
 
 
@@ -218,7 +222,7 @@ def load() -> list[tuple[str, str]]:
         else:
             if not works:
                 failed.append((scheme, "a right password is wrong to it"))
-    return failed
+    return failed + libcrypt.load()
 
 
 @contextmanager
@@ -241,6 +245,8 @@ def cost(stored: str) -> float:
             data = _decode(data, encoding).decode("utf-8", "surrogateescape")
     except ValueError:
         return 0.0
+    if scheme == "CRYPT":
+        return libcrypt.cost(data)
     if match := re.search(r"\$m=(\d{1,9}),t=(\d{1,5}),", data):
         return 0.4 * int(match[1]) * int(match[2])
     if match := re.match(r"\$2[aby]\$(\d\d)\$", data):

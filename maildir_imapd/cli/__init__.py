@@ -7,8 +7,9 @@ import sys
 import click
 
 from maildir_imapd import __version__
+from maildir_imapd.cli.adopt import adopt
 from maildir_imapd.cli.import_config import import_config
-from maildir_imapd.cli.migrate import adopt, release
+from maildir_imapd.cli.migrate import release
 from maildir_imapd.cli.serve import serve
 from maildir_imapd.cli.try_ import try_
 from maildir_imapd.cli.tunnel import tunnel

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from maildir_imapd import location as locations
 from maildir_imapd.cli.dovecot_config import DovecotBlock
 from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on, translated
@@ -26,6 +28,8 @@ MAIL_2_4 = {
     "mail_index_private_path": "INDEXPVT",
     "mailbox_list_storage_escape_char": "BROKENCHAR",
 }
+# Where Dovecot looks for a Maildir of which it is not told.
+_USUAL = "~/Maildir"
 # What the options would mean that are not served; with the first two mail would not be found.
 _REFUSED = {
     "DIRNAME": "messages lie in a directory of that name in each folder, and are looked for in the folder itself",
@@ -69,7 +73,9 @@ def _said(reading: DovecotReading, personal: DovecotBlock, homes: DovecotHomes) 
     if not location and not driver and not options:
         why = "none is said: Dovecot asks the user database or looks in several places, and here it is ~/Maildir"
         out.tell("mail_location", why)
-        return None
+        if not homes.home:
+            return None
+        return {"": _USUAL, "LAYOUT": AUTO}
     name = "mail_driver"
     if location:
         name = "mail_location"
@@ -90,7 +96,7 @@ def _said(reading: DovecotReading, personal: DovecotBlock, homes: DovecotHomes) 
 def _location(reading: DovecotReading, said: dict[str, str], homes: DovecotHomes) -> None:
     """Make our mail_location."""
     out = reading.out
-    path = translated(said.pop("", ""))
+    path = translated(said.pop("", "") or _USUAL)
     path = path.rstrip("/") or path
     layout = said.pop("LAYOUT", "").lower()
     if layout not in ("", AUTO, *KINDS):
@@ -130,10 +136,8 @@ def _at_home(reading: DovecotReading, written: str, homes: DovecotHomes) -> str:
         reading.out.tell("mail_home", why)
         return written
     kind, _, rest = written.partition(":")
-    words = [word.replace("%h", home) for word in locations.split(rest)]
-    words = [
-        home + word[1:] if word == "~" or word.startswith("~/") else word.replace("=~/", f"={home}/") for word in words
-    ]
+    words = [re.sub(r"^((?:[A-Z]+=)?)~(?=/|$)", r"\1%h", word) for word in locations.split(rest)]
+    words = [word.replace("%h", home) for word in words]
     return ":".join([kind, *[word.replace(":", "::") for word in words]])
 
 

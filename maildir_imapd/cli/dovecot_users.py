@@ -115,6 +115,10 @@ def _userdbs(reading: DovecotReading) -> DovecotHomes:
         elif driver == "passwd":
             out.tell(name, "homes and uids of the system are not asked for: write them into the passwd_file")
             each = True
+        elif driver == "prefetch" and "passwd_file" in out.settings:
+            why = "userdb_home, userdb_uid and userdb_gid of a user are not read: write them into his line's fields"
+            out.tell(name, why)
+            each = True
         elif driver in _ASKED:
             why = f"homes, uids and limits that {driver} gives are not asked for: write them into the passwd_file"
             out.tell(name, why)
@@ -126,6 +130,7 @@ def _userdbs(reading: DovecotReading) -> DovecotHomes:
             if field not in ("home", "mail", "mail_path", "mail_driver", "uid", "gid", "allow_all_users", ""):
                 out.tell(f"{name}/{field}", f"every user has {field} = {value} there: write it into the passwd_file")
     _owner(reading, owners)
+    # Dovecot's manual, "User Databases": a home that a database gives overrides mail_home.
     default = reading.take(reading.root, "mail_home")
     return DovecotHomes(homes[0] if homes else default, mail, each)
 

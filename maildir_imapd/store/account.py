@@ -33,7 +33,7 @@ from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.listing import Listed, Listing
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
-from maildir_imapd.store.maildir import decide, scan
+from maildir_imapd.store.maildir import census, decide, scan
 from maildir_imapd.store.maildir.attic import Attic
 from maildir_imapd.store.maildir.layout import Places, absent
 from maildir_imapd.store.maildir.layouts import KINDS
@@ -49,6 +49,7 @@ from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.trees import Trees
 
 if TYPE_CHECKING:
+    from maildir_imapd.store.maildir.census import Census
     from maildir_imapd.store.maildir.layout import Layout
     from maildir_imapd.store.neighbours.neighbour import Kind
     from maildir_imapd.store.watch import Watcher
@@ -200,6 +201,11 @@ class Account:
     def look(self, path: bytes) -> takeover.Found:
         """See what other servers have left for the folder at *path*."""
         return look(self._layout, path)
+
+    def census(self, path: bytes, report: Callable[[int], None]) -> Census:
+        """Look at each file of the folder at *path*; *report* hears of each few hundred.  Raises StoreError."""
+        layout = self._layout
+        return census.take(path, report, root=layout.above(path), links=layout.links)
 
     def folders(self) -> tuple[Listed, ...]:
         """INBOX first, then every name in order, with the parents that exist as names only.

@@ -248,6 +248,17 @@ def test_wrong_passwords_wait_longer_each_time(clock: Clock, caplog: pytest.LogC
     assert fields[2] == {"user": "../ann", "peer": "peer", "tries": 3}
 
 
+def test_the_log_says_why_where_it_is_not_the_password(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Fake):
+        def check(self, credential: Credential) -> Identity:
+            raise AuthenticationFailed(detail="line-passed-over")
+
+    with pytest.raises(AuthenticationFailed):
+        Chain([Broken({})]).tries("127.0.0.1", "peer").identify(Password("ann", b"wrong"))
+    (fields,) = [record.fields for record in caplog.records if record.message == "login failed"]  # type: ignore[attr-defined]
+    assert fields == {"user": "ann", "peer": "peer", "tries": 1, "why": "line-passed-over"}
+
+
 def test_the_answer_comes_a_pause_after_the_question(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the password took to check, and whether the user is known."""
     check = Fake.check

@@ -157,3 +157,74 @@ def test_an_unknown_user_costs_what_the_dearest_does(tmp_path: Path, monkeypatch
     with pytest.raises(AuthenticationFailed):
         PasswdFile(str(tmp_path / "passwd")).check(Password("nobody", b"x"))
     assert asked == [dear]
+
+
+def test_a_line_that_is_passed_over_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """However often the file changes elsewhere; and anew once the line itself does."""
+    path = tmp_path / "users"
+    users = write(path, "ann:{PLAIN}x\nben:{NTLM}secret\n")
+
+    def said() -> list[str]:
+        lines = [record.fields for record in caplog.records if record.message == "passwd-file line passed over"]  # type: ignore[attr-defined]
+        caplog.clear()
+        return [f"{fields['line']} {fields['user']}" for fields in lines]
+
+    assert said() == [f"{path}:2 ben"]
+    path.write_text("ann:{PLAIN}x\n# another\nben:{NTLM}secret\n")
+    assert users.users() == ["ann"]
+    assert said() == []
+    path.write_text("ann:{PLAIN}x\nben:{NTLM}other\n")
+    users.users()
+    assert said() == [f"{path}:2 ben"]
+    path.write_text("ann:{PLAIN}x\n")
+    users.users()
+    path.write_text("ann:{PLAIN}x\nben:{NTLM}other\n")
+    users.users()
+    assert said() == [f"{path}:2 ben"]
+
+
+@pytest.mark.parametrize("line", [":{PLAIN}x", "{PLAIN}secret", "sec ret", "../secret:{NTLM}x"])
+def test_what_can_be_no_name_is_not_said(line: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be a torn line with the password in front."""
+    parse(f"{line}\n", "users")
+    for record in caplog.records:
+        assert "secret" not in str(record.fields)  # type: ignore[attr-defined]
+
+
+def test_a_user_whose_line_is_passed_over_has_no_wrong_password(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To the client it is the same; the log says what is wrong."""
+    users = write(tmp_path / "users", "ann:{PLAIN}x\nben:{NTLM}secret\nann:{NTLM}y\n")
+    for name in ("ben", "Ben"):
+        with pytest.raises(AuthenticationFailed) as broken:
+            users.check(Password(name, b"secret"))
+        assert broken.value.detail == "line-passed-over"
+        (fields,) = [record.fields for record in caplog.records if record.message == "the user's line is passed over"]  # type: ignore[attr-defined]
+        assert fields == {"user": name, "line": f"{users.path}:2", "why": "the scheme NTLM is not supported"}
+        caplog.clear()
+    for user in ("ann", "unknown"):
+        with pytest.raises(AuthenticationFailed) as wrong:
+            users.check(Password(user, b"secret"))
+        assert wrong.value.detail == ""
+        assert wrong.value.text == broken.value.text
+    assert users.check(Password("ann", b"x"))
+    (tmp_path / "users").write_text("ben:{PLAIN}secret\n")
+    assert users.check(Password("ben", b"secret"))
+
+
+def test_a_hash_that_cannot_be_used_is_no_wrong_password(tmp_path: Path) -> None:
+    users = write(tmp_path / "users", "ann:{SHA512-CRYPT}broken\n")
+    with pytest.raises(AuthenticationFailed) as caught:
+        users.check(Password("ann", b"broken"))
+    assert caught.value.detail == "stored-password"
+
+
+def test_yescrypt_as_a_system_writes_it(tmp_path: Path) -> None:
+    stored = "$y$j9T$FVaGqvPFgoVGjzZ1$.248ku3K32Va.n3t8ICJjjS/MwdqwXqrREgtTX3wN07"
+    users = write(tmp_path / "users", f"ann:{stored}\nben:{{CRYPT}}{stored}\neve:$y$torn\n")
+    assert users.users() == ["ann", "ben"]
+    for user in ("ann", "ben"):
+        assert users.check(Password(user, "Grüße 1".encode())).user == user
+        with pytest.raises(AuthenticationFailed):
+            users.check(Password(user, b"wrong"))

@@ -76,7 +76,7 @@ def test_what_is_written_verifies(scheme: str, password: bytes) -> None:
         "{NTLM}0123456789abcdef",
         "{SCRAM-SHA-256}4096,oQiyM1YSYx8+G8haP0cSkw==,x,y",
         "{CRYPT}$y$j9T$abc$def",
-        "$7$C6..../....SodiumChloride$kBGj9fHznVYFQMEn/qDCfrDevf9YDtcDdKvEqHJLV8D",
+        "$7$C6..../....SodiumChloride$kBGj9fHznVYFQMEn/qDCfrDevf9YDtcDdKvEqHJLV8",
         "{SSHA256}short",
         "{SSHA256}!!!!",
         "{SSHA.HEX}xyz",

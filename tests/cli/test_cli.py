@@ -373,7 +373,7 @@ def test_maintenance_acts_as_the_owner_of_the_spool(tmp_path: Path) -> None:
     # Root's own, where another may put something else in its place.
     (tmp_path / "ben").chmod(0o777)
     result = run("adopt", "--user=ben", *words)
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "others can change" in " ".join(result.output.split())
     assert not list((tmp_path / "ben").rglob("maildir-imapd*"))
 

@@ -315,6 +315,58 @@ def test_homes_of_all_users_are_put_into_the_location(tmp_path: Path) -> None:
     assert "mail_home: a user's home is /srv/%u where nothing else is said" in said
 
 
+HOMES = "mail_home = /srv/%u\n"
+HOMES_24 = "mail_home = /srv/%{user | domain}/%{user | username}\nmail_driver = maildir\n"
+STATIC_24 = "userdb static {\n  fields {\n    home = /other/%{user | username}\n  }\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "location"),
+    [
+        (f"{HEAD}{HOMES}mail_location = maildir:~/M\n", "maildir:/srv/%u/M:LAYOUT=maildir++"),
+        (
+            f"{HEAD}mail_home = /srv/%Ld/%n/\nmail_location = maildir:%h/M:INBOX=~:INDEX=~/i\n",
+            "maildir:/srv/%d/%n/M:LAYOUT=maildir++:INBOX=/srv/%d/%n:INDEX=/srv/%d/%n/i",
+        ),
+        # Without a place Dovecot looks for ~/Maildir, among others; with the driver alone for that.
+        (f"{HEAD}{HOMES}", "maildir:/srv/%u/Maildir"),
+        (f"{HEAD}{HOMES}mail_location = maildir:\n", "maildir:/srv/%u/Maildir:LAYOUT=maildir++"),
+        (f"{HEAD}mail_location = maildir:\n", "maildir:~/Maildir:LAYOUT=maildir++"),
+        (f"{HEAD}{HOMES}mail_location = maildir:/x/%u~1\n", "maildir:/x/%u~1:LAYOUT=maildir++"),
+        (f"{HEAD_24}{HOMES_24}mail_path = ~/M\n", "maildir:/srv/%d/%n/M"),
+        (f"{HEAD_24}{HOMES_24}mail_path = %{{home}}/M\nmail_inbox_path = ~\n", "maildir:/srv/%d/%n/M:INBOX=/srv/%d/%n"),
+        (f"{HEAD_24}{HOMES_24}", "maildir:/srv/%d/%n/Maildir"),
+        # The user database's goes before.
+        (
+            f"{HEAD}{HOMES}mail_location = maildir:~/M\nuserdb {{\n  driver = static\n  args = home=/o/%n\n}}\n",
+            "maildir:/o/%n/M:LAYOUT=maildir++",
+        ),
+        (f"{HEAD_24}{HOMES_24}mail_path = ~/M\n{STATIC_24}", "maildir:/other/%n/M"),
+    ],
+)
+def test_mail_home_is_put_into_the_location(written: str, location: str, tmp_path: Path) -> None:
+    settings, said = told(written, tmp_path)
+    assert settings["mail_location"] == location
+    assert "mail_home" not in said
+
+
+def test_a_home_that_cannot_be_said_here(tmp_path: Path) -> None:
+    written = f"{HEAD_24}mail_home = /srv/%{{user | sha1}}\nmail_driver = maildir\nmail_path = ~/M\n"
+    _, said = told(written, tmp_path, status=1)
+    assert "%{user | sha1}" in said
+
+
+@pytest.mark.parametrize("location", ["mail_location = maildir:~/Maildir\n", ""])
+def test_homes_that_a_password_database_gives(location: str, tmp_path: Path) -> None:
+    """Of the prefetch kind: they go before mail_home, and are not read where Dovecot has them."""
+    databases = "passdb {\n  driver = passwd-file\n  args = /u\n}\nuserdb {\n  driver = prefetch\n}\n"
+    settings, said = told(f"{HEAD}{location}{HOMES}{databases}", tmp_path)
+    assert "/srv" not in str(settings["mail_location"])
+    assert "mail_home: a user's home is /srv/%u where nothing else is said" in said
+    assert "userdb prefetch: " in said
+    assert "userdb_home" in said
+
+
 @pytest.mark.parametrize(
     ("listen", "imap"),
     [

@@ -153,7 +153,7 @@ def test_odd_names_are_taken_over_or_left_alone(tmp_path: Path) -> None:
         (cur / name).write_bytes(text)
     os.mkfifo(cur / "5.fifo:2,S")
     (cur / "6.directory:2,S").mkdir()
-    (cur / "7.link:2,S").symlink_to("/etc/passwd")
+    (cur / "7.link:2,S").symlink_to("/dev/zero")
     for folder in ("with:colon", "with\rcr", "with\nlf"):
         spool.simple(folder, 1)
     (spool.path("with:colon") / "dovecot-uidlist").write_text("3 V8 N3 Gbb\n")
@@ -233,3 +233,14 @@ def test_adopt_sees_how_the_folders_are_laid_out(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     assert (root / "maildir-imapd.layout").exists()
+
+
+def test_a_name_is_no_markup(tmp_path: Path) -> None:
+    spool = spool_of_three(tmp_path)
+    names = ["[x]", "[bold]", ":smile:"]
+    for name in names:
+        spool.simple(name, 1)
+    done = CliRunner().invoke(main, ["release", "--to", "dovecot", "-n", "--mail-location", f"maildir:{spool.root}"])
+    assert done.exit_code == 0, done.output
+    for name in names:
+        assert name in done.output

@@ -58,6 +58,7 @@ LINK: Final = "it is a link, which is not followed"
 OTHERS_LINK: Final = "it is a link to what is not the user's own, which is not followed"
 LOOP: Final = "it is a link to a folder above it"
 MANY: Final = "it is one of too many folders behind links"
+OF_LINKS: Final = frozenset({LINK, OTHERS_LINK, LOOP, MANY})
 # So many folders behind links are shown; there may be links to whole trees.
 LINKED_FOLDERS: Final = 1000
 TAKEN: Final = "another folder has its name"

@@ -46,6 +46,8 @@ _LZ4: Final = b"Dovecot-LZ4\x0d\x2a\x9b\xc5"
 _CRYPTED: Final = b"CRYPTED\x03\x07"
 # The first octets of all of them: what begins otherwise is a message as it stands.
 _FIRST: Final = frozenset(mark[0] for mark in (_GZIP, _BZIP2, _XZ, _ZSTD, _LZ4, _CRYPTED))
+# As many tell what it is.
+MARK_OCTETS: Final = 16
 _GZIP_BITS: Final = 16 + zlib.MAX_WBITS
 
 
@@ -80,9 +82,14 @@ def unpacked(data: bytes, where: str) -> bytes:
         return _streams(data, _ZSTD, reader.decompressobj, where, _ZSTD_PIECE_OCTETS)
     if data.startswith(_LZ4):
         return _lz4(data, where)
-    if data.startswith(_CRYPTED):
+    if encrypted(data):
         raise errors.MessageEncrypted(detail=where)
     return data
+
+
+def encrypted(first: bytes) -> bool:
+    """Say by the *first* octets of a file, MARK_OCTETS of them, whether it is encrypted."""
+    return first.startswith(_CRYPTED)
 
 
 def _streams(data: bytes, mark: bytes, begin: Callable[[], _Stream], where: str, piece: int = _PIECE_OCTETS) -> bytes:

@@ -171,4 +171,6 @@ def _closed(server: str, path: bytes, error: OSError) -> Found:
     found = durable.store_error(error, path)
     if error.errno not in (errno.EMFILE, errno.ENFILE):
         found = errors.TakeoverRefused(detail=f"{os.fsdecode(path)}: {why}")
-    return Found(server, problems=(f"{os.fsdecode(os.path.basename(path))} cannot be read: {why}",), closed=found)
+    return Found(
+        server, problems=(f"{os.fsdecode(os.path.basename(path.rstrip(b'/')))} cannot be read: {why}",), closed=found
+    )
