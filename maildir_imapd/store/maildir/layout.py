@@ -55,7 +55,7 @@ class NotShown(Exception):
 
 
 LINK: Final = "it is a link, which is not followed"
-OTHERS_LINK: Final = "it is a link to what is not the user's own, which is not followed"
+OTHERS_LINK: Final = "it is a link to what is not the user's own, or out of reach"
 LOOP: Final = "it is a link to a folder above it"
 MANY: Final = "it is one of too many folders behind links"
 OF_LINKS: Final = frozenset({LINK, OTHERS_LINK, LOOP, MANY})
