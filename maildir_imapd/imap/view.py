@@ -139,6 +139,7 @@ class View:
             self.claim_recent()
             undo.pop_all()
         self.snapshot: Snapshot = mailbox.snapshot
+        self._listener.told = self.snapshot.modseq
         self._seen = self.snapshot
         # With anything untold: the mod-sequence up to which the client knows everything.
         self._told_modseq = self.snapshot.modseq
@@ -260,6 +261,10 @@ class View:
         touched = self._touched(old, back, keywords=keywords)
         if up_to_date and self.has_untold:
             self._told_modseq = old.modseq
+        if not self._ghosts:
+            self._listener.told = new.modseq
+            if gone:
+                self.mailbox.showing.told()
         return Told(
             allowed.expunged,
             gone,

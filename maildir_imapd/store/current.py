@@ -19,6 +19,7 @@ from maildir_imapd.store.disk import descriptors, inotify
 from maildir_imapd.store.folder import changes
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.rounds import Rounds
+from maildir_imapd.store.folder.showing import Showing
 from maildir_imapd.store.index import history, loading, lock
 from maildir_imapd.store.index.constants import JOURNAL
 from maildir_imapd.store.index.loading import Unfit
@@ -47,6 +48,7 @@ class CurrentFolder:
         self._listeners = Listeners()
         self._ring = Ring()
         self._rounds = Rounds(folder)
+        self.showing = Showing(folder, self._listeners)
         self._journal = folder.directories.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._rotations = 0
@@ -263,10 +265,12 @@ class CurrentFolder:
         return self._listeners.add(wake, self._heard, self._unheard, keep_new=keep_new)
 
     def _heard(self) -> None:
+        self.showing.began(self.snapshot.modseq)
         if self._watcher is not None:
             self._watcher.add(self)
 
     def _unheard(self) -> None:
+        self.showing.ended()
         if self._watcher is not None:
             self._watcher.release(self)
 
@@ -307,6 +311,7 @@ class CurrentFolder:
         Raises LockTimeout when somebody holds the folder.
         """
         self.sync(keep_new=self.keep_new, patience=0)
+        self.showing.sweep()
         return self.recheck()
 
     def recheck(self) -> float | None:

@@ -187,7 +187,8 @@ class Mailbox(CurrentFolder):
     def expunge(self, uids: Sequence[int], *, under: int | None = None, flagged: int = 0) -> list[int]:
         """Remove messages (UIDs rising) for good, and return those that are gone now.
 
-        *flagged*: one that has lost any of these flags stays. *under*: ``_demand_same``.
+        *flagged*: one that has lost any of these flags stays. *under*: ``_demand_same``. What another session of this
+        host still shows can be read until it has been told.
         """
         gone: list[int] = []
         for piece in _pieces(uids):
@@ -195,7 +196,10 @@ class Mailbox(CurrentFolder):
                 self._demand_writable()
                 self._demand_same(under)
                 try:
-                    gone += changes.expunge(self._folder, piece, flagged=flagged)
+                    keep, before = self.showing.elsewhere(), self.showing.last_expunge
+                    gone += changes.expunge(self._folder, piece, flagged=flagged, keep=keep)
+                    if not keep:
+                        self.showing.removed(before)
                 finally:
                     self._adopt_rows()
         return gone
@@ -324,7 +328,8 @@ class Mailbox(CurrentFolder):
     ) -> Given[tuple[int, int]]:
         source._demand_same(under)
         try:
-            pairs = changes.copy(source._folder, self._folder, uids, move=move, keep=keep)
+            shown = move and source.showing.elsewhere()
+            pairs = changes.copy(source._folder, self._folder, uids, move=move, keep=keep, shown=shown)
         finally:
             rows = self._adopt_rows()
             if source is not self:

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 @command(b"COPY", b"UID COPY", states=State.SELECTED)
 def copy(session: Session, cmd: Copy, reply: Reply) -> Done:
-    """Copy messages, all or none (RFC 3501 6.4.7); COPYUID as in RFC 4315 3."""
+    """Copy messages, all that are there or none (RFC 3501 6.4.7); COPYUID as in RFC 4315 3.
+
+    Those that another session has expunged are left out, as the client will hear (RFC 2180 4.4.1): NO only for who
+    names nothing else by number.
+    """
     code = _transfer(session, cmd)
     return Done("COPY completed", code)
 
@@ -43,23 +47,24 @@ def move(session: Session, cmd: Copy, reply: Reply) -> Done:
 
 
 def _transfer(session: Session, cmd: Copy) -> bytes | None:
-    """Copy or move, and render COPYUID; None when the set named no message."""
+    """Copy or move, and render COPYUID; None when the set named no message, or by UID none that is there."""
     view = session.selected
     mailbox = target(session, cmd.mailbox)
-    uids = view.uids_at(view.resolve(cmd.numbers, uid=cmd.uid))
-    ghosts = [uid for uid in uids if view.is_ghost(uid)]
-    if ghosts and not cmd.uid:
-        raise ExpungeIssued
-    uids = [uid for uid in uids if not view.is_ghost(uid)]
-    if not uids:
-        return None
+    named = view.uids_at(view.resolve(cmd.numbers, uid=cmd.uid))
+    uids = [uid for uid in named if not view.is_ghost(uid)]
+    pairs: Given[tuple[int, int]] | None = None
     for attempt in range(TRIES):
+        if not uids:
+            break
         try:
             pairs = _carry(session, mailbox, uids, move=cmd.move)
             break
-        except MessageGone as error:
-            # Nothing was copied; the client hears of the expunge with this answer.
-            raise ExpungeIssued from error
+        except MessageGone:
+            # Nothing was copied. Of what is gone the client hears with this answer.
+            left = _there(session, uids)
+            if left == uids and attempt + 1 == TRIES:
+                raise
+            uids = left
         except MailboxMissing as error:
             if view.mailbox.gone:
                 raise
@@ -67,11 +72,20 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
                 raise in_use() from error
             mailbox = target(session, cmd.mailbox)
     if not pairs:
+        if named and not cmd.uid:
+            raise ExpungeIssued
         return None
     session.note_own(mailbox, made=[uid for _, uid in pairs])
     if cmd.move:
         session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
     return copyuid_code(pairs.uidvalidity, pairs)
+
+
+def _there(session: Session, uids: list[int]) -> list[int]:
+    """Those of *uids* that the open mailbox has now."""
+    mailbox = session.selected.mailbox
+    found = mailbox.sync(look=True, keep_new=True).positions(uids)
+    return [uid for uid, at in zip(uids, found, strict=True) if at >= 0]
 
 
 def _carry(session: Session, mailbox: Mailbox, uids: list[int], *, move: bool) -> Given[tuple[int, int]]:

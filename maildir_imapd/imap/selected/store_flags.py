@@ -74,7 +74,9 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
         kind = b"OK" if cmd.uid or (len(alive) == len(uids) and not result.gone) else b"NO"
         return Done("Some messages were changed by others first", b"MODIFIED " + render_set(sequence), kind)
     if len(alive) < len(uids) or result.gone:
-        return Done("Some of the messages no longer exist", b"EXPUNGEISSUED", b"OK" if cmd.uid else b"NO")
+        # RFC 2180 4.2.1, 4.2.2: what is there is done, and NO is for who wanted an answer about what is gone alone.
+        kind = b"NO" if not answered and not cmd.silent and not cmd.uid else b"OK"
+        return Done("Some of the messages no longer exist", b"EXPUNGEISSUED", kind)
     return Done("STORE completed")
 
 

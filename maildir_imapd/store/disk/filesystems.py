@@ -45,10 +45,15 @@ def deaf(path: bytes) -> str | None:
         directory = descriptors.open_directory(path)
     except OSError:
         return None
-    buffer = ctypes.create_string_buffer(_OCTETS)
     try:
-        if _fstatfs(directory, buffer) != 0:
-            return None
+        return deaf_at(directory)
     finally:
         os.close(directory)
+
+
+def deaf_at(directory: int) -> str | None:
+    """The same of an open directory."""
+    buffer = ctypes.create_string_buffer(_OCTETS)
+    if _fstatfs(directory, buffer) != 0:
+        return None
     return _DEAF.get(ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF)

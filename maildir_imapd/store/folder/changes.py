@@ -276,11 +276,13 @@ def _size(folder: Folder, at: int) -> Amount:
     return Amount()
 
 
-def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False, flagged: int = 0) -> list[int]:
+def expunge(
+    folder: Folder, uids: Sequence[int], *, moved: bool = False, flagged: int = 0, keep: bool = False
+) -> list[int]:
     """Remove messages for good; return the UIDs that are gone now, whoever removed the file.
 
     *moved*: they live on elsewhere in the account, so the quota is not told. *flagged*: one that has not all of these
-    flags now stays: whoever decided did so without the lock.
+    flags now stays: whoever decided did so without the lock. *keep*: somebody still shows them (kept.py).
     """
     rows = folder.rows
     quota = None if moved else counted(folder)
@@ -295,7 +297,7 @@ def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False, flagged
         counts = quota is not None and quota.counts(folder.path, rows.flags[at])
         size = _size(folder, at) if counts else NOTHING
         try:
-            ours = _unlink(folder, at, flagged)
+            ours = _unlink(folder, at, flagged, keep=keep)
         except OSError as error:
             trouble = error
             break
@@ -321,13 +323,19 @@ def expunge(folder: Folder, uids: Sequence[int], *, moved: bool = False, flagged
     return gone
 
 
-def _unlink(folder: Folder, at: int, flagged: int) -> bool | None:
+def _remove(folder: Folder, at: int, path: bytes, *, keep: bool) -> None:
+    rows = folder.rows
+    if not keep or not folder.kept.put(path, rows.uidvalidity, rows.uids[at], rows.modseq):
+        durable.unlink(path, folder.fd)
+
+
+def _unlink(folder: Folder, at: int, flagged: int, *, keep: bool) -> bool | None:
     """Remove a message's file; say whether it was us who did.
 
     None: another program has taken back the flags that it must have, and it stays.
     """
     try:
-        durable.unlink(folder.place(at), folder.fd)
+        _remove(folder, at, folder.place(at), keep=keep)
         return True
     except FileNotFoundError:
         pass
@@ -339,7 +347,7 @@ def _unlink(folder: Folder, at: int, flagged: int) -> bool | None:
         if compare.moved_bits(folder.rows.flags[at], path[4:]) & flagged != flagged:
             return None
         try:
-            durable.unlink(path, folder.fd)
+            _remove(folder, at, path, keep=keep)
         except FileNotFoundError:
             continue
         return True
@@ -437,10 +445,13 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, Flags, 
     return [row.uid for row in batch.added]
 
 
-def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, keep: int) -> list[tuple[int, int]]:
+def copy(
+    source: Folder, target: Folder, uids: Sequence[int], *, move: bool, keep: int, shown: bool = False
+) -> list[tuple[int, int]]:
     """Copy or move messages, all or none; both folders are locked, or they are the same one.
 
-    *keep*: the flags that come along; with any bit of a keyword all keywords do.
+    *keep*: the flags that come along; with any bit of a keyword all keywords do. *shown*: somebody still shows those
+    that are moved (kept.py).
 
     A copy is a second name of the same file. A move is a copy that is on record, and on the disk, before the
     first name goes: a crash in between leaves the message twice, never not at all.
@@ -488,7 +499,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], *, move: bool, kee
             target.sync()
         # Who deletes a folder takes no lock of it: what lies in one that is going must not be all there is.
         target.directories.check_place()
-        expunge(source, uids, moved=True)
+        expunge(source, uids, moved=True, keep=shown)
     return pairs
 
 

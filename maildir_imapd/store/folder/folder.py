@@ -19,8 +19,10 @@ from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder import compare, directories, first_contact, mailboxid
 from maildir_imapd.store.folder.files import Files
 from maildir_imapd.store.folder.keeping import AS_USUAL, Keeping
+from maildir_imapd.store.folder.kept import KeptMessages
 from maildir_imapd.store.folder.reconcile import Reconciler
 from maildir_imapd.store.index import foreign, loading
+from maildir_imapd.store.index.claim import Claim
 from maildir_imapd.store.index.constants import LAST_UIDVALIDITY
 from maildir_imapd.store.index.index import Index, sync_named
 from maildir_imapd.store.index.journal import NEVER, Batch
@@ -73,8 +75,10 @@ class Folder:
             self.ground = Place(where.folder, where.control or where.folder, where.index, path, where.mode)
             with durable.as_store_error(path):
                 self.files = Files(where.folder, path, where.owner)
+            self.kept = KeptMessages(where.folder, path)
             self._locked_away = not where.writable
             self.lock = FolderLock(where.index, where.index_path, keeping.lock_timeout, where.mode, where.identity)
+            self.claim = Claim(where.index, path)
             self.index = Index(
                 where.index,
                 where.index_path,
@@ -110,6 +114,7 @@ class Folder:
         """Let go of every descriptor; nobody else may be at work here, or begin to."""
         self.index.close()
         self.lock.close()
+        self.claim.close()
         self.directories.close()
 
     # --- the lock ------------------------------------------------------------------------------

@@ -30,12 +30,25 @@ class OpenMessage(NamedTuple):
 def open_message(
     folder: Folder, rows: Snapshot, uid: int, under: int | None, look_again: Callable[[], Snapshot]
 ) -> OpenMessage:
-    """Open a message of *rows*.
+    """Open a message of *rows*, or one that was expunged and is kept for who has not been told.
 
     *under*: the UIDVALIDITY that the UID is of, None for that of *rows*. *look_again* lists the folder and returns what
     is there then. Raises MessageGone, MessageUnreadable, TooManyFiles.
     """
     under = rows.uidvalidity if under is None else under
+    try:
+        return _open(folder, rows, uid, under, look_again)
+    except errors.MessageGone:
+        try:
+            number = folder.kept.open(under, uid)
+        except OSError as error:
+            raise _unreadable(error, folder.path) from error
+        if number is None:
+            raise
+    return OpenMessage(number, os.fstat(number), b"", 0)
+
+
+def _open(folder: Folder, rows: Snapshot, uid: int, under: int, look_again: Callable[[], Snapshot]) -> OpenMessage:
     base, path, known = _place(folder, rows, uid, under)
     for attempt in range(_TRIES):
         try:

@@ -17,9 +17,13 @@ def _nothing() -> None: ...
 
 
 class Listener:
-    """One of them.  *keep_new*: it only looks (EXAMINE), so on its account no file leaves new/."""
+    """One of them.  *keep_new*: it only looks (EXAMINE), so on its account no file leaves new/.
 
-    __slots__ = ("_ended", "_listeners", "keep_new", "wake")
+    ``told`` is the mod-sequence up to which it knows of every expunge, None for one that shows no messages; whoever
+    listens sets it.
+    """
+
+    __slots__ = ("_ended", "_listeners", "keep_new", "told", "wake")
 
     def __init__(
         self, listeners: Listeners, wake: Callable[[], None], ended: Callable[[], None], keep_new: bool
@@ -28,6 +32,7 @@ class Listener:
         self._ended = ended
         self.wake = wake
         self.keep_new = keep_new
+        self.told: int | None = None
 
     def close(self) -> None:
         """Do not wake any more; a wake that is under way may still come."""
@@ -86,6 +91,11 @@ class Listeners:
         """Whether nobody of them would have files leave new/."""
         with self._guard:
             return all(listener.keep_new for listener in self._all)
+
+    def told(self) -> list[int]:
+        """Up to which mod-sequence each knows of every expunge, of those who show messages."""
+        with self._guard:
+            return [listener.told for listener in self._all if listener.told is not None]
 
     def wake(self) -> None:
         """Wake everybody; outside the lock, for a slow one must not hold the others' changes.

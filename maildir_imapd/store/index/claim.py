@@ -1,0 +1,101 @@
+"""Which processes of this host show a mailbox to clients, and up to which moment these have been told of expunges.
+
+A process that shows one holds a lock for reading on a single byte of the folder's lock file, far behind its end: byte
+``FIRST`` plus the mod-sequence up to which every client it serves has heard of all that was expunged. Nobody ever waits
+for these locks, and nobody takes one for writing: whoever wants to know whether a message is still shown anywhere asks
+the kernel who would be in his way. They belong to the open file, not to the process, and end with it, however it ends.
+
+On network file systems such locks and flock(2) may be the same thing, and get in each other's way: nothing is claimed
+there, and each process knows of itself only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from typing import Final
+
+from maildir_imapd.events import Log
+from maildir_imapd.store.disk import descriptors, filesystems
+from maildir_imapd.store.disk.descriptors import Closed, Descriptor
+from maildir_imapd.store.index.lock import NAME
+from maildir_imapd.store.threads import locks
+from maildir_imapd.store.threads.locks import Rank
+
+log = Log(__name__)
+
+# Behind all that the file has in it.
+FIRST: Final = 1 << 20
+# Later than any mod-sequence.
+EVER: Final = (1 << 62) - FIRST
+# struct flock: type, whence, start, length, process; 0 for the last says that it belongs to the open file.
+_LOCK: Final = struct.Struct("@hhqqi")
+
+
+class Claim:
+    """One process's, of one folder; safe from any thread, and never an error: without it a message is gone sooner."""
+
+    def __init__(self, directory: Descriptor, path: bytes) -> None:
+        self._directory = directory
+        self._path = path
+        self._guard = locks.make(Rank.GUARD)  # guards what follows; nothing in it waits
+        self._file: Descriptor | None = None
+        self._at = -1  # the mod-sequence that is claimed, -1 for none
+        self._useless = False  # nothing can be claimed here
+
+    def move(self, modseq: int | None) -> None:
+        """Say that this process shows the mailbox to clients who know of every expunge up to *modseq*; None: to nobody.
+
+        The file stays open: clients come and go.
+        """
+        at = -1 if modseq is None else min(modseq, EVER)
+        with self._guard:
+            if at == self._at or self._useless:
+                return
+            try:
+                number = self._number()
+                # The new one first: at no moment is there none.
+                if at >= 0:
+                    fcntl.fcntl(number, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, FIRST + at, 1, 0))
+                if self._at >= 0:
+                    free = _LOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, FIRST + self._at, 1, 0)
+                    fcntl.fcntl(number, fcntl.F_OFD_SETLK, free)
+                self._at = at
+            except OSError as error:
+                self._give_up(error)
+
+    def close(self) -> None:
+        """Claim nothing any more, and let go of the file."""
+        with self._guard:
+            file, self._file, self._at, self._useless = self._file, None, -1, True
+        if file is not None:
+            file.close()
+
+    def others(self, modseq: int) -> bool:
+        """Whether another process serves a client who has not heard of every expunge before *modseq*."""
+        with self._guard:
+            if self._useless:
+                return False
+            try:
+                asked = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, FIRST, min(modseq, EVER), 0)
+                found = fcntl.fcntl(self._number(), fcntl.F_OFD_GETLK, asked)
+            except OSError as error:
+                self._give_up(error)
+                return False
+        return bool(_LOCK.unpack(found)[0] != fcntl.F_UNLCK)
+
+    def _number(self) -> int:
+        if self._file is None:
+            with self._directory.use() as directory:
+                if filesystems.deaf_at(directory) is not None:
+                    raise OSError("a network file system")
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._file = Descriptor(descriptors.open(NAME, flags, dir_fd=directory), "lock file, to claim")
+        return self._file.number
+
+    def _give_up(self, error: OSError) -> None:
+        if isinstance(error, Closed) or descriptors.out_of_descriptors(error):
+            return
+        self._useless = True
+        log.debug("no claim on a folder", path=self._path, why=error)
