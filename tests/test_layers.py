@@ -43,6 +43,7 @@ SERVER_KNOWS = FACE | {
     "store.disk.descriptors",
     "store.folder.keeping",
     "store.maildir.decide",
+    "store.maildir.ground",
     "store.maildir.instead",
     "store.maildir.layout",
     "store.maildir.packed",

@@ -16,11 +16,15 @@ from maildir_imapd.errors import (
     BadCharsetName,
     Goodbye,
     ImapdError,
+    MailboxMissing,
+    MailGone,
     ProtocolError,
     Refused,
+    SelectedGone,
     StoreError,
     TooLong,
     TooManyErrors,
+    TryCreate,
     UndefinedFilter,
     UnknownCommand,
     WrongState,
@@ -268,7 +272,7 @@ class Engine:
         return filters.stored(self.session, name)
 
     def _allowed(self, name: bytes | None) -> Spec:
-        """Look a command up; its state is checked before its arguments are parsed."""
+        """Look a command up; its state, and that the mail is there, is checked before its arguments are parsed."""
         state = self.session.state
         spec = TABLE.get(name or b"")
         if spec is None:
@@ -279,6 +283,8 @@ class Engine:
             if spec.states is State.SELECTED:
                 raise WrongState(why="No mailbox is selected")
             raise WrongState(why="Not in this state: you are logged in already")
+        if spec.mail:
+            self.session.account.demand_there()
         return spec
 
     def _literal(self, event: LiteralWanted, reply: Reply) -> None:
@@ -335,6 +341,8 @@ class Engine:
 
     def _failed(self, error: Exception, tag: bytes | None, reply: Reply) -> None:
         """Make of whatever was raised one answer, and one line in the log where it should be."""
+        if isinstance(error, (SelectedGone, MailboxMissing, TryCreate, StoreError)) and self.logged_in:
+            error = self._of_all_mail(error)
         if isinstance(error, Goodbye):
             self.say_goodbye(error, reply)
         elif isinstance(error, ImapdError):
@@ -348,6 +356,17 @@ class Engine:
             log.error("internal error", failure=error, **fields)
             defect = StoreError("Internal error (reference {reference})", reference=reference)
             self._complain(tag, defect, reply, logged=True)
+
+    def _of_all_mail(self, error: Exception) -> Exception:
+        """Say of a mailbox that is not there that none is, where that is so: it is undone, and no mailbox deleted."""
+        try:
+            self.session.account.demand_there()
+        except StoreError as gone:
+            if not isinstance(error, SelectedGone):
+                return gone
+            log.warning(gone.text, user=self.session.user, detail=gone.detail, code=gone.code or b"")
+            return MailGone()
+        return error
 
     def _complain(self, tag: bytes | None, error: ImapdError, reply: Reply, *, logged: bool = False) -> None:
         session = self.session

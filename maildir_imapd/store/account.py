@@ -33,7 +33,7 @@ from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.listing import Listed, Listing
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
-from maildir_imapd.store.maildir import decide, scan
+from maildir_imapd.store.maildir import decide, ground, scan
 from maildir_imapd.store.maildir.attic import Attic
 from maildir_imapd.store.maildir.layout import Places, absent
 from maildir_imapd.store.maildir.layouts import KINDS
@@ -91,6 +91,7 @@ class Account:
         places = self.layout.places
         self._layout = KINDS[places.kind](places, delimiter)
         self.root = root = places.root
+        self.inbox = self._layout.inbox
         self.delimiter = self._layout.delimiter
         self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
         self._listing = Listing(self._layout)
@@ -148,6 +149,10 @@ class Account:
         more += sum(self._trees.find(parent) is None for parent in self._trees.parents(name))
         if more and 0 < self.quota_mailboxes < self.mailbox_count() + more:
             raise OverQuota
+
+    def demand_there(self) -> None:
+        """Raise SpoolGone where the directory of the mail has gone since, unmounted or moved: it may come back."""
+        ground.demand_served(self.root, self.inbox)
 
     # --- what there is ----------------------------------------------------------------------------
 
