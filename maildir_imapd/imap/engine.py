@@ -248,14 +248,23 @@ class Engine:
         """End a command: tell what may be told now, then its tagged line."""
         session = self.session
         self._errors = self._nonsense = 0
+        goodbye: Goodbye | None = None
         if spec.updates:
-            updates.tell_all(session, reply, expunge=spec.may_expunge(cmd))
+            try:
+                updates.tell_all(session, reply, expunge=spec.may_expunge(cmd))
+            except Goodbye as error:
+                if done.code is None:
+                    raise
+                # What has been put in is not put in again by a client that never heard so.
+                goodbye = error
         code = done.code
         if code is None and session.view is not None and session.view.has_untold and b"QRESYNC" in session.enabled:
             # What this client was told about other messages may be newer than an expunge that it was not.
             # RFC 7162 section 6, rule about delayed VANISHED: say how far it may count itself up to date.
             code = b"HIGHESTMODSEQ %d" % session.view.safe_modseq
         session.say(reply, done.kind, done.text, code, tag=cmd.tag)
+        if goodbye is not None:
+            raise goodbye
 
     def _line(self, line: bytes, reply: Reply) -> None:
         """Pass a line to the dialogue that goes on; where it is the last one the command ends."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder import compare, directories, first_contact, mailboxid
@@ -57,6 +58,7 @@ class Folder:
         self._unsynced = False  # something was committed under this lock
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
         self._keywords_at = -1  # mtime of the file of keywords as last read
+        self.out_of_uids = False  # the last look has found more new messages than there are UIDs left
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
         where = self.directories = directories.open_all(path, index or path, control or path, needed=keeping.coexist)
         try:
@@ -193,10 +195,39 @@ class Folder:
         try:
             if news.uidnext > self.rows.uidnext:
                 self.refresh(look=True)
-                if news.uidnext > self.rows.uidnext:
+                if self.out_of_uids:
+                    # The other server's UIDs are of before, like ours; it gets its list anew.
+                    self.number_anew()
+                elif news.uidnext > self.rows.uidnext:
                     self.commit(Batch(raised=news.uidnext))
         finally:
             self.foreign = {}
+
+    def allocate(self, count: int) -> int:
+        """Return the first of *count* UIDs for messages; all others get new ones where there are not so many left.
+
+        Whoever knows messages by their UIDs asks ``index.allocate``. Raises OutOfUids, OSError.
+        """
+        try:
+            return self.index.allocate(count)
+        except errors.OutOfUids:
+            self.index.number_anew()
+            return self.index.allocate(count)
+
+    def number_anew(self, *, keep_new: bool = False) -> None:
+        """Give all messages new UIDs, and then those that had to wait for one; without a way to they wait on."""
+        self.foreign = {}
+        try:
+            self.index.number_anew()
+        except errors.OutOfUids as error:
+            log.warning("no UID for new messages", path=error.detail, why=error)
+            return
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise
+            log.warning("no room for new messages", path=self.path, why=error)
+            return
+        self.refresh(look=True, keep_new=keep_new)
 
     def commit(self, batch: Batch, *, keep: bool = True) -> None:
         """Write a batch; if anything is raised, nothing of it is on record, and memory is as it was."""
@@ -287,6 +318,7 @@ class Folder:
             return
         batch = Batch()
         work = self._reconciler(batch, keep_new=keep_new or self.read_only)
+        self.out_of_uids = False
         self.files.suspicious = False
         if list_cur:
             began = time.monotonic()
@@ -296,6 +328,7 @@ class Folder:
             self._pause_until = began + 20 * (time.monotonic() - began)
         if list_new:
             work.take_new()
+        self.out_of_uids = work.out_of_uids
         self._finish(batch, work, seen, now, listed=list_cur)
 
     def _reconciler(self, batch: Batch, *, keep_new: bool) -> Reconciler:
@@ -367,11 +400,10 @@ class Folder:
         now = time.time_ns()
         seen = scan.look(self.fd)
         letters, self._keywords_at = keywords.read(self.control_fd)
-        rows = first_contact.begin(
-            seed, letters, self.index.another_uidvalidity if self.index.writable else self._by_time
-        )
+        another = self.index.another_uidvalidity if self.index.writable else self._by_time
+        rows = first_contact.begin(seed, letters, another)
         work = self._reconciler(Batch(), keep_new=self.read_only)
-        first_contact.fill(rows, work, seed)
+        first_contact.fill(rows, work, seed, lambda: max(another(), (rows.uidvalidity + 1) % (1 << 32)))
         if rows.uids:
             self.doubt_quota()
         # From here on it is as immutable as every other snapshot.

@@ -55,6 +55,7 @@ class Reconciler:
         self.renamed = False  # we changed a directory ourselves
         self._uid = 0  # next to give out
         self._reserved: bool | None = None
+        self.out_of_uids = False  # there are not so many left
         self.here: set[bytes] = set()  # bases of this batch
         self._paired: set[bytes] = set()  # files in new/ that are known messages under a new base
 
@@ -277,8 +278,8 @@ class Reconciler:
                 above = max(foreign.values(), default=0) + 1 - index.state.snapshot.uidnext
                 self._uid = index.allocate(wanted + max(0, above)) + max(0, above)
                 self._reserved = True
-            except errors.OutOfUids as error:
-                log.warning("no UID for new messages", path=error.detail, why=error)
+            except errors.OutOfUids:
+                self.out_of_uids = True
                 self._reserved = False
             except OSError as error:
                 if not durable.cannot_write(error):

@@ -75,7 +75,7 @@ def mended(found: Evidence, boot: bytes, another: Callable[[int], int]) -> tuple
     modseq = found.modseq() + 1
     rows = state.snapshot if state is not None else empty()
     uidvalidity = rows.uidvalidity
-    uidnext = min(found.uidnext(uidvalidity), LAST_UID) if state is not None else 1
+    uidnext = min(found.uidnext(uidvalidity), LAST_UID + 1) if state is not None else 1
     if state is None or not found.trusted(uidvalidity):
         # Nobody knows which UIDs the lost part gave out: they must not mean other messages now.
         uidvalidity = another(found.uidvalidity())
