@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
@@ -59,6 +60,7 @@ class Folder:
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
         self._keywords_at = -1  # mtime of the file of keywords as last read
         self.out_of_uids = False  # the last look has found more new messages than there are UIDs left
+        self._restoring = False  # those of ``foreign`` were given under our own eyes, and lost
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
         where = self.directories = directories.open_all(path, index or path, control or path, needed=keeping.coexist)
         try:
@@ -170,7 +172,8 @@ class Folder:
                 pass  # it was removed or broken, and nothing can be written: memory is what there is
         elif index.loaded or loading.exists(self.ground.index.number):
             if index.writable:
-                index.settle(self.directories.check_place)
+                if index.settle(self.directories.check_place, lambda: _listed_uidvalidity(self.neighbour)):
+                    self._restore_uids()
                 try:
                     index.flush()
                 except OSError as error:
@@ -180,6 +183,17 @@ class Folder:
                 index.load()
         else:
             self.adopt()
+
+    def _restore_uids(self) -> None:
+        """Give messages that a rebuilt index does not know the UIDs that they have in the other server's list."""
+        listed = self.neighbour.listed() if self.neighbour is not None else None
+        if listed is None or listed.uidvalidity != self.rows.uidvalidity:
+            return
+        self.foreign, self._restoring = listed.uids(), True
+        try:
+            self.refresh(look=True)
+        finally:
+            self.foreign, self._restoring = {}, False
 
     def _take_foreign_uids(self) -> None:
         """See whether the other server has given out UIDs since we wrote its list; they are not ours to give.
@@ -340,6 +354,7 @@ class Folder:
             read_only=self.read_only,
             lettered=self.neighbour is None or self.neighbour.letters_tell,
             foreign=self.foreign,
+            restoring=self._restoring,
         )
 
     def _finish(
@@ -400,7 +415,9 @@ class Folder:
         now = time.time_ns()
         seen = scan.look(self.fd)
         letters, self._keywords_at = keywords.read(self.control_fd)
-        another = self.index.another_uidvalidity if self.index.writable else self._by_time
+        another: Callable[[], int] = self.index.another_uidvalidity
+        if not self.index.writable:
+            another = partial(_by_time, self.fd)
         rows = first_contact.begin(seed, letters, another)
         work = self._reconciler(Batch(), keep_new=self.read_only)
         first_contact.fill(rows, work, seed, lambda: max(another(), (rows.uidvalidity + 1) % (1 << 32)))
@@ -427,16 +444,23 @@ class Folder:
             log.warning("index in memory only", path=self.directories.index_path, why=error)
             self.index.imagine(state)
 
-    def _by_time(self) -> int:
-        """Return a UIDVALIDITY for a folder where none can be kept: as long as nothing comes and goes, the same one.
-
-        Then all processes give the same UIDs, in the order of arrival.
-        """
-        return min(max(max(scan.look(self.fd)) // 1_000_000_000, 1), LAST_UIDVALIDITY)
-
     def clean_tmp(self) -> None:
         """Remove old litter from tmp/; never an error, it is only litter."""
         try:
             delivery.clean_tmp(self.fd, time.time())
         except OSError:
             pass
+
+
+def _listed_uidvalidity(neighbour: Neighbour | None) -> int:
+    """The UIDVALIDITY of the list that is kept for another server; 0 where there is none."""
+    listed = neighbour.listed() if neighbour is not None else None
+    return listed.uidvalidity if listed is not None else 0
+
+
+def _by_time(folder: int) -> int:
+    """Return a UIDVALIDITY for a folder where none can be kept: as long as nothing comes and goes, the same one.
+
+    Then all processes give the same UIDs, in the order of arrival.
+    """
+    return min(max(max(scan.look(folder)) // 1_000_000_000, 1), LAST_UIDVALIDITY)

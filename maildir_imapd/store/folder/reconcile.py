@@ -44,6 +44,7 @@ class Reconciler:
         read_only: bool,
         lettered: bool,
         foreign: dict[bytes, int],
+        restoring: bool = False,
     ) -> None:
         self.files = files
         self.index = index
@@ -52,6 +53,7 @@ class Reconciler:
         self.read_only = read_only
         self._lettered = lettered
         self._foreign = foreign
+        self._restoring = restoring  # also those below UIDNEXT
         self.renamed = False  # we changed a directory ourselves
         self._uid = 0  # next to give out
         self._reserved: bool | None = None
@@ -301,7 +303,7 @@ class Reconciler:
             row = compare.describe(tomb.uid, parsed.base, status, bits & ~RECENT)
         else:
             uid = self._foreign.get(parsed.base, 0)
-            if uid < state.snapshot.uidnext:
+            if uid < state.snapshot.uidnext and not (uid and self._restoring and state.snapshot.position(uid) < 0):
                 uid = self._uid
                 self._uid += 1
             row = compare.describe(uid, parsed.base, status, bits)

@@ -220,11 +220,15 @@ class Index:
 
     # --- under the lock ------------------------------------------------------------------------
 
-    def settle(self, before_rebuilding: Callable[[], None] = lambda: None) -> None:
+    def settle(
+        self, before_rebuilding: Callable[[], None] = lambda: None, listed: Callable[[], int] = lambda: 0
+    ) -> bool:
         """Catch up under the lock: what does not verify now is no writer at work but a dead one, or damage.
 
         *before_rebuilding* raises where there is nothing to be mended: a folder that is being removed has no damage.
+        *listed*: as of ``rebuild``. Returns whether the index was rebuilt.
         """
+        rebuilt = False
         try:
             if not self.loaded:
                 self.load(patient=False)
@@ -242,9 +246,11 @@ class Index:
                 raise Unfit
         except (FileNotFoundError, Unfit):
             before_rebuilding()
-            self.rebuild()
+            self.rebuild(listed())
+            rebuilt = True
         if self.started_anew:
             self._raise_uidnext()
+        return rebuilt
 
     @property
     def started_anew(self) -> bool:
@@ -453,14 +459,15 @@ class Index:
             file.close()
             raise
 
-    def rebuild(self) -> None:
+    def rebuild(self, listed: int = 0) -> None:
         """Make a whole index from what verifies, and say so once; the caller compares the folder with it.
 
+        *listed*: the UIDVALIDITY under which another server's list has the UIDs, 0 for none.
         Raises IndexDamaged for another version's, OSError.
         """
         told = max(self._lock.rung(), self._floor)
         found = damage.evidence(self._directory.number, self.path, self._mode, self._lock.reserve(), told)
-        state, replayed = damage.mended(found, self.boot, self.another_uidvalidity)
+        state, replayed = damage.mended(found, self.boot, self.another_uidvalidity, listed)
         log.error(
             "index damaged, rebuilt",
             path=self.path,
