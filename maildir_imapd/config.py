@@ -22,6 +22,7 @@ from maildir_imapd.values import (
     choice,
     delimiter,
     duration,
+    entry,
     location,
     number,
     path,
@@ -141,6 +142,18 @@ SETTINGS: tuple[Setting, ...] = (
         "subscriptions lie apart, INDEX=PATH for our cache (MEMORY: beside the mail), UTF-8 if folders are named in "
         "UTF-8 on the disk. A colon in a path is written twice.",
         "maildir:PATH[:OPTION...]",
+        "Users",
+    ),
+    Setting(
+        "spool_marker",
+        entry,
+        None,
+        "A file of this name, made by hand, lies in a directory above the mail on the same file system, best in its "
+        "topmost directory. Where it is not, the file system is not mounted: logins are answered NO [UNAVAILABLE], "
+        "nothing is made, and what lies there is not served. Without this setting a Maildir is made where the part of "
+        "mail_location before the first variable is a directory; of a path in the home the home must be there, of one "
+        "without variables the directory that it lies in. See MAIL THAT IS NOT THERE in maildir-imapd(8).",
+        "NAME",
         "Users",
     ),
     Setting(

@@ -317,6 +317,12 @@ class NoSpool(StoreError):
     code = b"CONTACTADMIN"
 
 
+class SpoolGone(StoreError):
+    """The mail is not there just now; the administrator can find it in the log"""
+
+    code = b"UNAVAILABLE"
+
+
 class TakeoverRefused(StoreError):
     """What another mail server knew of this mailbox cannot be read; the administrator can find it in the log"""
 
@@ -372,6 +378,16 @@ class Goodbye(ImapdError):
     """Closing the connection"""
 
     code: bytes | None = None
+
+
+class SelectedGone(Goodbye):
+    """The selected mailbox was deleted"""
+
+
+class MailGone(Goodbye):
+    """The mail is not there just now; the administrator can find it in the log"""
+
+    code = b"UNAVAILABLE"
 
 
 class IdleTooLong(Goodbye):

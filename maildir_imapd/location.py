@@ -117,6 +117,41 @@ def expand(written: str, user: str, home: str | None) -> Places:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A directory that a user's mail is made in, and the one that must be there before it may be."""
+
+    path: bytes
+    above: bytes
+
+
+def grounds(written: str, user: str, home: str | None) -> tuple[Ground, ...]:
+    """The directories that the mail of *user* stands on; raises as ``expand``.
+
+    Of a path with variables the part before the first of them must be there, of one in the home the home, of any other
+    the directory that it lies in.
+    """
+    found = parse(written)
+    templates = [found.path] if found.inbox is None else [found.path, found.inbox]
+    return tuple(_ground(template, _fill(template, user, home), home) for template in templates)
+
+
+def _ground(template: str, path: bytes, home: str | None) -> Ground:
+    fixed = _FIXED(template)
+    assert fixed is not None
+    above = os.path.dirname(path)
+    if template.startswith(("~", "%h")):
+        at_home = os.path.abspath(os.fsencode(home or ""))
+        if at_home != path:
+            above = at_home
+    elif fixed.end() < len(template):
+        above = os.path.abspath(os.fsencode(fixed[0].replace("%%", "%").rpartition("/")[0] + "/"))
+    return Ground(path, above)
+
+
+_FIXED = re.compile("(?:[^%]|%%)*").match
+
+
 def _fill(template: str, user: str, home: str | None) -> bytes:
     name, _, domain = user.partition("@")
     if template == "~" or template.startswith("~/"):

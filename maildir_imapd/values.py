@@ -26,6 +26,14 @@ def path(value: Any) -> str:
     return os.path.expanduser(text(value))
 
 
+def entry(value: Any) -> str:
+    """The name of a file, without a directory."""
+    name = text(value)
+    if not name or "/" in name or "\0" in name or name in (".", ".."):
+        raise ValueError("must be the name of a file, without a directory")
+    return name
+
+
 def number(low: int, high: int) -> Callable[[Any], int]:
     """A whole number in a range."""
 

@@ -45,6 +45,7 @@ SERVER_KNOWS = FACE | {
     "store.index.constants",
     "store.maildir.census",
     "store.maildir.decide",
+    "store.maildir.ground",
     "store.maildir.instead",
     "store.maildir.layout",
     "store.maildir.packed",

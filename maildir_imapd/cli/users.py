@@ -8,17 +8,23 @@ import pwd
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from maildir_imapd.auth import schemes
-from maildir_imapd.auth.base import Password
+from maildir_imapd.auth.base import Identity, Password
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.cli.options import config_option, read_config, setting_options
-from maildir_imapd.errors import AuthenticationFailed, ConfigError, ImapdError, LockTimeout
+from maildir_imapd.errors import AuthenticationFailed, ConfigError, ImapdError, LockTimeout, Refused, StoreError
+from maildir_imapd.server import owners, settings
+from maildir_imapd.server.accounts import Accounts
+from maildir_imapd.store.maildir.instead import spelled
 from maildir_imapd.store.threads import locks
+
+if TYPE_CHECKING:
+    from maildir_imapd.config import Config
 
 # Seconds for which another who changes the file is waited for.
 LOCK_SECONDS = 10.0
@@ -73,7 +79,10 @@ def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _path(config_file: str | None, passwd_file: str | None) -> str:
-    config = read_config(config_file, {"passwd_file": passwd_file})
+    return _file(read_config(config_file, {"passwd_file": passwd_file}))
+
+
+def _file(config: Config) -> str:
     if config.passwd_file is None:
         raise ConfigError("which file? give --passwd-file FILE or set passwd_file")
     return str(config.passwd_file)
@@ -82,6 +91,7 @@ def _path(config_file: str | None, passwd_file: str | None) -> str:
 @user.command("add")
 @click.argument("name")
 @file_options
+@setting_options(["mail_location", "mail_user", "spool_marker"])
 @scheme_option
 @click.option("--home", default="", metavar="DIRECTORY", help="Home directory, for %h in mail_location.")
 @click.option(
@@ -91,6 +101,12 @@ def _path(config_file: str | None, passwd_file: str | None) -> str:
     "system user of that name.",
 )
 @click.option("--gid", metavar="GROUP", help="The group, a name or a number. Default: that of the system user.")
+@click.option(
+    "--make-maildir/--no-make-maildir",
+    default=None,
+    help="Make the Maildir, and the directories above it, as the owner of the mail. Default: where there is a "
+    "configuration file, or an option says mail_location; then it is no error if it cannot be made.",
+)
 def add(
     name: str,
     config_file: str | None,
@@ -99,18 +115,21 @@ def add(
     home: str,
     uid: str | None,
     gid: str | None,
+    make_maildir: bool | None,
+    **given: Any,
 ) -> None:
-    """Add a user, or fail when NAME is there already.
+    """Add a user, or fail when NAME is there already, and make the Maildir.
 
     The password is asked for, or read from standard input.  The file is made, readable by its owner only,
     when it does not exist.
     """
     _check_name(name)
-    config = read_config(config_file, {"passwd_file": passwd_file})
+    given["passwd_file"] = passwd_file
+    config = read_config(config_file, given)
     owner = _owner(name, uid, gid, guess=os.geteuid() == 0 and config.mail_user is None)
     if ":" in home or "\n" in home:
         raise ConfigError("a home directory cannot have a colon or a line end in it")
-    path = _path(config_file, passwd_file)
+    path = _file(config)
     numbers = ":".join("" if number is None else str(number) for number in owner)
     line = f"{name}:{make_password(read_password(), scheme)}:{numbers}::{home}::\n"
 
@@ -122,8 +141,28 @@ def add(
     edit(path, change)
     if owner[0] is not None:
         click.echo(f"added {name} to {path}, uid {owner[0]}, gid {owner[1]}")
+    else:
+        click.echo(f"added {name} to {path}")
+    said = config.source is not None or given["mail_location"] is not None
+    if make_maildir or (make_maildir is None and said):
+        identity = Identity(name, uid=owner[0], gid=owner[1], home=home or None)
+        _make_maildir(config, identity, needed=bool(make_maildir))
+
+
+def _make_maildir(config: Config, identity: Identity, *, needed: bool) -> None:
+    """Make a new user's Maildir, acting as its owner as a login would; raises ImapdError where it is *needed*."""
+    accounts = Accounts(settings.mail(config), None)
+    try:
+        owner = accounts.owner(identity)
+        with owners.acting_as(owner):
+            root = accounts.account(identity, owner, anywhere=True).root
+    except (ConfigError, Refused, StoreError) as error:
+        why = f"the Maildir of {identity.user} was not made: {error.detail or error.__cause__ or error.text}"
+        if needed:
+            raise ImapdError(why) from error
+        click.echo(why, err=True)
         return
-    click.echo(f"added {name} to {path}")
+    click.echo(f"the mail is in {spelled(root)}")
 
 
 def _owner(name: str, uid: str | None, gid: str | None, *, guess: bool) -> tuple[int | None, int | None]:

@@ -16,11 +16,15 @@ from maildir_imapd.errors import (
     BadCharsetName,
     Goodbye,
     ImapdError,
+    MailboxMissing,
+    MailGone,
     ProtocolError,
     Refused,
+    SelectedGone,
     StoreError,
     TooLong,
     TooManyErrors,
+    TryCreate,
     UndefinedFilter,
     UnknownCommand,
     WrongState,
@@ -244,14 +248,23 @@ class Engine:
         """End a command: tell what may be told now, then its tagged line."""
         session = self.session
         self._errors = self._nonsense = 0
+        goodbye: Goodbye | None = None
         if spec.updates:
-            updates.tell_all(session, reply, expunge=spec.may_expunge(cmd))
+            try:
+                updates.tell_all(session, reply, expunge=spec.may_expunge(cmd))
+            except Goodbye as error:
+                if done.code is None:
+                    raise
+                # What has been put in is not put in again by a client that never heard so.
+                goodbye = error
         code = done.code
         if code is None and session.view is not None and session.view.has_untold and b"QRESYNC" in session.enabled:
             # What this client was told about other messages may be newer than an expunge that it was not.
             # RFC 7162 section 6, rule about delayed VANISHED: say how far it may count itself up to date.
             code = b"HIGHESTMODSEQ %d" % session.view.safe_modseq
         session.say(reply, done.kind, done.text, code, tag=cmd.tag)
+        if goodbye is not None:
+            raise goodbye
 
     def _line(self, line: bytes, reply: Reply) -> None:
         """Pass a line to the dialogue that goes on; where it is the last one the command ends."""
@@ -268,7 +281,7 @@ class Engine:
         return filters.stored(self.session, name)
 
     def _allowed(self, name: bytes | None) -> Spec:
-        """Look a command up; its state is checked before its arguments are parsed."""
+        """Look a command up; its state, and that the mail is there, is checked before its arguments are parsed."""
         state = self.session.state
         spec = TABLE.get(name or b"")
         if spec is None:
@@ -279,6 +292,8 @@ class Engine:
             if spec.states is State.SELECTED:
                 raise WrongState(why="No mailbox is selected")
             raise WrongState(why="Not in this state: you are logged in already")
+        if spec.mail:
+            self.session.account.demand_there()
         return spec
 
     def _literal(self, event: LiteralWanted, reply: Reply) -> None:
@@ -335,6 +350,8 @@ class Engine:
 
     def _failed(self, error: Exception, tag: bytes | None, reply: Reply) -> None:
         """Make of whatever was raised one answer, and one line in the log where it should be."""
+        if isinstance(error, (SelectedGone, MailboxMissing, TryCreate, StoreError)) and self.logged_in:
+            error = self._of_all_mail(error)
         if isinstance(error, Goodbye):
             self.say_goodbye(error, reply)
         elif isinstance(error, ImapdError):
@@ -348,6 +365,17 @@ class Engine:
             log.error("internal error", failure=error, **fields)
             defect = StoreError("Internal error (reference {reference})", reference=reference)
             self._complain(tag, defect, reply, logged=True)
+
+    def _of_all_mail(self, error: Exception) -> Exception:
+        """Say of a mailbox that is not there that none is, where that is so: it is undone, and no mailbox deleted."""
+        try:
+            self.session.account.demand_there()
+        except StoreError as gone:
+            if not isinstance(error, SelectedGone):
+                return gone
+            log.warning(gone.text, user=self.session.user, detail=gone.detail, code=gone.code or b"")
+            return MailGone()
+        return error
 
     def _complain(self, tag: bytes | None, error: ImapdError, reply: Reply, *, logged: bool = False) -> None:
         session = self.session

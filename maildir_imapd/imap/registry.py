@@ -48,6 +48,7 @@ class Spec:
     refused: Callable[[Session, bytes], None] | None
     oversize: Callable[[Session], ImapdError] | None
     announces: Announces
+    mail: bool
 
     def may_expunge(self, cmd: object) -> bool:
         """Whether EXPUNGE may be told when this very command ends."""
@@ -72,6 +73,7 @@ def command(
     refused: Callable[[Session, bytes], None] | None = None,
     oversize: Callable[[Session], ImapdError] | None = None,
     announces: Announces = (),
+    mail: bool | None = None,
 ) -> Callable[[H], H]:
     """Enter a handler under its names; ``UID X`` is a name of its own, with its own policy.
 
@@ -80,14 +82,17 @@ def command(
     the spool as they come.  *refused*: called with the command's text when it is NO before it could be carried out.
     *oversize*: what to answer, in a state that knows the command, when a literal of it is too long to be read.
     *announces*: capabilities that are whole with this command, in the states that know it; SELECTED means after login.
+    *mail*: whether it is refused while the account's directory is not there; where a mailbox must be selected, that
+    one tells, and of the other commands after login all do unless they say so.
     """
     always = uses_numbers is True
+    needs = states is LOGGED_IN if mail is None else mail
     counts = None if isinstance(uses_numbers, bool) else uses_numbers
 
     def enter(handler: H) -> H:
         for name in names:
             TABLE[name] = Spec(
-                name, states, handler, not always, updates, counts, literal, refused, oversize, announces
+                name, states, handler, not always, updates, counts, literal, refused, oversize, announces, needs
             )
         return handler
 

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from maildir_imapd.errors import BadArgument, Goodbye, MailboxMissing
+from maildir_imapd.errors import BadArgument, Goodbye, MailboxMissing, SelectedGone
 from maildir_imapd.imap.advance import Change, diff, shown, withhold
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.index.snapshot import Snapshot
@@ -224,7 +224,7 @@ class View:
         """
         new = self.mailbox.snapshot
         if self.mailbox.gone:
-            raise Goodbye("The selected mailbox was deleted")
+            raise SelectedGone
         overdue = (expunge and self._ghosts) or (self._held and not hold) or (self._known and not quiet)
         if new is self._seen and not overdue:
             return NOTHING
@@ -436,7 +436,7 @@ def _goodbye_if_gone() -> Iterator[None]:
     try:
         yield
     except MailboxMissing:
-        raise Goodbye("The selected mailbox was deleted") from None
+        raise SelectedGone from None
 
 
 def column(values: Sequence[int] | array[int], positions: Positions) -> Sequence[int]:

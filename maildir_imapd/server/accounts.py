@@ -12,15 +12,19 @@ from weakref import WeakValueDictionary
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.errors import ConfigError, MailboxMissing, NoSpool, Unavailable
 from maildir_imapd.events import Log
-from maildir_imapd.location import expand
+from maildir_imapd.location import expand, grounds
 from maildir_imapd.server import owners
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.maildir import ground
 from maildir_imapd.store.maildir.decide import decide
 from maildir_imapd.store.maildir.instead import instead
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from maildir_imapd.auth.base import Identity
+    from maildir_imapd.location import Ground
     from maildir_imapd.server.owners import Owner
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.maildir.layout import Places
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 log = Log(__name__)
 
 _ACCOUNTS_KEPT: Final = 256
+# Roots that are remembered as served: where one of them is missing it has been taken away, and nobody new has come.
+ROOTS_REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,8 @@ class Mail:
     """As the setting mail_location."""
     user: str | None
     """The system user who owns all spools (mail_user)."""
+    marker: bytes | None
+    """The file without which a file system is not mounted (spool_marker)."""
     quota: QuotaLimits
     quota_mailboxes: int
     """The most mailboxes that a user may have; 0 for no limit."""
@@ -54,6 +62,12 @@ class Mail:
     def quota_of(self, identity: Identity) -> QuotaLimits:
         """Return how much one user may keep."""
         return self.quota if identity.quota is None else identity.quota
+
+
+def demand_ground(mail: Mail, grounds: Iterable[Ground], *, anywhere: bool = False) -> None:
+    """Raise SpoolGone where mail may be neither served nor made; *anywhere*: its parents may be made, too."""
+    for each in grounds:
+        ground.demand(each.path, None if anywhere else each.above, mail.marker)
 
 
 def _demand_mail(places: Places) -> None:
@@ -92,6 +106,7 @@ class Accounts:
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()
         self._kept: OrderedDict[tuple[Places, Owner | None], Account] = OrderedDict()
+        self._served: OrderedDict[bytes, bytes] = OrderedDict()  # roots, with where INBOX was; the last ones
 
     def owner(self, identity: Identity) -> Owner | None:
         """Whom the thread must become for this user's mail; None where the process is the right one already.
@@ -140,22 +155,31 @@ class Accounts:
             raise ValueError("this system does not let a thread become mail_user")
         return owners.owner(entry.pw_uid, entry.pw_gid)
 
-    def account(self, identity: Identity, owner: Owner | None = None, *, make: bool = True) -> Account:
+    def account(
+        self, identity: Identity, owner: Owner | None = None, *, make: bool = True, anywhere: bool = False
+    ) -> Account:
         """The account of a user, one object a process; the caller acts as *owner*.
 
-        Raises Unavailable, with a line in the log, where nothing says where the mail is.  Without *make* mail that is
-        not there is MailboxMissing, and nothing is made.
+        Raises Unavailable, with a line in the log, where nothing says where the mail is, and SpoolGone where it was
+        or might be, and its file system is not there.  Without *make* mail that is not there is MailboxMissing, and
+        nothing is made; with *anywhere* the directories above it are made, too.
         """
         try:
-            places = expand(self.mail.location_of(identity), identity.user, identity.home)
+            written = self.mail.location_of(identity)
+            places = expand(written, identity.user, identity.home)
+            stands_on = grounds(written, identity.user, identity.home)
         except (ConfigError, ValueError) as error:
             log.error("no mail location", user=identity.user, why=error)
             raise Unavailable from error
         if not make:
             _demand_mail(places)
+        demand_ground(self.mail, stands_on, anywhere=anywhere)
         key = (places, owner)
         with self._lock:
             account = self._accounts.get(key)
+            served = self._served.get(places.root)
+        if served is not None:
+            ground.demand_served(places.root, served)
         quota = self.mail.quota_of(identity)
         if account is None:
             watcher = self._watcher
@@ -176,5 +200,9 @@ class Accounts:
         with self._lock:
             dropped.append(self._kept.pop(key, None))
             self._kept[key] = account
+            self._served[account.root] = account.inbox
+            self._served.move_to_end(account.root)
+            while len(self._served) > ROOTS_REMEMBERED:
+                self._served.popitem(last=False)
             while len(self._kept) > _ACCOUNTS_KEPT:
                 dropped.append(self._kept.popitem(last=False))

@@ -5,6 +5,7 @@ Each function reads its settings, and files that they name, and keeps nothing; w
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -153,6 +154,7 @@ def mail(config: Config) -> Mail:
     return Mail(
         location=config.mail_location,
         user=config.mail_user,
+        marker=None if config.spool_marker is None else os.fsencode(config.spool_marker),
         quota=QuotaLimits(config.quota_storage or 0, config.quota_messages or 0),
         quota_mailboxes=config.quota_mailboxes or 0,
         delimiter=config.delimiter,

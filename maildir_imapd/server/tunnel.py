@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Goodbye, ShuttingDown
 from maildir_imapd.imap.gate import Access
-from maildir_imapd.location import expand
+from maildir_imapd.location import expand, grounds
 from maildir_imapd.server import confine, imap_service, owners, settings
-from maildir_imapd.server.accounts import open_account
+from maildir_imapd.server.accounts import demand_ground, open_account
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.transport import PipeTransport
 
@@ -35,6 +35,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     watcher = settings.watcher(config)
     goodbye: list[Goodbye] = []
     try:
+        demand_ground(mail, grounds(mail.location, user, home))
         account = open_account(mail, places, watcher, mail.quota)
         transport = PipeTransport(0, 1)
 

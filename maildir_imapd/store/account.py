@@ -33,7 +33,7 @@ from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.listing import Listed, Listing
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.mailboxes import Mailboxes, Opening, look
-from maildir_imapd.store.maildir import census, decide, scan
+from maildir_imapd.store.maildir import census, decide, ground, scan
 from maildir_imapd.store.maildir.attic import Attic
 from maildir_imapd.store.maildir.layout import Places, absent
 from maildir_imapd.store.maildir.layouts import KINDS
@@ -49,7 +49,6 @@ from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.trees import Trees
 
 if TYPE_CHECKING:
-    from maildir_imapd.store.maildir.census import Census
     from maildir_imapd.store.maildir.layout import Layout
     from maildir_imapd.store.neighbours.neighbour import Kind
     from maildir_imapd.store.watch import Watcher
@@ -92,6 +91,7 @@ class Account:
         places = self.layout.places
         self._layout = KINDS[places.kind](places, delimiter, links=keeping.follow_links == "owner")
         self.root = root = places.root
+        self.inbox = self._layout.inbox
         self.delimiter = self._layout.delimiter
         self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
         self._listing = Listing(self._layout)
@@ -125,6 +125,7 @@ class Account:
         self._renamed = renamed = partial(_renamed, chosen, layout.delimiter)
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
         self._trees = Trees(layout, self._changing)
+        self.census = partial(census.of, layout)
         self.metadata = Metadata(root, find, self._changing)
         self.acls = Acls(find, self._changing)
         self.names = Names(self, watcher, renaming.INTENT)
@@ -149,6 +150,10 @@ class Account:
         more += sum(self._trees.find(parent) is None for parent in self._trees.parents(name))
         if more and 0 < self.quota_mailboxes < self.mailbox_count() + more:
             raise OverQuota
+
+    def demand_there(self) -> None:
+        """Raise SpoolGone where the directory of the mail has gone since, unmounted or moved: it may come back."""
+        ground.demand_served(self.root, self.inbox)
 
     # --- what there is ----------------------------------------------------------------------------
 
@@ -201,11 +206,6 @@ class Account:
     def look(self, path: bytes) -> takeover.Found:
         """See what other servers have left for the folder at *path*."""
         return look(self._layout, path)
-
-    def census(self, path: bytes, report: Callable[[int], None]) -> Census:
-        """Look at each file of the folder at *path*; *report* hears of each few hundred.  Raises StoreError."""
-        layout = self._layout
-        return census.take(path, report, root=layout.above(path), links=layout.links)
 
     def folders(self) -> tuple[Listed, ...]:
         """INBOX first, then every name in order, with the parents that exist as names only.

@@ -147,6 +147,8 @@ class CurrentFolder:
                         return self.snapshot
                 with folder.exclusive(adds=True, patience=patience):
                     folder.refresh(look=look, keep_new=keep_new)
+                    if folder.out_of_uids:
+                        folder.number_anew(keep_new=keep_new)
                     changes.take_words(folder)
                     return self._adopt_rows()
         except errors.LockTimeout as error:

@@ -393,3 +393,40 @@ def test_try_says_how_the_folders_are_laid_out(tmp_path: Path) -> None:
     for name, why in (("mbox", "is an mbox file"), ("none", "not there"), ("else", "no Maildir lies below")):
         with pytest.raises(ConfigError, match=why):
             try_._look(tmp_path / name)
+
+
+def test_a_new_user_has_a_maildir(tmp_path: Path) -> None:
+    """Where it is known which; the directories above it are made too, which a login does not do."""
+    file = f"--passwd-file={tmp_path}/users"
+    where = [f"--mail-location=maildir:{tmp_path}/srv/%d/%n", *(["--mail-user=root"] if os.geteuid() == 0 else [])]
+    made = run("user", "add", "ann@example.org", file, "--scheme=PLAIN", *where, said="x\n")
+    assert made.output == f"added ann@example.org to {tmp_path}/users\nthe mail is in {tmp_path}/srv/example.org/ann\n"
+    for name in ("cur", "new", "tmp"):
+        assert (tmp_path / "srv" / "example.org" / "ann" / name).stat().st_mode & 0o777 == 0o700
+    run("user", "add", "ben", file, "--scheme=PLAIN", *where, "--no-make-maildir", said="x\n")
+    run("user", "add", "cyd", file, "--scheme=PLAIN", f"--home={tmp_path}/cyd", said="x\n")  # nobody says where
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".users.lock", "srv", "users"]
+    assert os.listdir(tmp_path / "srv") == ["example.org"]
+    if os.geteuid() != 0:
+        run("user", "add", "dan", file, "--scheme=PLAIN", f"--home={tmp_path}/dan", "--make-maildir", said="x\n")
+        assert (tmp_path / "dan" / "Maildir" / "cur").is_dir()
+
+
+def test_a_maildir_that_cannot_be_made(tmp_path: Path) -> None:
+    """The user is added all the same; it is an error only where it was asked for by name."""
+    config = tmp_path / "conf"
+    owner = 'mail_user = "root"\n' if os.geteuid() == 0 else ""
+    config.write_text(f'passwd_file = "{tmp_path}/users"\nmail_location = "maildir:{tmp_path}/mail/%n"\n{owner}')
+    config.write_text(config.read_text() + 'spool_marker = ".spool"\n')
+    added = run("user", "add", "ann", f"--config={config}", "--scheme=PLAIN", said="x\n")
+    assert added.exit_code == 0
+    assert "the Maildir of ann was not made" in added.stderr
+    assert ".spool" in added.stderr
+    refused = run("user", "add", "ben", f"--config={config}", "--scheme=PLAIN", "--make-maildir", said="x\n")
+    assert refused.exit_code == 1
+    assert "the Maildir of ben was not made" in refused.stderr
+    assert not (tmp_path / "mail").exists()
+    assert [line.partition(":")[0] for line in (tmp_path / "users").read_text().splitlines()] == ["ann", "ben"]
+    (tmp_path / ".spool").touch()
+    assert run("user", "add", "cyd", f"--config={config}", "--scheme=PLAIN", said="x\n").exit_code == 0
+    assert (tmp_path / "mail" / "cyd" / "cur").is_dir()

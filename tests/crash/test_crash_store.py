@@ -19,6 +19,8 @@ import pytest
 from crash import die_at, run
 
 from maildir_imapd.store.index import index
+from maildir_imapd.store.index.constants import LAST_UID
+from maildir_imapd.store.index.journal import Batch
 from maildir_imapd.store.mailbox import Mailbox, Seed
 from maildir_imapd.store.maildir import filename
 from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, SEEN
@@ -344,3 +346,52 @@ def test_appended_messages_are_whole_or_absent(tmp_path: Path) -> None:
             assert box.read(uid) == text.replace(b"\r\n", b"\n")
         assert not told or list(box.snapshot.uids) == told
         box.close()
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+def test_numbering_anew_is_whole_or_not_at_all(tmp_path: Path, torn: bool) -> None:
+    """UIDs used up: a UID stands for one message as long as UIDVALIDITY is the same, which only rises."""
+    number, lived = 0, False
+    while not lived:
+        number += 1
+        assert number < 400, "the operation never ends"
+        spool = Spool(tmp_path / str(number))
+        reader = spool.open()  # it lives through it all
+        with reader._folder.exclusive():
+            reader._folder.commit(Batch(raised=LAST_UID))
+        reader.sync()
+        texts = spool.texts()
+        known = {(reader.uidvalidity, uid): base for base, uid in rows(reader).items()}
+        reading, writing = os.pipe()
+
+        def work(spool: Spool = spool, number: int = number, writing: int = writing) -> object:
+            box = spool.open()
+            die_at(number, torn)
+            for _ in range(3):
+                deliver(box, 1)  # the client has been told, with UIDPLUS
+                os.write(writing, b"%d %d %b\n" % (box.uidvalidity, box.snapshot.uids[-1], box.snapshot.names[-1]))
+            box.set_flags([2], add=Flags(FLAGGED))
+            return box.snapshot.uidnext
+
+        lived, told = run(work)
+        assert told in (None, 10)
+        os.close(writing)
+        with open(reading, "rb") as pipe:
+            for line in pipe.read().splitlines():
+                uidvalidity, uid, base = line.split(b" ", 2)
+                assert known.setdefault((int(uidvalidity), int(uid)), base) == base
+        reader.sync()
+        box = spool.open()
+        check(box, spool.paths[0])
+        reader.sync()
+        for column in ("uids", "flags", "modseqs", "names", "uidnext", "modseq", "uidvalidity"):
+            assert getattr(reader.snapshot, column) == getattr(box.snapshot, column), column
+        assert not set(texts) - set(spool.texts())
+        for _ in range(2):
+            for base, uid in rows(box).items():
+                assert known.setdefault((box.uidvalidity, uid), base) == base
+            assert box.uidvalidity >= max(uidvalidity for uidvalidity, _ in known)
+            deliver(box, 2)
+        box.close()
+        reader.close()
+    assert number > 10

@@ -9,6 +9,8 @@ from memory import MemoryClient, MemoryWires
 from spool import Spool
 
 from maildir_imapd.imap.mailboxes.status import figures
+from maildir_imapd.store.index.constants import LAST_UID
+from maildir_imapd.store.index.journal import Batch
 from maildir_imapd.store.mailbox import Mailbox
 
 
@@ -87,3 +89,49 @@ def test_the_values_of_one_answer_are_of_one_moment(client: MemoryClient) -> Non
     mailbox.expunge(list(snapshot.uids))
     number_anew(mailbox)
     assert figures(session, mailbox, snapshot, items) == before
+
+
+def use_up(client: MemoryClient) -> None:
+    """Leave the selected mailbox one UID to give."""
+    assert client.session.view is not None
+    folder = client.session.view.mailbox._folder
+    with folder.exclusive():
+        folder.commit(Batch(raised=LAST_UID))
+
+
+def test_uids_used_up(spool: Spool) -> None:
+    """RFC 3501 2.3.1.1: a higher UIDVALIDITY, and who has the mailbox open is sent away."""
+    spool.simple("INBOX", 3)
+    wires = MemoryWires(spool.root)
+    client, other, idle = (wires.connect(login=True) for _ in range(3))
+    for each in (client, other, idle):
+        each.command(b"a SELECT INBOX")
+    use_up(client)
+    line = b"APPEND INBOX {3+}\r\na\r\n"
+    first = client.command(b"b " + line)[-1]
+    assert first.startswith(b"b OK [APPENDUID")
+    assert first.split()[4].startswith(b"%d]" % LAST_UID)
+    # The one whose message it was hears that it is there, and does not put it in again.
+    *_, done, bye = client.command(b"c " + line)
+    assert done.startswith(b"c OK [APPENDUID ")
+    assert done.split()[4].startswith(b"5]")
+    assert bye == b"* BYE UIDVALIDITY of the selected mailbox changed"
+    assert other.command(b"d UID FETCH 1:* FLAGS")[-1] == bye
+    assert idle.command(b"e NOOP")[-1] == bye
+    again = wires.connect(login=True)
+    lines = again.command(b"f SELECT INBOX")
+    assert b"* 5 EXISTS" in lines
+    assert any(text.startswith(b"* OK [UIDVALIDITY %b]" % done.split()[3]) for text in lines)
+    assert any(text.startswith(b"* OK [UIDNEXT 6]") for text in lines)
+
+
+def test_a_move_within_a_mailbox_whose_uids_are_used_up(spool: Spool) -> None:
+    spool.simple("INBOX", 3)
+    wires = MemoryWires(spool.root)
+    client = wires.connect(login=True)
+    client.command(b"a SELECT INBOX")
+    use_up(client)
+    lines = client.command(b"b UID MOVE 1:3 INBOX")
+    assert lines[-1] == b"* BYE UIDVALIDITY of the selected mailbox changed"
+    assert not any(b"EXPUNGE" in line or b"deleted" in line for line in lines)
+    assert b"* 3 EXISTS" in wires.connect(login=True).command(b"a SELECT INBOX")

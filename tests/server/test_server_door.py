@@ -12,7 +12,10 @@ import pytest
 from maildir_imapd.auth.base import Identity, Password
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, LimitReached
+from maildir_imapd.imap.engine import Engine
 from maildir_imapd.imap.gate import Access
+from maildir_imapd.imap.policy import Policy
+from maildir_imapd.imap.reply import Reply
 from maildir_imapd.server import owners, settings
 from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.door import Door
@@ -55,6 +58,19 @@ def test_a_login(tmp_path: Path) -> None:
     with pytest.raises(AuthenticationFailed):
         log_in(door, stranger, password=b"wrong")
     assert stranger.user is None
+
+
+def test_mail_that_is_not_there(tmp_path: Path) -> None:
+    """RFC 5530 3: who cannot be let in for want of a disk is told so, and counted nowhere."""
+    door = make(tmp_path, mail_location=f"maildir:{tmp_path}/mail/%n", connections_per_user=1)
+    said: list[bytes] = []
+    engine, reply = Engine(Policy(), door.gate(arrive(door)), secure=True), Reply(said.append)
+    for line in (b"a LOGIN ann secret\r\n", b"a AUTHENTICATE PLAIN AGFubgBzZWNyZXQ=\r\n"):
+        engine.feed(line, reply)
+        assert said.pop().startswith(b"a NO [UNAVAILABLE] The mail is not there just now")
+    (tmp_path / "mail").mkdir()
+    engine.feed(b"a LOGIN ann secret\r\n", reply)
+    assert said.pop().startswith(b"a OK")
 
 
 def test_allow_nets(tmp_path: Path) -> None:

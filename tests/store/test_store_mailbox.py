@@ -528,18 +528,6 @@ def test_a_seed_gives_uids_keywords_and_a_start(maildir: Any) -> None:
     assert uids(again) == [7, 30, 50, 51]
 
 
-def test_uids_end_with_no_and_do_not_wrap(maildir: Any) -> None:
-    box = maildir.open(seed=lambda: Seed(1, 2**32 - 3))
-    assert maildir.deliver(box) == 2**32 - 3
-    assert maildir.deliver(box) == 2**32 - 2
-    with pytest.raises(errors.OutOfUids):
-        maildir.deliver(box)
-    assert maildir.names("tmp") == []
-    maildir.put("1.h", where="new")
-    assert len(box.sync()) == 2
-    assert maildir.names("new") == ["1.h"]
-
-
 def test_threads_share_one_mailbox(maildir: Any) -> None:
     box = maildir.open(fsync="delivery")
     given: list[int] = []

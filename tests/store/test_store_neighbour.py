@@ -20,7 +20,7 @@ from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.maildir.layout import Places
 from maildir_imapd.store.neighbours import takeover, turns
 from maildir_imapd.store.neighbours.dotlock import DotLock
-from maildir_imapd.store.neighbours.uidlist import UidList, parse
+from maildir_imapd.store.neighbours.uidlist import UidList, parse, render
 
 
 def listed(spool: Spool, name: str = "INBOX") -> UidList:
@@ -364,3 +364,42 @@ def test_without_a_control_directory(spool: Spool, tmp_path: Path, caplog: pytes
     with pytest.raises(StoreError):
         Account(places, fsync="never", mirror="dovecot", coexist=True).mailbox("INBOX")
     assert not list(spool.root.glob("dovecot*"))
+
+
+@pytest.mark.parametrize("mirror", ["dovecot", "courier"])
+@pytest.mark.parametrize("lost", ["maildir-imapd.*", "maildir-imapd.index*", "maildir-imapd.journal"])
+def test_a_lost_index_is_made_anew_from_the_list(spool: Spool, mirror: str, lost: str) -> None:
+    """No UID changes, and none is given again: also with holes, keywords, and messages expunged at the end."""
+    spool.simple("INBOX", 6)
+    box = account(spool, mirror).mailbox("INBOX")
+    box.set_flags([2, 3], add=box.flags([b"Word"], create=True))
+    box.set_flags([3], add=Flags(1 << 18))
+    box.expunge([1, 4, 6])
+    spool.simple("INBOX", 1, None)
+    before = box.sync()
+    names = [before.flag_names(*pair) for pair in zip(before.flags, before.uids, strict=True)]
+    box.close()
+    del box
+    for file in spool.root.glob(lost):
+        file.unlink()
+    after = account(spool, "auto").mailbox("INBOX").sync()
+    assert (after.uidvalidity, after.uidnext >= before.uidnext) == (before.uidvalidity, True)
+    assert (list(after.uids), after.names) == (list(before.uids), before.names)
+    assert [after.flag_names(*pair) for pair in zip(after.flags, after.uids, strict=True)] == names
+
+
+def test_a_list_of_another_uidvalidity_mends_no_index(spool: Spool) -> None:
+    """It may be older than what clients have been told; then nobody knows the UIDs, and they are given anew."""
+    spool.simple("INBOX", 3)
+    box = account(spool).mailbox("INBOX")
+    before = box.sync()
+    found = listed(spool)
+    box.close()
+    del box
+    older = UidList(found.uidvalidity - 1, found.uidnext, found.records, found.others)
+    (spool.root / "dovecot-uidlist").write_bytes(render(older))
+    for file in spool.root.glob("maildir-imapd.index*"):
+        file.unlink()
+    after = account(spool).mailbox("INBOX").sync()
+    assert after.uidvalidity > before.uidvalidity
+    assert len(after) == 3

@@ -27,7 +27,7 @@ class BadComparator(Refused):
     code = b"BADCOMPARATOR"
 
 
-@command(b"COMPARATOR", states=LOGGED_IN, announces=[b"I18NLEVEL=2"])
+@command(b"COMPARATOR", states=LOGGED_IN, mail=False, announces=[b"I18NLEVEL=2"])
 def comparator(session: Session, cmd: Comparator, reply: Reply) -> Done:
     """Tell the comparator (RFC 5255 4.7).  With one a choice changes nothing, and more than one never matches."""
     if cmd.comparators and not any(map(_matches, cmd.comparators)):

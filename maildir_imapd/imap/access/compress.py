@@ -24,6 +24,7 @@ class CompressionActive(Refused):
     b"COMPRESS",
     states=LOGGED_IN,
     updates=False,
+    mail=False,
     announces=lambda session: [b"COMPRESS=DEFLATE"] if session.policy.compress and not session.compressed else [],
 )
 def compress(session: Session, cmd: Compress, reply: Reply) -> Done:

@@ -24,7 +24,7 @@ ENABLEABLE = {
 }
 
 
-@command(b"ENABLE", states=LOGGED_IN, announces=[b"ENABLE"])
+@command(b"ENABLE", states=LOGGED_IN, mail=False, announces=[b"ENABLE"])
 def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
     """Switch extensions on (RFC 5161): one that is not known is passed over; mutt asks for UTF8=ACCEPT everywhere.
 

@@ -83,6 +83,7 @@ def enter(session: Session, credential: Credential, how: str) -> Done:
     b"UNAUTHENTICATE",
     states=LOGGED_IN,
     updates=False,
+    mail=False,
     announces=lambda session: [b"UNAUTHENTICATE"] if session.may_leave else [],
 )
 def unauthenticate(session: Session, cmd: Unauthenticate, reply: Reply) -> Done:

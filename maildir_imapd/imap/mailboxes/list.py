@@ -170,7 +170,7 @@ def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
     return Done("XLIST completed")
 
 
-@command(b"NAMESPACE", states=LOGGED_IN, announces=[b"NAMESPACE"])
+@command(b"NAMESPACE", states=LOGGED_IN, mail=False, announces=[b"NAMESPACE"])
 def namespace(session: Session, cmd: Namespace, reply: Reply) -> Done:
     """Tell the namespaces (RFC 2342): one, personal."""
     reply.write(namespaces(session))

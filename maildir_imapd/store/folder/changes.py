@@ -410,8 +410,8 @@ def take_words(folder: Folder) -> None:
 
 def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, Flags, int]]) -> list[int]:
     """Give delivered files their names and UIDs: all of them or none."""
+    first = folder.allocate(len(arrivals))
     unseen = folder.unseen_change()
-    first = folder.index.allocate(len(arrivals))
     batch = Batch()
     quota = counted(folder)
     done: list[tuple[bytes, bytes]] = []
@@ -445,6 +445,18 @@ def bring_in(folder: Folder, arrivals: Sequence[tuple[delivery.Delivery, Flags, 
     return [row.uid for row in batch.added]
 
 
+def _make_room(source: Folder, target: Folder, count: int) -> int:
+    """Return the first of *count* UIDs in *target*; raises MailboxMissing when that took their UIDs from *source*."""
+    if source is not target:
+        return target.allocate(count)
+    try:
+        return target.index.allocate(count)
+    except errors.OutOfUids:
+        before = target.rows.uidvalidity
+        target.index.number_anew()
+        raise errors.MailboxMissing(detail=f"{os.fsdecode(target.path)}: UIDVALIDITY is no longer {before}") from None
+
+
 def copy(
     source: Folder, target: Folder, uids: Sequence[int], *, move: bool, keep: int, shown: bool = False
 ) -> list[tuple[int, int]]:
@@ -460,10 +472,10 @@ def copy(
     positions = rows.positions(uids)
     if any(at < 0 for at in positions):
         raise errors.MessageGone(detail=os.fsdecode(source.path))
+    first = _make_room(source, target, len(uids))
     unseen = target.unseen_change()
     mapped = _map_keywords(source, target, positions) if keep & KEYWORD_BITS else {}
     quota = counted(target)
-    first = target.index.allocate(len(uids))
     batch = Batch()
     done: list[bytes] = []
     now = int(filename.unique().partition(b".")[0])

@@ -6,14 +6,18 @@ import os
 import stat
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.folder.reconcile import Reconciler
+from maildir_imapd.store.index.constants import LAST_UID
 from maildir_imapd.store.index.snapshot import Snapshot, empty
 from maildir_imapd.store.maildir import filename, keywords, scan
 from maildir_imapd.store.maildir.filename import RECENT
 from maildir_imapd.store.neighbours.seed import Seed
+
+log = Log(__name__)
 
 
 def begin(seed: Seed | None, letters: dict[int, bytes], another: Callable[[], int]) -> Snapshot:
@@ -30,19 +34,25 @@ def begin(seed: Seed | None, letters: dict[int, bytes], another: Callable[[], in
     return rows
 
 
-def fill(rows: Snapshot, work: Reconciler, seed: Seed | None) -> None:
-    """Put every message there is into *rows*, which ``begin`` has made; it is immutable from then on."""
+def fill(rows: Snapshot, work: Reconciler, seed: Seed | None, another: Callable[[], int]) -> None:
+    """Put every message there is into *rows*, which ``begin`` has made; it is immutable from then on.
+
+    *another*: gives a UIDVALIDITY above that of *rows*, for when the seed leaves fewer UIDs than there are messages.
+    """
     _read(rows, work)
     count = len(rows.names)
     rows.modseqs.extend(array("Q", [rows.modseq]) * count)
-    if seed is not None and seed.uids:
-        _give(rows, seed.uids)
-    else:
-        rows.uids.extend(range(rows.uidnext, rows.uidnext + count))
-    rows.uidnext = max(rows.uidnext, rows.uids[-1] + 1 if count else 1)
-    if seed is not None and seed.first_recent:
-        for at in range(bisect_left(rows.uids, seed.first_recent), count):
+    uids = _give(rows, seed.uids if seed is not None else {})
+    first_recent = seed.first_recent if seed is not None else 0
+    if first_recent:
+        for at in range(bisect_left(uids, first_recent), count):
             rows.flags[at] |= RECENT
+    if count and uids[-1] > LAST_UID:
+        uids = list(range(1, count + 1))
+        rows.uidvalidity, rows.uidnext = another(), 1
+        log.warning("UIDs used up, numbered anew", path=work.files.path, messages=count, uidvalidity=rows.uidvalidity)
+    rows.uids.extend(uids)
+    rows.uidnext = max(rows.uidnext, uids[-1] + 1 if count else 1)
 
 
 def _read(rows: Snapshot, work: Reconciler) -> None:
@@ -103,8 +113,13 @@ def _read(rows: Snapshot, work: Reconciler) -> None:
         os.close(cur)
 
 
-def _give(rows: Snapshot, uids: dict[bytes, int]) -> None:
-    """Give the messages the UIDs that another server gave, and new ones to the rest."""
+def _give(rows: Snapshot, uids: dict[bytes, int]) -> Sequence[int]:
+    """Put the messages in the order of the UIDs that another server gave, the rest behind; return all their UIDs.
+
+    There may be more than there are UIDs.
+    """
+    if not uids:
+        return range(rows.uidnext, rows.uidnext + len(rows.names))
     given = [uids.get(base, 0) for base in rows.names]
     if 0 in given:
         stems = {filename.stem(filename.parse(base).base): uid for base, uid in uids.items()}
@@ -120,9 +135,10 @@ def _give(rows: Snapshot, uids: dict[bytes, int]) -> None:
             late.append(at)
     order.sort()
     order += [(uid, at) for uid, at in enumerate(late, rows.uidnext)]
-    rows.uids.extend([uid for uid, _ in order])
+    found = [uid for uid, _ in order]
     if [at for _, at in order] == list(range(len(order))):
-        return  # the other server gave them in the order of arrival, too
+        return found  # the other server gave them in the order of arrival, too
     for column in (rows.flags, rows.received, rows.saved, rows.sizes, rows.fingerprints):
         column[:] = array(column.typecode, [column[at] for _, at in order])
     rows.names[:] = [rows.names[at] for _, at in order]
+    return found

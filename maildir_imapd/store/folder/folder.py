@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
+from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder import compare, directories, first_contact, mailboxid
@@ -60,6 +62,8 @@ class Folder:
         self._unsynced = False  # something was committed under this lock
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
         self._keywords_at = -1  # mtime of the file of keywords as last read
+        self.out_of_uids = False  # the last look has found more new messages than there are UIDs left
+        self._restoring = False  # those of ``foreign`` were given under our own eyes, and lost
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
         where = self.directories = directories.open_all(
             path,
@@ -181,7 +185,8 @@ class Folder:
                 pass  # it was removed or broken, and nothing can be written: memory is what there is
         elif index.loaded or loading.exists(self.ground.index.number):
             if index.writable:
-                index.settle(self.directories.check_place)
+                if index.settle(self.directories.check_place, lambda: _listed_uidvalidity(self.neighbour)):
+                    self._restore_uids()
                 try:
                     index.flush()
                 except OSError as error:
@@ -191,6 +196,17 @@ class Folder:
                 index.load()
         else:
             self.adopt()
+
+    def _restore_uids(self) -> None:
+        """Give messages that a rebuilt index does not know the UIDs that they have in the other server's list."""
+        listed = self.neighbour.listed() if self.neighbour is not None else None
+        if listed is None or listed.uidvalidity != self.rows.uidvalidity:
+            return
+        self.foreign, self._restoring = listed.uids(), True
+        try:
+            self.refresh(look=True)
+        finally:
+            self.foreign, self._restoring = {}, False
 
     def _take_foreign_uids(self) -> None:
         """See whether the other server has given out UIDs since we wrote its list; they are not ours to give.
@@ -206,10 +222,39 @@ class Folder:
         try:
             if news.uidnext > self.rows.uidnext:
                 self.refresh(look=True)
-                if news.uidnext > self.rows.uidnext:
+                if self.out_of_uids:
+                    # The other server's UIDs are of before, like ours; it gets its list anew.
+                    self.number_anew()
+                elif news.uidnext > self.rows.uidnext:
                     self.commit(Batch(raised=news.uidnext))
         finally:
             self.foreign = {}
+
+    def allocate(self, count: int) -> int:
+        """Return the first of *count* UIDs for messages; all others get new ones where there are not so many left.
+
+        Whoever knows messages by their UIDs asks ``index.allocate``. Raises OutOfUids, OSError.
+        """
+        try:
+            return self.index.allocate(count)
+        except errors.OutOfUids:
+            self.index.number_anew()
+            return self.index.allocate(count)
+
+    def number_anew(self, *, keep_new: bool = False) -> None:
+        """Give all messages new UIDs, and then those that had to wait for one; without a way to they wait on."""
+        self.foreign = {}
+        try:
+            self.index.number_anew()
+        except errors.OutOfUids as error:
+            log.warning("no UID for new messages", path=error.detail, why=error)
+            return
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise
+            log.warning("no room for new messages", path=self.path, why=error)
+            return
+        self.refresh(look=True, keep_new=keep_new)
 
     def commit(self, batch: Batch, *, keep: bool = True) -> None:
         """Write a batch; if anything is raised, nothing of it is on record, and memory is as it was."""
@@ -301,6 +346,7 @@ class Folder:
             return
         batch = Batch()
         work = self._reconciler(batch, keep_new=keep_new or self.read_only)
+        self.out_of_uids = False
         self.files.suspicious = False
         if list_cur:
             began = time.monotonic()
@@ -310,6 +356,7 @@ class Folder:
             self._pause_until = began + 20 * (time.monotonic() - began)
         if list_new:
             work.take_new()
+        self.out_of_uids = work.out_of_uids
         self._finish(batch, work, seen, now, listed=list_cur)
 
     def _reconciler(self, batch: Batch, *, keep_new: bool) -> Reconciler:
@@ -321,6 +368,7 @@ class Folder:
             read_only=self.read_only,
             lettered=self.neighbour is None or self.neighbour.letters_tell,
             foreign=self.foreign,
+            restoring=self._restoring,
         )
 
     def _finish(
@@ -381,11 +429,12 @@ class Folder:
         now = time.time_ns()
         seen = scan.look(self.fd)
         letters, self._keywords_at = keywords.read(self.control_fd)
-        rows = first_contact.begin(
-            seed, letters, self.index.another_uidvalidity if self.index.writable else self._by_time
-        )
+        another: Callable[[], int] = self.index.another_uidvalidity
+        if not self.index.writable:
+            another = partial(_by_time, self.fd)
+        rows = first_contact.begin(seed, letters, another)
         work = self._reconciler(Batch(), keep_new=self.read_only)
-        first_contact.fill(rows, work, seed)
+        first_contact.fill(rows, work, seed, lambda: max(another(), (rows.uidvalidity + 1) % (1 << 32)))
         if rows.uids:
             self.doubt_quota()
         # From here on it is as immutable as every other snapshot.
@@ -409,16 +458,23 @@ class Folder:
             log.warning("index in memory only", path=self.directories.index_path, why=error)
             self.index.imagine(state)
 
-    def _by_time(self) -> int:
-        """Return a UIDVALIDITY for a folder where none can be kept: as long as nothing comes and goes, the same one.
-
-        Then all processes give the same UIDs, in the order of arrival.
-        """
-        return min(max(max(scan.look(self.fd)) // 1_000_000_000, 1), LAST_UIDVALIDITY)
-
     def clean_tmp(self) -> None:
         """Remove old litter from tmp/; never an error, it is only litter."""
         try:
             delivery.clean_tmp(self.fd, time.time())
         except OSError:
             pass
+
+
+def _listed_uidvalidity(neighbour: Neighbour | None) -> int:
+    """The UIDVALIDITY of the list that is kept for another server; 0 where there is none."""
+    listed = neighbour.listed() if neighbour is not None else None
+    return listed.uidvalidity if listed is not None else 0
+
+
+def _by_time(folder: int) -> int:
+    """Return a UIDVALIDITY for a folder where none can be kept: as long as nothing comes and goes, the same one.
+
+    Then all processes give the same UIDs, in the order of arrival.
+    """
+    return min(max(max(scan.look(folder)) // 1_000_000_000, 1), LAST_UIDVALIDITY)

@@ -45,6 +45,7 @@ class Reconciler:
         read_only: bool,
         lettered: bool,
         foreign: dict[bytes, int],
+        restoring: bool = False,
     ) -> None:
         self.files = files
         self.index = index
@@ -53,9 +54,11 @@ class Reconciler:
         self.read_only = read_only
         self._lettered = lettered
         self._foreign = foreign
+        self._restoring = restoring  # also those below UIDNEXT
         self.renamed = False  # we changed a directory ourselves
         self._uid = 0  # next to give out
         self._reserved: bool | None = None
+        self.out_of_uids = False  # there are not so many left
         self.here: set[bytes] = set()  # bases of this batch
         self._paired: set[bytes] = set()  # files in new/ that are known messages under a new base
 
@@ -279,8 +282,8 @@ class Reconciler:
                 above = max(foreign.values(), default=0) + 1 - index.state.snapshot.uidnext
                 self._uid = index.allocate(wanted + max(0, above)) + max(0, above)
                 self._reserved = True
-            except errors.OutOfUids as error:
-                log.warning("no UID for new messages", path=error.detail, why=error)
+            except errors.OutOfUids:
+                self.out_of_uids = True
                 self._reserved = False
             except OSError as error:
                 if not durable.cannot_write(error):
@@ -302,7 +305,7 @@ class Reconciler:
             row = compare.describe(tomb.uid, parsed.base, status, bits & ~RECENT)
         else:
             uid = self._foreign.get(parsed.base, 0)
-            if uid < state.snapshot.uidnext:
+            if uid < state.snapshot.uidnext and not (uid and self._restoring and state.snapshot.position(uid) < 0):
                 uid = self._uid
                 self._uid += 1
             row = compare.describe(uid, parsed.base, status, bits)

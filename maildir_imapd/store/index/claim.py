@@ -66,9 +66,11 @@ class Claim:
                 self._give_up(error)
 
     def close(self) -> None:
-        """Claim nothing any more, and let go of the file."""
-        with self._guard:
-            file, self._file, self._at, self._useless = self._file, None, -1, True
+        """Claim nothing any more, and let go of the file; nobody else may be at work here, or begin to.
+
+        Takes no lock: it may be called from within a finaliser, with any lock held.
+        """
+        file, self._file, self._at, self._useless = self._file, None, -1, True
         if file is not None:
             file.close()
 

@@ -65,18 +65,22 @@ def _set_aside(directory: int, name: bytes, data: bytes, mode: int) -> None:
             raise
 
 
-def mended(found: Evidence, boot: bytes, another: Callable[[int], int]) -> tuple[IndexState, int]:
+def mended(found: Evidence, boot: bytes, another: Callable[[int], int], listed: int = 0) -> tuple[IndexState, int]:
     """Return the state to go on from, and how many batches of the journal are in it.
 
     *boot*: this start of the machine. *another*: gives a UIDVALIDITY that the folder has not had, after the last one.
+    *listed*: the UIDVALIDITY under which another server's list has the UIDs, 0 for none.
     The caller compares the folder with it.
     """
     state, replayed = found.best()
     modseq = found.modseq() + 1
     rows = state.snapshot if state is not None else empty()
     uidvalidity = rows.uidvalidity
-    uidnext = min(found.uidnext(uidvalidity), LAST_UID) if state is not None else 1
-    if state is None or not found.trusted(uidvalidity):
+    if state is None and listed >= found.uidvalidity():
+        uidvalidity = listed
+    known = state is not None or (uidvalidity > 0 and uidvalidity == listed)
+    uidnext = min(found.uidnext(uidvalidity), LAST_UID + 1) if known else 1
+    if not known or not found.trusted(uidvalidity):
         # Nobody knows which UIDs the lost part gave out: they must not mean other messages now.
         uidvalidity = another(found.uidvalidity())
     rows = rows.evolve(uidnext=uidnext, modseq=modseq)

@@ -40,7 +40,7 @@ from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
-from maildir_imapd.store.index import boot, checkpoint, damage, journal, loading
+from maildir_imapd.store.index import boot, checkpoint, damage, journal, loading, numbering
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, LAST_UID, LAST_UIDVALIDITY, OLD, RESERVE
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.loading import Opened, Unfit
@@ -116,20 +116,17 @@ class Index:
             if attempt:
                 time.sleep(0.001)
             try:
-                self._load()
+                state = loading.read_checkpoint(self._directory.number)
+                opened = self._open_journal()
+                try:
+                    self._take(loading.joined(state, opened), opened)
+                except BaseException:
+                    opened.file.close()
+                    raise
             except (FileNotFoundError, Unfit):
                 continue
             return
         raise Unfit
-
-    def _load(self) -> None:
-        state = loading.read_checkpoint(self._directory.number)
-        opened = self._open_journal()
-        try:
-            self._take(loading.joined(state, opened), opened)
-        except BaseException:
-            opened.file.close()
-            raise
 
     def _open_journal(self) -> Opened:
         opened = loading.open_journal(self._directory.number)
@@ -223,11 +220,15 @@ class Index:
 
     # --- under the lock ------------------------------------------------------------------------
 
-    def settle(self, before_rebuilding: Callable[[], None] = lambda: None) -> None:
+    def settle(
+        self, before_rebuilding: Callable[[], None] = lambda: None, listed: Callable[[], int] = lambda: 0
+    ) -> bool:
         """Catch up under the lock: what does not verify now is no writer at work but a dead one, or damage.
 
         *before_rebuilding* raises where there is nothing to be mended: a folder that is being removed has no damage.
+        *listed*: as of ``rebuild``. Returns whether the index was rebuilt.
         """
+        rebuilt = False
         try:
             if not self.loaded:
                 self.load(patient=False)
@@ -245,9 +246,11 @@ class Index:
                 raise Unfit
         except (FileNotFoundError, Unfit):
             before_rebuilding()
-            self.rebuild()
+            self.rebuild(listed())
+            rebuilt = True
         if self.started_anew:
             self._raise_uidnext()
+        return rebuilt
 
     @property
     def started_anew(self) -> bool:
@@ -259,7 +262,7 @@ class Index:
 
         On record first: a process that knew it by itself would take for old what another one gives out meanwhile.
         """
-        first = max(self.state.snapshot.uidnext, min(self.state.reserve + 1, LAST_UID))
+        first = max(self.state.snapshot.uidnext, self.state.reserve + 1)
         try:
             self.commit(Batch(raised=first, boot=self.boot), keep=False)
             if self._sync and self._journal is not None:
@@ -294,6 +297,28 @@ class Index:
             if self._sync and self._journal is not None:
                 durable.sync_data(self._journal.number)
         return first
+
+    def number_anew(self) -> None:
+        """Give all messages UIDs from 1 under another UIDVALIDITY, for there are not enough left under this one.
+
+        Raises OutOfUids where there is no higher UIDVALIDITY, or none can be put on record; OSError.
+        """
+        before = self.state.snapshot
+        uidvalidity = self.another_uidvalidity(before.uidvalidity)
+        if not self.writable or uidvalidity <= before.uidvalidity:
+            raise errors.OutOfUids(detail=os.fsdecode(self.path))
+        self.flush()
+        state = numbering.anew(self.state, uidvalidity, max(before.modseq, self._floor) + 1, self.boot)
+        self._lock.note_reserve(uidvalidity, state.reserve, sync=self._sync)
+        self._write_generation(state, durable_too=self._sync)
+        self._lock.ring(state.snapshot.modseq)
+        log.warning(
+            "UIDs used up, numbered anew",
+            path=self.path,
+            messages=len(before),
+            uidvalidity=uidvalidity,
+            before=before.uidvalidity,
+        )
 
     def commit(self, batch: Batch, *, keep: bool = True) -> None:
         """Write one batch; with *keep*, a full disk leaves it in memory for later.
@@ -434,14 +459,15 @@ class Index:
             file.close()
             raise
 
-    def rebuild(self) -> None:
+    def rebuild(self, listed: int = 0) -> None:
         """Make a whole index from what verifies, and say so once; the caller compares the folder with it.
 
+        *listed*: the UIDVALIDITY under which another server's list has the UIDs, 0 for none.
         Raises IndexDamaged for another version's, OSError.
         """
         told = max(self._lock.rung(), self._floor)
         found = damage.evidence(self._directory.number, self.path, self._mode, self._lock.reserve(), told)
-        state, replayed = damage.mended(found, self.boot, self.another_uidvalidity)
+        state, replayed = damage.mended(found, self.boot, self.another_uidvalidity, listed)
         log.error(
             "index damaged, rebuilt",
             path=self.path,

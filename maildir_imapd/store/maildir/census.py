@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.maildir import packed, scan
 from maildir_imapd.store.maildir.filename import usable
+
+if TYPE_CHECKING:
+    from maildir_imapd.store.maildir.layout import Layout
 
 # Often enough for a person who waits.
 _STEP_FILES: Final = 200
@@ -64,6 +67,11 @@ def take(
     census.closed.sort()
     census.others.sort()
     return census
+
+
+def of(layout: Layout, folder: bytes, report: Callable[[int], None] = _nobody) -> Census:
+    """``take`` in an account, whose links are followed as *layout* does."""
+    return take(folder, report, root=layout.above(folder), links=layout.links)
 
 
 def _directory(directory: int, owner: int | None, census: Census, report: Callable[[int], None]) -> None:

@@ -102,6 +102,16 @@ class Neighbour(ABC):
             return None
         return found
 
+    def listed(self) -> uidlist.UidList | None:
+        """Everything that is in the list; None where there is none that can be read. Never an error."""
+        try:
+            return uidlist.parse(durable.read_file(self.uids_name, self._directory, durable.LARGE_OCTETS))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("cannot read the other server's UIDs", path=self.place.path, why=error)
+            return None
+
     def _ends_below(self, size: int, rows: Snapshot) -> bool:
         """Whether the last line's UID is one that we know of, under our UIDVALIDITY: then there is no news."""
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
