@@ -98,9 +98,7 @@ class Account:
         self._attic = Attic(self._layout)
         _make_inbox(self._layout)
         server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
-        if prefix == "auto":
-            prefix = _usual_prefix(server, self.delimiter)
-        self.prefix = self._layout.prefix = prefix
+        self.prefix = self._layout.prefix = _usual_prefix(server, self.delimiter) if prefix == "auto" else prefix
         if keeping.mirror == "auto":
             keeping = replace(keeping, mirror=server)
         neighbour = keeping.neighbour
