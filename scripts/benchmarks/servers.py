@@ -160,6 +160,7 @@ class Ours(Server):
             self.restart()
 
 
+# Lines that both 2.3 and 2.4 understand.
 CONFIG = """
 base_dir = {root}/run
 state_dir = {root}/state
@@ -167,21 +168,10 @@ log_path = {root}/log
 protocols = imap
 listen = 127.0.0.1
 ssl = no
-disable_plaintext_auth = no
-mail_location = maildir:{root}/mail/%n/Maildir
 mail_max_userip_connections = 5000
 first_valid_uid = 1
 default_process_limit = 2000
 default_client_limit = 10000
-default_vsz_limit = 0
-passdb {{
-  driver = passwd-file
-  args = {root}/passwd
-}}
-userdb {{
-  driver = static
-  args = uid={uid} gid={gid} home={root}/mail/%n
-}}
 namespace inbox {{
   inbox = yes
   separator = .
@@ -197,8 +187,45 @@ service imap-login {{
 """
 
 
+CONFIG_23 = """
+disable_plaintext_auth = no
+mail_location = maildir:{root}/mail/%n/Maildir
+default_vsz_limit = 0
+passdb {{
+  driver = passwd-file
+  args = {root}/passwd
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={root}/mail/%n
+}}
+"""
+
+# These two settings must be the first.
+VERSION_24 = """dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
+"""
+
+CONFIG_24 = """
+auth_allow_cleartext = yes
+mail_driver = maildir
+mail_path = {root}/mail/%{{user | username}}/Maildir
+default_vsz_limit = unlimited
+passdb passwd-file {{
+  passwd_file_path = {root}/passwd
+}}
+userdb static {{
+  fields {{
+    uid = {uid}
+    gid = {gid}
+    home = {root}/mail/%{{user | username}}
+  }}
+}}
+"""
+
+
 class Dovecot(Server):
-    """Debian's Dovecot with its settings as they come, but for what stands in CONFIG."""
+    """Debian's Dovecot, 2.3 or 2.4, with its settings as they come, but for what stands above."""
 
     name = "dovecot"
 
@@ -211,7 +238,10 @@ class Dovecot(Server):
         """Start and wait until it greets."""
         user = pwd.getpwnam(MAIL_USER)
         config = self.root / "dovecot.conf"
-        config.write_text(CONFIG.format(root=self.root, port=self.port, uid=user.pw_uid, gid=user.pw_gid))
+        version = subprocess.run([DOVECOT, "--version"], capture_output=True, text=True, check=True).stdout
+        is_24 = not version.startswith("2.3.")
+        text = VERSION_24 + CONFIG + CONFIG_24 if is_24 else CONFIG + CONFIG_23
+        config.write_text(text.format(root=self.root, port=self.port, uid=user.pw_uid, gid=user.pw_gid))
         subprocess.run([DOVECOT, "-c", config], check=True)
         self._wait_until_up()
 
