@@ -210,9 +210,7 @@ class View:
         if self.read_only:
             snapshot = self.mailbox.snapshot
             if snapshot.recent:
-                self.recent.update(
-                    uid for uid, bits in zip(snapshot.uids, snapshot.flags, strict=True) if bits & RECENT
-                )
+                self.recent.update(snapshot.uids_with(RECENT))
         elif self.mailbox.snapshot.recent:
             self.recent.update(self.mailbox.claim_recent())
 

@@ -130,7 +130,7 @@ class Mailbox(CurrentFolder):
             return frozenset()
         with self._changing(), self._folder.exclusive():
             rows = self._folder.rows
-            mine = frozenset(uid for uid, bits in zip(rows.uids, rows.flags, strict=True) if bits & RECENT)
+            mine = frozenset(rows.uids_with(RECENT))
             if mine:
                 self._folder.commit(Batch(claimed=rows.uidnext))
             self._adopt_rows()

@@ -40,7 +40,7 @@ def status(session: Session, cmd: Status, reply: Reply) -> Done:
 
 def _deleted_storage(mailbox: Mailbox, rows: Snapshot) -> int:
     """RFC 9208 4.1.4: what EXPUNGE would give back, in octets."""
-    return mailbox.amount([uid for uid, bits in zip(rows.uids, rows.flags, strict=True) if bits & DELETED]).storage
+    return mailbox.amount(list(rows.uids_with(DELETED))).storage
 
 
 def status_line(session: Session, name: str, items: Sequence[bytes]) -> bytes:

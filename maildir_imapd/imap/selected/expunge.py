@@ -39,7 +39,7 @@ def expunge_deleted(session: Session, only: NumberSet | None) -> bool:
     view.sync()
     snapshot = view.mailbox.snapshot
     known = view.snapshot.uidnext
-    uids = [uid for uid, bits in zip(snapshot.uids, snapshot.flags, strict=True) if bits & DELETED and uid < known]
+    uids = [uid for uid in snapshot.uids_with(DELETED) if uid < known]
     if only is not None and uids:
         asked = set(view.uids_at(view.resolve(only, uid=True)))
         uids = [uid for uid in uids if uid in asked]

@@ -43,7 +43,7 @@ def _unlettered(rows: Snapshot) -> Iterator[tuple[bytes, bytes]]:
     for number in range(LETTERED, len(rows.keywords)):
         bit = keyword_bit(number)
         if bit:
-            uids = [uid for uid, bits in zip(rows.uids, rows.flags, strict=True) if bits & bit]
+            uids = list(rows.uids_with(bit))
         else:
             uids = sorted(uid for uid, numbers in rows.extra.items() if number in numbers)
         if uids and rows.keywords[number]:

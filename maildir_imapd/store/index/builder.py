@@ -180,11 +180,11 @@ class Builder:
 
     def _claim(self, below: int) -> None:
         new = self._own("flags")
-        flags = new.flags
-        # From the end: what is recent came last.
-        for at in range(bisect_left(new.uids, below) - 1, -1, -1):
-            if flags[at] & RECENT:
-                flags[at] &= ~RECENT
+        flags, marks = new.flags, new.marks(RECENT)
+        at = marks.rfind(1, 0, bisect_left(new.uids, below))
+        while at >= 0:
+            flags[at] &= ~RECENT
+            at = marks.rfind(1, 0, at)
         self._touched |= RECENT
 
     def _remove(self, ranges: Ranges) -> None:

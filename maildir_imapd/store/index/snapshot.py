@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Final
 
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN
@@ -203,6 +204,10 @@ class Snapshot:
         table = (_TAKE if present else _LACK)[number % 8]
         lane = number // 8 if sys.byteorder == "little" else self.flags.itemsize - 1 - number // 8
         return self.flags.tobytes()[lane :: self.flags.itemsize].translate(table)
+
+    def uids_with(self, bit: int) -> Iterator[int]:
+        """The UIDs of messages whose flags have *bit*, ascending."""
+        return compress(self.uids, self.marks(bit))
 
     @property
     def unseen(self) -> int:
