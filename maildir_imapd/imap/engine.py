@@ -230,7 +230,7 @@ class Engine:
             if spec.refused is not None:
                 spec.refused(session, frame.text)
             raise
-        session.progress.begin(tag, reply)
+        session.progress.begin(tag, reply, session.say)
         try:
             done = spec.handler(session, cmd, reply)
         except (Refused, StoreError):

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from maildir_imapd.imap.reply import Reply
 
+    Say = Callable[[Reply, bytes, str, bytes], None]
+
 T = TypeVar("T")
 
 # Seconds until the first word, and from one to the next: middleboxes and clients that wait for an answer lose
@@ -77,25 +79,25 @@ class Progress:
     def __init__(
         self,
         clock: Callable[[], float],
-        say: Callable[[Reply, bytes, str, bytes], None],
         meanwhile: Meanwhile = at_once,
         look: Client = is_there,
     ) -> None:
         self._clock = clock
-        self._say = say
         self._meanwhile = meanwhile
         self._look = look
+        # Those of the command under way; let go of at its end, for who speaks has this object, too.
         self._reply: Reply | None = None
+        self._say: Say | None = None
         self._tag = b""
         self._next = self._speak = 0.0
         self._doubted = False  # a client that sends no more has been sent a word
         self._done = self._goal = self._before = self._whole = 0
         self._uncertain = False
 
-    def begin(self, tag: bytes, reply: Reply) -> None:
-        """Note that a command begins."""
+    def begin(self, tag: bytes, reply: Reply, say: Say) -> None:
+        """Note that a command begins; *say* writes a status response."""
         self._tag = tag
-        self._reply = reply
+        self._reply, self._say = reply, say
         now = self._clock()
         self._next, self._speak = now + LOOK_SECONDS, now + INTERVAL_SECONDS
         self._done = self._goal = self._before = self._whole = 0
@@ -103,7 +105,7 @@ class Progress:
 
     def end(self) -> None:
         """Note that it has had its answer: no word about it after that."""
-        self._reply = None
+        self._reply = self._say = None
 
     def part(self, before: int, whole: int) -> None:
         """Note that what is reported from here on is a part of *whole*, of which *before* are done."""
@@ -160,5 +162,6 @@ class Progress:
 
     def _tell(self, known: bytes) -> None:
         assert self._reply is not None
+        assert self._say is not None
         self._say(self._reply, b"OK", "Still working", b'INPROGRESS ("%b" %b)' % (self._tag, known))
         self._reply.flush()

@@ -137,7 +137,7 @@ class Session:
         self.peer = peer
         self.clock = clock
         # Told by every command that works message by message.
-        self.progress = Progress(ticks, self.say, meanwhile, look)
+        self.progress = Progress(ticks, meanwhile, look)
         # RFC 8437: UNAUTHENTICATE is no use where nobody could log in again.
         self.may_leave = may_leave
         # What the client has sent and nobody has read yet.

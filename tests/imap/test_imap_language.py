@@ -49,8 +49,8 @@ def test_progress_updates_and_goodbyes_speak_it_too(spool: Spool) -> None:
     client = MemoryWires(spool.root).connect(login=True)
     client.command(b"a LANGUAGE de")
     session = client.session
-    session.progress = Progress(itertools.count(0.0, 20.0).__next__, session.say)
-    session.progress.begin(b"t", client.reply)
+    session.progress = Progress(itertools.count(0.0, 20.0).__next__)
+    session.progress.begin(b"t", client.reply, session.say)
     session.progress.report(1, 2)
     assert client.read_line() == b'* OK [INPROGRESS ("t" 1 2)] Noch in Arbeit'
     lines = [client.command(b"x BOGUS") for _ in range(POLICY.errors_in_a_row)]

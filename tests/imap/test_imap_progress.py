@@ -19,7 +19,7 @@ T = TypeVar("T")
 def slow(spool: Spool, seconds: float) -> MemoryClient:
     """A client in whose session every look at the clock finds it *seconds* further."""
     client = MemoryWires(spool.root).connect(login=True)
-    client.session.progress = Progress(itertools.count(0.0, seconds).__next__, client.session.say)
+    client.session.progress = Progress(itertools.count(0.0, seconds).__next__)
     assert client.command(b"s SELECT INBOX")[-1].startswith(b"s OK")
     return client
 
@@ -94,7 +94,7 @@ def telling(spool: Spool) -> MemoryClient:
 
     client = MemoryWires(spool.root).connect(login=True)
     session = client.session
-    session.progress = Progress(itertools.count(0.0, 0.0).__next__, session.say, slowly)
+    session.progress = Progress(itertools.count(0.0, 0.0).__next__, slowly)
     return client
 
 
@@ -156,7 +156,7 @@ def watched(spool: Spool, look: Callable[[], bool], seconds: float) -> MemoryCli
         spool.simple(name, 1)
     client = MemoryWires(spool.root).connect(login=True)
     ticks = itertools.count(0.0, seconds).__next__
-    client.session.progress = Progress(ticks, client.session.say, look=look)
+    client.session.progress = Progress(ticks, look=look)
     assert client.command(b"s SELECT INBOX")[-1].startswith(b"s OK")
     return client
 

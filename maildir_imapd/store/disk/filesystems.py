@@ -31,7 +31,7 @@ _DEAF: Final = {
     0xBACBACBC: "vmhgfs",
 }
 # Larger than struct statfs of any architecture; its first member is the number, a long or what fits into one.
-_OCTETS: Final = 256
+_Statfs = ctypes.c_char * 256  # kept: a type that is made for one call is a cycle, and costs more than the call
 _fstatfs = ctypes.CDLL(None, use_errno=True).fstatfs
 _fstatfs.argtypes = (ctypes.c_int, ctypes.c_void_p)
 
@@ -53,7 +53,7 @@ def deaf(path: bytes) -> str | None:
 
 def deaf_at(directory: int) -> str | None:
     """The same of an open directory."""
-    buffer = ctypes.create_string_buffer(_OCTETS)
+    buffer = _Statfs()
     if _fstatfs(directory, buffer) != 0:
         return None
     return _DEAF.get(ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF)

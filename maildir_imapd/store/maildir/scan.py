@@ -49,6 +49,7 @@ except (OSError, AttributeError):
 # statx(2); Python's stat has no date of birth on Linux.
 _STATX_BTIME: Final = 0x800
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
+_StatxBuffer = ctypes.c_char * 256  # kept: see filesystems.py
 _STATX: Final = struct.Struct("=I76xqI")  # what it could tell, and the date of birth
 AT_FDCWD: Final = -100  # no directory: the path is a whole one
 _statx = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
@@ -153,7 +154,7 @@ def born(directory: int, path: bytes) -> int | None:
     """Return when a file was made (nanoseconds of Unix time); None where the system does not say."""
     if _statx is None:
         return None
-    buffer = ctypes.create_string_buffer(256)
+    buffer = _StatxBuffer()
     if _statx(directory, path, _AT_SYMLINK_NOFOLLOW, _STATX_BTIME, buffer) != 0:
         return None
     mask, seconds, nanoseconds = _STATX.unpack_from(buffer)
