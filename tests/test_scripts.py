@@ -15,7 +15,10 @@ from memory import MemoryWires
 from running import Running, start_server, stop_server
 from spool import Spool
 
+from maildir_imapd.imap.columns import message
+from maildir_imapd.message import blocks
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.folder import reading
 from maildir_imapd.store.maildir.layout import Places
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.imap"))
@@ -33,6 +36,15 @@ def test_in_memory(script: Path, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "Maildir", nested=nested(script))
     places = Places(bytes(spool.root), "fs" if spool.nested else "maildir++")
     Runner(spool, MemoryWires(Account(places, fsync="never")), {"user": USER}).run(script)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_as_if_every_message_were_large(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes out of the file in blocks is what goes out of memory."""
+    monkeypatch.setattr(message, "LARGE_OCTETS", 20)
+    monkeypatch.setattr(reading, "BEGINNING_OCTETS", 16)
+    monkeypatch.setattr(blocks, "BLOCK_OCTETS", 7)
+    test_in_memory(script, tmp_path)
 
 
 class SocketClient:

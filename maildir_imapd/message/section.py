@@ -33,7 +33,7 @@ def extract(
     no parsing.  *cut* is where in the section to begin, and how many octets to give at most: a piece of a
     large part is taken without copying the part.
     """
-    chosen = _span(data, part, b"HEADER" if kind.startswith(b"HEADER") else kind, tree)
+    chosen = span(part, kind, tree, lambda: split(data), len(data))
     if chosen is None:
         return None
     start, end = chosen
@@ -46,13 +46,19 @@ def extract(
     return data[start:end]
 
 
-def _span(data: bytes, part: tuple[int, ...], kind: bytes, tree: Callable[[], Part]) -> tuple[int, int] | None:
-    """Where a section lies in the message; a header is one whole, whatever fields of it are wanted."""
+def span(
+    part: tuple[int, ...], kind: bytes, tree: Callable[[], Part], body_start: Callable[[], int], octets: int
+) -> tuple[int, int] | None:
+    """Where a section lies in a message of *octets*; a header is one whole, whatever fields of it are wanted.
+
+    *body_start* is asked where the message's own header ends, *tree* as of ``extract``.
+    """
+    kind = b"HEADER" if kind.startswith(b"HEADER") else kind
     if not part:
         if not kind:
-            return 0, len(data)
-        body = split(data)
-        return (body, len(data)) if kind == b"TEXT" else (0, body)
+            return 0, octets
+        body = body_start()
+        return (body, octets) if kind == b"TEXT" else (0, body)
     found = find(tree(), part)
     if found is None:
         return None

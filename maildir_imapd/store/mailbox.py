@@ -354,19 +354,19 @@ class Mailbox(CurrentFolder):
         """Return a message as it is on the disk; as ``open``."""
         return self.load(uid, under=under).data
 
-    def load(self, uid: int, *, under: int | None = None) -> FileRead:
-        """Read a message with what can be said of its file; as ``open``.
+    def load(self, uid: int, *, under: int | None = None, limit: int | None = None) -> FileRead:
+        """Read a message with what can be said of its file; as ``open``. *limit* is as of ``reading.read``.
 
         Where another program has written to it since it was looked at last, that is noted.
         """
-        data, opened = reading.read(self._folder, self.snapshot, uid, under, self._look_again)
+        data, octets, opened = reading.read(self._folder, self.snapshot, uid, under, self._look_again, limit)
         # A name that claims the very size says that its writer is done, however young the file is.
-        settled = not scan.young(opened.status, time.time_ns()) or filename.disk_size(opened.base) == len(data)
+        settled = not scan.young(opened.status, time.time_ns()) or filename.disk_size(opened.base) == octets
         seen = scan.fingerprint(opened.status)
         changed = scan.rewritten(opened.known, seen)
         if changed:
             self._rewritten([(uid, seen)])
-        return FileRead(data, seen, settled, changed)
+        return FileRead(data, seen, settled, changed, octets)
 
     def still(self, uid: int, fingerprint: int) -> bool:
         """Say whether a message's file is what it was when it was read; yes if nobody can tell."""
@@ -439,18 +439,27 @@ class Mailbox(CurrentFolder):
                 report(n, len(found))
             uid = rows.uids[positions[n]]
             try:
-                file = self.load(uid, under=rows.uidvalidity)
+                file = self.load(uid, under=rows.uidvalidity, limit=reading.BLOCK_OCTETS)
+                found[n] = self._crlf_octets(file, uid, rows.uidvalidity)
             except (errors.MessageGone, errors.MessageUnreadable) as error:
                 found[n] = 0
                 if failures is not None:
                     failures[n] = error
                 continue
-            data = file.data
-            found[n] = len(data) + data.count(b"\n") - data.count(b"\r\n")
             if file.settled:
                 counted.append((uid, found[n]))
         self.note_sizes(counted)
         return found
+
+    def _crlf_octets(self, file: FileRead, uid: int, under: int) -> int:
+        """Count the octets of a message with CRLF line ends; of a large one block by block."""
+        if file.whole:
+            return len(file.data) + reading.bare(file.data)
+        number = self.open(uid, under=under)
+        try:
+            return reading.crlf_octets(number, f"{os.fsdecode(self.path)} uid {uid}")
+        finally:
+            os.close(number)
 
     def _known_sizes(self, rows: Snapshot, positions: Sequence[int]) -> list[int]:
         """Return the sizes of messages of *rows*, or of later where they were written to since."""

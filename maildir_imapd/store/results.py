@@ -25,13 +25,19 @@ class FileRead(NamedTuple):
     """A message as it was read, and which file it was (scan.py, fingerprint).
 
     *settled*: nobody is writing it, so that what is made of it may be kept. *changed*: it is not what it was when its
-    size and all that is cached of it were found.
+    size and all that is cached of it were found. *octets*: of the file; more than *data* has if that is its beginning.
     """
 
     data: bytes
     fingerprint: int
     settled: bool
     changed: bool
+    octets: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether *data* is all of it."""
+        return len(self.data) >= self.octets
 
 
 class Given(list[T]):

@@ -56,10 +56,14 @@ def keep(view: View, made: Mapping[bytes, Sequence[tuple[int, bytes]]], read: Ma
         view.mailbox.confirm(cache, read)
 
 
-def read_or_none(view: View, uid: int) -> Content | None:
-    """Read a message that a search may pass over when it is gone or cannot be read."""
+def made_of(view: View, uid: int, make: Callable[[Content], T]) -> tuple[Content, T] | None:
+    """Read a message, and return it with what *make* makes of it.
+
+    None for one that is gone or cannot be read, perhaps found out by *make*: a search may pass over it.
+    """
     try:
-        return read(view, uid)
+        content = read(view, uid)
+        return content, make(content)
     except MessageGone:
         return None
     except MessageUnreadable as error:
@@ -90,13 +94,15 @@ def column_of(
                 left_out = not note.begin(uids[k])
                 if left_out:
                     danger.say(view, uids[k])
-                content = None if left_out else read_or_none(view, uids[k])
-                if content is None:
+                both = None if left_out else made_of(view, uids[k], make)
+                if both is None:
                     found[k] = b""
                     if unread is not None:
                         unread.append(uids[k])
                 else:
-                    found[k] = fresh = make(content)
+                    content, fresh = both
+                    content.release()
+                    found[k] = fresh
                     made.append((uids[k], fresh))
                     if content.settled:
                         read[uids[k]] = content.fingerprint

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import strings
+from maildir_imapd.imap.columns.message import Span
 from maildir_imapd.imap.columns.plan import (
     FLAGS,
     INTERNALDATE,
@@ -59,7 +60,14 @@ _PREVIEW: Final = Cached(
 
 def email_id(content: Content) -> bytes:
     """The EMAILID of a message: made from its octets (RFC 8474 5.1: 1*255 of letters, digits, - and _)."""
-    return b"M" + hashlib.sha256(content.data).hexdigest()[:40].encode()
+    if content.large:
+        digest = hashlib.sha256()
+        with content.opened():
+            for piece in content.pieces(0, content.blocks().octets):
+                digest.update(piece)
+    else:
+        digest = hashlib.sha256(content.data)
+    return b"M" + digest.hexdigest()[:40].encode()
 
 
 # What a client of IMAP4rev2 reads otherwise: message/global is an embedded message to it (RFC 9051 7.5.2).
@@ -102,11 +110,39 @@ def _column(item: FetchItem, rev2: bool) -> Column:
             key,
             lambda c: strings.literal(section.header_fields(c.header, names, invert)),
         )
-    return PerMessage(label, b"%b", lambda c: _nliteral(_body(c, item)))
+    return PerMessage(label, b"%b", lambda c: _sent(c, item))
+
+
+def _sent(content: Content, item: FetchBody) -> bytes | Span:
+    """A section as it is sent: of a large message from its file."""
+    span = _span(content, item) if content.large else None
+    if span is not None and not item.section.kind.startswith(b"HEADER."):
+        return span
+    return _nliteral(_body(content, item))
+
+
+def _span(content: Content, item: FetchBody) -> Span | None:
+    """Where a section of a large message lies, cut as is asked; None where it has none."""
+    wanted = item.section
+    with content.opened():
+        octets = content.blocks().octets
+    found = section.span(wanted.part, wanted.kind, content.tree, lambda: len(content.header), octets)
+    if found is None:
+        return None
+    start, end = found
+    if item.partial is not None:
+        start = min(start + item.partial[0], end)
+        end = min(start + item.partial[1], end)
+    return Span(content, start, end)
 
 
 def _body(content: Content, item: FetchBody) -> bytes | None:
     wanted = item.section
+    if content.large and not wanted.part and wanted.kind.startswith(b"HEADER."):
+        found = section.header_fields(
+            content.header, frozenset(map(bytes.upper, wanted.fields)), wanted.kind == b"HEADER.FIELDS.NOT"
+        )
+        return _cut(found, item)
     return section.extract(content.data, wanted.part, wanted.kind, wanted.fields, content.tree, item.partial)
 
 

@@ -1,84 +1,210 @@
-"""One message's octets while a command works on it, parsed no further than it was asked for."""
+"""One message's octets while a command works on it, parsed no further than it was asked for.
+
+A large one is never held for longer than it is worked on: its beginning is read, where its blocks begin is counted
+(message/blocks.py), and what goes to the client comes from the file as it goes. What needs it whole, as finding its
+parts does, has it whole for that moment.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.events import Log
 from maildir_imapd.message import header, mime
+from maildir_imapd.message.blocks import Blocks, Read
 from maildir_imapd.message.lines import to_crlf
 
 if TYPE_CHECKING:
     from maildir_imapd.errors import MessageUnreadable
     from maildir_imapd.imap.view import View
     from maildir_imapd.message.mime import Part
+    from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.results import FileRead
 
 log = Log(__name__)
 
+# Messages that have more octets on the disk are not held.
+LARGE_OCTETS: Final = 256 * 1024
+# Of a header that does not end within what was read, so many times as much is read next.
+_MORE_TIMES: Final = 8
+
 
 class Content:
-    """*file* is the message as it lies on the disk; what is asked of it has CRLF for line ends."""
+    """*file* is the message as it lies on the disk, or its beginning; what is asked of it has CRLF for line ends."""
 
-    __slots__ = ("_data", "_header", "_raw", "_tree", "changed", "fingerprint", "octets", "settled", "uid")
+    __slots__ = (
+        "_blocks",
+        "_data",
+        "_header",
+        "_mailbox",
+        "_open",
+        "_raw",
+        "_tree",
+        "_under",
+        "changed",
+        "fingerprint",
+        "large",
+        "octets",
+        "settled",
+        "uid",
+    )
 
-    def __init__(self, uid: int, file: FileRead) -> None:
+    def __init__(self, uid: int, file: FileRead, mailbox: Mailbox, under: int) -> None:
         raw = file.data
         self.uid = uid
         # Of which file it is, whether what is made of it may be kept, and whether what was kept is of another one.
         self.fingerprint, self.settled, self.changed = file.fingerprint, file.settled, file.changed
-        self.octets = len(raw)  # on the disk
+        self.octets = file.octets  # on the disk
+        self.large = not file.whole
+        self._mailbox = mailbox
+        self._under = under  # the UIDVALIDITY that the UID is of
         self._raw = raw
         self._data: bytes | None = None
         self._tree: Part | None = None
         self._header: bytes | None = None
+        self._blocks: Blocks | None = None
+        self._open = -1  # the file, while ``opened``
 
     @property
     def data(self) -> bytes:
-        """The whole message in CRLF form, as every octet count of IMAP means it."""
+        """The whole message in CRLF form, as every octet count of IMAP means it.
+
+        Of a large one it is read for that, and held until ``release``; raises MessageGone, MessageUnreadable.
+        """
         if self._data is None:
-            self._data, self._raw = to_crlf(self._raw), b""
+            if self.large:
+                self._data = to_crlf(self._mailbox.load(self.uid, under=self._under).data)
+            else:
+                self._data, self._raw = to_crlf(self._raw), b""
         return self._data
 
     @property
     def header(self) -> bytes:
         """The header with the empty line that ends it; alone it does not cost the body's line ends."""
         if self._header is None:
-            if self._data is None:
-                self._header = to_crlf(self._raw[: header.split_raw(self._raw)])
-            else:
+            if self._data is not None:
                 self._header = self._data[: header.split(self._data)]
+            else:
+                raw = self._raw
+                end = header.split_raw(raw)
+                while self.large and end == len(raw) < self.octets:
+                    with self.opened():
+                        raw = self._read(0, len(raw) * _MORE_TIMES)
+                    end = header.split_raw(raw)
+                self._header = to_crlf(raw[:end])
         return self._header
 
     @property
     def size(self) -> int | None:
         """The size with CRLF line ends, if somebody has asked for the whole message."""
+        if self._blocks is not None:
+            return self._blocks.octets
         return None if self._data is None else len(self._data)
 
     def tree(self) -> Part:
-        """The MIME structure."""
+        """The MIME structure; raises as ``data``."""
         if self._tree is None:
             self._tree = mime.parse(self.data)
         return self._tree
 
+    # --- a large one, from the file ----------------------------------------------------------------
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep the file open meanwhile; raises MessageGone, MessageUnreadable, TooManyFiles."""
+        if self._open >= 0 or not self.large:
+            yield
+            return
+        self._open = self._mailbox.open(self.uid, under=self._under)
+        try:
+            yield
+        finally:
+            number, self._open = self._open, -1
+            os.close(number)
+
+    def blocks(self) -> Blocks:
+        """Where its blocks begin; counted once, while it is ``opened``."""
+        if self._blocks is None:
+            self._blocks = Blocks(self._read, self.octets)
+        return self._blocks
+
+    def pieces(self, start: int, end: int) -> Iterator[bytes]:
+        """Give what stands from *start* to *end*, as many octets as that, while it is ``opened``."""
+        read: Read = self._read_or_nothing
+        return self.blocks().pieces(read, start, end)
+
+    def _read(self, offset: int, count: int) -> bytes:
+        found = []
+        while count > 0 and (piece := os.pread(self._open, count, offset)):
+            found.append(piece)
+            offset += len(piece)
+            count -= len(piece)
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def _read_or_nothing(self, offset: int, count: int) -> bytes:
+        """As ``_read`` in the midst of an answer: what cannot be had is left out, with a line in the log."""
+        wanted = min(count, self.octets - offset)
+        try:
+            found = self._read(offset, count)
+        except OSError as error:
+            log.error("a message breaks off while it is sent", uid=self.uid, why=error)
+            return b""
+        if len(found) < wanted:
+            log.error("a message breaks off while it is sent", uid=self.uid, why="its file has shrunk")
+        return found
+
+    def release(self) -> None:
+        """Hold no more of a large message than where its parts and blocks begin."""
+        if self.large:
+            self._data = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a large message that is to go out from the file: from *start* to *end* in its CRLF form."""
+
+    content: Content
+    start: int
+    end: int
+
+    @property
+    def octets(self) -> int:
+        """How long it is."""
+        return self.end - self.start
+
+    def pieces(self) -> Iterator[bytes]:
+        """Its octets, as a literal may have them (strings.py)."""
+        for piece in self.content.pieces(self.start, self.end):
+            yield piece.replace(b"\0", b"\x80") if b"\0" in piece else piece
+
+    def whole(self) -> bytes:
+        """All of it at once, as it is."""
+        with self.content.opened():
+            return b"".join(self.content.pieces(self.start, self.end))
+
 
 # Messages up to this size are not worth keeping between commands.
-WORTH_KEEPING_OCTETS = 64 * 1024
+WORTH_KEEPING_OCTETS: Final = 64 * 1024
 
 
 def read(view: View, uid: int) -> Content:
-    """Read a message of the open mailbox; raises MessageGone, MessageUnreadable, Goodbye.
+    """Read a message of the open mailbox, of a large one the beginning; raises MessageGone, MessageUnreadable, Goodbye.
 
-    The last large one is kept, for clients fetch an attachment piece by piece.
+    The last one of some size is kept, for clients fetch an attachment piece by piece.
     """
     kept = view.content
     if isinstance(kept, Content) and kept.uid == uid and view.mailbox.still(uid, kept.fingerprint):
         return kept
-    file = view.mailbox.load(uid, under=view.snapshot.uidvalidity)
+    mailbox, under = view.mailbox, view.snapshot.uidvalidity
+    file = mailbox.load(uid, under=under, limit=LARGE_OCTETS)
     # Only after that is it sure that the UID still named this message.
     view.check_numbering()
-    content = Content(uid, file)
-    if len(file.data) > WORTH_KEEPING_OCTETS:
+    content = Content(uid, file, mailbox, under)
+    if file.octets > WORTH_KEEPING_OCTETS:
         view.keep(content)
     return content
 

@@ -13,9 +13,11 @@ from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.wire.dates import render_date_time, render_date_times
 
 if TYPE_CHECKING:
-    from maildir_imapd.imap.columns.message import Content
+    from maildir_imapd.imap.columns.message import Content, Span
 
 Make = Callable[["Content"], bytes]
+# A Span goes out from the file (message.py).
+MakeOrSpan = Callable[["Content"], "bytes | Span"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class PerMessage:
 
     label: bytes
     slot: bytes
-    make: Make
+    make: MakeOrSpan
 
 
 Column = FromSnapshot | Cached | PerMessage

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
 from maildir_imapd.imap.columns.cached import keep
-from maildir_imapd.imap.columns.message import read, report
+from maildir_imapd.imap.columns.message import Span, read, report
 from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from maildir_imapd.errors import StoreError
-    from maildir_imapd.imap.columns.plan import Plan
+    from maildir_imapd.imap.columns.plan import Column, Plan
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.imap.view import Positions, View
@@ -126,10 +126,18 @@ def _fill(
             _miss(view, error, missing)
             lost.add(k)
             continue
-        for c in cached:
-            if values[c.field][k] is None or content.changed:
-                blob = values[c.field][k] = c.make(content)
-                made[c.field].append((uids[k], blob))
+        try:
+            for c in cached:
+                if values[c.field][k] is None or content.changed:
+                    blob = values[c.field][k] = c.make(content)
+                    made[c.field].append((uids[k], blob))
+        except (MessageGone, MessageUnreadable) as error:
+            # A large one is read when it is needed.
+            _miss(view, error, missing)
+            lost.add(k)
+            continue
+        finally:
+            content.release()
         if content.settled:
             read_as[uids[k]] = content.fingerprint
     keep(view, made, read_as)
@@ -152,29 +160,50 @@ def _send_bodies(
 ) -> None:
     """Row by row: a body may be large, and is on its way before the next one is read."""
     # Of each column what is there already, or else what makes it.
+    columns = tuple(plan)
     size_at = next((n for n, c in enumerate(plan, 1) if c is SIZE), 0)
     sources = [(c.values(view, chunk), None) if isinstance(c, FromSnapshot) else (None, c.make) for c in plan]
     for k, position in enumerate(chunk):
         view.progress.report(k, len(chunk))
         uid = view.snapshot.uids[position]
+        row: list[int | bytes | Span] = [position + 1]
         try:
             content = read(view, uid)
+            with content.opened():
+                left = ROW_LIMIT_TIMES * content.octets + ROW_LIMIT_OCTETS
+                for ready, make in sources:
+                    if ready is not None:
+                        row.append(ready[k])
+                    elif make is not None:
+                        value = make(content)
+                        left -= value.octets if isinstance(value, Span) else len(value)
+                        if left < 0:
+                            raise LimitReached(why="That is too much of one message for one answer")
+                        row.append(value)
+                if size_at and content.size is not None:
+                    # The one that goes with the octets, whatever was known before.
+                    row[size_at] = content.size
+                content.release()
+                if content.large:
+                    _write_large(reply, position + 1, columns, row[1:])
+                else:
+                    reply.write(template % tuple(row))
         except (MessageGone, MessageUnreadable) as error:
             _miss(view, error, missing)
             continue
-        row: list[int | bytes] = [position + 1]
-        left = ROW_LIMIT_TIMES * content.octets + ROW_LIMIT_OCTETS
-        for ready, make in sources:
-            if ready is not None:
-                row.append(ready[k])
-            elif make is not None:
-                value = make(content)
-                left -= len(value)
-                if left < 0:
-                    raise LimitReached(why="That is too much of one message for one answer")
-                row.append(value)
-        if size_at and content.size is not None:
-            # The one that goes with the octets, whatever was known before.
-            row[size_at] = content.size
-        reply.write(template % tuple(row))
         hear((uid,))
+
+
+def _write_large(reply: Reply, number: int, columns: Sequence[Column], values: Sequence[int | bytes | Span]) -> None:
+    """Write a row piece by piece, so that no more of it is held than one."""
+    before = b"* %d FETCH (" % number
+    for column, value in zip(columns, values, strict=True):
+        before += column.label + b" "
+        if isinstance(value, Span):
+            reply.write(before + b"{%d}\r\n" % value.octets)
+            for piece in value.pieces():
+                reply.write(piece)
+            before = b" "
+        else:
+            before += column.slot % value + b" "
+    reply.write(before[:-1] + b")\r\n")

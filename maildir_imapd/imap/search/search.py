@@ -15,7 +15,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, assert_never
 
 from maildir_imapd.errors import BadArgument
-from maildir_imapd.imap.columns.cached import column_of, keep, read_or_none
+from maildir_imapd.imap.columns.cached import column_of, keep, made_of
 from maildir_imapd.imap.columns.danger import danger
 from maildir_imapd.imap.columns.items import email_id
 from maildir_imapd.imap.columns.message import Content
@@ -237,17 +237,19 @@ class Finder:
                 if not note.begin(uid):
                     danger.say(self.view, uid)
                     continue
-                content = read_or_none(self.view, uid)
-                if content is None:
+                both = made_of(self.view, uid, lambda content: content.data)
+                if both is None:
                     continue
+                content, data = both
                 if content.settled:
                     read[uid] = content.fingerprint
                 if blob is None or content.changed:
                     pieces = partial(_pieces, content, made)
                 else:
                     pieces = partial(text.parse_pieces, blob)
-                if text.contains(content.data, pieces, needle, body_only=key.body_only):
+                if text.contains(data, pieces, needle, body_only=key.body_only):
                     found.append(i)
+                content.release()
         keep(self.view, {b"pieces": made}, read)
         return found
 

@@ -135,7 +135,7 @@ def _read(place: View | Mailbox, url: MessageUrl) -> Content:
         return read(place, url.uid)
     # Without a UIDVALIDITY the URL means that of the moment.
     under = place.snapshot.uidvalidity if url.uidvalidity is None else url.uidvalidity
-    return Content(url.uid, place.load(url.uid, under=under))
+    return Content(url.uid, place.load(url.uid, under=under), place, under)
 
 
 def _part(message: Content, url: MessageUrl) -> bytes | None:

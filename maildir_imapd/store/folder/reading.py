@@ -16,6 +16,10 @@ from maildir_imapd.store.maildir import packed, scan
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _TRIES: Final = 10
 _PIECE_OCTETS: Final = 1 << 22
+# Of a large message: nearly every header ends within it.
+BEGINNING_OCTETS: Final = 8192
+# One that has more is counted, and sent, in blocks of so many.
+BLOCK_OCTETS: Final = 256 * 1024
 
 
 class OpenMessage(NamedTuple):
@@ -75,16 +79,27 @@ def _open(folder: Folder, rows: Snapshot, uid: int, under: int, look_again: Call
 
 
 def read(
-    folder: Folder, rows: Snapshot, uid: int, under: int | None, look_again: Callable[[], Snapshot]
-) -> tuple[bytes, OpenMessage]:
-    """Return a message as it is on the disk, but unpacked (packed.py), and what was opened for it, closed again.
+    folder: Folder,
+    rows: Snapshot,
+    uid: int,
+    under: int | None,
+    look_again: Callable[[], Snapshot],
+    limit: int | None = None,
+) -> tuple[bytes, int, OpenMessage]:
+    """Return a message as it is on the disk, but unpacked (packed.py), its octets, and what was opened, closed again.
 
-    As ``open_message``; raises MessagePacked and MessageEncrypted, too.
+    Of one that has more octets than *limit* and is not packed the beginning, of ``BEGINNING_OCTETS``. As
+    ``open_message``; raises MessagePacked and MessageEncrypted, too.
     """
     opened = open_message(folder, rows, uid, under, look_again)
-    fd, left = opened.number, opened.status.st_size
+    fd, left, large = opened.number, opened.status.st_size, False
     try:
         pieces = []
+        if limit is not None and left > limit:
+            pieces.append(os.read(fd, BEGINNING_OCTETS))
+            left -= len(pieces[0])
+            if not packed.is_packed(pieces[0]):
+                large, left = True, 0
         while left > 0 and (piece := os.read(fd, min(left, _PIECE_OCTETS))):
             pieces.append(piece)
             left -= len(piece)
@@ -93,7 +108,27 @@ def read(
     finally:
         os.close(fd)
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return packed.unpacked(data, f"{os.fsdecode(folder.path)} uid {uid}"), opened
+    if large:
+        return data, opened.status.st_size, opened
+    data = packed.unpacked(data, f"{os.fsdecode(folder.path)} uid {uid}")
+    return data, len(data), opened
+
+
+def bare(data: bytes, *, after_cr: bool = False) -> int:
+    """Count the LF that have no CR before them; *after_cr*: whether one stands before *data*."""
+    return data.count(b"\n") - data.count(b"\r\n") - (after_cr and data.startswith(b"\n"))
+
+
+def crlf_octets(number: int, where: str) -> int:
+    """Count the octets that an open message has with CRLF line ends; raises MessageUnreadable that names *where*."""
+    octets, after_cr = 0, False
+    try:
+        while block := os.read(number, BLOCK_OCTETS):
+            octets += len(block) + bare(block, after_cr=after_cr)
+            after_cr = block.endswith(b"\r")
+    except OSError as error:
+        raise errors.MessageUnreadable(detail=f"{where}: {error.strerror}") from error
+    return octets
 
 
 def still(folder: Folder, rows: Snapshot, uid: int, fingerprint: int) -> bool:

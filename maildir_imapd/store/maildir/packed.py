@@ -87,6 +87,13 @@ def unpacked(data: bytes, where: str) -> bytes:
     return data
 
 
+def is_packed(first: bytes) -> bool:
+    """Say by the *first* octets of a file, MARK_OCTETS of them, whether it is compressed or encrypted."""
+    if first[:1] == _BZIP2[:1]:
+        return first.startswith(_BZIP2) and first[4:10] in _BZIP2_NEXT
+    return first.startswith((_GZIP, _XZ, _ZSTD, _LZ4, _CRYPTED))
+
+
 def encrypted(first: bytes) -> bool:
     """Say by the *first* octets of a file, MARK_OCTETS of them, whether it is encrypted."""
     return first.startswith(_CRYPTED)
