@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from maildir_imapd import log as logs
 from maildir_imapd.errors import LimitReached, ShuttingDown
 from maildir_imapd.events import Log
-from maildir_imapd.server import imap_service, settings
+from maildir_imapd.server import imap_service, memory, settings
 from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
@@ -281,6 +281,7 @@ class Worker:
     def start(self) -> None:
         """Begin to accept, in a thread per listening socket."""
         sys.setswitchinterval(SWITCH_SECONDS)
+        memory.give_back()
         gc.freeze()  # what the imports have made stays: it need not be walked, nor unshared after the fork
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         threading.stack_size(STACK_OCTETS)

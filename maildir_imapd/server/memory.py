@@ -1,0 +1,32 @@
+"""How this process gives memory back: what one client's large message took is the system's again when it is sent."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+from maildir_imapd.events import Log
+
+log = Log(__name__)
+
+# mallopt(3). What is larger comes from the system by itself and goes back whole; glibc raises its bounds to 32 MiB once
+# something large has been freed, and keeps what was freed from then on, for each of its arenas. Setting them, to
+# whatever, has them stay.
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+MMAP_OCTETS: Final = 256 * 1024
+TRIM_OCTETS: Final = 256 * 1024
+
+
+def give_back() -> bool:
+    """Fix the bounds from which on memory is given back at once; say whether this C library has such."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
+    mallopt.restype = ctypes.c_int
+    bounds = ((_M_MMAP_THRESHOLD, MMAP_OCTETS), (_M_TRIM_THRESHOLD, TRIM_OCTETS))
+    done = all(mallopt(name, octets) == 1 for name, octets in bounds)
+    if not done:
+        log.info("memory is given back as the C library likes")
+    return done
