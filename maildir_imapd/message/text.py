@@ -21,7 +21,7 @@ from maildir_imapd.message.charset import (
     decode_charset,
     decode_mail,
     decode_pieces,
-    is_known,
+    preferred,
 )
 from maildir_imapd.message.header import HEADER_LIMIT_OCTETS, VALUE_LIMIT_OCTETS, decode_rfc2047, every, split
 from maildir_imapd.message.mime import Part
@@ -148,7 +148,7 @@ class Piece(NamedTuple):
     start: int
     end: int
     encoding: bytes = b""  # in small letters, where it has to be taken off
-    charset: bytes = b""  # in capitals, where it is one that we know
+    charset: bytes = b""  # its preferred name, where it is one that we know
 
 
 _EMBEDDED = b"e"  # the header of an embedded message
@@ -173,14 +173,14 @@ def pieces(root: Part) -> list[Piece]:
         elif part.message is not None and not part.encoded:
             left.append((part.message, _EMBEDDED))
         elif part.type.lower() in (b"text", b"message"):
-            encoding, charset = part.encoding.lower(), (part.param(b"charset") or b"").strip(b" \t'\"").upper()
+            encoding, charset = part.encoding.lower(), preferred(part.param(b"charset") or b"")
             found.append(
                 Piece(
                     _TEXT,
                     part.body_start,
                     part.end,
                     encoding if encoding in transfer.ENCODED else b"",
-                    charset if is_known(charset) else b"",
+                    charset,
                 )
             )
     return found

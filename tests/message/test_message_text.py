@@ -139,6 +139,10 @@ def test_contains(needle: str, in_body: bool, in_text: bool) -> None:
         ("windows-1251", "Привет".encode("cp1251"), "привет"),
         ("x-unknown", "Grüße".encode(), "GRÜßE"),
         ("us-ascii", "Grüße".encode("latin-1"), "grüße"),
+        ("koi8_r", "Привет".encode("koi8-r"), "привет"),
+        ("csISO2022JP", b"\x1b$BF|K\\\x1b(B", "日本"),
+        ("Shift-JIS", "日本".encode("cp932"), "日本"),
+        ('"iso 8859-5"', "Привет".encode("iso8859-5"), "привет"),
     ],
 )
 def test_contains_in_charset(charset: str, octets: bytes, needle: str) -> None:
