@@ -160,7 +160,7 @@ def pieces(root: Part) -> list[Piece]:
     """List the texts of a message behind its own header: text and message parts, and the headers of all parts.
 
     RFC 3501 6.4.4: servers "MAY exclude [MIME-IMB] body parts with terminal content media types other than
-    TEXT and MESSAGE".  HTML comes with its tags.
+    TEXT and MESSAGE".  HTML comes with its tags, and what lies too deep as it stands.
     """
     found = []
     left = [(root, b"")]
@@ -172,6 +172,8 @@ def pieces(root: Part) -> list[Piece]:
             left.extend([(child, _MIME) for child in reversed(part.children)])
         elif part.message is not None and not part.encoded:
             left.append((part.message, _EMBEDDED))
+        elif part.opaque:
+            found.append(Piece(_TEXT, part.body_start, part.end))
         elif part.type.lower() in (b"text", b"message"):
             encoding, charset = part.encoding.lower(), preferred(part.param(b"charset") or b"")
             found.append(

@@ -150,6 +150,21 @@ def test_contains_in_charset(charset: str, octets: bytes, needle: str) -> None:
     assert search(needle, body_only=True, data=data)
 
 
+@pytest.mark.parametrize("container", ["rfc822", "mixed"])
+def test_what_lies_too_deep_is_searched_as_text(container: str) -> None:
+    if container == "rfc822":
+        data = b"Content-Type: message/rfc822\r\n\r\n" * (mime.DEPTH_LIMIT + 20)
+    else:
+        data = b"".join(
+            b"Content-Type: multipart/mixed; boundary=b%03d\r\n\r\n--b%03d\r\n" % (n, n)
+            for n in range(mime.DEPTH_LIMIT + 20)
+        )
+    data += b"Subject: deepest\r\n\r\nTreasure\r\n"
+    assert search("treasure", body_only=True, data=data)
+    assert search("deepest", body_only=True, data=data)
+    assert not search("nowhere", body_only=True, data=data)
+
+
 def test_contains_header_needs_no_tree() -> None:
     def no_pieces() -> list[Piece]:
         raise AssertionError("parsed for nothing")
