@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from maildir_imapd import normal
@@ -155,12 +154,16 @@ class Piece(NamedTuple):
     end: int
     encoding: bytes = b""  # in small letters, where it has to be taken off
     charset: bytes = b""  # its preferred name, where it is one that we know
+    # What entities in it stand for, folded: in UTF-8, between NULs, in hexadecimal; ``_ANYTHING`` for too many.
+    spelled: bytes = b""
 
 
 _EMBEDDED = b"e"  # the header of an embedded message
 _MIME = b"m"  # the header of any other part, which SEARCH TEXT alone looks at
 _TEXT = b"t"
-_HTML = b"h"  # a text with entities
+_HTML = b"h"
+_ANYTHING = b"*"
+_SPELLED_LIMIT = 200
 
 
 def pieces(root: Part, data: bytes) -> list[Piece]:
@@ -188,8 +191,19 @@ def pieces(root: Part, data: bytes) -> list[Piece]:
         elif part.type.lower() in (b"text", b"message"):
             kind = _HTML if b"html" in part.subtype.lower() else _TEXT
             charset = preferred(part.param(b"charset") or b"")
-            found.append(Piece(kind, part.body_start, part.end, _taken_off(part), charset))
+            piece = Piece(kind, part.body_start, part.end, _taken_off(part), charset)
+            found.append(piece._replace(spelled=_spelled(_octets(data, piece), charset)) if kind == _HTML else piece)
     return found
+
+
+def _spelled(octets: bytes, charset: bytes) -> bytes:
+    """Tell what the entities in HTML stand for: to decode them each time would take longer than the search."""
+    if b"&" not in octets:
+        return b""
+    if len(octets) > PIECE_OCTETS:
+        return _ANYTHING
+    found = characters(decode_mail(charset or None, octets))
+    return "\0".join(sorted(map(fold, found))).encode().hex().encode() if len(found) <= _SPELLED_LIMIT else _ANYTHING
 
 
 def _taken_off(part: Part) -> bytes:
@@ -222,15 +236,15 @@ def _is_text(data: bytes, start: int, end: int) -> bool:
 
 def render_pieces(found: Iterable[Piece]) -> bytes:
     """Write pieces down, to be kept: with them a message is searched in two thirds of the time."""
-    return b"\n".join([b"%b %d %d %b %b" % piece for piece in found])
+    return b"\n".join([b"%b %d %d %b %b %b" % piece for piece in found])
 
 
 def parse_pieces(blob: bytes) -> list[Piece]:
     """Read what ``render_pieces`` wrote."""
     found = []
     for line in blob.split(b"\n") if blob else ():
-        kind, start, end, encoding, charset = line.split(b" ")
-        found.append(Piece(kind, int(start), int(end), encoding, charset))
+        kind, start, end, encoding, charset, spelled = line.split(b" ")
+        found.append(Piece(kind, int(start), int(end), encoding, charset, spelled))
     return found
 
 
@@ -263,9 +277,7 @@ def contains(data: bytes, found: Callable[[], Iterable[Piece]], needle: str, *, 
             hit = _in_text(_octets(data, piece), piece.charset, needle, ascii_needle)
         elif piece.kind == _HTML:
             octets = _octets(data, piece)
-            hit = _in_text(octets, piece.charset, needle, ascii_needle) or (
-                b"&" in octets and _in_entities(octets, piece.charset, needle)
-            )
+            hit = _in_text(octets, piece.charset, needle, ascii_needle) or _in_entities(octets, piece, needle)
         elif piece.kind == _MIME and body_only:
             continue
         else:
@@ -291,21 +303,18 @@ def _in_text(octets: bytes, charset: bytes, needle: str, ascii_needle: bytes | N
     return _contain(decode_pieces(charset or None, octets), needle)
 
 
-def _in_entities(octets: bytes, charset: bytes, needle: str) -> bool:
-    """Tell whether a text, in which *needle* does not stand, has it with its entities: M&uuml;ller."""
-    if len(octets) > PIECE_OCTETS:
-        return _contain(unescaped_pieces(decode_pieces(charset or None, octets)), needle)
-    text = decode_mail(charset or None, octets)
-    # To decode all would take thirty times as long as the search did: do so only where an entity can be part of the
-    # needle, and what of the needle no such entity has stands there.
-    spelled = "".join([folded for folded in map(_folded, characters(text)) if _touches(folded, needle)])
+def _in_entities(octets: bytes, piece: Piece, needle: str) -> bool:
+    """Tell whether HTML, in which *needle* does not stand, has it with its entities: M&uuml;ller."""
+    if piece.spelled == _ANYTHING:
+        return _contain(unescaped_pieces(decode_pieces(piece.charset or None, octets)), needle)
+    # Only where an entity can be a part of the needle, and the longest piece that no such entity has stands there.
+    known = bytes.fromhex(piece.spelled.decode()).decode().split("\0")
+    spelled = "".join([each for each in known if each and _touches(each, needle)])
     if not spelled:
         return False
+    text = decode_mail(piece.charset or None, octets)
     runs = "".join(["\0" if char in spelled else char for char in needle]).split("\0")
-    return all(folded_contains(text, run) for run in runs if run) and folded_contains(unescaped(text), needle)
-
-
-_folded = lru_cache(maxsize=4096)(fold)
+    return folded_contains(text, max(runs, key=len)) and folded_contains(unescaped(text), needle)
 
 
 def _touches(spelled: str, needle: str) -> bool:

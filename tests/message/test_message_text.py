@@ -177,6 +177,24 @@ def test_entities_are_found(html: str, needle: str, there: bool, charset: str, m
         assert search(needle, body_only=False, data=data) is there
 
 
+def test_more_entities_than_are_remembered() -> None:
+    body = b"".join(b"&#%d;" % n for n in range(0x4E00, 0x4E00 + 300)) + b"<p>M&uuml;ller"
+    data = b"Content-Type: text/html\r\n\r\n" + body
+    assert pieces(mime.parse(data), data)[-1].spelled == b"*"
+    assert search("müller", body_only=True, data=data)
+    assert search("\u4e01\u4e02", body_only=True, data=data)
+    assert not search("maller", body_only=True, data=data)
+
+
+@pytest.mark.parametrize("needle", ["müller", "üll", "l & s", "s\u00f6", "tm", "ﬁ", "fix", " & ", "söhne™", "mu", "öh"])
+def test_what_entities_spell_is_found_as_if_it_stood_there(needle: str) -> None:
+    html = "M&uuml;ller&nbsp;&amp;&#x20;S&ouml;hne&trade; &filig;x"
+    plain = "Müller\xa0& Söhne™ \ufb01x"
+    there = [b"Content-Type: text/html; charset=utf-8\r\n\r\n" + each.encode() for each in (html, plain)]
+    found = [search(needle, body_only=True, data=data) for data in there]
+    assert found[0] == found[1]
+
+
 def test_entities_are_of_html_alone() -> None:
     assert not search("müller", body_only=True, data=b"Subject: x\r\n\r\nM&uuml;ller")
 
