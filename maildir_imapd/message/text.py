@@ -49,7 +49,8 @@ PREVIEW_CHARACTERS = 200
 # Robustness: a preview looks at the first KiB of a part only, and at the first parts of a message.
 _PREVIEW_OCTETS = 64 * 1024
 _PREVIEW_PARTS = 20
-# Of HTML more, for style sheets and images stand before the text; what of it is parsed has a bound in markup.py.
+# Of HTML more, for style sheets and images stand before the text: so much of all parts together; what of a part is
+# parsed has a bound in markup.py.
 _MARKUP_OCTETS = 4 * 1024 * 1024
 _ENOUGH_CHARACTERS = PREVIEW_CHARACTERS * 4
 # RFC 2046 5.1.1: "an explanatory note to non-MIME conformant readers"; no longer than this.
@@ -338,6 +339,7 @@ def preview(data: bytes, tree: Callable[[], Part]) -> str:
     while len(only.children) == 1:
         only = only.children[0]
     left, seen, around = [root], 0, []
+    room = _MARKUP_OCTETS
     while left and seen < _PREVIEW_PARTS:
         part = left.pop()
         if part.children:
@@ -349,7 +351,8 @@ def preview(data: bytes, tree: Callable[[], Part]) -> str:
             part is only or part.disposition is None or part.disposition[0].lower() != b"attachment"
         ):
             seen += 1
-            text = _preview_of(data, part)
+            text = _preview_of(data, part, max(room, _PREVIEW_OCTETS))
+            room -= part.size
             if text:
                 return text
     for part in around[:_PREVIEW_PARTS]:
@@ -360,10 +363,10 @@ def preview(data: bytes, tree: Callable[[], Part]) -> str:
     return ""
 
 
-def _preview_of(data: bytes, part: Part) -> str:
+def _preview_of(data: bytes, part: Part, room: int) -> str:
     subtype = part.subtype.lower()
     markup = subtype in (b"html", b"x-amp-html")
-    body = data[part.body_start : min(part.end, part.body_start + (_MARKUP_OCTETS if markup else _PREVIEW_OCTETS))]
+    body = data[part.body_start : min(part.end, part.body_start + (room if markup else _PREVIEW_OCTETS))]
     text = "".join(decode_pieces(part.param(b"charset"), transfer.decode_lenient(body, part.encoding)))
     if markup:
         text = _of_html(text)

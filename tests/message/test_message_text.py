@@ -337,6 +337,19 @@ def test_preview(content_type: str, body: bytes, shown: str) -> None:
     assert preview_of(content_type, body) == shown
 
 
+def test_html_of_many_parts_has_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def nothing(html: str, enough: int) -> str:
+        read.append(len(html))
+        return ""
+
+    monkeypatch.setattr(text, "text_of_html", nothing)
+    part = b"--x\r\nContent-Type: text/html\r\n\r\n" + b"<br>" * 750_000 + b"\r\n"
+    assert preview_of("multipart/mixed; boundary=x", part * 5 + b"--x--") == ""
+    assert read == [3_000_000, text._MARKUP_OCTETS - 3_000_000, *[text._PREVIEW_OCTETS] * 3]
+
+
 @pytest.mark.parametrize(
     "piece", [b"<!--", b"<", b"<style>", b"&", b"<script", b"> \r\n", b"\0", b"<![", b"<a b='", b"<p>"]
 )
