@@ -55,7 +55,17 @@ WORDS: tuple[bytes, ...] = (
     *(b"a", b" ", b"\t", b"\r", b"\n", b"\r\n", b"\r\n ", b"\n\t", b"\0", b"\xff", b"\xc3\xa4", b'"', b"\\", b'\\"'),
     *(b"(", b")", b"()", b"[", b"]", b"[]", b"<", b">", b"<>", b",", b";", b":", b"@", b".", b"=", b"==", b"-", b"--"),
     *(b"a ", b'"a"', b'a"', b"a,", b"a@b,", b"a@", b"<a@b>", b"<a", b"(a", b"a:", b"a:;", b"[a", b"a=b;", b"a*0=b;"),
-    *(b"=?", b"?=", b"=?a?q?", b"=?utf-8?q?=C3?=", b"=?utf-8?b?4?= ", b"=?utf-7?q?+?=", b"=?x?q?_?= ", b"=CC=95=CC=80"),
+    *(
+        b"=?",
+        b"?=",
+        b"=?a?q?",
+        b"=?a?q?,",
+        b"=?utf-8?q?=C3?=",
+        b"=?utf-8?b?4?= ",
+        b"=?utf-7?q?+?=",
+        b"=?x?q?_?= ",
+        b"=CC=95=CC=80",
+    ),
     *(_MARKS, "\ufdfa".encode(), "\u0344".encode(), "ß".encode(), "İ".encode(), "\U0001d15e".encode()),
     *(b"re:", b"re ", b"[fwd:", b"(fwd)", b"[a]", b"[a] re:", b"fw [a", b"re [] "),
     *(b"<!--", b"-->", b"<a ", b"<style>", b"</style>", b"<b>", b"&", b"&#", b"&#9", b"9", b"&amp;", b"&lt"),
@@ -67,6 +77,53 @@ WORDS: tuple[bytes, ...] = (
 # Of these, what means something to a parser of commands or of files, and to a codec.
 SIGNS = tuple(dict.fromkeys((*WORDS[:32], b"a ", b'"a"', b"[a", b"a=b;", _MARKS, b"9", b"&", b"&A", b"&AGE-", b"\n\n")))
 CODED = (b"a", b"\n", b"\r", b" ", b"\0", b"\xff", b"=", b"-", b"_", _MARKS, "\ufdfa".encode(), *WORDS[-26:])
+
+MARKUP = (
+    *(
+        b"<!--",
+        b"-->",
+        b"<!",
+        b"<![",
+        b"<![CDATA[",
+        b"]]>",
+        b"<?",
+        b"<a",
+        b"<a ",
+        b"</a",
+        b"</",
+        b"</ ",
+        b"</style",
+        b"<a b='",
+    ),
+    *(
+        b"<style>",
+        b"</style>",
+        b"<title>",
+        b"<template>",
+        b"</template>",
+        b"<script>",
+        b"<a b=",
+        b'<a b="',
+        b"b='>",
+        b"b=c ",
+    ),
+    *(
+        b"&uuml;",
+        b"&#252;",
+        b"&#xfc",
+        b"&u",
+        b"&",
+        b"data:",
+        b"data:image/png;base64,",
+        b"<<",
+        b"<>",
+        b"/",
+        b" / ",
+        b"=",
+        b"'",
+    ),
+    *(b"<p>", b"<p>a</p>\r\n", b"<b>", b"a", b" ", b"\n", b"\0"),
+)
 
 _FIELDS = (b"Subject", b"From", b"To", b"Date", b"Message-ID", b"References", b"In-Reply-To", b"Content-Type")
 
@@ -106,7 +163,7 @@ def _structure(octets: bytes) -> None:
     root = mime.parse(octets)
     structure.render_body(root, octets)
     structure.render_bodystructure(root, octets, rev2=True)
-    text.parse_pieces(text.render_pieces(text.pieces(root)))
+    text.parse_pieces(text.render_pieces(text.pieces(root, octets)))
 
 
 def _sections(octets: bytes) -> None:
@@ -126,7 +183,7 @@ def _sections(octets: bytes) -> None:
 def _search(octets: bytes) -> None:
     root = mime.parse(octets)
     for needle in ("NEEDLE", "N", "A" * 600, "N\u0308" * 300, "=" * 100):
-        text.contains(octets, lambda: text.pieces(root), needle, body_only=False)
+        text.contains(octets, lambda: text.pieces(root, octets), needle, body_only=False)
 
 
 def _preview(octets: bytes) -> None:
@@ -278,8 +335,17 @@ TARGETS: dict[str, Target] = {
             WORDS,
             b"Content-Type: text/%b\r\nContent-Transfer-Encoding: %b\r\n\r\n" % (kind.encode(), encoding.encode()),
         )
-        for kind, encoding in (("plain", "8bit"), ("html", "8bit"), ("html", "quoted-printable"), ("plain", "base64"))
+        for kind, encoding in (
+            *(("plain", "8bit"), ("html", "8bit"), ("html", "quoted-printable"), ("plain", "base64")),
+            *(("enriched", "8bit"), ("calendar", "8bit")),
+        )
     },
+    **{
+        f"{name} in HTML": Target(_preview, MARKUP, b"Content-Type: text/html\r\n\r\n" + begin, most=4 * 1024 * 1024)
+        for name, begin in (("markup", b""), ("a style", b"<style>"), ("a tag", b"<a "), ("a value", b'<a b="'))
+    },
+    "search html": Target(_search, (*WORDS, *MARKUP), b"Content-Type: text/html; charset=utf-8\r\n\r\n"),
+    "search around parts": Target(_search, (*WORDS, b"--x\r\n\r\n", b"--x--\r\n"), _MIXED),
     **{
         f"decode {name}": Target(lambda octets, name=name: transfer.decode_lenient(octets, name.encode()), WORDS)  # type: ignore[misc]
         for name in ("base64", "quoted-printable", "8bit")

@@ -4,6 +4,9 @@ The parser is total: whatever stands in a From line gives a list, in one pass ov
 are ``Name <local@host>`` without a quirk, and one expression takes those; the first that is not sends the
 rest through the tokens below.
 
+What stands where it may not (RFC 5322 3.2.3: specials) ends the word before it, so that no address is shown
+that is put together of words from its two sides.
+
 Where an address lacks its local part or its host, Dovecot's words stand in (``MISSING_MAILBOX``,
 ``MISSING_DOMAIN``): NIL there would mean a group's begin or end, and an empty string is taken for NIL.
 """
@@ -38,11 +41,13 @@ _ATEXT = rb"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.\x80-\xff]"
 # The common address, up to its comma.  Possessive throughout: it matches at once or not at all.
 _COMMON = re.compile(
     rb'[ \t]*+(?:(?:"([^"\\\r\n]*+)"[ \t]*+|([A-Za-z0-9!#$%&\'*+\-/=?^_`{|}~. \t\x80-\xff]*+))'
-    rb"<(" + _ATEXT + rb"++)@(" + _ATEXT + rb"++)>|(" + _ATEXT + rb"++)@(" + _ATEXT + rb"++))[ \t]*+(?:,|\Z)"
+    rb"<(" + _ATEXT + rb"++)@(" + _ATEXT + rb"++)>|(?!=\?)(" + _ATEXT + rb"++)@(" + _ATEXT + rb"++))[ \t]*+(?:,|\Z)"
 ).match
 
 _TOKEN = re.compile(
     rb'(?P<space>[ \t\r\n]+)|(?P<quoted>"(?:[^"\\]|\\.)*+")|(?P<comment>\()|(?P<special>[,;:<>@])'
+    # RFC 2047 2, with specials, which 5 (3) forbids in a phrase and senders leave there.
+    rb"|(?P<encoded>=\?[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]++\?[BQbq]\?[^? \t\r\n]*+\?=)"
     rb'|(?P<word>\[[^\[\]\\,;<>()"@\s]*+\]|[^ \t\r\n"(),;:<>@\[]+)|(?P<other>.)',
     re.DOTALL,
 )
@@ -84,12 +89,13 @@ def _tokens(value: bytes, at: int) -> Iterator[tuple[str, bytes]]:
             text, at = _comment(value, at)
         elif kind == "other":
             if text == b'"':
-                # A quote that nothing closes is dropped, and with it every later one, so that the
-                # search for its end happens once.
-                value, at = value[at:].replace(b'"', b""), 0
+                # A quote that nothing closes is a blank, and so is every later one, so that the search
+                # for its end happens once.
+                value, at = value[at:].replace(b'"', b" "), 0
                 size = len(value)
-                continue
-            kind = "word"
+                kind = "space"
+            else:
+                kind = "word"
         yield kind, text
 
 
@@ -107,6 +113,27 @@ def _comment(value: bytes, at: int) -> tuple[bytes, int]:
     return _PAIR.sub(rb"\1", value[at:]), len(value)
 
 
+class _Word:
+    """A word of a phrase or of a local part."""
+
+    __slots__ = ("glued", "text", "whole")
+
+    def __init__(self, text: bytes, *, whole: bool, glued: bool) -> None:
+        self.text = bytearray(text)
+        self.whole = whole  # quoted or encoded: its dots are text
+        self.glued = glued  # to the word before it, of which one is whole
+
+
+def _phrase(words: list[_Word]) -> bytes:
+    """Put the words of a name together."""
+    out = bytearray()
+    for word in words:
+        if out and not word.glued:
+            out += b" "
+        out += word.text
+    return bytes(out)
+
+
 class _Parser:
     """The address that is being read, as far as it is known."""
 
@@ -116,7 +143,7 @@ class _Parser:
         self._reset()
 
     def _reset(self) -> None:
-        self.words: list[bytearray] = []  # before "@", "<" or the end: phrase or local part
+        self.words: list[_Word] = []  # before "@", "<" or the end: phrase or local part
         self.host: list[bytes] | None = None  # behind "@"
         self.name: bytes | None = None
         self.comment: bytes | None = None
@@ -133,28 +160,35 @@ class _Parser:
                 continue
             if kind == "comment":
                 self.comment = text
-            elif kind == "special":
+                spaced = True
+                continue
+            if kind == "special":
                 self._special(text)
                 if len(self.found) >= ADDRESSES_LIMIT:
                     break
-            elif self.done:
+                spaced = True
+                continue
+            if self.done:
                 pass
             elif self.host is None:
-                self._word(text, spaced)
-            elif not spaced or not self.host or self.host[-1].endswith(b".") or text.startswith(b"."):
+                self._word(text, kind != "word", spaced)
+            elif kind == "word" and (
+                not self.host or not spaced or self.host[-1].endswith(b".") or text.startswith(b".")
+            ):
                 self.host.append(text)
-            elif not self.angle:
+            else:
                 self.done = True
             spaced = False
         self._finish()
         if self.in_group:
             self.found.append(GROUP_END)
 
-    def _word(self, text: bytes, spaced: bool) -> None:
-        if not spaced and self.words:
-            self.words[-1] += text
+    def _word(self, text: bytes, whole: bool, spaced: bool) -> None:
+        glued = not spaced and bool(self.words)
+        if glued and not whole and not self.words[-1].whole:
+            self.words[-1].text += text
         else:
-            self.words.append(bytearray(text))
+            self.words.append(_Word(text, whole=whole, glued=glued))
 
     def _special(self, mark: bytes) -> None:
         if mark == b"," and self.angle and self.host is not None and not self.words:
@@ -169,56 +203,66 @@ class _Parser:
         elif mark == b":":
             self._colon()
         elif mark == b"<":
-            if not self.angled:
+            if not self.angled or (self.angle and self.host is None):
                 self._open()
-        elif mark == b">":
-            if self.angle:
-                self.angle = False
+            else:
                 self.done = True
+        elif mark == b">":
+            if self.angle or self.host is not None:
+                self.done = True
+            self.angle = False
         elif not self.done:  # "@"
             if self.host is None or (self.route and not self.words):
                 self.host = []
             else:
-                self.done = not self.angle
+                self.done = True
 
     def _open(self) -> None:
-        """Take what stood before "<" as the name: ``a@b <c@d>`` is no address list but a name with an "@"."""
-        name = b" ".join(self.words)
+        """Take what stood before "<" as the name: ``a@b <c@d>`` is no address list but a name with an "@".
+
+        Of several "<" before an address the last counts.
+        """
+        name = _phrase(self.words)
         if self.host is not None:
             name += b"@" + b"".join(self.host)
-        self.name = name or None
+        self.name = b" ".join([part for part in (self.name, name) if part]) or None
         self.words = []
         self.host = None
         self.angle = self.angled = True
         self.done = False
 
     def _colon(self) -> None:
-        if self.angle:
-            if self.host is not None and not self.words:
-                self._route(b"")
-                self.host = None
-        elif self.host is None and not self.in_group and not self.angled:
+        if self.angle and self.host is None:
+            self.words = []  # <mailto:a@b>
+        elif self.angle and not self.words:
+            self._route(b"")
+            self.host = None
+        elif self.host is not None:
+            self.done = True
+        elif not self.in_group and not self.angled:
             self.in_group = True
-            self.found.append(Address(None, None, b" ".join(self.words), None))
+            self.found.append(Address(None, None, _phrase(self.words), None))
             self._reset()
 
     def _route(self, mark: bytes) -> None:
         """RFC 5322 4.4: obs-route = obs-domain-list ":", before the address in the angles."""
         self.route.append(b"@%b%b" % (b"".join(self.host or ()), mark))
         self.host = []
+        self.done = False
 
     def _finish(self) -> None:
         words, host = self.words, self.host
         if words or host is not None or self.angled:
             name = self.name
-            if host is not None or self.angled or (len(words) == 1 and b" " not in words[0]):
+            # A lone word may be a mailbox of here; one that is quoted or encoded is what people read.
+            if host is not None or self.angled or (len(words) == 1 and not words[0].whole):
                 local, rest = _local_part(words)
                 if rest and name is None and not self.angled:
-                    name = b" ".join(rest)
+                    name = _phrase(rest)
                 elif rest:
-                    local = b" ".join([*rest, local])
+                    local = b" ".join([*[word.text for word in rest], local])
             else:
-                local, name = b"", b" ".join(words)
+                local, name = b"", _phrase(words)
             if name is None and self.comment:
                 name = self.comment
             route = b"".join(self.route) if self.route else None
@@ -226,12 +270,25 @@ class _Parser:
         self._reset()
 
 
-def _local_part(words: list[bytearray]) -> tuple[bytes, list[bytearray]]:
-    """Take the local part off the end of *words*; RFC 5322 4.4 allows space around its dots."""
-    if not words:
+def _local_part(words: list[_Word]) -> tuple[bytes, list[_Word]]:
+    """Take the local part off the end of *words*.
+
+    RFC 5322 4.4 allows space around its dots.  Where a name stands before it that cannot be told from a name that
+    ends with a dot: ``A. B. c@d`` is one local part, of ``A B. c@d`` it is ``c``.
+    """
+    at = len(words) - 1
+    if at < 0:
         return b"", []
-    left = list(words)
-    pieces = [left.pop()]
-    while left and (left[-1].endswith(b".") or pieces[-1].startswith(b".")):
-        pieces.append(left.pop())
-    return b"".join(reversed(pieces)), left
+    tight = at  # the first word that is joined without space
+    while at and _joins(words[at - 1], words[at]):
+        if tight == at and words[at].glued:
+            tight -= 1
+        at -= 1
+    if at:
+        at = tight
+    return b"".join([word.text for word in words[at:]]), words[:at]
+
+
+def _joins(one: _Word, other: _Word) -> bool:
+    """Tell whether a dot stands between two words."""
+    return (not one.whole and one.text[-1:] == b".") or (not other.whole and other.text[:1] == b".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from maildir_imapd.message.address import Address, parse_addresses
+from maildir_imapd.message.address import ADDRESSES_LIMIT, Address, parse_addresses
 from maildir_imapd.message.header import FOLDED, HEADER_LIMIT_OCTETS, unfold
 from maildir_imapd.strings import nstring, string
 
@@ -22,7 +22,8 @@ def render_envelope(header: bytes) -> bytes:
     """Render the envelope of *header*.
 
     A field that stands there twice (RFC 5322 3.6 forbids it): the first text counts, and addresses are
-    joined, so that nothing is checked in one list and shown from the other.
+    joined, so that nothing is checked in one list and shown from the other.  Each is parsed for itself: what one
+    leaves open swallows nothing of the next.
     """
     found: dict[bytes, bytes] = {}
     more: dict[bytes, list[bytes]] = {}
@@ -32,21 +33,23 @@ def render_envelope(header: bytes) -> bytes:
             found[key] = value
         elif key in _ADDRESSES:
             more.setdefault(key, [found[key]]).append(value)
-    for key, values in more.items():
-        found[key] = b",".join(values)
     get = found.get
-    sender = _address_list(get(b"from"))
+
+    def addresses(key: bytes, default: bytes = b"NIL") -> bytes:
+        return _joined(more[key], default) if key in more else _address_list(get(key), default)
+
+    sender = addresses(b"from")
     return b"(%b %b %b %b %b %b %b %b %b %b)" % (
         _text(get(b"date")),
         _text(get(b"subject")),
         sender,
         # "If the Sender or Reply-To lines are absent in the [RFC-2822] header, or are present but empty,
         # the server sets the corresponding member of the envelope to be the same value as the from member"
-        _address_list(get(b"sender"), sender),
-        _address_list(get(b"reply-to"), sender),
-        _address_list(get(b"to")),
-        _address_list(get(b"cc")),
-        _address_list(get(b"bcc")),
+        addresses(b"sender", sender),
+        addresses(b"reply-to", sender),
+        addresses(b"to"),
+        addresses(b"cc"),
+        addresses(b"bcc"),
         _text(get(b"in-reply-to")),
         _text(get(b"message-id")),
     )
@@ -71,6 +74,15 @@ def _address_list(value: bytes | None, default: bytes = b"NIL") -> bytes:
         return default
     rendered = _rendered(value) if len(value) <= _REMEMBERED else _rendered.__wrapped__(value)
     return default if rendered == b"NIL" else rendered
+
+
+def _joined(values: list[bytes], default: bytes) -> bytes:
+    found: list[Address] = []
+    for value in values:
+        if len(found) >= ADDRESSES_LIMIT:
+            break
+        found += parse_addresses(unfold(value))
+    return render_addresses(found) if found else default
 
 
 @lru_cache(maxsize=2048)

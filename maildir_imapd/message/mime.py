@@ -61,6 +61,7 @@ class Part(NamedTuple):
     location: bytes | None
     children: tuple[Part, ...] = ()
     message: Part | None = None
+    opaque: bool = False  # a container beyond the limits, into which nobody has looked
 
     @property
     def size(self) -> int:
@@ -80,11 +81,8 @@ class Part(NamedTuple):
         return self.message is not None and self.subtype.lower() == b"global"
 
     def param(self, name: bytes) -> bytes | None:
-        """Give the value of the content type's parameter *name* (in small letters)."""
-        for key, value in self.params:
-            if key.lower() == name:
-                return value
-        return None
+        """Give the value of the content type's parameter *name* (in small letters), plain or as RFC 2231 encodes it."""
+        return _value(self.params, name)
 
 
 class _ContentType(NamedTuple):
@@ -123,6 +121,7 @@ _UNCOMMENTED = re.compile(rb'(?:[^"(]|"(?:[^"\\]|\\.)*+"?)*+', re.DOTALL).match
 _COMMENT_MARK = re.compile(rb"[()]|\\.", re.DOTALL).finditer
 # RFC 2231 3 and 4:  section := initial-section / other-sections, extended-parameter with "*" at its end
 _SECTION = re.compile(rb"([^*]+)\*([0-9]{1,3})(\*?)\Z").match
+_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _UNSAFE = re.compile(rb"[^!#$&+\-.0-9A-Z^_`a-z{|}~]")
 
 
@@ -370,6 +369,7 @@ def _part(
         head.location,
         children,
         message,
+        content is _OPAQUE,
     )
 
 
@@ -435,7 +435,7 @@ def _content_type(raw: bytes) -> _ContentType:
     params = _params(value[match.end() - 1 :]) if match.end() < len(value) else ()
     lower = kind.lower()
     if lower == b"multipart":
-        boundary = next((text for name, text in params if name.lower() == b"boundary"), b"")
+        boundary = _value(params, b"boundary") or b""
         return _ContentType(kind, subtype, params, _MULTIPART, boundary[:BOUNDARY_LIMIT_OCTETS])
     if lower == b"text":
         # RFC 2045 5.2, RFC 2046 4.1.2: "the default is US-ASCII"; IMAP defaults it in the answer
@@ -500,11 +500,30 @@ def _params(value: bytes) -> Params:
     return tuple(plain)
 
 
+def _value(params: Params, name: bytes) -> bytes | None:
+    """Give the first value of a parameter that is not empty, else an empty one, or None."""
+    found = None
+    for key, text in params:
+        key = key.lower()
+        if key == name:
+            found = text
+        elif key[-1:] == b"*" and key[:-1] == name:
+            # RFC 2231 4: [charset] "'" [language] "'" and octets
+            found = _PERCENT.sub(lambda match: bytes((int(match[1], 16),)), text.split(b"'", 2)[-1])
+        if found:
+            break
+    return found
+
+
 def _joined(name: bytes, pieces: list[tuple[bytes, bytes, bool]]) -> tuple[bytes, bytes]:
-    """Join sections; where one is percent-encoded, all of them are, under the name with one star."""
+    """Join sections; where one is percent-encoded, all of them are, under the name with one star.
+
+    RFC 2231 4.1: the charset and the language stand in front of the first; one that has none gets empty ones.
+    """
     if not any(extended for _, _, extended in pieces):
         return name, b"".join(text for _, text, _ in pieces)
-    return name + b"*", b"".join(
+    begin = b"" if pieces[0][2] else b"''"
+    return name + b"*", begin + b"".join(
         text if extended else _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], text) for _, text, extended in pieces
     )
 

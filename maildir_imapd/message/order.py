@@ -117,7 +117,7 @@ def _key(value: bytes, extract: Callable[[str], str] = str) -> str:
 _MONTHS = {name: number for number, name in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
 # RFC 5322 3.3 and 4.3: date-time = [ day-of-week "," ] date time [CFWS]; comments come out first.
 _DATE = re.compile(
-    rb"[ \t]*(?:[A-Za-z]+[ \t]*,?[ \t]*)?([0-9]{1,2})[ \t-]+([A-Za-z]{3})[a-z]*[ \t-]+([0-9]{2,4})"
+    rb"[ \t]*(?:[A-Za-z]+[ \t]*,?[ \t]*)?([0-9]{1,2})[ \t-]+([A-Za-z]{3})[a-z]*[ \t-]+([0-9]{2,4}+)(?![ \t]*+:)"
     rb"(?:[ \t]+([0-9]{1,2})[ \t]*:[ \t]*([0-9]{2})(?:[ \t]*:[ \t]*([0-9]{2}))?(?:\.[0-9]+)?"
     rb"[ \t]*([+-][0-9]{4}|[A-Za-z]{1,5})?)?"
 ).match
@@ -127,6 +127,8 @@ _EPOCH = dt.date(1970, 1, 1).toordinal()
 _COMMENT = re.compile(rb"\([^()]*\)")
 # dateutil takes any text; what is longer than this is no date.
 _DATE_LIMIT_OCTETS = 100
+# What dateutil puts in for what is not there: year, month and day are there if they are the same with both.
+_DEFAULTS = (dt.datetime(1970, 1, 1), dt.datetime(1972, 2, 2))
 
 
 def sent_date(header: bytes, received: int) -> int:
@@ -145,6 +147,8 @@ def sent_day(header: bytes) -> dt.date | None:
 
 def parse_date(value: bytes) -> tuple[int, int] | None:
     """Parse a Date field: epoch seconds, and the day as written, counted from 1970; None if it is no date.
+
+    What lacks its year, month or day is none: RFC 5256 2.2 has the INTERNALDATE then.
 
     RFC 5256 2.2: "If the time zone is invalid, the date and time SHOULD be treated as UTC.  If the time is
     also invalid, the time SHOULD be treated as 00:00:00."
@@ -197,8 +201,13 @@ def _parse_tolerantly(value: bytes) -> tuple[int, int] | None:
     if not any(char.isdigit() for char in text):
         return None
     try:
-        moment = tolerant_parser.parse(text, default=dt.datetime(1970, 1, 1), tzinfos=lambda name, offset: offset or 0)
+        moment, again = (
+            tolerant_parser.parse(text, default=default, tzinfos=lambda name, offset: offset or 0)
+            for default in _DEFAULTS
+        )
     except Exception:  # dateutil raises ValueError, OverflowError, and now and then what its insides raise
+        return None
+    if moment.date() != again.date():
         return None
     days = moment.toordinal() - _EPOCH
     clock = moment.hour * 3600 + moment.minute * 60 + moment.second

@@ -127,5 +127,5 @@ def decode_part(data: bytes, part: Part) -> bytes:
         return body
     try:
         return transfer.decode(body, part.encoding)
-    except (LookupError, ValueError) as error:
+    except LookupError as error:
         raise UnknownCte(detail=repr(error)) from None

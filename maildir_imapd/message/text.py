@@ -6,7 +6,6 @@ character to its simple titlecase, then decomposed.  Both sides of a comparison 
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -21,9 +20,10 @@ from maildir_imapd.message.charset import (
     decode_charset,
     decode_mail,
     decode_pieces,
-    is_known,
+    preferred,
 )
 from maildir_imapd.message.header import HEADER_LIMIT_OCTETS, VALUE_LIMIT_OCTETS, decode_rfc2047, every, split
+from maildir_imapd.message.markup import characters, text_of_enriched, text_of_html, unescaped, unescaped_pieces
 from maildir_imapd.message.mime import Part
 
 __all__ = [
@@ -49,6 +49,12 @@ PREVIEW_CHARACTERS = 200
 # Robustness: a preview looks at the first KiB of a part only, and at the first parts of a message.
 _PREVIEW_OCTETS = 64 * 1024
 _PREVIEW_PARTS = 20
+# Of HTML more, for style sheets and images stand before the text: so much of all parts together; what of a part is
+# parsed has a bound in markup.py.
+_MARKUP_OCTETS = 4 * 1024 * 1024
+_ENOUGH_CHARACTERS = PREVIEW_CHARACTERS * 4
+# RFC 2046 5.1.1: "an explanatory note to non-MIME conformant readers"; no longer than this.
+_NOTE_OCTETS = 1024
 # Characters that are folded at once.
 _WINDOW_OCTETS = 64 * 1024
 
@@ -148,19 +154,26 @@ class Piece(NamedTuple):
     start: int
     end: int
     encoding: bytes = b""  # in small letters, where it has to be taken off
-    charset: bytes = b""  # in capitals, where it is one that we know
+    charset: bytes = b""  # its preferred name, where it is one that we know
+    # What entities in it stand for, folded: in UTF-8, between NULs, in hexadecimal; ``_ANYTHING`` for too many.
+    spelled: bytes = b""
 
 
 _EMBEDDED = b"e"  # the header of an embedded message
 _MIME = b"m"  # the header of any other part, which SEARCH TEXT alone looks at
 _TEXT = b"t"
+_HTML = b"h"
+_ANYTHING = b"*"
+_SPELLED_LIMIT = 200
 
 
-def pieces(root: Part) -> list[Piece]:
-    """List the texts of a message behind its own header: text and message parts, and the headers of all parts.
+def pieces(root: Part, data: bytes) -> list[Piece]:
+    """List the texts of the message *data* behind its own header: text and message parts, and the headers of all parts.
 
     RFC 3501 6.4.4: servers "MAY exclude [MIME-IMB] body parts with terminal content media types other than
-    TEXT and MESSAGE".  HTML comes with its tags.
+    TEXT and MESSAGE".  HTML comes with its tags, and what lies too deep as it stands.  So does
+    what stands before and behind the parts of a multipart, for of a damaged one that is what clients show; the note to
+    readers without MIME is left out.
     """
     found = []
     left = [(root, b"")]
@@ -170,33 +183,69 @@ def pieces(root: Part) -> list[Piece]:
             found.append(Piece(header, part.header_start, part.body_start))
         if part.children:
             left.extend([(child, _MIME) for child in reversed(part.children)])
+            encoding = _taken_off(part)
+            found.extend([Piece(_TEXT, start, end, encoding) for start, end in _gaps(data, part)])
         elif part.message is not None and not part.encoded:
             left.append((part.message, _EMBEDDED))
+        elif part.opaque:
+            found.append(Piece(_TEXT, part.body_start, part.end))
         elif part.type.lower() in (b"text", b"message"):
-            encoding, charset = part.encoding.lower(), (part.param(b"charset") or b"").strip(b" \t'\"").upper()
-            found.append(
-                Piece(
-                    _TEXT,
-                    part.body_start,
-                    part.end,
-                    encoding if encoding in transfer.ENCODED else b"",
-                    charset if is_known(charset) else b"",
-                )
-            )
+            kind = _HTML if b"html" in part.subtype.lower() else _TEXT
+            charset = preferred(part.param(b"charset") or b"")
+            piece = Piece(kind, part.body_start, part.end, _taken_off(part), charset)
+            found.append(piece._replace(spelled=_spelled(_octets(data, piece), charset)) if kind == _HTML else piece)
     return found
+
+
+def _spelled(octets: bytes, charset: bytes) -> bytes:
+    """Tell what the entities in HTML stand for: to decode them each time would take longer than the search."""
+    if b"&" not in octets:
+        return b""
+    if len(octets) > PIECE_OCTETS:
+        return _ANYTHING
+    found = characters(decode_mail(charset or None, octets))
+    return "\0".join(sorted(map(fold, found))).encode().hex().encode() if len(found) <= _SPELLED_LIMIT else _ANYTHING
+
+
+def _taken_off(part: Part) -> bytes:
+    encoding = part.encoding.lower()
+    return encoding if encoding in transfer.ENCODED else b""
+
+
+def _gaps(data: bytes, part: Part) -> list[tuple[int, int]]:
+    """Find what stands before the first part of a multipart and behind its last, without the delimiters.
+
+    Of a multipart in which no delimiter was found that is its whole body.
+    """
+    first, last = part.children[0], part.children[-1]
+    if first.header_start == part.end:  # an empty part that is not there
+        gaps = [(part.body_start, part.end)]
+    else:
+        line = data.rfind(b"\n", part.body_start, max(part.body_start, first.header_start - 1)) + 1
+        behind = data.find(b"\n", last.end + 2, part.end) + 1
+        gaps = [(part.body_start, line or part.body_start), (behind or part.end, part.end)]
+    return [(start, end) for start, end in gaps if start < end and _is_text(data, start, end)]
+
+
+def _is_text(data: bytes, start: int, end: int) -> bool:
+    """Tell whether there is anything, and more than the note to readers without MIME."""
+    begin = data[start : min(end, start + _NOTE_OCTETS)]
+    return (end - start > _NOTE_OCTETS or b"mime" not in begin.lower()) and not (
+        begin.isspace() and data[start:end].isspace()
+    )
 
 
 def render_pieces(found: Iterable[Piece]) -> bytes:
     """Write pieces down, to be kept: with them a message is searched in two thirds of the time."""
-    return b"\n".join([b"%b %d %d %b %b" % piece for piece in found])
+    return b"\n".join([b"%b %d %d %b %b %b" % piece for piece in found])
 
 
 def parse_pieces(blob: bytes) -> list[Piece]:
     """Read what ``render_pieces`` wrote."""
     found = []
     for line in blob.split(b"\n") if blob else ():
-        kind, start, end, encoding, charset = line.split(b" ")
-        found.append(Piece(kind, int(start), int(end), encoding, charset))
+        kind, start, end, encoding, charset, spelled = line.split(b" ")
+        found.append(Piece(kind, int(start), int(end), encoding, charset, spelled))
     return found
 
 
@@ -205,7 +254,7 @@ def body_text(data: bytes, found: Iterable[Piece]) -> Iterator[str]:
     for piece in found:
         if piece.kind == _EMBEDDED:
             yield header_text(data[piece.start : piece.end])
-        elif piece.kind == _TEXT:
+        elif piece.kind != _MIME:
             yield decode_mail(piece.charset or None, _octets(data, piece))
 
 
@@ -227,6 +276,9 @@ def contains(data: bytes, found: Callable[[], Iterable[Piece]], needle: str, *, 
     for piece in found():
         if piece.kind == _TEXT:
             hit = _in_text(_octets(data, piece), piece.charset, needle, ascii_needle)
+        elif piece.kind == _HTML:
+            octets = _octets(data, piece)
+            hit = _in_text(octets, piece.charset, needle, ascii_needle) or _in_entities(octets, piece, needle)
         elif piece.kind == _MIME and body_only:
             continue
         else:
@@ -252,86 +304,125 @@ def _in_text(octets: bytes, charset: bytes, needle: str, ascii_needle: bytes | N
     return _contain(decode_pieces(charset or None, octets), needle)
 
 
+def _in_entities(octets: bytes, piece: Piece, needle: str) -> bool:
+    """Tell whether HTML, in which *needle* does not stand, has it with its entities: M&uuml;ller."""
+    if piece.spelled == _ANYTHING:
+        return _contain(unescaped_pieces(decode_pieces(piece.charset or None, octets)), needle)
+    # Only where an entity can be a part of the needle, and the longest piece that no such entity has stands there.
+    known = bytes.fromhex(piece.spelled.decode()).decode().split("\0")
+    spelled = "".join([each for each in known if each and _touches(each, needle)])
+    if not spelled:
+        return False
+    text = decode_mail(piece.charset or None, octets)
+    runs = "".join(["\0" if char in spelled else char for char in needle]).split("\0")
+    return folded_contains(text, max(runs, key=len)) and folded_contains(unescaped(text), needle)
+
+
+def _touches(spelled: str, needle: str) -> bool:
+    """Tell whether *spelled* can be a part of *needle*, or reach into it at one of its ends."""
+    return spelled in needle or any(
+        needle.startswith(spelled[at:]) or needle.endswith(spelled[:at]) for at in range(1, len(spelled))
+    )
+
+
 # --- preview --------------------------------------------------------------------------------------
 
 
 def preview(data: bytes, tree: Callable[[], Part]) -> str:
     """Make the PREVIEW of a message (RFC 8970): the beginning of its text on one line, or "".
 
-    What was quoted from others is left out where there is anything else.
+    What was quoted from others is left out where there is anything else, and so is what is attached, unless it is all
+    there is.  Where no part has a text it is sought around the parts.
     """
-    left, seen = [tree()], 0
+    root = tree()
+    only = root
+    while len(only.children) == 1:
+        only = only.children[0]
+    left, seen, around = [root], 0, []
+    room = _MARKUP_OCTETS
     while left and seen < _PREVIEW_PARTS:
         part = left.pop()
         if part.children:
             left.extend(reversed(part.children))
+            around.append(part)
         elif part.message is not None and not part.encoded:
             left.append(part.message)
         elif part.type.lower() == b"text" and (
-            part.disposition is None or part.disposition[0].lower() != b"attachment"
+            part is only or part.disposition is None or part.disposition[0].lower() != b"attachment"
         ):
             seen += 1
-            text = _preview_of(data, part)
+            text = _preview_of(data, part, max(room, _PREVIEW_OCTETS))
+            room -= part.size
+            if text:
+                return text
+    for part in around[:_PREVIEW_PARTS]:
+        for start, end in _gaps(data, part):
+            text = _preview_of_gap(data[start : min(end, start + _PREVIEW_OCTETS)], part)
             if text:
                 return text
     return ""
 
 
-def _preview_of(data: bytes, part: Part) -> str:
-    body = data[part.body_start : min(part.end, part.body_start + _PREVIEW_OCTETS)]
-    text = decode_mail(part.param(b"charset"), transfer.decode_lenient(body, part.encoding))
+def _preview_of(data: bytes, part: Part, room: int) -> str:
     subtype = part.subtype.lower()
-    if subtype == b"html":
-        text = _without_tags(text)
-    elif subtype == b"plain":
-        if ">" in text:
-            own = [line for line in text.splitlines() if not line.startswith(">")]
-            text = "\n".join(own) if any(map(str.strip, own)) else text
+    markup = subtype in (b"html", b"x-amp-html")
+    body = data[part.body_start : min(part.end, part.body_start + (room if markup else _PREVIEW_OCTETS))]
+    text = "".join(decode_pieces(part.param(b"charset"), transfer.decode_lenient(body, part.encoding)))
+    if markup:
+        text = _of_html(text)
+    elif subtype in (b"enriched", b"richtext"):
+        text = text_of_enriched(text, _ENOUGH_CHARACTERS)
+    elif subtype in (b"plain", b"markdown", b"x-markdown"):
+        text = _own(text)
+    elif subtype == b"calendar":
+        text = _event(text)
     else:
         return ""
+    return _on_one_line(text)
+
+
+def _preview_of_gap(octets: bytes, part: Part) -> str:
+    text = decode_mail(None, transfer.decode_lenient(octets, part.encoding))
+    if text.lstrip().startswith("--"):
+        # The delimiter of a multipart that names another, and the header behind it.
+        text = text.partition("\r\n\r\n")[2] or text
+    text = "\n".join([line for line in text.splitlines() if not _DELIMITER(line)])
+    return _on_one_line(_of_html(text) if "<html" in text.lower() else _own(text))
+
+
+_DELIMITER = re.compile(r"--\S+\s*\Z").match
+
+
+def _of_html(text: str) -> str:
+    """Give as much of the text in HTML as a preview can need."""
+    return text_of_html(text, _ENOUGH_CHARACTERS)
+
+
+def _own(text: str) -> str:
+    """Leave out what was quoted, where there is anything else."""
+    if ">" not in text:
+        return text
+    own = [line for line in text.splitlines() if not line.startswith(">")]
+    return "\n".join(own) if any(map(str.strip, own)) else text
+
+
+_PROPERTIES = re.compile(r"\n(summary|location|description)(?:;[^:\r\n]*+)?:([^\r\n]*+)", re.IGNORECASE).findall
+
+
+def _event(text: str) -> str:
+    """Give what an event or task is called, where it is, and what is said of it (RFC 5545 3.8.1)."""
+    text = "\n" + text.replace("\r\n", "\n").replace("\n ", "").replace("\n\t", "")
+    found: dict[str, str] = {}
+    for name, value in _PROPERTIES(text):
+        found.setdefault(name.lower(), _ESCAPED.sub(lambda match: " " if match[1] in "nN" else match[1], value))
+    return ", ".join([found[name] for name in ("summary", "location", "description") if found.get(name, "").strip()])
+
+
+_ESCAPED = re.compile(r"\\([\\;,nN])")
+
+
+def _on_one_line(text: str) -> str:
     text = " ".join(text.lstrip()[: PREVIEW_CHARACTERS * 40].split())[: PREVIEW_CHARACTERS * 4]
     if not text.isprintable():
         text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return text[:PREVIEW_CHARACTERS].rstrip()
-
-
-_HIDDEN = ("style", "script", "head", "title", "template")
-# Tags that end no word: HTML's phrasing content, and the styles of old.
-_LONG_NUMBER = re.compile("&#(?:[0-9]{100,}|[xX][0-9a-fA-F]{100,});?")
-_INLINE = re.compile(
-    "/?(?:a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong"
-    "|sub|sup|time|tt|u|var|wbr)(?![a-z0-9])"
-).match
-
-
-def _without_tags(text: str) -> str:
-    """Take the markup out, in one pass; what is not closed reaches to the end."""
-    out = []
-    lower = text.lower() if text.isascii() else text.translate(_LOWER)
-    at = 0
-    while (tag := text.find("<", at)) >= 0:
-        out.append(text[at:tag])
-        if text.startswith("<!--", tag):
-            end = text.find("-->", tag + 4)
-            at = end + 3
-        else:
-            hidden = next((name for name in _HIDDEN if lower.startswith(name, tag + 1)), None)
-            if hidden is not None and not lower[tag + 1 + len(hidden) : tag + 2 + len(hidden)].isalnum():
-                end = lower.find("</" + hidden, tag)
-                tag = max(end, tag)
-                if end < 0:
-                    break
-            end = text.find(">", tag)
-            at = end + 1
-            if _INLINE(lower, tag + 1) is None:
-                out.append(" ")
-        if end < 0:
-            break
-    else:
-        out.append(text[at:])
-    # The number of a character that has more digits than any is none, and int() takes no more than 4300 of them.
-    return html.unescape(_LONG_NUMBER.sub("&#0;", "".join(out)))
-
-
-# ASCII only: str.lower() may change the length
-_LOWER = {code: code + 32 for code in range(65, 91)}

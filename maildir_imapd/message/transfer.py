@@ -16,26 +16,37 @@ ENCODED = frozenset((b"base64", b"quoted-printable"))
 
 
 def decode(body: bytes, encoding: bytes) -> bytes:
-    """Decode *body*; LookupError for an encoding that is not known, ValueError for data that is cut off."""
+    """Decode *body*, as far as it can be decoded; LookupError for an encoding that is not known."""
     encoding = encoding.lower()
     if encoding in IDENTITY:
         return body
     if encoding == b"base64":
-        return decode_base64(body)
+        return binascii.a2b_base64(_whole(_characters(body)))
     if encoding == b"quoted-printable":
         return decode_quoted_printable(body)
     raise LookupError(encoding)
 
 
 def decode_lenient(body: bytes, encoding: bytes) -> bytes:
-    """Decode what can be decoded, for search and preview; an unknown encoding leaves the octets as they are."""
+    """Decode for search and preview: an unknown encoding leaves the octets as they are."""
     try:
         return decode(body, encoding)
     except LookupError:
         return body
-    except ValueError:
-        clean = body.translate(None, _NOT_BASE64).partition(b"=")[0]
-        return binascii.a2b_base64(clean[: len(clean) // 4 * 4])
+
+
+def _characters(body: bytes) -> bytes:
+    """Take what is of base64's alphabet, up to the end of the data."""
+    clean = body.translate(None, _NOT_BASE64)
+    end = clean.find(b"=")
+    return clean if end < 0 else clean[:end]
+
+
+def _whole(clean: bytes) -> bytes:
+    """Put the padding there that is lacking; a single character that is left over goes, for six bits are no octet."""
+    if len(clean) % 4 == 1:
+        clean = clean[:-1]
+    return clean + b"=" * (-len(clean) % 4)
 
 
 def decode_base64(body: bytes) -> bytes:
@@ -43,10 +54,7 @@ def decode_base64(body: bytes) -> bytes:
 
     ValueError where a single character is left over: six bits are no octet.
     """
-    clean = body.translate(None, _NOT_BASE64)
-    end = clean.find(b"=")
-    if end >= 0:
-        clean = clean[:end]
+    clean = _characters(body)
     return binascii.a2b_base64(clean + b"=" * (-len(clean) % 4))
 
 

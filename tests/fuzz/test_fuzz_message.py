@@ -219,7 +219,7 @@ def check(raw: bytes) -> None:
         except UnknownCte:
             pass
 
-    pieces = text.pieces(root)
+    pieces = text.pieces(root, data)
     assert text.parse_pieces(text.render_pieces(pieces)) == pieces
     for needle in ("NEEDLE", "NA\N{COMBINING DIAERESIS}DEL"):
         found = text.contains(data, lambda: pieces, needle, body_only=True)

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maildir_imapd.message.address import ADDRESSES_LIMIT, GROUP_END, Address, parse_addresses
 
@@ -94,6 +96,43 @@ def group(name: bytes) -> Address:
         (b"X <a@b> Y <c@d>, e@f", [at(b"a", b"b", b"X"), at(b"e", b"f")]),
         (b'"unterminated <a@b>, c@d', [at(b"a", b"b", b"unterminated"), at(b"c", b"d")]),
         (b"(unterminated \\", []),
+        # a quoted or encoded word alone is a name
+        (b'"foo"', [at(*NOBODY, b"foo")]),
+        (b'"foo", a@b', [at(*NOBODY, b"foo"), at(b"a", b"b")]),
+        (b'"a@b"', [at(*NOBODY, b"a@b")]),
+        (b"=?utf-8?q?foo?=", [at(*NOBODY, b"=?utf-8?q?foo?=")]),
+        (b"=?utf-8?q?a@b?=", [at(*NOBODY, b"=?utf-8?q?a@b?=")]),
+        (b"=?utf-8?q?a@b,_c@d?= <e@f>", [at(b"e", b"f", b"=?utf-8?q?a@b,_c@d?=")]),
+        (b"=?utf-8?q?a@b,_c@d?=, e@f", [at(*NOBODY, b"=?utf-8?q?a@b,_c@d?="), at(b"e", b"f")]),
+        (b"=?utf-8?q?open a@b, e@f", [at(b"a", b"b", b"=?utf-8?q?open"), at(b"e", b"f")]),
+        (b'"foo"@b', [at(b"foo", b"b")]),
+        # what stands where it may not lends its words to no address
+        (b"X < Y <a@b>", [at(b"a", b"b", b"X Y")]),
+        (b"<X <a@b>", [at(b"a", b"b", b"X")]),
+        (b"<a@b <c@d>", [at(b"a", b"b")]),
+        (b"<a@b <c@d>, e@f", [at(b"a", b"b"), at(b"e", b"f")]),
+        (b"X > Y <a@b>", [at(b"a", b"b", b"X Y")]),
+        (b"X>a@b", [at(b"a", b"b", b"X")]),
+        (b"a@b>c", [at(b"a", b"b")]),
+        (b"a@b:25", [at(b"a", b"b")]),
+        (b"<a@b:25>", [at(b"a", b"b")]),
+        (b"<a@b@c>", [at(b"a", b"b")]),
+        (b"<a@b c@d>", [at(b"a", b"b")]),
+        (b"<mailto:a@b>", [at(b"a", b"b")]),
+        (b"X <mailto:a@b>", [at(b"a", b"b", b"X")]),
+        (b"g1:g2:a@b;", [group(b"g1"), at(b"a", b"b", b"g2"), GROUP_END]),
+        (b'"X"a@b', [at(b"a", b"b", b"X")]),
+        (b'X"a@b', [at(b"a", b"b", b"X")]),
+        (b'X"a@b, c@d', [at(b"a", b"b", b"X"), at(b"c", b"d")]),
+        (b'a@b"c"', [at(b"a", b"b")]),
+        (b'a@b"c', [at(b"a", b"b")]),
+        (b"x(y)a@b", [at(b"a", b"b", b"x")]),
+        (b"a@b(y)c", [at(b"a", b"b", b"y")]),
+        (b'"X Jr." a@b', [at(b"a", b"b", b"X Jr.")]),
+        (b"X Jr. a@b", [at(b"a", b"b", b"X Jr.")]),
+        (b"Jr. a@b", [at(b"Jr.a", b"b")]),
+        (b'"X".a@b', [at(b"X.a", b"b")]),
+        (b'"X"Y.Z <a@b>', [at(b"a", b"b", b"XY.Z")]),
         (b'"X\\', [at(b"X\\", b"MISSING_DOMAIN")]),
         (b"[List] foo <a@b>", [at(b"a", b"b", b"[List] foo")]),
         (b",;,;:", [group(b""), GROUP_END]),
@@ -103,11 +142,61 @@ def test_parse_addresses(value: bytes, found: list[Address]) -> None:
     assert parse_addresses(value) == found
 
 
+SIGNS = [
+    b"a",
+    b"b",
+    b"cd",
+    b"e",
+    b" ",
+    b"@",
+    b"<",
+    b">",
+    b",",
+    b";",
+    b":",
+    b'"',
+    b"(",
+    b")",
+    b"[",
+    b"]",
+    b"=?a?q?",
+    b"?=",
+]
+
+
+@given(st.lists(st.sampled_from(SIGNS), max_size=16).map(b"".join))
+def test_nobody_is_shown_what_is_not_there(value: bytes) -> None:
+    for found in parse_addresses(value):
+        if found.host is not None and found.mailbox is not None:  # no group's name or end
+            assert found.host == b"MISSING_DOMAIN" or found.host in value
+            assert found.mailbox == b"MISSING_MAILBOX" or all(word in value for word in found.mailbox.split())
+
+
 def test_a_long_list_is_cut() -> None:
     assert len(parse_addresses(b"a@b," * (ADDRESSES_LIMIT + 10))) == ADDRESSES_LIMIT
     assert len(parse_addresses(b"a@b (c)," * (ADDRESSES_LIMIT + 10))) == ADDRESSES_LIMIT
 
 
-@pytest.mark.parametrize("piece", [b"(", b'"\\', b"<", b"<@a,", b"a ", b"a .", b":", b"[", b"a:b;", b"\\", b'"', b"@"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"(",
+        b'"\\',
+        b"<",
+        b"<@a,",
+        b"a ",
+        b"a .",
+        b":",
+        b"[",
+        b"a:b;",
+        b"\\",
+        b'"',
+        b"@",
+        b"=?a?q?,",
+        b"=?a",
+        b'""',
+        b"<a ",
+    ],
+)
 def test_repeated_pieces_are_no_trouble(piece: bytes) -> None:
     parse_addresses(piece * 20_000)

@@ -2,13 +2,13 @@ import pytest
 
 from maildir_imapd import normal
 from maildir_imapd.message import charset
-from maildir_imapd.message.charset import CHARSETS, codec_for, decode_charset, decode_mail, is_known
+from maildir_imapd.message.charset import CHARSETS, codec_for, decode_charset, decode_mail, preferred
 
 
 @pytest.mark.parametrize("charset", CHARSETS)
 def test_every_charset_decodes(charset: bytes) -> None:
     decode_charset(charset, b"")
-    assert is_known(charset.lower())
+    assert preferred(charset.lower()) == charset
     if b"16" not in charset or b"8859" in charset:
         assert decode_charset(charset, b"abc") == "abc"
 
@@ -18,11 +18,49 @@ def test_spellings(charset: bytes) -> None:
     assert decode_charset(charset, "ä".encode()) == "ä"
 
 
+@pytest.mark.parametrize(
+    ("spelled", "name", "octets"),
+    [
+        (b"Shift-JIS", b"SHIFT_JIS", "日本".encode("cp932")),
+        (b"csShiftJIS", b"SHIFT_JIS", "日本".encode("cp932")),
+        (b"csISO2022JP", b"ISO-2022-JP", "日本".encode("iso2022_jp")),
+        (b"csISO2022JP2", b"ISO-2022-JP-2", "日本".encode("iso2022_jp_2")),
+        (b"koi8_r", b"KOI8-R", "Привет".encode("koi8-r")),
+        (b"cskoi8r", b"KOI8-R", "Привет".encode("koi8-r")),
+        (b"csISOLatinCyrillic", b"ISO-8859-5", "Привет".encode("iso8859-5")),
+        (b"ISO_8859-5:1988", b"ISO-8859-5", "Привет".encode("iso8859-5")),
+        (b"greek", b"ISO-8859-7", "Ελλάς".encode("iso8859-7")),
+        (b"ISO8859-2", b"ISO-8859-2", "Łódź".encode("iso8859-2")),
+        (b"iso_8859_2", b"ISO-8859-2", "Łódź".encode("iso8859-2")),
+        (b"l2", b"ISO-8859-2", "Łódź".encode("iso8859-2")),
+        (b"latin-9", b"ISO-8859-15", "€".encode("iso8859-15")),
+        (b"windows_1251", b"WINDOWS-1251", "Привет".encode("cp1251")),
+        (b"cswindows1251", b"WINDOWS-1251", "Привет".encode("cp1251")),
+        (b"ks_c_5601-1989", b"EUC-KR", "한국".encode("cp949")),
+        (b"MS936", b"GBK", "你好".encode("gbk")),
+        (b"utf_8", b"UTF-8", "日本".encode()),
+    ],
+)
+def test_names_of_the_registry(spelled: bytes, name: bytes, octets: bytes) -> None:
+    assert preferred(spelled) == name
+    assert decode_mail(spelled, octets) == octets.decode(codec_for(name))
+    assert "\N{REPLACEMENT CHARACTER}" not in decode_mail(spelled, octets)
+
+
+def test_no_name_stands_for_two_charsets() -> None:
+    """Without their signs no two names of different codecs are the same."""
+    seen: dict[bytes, str] = {}
+    names = [(name, codec) for name, codec in charset._CODECS.items()]
+    names += [(alias, charset._CODECS[name]) for name, some in charset._ALIASES.items() for alias in some.split()]
+    for name, codec in names:
+        assert seen.setdefault(charset._spelled(name.encode()), codec) == codec, name
+
+
 @pytest.mark.parametrize("charset", [b"zlib_codec", b"idna", b"unicode_escape", b"rot13", b"", b"x-unknown", b"\xff"])
 def test_what_python_knows_and_we_do_not(charset: bytes) -> None:
     with pytest.raises(LookupError):
         codec_for(charset)
-    assert not is_known(charset)
+    assert preferred(charset) == b""
 
 
 def test_octets_not_of_the_charset() -> None:

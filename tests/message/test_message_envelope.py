@@ -23,6 +23,7 @@ def test_rfc3501_section_8() -> None:
     )
 
 
+GROUP_END = b"(NIL NIL NIL NIL)"
 NOTHING = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
 
 
@@ -60,6 +61,24 @@ NOTHING = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
         (
             b"Subject: one\r\nsubject: two\r\nTo: a@b\r\nTo:\r\nTo: c@d\r\n",
             b'(NIL "one" NIL NIL NIL ((NIL NIL "a" "b")(NIL NIL "c" "d")) NIL NIL NIL NIL)',
+        ),
+        # each for itself: what is open in one swallows nothing of the next
+        (
+            b"To: a@b (open\r\nTo: c@d\r\n",
+            b'(NIL NIL NIL NIL NIL (("open" NIL "a" "b")(NIL NIL "c" "d")) NIL NIL NIL NIL)',
+        ),
+        (
+            b'To: "open <a@b>\r\nTo: "X" <c@d>\r\n',
+            b'(NIL NIL NIL NIL NIL (("open" NIL "a" "b")("X" NIL "c" "d")) NIL NIL NIL NIL)',
+        ),
+        (
+            b"To: <a@b\r\nTo: G: c@d\r\n",
+            b'(NIL NIL NIL NIL NIL ((NIL NIL "a" "b")(NIL NIL "G" NIL)(NIL NIL "c" "d")%b) NIL NIL NIL NIL)'
+            % GROUP_END,
+        ),
+        (
+            b"From: a@b\r\nSender:\r\nSender: (x)\r\n",
+            b'(NIL NIL ((NIL NIL "a" "b")) ((NIL NIL "a" "b")) ((NIL NIL "a" "b")) NIL NIL NIL NIL NIL)',
         ),
         # spelled oddly
         (b"SUBJECT : x\r\nX-Subject: y\r\n Subject: z\r\n", b'(NIL "x" NIL NIL NIL NIL NIL NIL NIL NIL)'),

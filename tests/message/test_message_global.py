@@ -76,8 +76,8 @@ def test_sections() -> None:
 
 def test_text() -> None:
     assert preview(DATA, lambda: mime.parse(DATA)) == "text"
-    assert contains(DATA, lambda: pieces(mime.parse(DATA)), fold("first ä"), body_only=True)
-    assert "first ä" in "".join(body_text(DATA, pieces(mime.parse(DATA))))
+    assert contains(DATA, lambda: pieces(mime.parse(DATA), DATA), fold("first ä"), body_only=True)
+    assert "first ä" in "".join(body_text(DATA, pieces(mime.parse(DATA), DATA)))
 
 
 def test_under_a_transfer_encoding() -> None:
@@ -87,7 +87,7 @@ def test_under_a_transfer_encoding() -> None:
     assert part is not None
     assert part.encoded
     assert decode_part(ENCODED, part) == INNER
-    assert contains(ENCODED, lambda: pieces(root), fold("first ä"), body_only=True)
+    assert contains(ENCODED, lambda: pieces(root, ENCODED), fold("first ä"), body_only=True)
     # The grammar has no other form for it; what is described lies under the encoding and is not looked into.
     assert b'"Message" "Global" NIL NIL NIL "base64"' in render_body(root, ENCODED, rev2=True)
     assert b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)" in render_body(root, ENCODED, rev2=True)

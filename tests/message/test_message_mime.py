@@ -72,6 +72,9 @@ def bodies(data: bytes, part: Part) -> list[bytes]:
         (b"a/b; x*0=a; x*2=c", b"a/b", ((b"x", b"a"), (b"x*2", b"c"))),
         (b"a/b; x*1=b; x*99999=c", b"a/b", ((b"x*99999", b"c"), (b"x*1", b"b"))),
         (b"a/b; x*0=a; x*0=b", b"a/b", ((b"x", b"a"),)),
+        # the first is not extended: without a charset in front the value would have one of its own octets for it
+        (b"a/b; x*0=a; x*1*=%e4'b", b"a/b", ((b"x*", b"''a%e4'b"),)),
+        (b'a/b; x*0="a b"; x*1*=%41', b"a/b", ((b"x*", b"''a%20b%41"),)),
     ],
 )
 def test_content_type(value: bytes, kind: bytes, params: mime.Params) -> None:
@@ -176,6 +179,24 @@ def test_boundaries_that_begin_with_one_another(outer: bytes, inner: bytes) -> N
 def test_nothing_after_the_last_delimiter_is_a_part() -> None:
     data = message(b"multipart/mixed; boundary=x", b"--x", b"", b"one", b"--x--", b"--x", b"", b"two", b"--x--")
     assert bodies(data, parse(data)) == [b"one"]
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        b"boundary*0=a; boundary*1=b",
+        b"boundary*=us-ascii'en'%61b",
+        b"boundary*0*=us-ascii''%61; boundary*1=b",
+        b"boundary*0*=''a; boundary*1*=%62",
+        b"boundary*0=a; boundary*1*=%62",
+        b'boundary=""; boundary=ab',
+        b"boundary=; boundary*=''ab",
+        b"boundary=ab; boundary=x",
+    ],
+)
+def test_boundaries_as_senders_spell_them(spelled: bytes) -> None:
+    data = message(b"multipart/mixed; " + spelled, b"--ab", b"", b"one", b"--ab", b"", b"two", b"--ab--")
+    assert bodies(data, parse(data)) == [b"one", b"two"]
 
 
 def test_a_long_boundary_is_compared_by_its_beginning() -> None:

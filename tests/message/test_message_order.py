@@ -115,6 +115,9 @@ def test_subject_key() -> None:
         (b"Mon Nov 17 10:00:00 2025", "2025-11-17T10:00:00", "2025-11-17"),
         (b"2025-11-17T10:00:00+01:00", "2025-11-17T09:00:00", "2025-11-17"),
         (b"Monday, 17-Nov-25 10:00:00 GMT", "2025-11-17T10:00:00", "2025-11-17"),
+        (b"1 Jan 1970 00:00:00 +0000", "1970-01-01T00:00:00", "1970-01-01"),
+        (b"Jan 1, 1970", "1970-01-01T00:00:00", "1970-01-01"),
+        (b"1972-02-02", "1972-02-02T00:00:00", "1972-02-02"),
     ],
 )
 def test_parse_date(value: bytes, moment: str, day: str) -> None:
@@ -127,7 +130,16 @@ def test_parse_date(value: bytes, moment: str, day: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"yesterday", b"31 Feb 2025 10:00:00 +0000 and more", b"\xff\xfe", b"9" * 1000, b"1e400", b"0/0/0"]
+    "value",
+    [
+        *(b"", b"yesterday", b"31 Feb 2025 10:00:00 +0000 and more", b"\xff\xfe", b"9" * 1000, b"1e400", b"0/0/0"),
+        # without a year
+        *(b"17 Nov 10:00:00 +0100", b"Mon, 17 Nov 10:00:00", b"17 Nov 10 : 00", b"17 Nov", b"Mon Nov 17 10:00:00"),
+        # without a day
+        *(b"Nov 2025 10:00:00 +0000", b"Nov 2025", b"2025-11", b"2025", b"Mon 2025 10:00"),
+        # with neither
+        *(b"10:00:00", b"10:00:00 +0000", b"Mon 10:00", b"Mon, Nov 10:00:00", b"10 am"),
+    ],
 )
 def test_no_date(value: bytes) -> None:
     header = b"Date: " + value + b"\r\n\r\n"

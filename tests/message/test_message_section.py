@@ -136,7 +136,7 @@ def test_decode_part(encoding: bytes, body: bytes, decoded: bytes) -> None:
     assert decode_part(data, mime.parse(data)) == decoded
 
 
-@pytest.mark.parametrize(("encoding", "body"), [(b"x-uuencode", b"begin"), (b"base64", b"Ym9keQ=="[:5])])
+@pytest.mark.parametrize(("encoding", "body"), [(b"x-uuencode", b"begin"), (b"x-unknown", b"Ym9k")])
 def test_decode_part_refuses(encoding: bytes, body: bytes) -> None:
     data = b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body
     with pytest.raises(UnknownCte):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import sys
 import unicodedata
 
@@ -87,7 +88,7 @@ MESSAGE = (
 
 
 def search(needle: str, *, body_only: bool, data: bytes = MESSAGE) -> bool:
-    found = pieces(mime.parse(data))
+    found = pieces(mime.parse(data), data)
     kept = text.parse_pieces(text.render_pieces(found))
     assert kept == found
     return contains(data, lambda: kept, fold(needle), body_only=body_only)
@@ -120,8 +121,10 @@ def search(needle: str, *, body_only: bool, data: bytes = MESSAGE) -> bool:
         ("report.pdf", False, True),
         # neither: "MAY exclude [MIME-IMB] body parts with terminal content media types other than TEXT and MESSAGE"
         ("pdfbody", False, False),
-        ("preamble", False, False),
-        ("epilogue", False, False),
+        # around the parts: what stands there in a damaged message is what clients show
+        ("preamble", True, True),
+        ("epilogue", True, True),
+        ("--x", False, False),
         ("stra=C3", False, False),
         ("nowhere", False, False),
     ],
@@ -139,11 +142,102 @@ def test_contains(needle: str, in_body: bool, in_text: bool) -> None:
         ("windows-1251", "Привет".encode("cp1251"), "привет"),
         ("x-unknown", "Grüße".encode(), "GRÜßE"),
         ("us-ascii", "Grüße".encode("latin-1"), "grüße"),
+        ("koi8_r", "Привет".encode("koi8-r"), "привет"),
+        ("csISO2022JP", b"\x1b$BF|K\\\x1b(B", "日本"),
+        ("Shift-JIS", "日本".encode("cp932"), "日本"),
+        ('"iso 8859-5"', "Привет".encode("iso8859-5"), "привет"),
     ],
 )
 def test_contains_in_charset(charset: str, octets: bytes, needle: str) -> None:
     data = b"Content-Type: text/plain; charset=" + charset.encode() + b"\r\n\r\n" + octets
     assert search(needle, body_only=True, data=data)
+
+
+@pytest.mark.parametrize(
+    ("html", "needle", "there"),
+    [
+        ("M&uuml;ller", "müller", True),
+        ("M&#252;ller", "MÜLLER", True),
+        ("M&#xFC;ller", "müller", True),
+        ("M&uuml;ller", "M&uuml;ller", True),  # as it stands, too
+        ("M&uuml;ller", "muller", False),
+        ("one&nbsp;two", "one two", True),
+        ("a &amp; b &lt;c&gt;", "a & b <c>", True),
+        ("&#" + "9" * 5000 + ";M&uuml;ller", "müller", True),
+        ("x" * 200 + "<p>M&uuml;ller&", "müller&", True),
+    ],
+)
+@pytest.mark.parametrize("charset", ["us-ascii", "utf-8", "utf-16"])
+def test_entities_are_found(html: str, needle: str, there: bool, charset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in (1024 * 1024, 64, 7):
+        monkeypatch.setattr("maildir_imapd.message.charset.PIECE_OCTETS", size)
+        head = f"Content-Type: text/html; charset={charset}\r\nContent-Transfer-Encoding: base64\r\n\r\n".encode()
+        data = head + base64.b64encode(html.encode(charset))
+        assert search(needle, body_only=True, data=data) is there
+        assert search(needle, body_only=False, data=data) is there
+
+
+def test_more_entities_than_are_remembered() -> None:
+    body = b"".join(b"&#%d;" % n for n in range(0x4E00, 0x4E00 + 300)) + b"<p>M&uuml;ller"
+    data = b"Content-Type: text/html\r\n\r\n" + body
+    assert pieces(mime.parse(data), data)[-1].spelled == b"*"
+    assert search("müller", body_only=True, data=data)
+    assert search("\u4e01\u4e02", body_only=True, data=data)
+    assert not search("maller", body_only=True, data=data)
+
+
+@pytest.mark.parametrize("needle", ["müller", "üll", "l & s", "s\u00f6", "tm", "ﬁ", "fix", " & ", "söhne™", "mu", "öh"])
+def test_what_entities_spell_is_found_as_if_it_stood_there(needle: str) -> None:
+    html = "M&uuml;ller&nbsp;&amp;&#x20;S&ouml;hne&trade; &filig;x"
+    plain = "Müller\xa0& Söhne™ \ufb01x"
+    there = [b"Content-Type: text/html; charset=utf-8\r\n\r\n" + each.encode() for each in (html, plain)]
+    found = [search(needle, body_only=True, data=data) for data in there]
+    assert found[0] == found[1]
+
+
+def test_entities_are_of_html_alone() -> None:
+    assert not search("müller", body_only=True, data=b"Subject: x\r\n\r\nM&uuml;ller")
+
+
+NOTE = b"This is a multi-part message in MIME format.\r\n"
+DAMAGED = {
+    "no delimiter": b"Content-Type: multipart/mixed; boundary=y\r\n\r\n--x\r\nX: y\r\n\r\nTreasure\r\n--x--\r\n",
+    "no boundary": b"Content-Type: multipart/mixed\r\n\r\n--x\r\nX: y\r\n\r\nTreasure\r\n--x--\r\n",
+    "a blank of one space": b"\r\n".join(
+        [
+            *(b"Content-Type: multipart/alternative; boundary=x", b" ", b"--x", b"Content-Type: text/plain"),
+            *(b"Content-Transfer-Encoding: quoted-printable", b"", b"Trea=", b"sure"),
+            *(b"--x", b"Content-Type: image/png", b"", b"png", b"--x--", b""),
+        ]
+    ),
+    "preamble": b"Content-Type: multipart/mixed; boundary=x\r\n\r\nTreasure\r\n--x\r\n\r\n\r\n--x--\r\n",
+    "epilogue": b"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + NOTE + b"--x\r\n\r\n\r\n--x--\r\nTreasure\r\n",
+    "html": b"Content-Type: multipart/mixed\r\n\r\n<html><title>x</title><p>Treasure</p></html>",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_the_text_of_a_damaged_multipart(name: str) -> None:
+    data = DAMAGED[name]
+    assert search("treasure", body_only=True, data=data)
+    assert search("treasure", body_only=False, data=data)
+    assert not search("multi-part message", body_only=True, data=data)
+    assert preview(data, lambda: mime.parse(data)) == "Treasure"
+
+
+@pytest.mark.parametrize("container", ["rfc822", "mixed"])
+def test_what_lies_too_deep_is_searched_as_text(container: str) -> None:
+    if container == "rfc822":
+        data = b"Content-Type: message/rfc822\r\n\r\n" * (mime.DEPTH_LIMIT + 20)
+    else:
+        data = b"".join(
+            b"Content-Type: multipart/mixed; boundary=b%03d\r\n\r\n--b%03d\r\n" % (n, n)
+            for n in range(mime.DEPTH_LIMIT + 20)
+        )
+    data += b"Subject: deepest\r\n\r\nTreasure\r\n"
+    assert search("treasure", body_only=True, data=data)
+    assert search("deepest", body_only=True, data=data)
+    assert not search("nowhere", body_only=True, data=data)
 
 
 def test_contains_header_needs_no_tree() -> None:
@@ -154,8 +248,10 @@ def test_contains_header_needs_no_tree() -> None:
 
 
 def test_body_text() -> None:
-    found = list(body_text(MESSAGE, pieces(mime.parse(MESSAGE))))
+    found = list(body_text(MESSAGE, pieces(mime.parse(MESSAGE), MESSAGE)))
     assert found == [
+        "preamble\r\n",
+        "epilogue\r\n",
         "Plain Body",
         "Subject: innersübject\r\n\r\n",
         "innerbody",
@@ -190,6 +286,29 @@ def preview_of(content_type: str, body: bytes) -> str:
         ("text/html", b"one<!-- <p>two</p> -->three", "onethree"),
         ("text/html", b"one<!-- two", "one"),
         ("text/html", b"one<style>two", "one"),
+        ("text/html", b"<html><head><meta charset=x><body>one", "one"),
+        ("text/html", b"<head><title>t</title>one<p>two", "one two"),
+        ("text/html", b"<title>t<b></TITLE >one<template>x<template>y</template>z</template>two", "one two"),
+        ("text/html", b"<style>" + b"p{color:red}\n" * 20_000 + b"</style>one", "one"),
+        ("text/html", b'<img src="data:image/png;base64,' + b"A" * 2_000_000 + b'"><p>one', "one"),
+        ("text/html", b"<style>i{background:url(data:image/png;base64," + b"A" * 700_000 + b")}</style>one", "one"),
+        ("text/html", b"<a title='x > y' href=\"a>b\">one</a>two", "onetwo"),
+        ("text/html", b"<!DOCTYPE html><![if !mso]>one<![endif]><!--[if mso]>x<![endif]--><![bogus[two", "one"),
+        ("text/html", b"<![CDATA[x]]>one<?xml x?>two<!-->three<!--->four</>five", "onetwothreefourfive"),
+        ("text/html", b"one < two <3 &amp;lt; three & four&copy", "one < two <3 &lt; three & four©"),
+        ("text/html", b"\n".join([b"<tr>", b"<td>"] * 2000) + b"one", "one"),
+        ("text/html", b"<p>one</p>" * 1000, ("one " * 50).strip()),
+        (
+            "text/enriched",
+            b"<bold>o</bold>ne <color><param>red</param>two</color>\r\n<<b> & three&amp;",
+            "one two <b> & three&amp;",
+        ),
+        ("text/markdown", b"# one\r\n\r\n> quoted\r\n*two*", "# one *two*"),
+        (
+            "text/calendar; charset=utf-8",
+            b"BEGIN:VEVENT\r\nDESCRIPTION:On\r\n e\\, two\\nthree\r\nSUMMARY;LANGUAGE=de:Tre\xc3\xbc\r\nLOCATION:\r\n",
+            "Treü, One, two three",
+        ),
         ("text/html", b"one<p", "one"),
         ("text/html; charset=utf-8", "<p>İ<STYLE>x</STYLE>ß".encode(), "İ ß"),
         ("text/calendar", b"BEGIN:VCALENDAR", ""),
@@ -205,13 +324,35 @@ def preview_of(content_type: str, body: bytes) -> str:
             "two",
         ),
         ("message/rfc822", b"Subject: x\r\n\r\ninner", "inner"),
+        ("text/plain\r\nContent-Disposition: attachment; filename=x.txt", b"one", "one"),
+        ("multipart/mixed; boundary=x", b"--x\r\nContent-Disposition: attachment\r\n\r\none\r\n--x--", "one"),
+        (
+            "multipart/mixed; boundary=x",
+            b"--x\r\nContent-Disposition: attachment\r\n\r\none\r\n--x\r\nContent-Type: image/png\r\n\r\n\r\n--x--",
+            "",
+        ),
     ],
 )
 def test_preview(content_type: str, body: bytes, shown: str) -> None:
     assert preview_of(content_type, body) == shown
 
 
-@pytest.mark.parametrize("piece", [b"<!--", b"<", b"<style>", b"&", b"<script", b"> \r\n", b"\0"])
+def test_html_of_many_parts_has_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def nothing(html: str, enough: int) -> str:
+        read.append(len(html))
+        return ""
+
+    monkeypatch.setattr(text, "text_of_html", nothing)
+    part = b"--x\r\nContent-Type: text/html\r\n\r\n" + b"<br>" * 750_000 + b"\r\n"
+    assert preview_of("multipart/mixed; boundary=x", part * 5 + b"--x--") == ""
+    assert read == [3_000_000, text._MARKUP_OCTETS - 3_000_000, *[text._PREVIEW_OCTETS] * 3]
+
+
+@pytest.mark.parametrize(
+    "piece", [b"<!--", b"<", b"<style>", b"&", b"<script", b"> \r\n", b"\0", b"<![", b"<a b='", b"<p>"]
+)
 def test_preview_of_repeated_pieces(piece: bytes) -> None:
     assert len(preview_of("text/html", piece * 100_000)) <= 200
     assert len(preview_of("text/plain", piece * 100_000)) <= 200

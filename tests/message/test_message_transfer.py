@@ -37,6 +37,10 @@ def test_base64_cut_off() -> None:
     with pytest.raises(ValueError):
         decode_base64(b"QUJDQ")
     assert decode_lenient(b"QUJDQ", b"base64") == b"ABC"
+    # BINARY has what can be decoded
+    assert decode(b"QUJDQ", b"base64") == b"ABC"
+    assert decode(b"QUJD\r\nQ=\r\n", b"BASE64") == b"ABC"
+    assert decode(b"Q", b"base64") == b""
 
 
 @pytest.mark.parametrize(

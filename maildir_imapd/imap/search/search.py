@@ -255,7 +255,7 @@ class Finder:
 
 
 def _pieces(content: Content, made: list[tuple[int, bytes]]) -> list[text.Piece]:
-    found = text.pieces(content.tree())
+    found = text.pieces(content.tree(), content.data)
     made.append((content.uid, text.render_pieces(found)))
     return found
 

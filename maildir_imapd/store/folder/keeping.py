@@ -24,7 +24,7 @@ class Keeping:
 
     fsync: str = "delivery"  # delivery | always | never
     lock_timeout: float = 30.0  # seconds
-    cache_version: bytes = b"4"  # of the code whose bytes are cached; another version empties the cache
+    cache_version: bytes = b"5"  # of the code whose bytes are cached; another version empties the cache
     # The server whose files are kept true beside ours: dovecot | courier | none | auto; of auto the account makes the
     # one that has been here.
     mirror: str = "auto"
