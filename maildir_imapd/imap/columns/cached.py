@@ -56,13 +56,13 @@ def keep(view: View, made: Mapping[bytes, Sequence[tuple[int, bytes]]], read: Ma
         view.mailbox.confirm(cache, read)
 
 
-def made_of(view: View, uid: int, make: Callable[[Content], T]) -> tuple[Content, T] | None:
-    """Read a message, and return it with what *make* makes of it.
+def made_of(view: View, uid: int, make: Callable[[Content], T], *, whole: bool = True) -> tuple[Content, T] | None:
+    """Read a message (``read``), and return it with what *make* makes of it.
 
     None for one that is gone or cannot be read, perhaps found out by *make*: a search may pass over it.
     """
     try:
-        content = read(view, uid)
+        content = read(view, uid, whole=whole)
         return content, make(content)
     except MessageGone:
         return None
@@ -72,10 +72,17 @@ def made_of(view: View, uid: int, make: Callable[[Content], T]) -> tuple[Content
 
 
 def column_of(
-    view: View, positions: Positions, field: bytes, make: Make, unread: list[int] | None = None
+    view: View,
+    positions: Positions,
+    field: bytes,
+    make: Make,
+    unread: list[int] | None = None,
+    *,
+    whole: bool = False,
 ) -> list[bytes]:
     """The value of each message, from the cache or made and kept; b"" for what cannot be read.
 
+    *whole*: *make* looks at more than the header.
     One read of a file at most, and one write to the cache for all that was missing.  UIDs of messages that could
     not be read are added to *unread*.
     """
@@ -94,7 +101,7 @@ def column_of(
                 left_out = not note.begin(uids[k])
                 if left_out:
                     danger.say(view, uids[k])
-                both = None if left_out else made_of(view, uids[k], make)
+                both = None if left_out else made_of(view, uids[k], make, whole=whole)
                 if both is None:
                     found[k] = b""
                     if unread is not None:

@@ -43,7 +43,7 @@ _SIMPLE: Final[dict[bytes, Column]] = {
         THREADID,
         # RFC 8474: one identifier for one content, so that COPY and MOVE keep it.
         Cached(b"EMAILID", b"(%b)", b"emailid", lambda c: email_id(c)),
-        Cached(b"ENVELOPE", b"%b", b"envelope", lambda c: render_envelope(c.header)),
+        Cached(b"ENVELOPE", b"%b", b"envelope", lambda c: render_envelope(c.header), header_only=True),
         Cached(b"BODY", b"%b", b"body", lambda c: render_body(c.tree(), c.data)),
         Cached(b"BODYSTRUCTURE", b"%b", b"bodystructure", lambda c: render_bodystructure(c.tree(), c.data)),
     )
@@ -109,6 +109,7 @@ def _column(item: FetchItem, rev2: bool) -> Column:
             b"%b",
             key,
             lambda c: strings.literal(section.header_fields(c.header, names, invert)),
+            header_only=True,
         )
     return PerMessage(label, b"%b", lambda c: _sent(c, item))
 

@@ -191,20 +191,21 @@ class Span:
 WORTH_KEEPING_OCTETS: Final = 64 * 1024
 
 
-def read(view: View, uid: int) -> Content:
+def read(view: View, uid: int, *, whole: bool = True) -> Content:
     """Read a message of the open mailbox, of a large one the beginning; raises MessageGone, MessageUnreadable, Goodbye.
 
-    The last one of some size is kept, for clients fetch an attachment piece by piece.
+    The last one of some size is kept, for clients fetch an attachment piece by piece. Not *whole*: nothing but the
+    header is wanted, so that of nearly all the beginning will do.
     """
     kept = view.content
     if isinstance(kept, Content) and kept.uid == uid and view.mailbox.still(uid, kept.fingerprint):
         return kept
     mailbox, under = view.mailbox, view.snapshot.uidvalidity
-    file = mailbox.load(uid, under=under, limit=LARGE_OCTETS)
+    file = mailbox.load(uid, under=under, limit=LARGE_OCTETS if whole else 0)
     # Only after that is it sure that the UID still named this message.
     view.check_numbering()
     content = Content(uid, file, mailbox, under)
-    if file.octets > WORTH_KEEPING_OCTETS:
+    if whole and file.octets > WORTH_KEEPING_OCTETS:
         view.keep(content)
     return content
 

@@ -34,12 +34,16 @@ class FromSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """Finished wire text, made once of a message and kept in the folder's cache under *field*."""
+    """Finished wire text, made once of a message and kept in the folder's cache under *field*.
+
+    *header_only*: *make* looks at nothing else.
+    """
 
     label: bytes
     slot: bytes
     field: bytes
     make: Make
+    header_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,10 +118,11 @@ def _fill(
     lost: set[int] = set()
     made: dict[bytes, list[tuple[int, bytes]]] = {field: [] for field in values}
     read_as: dict[int, int] = {}
+    whole = not all(c.header_only for c in cached)
     for n, k in enumerate(wanting):
         view.progress.report(n, len(chunk))
         try:
-            content = read(view, uids[k])
+            content = read(view, uids[k], whole=whole)
         except (MessageGone, MessageUnreadable) as error:
             _miss(view, error, missing)
             lost.add(k)

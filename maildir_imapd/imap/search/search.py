@@ -157,7 +157,7 @@ class Finder:
                 if key.name != b"EMAILID":
                     # No message has a THREADID here.
                     return range(0)
-                blobs = column_of(self.view, among, b"emailid", email_id)
+                blobs = column_of(self.view, among, b"emailid", email_id, whole=True)
                 return [i for i, blob in zip(among, blobs, strict=True) if blob == key.value]
             case _:
                 assert_never(key)

@@ -95,7 +95,7 @@ def read(
     fd, left, large = opened.number, opened.status.st_size, False
     try:
         pieces = []
-        if limit is not None and left > limit:
+        if limit is not None and left > max(limit, BEGINNING_OCTETS):
             pieces.append(os.read(fd, BEGINNING_OCTETS))
             left -= len(pieces[0])
             if not packed.is_packed(pieces[0]):
