@@ -92,6 +92,7 @@ class Account:
         self._layout = KINDS[places.kind](places, delimiter, links=keeping.follow_links == "owner")
         self.root = root = places.root
         self.inbox = self._layout.inbox
+        self._glance = ground.glance(self.root, self.inbox)
         self.delimiter = self._layout.delimiter
         self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
         self._listing = Listing(self._layout)
@@ -151,7 +152,10 @@ class Account:
 
     def demand_there(self) -> None:
         """Raise SpoolGone where the directory of the mail has gone since, unmounted or moved: it may come back."""
-        ground.demand_served(self.root, self.inbox)
+        try:
+            os.stat(self._glance)  # one look, at each command that needs the mail
+        except OSError:
+            ground.demand_served(self.root, self.inbox)
 
     # --- what there is ----------------------------------------------------------------------------
 

@@ -41,6 +41,12 @@ def demand(path: bytes, above: bytes | None, marker: bytes | None) -> None:
         raise SpoolGone(detail=f"{spelled(path)} is not made: {spelled(above)} is not there")
 
 
+def glance(root: bytes, inbox: bytes) -> bytes:
+    """The one path that is there only if all of the mail is; empty where one is not enough."""
+    inside = os.path.join(inbox, b"").startswith(os.path.join(root, b""))
+    return os.path.join(inbox, MAILDIR[0]) if inside else b""
+
+
 def demand_served(root: bytes, inbox: bytes) -> None:
     """Raise SpoolGone where mail that has been served is no longer there: the root, or all of INBOX."""
     if there(os.path.join(inbox, MAILDIR[0])) and (
