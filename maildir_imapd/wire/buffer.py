@@ -106,7 +106,7 @@ Event = Frame | Line | LiteralWanted | Overflow
 _MARKER = re.compile(rb"(~?)\{([0-9]+)(\+?)\}\Z").search
 # RFC 3501: tag SP "APPEND" SP ..., RFC 8508: tag SP ["UID" SP] "REPLACE" SP ...
 # The tag is bounded, because this is tried for every literal of a command.
-_STREAMING = re.compile(rb"[^ ]{1,1024} (?:UID )?(?:APPEND|REPLACE) ", re.IGNORECASE).match
+_STREAMING = re.compile(rb"[^ ]{1,1024} (?:UID {1,9})?(?:APPEND|REPLACE) ", re.IGNORECASE).match
 
 # While skipping, this much of a line's end is kept to find a marker in.
 _TAIL = 64

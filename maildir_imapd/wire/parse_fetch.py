@@ -127,11 +127,14 @@ def _preview(at: Cursor) -> FetchPreview:
     """fetch-att =/ "PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"] (RFC 8970)"""
     start = at.pos
     # In `FETCH 1 PREVIEW (CHANGEDSINCE 5)` the list belongs to FETCH.
-    if at.take(b" (") and (word := abnf.ITEM(at.text, at.pos)) is not None and word[0].upper() == b"LAZY":
-        at.pos = word.end()
-        while at.more():
-            at.one_of(frozenset([b"LAZY"]), "a PREVIEW modifier")
-        return FetchPreview(lazy=True)
+    if at.at_list():
+        at.space()
+        at.open()
+        if (word := abnf.ITEM(at.text, at.pos)) is not None and word[0].upper() == b"LAZY":
+            at.pos = word.end()
+            while at.more():
+                at.one_of(frozenset([b"LAZY"]), "a PREVIEW modifier")
+            return FetchPreview(lazy=True)
     at.pos = start
     return FetchPreview()
 

@@ -43,7 +43,7 @@ def refused(session: Session, text: bytes) -> None:
         session.view.save()
 
 
-_SAVE = re.compile(rb"RETURN \([^()]*\bSAVE\b", re.IGNORECASE).search
+_SAVE = re.compile(rb"RETURN +\([^()]*\bSAVE\b", re.IGNORECASE).search
 
 
 def write(
