@@ -42,7 +42,8 @@ class Limits:
     command: int
 
 
-BEFORE_LOGIN = Limits(line=8 << 10, literal=4 << 10, command=8 << 10)
+# Before login for an ID of 30 pairs, whose values have 1024 octets (RFC 2971 3.3); nobody logs in with more.
+BEFORE_LOGIN = Limits(line=40 << 10, literal=4 << 10, command=40 << 10)
 AFTER_LOGIN = Limits(line=1 << 20, literal=64 << 10, command=(1 << 20) + (256 << 10))
 
 Streamed = tuple[tuple[int, Sink], ...]

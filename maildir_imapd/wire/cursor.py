@@ -328,7 +328,10 @@ class Cursor:
         return binascii.a2b_base64(word)
 
     def decode(self, charset: bytes | None, data: bytes) -> str:
-        """Turn a string to search for into text; without a charset it is UTF-8, for that is what clients send."""
+        """Turn a string to search for into text.
+
+        Without a charset it is UTF-8, for that is what clients send, or ISO-8859-1 where it cannot be UTF-8.
+        """
         if len(data) > TEXT_LIMIT_OCTETS:
             raise TooLong
         try:
@@ -336,6 +339,8 @@ class Cursor:
         except LookupError:
             raise BadCharsetName from None
         except UnicodeError:
+            if charset is None:
+                return data.decode("iso-8859-1")
             raise BadCharset from None
 
     # --- flags and dates --------------------------------------------------------------------------

@@ -253,7 +253,7 @@ def _program(at: Cursor, charset: bytes | None) -> SearchKey:
                 continue
             if word == b"FILTER":
                 filters.insert(at, start, charset)
-                charset = b"UTF-8"
+                charset = charset and b"UTF-8"
                 continue
             if word == b"OR":
                 at.space()
@@ -415,7 +415,7 @@ LONGEST_OCTETS = 1 << 20
 def check_criteria(text: bytes) -> None:
     """Raise ProtocolError when *text* is not search-criteria in UTF-8; filters that it names are not looked at."""
     try:
-        _program(Cursor(text, stored=lambda name: b"ALL"), None)
+        _program(Cursor(text, stored=lambda name: b"ALL"), b"UTF-8")
     except BadCharsetName:
         raise BadSyntax("no other charset") from None
 

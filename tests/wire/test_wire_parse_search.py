@@ -321,8 +321,6 @@ def test_unknown_charset(text: bytes) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        b'SEARCH SUBJECT "\xfc"',
-        b"SEARCH SUBJECT {1}\r\n\xfc",
         b'SEARCH CHARSET UTF-8 TEXT "\xfc"',
         b'SEARCH CHARSET US-ASCII TEXT "\xc3\xbc"',
     ],
@@ -442,3 +440,19 @@ def test_whatever_a_filter_holds(value: bytes, rest: bytes) -> None:
         parse(Frame(b"a SEARCH FILTER x " + rest), stored=lambda name: value)
     except (ProtocolError, UndefinedFilter, BadCharsetName):
         pass
+
+
+@pytest.mark.parametrize("string", [b'"Gr\xf6\xdfe"', b"{5}\r\nGr\xf6\xdfe"])
+def test_without_a_charset(string: bytes) -> None:
+    """UTF-8 as clients send it, and what cannot be UTF-8 is ISO-8859-1; what has a charset must be in it."""
+    assert key(b"SUBJECT " + string) == KeyHeader(b"SUBJECT", "Größe")
+    assert key(b'SUBJECT "Gr\xc3\xb6\xc3\x9fe" FROM ' + string) == KeyAnd(
+        (KeyHeader(b"SUBJECT", "Größe"), KeyHeader(b"FROM", "Größe"))
+    )
+    assert filtered(b"FILTER x FROM " + string, x="SUBJECT {7}\r\nGröße".encode()) == KeyAnd(
+        (KeyHeader(b"SUBJECT", "Größe"), KeyHeader(b"FROM", "Größe"))
+    )
+    with pytest.raises(BadCharset):
+        key(b"CHARSET UTF-8 SUBJECT " + string)
+    with pytest.raises(BadCharset):
+        key(b"CHARSET US-ASCII FROM " + string)
