@@ -84,6 +84,7 @@ def enter(session: Session, credential: Credential, how: str) -> Done:
     states=LOGGED_IN,
     updates=False,
     announces=lambda session: [b"UNAUTHENTICATE"] if session.may_leave else [],
+    impersonal=True,
 )
 def unauthenticate(session: Session, cmd: Unauthenticate, reply: Reply) -> Done:
     """End the user's turn for the next one on the same connection (RFC 8437).  Never NO."""

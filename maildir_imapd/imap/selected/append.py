@@ -101,7 +101,7 @@ def _announced(session: Session) -> list[bytes]:
     return names if session.policy.utf8 == "no" else [*names, b"UTF8=ACCEPT"]
 
 
-@command(b"APPEND", states=LOGGED_IN, literal=begin, announces=_announced)
+@command(b"APPEND", states=LOGGED_IN, literal=begin, announces=_announced, impersonal=True)
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """Put messages into a mailbox, all or none (RFC 3501 6.3.11, RFC 3502); OK when they are on disk."""
     stored = commit(session, cmd.mailbox, cmd.messages)
