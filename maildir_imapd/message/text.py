@@ -151,8 +151,9 @@ class Piece(NamedTuple):
     charset: bytes = b""  # in capitals, where it is one that we know
 
 
+# SEARCH TEXT alone looks at the headers: BODY "doesn't match any header fields" (RFC 9051 6.4.4).
 _EMBEDDED = b"e"  # the header of an embedded message
-_MIME = b"m"  # the header of any other part, which SEARCH TEXT alone looks at
+_MIME = b"m"  # the header of any other part
 _TEXT = b"t"
 
 
@@ -203,9 +204,7 @@ def parse_pieces(blob: bytes) -> list[Piece]:
 def body_text(data: bytes, found: Iterable[Piece]) -> Iterator[str]:
     """Give the decoded texts of the body: what SEARCH BODY looks at."""
     for piece in found:
-        if piece.kind == _EMBEDDED:
-            yield header_text(data[piece.start : piece.end])
-        elif piece.kind == _TEXT:
+        if piece.kind == _TEXT:
             yield decode_mail(piece.charset or None, _octets(data, piece))
 
 
@@ -217,7 +216,7 @@ def _octets(data: bytes, piece: Piece) -> bytes:
 def contains(data: bytes, found: Callable[[], Iterable[Piece]], needle: str, *, body_only: bool) -> bool:
     """Tell whether a message contains *needle*, which ``fold`` has been through: SEARCH BODY, SEARCH TEXT.
 
-    TEXT also looks at the message's header and at the MIME headers of its parts.
+    TEXT also looks at the message's header and at the headers of its parts.
     """
     if not needle:
         return True
@@ -227,7 +226,7 @@ def contains(data: bytes, found: Callable[[], Iterable[Piece]], needle: str, *, 
     for piece in found():
         if piece.kind == _TEXT:
             hit = _in_text(_octets(data, piece), piece.charset, needle, ascii_needle)
-        elif piece.kind == _MIME and body_only:
+        elif body_only:
             continue
         else:
             hit = _in_header(data[piece.start : piece.end], needle, ascii_needle)
