@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from maildir_imapd import normal
 from maildir_imapd.message import transfer
+from maildir_imapd.message.address import MISSING_DOMAIN, MISSING_MAILBOX, parse_addresses
 from maildir_imapd.message.charset import (
     CHARSETS,
     PIECE_OCTETS,
@@ -27,6 +28,7 @@ from maildir_imapd.message.header import HEADER_LIMIT_OCTETS, VALUE_LIMIT_OCTETS
 from maildir_imapd.message.mime import Part
 
 __all__ = [
+    "ADDRESS_FIELDS",
     "CHARSETS",
     "PREVIEW_CHARACTERS",
     "Piece",
@@ -126,12 +128,41 @@ def field_text(header: bytes, name: bytes) -> list[str]:
 
 
 def folded_fields(header: bytes, name: bytes) -> str | None:
-    """Give what ``field_text`` gives, folded, a line for each field; None where there is none.
+    """Give what SEARCH finds in the fields called *name*, folded, a line for each; None where there is none.
 
-    Bounded once more, for U+FDFA folds to 18 letters; what Korean decomposes to is within the bound.
+    That is what ``field_text`` gives, and of a field of addresses also each address as ENVELOPE shows it, where it is
+    written otherwise.  Each of the two is bounded once more, for U+FDFA folds to 18 letters; what Korean decomposes to
+    is within the bound.
     """
     values = field_text(header, name)
-    return fold("\n".join(values))[:VALUE_LIMIT_OCTETS] if values else None
+    if not values:
+        return None
+    folded = fold("\n".join(values))[:VALUE_LIMIT_OCTETS]
+    if name in ADDRESS_FIELDS and (shown := _shown_otherwise(header, name, values)):
+        folded += "\n" + fold("\n".join(shown))[:VALUE_LIMIT_OCTETS]
+    return folded
+
+
+def _shown_otherwise(header: bytes, name: bytes, values: Iterable[str]) -> list[str]:
+    """List addresses as ``name <mailbox@host>``, if they do not stand so in the decoded *values*."""
+    found = []
+    for raw, decoded in zip(every(header, name), values, strict=True):
+        compared = len(decoded) <= _COMPARED_CHARACTERS
+        for label, _, mailbox, host in parse_addresses(raw):
+            if mailbox is None or mailbox == MISSING_MAILBOX:
+                continue
+            one = decode_rfc2047(mailbox if host is None or host == MISSING_DOMAIN else mailbox + b"@" + host)
+            if label is not None:
+                one = f"{decode_rfc2047(label)} <{one}>"
+            if not compared or one not in decoded:
+                found.append(one)
+    return found
+
+
+# Of a longer field all addresses are kept twice, for looking for thousands in it would take long.
+_COMPARED_CHARACTERS = 8192
+# Fields whose addresses ENVELOPE shows.
+ADDRESS_FIELDS = frozenset([b"FROM", b"SENDER", b"REPLY-TO", b"TO", b"CC", b"BCC"])
 
 
 def _unfolded(header: bytes) -> bytes:
