@@ -248,7 +248,10 @@ def _parse_modifiers(at: Cursor, uid: bool) -> _Modifiers:
 
 
 def parse_partial_range(at: Cursor) -> tuple[int, int]:
-    """partial-range = nz-number ":" nz-number / MINUS nz-number ":" MINUS nz-number (RFC 9394)"""
+    """partial-range = nz-number ":" nz-number / MINUS nz-number ":" MINUS nz-number (RFC 9394)
+
+    4:2 is 2:4, and -4:-2 is -2:-4.
+    """
     negative = at.take(b"-")
     first = at.nz_number()
     if not at.take(b":"):
@@ -256,4 +259,5 @@ def parse_partial_range(at: Cursor) -> tuple[int, int]:
     if negative and not at.take(b"-"):
         at.fail('"-"')
     last = at.nz_number()
-    return (-first, -last) if negative else (first, last)
+    low, high = min(first, last), max(first, last)
+    return (-low, -high) if negative else (low, high)

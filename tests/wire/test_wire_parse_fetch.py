@@ -87,7 +87,7 @@ def test_items(text: bytes, items: tuple[FetchItem, ...]) -> None:
         (b"UID FETCH 1 (FLAGS) (CHANGEDSINCE 5 VANISHED)", {"uid": True, "changed_since": 5, "vanished": True}),
         (b"UID FETCH 1 (FLAGS) (VANISHED CHANGEDSINCE 5) ", {"uid": True, "changed_since": 5, "vanished": True}),
         (b"UID FETCH 1 (FLAGS) (PARTIAL -1:-30)", {"uid": True, "partial": (-1, -30)}),
-        (b"UID FETCH 1 (FLAGS) (PARTIAL 5:1 CHANGEDSINCE 3)", {"uid": True, "partial": (5, 1), "changed_since": 3}),
+        (b"UID FETCH 1 (FLAGS) (PARTIAL 5:1 CHANGEDSINCE 3)", {"uid": True, "partial": (1, 5), "changed_since": 3}),
     ],
 )
 def test_modifiers(text: bytes, expected: dict[str, object]) -> None:

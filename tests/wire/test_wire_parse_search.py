@@ -160,7 +160,7 @@ def test_command() -> None:
         (b"(MIN MAX COUNT SAVE)", ReturnOptions(frozenset([b"MIN", b"MAX", b"COUNT", b"SAVE"]))),
         (b"(PARTIAL 1:100)", ReturnOptions(frozenset([b"PARTIAL"]), (1, 100))),
         (b"(PARTIAL -1:-100 MIN)", ReturnOptions(frozenset([b"PARTIAL", b"MIN"]), (-1, -100))),
-        (b"(PARTIAL 500:400)", ReturnOptions(frozenset([b"PARTIAL"]), (500, 400))),
+        (b"(PARTIAL 500:400)", ReturnOptions(frozenset([b"PARTIAL"]), (400, 500))),
         (b"(UPDATE COUNT CONTEXT)", ReturnOptions(frozenset([b"UPDATE", b"COUNT", b"CONTEXT"]))),
         (b"(UPDATE (UID) ALL)", ReturnOptions(frozenset([b"UPDATE", b"ALL"]), None, (FetchAtt(b"UID"),))),
         (b"(RELEVANCY ALL)", ReturnOptions(frozenset([b"RELEVANCY", b"ALL"]))),
