@@ -106,7 +106,7 @@ def test_the_next_user(tmp_path: Path) -> None:
 
 
 class Silence:
-    """A transport to which nothing comes after IDLE, whose waiting is the clock; *rings*: seconds at which the bell rings."""
+    """A transport to which nothing comes after IDLE; waiting is the clock, and at *rings* (seconds) the bell rings."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, rings: list[float]) -> None:
         self.now, self._rings, self._begun = 0.0, rings, False
