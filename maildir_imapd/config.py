@@ -214,8 +214,8 @@ SETTINGS: tuple[Setting, ...] = (
         "owner",
         "Whether symbolic links in a spool are followed: to a folder, to a folder's cur/ or new/, and to a message, if "
         "what they lead to is a directory or a regular file of the user whose the Maildir is. Links to what is "
-        "somebody else's are never followed, nor such as lead beyond what landlock allows; those that are not are named "
-        "in the log and by adopt. The Maildir itself may be a link in any case.",
+        "somebody else's are never followed, nor such as lead beyond what landlock allows; those that are not are "
+        "named in the log and by adopt. The Maildir itself may be a link in any case.",
         "no|owner",
         "Mailboxes",
     ),

@@ -348,10 +348,10 @@ class Session:
     def mailbox_name(self, raw: bytes) -> str:
         """Decode a mailbox name from the wire; raises BadMailboxName.
 
-        INBOX in any case is INBOX as a first level too: one mailbox has one name.  What is not in Normalization
-        Form C names what it is in that form (RFC 9051 5.1), unless just that name, or its parent, is shown beside the
-        composed one: other programs have made both.  A delimiter at the end is dropped: CREATE may have one (6.3.3), and clients that were
-        served by nested directories put it elsewhere, too.
+        INBOX in any case is INBOX as a first level too: one mailbox has one name.  What is not in Normalization Form C
+        names what it is in that form (RFC 9051 5.1), unless just that name, or its parent, is shown beside the
+        composed one: other programs have made both.  A delimiter at the end is dropped: CREATE may have one (6.3.3),
+        and clients that were served by nested directories put it elsewhere, too.
         """
         name = decode_mailbox(raw, utf8=self.utf8)
         if len(name) > 1:
