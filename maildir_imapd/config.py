@@ -359,6 +359,16 @@ SETTINGS: tuple[Setting, ...] = (
         shown="30m",
     ),
     Setting(
+        "idle_keepalive",
+        duration(0, 86400),
+        120.0,
+        "A client in IDLE is told OK after this much silence, so that no router on the way forgets the connection. "
+        "0: never.",
+        "TIME",
+        "Limits",
+        shown="2m",
+    ),
+    Setting(
         "line_limit",
         size(1 << 10, 1 << 30),
         1 << 20,

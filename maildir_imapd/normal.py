@@ -1,6 +1,6 @@
 """Unicode normalization of text from outside: the one place that calls ``unicodedata`` for it.
 
-A leaf beside errors.py, for both ``message`` (folding) and ``imap`` (mailbox names) need it.
+A leaf beside errors.py, for ``message`` (folding), ``imap`` and ``store`` (mailbox names) need it.
 
 ``unicodedata`` sorts a run of combining marks by insertion, in one call that holds the interpreter's lock: 500 KB of
 marks take minutes, in which no thread of the process does anything.  So runs are bounded first, as UAX 15 has it

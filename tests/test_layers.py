@@ -79,7 +79,7 @@ ALLOWED = {
     "events": {"phrases"},
     "wire": {"wire", "errors", "strings", "mutf7"},
     "message": {"message", "errors", "strings", "normal"},
-    "store": {"store", "errors", "events", "mutf7", "phrases"},
+    "store": {"store", "errors", "events", "mutf7", "normal", "phrases"},
     # Of the store only the locks, which know nothing of it.
     "auth": {"auth", "errors", "events", "values", "store.threads.locks"},
     "imap": {"imap", "wire", "message", *IMAP_KNOWS, "auth.base", "auth.mechanisms", *LEAVES, ""},

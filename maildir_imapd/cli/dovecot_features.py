@@ -126,6 +126,7 @@ def _limits(reading: DovecotReading) -> None:
     for theirs, ours in (
         ("mail_max_userip_connections", "connections_per_user"),
         ("imap_max_line_length", "line_limit"),
+        ("imap_idle_notify_interval", "idle_keepalive"),
         ("login_greeting", "greeting"),
         ("quota_mail_size", "append_limit"),
         ("auth_failure_delay", "auth_failure_delay"),

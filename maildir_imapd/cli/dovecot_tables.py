@@ -87,7 +87,6 @@ MEANINGS: Final[dict[str, str]] = {
     UNCOPIED: "replication_* mail_replica doveadm_* dsync_*",
     "there is no URLAUTH": "imap_urlauth*",
     "no answer differs for the sake of one client": "imap_client_workarounds",
-    "a client in IDLE hears nothing while nothing happens": "imap_idle_notify_interval",
     "capabilities are those that are there": "imap_capability",
     "ID says the name of this server alone": "imap_id_*",
     "a message that cannot be read is left out, and the answer says so": "imap_fetch_failure",

@@ -23,6 +23,7 @@ from maildir_imapd.server import spools
         "poll_interval",
         "append_limit",
         "idle_timeout",
+        "idle_keepalive",
         "log_level",
         "log_file",
     ]

@@ -126,6 +126,21 @@ class Engine:
         """Seconds of silence (before login: seconds in all) after which the client is told BYE."""
         return self._policy.idle_timeout if self.logged_in else self._policy.login_timeout
 
+    @property
+    def quiet(self) -> float:
+        """Seconds for which nothing need be said, after which ``keep_alive`` is to be called; 0 for ever so long."""
+        return self._policy.idle_keepalive if self.session.idling else 0.0
+
+    def keep_alive(self, reply: Reply) -> None:
+        """Say something to a client in IDLE to which nothing has been said for long.
+
+        A router that translates addresses forgets a connection on which nothing goes, often after five minutes, and
+        whatever is sent then is lost.  RFC 2177 lets any untagged response come.
+        """
+        if self.session.idling:
+            self._guarded(lambda: self.session.say(reply, b"OK", "Still here"), None, reply)
+            reply.flush()
+
     def greet(self, reply: Reply) -> None:
         """Say OK, or PREAUTH when the caller has already been identified."""
         session = self.session

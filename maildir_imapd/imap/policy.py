@@ -20,6 +20,8 @@ class Policy:
     compress: bool = False
     login_timeout: float = 180.0
     idle_timeout: float = 1800.0
+    idle_keepalive: float = 120.0
+    """After so much silence a client in IDLE is told that we are there; 0: never."""
     append_limit: int = 100 * 1024 * 1024
     utf8: Literal["lenient", "strict", "no"] = "lenient"
     """Whether UTF8=ACCEPT is there, and refuses UTF-8 headers of others (RFC 6855 4)."""

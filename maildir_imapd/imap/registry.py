@@ -49,13 +49,17 @@ class Spec:
     oversize: Callable[[Session], ImapdError] | None
     announces: Announces
     mail: bool
+    impersonal: bool
 
     def may_expunge(self, cmd: object) -> bool:
         """Whether EXPUNGE may be told when this very command ends."""
         return self.expunge and not (self.counts is not None and self.counts(cmd))
 
     def announced(self, session: Session) -> Iterable[bytes]:
-        """The capabilities that this command stands for in this session."""
+        """The capabilities that this command stands for in this session, be they of use now or after login."""
+        now = State.NOT_AUTHENTICATED if session.state is State.NOT_AUTHENTICATED else LOGGED_IN
+        if not self.states & now and not (self.impersonal and now is State.NOT_AUTHENTICATED):
+            return ()
         return self.announces(session) if callable(self.announces) else self.announces
 
 
@@ -74,6 +78,7 @@ def command(
     oversize: Callable[[Session], ImapdError] | None = None,
     announces: Announces = (),
     mail: bool | None = None,
+    impersonal: bool = False,
 ) -> Callable[[H], H]:
     """Enter a handler under its names; ``UID X`` is a name of its own, with its own policy.
 
@@ -82,17 +87,20 @@ def command(
     the spool as they come.  *refused*: called with the command's text when it is NO before it could be carried out.
     *oversize*: what to answer, in a state that knows the command, when a literal of it is too long to be read.
     *announces*: capabilities that are whole with this command, in the states that know it; SELECTED means after login.
+    Those after login are told before it, too, when they are a list, or *impersonal*: what is called to make it asks for
+    nobody's account.  There are clients that ask once (Python's imaplib), and a login takes back nothing of it.
     *mail*: whether it is refused while the account's directory is not there; where a mailbox must be selected, that
     one tells, and of the other commands after login all do unless they say so.
     """
     always = uses_numbers is True
     needs = states is LOGGED_IN if mail is None else mail
     counts = None if isinstance(uses_numbers, bool) else uses_numbers
+    fixed = impersonal or not callable(announces)
 
     def enter(handler: H) -> H:
         for name in names:
             TABLE[name] = Spec(
-                name, states, handler, not always, updates, counts, literal, refused, oversize, announces, needs
+                name, states, handler, not always, updates, counts, literal, refused, oversize, announces, needs, fixed
             )
         return handler
 
@@ -100,7 +108,6 @@ def command(
 
 
 def announced(session: Session) -> list[bytes]:
-    """The capabilities of all commands that can be given before login, or after it; the protocol's own name first."""
-    now = State.NOT_AUTHENTICATED if session.state is State.NOT_AUTHENTICATED else LOGGED_IN
-    found = dict.fromkeys(name for spec in TABLE.values() if spec.states & now for name in spec.announced(session))
+    """The capabilities of all commands, as far as they are known by now; the protocol's name first."""
+    found = dict.fromkeys(name for spec in TABLE.values() for name in spec.announced(session))
     return sorted(found, key=lambda name: not name.startswith(b"IMAP"))

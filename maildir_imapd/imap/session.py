@@ -348,16 +348,18 @@ class Session:
     def mailbox_name(self, raw: bytes) -> str:
         """Decode a mailbox name from the wire; raises BadMailboxName.
 
-        INBOX in any case is INBOX as a first level too: one mailbox has one name.  UTF-8 that is not in
-        Normalization Form C names what it is in that form (RFC 9051 5.1), unless other programs have made just this
-        mailbox, or its parent.  A delimiter at the end is dropped: CREATE may have one (6.3.3), and clients that were
-        served by nested directories put it elsewhere, too.
+        INBOX in any case is INBOX as a first level too: one mailbox has one name.  What is not in Normalization Form C
+        names what it is in that form (RFC 9051 5.1), unless just that name, or its parent, is shown beside the
+        composed one: other programs have made both.  A delimiter at the end is dropped: CREATE may have one (6.3.3),
+        and clients that were served by nested directories put it elsewhere, too.
         """
         name = decode_mailbox(raw, utf8=self.utf8)
         if len(name) > 1:
             name = name.removesuffix(self.account.delimiter)
-        if self.utf8 and not normal.is_composed(name) and not self.account.exists(name):
-            there = next(filter(self.account.exists, ancestors(name, self.account.delimiter)), "")
+        if not name.isascii() and not normal.is_composed(name):
+            shown = {folder.name for folder in self.account.folders()}
+            names = (name, *ancestors(name, self.account.delimiter))
+            there = next((known for known in names if known in shown), "")
             name = there + normal.composed(name[len(there) :])
         first, delimiter, rest = name.partition(self.account.delimiter)
         return f"INBOX{delimiter}{rest}" if first.isascii() and first.upper() == "INBOX" else name

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from maildir_imapd import normal
 from maildir_imapd.message import transfer
+from maildir_imapd.message.address import MISSING_DOMAIN, MISSING_MAILBOX, parse_addresses
 from maildir_imapd.message.charset import (
     CHARSETS,
     PIECE_OCTETS,
@@ -27,6 +28,7 @@ from maildir_imapd.message.markup import characters, text_of_enriched, text_of_h
 from maildir_imapd.message.mime import Part
 
 __all__ = [
+    "ADDRESS_FIELDS",
     "CHARSETS",
     "PREVIEW_CHARACTERS",
     "Piece",
@@ -132,12 +134,41 @@ def field_text(header: bytes, name: bytes) -> list[str]:
 
 
 def folded_fields(header: bytes, name: bytes) -> str | None:
-    """Give what ``field_text`` gives, folded, a line for each field; None where there is none.
+    """Give what SEARCH finds in the fields called *name*, folded, a line for each; None where there is none.
 
-    Bounded once more, for U+FDFA folds to 18 letters; what Korean decomposes to is within the bound.
+    That is what ``field_text`` gives, and of a field of addresses also each address as ENVELOPE shows it, where it is
+    written otherwise.  Each of the two is bounded once more, for U+FDFA folds to 18 letters; what Korean decomposes to
+    is within the bound.
     """
     values = field_text(header, name)
-    return fold("\n".join(values))[:VALUE_LIMIT_OCTETS] if values else None
+    if not values:
+        return None
+    folded = fold("\n".join(values))[:VALUE_LIMIT_OCTETS]
+    if name in ADDRESS_FIELDS and (shown := _shown_otherwise(header, name, values)):
+        folded += "\n" + fold("\n".join(shown))[:VALUE_LIMIT_OCTETS]
+    return folded
+
+
+def _shown_otherwise(header: bytes, name: bytes, values: Iterable[str]) -> list[str]:
+    """List addresses as ``name <mailbox@host>``, if they do not stand so in the decoded *values*."""
+    found = []
+    for raw, decoded in zip(every(header, name), values, strict=True):
+        compared = len(decoded) <= _COMPARED_CHARACTERS
+        for label, _, mailbox, host in parse_addresses(raw):
+            if mailbox is None or mailbox == MISSING_MAILBOX:
+                continue
+            one = decode_rfc2047(mailbox if host is None or host == MISSING_DOMAIN else mailbox + b"@" + host)
+            if label is not None:
+                one = f"{decode_rfc2047(label)} <{one}>"
+            if not compared or one not in decoded:
+                found.append(one)
+    return found
+
+
+# Of a longer field all addresses are kept twice, for looking for thousands in it would take long.
+_COMPARED_CHARACTERS = 8192
+# Fields whose addresses ENVELOPE shows.
+ADDRESS_FIELDS = frozenset([b"FROM", b"SENDER", b"REPLY-TO", b"TO", b"CC", b"BCC"])
 
 
 def _unfolded(header: bytes) -> bytes:
@@ -159,8 +190,9 @@ class Piece(NamedTuple):
     spelled: bytes = b""
 
 
+# SEARCH TEXT alone looks at the headers: BODY "doesn't match any header fields" (RFC 9051 6.4.4).
 _EMBEDDED = b"e"  # the header of an embedded message
-_MIME = b"m"  # the header of any other part, which SEARCH TEXT alone looks at
+_MIME = b"m"  # the header of any other part
 _TEXT = b"t"
 _HTML = b"h"
 _ANYTHING = b"*"
@@ -252,9 +284,7 @@ def parse_pieces(blob: bytes) -> list[Piece]:
 def body_text(data: bytes, found: Iterable[Piece]) -> Iterator[str]:
     """Give the decoded texts of the body: what SEARCH BODY looks at."""
     for piece in found:
-        if piece.kind == _EMBEDDED:
-            yield header_text(data[piece.start : piece.end])
-        elif piece.kind != _MIME:
+        if piece.kind in (_TEXT, _HTML):
             yield decode_mail(piece.charset or None, _octets(data, piece))
 
 
@@ -266,7 +296,7 @@ def _octets(data: bytes, piece: Piece) -> bytes:
 def contains(data: bytes, found: Callable[[], Iterable[Piece]], needle: str, *, body_only: bool) -> bool:
     """Tell whether a message contains *needle*, which ``fold`` has been through: SEARCH BODY, SEARCH TEXT.
 
-    TEXT also looks at the message's header and at the MIME headers of its parts.
+    TEXT also looks at the message's header and at the headers of its parts.
     """
     if not needle:
         return True
@@ -279,7 +309,7 @@ def contains(data: bytes, found: Callable[[], Iterable[Piece]], needle: str, *, 
         elif piece.kind == _HTML:
             octets = _octets(data, piece)
             hit = _in_text(octets, piece.charset, needle, ascii_needle) or _in_entities(octets, piece, needle)
-        elif piece.kind == _MIME and body_only:
+        elif body_only:
             continue
         else:
             hit = _in_header(data[piece.start : piece.end], needle, ascii_needle)

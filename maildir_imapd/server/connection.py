@@ -61,7 +61,8 @@ def _until_over(
     leaving: Callable[[], Goodbye | None],
 ) -> None:
     """Turn by turn: become what the service asks for, wait, and give it what has come."""
-    heard = outside = started
+    heard = outside = spoken = started
+    sent = service.sent
     while not service.over:
         if service.upgrade is not None:
             _upgrade(transport, service)
@@ -71,8 +72,16 @@ def _until_over(
             break
         # Before login traffic prolongs nothing: a login comes in its time or not at all.
         since = heard if service.logged_in else outside
-        left = since + service.patience - time.monotonic()
-        woken, data = transport.wait(left) if left > 0 else (False, b"")
+        now = time.monotonic()
+        if service.sent != sent:
+            sent, spoken = service.sent, now
+        left = since + service.patience - now
+        silence = spoken + service.quiet - now if service.quiet else left
+        if silence <= 0 < left:
+            service.keep_alive()
+            spoken = now
+            continue
+        woken, data = transport.wait(min(left, silence)) if left > 0 else (False, b"")
         if data is None:
             break
         if woken:
@@ -82,7 +91,7 @@ def _until_over(
             if service.logged_in:
                 outside = heard
             service.feed(data)
-        elif not woken and service.upgrade is None:
+        elif not woken and service.upgrade is None and (left <= 0 or silence >= left):
             service.say_goodbye(IdleTooLong())
 
 

@@ -46,6 +46,11 @@ class ImapService:
         return self._engine.patience
 
     @property
+    def quiet(self) -> float:
+        """As ``Service.quiet``."""
+        return self._engine.quiet
+
+    @property
     def upgrade(self) -> bytes | None:
         """As ``Service.upgrade``."""
         return self._engine.upgrade
@@ -71,6 +76,10 @@ class ImapService:
     def announce(self) -> None:
         """As ``Service.announce``."""
         self._engine.announce(self._reply)
+
+    def keep_alive(self) -> None:
+        """As ``Service.keep_alive``."""
+        self._engine.keep_alive(self._reply)
 
     def upgraded(self, kind: bytes) -> None:
         """As ``Service.upgraded``."""

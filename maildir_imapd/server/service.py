@@ -37,6 +37,11 @@ class Service(Protocol):
         ...
 
     @property
+    def quiet(self) -> float:
+        """Seconds in which nothing was said, after which ``keep_alive`` is called; 0 for never."""
+        ...
+
+    @property
     def upgrade(self) -> bytes | None:
         """The kind of transport to become before it reads on: b"TLS", b"DEFLATE", b"PLAIN"; None for what it is."""
         ...
@@ -61,6 +66,10 @@ class Service(Protocol):
 
     def announce(self) -> None:
         """Say what has happened elsewhere, for somebody has rung; nothing where the client waits for nothing."""
+        ...
+
+    def keep_alive(self) -> None:
+        """Say something that means nothing, for the sake of what stands between."""
         ...
 
     def upgraded(self, kind: bytes) -> None:

@@ -112,6 +112,7 @@ def policy(
         plaintext_login=config.plaintext_login == "loopback" and loopback,
         login_timeout=config.login_timeout,
         idle_timeout=config.idle_timeout,
+        idle_keepalive=config.idle_keepalive,
         compress=compress,
         append_limit=config.append_limit,
         utf8=config.utf8,

@@ -22,6 +22,9 @@ READ_OCTETS = 64 * 1024
 WRITE_OCTETS = 1024 * 1024
 # Octets a second that a client must take of an answer, on the whole, once it has stopped to read.
 LEAST_OCTETS_PER_SECOND = 256.0
+# Seconds of silence until the first probe and from one to the next, and how many are lost before it is given up: the
+# two hours that systems wait by themselves are longer than any router remembers a connection.
+KEEPALIVE = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}
 # Seconds for which a client that is still sending is listened to after the BYE.
 LINGER_SECONDS = 1.0
 
@@ -52,6 +55,9 @@ class Transport:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in KEEPALIVE.items():
+                if hasattr(socket, name):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._sock: socket.socket | ssl.SSLSocket = sock
         self._tls = tls
         self._stall_timeout = stall_timeout

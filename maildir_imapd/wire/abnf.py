@@ -7,6 +7,7 @@ another one matches, and repeats inside repeats are possessive.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 # RFC 3501 section 9:
 #   atom-specials = "(" / ")" / "{" / SP / CTL / list-wildcards / quoted-specials / resp-specials
@@ -29,11 +30,15 @@ LIST_ATOM = re.compile(rb"[%b\]%%*]+" % _ATOM_CHAR).match
 _TAG = rb"[%b\]]+" % _ATOM_CHAR.replace(b"+", b"", 1)
 TAG = re.compile(_TAG).match
 
+#   SP            = %x20
+# Laxer: where the grammar has one there may be several.  The match may be empty, but there is one.
+BLANKS: Callable[[bytes, int], re.Match[bytes]] = re.compile(rb" *+").match  # type: ignore[assignment]
+
 #   command       = tag SP (command-any / command-auth / ...)
 #   uid           = "UID" SP (copy / fetch / search / store)
 # The head of a command in one go; the names of all commands are letters, a few experimental ones have
-# digits and hyphens too.
-HEAD = re.compile(rb"(%b) ([Uu][Ii][Dd] )?([A-Za-z][A-Za-z0-9\-]*+)" % _TAG).match
+# digits and hyphens too.  Behind the tag there is one space: an empty name is no name.
+HEAD = re.compile(rb"(%b) ([Uu][Ii][Dd] {1,9})?([A-Za-z][A-Za-z0-9\-]*+)" % _TAG).match
 
 #   quoted        = DQUOTE *QUOTED-CHAR DQUOTE
 #   QUOTED-CHAR   = <any TEXT-CHAR except quoted-specials> / "\" quoted-specials
@@ -89,3 +94,7 @@ DATE_TIME = re.compile(
 #   date-text     = date-day "-" date-month "-" date-year
 #   date-day      = 1*2DIGIT
 DATE = re.compile(rb'("?)([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})\1').match
+
+#   entries       = entry / "(" entry *(SP entry) ")"          (RFC 5464 section 5)
+# How such a list begins, and a list of options does not.
+ENTRIES = re.compile(rb'\( *+["/{]').match

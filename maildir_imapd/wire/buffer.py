@@ -42,7 +42,8 @@ class Limits:
     command: int
 
 
-BEFORE_LOGIN = Limits(line=8 << 10, literal=4 << 10, command=8 << 10)
+# Before login for an ID of 30 pairs, whose values have 1024 octets (RFC 2971 3.3); nobody logs in with more.
+BEFORE_LOGIN = Limits(line=40 << 10, literal=4 << 10, command=40 << 10)
 AFTER_LOGIN = Limits(line=1 << 20, literal=64 << 10, command=(1 << 20) + (256 << 10))
 
 Streamed = tuple[tuple[int, Sink], ...]
@@ -106,7 +107,7 @@ Event = Frame | Line | LiteralWanted | Overflow
 _MARKER = re.compile(rb"(~?)\{([0-9]+)(\+?)\}\Z").search
 # RFC 3501: tag SP "APPEND" SP ..., RFC 8508: tag SP ["UID" SP] "REPLACE" SP ...
 # The tag is bounded, because this is tried for every literal of a command.
-_STREAMING = re.compile(rb"[^ ]{1,1024} (?:UID )?(?:APPEND|REPLACE) ", re.IGNORECASE).match
+_STREAMING = re.compile(rb"[^ ]{1,1024} (?:UID {1,9})?(?:APPEND|REPLACE) ", re.IGNORECASE).match
 
 # While skipping, this much of a line's end is kept to find a marker in.
 _TAIL = 64

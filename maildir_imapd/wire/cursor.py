@@ -3,6 +3,9 @@
 A method either takes its element and moves on, or raises ``BadSyntax`` with what it expected and
 where; the position then is where the element should have begun.  Methods that only look return
 without moving.
+
+Where the grammar has a space there may be several, and there may be some inside parentheses at both ends and before
+the end of the command: programs send them, and no octet gets another meaning by that.
 """
 
 from __future__ import annotations
@@ -96,43 +99,67 @@ class Cursor:
         return False
 
     def space(self) -> None:
-        """SP: exactly one."""
-        if not self.text.startswith(b" ", self.pos):
+        """SP, or several."""
+        text, pos = self.text, self.pos
+        if not text.startswith(b" ", pos):
             self.fail("a space")
-        self.pos += 1
+        pos += 1
+        self.pos = abnf.BLANKS(text, pos).end() if text.startswith(b" ", pos) else pos
 
     def open(self) -> None:
         """ "(" """
-        if not self.text.startswith(b"(", self.pos):
+        text, pos = self.text, self.pos
+        if not text.startswith(b"(", pos):
             self.fail('"("')
-        self.pos += 1
+        pos += 1
+        self.pos = abnf.BLANKS(text, pos).end() if text.startswith(b" ", pos) else pos
+
+    def begins(self) -> bool:
+        """Move over "(" if it comes next, and tell whether it did."""
+        if not self.text.startswith(b"(", self.pos):
+            return False
+        self.open()
+        return True
 
     def close(self) -> None:
         """ ")" """
-        if not self.text.startswith(b")", self.pos):
+        text, pos = self.text, self.pos
+        if text.startswith(b" ", pos):
+            pos = abnf.BLANKS(text, pos).end()
+        if not text.startswith(b")", pos):
             self.fail('")"')
-        self.pos += 1
+        self.pos = pos + 1
 
     def more(self) -> bool:
         """Inside a list: take the SP before the next element, or the ")" after the last one."""
-        if self.text.startswith(b" ", self.pos):
-            self.pos += 1
-            return True
-        if not self.text.startswith(b")", self.pos):
+        text, pos = self.text, self.pos
+        if text.startswith(b" ", pos):
+            pos += 1
+            if text.startswith(b" ", pos):
+                pos = abnf.BLANKS(text, pos).end()
+            if not text.startswith(b")", pos):
+                self.pos = pos
+                return True
+        elif not text.startswith(b")", pos):
             self.fail('a space or ")"')
-        self.pos += 1
+        self.pos = pos + 1
         return False
 
     def end(self) -> None:
-        """Be at the end of the command; one space after the last argument is let pass."""
-        rest = len(self.text) - self.pos
-        if rest and (rest > 1 or not self.text.endswith(b" ")):
+        """Be at the end of the command."""
+        if self.pos != len(self.text) and not self.at_end():
             self.fail("the end of the command")
 
     def at_end(self) -> bool:
         """Tell whether ``end`` would be content."""
-        rest = len(self.text) - self.pos
-        return not rest or (rest == 1 and self.text.endswith(b" "))
+        text, pos = self.text, self.pos
+        size = len(text)
+        return pos == size or (text[pos] == 0x20 and abnf.BLANKS(text, pos).end() == size)
+
+    def at_list(self) -> bool:
+        """Tell whether SP and "(" come next."""
+        pos = self.pos
+        return self.text.startswith(b" ", pos) and self.text.startswith(b"(", abnf.BLANKS(self.text, pos).end())
 
     # --- words and numbers ------------------------------------------------------------------------
 
@@ -291,7 +318,7 @@ class Cursor:
 
     def base64(self) -> bytes:
         """base64, decoded; "=" stands for nothing at all (RFC 4959)"""
-        word = self.text[self.pos :].removesuffix(b" ")
+        word = self.text[self.pos :].rstrip(b" ")
         if word == b"=":
             self.pos += 1
             return b""
@@ -301,7 +328,10 @@ class Cursor:
         return binascii.a2b_base64(word)
 
     def decode(self, charset: bytes | None, data: bytes) -> str:
-        """Turn a string to search for into text; without a charset it is UTF-8, for that is what clients send."""
+        """Turn a string to search for into text.
+
+        Without a charset it is UTF-8, for that is what clients send, or ISO-8859-1 where it cannot be UTF-8.
+        """
         if len(data) > TEXT_LIMIT_OCTETS:
             raise TooLong
         try:
@@ -309,6 +339,8 @@ class Cursor:
         except LookupError:
             raise BadCharsetName from None
         except UnicodeError:
+            if charset is None:
+                return data.decode("iso-8859-1")
             raise BadCharset from None
 
     # --- flags and dates --------------------------------------------------------------------------

@@ -53,6 +53,19 @@ def encode_mailbox(name: str, *, utf8: bool = False) -> bytes:
     return mutf7.encode(name)
 
 
+def in_subtree(name: str, root: str, delimiter: str, *, one: bool = False) -> bool:
+    """Tell whether *name* is *root* or lies below it, with *one* directly below it (RFC 5465 6.5, RFC 7377 2.2).
+
+    Below the empty name, which is no mailbox, is everything.
+    """
+    if not root:
+        return not one or delimiter not in name
+    if name == root:
+        return True
+    below = root + delimiter
+    return name.startswith(below) and not (one and delimiter in name[len(below) :])
+
+
 def ancestors(name: str, delimiter: str) -> Iterator[str]:
     """The names above a name, from the nearest on."""
     end = name.rfind(delimiter)

@@ -120,6 +120,11 @@ def render_set(numbers: Iterable[int]) -> bytes:
     return render_ranges(to_ranges(numbers))
 
 
+def render_in_order(numbers: Iterable[int]) -> bytes:
+    """Render a sequence-set whose order counts: ranges are read upwards (RFC 5267 3.2), so what rises is one."""
+    return render_ranges(to_ranges(iter(numbers)))
+
+
 def render_ranges(pairs: Iterable[tuple[int, int]]) -> bytes:
     """Render (low, high) pairs in the order given, without joining any."""
     return b",".join([b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in pairs])

@@ -226,16 +226,16 @@ def _qresync(at: Cursor) -> QResync:
     at.space()
     modseq = at.modseq()
     known = seqs = uids = None
-    if at.take(b" "):
+    if at.more():
         if not at.at(b"("):
             known = at.fixed_set("a set of UIDs without *")
-        if known is None or at.take(b" "):
+        if known is None or at.more():
             at.open()
             seqs = at.fixed_set("a sequence set without *")
             at.space()
             uids = at.fixed_set("a set of UIDs without *")
             at.close()
-    at.close()
+            at.close()
     return QResync(uidvalidity, modseq, known, seqs, uids)
 
 
@@ -332,7 +332,7 @@ def parse_store(at: Cursor, tag: bytes, uid: bool) -> Store:
     numbers = at.number_set()
     at.space()
     unchanged_since = None
-    if at.take(b"("):
+    if at.begins():
         at.one_of(frozenset([b"UNCHANGEDSINCE"]), "a STORE modifier")
         at.space()
         unchanged_since = at.modseq()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from maildir_imapd.wire import abnf
@@ -44,6 +44,7 @@ class AppendStart:
     message: AppendMessage | None = None
     number: int | None = None
     uid: bool = False
+    literal8: bool = False
 
 
 _Grammar = Generator[AppendStart, Any, Append | Replace]
@@ -66,7 +67,7 @@ class AppendReader:
             start = self._grammar.send(self._at.literal(literal8=True))
         if not _fits(start, wanted.literal8) or self._at.pos != len(self._at.text):
             self._at.fail("another kind of literal")
-        return start
+        return replace(start, literal8=True) if wanted.literal8 else start
 
 
 def parse_append(at: Cursor, tag: bytes, _uid: bool) -> Append | Replace:

@@ -127,11 +127,14 @@ def _preview(at: Cursor) -> FetchPreview:
     """fetch-att =/ "PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"] (RFC 8970)"""
     start = at.pos
     # In `FETCH 1 PREVIEW (CHANGEDSINCE 5)` the list belongs to FETCH.
-    if at.take(b" (") and (word := abnf.ITEM(at.text, at.pos)) is not None and word[0].upper() == b"LAZY":
-        at.pos = word.end()
-        while at.more():
-            at.one_of(frozenset([b"LAZY"]), "a PREVIEW modifier")
-        return FetchPreview(lazy=True)
+    if at.at_list():
+        at.space()
+        at.open()
+        if (word := abnf.ITEM(at.text, at.pos)) is not None and word[0].upper() == b"LAZY":
+            at.pos = word.end()
+            while at.more():
+                at.one_of(frozenset([b"LAZY"]), "a PREVIEW modifier")
+            return FetchPreview(lazy=True)
     at.pos = start
     return FetchPreview()
 
@@ -245,7 +248,10 @@ def _parse_modifiers(at: Cursor, uid: bool) -> _Modifiers:
 
 
 def parse_partial_range(at: Cursor) -> tuple[int, int]:
-    """partial-range = nz-number ":" nz-number / MINUS nz-number ":" MINUS nz-number (RFC 9394)"""
+    """partial-range = nz-number ":" nz-number / MINUS nz-number ":" MINUS nz-number (RFC 9394)
+
+    4:2 is 2:4, and -4:-2 is -2:-4.
+    """
     negative = at.take(b"-")
     first = at.nz_number()
     if not at.take(b":"):
@@ -253,4 +259,5 @@ def parse_partial_range(at: Cursor) -> tuple[int, int]:
     if negative and not at.take(b"-"):
         at.fail('"-"')
     last = at.nz_number()
-    return (-first, -last) if negative else (first, last)
+    low, high = min(first, last), max(first, last)
+    return (-low, -high) if negative else (low, high)

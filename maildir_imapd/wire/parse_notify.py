@@ -71,7 +71,7 @@ def _events(at: Cursor, selected: bool) -> tuple[NotifyEvent, ...]:
         word = at.atom()
         name = EVENTS.get(word.upper(), word)
         items: tuple[FetchItem, ...] = ()
-        if name == b"MessageNew" and at.at(b" ("):
+        if name == b"MessageNew" and at.at_list():
             if not selected:
                 at.fail("FETCH items only for the selected mailbox", start)
             at.space()

@@ -105,7 +105,7 @@ def parse_getmetadata(at: Cursor, tag: bytes, _uid: bool) -> GetMetadata:
 
 def _entry_here(at: Cursor) -> bool:
     """Tell a list of entries, which begin with a slash or are strings, from options."""
-    return at.at(b"(/") or at.at(b'("') or at.at(b"({")
+    return abnf.ENTRIES(at.text, at.pos) is not None
 
 
 def _metadata_options(at: Cursor) -> tuple[int | None, int]:
@@ -136,7 +136,7 @@ _DEPTHS = {b"0": 0, b"1": 1, b"INFINITY": -1}
 
 def _entries(at: Cursor) -> tuple[bytes, ...]:
     """entries = entry / "(" entry *(SP entry) ")"; RFC 5464's examples leave the parentheses out"""
-    if not at.take(b"("):
+    if not at.begins():
         entries = [_entry(at)]
         while not at.at_end():
             at.space()

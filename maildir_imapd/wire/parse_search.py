@@ -162,7 +162,7 @@ def _returning(at: Cursor) -> ReturnOptions | None:
                     at.fail("one PARTIAL", here)
                 at.space()
                 partial = parse_partial_range(at)
-            elif name == b"UPDATE" and at.at(b" ("):
+            elif name == b"UPDATE" and at.at_list():
                 # RFC 5465 section 8: modifier-update = "UPDATE" [ "(" fetch-att *(SP fetch-att) ")" ]
                 at.space()
                 items = parse_items(at)
@@ -235,7 +235,7 @@ def _program(at: Cursor, charset: bytes | None) -> SearchKey:
         start = at.pos
         top = stack[-1]
         key: SearchKey | None
-        if at.take(b"("):
+        if at.begins():
             depth = _deeper(at, depth, start)
             # A list in a list shares the keys of the outer one.
             stack.append(_Open(KeyAnd, top.keys if top.kind is KeyAnd else [], 0))
@@ -253,7 +253,7 @@ def _program(at: Cursor, charset: bytes | None) -> SearchKey:
                 continue
             if word == b"FILTER":
                 filters.insert(at, start, charset)
-                charset = b"UTF-8"
+                charset = charset and b"UTF-8"
                 continue
             if word == b"OR":
                 at.space()
@@ -400,8 +400,8 @@ class _Filters:
                 raise UndefinedFilter(code=b"UNDEFINED-FILTER " + name) from error
             self._checked.add(text)
         self._open.append((name.upper(), left))
-        # One trailing blank is let through everywhere; here it would be one too many.
-        at.text = at.text[:start] + text.removesuffix(b" ") + at.text[at.pos :]
+        # Blanks at the end of a command are let through; these are no longer at one.
+        at.text = at.text[:start] + text.rstrip(b" ") + at.text[at.pos :]
         at.pos = start
 
 
@@ -415,7 +415,7 @@ LONGEST_OCTETS = 1 << 20
 def check_criteria(text: bytes) -> None:
     """Raise ProtocolError when *text* is not search-criteria in UTF-8; filters that it names are not looked at."""
     try:
-        _program(Cursor(text, stored=lambda name: b"ALL"), None)
+        _program(Cursor(text, stored=lambda name: b"ALL"), b"UTF-8")
     except BadCharsetName:
         raise BadSyntax("no other charset") from None
 

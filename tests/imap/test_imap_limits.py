@@ -154,3 +154,16 @@ def test_the_first_url_that_names_nothing_is_told(composer: MemoryClient) -> Non
     for _ in wrong:
         assert b"[BADURL %b]" % wrong[0] in catenated(composer, b"/INBOX/;UID=2", *wrong)
         wrong.append(wrong.pop(0))
+
+
+@pytest.mark.parametrize("value", [b'"' + b"v" * 1024 + b'"', b"{1024+}\r\n" + b"v" * 1024])
+def test_a_long_id_before_login(spool: Spool, value: bytes) -> None:
+    """RFC 2971 3.3: up to 30 pairs, names of up to 30 octets, values of up to 1024."""
+    client = Weighed(MemoryWires(spool.root).account)
+    pairs = b" ".join(b'"name%026d" %b' % (n, value) for n in range(30))
+    client.send(b"a ID (" + pairs + b")\r\n")
+    assert b"a OK ID completed\r\n" in bytes(client._out)
+    client.send(b"b ID (" + pairs + b' "x" "' + b"v" * 20_000 + b'")\r\n')
+    assert b"b BAD" in bytes(client._out)
+    client.send(b"c LOGIN ann secret\r\n")
+    assert bytes(client._out).endswith(b"] Logged in\r\n")

@@ -67,6 +67,19 @@ def test_imaplib(server: Running) -> None:
     assert len(spool.files("INBOX")) == 3
 
 
+def test_imaplib_enables(server: Running) -> None:
+    """It reads capabilities once, before login, and sends no ENABLE (and no IDLE, from 3.14 on) without."""
+    user, spool = server.user()
+    spool.simple("INBOX", 1)
+    with imaplib.IMAP4_SSL("localhost", server.tls_port, ssl_context=trust(server)) as client:
+        assert {"ENABLE", "IDLE", "MOVE", "COMPRESS=DEFLATE"} <= set(client.capabilities)
+        assert not {"STARTTLS", "LOGINDISABLED"} & set(client.capabilities)
+        client.login(user, "secret")
+        assert client.enable("UTF8=ACCEPT")[0] == "OK"
+        assert client.utf8_enabled
+        assert client.select()[1] == [b"1"]
+
+
 @pytest.fixture
 def client(server: Running) -> Iterator[tuple[IMAPClient, Any]]:
     user, spool = server.user()

@@ -36,6 +36,7 @@ def test_marks_in_a_field(field: str) -> None:
         lambda octets: order.display_key(octets, b"TO"),
         lambda octets: thread.entry(1, octets, 0),
         lambda octets: text.folded_fields(octets, b"X"),
+        lambda octets: text.folded_fields(octets, b"FROM"),
         render_envelope,
     ):
         demand_linear(function, head, field, largest=64 * 1024)

@@ -105,6 +105,84 @@ def test_the_next_user(tmp_path: Path) -> None:
     thread.join(30)
 
 
+class Silence:
+    """A transport to which nothing comes after IDLE; waiting is the clock, and at *rings* (seconds) the bell rings."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rings: list[float]) -> None:
+        self.now, self._rings, self._begun = 0.0, rings, False
+        self.said: list[tuple[float, bytes]] = []
+        monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def wait(self, timeout: float) -> tuple[bool, bytes | None]:
+        assert timeout > 0
+        if not self.now and not self._begun:
+            self._begun = True
+            return False, b"a SELECT INBOX\r\nb IDLE\r\n"
+        if self._rings and self._rings[0] <= self.now + timeout:
+            self.now = self._rings.pop(0)
+            return True, b""
+        self.now += timeout
+        return False, b""
+
+    def send(self, data: bytes) -> None:
+        self.said.append((self.now, data))
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("keepalive", "rings", "expected"),
+    [
+        (120.0, [], [120, 240, 360, 480, 600]),
+        # What is told is a word like any other, and a bell for nothing is none.
+        (120.0, [100.0, 150.0], [100, 220, 340, 460, 580, 600]),
+        (0.0, [], [600]),
+        (600.0, [], [600]),
+        (7000.0, [], [600]),
+    ],
+)
+def test_a_client_in_idle_hears_from_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keepalive: float, rings: list[float], expected: list[float]
+) -> None:
+    """And is sent away all the same, when it has said nothing for long enough."""
+    line = Silence(monkeypatch, rings)
+    account = Account(bytes(tmp_path / "Maildir"), fsync="never")
+    rules = Policy(idle_timeout=600.0, idle_keepalive=keepalive)
+    engine = Engine(rules, preauth=Access("ann", account))
+    service = ImapService(engine, line.send)
+    announce = service.announce
+
+    def news() -> None:
+        announce()
+        if line.now == 100:
+            service._reply.write(b"* 1 EXISTS\r\n")
+            service._reply.flush()
+
+    monkeypatch.setattr(service, "announce", news)
+    converse(line, service)  # type: ignore[arg-type]  # what it uses of a transport is there
+    said = [(now, data) for now, data in line.said if now]
+    assert [now for now, _ in said] == expected
+    assert all(data == b"* OK Still here\r\n" for now, data in said if now not in (100, 600))
+    assert said[-1][1].startswith(b"* BYE")
+
+
+def test_a_client_in_idle_hears_through_compression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, thread = serve(Policy(plaintext_login=True, compress=True, idle_keepalive=0.01), tmp_path)
+    client.line()
+    client.ok("LOGIN ann secret")
+    client.ok("COMPRESS DEFLATE")
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    client.send(packer.compress(b"x IDLE\r\n") + packer.flush(zlib.Z_SYNC_FLUSH))
+    reader = zlib.decompressobj(-zlib.MAX_WBITS)
+    heard = b""
+    while heard.count(b"* OK Still here\r\n") < 2:
+        heard += reader.decompress(client.sock.recv(65536))
+    client.send(packer.compress(b"DONE\r\ny LOGOUT\r\n") + packer.flush(zlib.Z_SYNC_FLUSH))
+    while b"y OK" not in heard:
+        heard += reader.decompress(client.sock.recv(65536))
+    thread.join(30)
+
+
 def test_the_time_to_log_in_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is counted from the greeting, or from when the last user left."""
     later = [0.0]

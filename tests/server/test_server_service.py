@@ -24,6 +24,7 @@ class Echo:
 
     logged_in = True
     patience = LONG
+    quiet = 0.0
     upgrade = None
 
     def __init__(self, visit: Visit, transport: Transport) -> None:
@@ -48,6 +49,8 @@ class Echo:
         self.over = data == b"\n"
 
     def announce(self) -> None: ...
+
+    def keep_alive(self) -> None: ...
 
     def upgraded(self, kind: bytes) -> None: ...
 

@@ -416,3 +416,18 @@ def test_a_reader_of_a_pipe_that_has_closed_is_gone() -> None:
         os.close(fd)
     conn.close()
     gone.close()
+
+
+def test_silent_clients_are_asked_after_in_minutes() -> None:
+    """The two hours that systems wait by themselves are longer than routers remember a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as far:
+        assert far
+        near, _ = listening.accept()
+        conn = Transport(near)
+        try:
+            assert near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+                if hasattr(socket, name):
+                    assert near.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) <= 240
+        finally:
+            conn.close()

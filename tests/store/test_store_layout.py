@@ -521,3 +521,33 @@ def test_a_mailbox_whose_directory_stays_for_its_children_is_gone(tmp_path: Path
         mailbox.sync()
     assert mailbox.gone
     assert os.listdir(tmp_path / "Maildir" / "A") == ["B"]
+
+
+@pytest.mark.parametrize("kind", ["maildir++", "fs"])
+@pytest.mark.parametrize("utf8", [True, False])
+def test_folders_in_decomposed_letters(root: Path, kind: str, utf8: bool) -> None:
+    """Each has its composed name; what is made below it lies below it; of two that differ in this each has its own."""
+    places = Places(os.fsencode(root), kind, utf8=utf8)
+    tree = KINDS[kind](places)
+    dot = "." if kind == "maildir++" else ""
+
+    def folder(*levels: str) -> Path:
+        spelled = [os.fsdecode(tree.encode(level)) for level in levels]
+        return maildir(root / (dot + (dot or "/").join(spelled)))
+
+    first = folder("u\u0308")
+    both = [folder("e\u0301"), folder("\u00e9")]
+    account = Account(places, fsync="never")
+    assert names(account) == ["INBOX", "e\u0301", "\u00e9", "\u00fc"]
+    with pytest.raises(MailboxExists):
+        account.create("\u00fc")
+    child = f"\u00fc{tree.delimiter}a\u00f1"
+    account.create(child)
+    assert folder("u\u0308", "a\u00f1").is_dir()
+    assert not folder("u\u0308").with_name(os.fsdecode(dot.encode() + tree.encode("\u00fc"))).exists()
+    assert tree.find("\u00fc") == os.fsencode(first)
+    assert [tree.find("e\u0301"), tree.find("\u00e9")] == [os.fsencode(path) for path in both]
+    account.subscribe("\u00fc")
+    assert account.subscriptions() == ["\u00fc"]
+    account.unsubscribe("u\u0308")
+    assert account.subscriptions() == []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maildir_imapd.errors import BadArgument, BadMailboxName
-from maildir_imapd.wire.names import Pattern, decode_mailbox, encode_mailbox
+from maildir_imapd.wire.names import Pattern, decode_mailbox, encode_mailbox, in_subtree
 
 PAIRS = [
     (b"", ""),
@@ -157,3 +157,21 @@ def test_patterns_agree_with_a_regex(pattern: str, name: str) -> None:
 def test_hostile_patterns_are_quick() -> None:
     assert not Pattern("*a" * 2000 + "b", "/").matches("a" * 4000)
     assert not Pattern("*%a" * 300_000, "/").matches("a" * 4000)
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "one", "below"),
+    [
+        ("A", "A", True, True),
+        ("A.B", "A", True, True),
+        ("A.B.C", "A", False, True),
+        ("A.B.C", "A", True, False),
+        ("AB", "A", False, False),
+        ("A", "A.B", False, False),
+        ("A", "", True, True),
+        ("A.B", "", True, False),
+        ("A.B", "", False, True),
+    ],
+)
+def test_in_subtree(name: str, root: str, one: bool, below: bool) -> None:
+    assert in_subtree(name, root, ".", one=one) is below

@@ -13,6 +13,7 @@ from maildir_imapd.wire.numbers import (
     NumberSet,
     merge,
     parse_number_set,
+    render_in_order,
     render_ranges,
     render_set,
     to_ranges,
@@ -128,6 +129,20 @@ def test_render_set(numbers: list[int], expected: bytes) -> None:
 
 def test_render_ranges_keeps_order() -> None:
     assert render_ranges([(7, 9), (1, 1)]) == b"7:9,1"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ([], b""),
+        ([1, 2, 3], b"1:3"),
+        ([3, 2, 1], b"3,2,1"),
+        ([5, 6, 1, 2, 9], b"5:6,1:2,9"),
+        ([1, 3, 2, 4], b"1,3,2,4"),
+    ],
+)
+def test_render_in_order(numbers: list[int], expected: bytes) -> None:
+    assert render_in_order(numbers) == expected
 
 
 numbers = st.integers(1, 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from blanks import spread
 
 from maildir_imapd.errors import BadSyntax, UnknownCommand
 from maildir_imapd.wire import commands as c
@@ -144,11 +145,11 @@ GOOD: list[tuple[bytes, c.Command]] = [
 @pytest.mark.parametrize(("text", "expected"), GOOD)
 def test_good(text: bytes, expected: c.Command) -> None:
     assert parse(Frame(b"a " + text)) == expected
+    assert parse(Frame(b"a " + spread(text))) == expected
 
 
 # (octets, what is expected, where, counted from the name of the command)
 BAD: list[tuple[bytes, str, int]] = [
-    (b"NOOP  ", "the end of the command", 4),
     (b"NOOP x", "the end of the command", 4),
     (b"NOOP\t", "the end of the command", 4),
     (b"NOOP\0", "the end of the command", 4),
@@ -162,18 +163,13 @@ BAD: list[tuple[bytes, str, int]] = [
     (b"ID (name x)", "a string", 4),
     (b'ID ("name")', "a space", 10),
     (b'ID ("name" x)', "a string or NIL", 11),
-    (b'ID ("name" "x"  "y" "z")', "a string", 15),
-    (b'ID ("name" "x" )', "a string", 15),
     (b"AUTHENTICATE", "a space", 12),
     (b"AUTHENTICATE PLAIN AGEAYg=", "base64", 19),
     (b"AUTHENTICATE PLAIN AGEAYg", "base64", 19),
     (b"AUTHENTICATE PLAIN AG!AYg==", "base64", 19),
     (b"AUTHENTICATE PLAIN ==", "base64", 19),
     (b"AUTHENTICATE PLAIN YWJj YWJj", "base64", 19),
-    (b"AUTHENTICATE PLAIN  YWJj", "base64", 19),
     (b"LOGIN foo", "a space", 9),
-    (b"LOGIN  foo bar", "an atom or a string", 6),
-    (b"LOGIN foo  bar", "an atom or a string", 10),
     (b"LOGIN foo bar baz", "the end of the command", 13),
     (b'LOGIN foo "bar', "an atom or a string", 10),
     (b'LOGIN foo "b\\ar"', "an atom or a string", 10),
@@ -187,11 +183,9 @@ BAD: list[tuple[bytes, str, int]] = [
     (b"LOGIN foo {9}\r\nbar", "an atom or a string", 10),
     (b"LOGIN foo {3}bar", "an atom or a string", 10),
     (b"ENABLE", "a space", 6),
-    (b"ENABLE x  y", "an atom", 9),
     (b"COMPRESS", "a space", 8),
     (b"SELECT", "a space", 6),
     (b"SELECT ", "a mailbox name", 7),
-    (b"SELECT  x", "a mailbox name", 7),
     (b"SELECT x y", '"("', 9),
     (b"SELECT x%", "a space", 8),
     (b"SELECT a{1}\r\nb", "a space", 8),
@@ -204,8 +198,6 @@ BAD: list[tuple[bytes, str, int]] = [
     (b"SELECT x (QRESYNC (1 1 $))", "a set of UIDs without *", 23),
     (b"SELECT x (QRESYNC (1 1 (1:* 2)))", "a sequence set without *", 24),
     (b"SELECT x (QRESYNC (1 1 1 (1)))", "a space", 27),
-    (b"SELECT x (QRESYNC (1 1 1 ))", '"("', 25),
-    (b"SELECT x (QRESYNC (1 1)  CONDSTORE)", "a SELECT parameter", 24),
     (b"SELECT x (QRESYNC (1 1) QRESYNC (1 1))", "a SELECT parameter", 24),
     (b"SELECT x (QRESYNC (1 9223372036854775808))", "a mod-sequence", 21),
     (b"CREATE x (FOO)", "a CREATE parameter", 10),
@@ -226,7 +218,6 @@ BAD: list[tuple[bytes, str, int]] = [
     (b"STORE 1 FLAGS ", "a flag", 14),
     (b"STORE 1 FLAGS (\\Recent)", "a flag that can be set", 15),
     (b"STORE 1 FLAGS (\\*)", "a flag", 15),
-    (b"STORE 1 FLAGS (a  b)", "a flag", 17),
     (b"STORE 1 FLAGS (a b", 'a space or ")"', 18),
     (b"STORE 1 FLAGS (a) b", "the end of the command", 17),
     (b"STORE 1 FLAGS (a]b)", 'a space or ")"', 16),
@@ -284,7 +275,6 @@ def test_no_command(text: bytes) -> None:
         b"a NOOPX",
         b"a UID",
         b"a UID NOOP",
-        b"a UID  FETCH 1 UID",
         b"a {4}\r\nNOOP",
         b"a XNOOP",
     ],

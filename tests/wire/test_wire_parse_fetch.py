@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from blanks import spread
 
 from maildir_imapd.errors import BadSyntax
 from maildir_imapd.wire.buffer import Frame
@@ -74,6 +75,7 @@ ITEMS: list[tuple[bytes, tuple[FetchItem, ...]]] = [
 @pytest.mark.parametrize(("text", "items"), ITEMS)
 def test_items(text: bytes, items: tuple[FetchItem, ...]) -> None:
     assert fetch(b"FETCH 1 " + text) == Fetch(b"a", NumberSet(((1, 1),)), items)
+    assert fetch(spread(b"FETCH 1 " + text)) == Fetch(b"a", NumberSet(((1, 1),)), items)
     assert fetch(b"uid fetch 1:*,7 " + text + b" ") == Fetch(b"a", NumberSet(((1, 0), (7, 7))), items, uid=True)
 
 
@@ -85,7 +87,7 @@ def test_items(text: bytes, items: tuple[FetchItem, ...]) -> None:
         (b"UID FETCH 1 (FLAGS) (CHANGEDSINCE 5 VANISHED)", {"uid": True, "changed_since": 5, "vanished": True}),
         (b"UID FETCH 1 (FLAGS) (VANISHED CHANGEDSINCE 5) ", {"uid": True, "changed_since": 5, "vanished": True}),
         (b"UID FETCH 1 (FLAGS) (PARTIAL -1:-30)", {"uid": True, "partial": (-1, -30)}),
-        (b"UID FETCH 1 (FLAGS) (PARTIAL 5:1 CHANGEDSINCE 3)", {"uid": True, "partial": (5, 1), "changed_since": 3}),
+        (b"UID FETCH 1 (FLAGS) (PARTIAL 5:1 CHANGEDSINCE 3)", {"uid": True, "partial": (1, 5), "changed_since": 3}),
     ],
 )
 def test_modifiers(text: bytes, expected: dict[str, object]) -> None:
@@ -104,12 +106,9 @@ def test_a_modifier_is_not_a_preview_modifier() -> None:
         (b"FETCH", 5),
         (b"FETCH 1", 7),
         (b"FETCH 1 ", 8),
-        (b"FETCH 1  FLAGS", 8),
         (b"FETCH 0 FLAGS", 6),
         (b"FETCH 1 ()", 9),
         (b"FETCH 1 (FLAGS", 14),
-        (b"FETCH 1 (FLAGS )", 15),
-        (b"FETCH 1 (FLAGS  UID)", 15),
         (b"FETCH 1 FLAGS UID", 14),
         (b"FETCH 1 (ALL)", 9),
         (b"FETCH 1 FOO", 8),

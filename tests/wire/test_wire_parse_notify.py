@@ -68,7 +68,6 @@ def test_good(text: bytes, expected: Notify) -> None:
         (b"NOTIFY SET (selected)", 20),
         (b"NOTIFY SET (selected ())", 22),
         (b"NOTIFY SET (selected FOO)", 21),
-        (b"NOTIFY SET (selected NONE)  (inboxes NONE)", 27),
         (b"NOTIFY SET (selected NONE) (selected-delayed NONE)", 27),
         (b"NOTIFY SET (subtree NONE)", 24),
         (b"NOTIFY SET (inboxes (MessageNew))", 20),

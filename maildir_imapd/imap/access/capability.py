@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Capability
 
 # What belongs to no command: the protocol itself, and what holds for many commands.
-ALWAYS = (b"IMAP4rev1", b"IMAP4rev2", b"LITERAL+", b"SASL-IR")
-AFTER_LOGIN = (b"INPROGRESS",)
+ALWAYS = (b"IMAP4rev1", b"IMAP4rev2", b"LITERAL+", b"SASL-IR", b"INPROGRESS")
 
 
 def capability_code(session: Session) -> bytes:
@@ -23,12 +22,8 @@ def capability_code(session: Session) -> bytes:
     return b"CAPABILITY " + b" ".join(announced(session))
 
 
-def _announced(session: Session) -> tuple[bytes, ...]:
-    return ALWAYS if session.user is None else ALWAYS + AFTER_LOGIN
-
-
-@command(b"CAPABILITY", states=ANY, announces=_announced)
+@command(b"CAPABILITY", states=ANY, announces=ALWAYS)
 def capability(session: Session, cmd: Capability, reply: Reply) -> Done:
-    """Tell the capabilities (RFC 3501 6.1.1, 7.2.1), before login those that matter there: every greeting has them."""
+    """Tell the capabilities (RFC 3501 6.1.1, 7.2.1), before login all but those that only some users have."""
     reply.write(capability_line(announced(session)))
     return Done("Capability completed")

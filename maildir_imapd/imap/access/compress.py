@@ -26,6 +26,7 @@ class CompressionActive(Refused):
     updates=False,
     mail=False,
     announces=lambda session: [b"COMPRESS=DEFLATE"] if session.policy.compress and not session.compressed else [],
+    impersonal=True,
 )
 def compress(session: Session, cmd: Compress, reply: Reply) -> Done:
     """Begin to deflate (RFC 4978 3).  The OK goes out plain; what the client sends after it is deflated."""

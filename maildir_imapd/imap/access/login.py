@@ -85,6 +85,7 @@ def enter(session: Session, credential: Credential, how: str) -> Done:
     updates=False,
     mail=False,
     announces=lambda session: [b"UNAUTHENTICATE"] if session.may_leave else [],
+    impersonal=True,
 )
 def unauthenticate(session: Session, cmd: Unauthenticate, reply: Reply) -> Done:
     """End the user's turn for the next one on the same connection (RFC 8437).  Never NO."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from maildir_imapd import normal
+from maildir_imapd import mutf7, normal
 from maildir_imapd.errors import BadArgument, ImapdError, MailboxMissing, NoPermission, NotSelectable
 from maildir_imapd.imap.languages import translated_prefix
 from maildir_imapd.imap.mailboxes.rights import demand, myrights_line, visible
@@ -294,8 +294,7 @@ def _matching(session: Session, rows: Iterable[Row], reference: bytes, patterns:
     """The rows that one of the patterns matches, in order, each once."""
     delimiter = session.account.delimiter
     whole = [reference + pattern for pattern in patterns]
-    if session.utf8:
-        whole += _normalized(whole)
+    whole += _normalized(whole, utf8=session.utf8)
     compiled = [Pattern(pattern.decode("latin-1"), delimiter) for pattern in whole]
     for row in rows:
         name = encode_mailbox(row.name, utf8=session.utf8).decode("latin-1")
@@ -303,13 +302,20 @@ def _matching(session: Session, rows: Iterable[Row], reference: bytes, patterns:
             yield row
 
 
-def _normalized(patterns: Iterable[bytes]) -> list[bytes]:
+def _normalized(patterns: Iterable[bytes], *, utf8: bool) -> list[bytes]:
     """Return the patterns in Normalization Form C, if they are something else."""
     found = []
     for pattern in patterns:
-        text = pattern.decode("utf-8", "surrogateescape")
-        if not normal.is_composed(text):
-            found.append(normal.composed(text).encode("utf-8", "surrogateescape"))
+        if utf8:
+            text = pattern.decode("utf-8", "surrogateescape")
+            composed = normal.composed(text).encode("utf-8", "surrogateescape")
+        else:
+            try:
+                composed = mutf7.encode(normal.composed(mutf7.decode(pattern)))
+            except ValueError:
+                continue  # a pattern that is no name matches what it is alone
+        if composed != pattern:
+            found.append(composed)
     return found
 
 

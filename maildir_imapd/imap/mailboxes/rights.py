@@ -208,7 +208,7 @@ def _announced(session: Session) -> list[bytes]:
     return [b"ACL", b"RIGHTS=texk", b"LIST-MYRIGHTS"] if session.policy.acl else []
 
 
-@command(b"GETACL", states=LOGGED_IN, announces=_announced)
+@command(b"GETACL", states=LOGGED_IN, announces=_announced, impersonal=True)
 def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
     """List who has which rights (RFC 4314 3.3).  The owner comes first, also where the file does not speak of him."""
     name = _mailbox(session, cmd.mailbox, "a")

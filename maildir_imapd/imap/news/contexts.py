@@ -23,7 +23,7 @@ from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.session import State
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import render, search_keys
-from maildir_imapd.wire.numbers import NumberSet, render_set
+from maildir_imapd.wire.numbers import NumberSet, render_in_order, render_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence, Set
@@ -246,7 +246,7 @@ def _remove(context: Context, gone: Set[int], snapshot: Snapshot) -> tuple[bytes
     words = []
     # From the last to the first: no position shifts before it is used.
     for low, high in reversed(list(_ranges(places))):
-        words.append(b"%d %b" % (low + 1, _in_order(_numbers(context, snapshot, context.order[low : high + 1]))))
+        words.append(b"%d %b" % (low + 1, render_in_order(_numbers(context, snapshot, context.order[low : high + 1]))))
     context.order = [uid for uid in context.order if uid not in gone]
     return b"REMOVEFROM", b"(%b)" % b" ".join(words)
 
@@ -266,7 +266,7 @@ def _add(context: Context, come: Set[int], snapshot: Snapshot) -> list[tuple[byt
     pairs = []
     if before != [uid for uid in context.order if uid not in come]:
         # The keys of messages have changed behind our back (sizes that were counted late): all anew.
-        pairs.append((b"REMOVEFROM", b"(1 %b)" % _in_order(_numbers(context, snapshot, before))))
+        pairs.append((b"REMOVEFROM", b"(1 %b)" % render_in_order(_numbers(context, snapshot, before))))
         come = context.known
     pairs.append((b"ADDTO", _added(context, come, snapshot)))
     return pairs
@@ -290,7 +290,7 @@ def _place(context: Context, uid: int, snapshot: Snapshot) -> int:
 def _added(context: Context, come: Set[int], snapshot: Snapshot) -> bytes:
     places = [k for k, uid in enumerate(context.order) if uid in come]
     words = [
-        b"%d %b" % (low + 1, _in_order(_numbers(context, snapshot, context.order[low : high + 1])))
+        b"%d %b" % (low + 1, render_in_order(_numbers(context, snapshot, context.order[low : high + 1])))
         for low, high in _ranges(places)
     ]
     return b"(%b)" % b" ".join(words)
@@ -298,11 +298,6 @@ def _added(context: Context, come: Set[int], snapshot: Snapshot) -> bytes:
 
 def _numbers(context: Context, snapshot: Snapshot, uids: Sequence[int]) -> list[int]:
     return list(uids) if context.uid else [snapshot.position(uid) + 1 for uid in uids]
-
-
-def _in_order(numbers: Sequence[int]) -> bytes:
-    """A sequence-set whose order counts; a range is always read upwards (3.2), so only rising runs are joined."""
-    return b",".join([b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in _ranges(numbers)])
 
 
 def _line(session: Session, context: Context, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:

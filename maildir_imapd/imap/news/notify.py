@@ -23,6 +23,7 @@ from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.names import Known
 from maildir_imapd.wire import render
+from maildir_imapd.wire.names import in_subtree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -92,10 +93,9 @@ class EventGroup:
                 return True
             case b"SUBSCRIBED":
                 return name in subscribed
-            case b"SUBTREE":
-                return any(name == root or name.startswith(root + delimiter) for root in self.names)
-            case b"SUBTREE-ONE":
-                return name in self.names or name.rpartition(delimiter)[0] in self.names
+            case b"SUBTREE" | b"SUBTREE-ONE":
+                one = self.scope == b"SUBTREE-ONE"
+                return any(in_subtree(name, root, delimiter, one=one) for root in self.names)
             case b"MAILBOXES":
                 return name in self.names
             case _:

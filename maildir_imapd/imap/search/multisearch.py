@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire import commands as ast
+from maildir_imapd.wire.names import in_subtree
 
 
 # "UID ESEARCH" stands in an example of RFC 7377 2, though not in its grammar; UIDs it answers with anyway.
@@ -111,12 +112,10 @@ def _sources(session: Session, sources: tuple[ast.SearchSource, ...]) -> list[st
             case b"SUBSCRIBED":
                 add(name for name in account.subscriptions() if name in seen)
             case b"SUBTREE" | b"SUBTREE-ONE":
+                one = source.scope == b"SUBTREE-ONE"
                 for root in map(session.lookup_name, source.mailboxes):
-                    prefix = root + account.delimiter
-                    below = [name for name in folders if name.startswith(prefix)]
-                    if source.scope == b"SUBTREE-ONE":
-                        below = [name for name in below if account.delimiter not in name[len(prefix) :]]
-                    add(([root] if root in seen else []) + below)
+                    add([root] if root in seen else [])
+                    add(name for name in folders if in_subtree(name, root, account.delimiter, one=one))
             case b"MAILBOXES":
                 add(map(session.lookup_name, source.mailboxes))
             case _:

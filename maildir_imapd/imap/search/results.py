@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from maildir_imapd.errors import ProtocolError
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import render, search_keys
-from maildir_imapd.wire.numbers import render_set
+from maildir_imapd.wire.numbers import render_in_order, render_set
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
@@ -43,7 +43,7 @@ def refused(session: Session, text: bytes) -> None:
         session.view.save()
 
 
-_SAVE = re.compile(rb"RETURN \([^()]*\bSAVE\b", re.IGNORECASE).search
+_SAVE = re.compile(rb"RETURN +\([^()]*\bSAVE\b", re.IGNORECASE).search
 
 
 def write(
@@ -87,7 +87,7 @@ def write_sorted(
     if cmd.returning is None:
         reply.write(render.search_line(numbers, highest, kind=b"SORT"))
         return
-    _write_esearch(session, reply, cmd, cmd.returning, found, _in_order, scores)
+    _write_esearch(session, reply, cmd, cmd.returning, found, render_in_order, scores)
 
 
 def _write_esearch(
@@ -139,11 +139,6 @@ def _write_esearch(
         )
 
 
-def _in_order(numbers: Sequence[int]) -> bytes:
-    """A sequence-set whose order counts, so nothing is joined."""
-    return b",".join([b"%d" % number for number in numbers])
-
-
 def _saved(returning: ast.ReturnOptions, found: Sequence[int]) -> Sequence[int]:
     """RFC 5182 2.4, RFC 9394 3.2: without ALL and COUNT, only what MIN, MAX and PARTIAL name is saved."""
     names = returning.names
@@ -162,7 +157,7 @@ def _told(names: frozenset[bytes], found: Sequence[int]) -> Sequence[int]:
 
 def window(numbers: Numbers, asked: tuple[int, int]) -> Numbers:
     """RFC 9394 3.1: the asked-for part of a list; negative numbers count from its end."""
-    low, high = sorted(map(abs, asked))
+    low, high = map(abs, asked)
     if asked[0] > 0:
         return numbers[low - 1 : high]
     count = len(numbers)

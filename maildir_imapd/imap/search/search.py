@@ -218,7 +218,9 @@ class Finder:
     def _header(self, key: search_keys.KeyHeader, among: Positions) -> Positions:
         needle = text.fold(key.text).encode("utf-8", "surrogatepass")
         name = key.field
-        blobs = column_of(self.view, among, b"text:" + name, lambda c: _header_blob(c, name))
+        # A field of addresses was kept as "text:" without them as ENVELOPE shows them.
+        kept = (b"shown:" if name in text.ADDRESS_FIELDS else b"text:") + name
+        blobs = column_of(self.view, among, kept, lambda c: _header_blob(c, name))
         if not needle:
             return [i for i, blob in zip(among, blobs, strict=True) if blob]
         return [i for i, blob in zip(among, blobs, strict=True) if needle in blob]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import (
@@ -26,6 +27,8 @@ from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.selected import catenate
 from maildir_imapd.imap.selected.store_flags import check_flags
 from maildir_imapd.imap.session import State
+from maildir_imapd.message.binary import without_binary
+from maildir_imapd.message.lines import to_crlf
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.maildir.delivery import Delivery
 from maildir_imapd.store.records.quota import NOTHING, Amount
@@ -92,6 +95,7 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         mailbox = target(session, start.mailbox)
     else:
         raise in_use()
+    delivery.binary = start.literal8 and start.role is Role.MESSAGE
     session.deliveries.append(delivery)
     return delivery
 
@@ -101,7 +105,7 @@ def _announced(session: Session) -> list[bytes]:
     return names if session.policy.utf8 == "no" else [*names, b"UTF8=ACCEPT"]
 
 
-@command(b"APPEND", states=LOGGED_IN, literal=begin, announces=_announced)
+@command(b"APPEND", states=LOGGED_IN, literal=begin, announces=_announced, impersonal=True)
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """Put messages into a mailbox, all or none (RFC 3501 6.3.11, RFC 3502); OK when they are on disk."""
     stored = commit(session, cmd.mailbox, cmd.messages)
@@ -176,6 +180,16 @@ def in_use() -> LockTimeout:
     return LockTimeout(detail=f"deleted and made anew meanwhile, tried {TRIES} times")
 
 
+def _encoded(mailbox: Mailbox, raw: Delivery, raw_from: int) -> Delivery:
+    """Return a delivery of what *raw* has taken, whose binary parts are base64 now; raises StoreError."""
+    with closing(raw.pieces()) as pieces:
+        kept = b"".join(pieces)
+    delivery = mailbox.deliver()
+    delivery.write(without_binary(to_crlf(kept[:raw_from]) + kept[raw_from:]))
+    delivery.finish()
+    return delivery
+
+
 def _prepared(
     session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount
 ) -> list[tuple[Delivery, Flags, int]]:
@@ -187,7 +201,10 @@ def _prepared(
         if message.catenate:
             delivery = catenate.assemble(session, mailbox, message.catenate)
         elif isinstance(message.data, Delivery):
-            delivery = mailbox.taking(message.data)
+            if message.data.raw_from is None:
+                delivery = mailbox.taking(message.data)
+            else:
+                delivery = _encoded(mailbox, message.data, message.data.raw_from)
             if delivery is not message.data:
                 session.deliveries.append(delivery)
         else:
@@ -196,8 +213,8 @@ def _prepared(
             raise BadMessage(why="it is empty")
         if delivery.has_nul:
             if message.literal8:
-                # RFC 3516 4.4: a Maildir of text lines is no place for binary content.
-                raise UnknownCte("Messages with NUL octets cannot be stored; encode the part")
+                # RFC 3516 4.4: a Maildir of text lines is no place for it, and nothing says how it could be encoded.
+                raise UnknownCte("Messages with NUL octets outside of a binary part cannot be stored")
             raise BadMessage(why="it holds a NUL octet")
         if session.policy.utf8 == "strict" and not session.utf8 and delivery.has_utf8_header():
             raise NeedsUtf8

@@ -24,6 +24,7 @@ from maildir_imapd.store.maildir import filename, packed, scan
 TMP_SECONDS: Final = 36 * 3600  # what nobody has touched for so long was left by a program that died
 
 _CRLF = re.compile(rb"(?<!\r)\r\n").sub
+_NO_LINES = re.compile(rb"\0|(?<!\r)\n").search
 _COPY_OCTETS: Final = 1 << 20
 _END_OF_HEADER = re.compile(rb"\A\n|\n\r*\n").search
 
@@ -41,6 +42,11 @@ class Delivery:
         self.size_disk = 0  # before it is compressed
         self.size_crlf = 0
         self.has_nul = False  # RFC 3501: only a literal8 may carry one
+        # Set before the first octet: from the first NUL, or LF that ends no line, what comes is kept as it is, and is
+        # no message for a Maildir.  See ``raw_from``.
+        self.binary = False
+        # How much of what ``pieces`` gives is lines with LF, if what follows has been kept as it came.
+        self.raw_from: int | None = None
         self.name = b"tmp/" + filename.unique()
         self._path = path
         self._packer = packed.packer(packing)
@@ -81,7 +87,12 @@ class Delivery:
             self._store(piece)
 
     def _store(self, piece: bytes) -> None:
-        text = _CRLF(b"\n", piece) if b"\r\r\n" in piece else piece.replace(b"\r\n", b"\n")
+        if self.binary and self.raw_from is None and _NO_LINES(piece):
+            self.raw_from = self.size_disk
+        if self.raw_from is not None:
+            text = piece
+        else:
+            text = _CRLF(b"\n", piece) if b"\r\r\n" in piece else piece.replace(b"\r\n", b"\n")
         if not self._put(text if self._packer is None else self._packer.compress(text)):
             return
         self.size_disk += len(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from maildir_imapd import normal
 from maildir_imapd.errors import BadMailboxName
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.maildir.layout import (
@@ -79,12 +80,33 @@ class MaildirPlusPlus(Layout):
         """Where the folder of a mailbox is, or would be made; raises BadMailboxName."""
         if name == "INBOX":
             return self.inbox
+        path = self._usual(name)
+        if not name.isascii() and self.delimiter in name and not os.path.lexists(path):
+            path = self._below_another(name, path)
+        if len(os.path.basename(path)) > ENTRY_OCTETS:
+            raise BadMailboxName(why="it is too long")
+        return path
+
+    def _below_another(self, name: str, path: bytes) -> bytes:
+        """The path of a new folder below one that is spelled in decomposed letters: to others it is one tree."""
+        try:
+            folders = self.scan().folders
+        except OSError:
+            return path
+        end = name.rfind(self.delimiter)
+        while end > 0:
+            if (above := folders.get(name[:end])) is not None:
+                usual = self._usual(name[:end])
+                return above + path[len(usual) :] if path.startswith(usual + b".") else path
+            end = name.rfind(self.delimiter, 0, end)
+        return path
+
+    def _usual(self, name: str) -> bytes:
+        """As ``path``, whatever the folders above it are called; raises BadMailboxName."""
         path, other = self._spellings(name)
         # Courier 5 has new folders in UTF-8 beside old ones that are not.
         if other is not None and not os.path.lexists(path) and (os.path.lexists(other) or self.spells_utf8()):
             path = other
-        if len(os.path.basename(path)) > ENTRY_OCTETS:
-            raise BadMailboxName(why="it is too long")
         return path
 
     def spells_utf8(self) -> bool:
@@ -110,8 +132,15 @@ class MaildirPlusPlus(Layout):
         text = self.decode(entry[1:])
         if text is None:
             raise NotShown("its name is spelled in no known way")
+        if not text.isascii() and (composed := normal.composed(text)) != text and not self._is_there(composed):
+            text = composed
         # Spelled as clients' names are: INBOX in capitals, also above others.
         return self.delimiter.join(split(self.prefix + text.replace(".", self.delimiter), self.delimiter))
+
+    def _is_there(self, text: str) -> bool:
+        """Whether there is an entry of the root that is spelled just so."""
+        spelled = (self.encode(text), self.plain(text))
+        return any(entry is not None and os.path.lexists(os.path.join(self.root, b"." + entry)) for entry in spelled)
 
     def storage(self) -> list[bytes]:
         """Every folder that may hold mail, also those whose names cannot be shown: for counting."""
@@ -146,7 +175,7 @@ class MaildirPlusPlus(Layout):
                 passed_over.append((path, TAKEN))
             elif name not in found:
                 found[name] = path
-            elif path == self.path(name):
+            elif path == self._usual(name):
                 # Two spellings of one name: the canonical one is the mailbox.
                 passed_over.append((found[name], TAKEN))
                 found[name] = path

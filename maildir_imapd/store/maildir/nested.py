@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from maildir_imapd import normal
 from maildir_imapd.errors import BadMailboxName, CannotDo, MailboxExists
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.disk import descriptors, durable
@@ -66,9 +67,20 @@ class Nested(Layout):
             plain = self.plain(level)
             if plain is not None and is_directory(other := os.path.join(directory, plain)):
                 return other
+            if not level.isascii() and (spelled := self._decomposed(directory, level)) is not None:
+                return spelled
             if len(entry) > ENTRY_OCTETS:
                 raise BadMailboxName(why="it is too long")
         return path
+
+    def _decomposed(self, directory: bytes, level: str) -> bytes | None:
+        """The directory in *directory* whose name is *level* once it is composed; None where there is none."""
+        for entry in self._entries_of(directory, {}):
+            if not entry.isascii() or b"&" in entry:
+                text = self.decode(entry)
+                if text is not None and text != level and normal.composed(text) == level:
+                    return os.path.join(directory, entry)
+        return None
 
     def storage(self) -> list[bytes]:
         """Every folder that may hold mail, also those whose names cannot be shown: for counting."""
@@ -150,7 +162,12 @@ class Nested(Layout):
         if usual != os.path.join(directory, entry) and is_directory(usual):
             # Two spellings of one name: the canonical one is the mailbox.
             raise NotShown(TAKEN)
-        return level
+        if level.isascii() or (composed := normal.composed(level)) == level:
+            return level
+        # Beside one that is spelled composed it is another, with the name that it has.
+        spelled = (self.encode(composed), self.plain(composed))
+        beside = [os.path.join(directory, other) for other in spelled if other is not None]
+        return level if any(map(os.path.lexists, beside)) else composed
 
     def _entries_of(self, path: bytes, seen: Seen) -> list[bytes]:
         if path in seen:

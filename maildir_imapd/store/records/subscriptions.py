@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd import mutf7
+from maildir_imapd import mutf7, normal
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.neighbours.dotlock import DotLock
 from maildir_imapd.store.neighbours.servers import SERVERS
@@ -78,6 +78,10 @@ def render(
     return HEADER + b"".join(lines)
 
 
+def _shown(name: str) -> str:
+    return name if name.isascii() else normal.composed(name)
+
+
 class Subscriptions:
     """One account's, in our file and, where a neighbour has one of its own, in that as well.
 
@@ -91,7 +95,7 @@ class Subscriptions:
 
     def read(self) -> list[str]:
         """The subscribed names as clients see them, in the file's order, existing or not."""
-        return self._read()[0]
+        return list(dict.fromkeys(_shown(name) for name in self._read()[0]))
 
     def write(self, kind: Kind) -> int:
         """Write a server's file; returns how many names there are."""
@@ -108,12 +112,14 @@ class Subscriptions:
         """Add a name, or take one out; what is so already stays as it is."""
         with self._locked(self._neighbour):
             names, version = self._read()
-            if wanted == (name in names):
+            # Another server's may be in decomposed letters, as its folders are.
+            same = [other for other in names if other == name or _shown(other) == _shown(name)]
+            if wanted == bool(same):
                 return
             if wanted:
                 names.append(name)
             else:
-                names.remove(name)
+                names = [other for other in names if other not in same]
             self._put(names, version)
             if self._neighbour is not None:
                 self._put_theirs(self._neighbour, names)
