@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 # (where to begin, how many) to octets as on the disk; fewer at the end of the file.
 Read = Callable[[int, int], bytes]
 
 BLOCK_OCTETS: Final = 256 * 1024
+# By a Window.
+HELD_BLOCKS: Final = 3
 
 
 class Blocks:
@@ -34,6 +37,20 @@ class Blocks:
             octets += len(raw) + _bare(raw, after_cr)
             after_cr = raw.endswith(b"\r")
         self.octets = octets  # of the whole message with CRLF line ends
+
+    def holding(self, at: int) -> int:
+        """Return the number of the block that holds the octet at *at* of the CRLF form."""
+        return max(0, bisect_right(self._starts, at) - 1)
+
+    def begin(self, number: int) -> int:
+        """Where a block begins in the CRLF form."""
+        return self._starts[number]
+
+    def block(self, read: Read, number: int) -> bytes:
+        """Give a block in CRLF form, as long as it was when it was counted."""
+        end = self._starts[number + 1] if number + 1 < len(self._starts) else self.octets
+        found = _with_crlf(read(number * BLOCK_OCTETS, BLOCK_OCTETS), bool(self._after_cr[number]))
+        return found[: end - self._starts[number]].ljust(end - self._starts[number])
 
     def pieces(self, read: Read, start: int, end: int) -> Iterator[bytes]:
         """Give what stands from *start* to *end* in the CRLF form, in pieces of a few blocks' size at most.
@@ -55,6 +72,90 @@ class Blocks:
             piece = b" " * min(left, BLOCK_OCTETS)
             left -= len(piece)
             yield piece
+
+
+class Octets(Protocol):
+    """What looks like bytes to who finds the parts of a message: bytes, or a Window."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, span: slice, /) -> bytes: ...
+    def find(self, wanted: bytes, start: int = ..., end: int = ..., /) -> int: ...
+    def rfind(self, wanted: bytes, start: int = ..., end: int = ..., /) -> int: ...
+    def count(self, wanted: bytes, start: int = ..., end: int = ..., /) -> int: ...
+    def startswith(self, prefix: bytes | tuple[bytes, ...], start: int = ..., /) -> bool: ...
+
+
+class Window:
+    """The CRLF form of a large message as ``Octets``, of which a few blocks are held at a time.
+
+    Who goes from the front to the back, a little to and fro, has each block made once. What is asked for is short: a
+    few octets to find, one to count, and slices as long as a header.
+    """
+
+    __slots__ = ("_blocks", "_held", "_read")
+
+    def __init__(self, blocks: Blocks, read: Read) -> None:
+        self._blocks = blocks
+        self._read = read
+        self._held: OrderedDict[int, bytes] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._blocks.octets
+
+    def __getitem__(self, span: slice) -> bytes:
+        start, end, _ = span.indices(len(self))
+        return b"".join([block[max(0, start - begin) : end - begin] for begin, block in self._from(start, end)])
+
+    def find(self, wanted: bytes, start: int = 0, end: int | None = None, /) -> int:
+        """As of bytes; *wanted* is shorter than a block."""
+        start, end, _ = slice(start, end).indices(len(self))
+        overlap = b""
+        for begin, block in self._from(start, end):
+            text = overlap + block
+            at = begin - len(overlap)
+            found = text.find(wanted, max(0, start - at), max(0, end - at))
+            if found >= 0:
+                return at + found
+            overlap = text[-(len(wanted) - 1) :] if len(wanted) > 1 else b""
+        return -1
+
+    def rfind(self, wanted: bytes, start: int = 0, end: int | None = None, /) -> int:
+        """As of bytes; *wanted* is one octet."""
+        start, end, _ = slice(start, end).indices(len(self))
+        numbers = range(self._blocks.holding(start), self._blocks.holding(end - 1) + 1) if start < end else ()
+        for number in reversed(numbers):
+            begin = self._blocks.begin(number)
+            found = self._block(number).rfind(wanted, max(0, start - begin), max(0, end - begin))
+            if found >= 0:
+                return begin + found
+        return -1
+
+    def count(self, wanted: bytes, start: int = 0, end: int | None = None, /) -> int:
+        """As of bytes; *wanted* is one octet."""
+        start, end, _ = slice(start, end).indices(len(self))
+        return sum(
+            block.count(wanted, max(0, start - begin), max(0, end - begin)) for begin, block in self._from(start, end)
+        )
+
+    def startswith(self, prefix: bytes | tuple[bytes, ...], start: int = 0, /) -> bool:
+        """As of bytes."""
+        longest = max(map(len, prefix), default=0) if isinstance(prefix, tuple) else len(prefix)
+        start = max(0, start + len(self)) if start < 0 else start
+        return start <= len(self) and self[start : start + longest].startswith(prefix)
+
+    def _from(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Give the blocks that have anything of what stands from *start* to *end*, each with where it begins."""
+        if start < end:
+            for number in range(self._blocks.holding(start), self._blocks.holding(end - 1) + 1):
+                yield self._blocks.begin(number), self._block(number)
+
+    def _block(self, number: int) -> bytes:
+        found = self._held.get(number)
+        if found is None:
+            found = self._held[number] = self._blocks.block(self._read, number)
+            if len(self._held) > HELD_BLOCKS:
+                self._held.popitem(last=False)
+        return found
 
 
 def _bare(raw: bytes, after_cr: bool) -> int:

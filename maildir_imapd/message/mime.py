@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from maildir_imapd.message.blocks import Octets
 from maildir_imapd.message.header import FOLDED, HEADER_LIMIT_OCTETS, unfold
 from maildir_imapd.message.transfer import IDENTITY
 
@@ -150,11 +151,11 @@ class _Open:
     message: Part | None = None
 
 
-def parse(data: bytes) -> Part:
+def parse(data: Octets) -> Part:
     """Parse a whole message in its CRLF form; any octets give a tree."""
     body = data.find(b"\r\n\r\n") + 4
     if body > 4 and not data.startswith(b"\r\n"):
-        head = _head(data[:body])
+        head = _head(data[: min(body, HEADER_LIMIT_OCTETS)])
         kind = head.content.kind
         if kind <= _TEXT:  # most messages in a mailbox's long tail are one part
             return _part(0, body, len(data), data.count(b"\n", body) if kind == _TEXT else 0, head)
@@ -185,7 +186,7 @@ def find(root: Part, numbers: tuple[int, ...]) -> Part | None:
 class _Parser:
     """The state of one pass."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Octets) -> None:
         self.data = data
         self.size = len(data)
         self.root: Part | None = None
@@ -210,7 +211,7 @@ class _Parser:
             if self.headers > HEADERS_LIMIT_OCTETS:
                 head = _Head(_DIGEST if digest else _PLAIN)
             elif head is None:
-                head = _head(self.data[start:at], digest)
+                head = _head(self.data[start : min(at, start + HEADER_LIMIT_OCTETS)], digest)
             self.parts += 1
             kind = head.content.kind
             if kind >= _MULTIPART and (len(self.open) >= DEPTH_LIMIT or self.parts >= PARTS_LIMIT):

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from maildir_imapd.message.blocks import Octets
 from maildir_imapd.message.envelope import render_envelope
 from maildir_imapd.message.mime import Params, Part
 from maildir_imapd.strings import nstring, string
 
 
-def render_body(root: Part, data: bytes, *, rev2: bool = False) -> bytes:
+def render_body(root: Part, data: Octets, *, rev2: bool = False) -> bytes:
     """Render BODY: RFC 3501 9: extension data "MUST NOT be returned on non-extensible "BODY" fetch"."""
     return _render(root, data, extended=False, rev2=rev2)
 
 
-def render_bodystructure(root: Part, data: bytes, *, rev2: bool = False) -> bytes:
+def render_bodystructure(root: Part, data: Octets, *, rev2: bool = False) -> bytes:
     """Render BODYSTRUCTURE, with all the extension data that RFC 3501 defines."""
     return _render(root, data, extended=True, rev2=rev2)
 
 
-def _render(root: Part, data: bytes, *, extended: bool, rev2: bool) -> bytes:
+def _render(root: Part, data: Octets, *, extended: bool, rev2: bool) -> bytes:
     out: list[bytes] = []
     # an explicit stack: what is still to be written, last first
     left: list[Part | bytes] = [root]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from maildir_imapd import normal
 from maildir_imapd.message import transfer
 from maildir_imapd.message.address import MISSING_DOMAIN, MISSING_MAILBOX, parse_addresses
+from maildir_imapd.message.blocks import Octets
 from maildir_imapd.message.charset import (
     CHARSETS,
     PIECE_OCTETS,
@@ -244,7 +245,7 @@ def _taken_off(part: Part) -> bytes:
     return encoding if encoding in transfer.ENCODED else b""
 
 
-def _gaps(data: bytes, part: Part) -> list[tuple[int, int]]:
+def _gaps(data: Octets, part: Part) -> list[tuple[int, int]]:
     """Find what stands before the first part of a multipart and behind its last, without the delimiters.
 
     Of a multipart in which no delimiter was found that is its whole body.
@@ -259,7 +260,7 @@ def _gaps(data: bytes, part: Part) -> list[tuple[int, int]]:
     return [(start, end) for start, end in gaps if start < end and _is_text(data, start, end)]
 
 
-def _is_text(data: bytes, start: int, end: int) -> bool:
+def _is_text(data: Octets, start: int, end: int) -> bool:
     """Tell whether there is anything, and more than the note to readers without MIME."""
     begin = data[start : min(end, start + _NOTE_OCTETS)]
     return (end - start > _NOTE_OCTETS or b"mime" not in begin.lower()) and not (
@@ -358,7 +359,7 @@ def _touches(spelled: str, needle: str) -> bool:
 # --- preview --------------------------------------------------------------------------------------
 
 
-def preview(data: bytes, tree: Callable[[], Part]) -> str:
+def preview(data: Octets, tree: Callable[[], Part]) -> str:
     """Make the PREVIEW of a message (RFC 8970): the beginning of its text on one line, or "".
 
     What was quoted from others is left out where there is anything else, and so is what is attached, unless it is all
@@ -393,7 +394,7 @@ def preview(data: bytes, tree: Callable[[], Part]) -> str:
     return ""
 
 
-def _preview_of(data: bytes, part: Part, room: int) -> str:
+def _preview_of(data: Octets, part: Part, room: int) -> str:
     subtype = part.subtype.lower()
     markup = subtype in (b"html", b"x-amp-html")
     body = data[part.body_start : min(part.end, part.body_start + (room if markup else _PREVIEW_OCTETS))]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maildir_imapd.message import blocks
-from maildir_imapd.message.blocks import Blocks
+from maildir_imapd.message import blocks, mime
+from maildir_imapd.message.blocks import Blocks, Window
 from maildir_imapd.message.lines import to_crlf
+from maildir_imapd.message.structure import render_bodystructure
+from maildir_imapd.message.text import preview
 
 
 def reader(raw: bytes) -> blocks.Read:
@@ -49,3 +53,61 @@ def test_a_file_that_has_changed_gives_as_many_octets(raw: bytes, now: bytes) ->
 def test_what_is_lacking_is_blanks() -> None:
     found = Blocks(reader(b"a\nbcdefgh\n"), 10)
     assert b"".join(found.pieces(reader(b"a\nb"), 0, found.octets)) == b"a\r\nb        "
+
+
+@given(
+    TEXTS, st.sampled_from([b"\n", b"\r\n\r\n", b"\n--a", b"a", b"ax\n"]), st.integers(-70, 70), st.integers(-70, 130)
+)
+def test_a_window_is_like_the_octets(raw: bytes, wanted: bytes, start: int, end: int) -> None:
+    whole = to_crlf(raw)
+    window = Window(Blocks(reader(raw), len(raw)), reader(raw))
+    assert len(window) == len(whole)
+    assert window[start:end] == whole[start:end]
+    assert window[:] == whole
+    assert window.find(wanted, start, end) == whole.find(wanted, start, end)
+    assert window.find(wanted) == whole.find(wanted)
+    assert window.count(b"\n", start, end) == whole.count(b"\n", start, end)
+    assert window.rfind(b"\n", start, end) == whole.rfind(b"\n", start, end)
+    assert window.startswith(wanted, start) == whole.startswith(wanted, start)
+    assert window.startswith((b"x", wanted), start) == whole.startswith((b"x", wanted), start)
+
+
+def test_a_window_holds_a_few_blocks() -> None:
+    asked: list[int] = []
+    raw = b"ab\n" * 40
+
+    def read(offset: int, count: int) -> bytes:
+        asked.append(offset)
+        return raw[offset : offset + count]
+
+    found = Blocks(read, len(raw))
+    asked.clear()
+    window = Window(found, read)
+    assert window.find(b"\n--") == -1
+    assert asked == sorted(set(asked)), "from the front to the back, each once"
+    assert len(window._held) <= blocks.HELD_BLOCKS
+
+
+def test_a_file_that_shrinks_has_the_parts_it_had() -> None:
+    raw = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b\n\ntwo\n--b--\n"
+    found = Blocks(reader(raw), len(raw))
+    tree = mime.parse(Window(found, reader(raw[:60])))
+    assert tree.end == found.octets
+
+
+CORPUS = Path(__file__).parent.parent / "corpus"
+
+
+@pytest.mark.parametrize("octets", [3, 64])
+def test_the_parts_of_every_message_are_found_through_a_window(octets: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_OCTETS", octets)
+    messages = [path.read_bytes() for path in CORPUS.rglob("*.eml")]
+    assert len(messages) > 50
+    for raw in messages:
+        whole = to_crlf(raw)
+        window = Window(Blocks(reader(raw), len(raw)), reader(raw))
+        tree = mime.parse(window)
+        assert tree == mime.parse(whole)
+        assert render_bodystructure(tree, window) == render_bodystructure(tree, whole)
+        find = partial(mime.parse, whole)
+        assert preview(window, find) == preview(whole, find)

@@ -121,8 +121,7 @@ def test_nobody_holds_a_message_while_he_waits(root: Path, section: bytes) -> No
 
     left, highest = grown(root, work)
     assert left < 16
-    # Where a part begins is found in the whole of it, by one client at a time.
-    assert highest < (16 if section != b"2" else 4 * MESSAGE_MIB)
+    assert highest < 16
 
 
 def test_the_bounds_are_taken() -> None:

@@ -44,8 +44,8 @@ _SIMPLE: Final[dict[bytes, Column]] = {
         # RFC 8474: one identifier for one content, so that COPY and MOVE keep it.
         Cached(b"EMAILID", b"(%b)", b"emailid", lambda c: email_id(c)),
         Cached(b"ENVELOPE", b"%b", b"envelope", lambda c: render_envelope(c.header), header_only=True),
-        Cached(b"BODY", b"%b", b"body", lambda c: render_body(c.tree(), c.data)),
-        Cached(b"BODYSTRUCTURE", b"%b", b"bodystructure", lambda c: render_bodystructure(c.tree(), c.data)),
+        Cached(b"BODY", b"%b", b"body", lambda c: render_body(c.tree(), c.window())),
+        Cached(b"BODYSTRUCTURE", b"%b", b"bodystructure", lambda c: render_bodystructure(c.tree(), c.window())),
     )
 }
 
@@ -54,7 +54,7 @@ _PREVIEW: Final = Cached(
     b"PREVIEW",
     b"%b",
     b"preview",
-    lambda c: strings.literal(preview(c.data, c.tree).encode("utf-8", "replace")),
+    lambda c: strings.literal(preview(c.window(), c.tree).encode("utf-8", "replace")),
 )
 
 
@@ -72,9 +72,9 @@ def email_id(content: Content) -> bytes:
 
 # What a client of IMAP4rev2 reads otherwise: message/global is an embedded message to it (RFC 9051 7.5.2).
 _REV2: Final = {
-    b"BODY": Cached(b"BODY", b"%b", b"body2", lambda c: render_body(c.tree(), c.data, rev2=True)),
+    b"BODY": Cached(b"BODY", b"%b", b"body2", lambda c: render_body(c.tree(), c.window(), rev2=True)),
     b"BODYSTRUCTURE": Cached(
-        b"BODYSTRUCTURE", b"%b", b"bodystructure2", lambda c: render_bodystructure(c.tree(), c.data, rev2=True)
+        b"BODYSTRUCTURE", b"%b", b"bodystructure2", lambda c: render_bodystructure(c.tree(), c.window(), rev2=True)
     ),
 }
 

@@ -1,8 +1,8 @@
 """One message's octets while a command works on it, parsed no further than it was asked for.
 
 A large one is never held for longer than it is worked on: its beginning is read, where its blocks begin is counted
-(message/blocks.py), and what goes to the client comes from the file as it goes. What needs it whole, as finding its
-parts does, has it whole for that moment.
+(message/blocks.py), its parts are found through a window of a few blocks, and what goes to the client comes from the
+file as it goes. What needs it whole, as SEARCH and BINARY do, has it whole for that moment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.events import Log
 from maildir_imapd.message import header, mime
-from maildir_imapd.message.blocks import Blocks, Read
+from maildir_imapd.message.blocks import Blocks, Octets, Read, Window
 from maildir_imapd.message.lines import to_crlf
 
 if TYPE_CHECKING:
@@ -105,10 +105,17 @@ class Content:
             return self._blocks.octets
         return None if self._data is None else len(self._data)
 
+    def window(self) -> Octets:
+        """What looks like ``data`` to who finds parts in it; of a large one while it is ``opened``."""
+        if not self.large or self._data is not None:
+            return self.data
+        return Window(self.blocks(), self._read)
+
     def tree(self) -> Part:
-        """The MIME structure; raises as ``data``."""
+        """The MIME structure; raises MessageGone, MessageUnreadable."""
         if self._tree is None:
-            self._tree = mime.parse(self.data)
+            with self.opened():
+                self._tree = mime.parse(self.window())
         return self._tree
 
     # --- a large one, from the file ----------------------------------------------------------------

@@ -128,10 +128,11 @@ def _fill(
             lost.add(k)
             continue
         try:
-            for c in cached:
-                if values[c.field][k] is None or content.changed:
-                    blob = values[c.field][k] = c.make(content)
-                    made[c.field].append((uids[k], blob))
+            with content.opened():
+                for c in cached:
+                    if values[c.field][k] is None or content.changed:
+                        blob = values[c.field][k] = c.make(content)
+                        made[c.field].append((uids[k], blob))
         except (MessageGone, MessageUnreadable) as error:
             # A large one is read when it is needed.
             _miss(view, error, missing)
