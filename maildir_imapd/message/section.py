@@ -117,13 +117,27 @@ def _by_set(whole: bytes, names: frozenset[bytes], invert: bool) -> list[bytes]:
     return found
 
 
+def is_base64(part: Part) -> bool:
+    """Whether BINARY takes base64 off a part's body."""
+    return not _is_container(part) and part.encoding.lower() == b"base64"
+
+
+def streams(part: Part) -> bool:
+    """Whether BINARY of a part can be had piece by piece (transfer.py, ``base64_pieces``)."""
+    return _is_container(part) or part.encoding.lower() in (b"base64", *transfer.IDENTITY)
+
+
+def _is_container(part: Part) -> bool:
+    return bool(part.children) or (part.message is not None and not part.is_global)
+
+
 def decode_part(data: bytes, part: Part) -> bytes:
     """Take the transfer encoding off a part's body, for BINARY (RFC 3516 4.2).
 
     A container has none of its own (RFC 2045 6.4 allows only 7bit, 8bit and binary there), but for message/global.
     """
     body = data[part.body_start : part.end]
-    if part.children or (part.message is not None and not part.is_global):
+    if _is_container(part):
         return body
     try:
         return transfer.decode(body, part.encoding)

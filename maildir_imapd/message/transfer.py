@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Iterable, Iterator
 
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
 # Looked for at the first blank of each row only: from every one on, a long row would cost its square.
@@ -56,6 +57,23 @@ def decode_base64(body: bytes) -> bytes:
     """
     clean = _characters(body)
     return binascii.a2b_base64(clean + b"=" * (-len(clean) % 4))
+
+
+def base64_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Decode base64 that comes in pieces; together they are what ``decode`` makes of the whole."""
+    left = b""
+    for piece in pieces:
+        clean = left + piece.translate(None, _NOT_BASE64)
+        end = clean.find(b"=")
+        if end >= 0:
+            left = clean[:end]
+            break
+        whole = len(clean) & ~3
+        left = clean[whole:]
+        if whole:
+            yield binascii.a2b_base64(clean[:whole])
+    if last := binascii.a2b_base64(_whole(left)):
+        yield last
 
 
 def decode_quoted_printable(body: bytes) -> bytes:

@@ -108,3 +108,8 @@ def test_blanks_at_the_ends_of_mixed_lines(body: bytes) -> None:
 def test_a_row_of_blanks_costs_what_it_is_long() -> None:
     for begin, end in ((b"\n", b"x \r\n"), (b"\n", b"x"), (b"\n \r\n", b"")):
         demand_linear(transfer.decode_quoted_printable, repeated(b" ", begin, end), "blanks")
+
+
+@given(st.lists(st.text(alphabet="AZaz09+/=\r\n* ", max_size=9).map(str.encode), max_size=12))
+def test_base64_in_pieces_is_base64_in_one(pieces: list[bytes]) -> None:
+    assert b"".join(transfer.base64_pieces(pieces)) == decode(b"".join(pieces), b"base64")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import strings
-from maildir_imapd.imap.columns.message import Span
+from maildir_imapd.imap.columns.message import Decoded, Span
 from maildir_imapd.imap.columns.plan import (
     FLAGS,
     INTERNALDATE,
@@ -96,9 +96,9 @@ def _column(item: FetchItem, rev2: bool) -> Column:
     if item.partial is not None:
         label += b"<%d>" % item.partial[0]
     if item.size_only:
-        return PerMessage(label, b"%b", lambda c: b"%d" % len(_binary(c, item) or b""))
+        return PerMessage(label, b"%b", lambda c: _binary_octets(c, item))
     if item.binary:
-        return PerMessage(label, b"%b", lambda c: _binary_string(_binary(c, item)))
+        return PerMessage(label, b"%b", lambda c: _decoded(c, item) or _binary_string(_binary(c, item)))
     wanted = item.section
     if wanted.kind in (b"HEADER.FIELDS", b"HEADER.FIELDS.NOT") and not wanted.part and item.partial is None:
         names = frozenset(name.upper() for name in wanted.fields)
@@ -152,6 +152,25 @@ def _cut(whole: bytes | None, item: FetchBody) -> bytes | None:
         return whole
     first, count = item.partial
     return whole[first : first + count]
+
+
+def _decoded(content: Content, item: FetchBody) -> Decoded | None:
+    """A part of a large message, decoded as it goes; None where it must be had whole."""
+    if not content.large:
+        return None
+    numbers = item.section.part
+    with content.opened():
+        part = mime.find(content.tree(), numbers) if numbers else None
+        if numbers and (part is None or not section.streams(part)):
+            return None
+        span = Span(content, 0, content.blocks().octets) if part is None else Span(content, part.body_start, part.end)
+        base64 = part is not None and section.is_base64(part)
+        return Decoded(span, base64=base64, cut=item.partial)
+
+
+def _binary_octets(content: Content, item: FetchBody) -> bytes:
+    decoded = _decoded(content, item)
+    return b"%d" % (len(_binary(content, item) or b"") if decoded is None else decoded.octets)
 
 
 def _binary(content: Content, item: FetchBody) -> bytes | None:

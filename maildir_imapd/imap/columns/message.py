@@ -17,6 +17,7 @@ from maildir_imapd.events import Log
 from maildir_imapd.message import header, mime
 from maildir_imapd.message.blocks import Blocks, Octets, Read, Window
 from maildir_imapd.message.lines import to_crlf
+from maildir_imapd.message.transfer import base64_pieces
 
 if TYPE_CHECKING:
     from maildir_imapd.errors import MessageUnreadable
@@ -183,15 +184,54 @@ class Span:
         """How long it is."""
         return self.end - self.start
 
+    @property
+    def begin(self) -> bytes:
+        """What announces it as a literal."""
+        return b"{%d}\r\n" % self.octets
+
     def pieces(self) -> Iterator[bytes]:
         """Its octets, as a literal may have them (strings.py)."""
         for piece in self.content.pieces(self.start, self.end):
             yield piece.replace(b"\0", b"\x80") if b"\0" in piece else piece
 
-    def whole(self) -> bytes:
-        """All of it at once, as it is."""
-        with self.content.opened():
-            return b"".join(self.content.pieces(self.start, self.end))
+
+class Decoded:
+    """A part of a large message without its transfer encoding, for BINARY (RFC 3516); *base64*: or it has none.
+
+    It is gone over twice, for its length must be announced; what is sent is as long as that, whatever has become of
+    the file. *cut*: where to begin, and how many octets to give at most.
+    """
+
+    __slots__ = ("_base64", "_end", "_span", "_start", "begin", "octets")
+
+    def __init__(self, span: Span, *, base64: bool, cut: tuple[int, int] | None) -> None:
+        self._span, self._base64 = span, base64
+        whole, self._start, self._end = 0, 0, span.content.octets * 2
+        if cut is not None:
+            self._start, self._end = cut[0], cut[0] + cut[1]
+        nul = False
+        for piece in self._all():
+            nul = nul or b"\0" in piece[max(0, self._start - whole) : max(0, self._end - whole)]
+            whole += len(piece)
+        self._start, self._end = min(self._start, whole), min(self._end, whole)
+        self.octets = self._end - self._start
+        self.begin = b"%b{%d}\r\n" % (b"~" if nul else b"", self.octets)
+
+    def _all(self) -> Iterator[bytes]:
+        raw = self._span.content.pieces(self._span.start, self._span.end)
+        return base64_pieces(raw) if self._base64 else raw
+
+    def pieces(self) -> Iterator[bytes]:
+        """Its octets, NUL and all."""
+        at, left = 0, self.octets
+        for piece in self._all():
+            wanted = piece[max(0, self._start - at) : max(0, self._end - at)]
+            at += len(piece)
+            if wanted:
+                left -= len(wanted)
+                yield wanted
+        if left:
+            yield b" " * left  # the file has changed since
 
 
 # Messages up to this size are not worth keeping between commands.

@@ -13,11 +13,11 @@ from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.wire.dates import render_date_time, render_date_times
 
 if TYPE_CHECKING:
-    from maildir_imapd.imap.columns.message import Content, Span
+    from maildir_imapd.imap.columns.message import Content, Decoded, Span
 
 Make = Callable[["Content"], bytes]
-# A Span goes out from the file (message.py).
-MakeOrSpan = Callable[["Content"], "bytes | Span"]
+# A Span, or what is Decoded, goes out from the file (message.py).
+MakeOrSpan = Callable[["Content"], "bytes | Span | Decoded"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
 from maildir_imapd.imap.columns.cached import keep
-from maildir_imapd.imap.columns.message import Span, read, report
+from maildir_imapd.imap.columns.message import Decoded, Span, read, report
 from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _send_bodies(
     for k, position in enumerate(chunk):
         view.progress.report(k, len(chunk))
         uid = view.snapshot.uids[position]
-        row: list[int | bytes | Span] = [position + 1]
+        row: list[int | bytes | Span | Decoded] = [position + 1]
         try:
             content = read(view, uid)
             with content.opened():
@@ -178,7 +178,7 @@ def _send_bodies(
                         row.append(ready[k])
                     elif make is not None:
                         value = make(content)
-                        left -= value.octets if isinstance(value, Span) else len(value)
+                        left -= value.octets if isinstance(value, Span | Decoded) else len(value)
                         if left < 0:
                             raise LimitReached(why="That is too much of one message for one answer")
                         row.append(value)
@@ -196,13 +196,15 @@ def _send_bodies(
         hear((uid,))
 
 
-def _write_large(reply: Reply, number: int, columns: Sequence[Column], values: Sequence[int | bytes | Span]) -> None:
+def _write_large(
+    reply: Reply, number: int, columns: Sequence[Column], values: Sequence[int | bytes | Span | Decoded]
+) -> None:
     """Write a row piece by piece, so that no more of it is held than one."""
     before = b"* %d FETCH (" % number
     for column, value in zip(columns, values, strict=True):
         before += column.label + b" "
-        if isinstance(value, Span):
-            reply.write(before + b"{%d}\r\n" % value.octets)
+        if isinstance(value, Span | Decoded):
+            reply.write(before + value.begin)
             for piece in value.pieces():
                 reply.write(piece)
             before = b" "
