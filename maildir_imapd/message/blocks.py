@@ -75,7 +75,7 @@ class Blocks:
 
 
 class Octets(Protocol):
-    """What looks like bytes to who finds the parts of a message: bytes, or a Window."""
+    """The octets of a message to who finds its parts: bytes, or a Window, which is like them."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, span: slice, /) -> bytes: ...

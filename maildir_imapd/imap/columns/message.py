@@ -107,7 +107,7 @@ class Content:
         return None if self._data is None else len(self._data)
 
     def window(self) -> Octets:
-        """What looks like ``data`` to who finds parts in it; of a large one while it is ``opened``."""
+        """Return what looks like ``data`` to who finds parts in it; of a large one while it is ``opened``."""
         if not self.large or self._data is not None:
             return self.data
         return Window(self.blocks(), self._read)
@@ -186,7 +186,7 @@ class Span:
 
     @property
     def begin(self) -> bytes:
-        """What announces it as a literal."""
+        """The announcement of it as a literal."""
         return b"{%d}\r\n" % self.octets
 
     def pieces(self) -> Iterator[bytes]:
