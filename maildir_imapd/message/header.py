@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from maildir_imapd.message import transfer
+from maildir_imapd.message.blocks import Octets
 from maildir_imapd.message.charset import decode_charset, decode_mail
 
 # Robustness: what lies beyond this in one header block is still sent, but no field in it is looked at.
@@ -31,7 +32,7 @@ _BLANK = re.compile(rb"\n\r?\n").search
 _NEAR_OCTETS = 16 * 1024  # most headers end within this many octets
 
 
-def split(data: bytes, start: int = 0) -> int:
+def split(data: Octets, start: int = 0) -> int:
     """Find the offset of the body: behind the first empty line, or the end where there is none."""
     if data.startswith(b"\r\n", start):
         return start + 2

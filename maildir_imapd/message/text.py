@@ -200,7 +200,7 @@ _ANYTHING = b"*"
 _SPELLED_LIMIT = 200
 
 
-def pieces(root: Part, data: bytes) -> list[Piece]:
+def pieces(root: Part, data: Octets) -> list[Piece]:
     """List the texts of the message *data* behind its own header: text and message parts, and the headers of all parts.
 
     RFC 3501 6.4.4: servers "MAY exclude [MIME-IMB] body parts with terminal content media types other than
@@ -282,19 +282,19 @@ def parse_pieces(blob: bytes) -> list[Piece]:
     return found
 
 
-def body_text(data: bytes, found: Iterable[Piece]) -> Iterator[str]:
+def body_text(data: Octets, found: Iterable[Piece]) -> Iterator[str]:
     """Give the decoded texts of the body: what SEARCH BODY looks at."""
     for piece in found:
         if piece.kind in (_TEXT, _HTML):
             yield decode_mail(piece.charset or None, _octets(data, piece))
 
 
-def _octets(data: bytes, piece: Piece) -> bytes:
+def _octets(data: Octets, piece: Piece) -> bytes:
     body = data[piece.start : piece.end]
     return transfer.decode_lenient(body, piece.encoding) if piece.encoding else body
 
 
-def contains(data: bytes, found: Callable[[], Iterable[Piece]], needle: str, *, body_only: bool) -> bool:
+def contains(data: Octets, found: Callable[[], Iterable[Piece]], needle: str, *, body_only: bool) -> bool:
     """Tell whether a message contains *needle*, which ``fold`` has been through: SEARCH BODY, SEARCH TEXT.
 
     TEXT also looks at the message's header and at the headers of its parts.

@@ -111,6 +111,16 @@ def test_a_large_message_is_not_held(root: Path, items: bytes) -> None:
     assert left < 8
 
 
+@pytest.mark.parametrize("command", [b"SEARCH TEXT nothing", b"SEARCH BODY text", b"SORT (SUBJECT) UTF-8 ALL"])
+def test_a_large_message_is_searched_in_its_texts(root: Path, command: bytes) -> None:
+    def work(clients: Clients) -> None:
+        clients.command(0, b"a " + command)
+
+    left, highest = grown(root, work)
+    assert highest < 16
+    assert left < 8
+
+
 @pytest.mark.parametrize("section", [b"", b"2", b"TEXT"])
 def test_nobody_holds_a_message_while_he_waits(root: Path, section: bytes) -> None:
     """Eight clients that have fetched a thousand octets, and idle."""

@@ -2,7 +2,7 @@
 
 A large one is never held for longer than it is worked on: its beginning is read, where its blocks begin is counted
 (message/blocks.py), its parts are found through a window of a few blocks, and what goes to the client comes from the
-file as it goes. What needs it whole, as SEARCH and BINARY do, has it whole for that moment.
+file as it goes. What needs it whole, as CATENATE does, has it whole for that moment.
 """
 
 from __future__ import annotations

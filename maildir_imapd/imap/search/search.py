@@ -239,25 +239,33 @@ class Finder:
                 if not note.begin(uid):
                     danger.say(self.view, uid)
                     continue
-                both = made_of(self.view, uid, lambda content: content.data)
+                both = made_of(self.view, uid, partial(_contains, key.body_only, needle, blob, made))
                 if both is None:
                     continue
-                content, data = both
+                content, hit = both
                 if content.settled:
                     read[uid] = content.fingerprint
-                if blob is None or content.changed:
-                    pieces = partial(_pieces, content, made)
-                else:
-                    pieces = partial(text.parse_pieces, blob)
-                if text.contains(data, pieces, needle, body_only=key.body_only):
+                if hit:
                     found.append(i)
                 content.release()
         keep(self.view, {b"pieces": made}, read)
         return found
 
 
+def _contains(
+    body_only: bool, needle: str, blob: bytes | None, made: list[tuple[int, bytes]], content: Content
+) -> bool:
+    """Whether a message has *needle*; *blob* says where its texts are, or else that goes to *made*."""
+    if blob is None or content.changed:
+        pieces = partial(_pieces, content, made)
+    else:
+        pieces = partial(text.parse_pieces, blob)
+    with content.opened():
+        return text.contains(content.window(), pieces, needle, body_only=body_only)
+
+
 def _pieces(content: Content, made: list[tuple[int, bytes]]) -> list[text.Piece]:
-    found = text.pieces(content.tree(), content.data)
+    found = text.pieces(content.tree(), content.window())
     made.append((content.uid, text.render_pieces(found)))
     return found
 
