@@ -110,40 +110,45 @@ def append(session: Session, cmd: Append, reply: Reply) -> Done:
 
 @command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, literal=begin, announces=[b"REPLACE"])
 def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
-    """Put a message in the place of another (RFC 8508): it is on disk before the old one goes."""
+    """Put a message in the place of another (RFC 8508): it is on disk before the old one goes.
+
+    Where that is gone already the new one is stored all the same, as APPEND and UID EXPUNGE would do (3.4): it is
+    perhaps the only copy of a draft.
+    """
     view = session.selected
     if view.read_only:
         raise ReadOnly
     if not view.rights >= rights.REMOVING:
         raise NoPermission
-    position = _replaced(session, cmd.number, uid=cmd.uid)
-    uid = view.snapshot.uids[position]
-    if view.is_ghost(uid):
-        raise ExpungeIssued
-    stored = commit(session, cmd.mailbox, (cmd.message,), _freed(session, position))
+    old = _replaced(session, cmd.number, uid=cmd.uid)
+    stored = commit(session, cmd.mailbox, (cmd.message,), _freed(session, old))
     session.say(reply, b"OK", "Replacement is stored", appenduid_code(stored.uidvalidity, stored))
-    session.note_own(view.mailbox, removed=view.mailbox.expunge([uid], under=view.snapshot.uidvalidity))
+    removed = view.mailbox.expunge(old, under=view.snapshot.uidvalidity)
+    if not removed:
+        return Done("Stored; the message in whose place it was to go is gone already", ExpungeIssued.code)
+    session.note_own(view.mailbox, removed=removed)
     return Done("REPLACE completed", updates.code_after_expunge(session, reply))
 
 
-def _replaced(session: Session, number: int, *, uid: bool) -> int:
-    """The position of the message that REPLACE names; raises BadArgument, ExpungeIssued."""
-    snapshot = session.selected.snapshot
+def _replaced(session: Session, number: int, *, uid: bool) -> list[int]:
+    """The UID of the message that REPLACE names; none for one that is gone.  Raises BadArgument."""
+    view = session.selected
+    snapshot = view.snapshot
     if number == STAR:
         position = len(snapshot) - 1
     else:
         position = snapshot.position(number) if uid else number - 1
     if not 0 <= position < len(snapshot):
         if uid and number != STAR:
-            raise ExpungeIssued
+            return []
         raise BadArgument(Phrase("a sequence number up to {count}", count=len(snapshot)))
-    return position
+    found = snapshot.uids[position]
+    return [] if view.is_ghost(found) else [found]
 
 
-def _freed(session: Session, position: int) -> Amount:
+def _freed(session: Session, uids: list[int]) -> Amount:
     """Return the room that REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
-    view = session.selected
-    return view.mailbox.amount([view.snapshot.uids[position]]) if session.account.quota.look() else NOTHING
+    return session.selected.mailbox.amount(uids) if uids and session.account.quota.look() else NOTHING
 
 
 def _demand_room(session: Session, size: int, messages: int, freed: Amount) -> None:
