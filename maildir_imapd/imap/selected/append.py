@@ -49,15 +49,28 @@ TRIES: Final = 3
 def target(session: Session, raw: bytes) -> Mailbox:
     """The mailbox that APPEND, COPY or MOVE names; raises NoPermission where nothing may be put.
 
-    TRYCREATE when CREATE would make it (RFC 3501 6.3.11, 6.4.7): mutt does so then and tries again.
+    TRYCREATE when CREATE would make it (RFC 3501 6.3.11, 6.4.7): mutt does so then and tries again.  For one that is
+    there, only not for as long as it takes to open it, the answer is never that: raises LockTimeout.
     """
     name = session.mailbox_name(raw)
+    for _ in range(TRIES):
+        try:
+            return rights.open_mailbox(session, name, "i")
+        except (MailboxMissing, NotSelectable) as error:
+            session.account.check_name(name)
+            if not _is_there(session, name):
+                raise TryCreate from error
+    raise in_use()
+
+
+def _is_there(session: Session, name: str) -> bool:
+    """Whether there is a mailbox of that name now, as far as the user may know."""
     try:
-        # Twice where it goes and comes in the middle: for one that is there the answer is never TRYCREATE.
-        return rights.look_into(session, name, "i", look=lambda mailbox, _: mailbox)
-    except (MailboxMissing, NotSelectable) as error:
-        session.account.check_name(name)
-        raise TryCreate from error
+        session.account.folder_of(name)
+    except (MailboxMissing, NotSelectable):
+        return False
+    granted = rights.rights_of(session, name)
+    return granted is None or "l" in granted
 
 
 def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
@@ -85,15 +98,16 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         session.delivered += session.deliveries[-1].size_disk
     _demand_room(session, session.delivered + size, start.index + 1, freed)
     for _ in range(TRIES):
-        delivery = mailbox.deliver()
-        if delivery.trouble is None or mailbox.stands():
-            break
+        try:
+            delivery = mailbox.deliver()
+        except MailboxMissing:
+            delivery = None
+        if delivery is not None and (delivery.trouble is None or mailbox.stands()):
+            session.deliveries.append(delivery)
+            return delivery
         # It went while we looked: another one has the name, or none.
         mailbox = target(session, start.mailbox)
-    else:
-        raise in_use()
-    session.deliveries.append(delivery)
-    return delivery
+    raise in_use()
 
 
 def _announced(session: Session) -> list[bytes]:
