@@ -213,9 +213,8 @@ class Engine:
             self._overflow(event, reply)
         elif isinstance(event, GoOn):
             reply.write(_GO_ON)
-        elif self._refusal is not None:
-            refusal, self._refusal = self._refusal, None
-            self._failed(*refusal, reply)
+        else:
+            self._refused(reply)
 
     def _command(self, frame: Frame, reply: Reply) -> None:
         tag, name = peek_command(frame.text)
@@ -323,6 +322,12 @@ class Engine:
         if event.synchronizing:
             reply.write(_GO_ON)
 
+    def _refused(self, reply: Reply) -> None:
+        """Say why the literal was refused that is thrown away by now."""
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            self._failed(*refusal, reply)
+
     def _decide(self, event: LiteralWanted) -> Delivery | None:
         """Say where a literal streams to, None for one that is only an argument; raises what speaks against it."""
         session = self.session
@@ -340,6 +345,7 @@ class Engine:
         """Answer what is too long to be read."""
         self.session.drop_deliveries()
         if event.fatal:
+            self._refused(reply)
             self.say_goodbye(Goodbye(TOO_LONG[event.what]), reply)
             return
         spec = TABLE.get(peek_command(event.begin)[1] or b"")

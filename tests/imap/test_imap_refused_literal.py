@@ -59,3 +59,22 @@ def test_no_octet_is_carried_out(spool: Spool, command: bytes, size: int, piece:
     if login:
         assert client.command(b"c STATUS Box (MESSAGES)")[-1].startswith(b"c OK")
         assert client.command(b"d SEARCH NOT DELETED")[0] == b"* SEARCH 1 2"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"b APPEND No.Such {5}\r\n", b"hello {9999999999+}\r\n"],
+        [b"b APPEND No.Such {5+}\r\nhello {9999999999+}\r\n"],
+    ],
+)
+def test_who_sends_too_much_behind_it_hears_why_before_the_bye(spool: Spool, pieces: list[bytes]) -> None:
+    client = connect(spool)
+    client.send(b"a LOGIN ann secret\r\n")
+    client._out.clear()
+    for piece in pieces:
+        client.send(piece)
+    lines = bytes(client._out).split(b"\r\n")
+    assert lines[-3].startswith(b"b NO [TRYCREATE]")
+    assert lines[-2].startswith(b"* BYE")
+    assert client.engine.over
