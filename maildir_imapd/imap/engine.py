@@ -42,7 +42,7 @@ from maildir_imapd.imap.session import Session, State
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
-from maildir_imapd.wire.buffer import CommandBuffer, Expects, Frame, Line, LiteralWanted, Overflow
+from maildir_imapd.wire.buffer import Event, Expects, Frame, GoOn, Line, LiteralWanted, Overflow
 from maildir_imapd.wire.parse import parse, peek_command
 from maildir_imapd.wire.parse_append import AppendReader
 
@@ -51,9 +51,13 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.policy import Policy
     from maildir_imapd.imap.progress import Client, Meanwhile
     from maildir_imapd.imap.reply import Done, Reply
+    from maildir_imapd.store.maildir.delivery import Delivery
     from maildir_imapd.wire.commands import Command
 
 log = Log(__name__)
+
+# RFC 3501 7.5: the client may send its literal.
+_GO_ON: Final = b"+ OK\r\n"
 
 TOO_LONG: Final = {
     "line": "The line is too long",
@@ -101,6 +105,8 @@ class Engine:
         self._errors = self._nonsense = 0
         # Where the literals of the command under way stream: what reads its arguments, and what decides about each.
         self._streaming: tuple[AppendReader, Literal] | None = None
+        # Why a literal was refused that is being thrown away, and the tag to say it with.
+        self._refusal: tuple[Exception, bytes | None] | None = None
         # The command whose dialogue goes on.
         self._waiting: tuple[Spec, Command] | None = None
 
@@ -179,7 +185,7 @@ class Engine:
         if kind != b"TLS":
             session.compressed = kind == b"DEFLATE"
             return
-        session.buffer = CommandBuffer(self._policy.before_login)
+        session.buffer = session.new_buffer()
         session.secure = True
         session.language = DEFAULT
         self._errors = self._nonsense = 0
@@ -211,15 +217,19 @@ class Engine:
 
     # --- events -----------------------------------------------------------------------------------
 
-    def _receive(self, event: Frame | Line | LiteralWanted | Overflow, reply: Reply) -> None:
+    def _receive(self, event: Event, reply: Reply) -> None:
         if isinstance(event, Frame):
             self._command(event, reply)
         elif isinstance(event, Line):
             self._guarded(lambda: self._line(event.text, reply), None, reply)
         elif isinstance(event, LiteralWanted):
             self._literal(event, reply)
-        else:
+        elif isinstance(event, Overflow):
             self._overflow(event, reply)
+        elif isinstance(event, GoOn):
+            reply.write(_GO_ON)
+        else:
+            self._refused(reply)
 
     def _command(self, frame: Frame, reply: Reply) -> None:
         tag, name = peek_command(frame.text)
@@ -312,37 +322,45 @@ class Engine:
         return spec
 
     def _literal(self, event: LiteralWanted, reply: Reply) -> None:
-        """Decide about a literal before its octets come: take it, stream it to the spool, or refuse."""
+        """Take a literal, or refuse it: before its octets come, or once they are thrown away."""
         session = self.session
-        accepted = False
-
-        def decide() -> None:
-            nonlocal accepted
-            sink = None
-            if not event.continued:
-                decides = self._allowed(peek_command(event.so_far)[1]).literal
-                self._streaming = None if decides is None else (AppendReader(), decides)
-            if self._streaming is not None:
-                reader, decides = self._streaming
-                sink = decides(session, reader.read(event), event.size)
-            elif event.size > session.buffer.limits.literal:
-                raise TooLong("A literal may have {limit} octets here", limit=session.buffer.limits.literal)
-            accepted = True
-            if event.synchronizing:
-                reply.write(b"+ OK\r\n")
-            session.buffer.accept(sink)
-
         try:
-            self._guarded(decide, event.tag, reply)
-        finally:
-            if not accepted:
-                session.drop_deliveries()
-                session.buffer.refuse()
+            sink = self._decide(event)
+        except Exception as error:
+            session.drop_deliveries()
+            if session.buffer.refuse() or isinstance(error, (Goodbye, ConnectionError, TimeoutError)):
+                self._failed(error, event.tag, reply)
+                return
+            self._refusal = error, event.tag
+        else:
+            session.buffer.accept(sink)
+        if event.synchronizing:
+            reply.write(_GO_ON)
+
+    def _refused(self, reply: Reply) -> None:
+        """Say why the literal was refused that is thrown away by now."""
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            self._failed(*refusal, reply)
+
+    def _decide(self, event: LiteralWanted) -> Delivery | None:
+        """Say where a literal streams to, None for one that is only an argument; raises what speaks against it."""
+        session = self.session
+        if not event.continued:
+            decides = self._allowed(peek_command(event.so_far)[1]).literal
+            self._streaming = None if decides is None else (AppendReader(), decides)
+        if self._streaming is not None:
+            reader, decides = self._streaming
+            return decides(session, reader.read(event), event.size)
+        if event.size > session.buffer.limits.literal:
+            raise TooLong("A literal may have {limit} octets here", limit=session.buffer.limits.literal)
+        return None
 
     def _overflow(self, event: Overflow, reply: Reply) -> None:
         """Answer what is too long to be read."""
         self.session.drop_deliveries()
         if event.fatal:
+            self._refused(reply)
             self.say_goodbye(Goodbye(TOO_LONG[event.what]), reply)
             return
         spec = TABLE.get(peek_command(event.begin)[1] or b"")

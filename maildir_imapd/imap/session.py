@@ -20,6 +20,7 @@ from maildir_imapd.imap.progress import Progress
 from maildir_imapd.wire import render
 from maildir_imapd.wire.buffer import CommandBuffer
 from maildir_imapd.wire.names import ancestors, decode_mailbox, encode_mailbox
+from maildir_imapd.wire.parse import begins_command
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -141,7 +142,7 @@ class Session:
         # RFC 8437: UNAUTHENTICATE is no use where nobody could log in again.
         self.may_leave = may_leave
         # What the client has sent and nobody has read yet.
-        self.buffer = CommandBuffer(policy.before_login)
+        self.buffer = self.new_buffer()
         self.state = State.NOT_AUTHENTICATED
         self.user: str | None = None
         self._access: Access | None = None
@@ -318,6 +319,10 @@ class Session:
                 aborts.callback(delivery.abort)
             self.deliveries.clear()
             self.delivered = 0
+
+    def new_buffer(self) -> CommandBuffer:
+        """An empty buffer for what the client sends before login."""
+        return CommandBuffer(self.policy.before_login, begins_command=begins_command)
 
     def end_dialogue(self) -> None:
         """The client's next line is a command again."""

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from maildir_imapd.errors import BadArgument, Goodbye, MailboxMissing, SelectedGone
 from maildir_imapd.imap.advance import Change, diff, shown, withhold
+from maildir_imapd.imap.later import later
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir.filename import RECENT
@@ -197,11 +198,14 @@ class View:
     # --- moving on --------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        """Look at the folder, once per packet from the client: what arrives later may be told later."""
+        """Look at the folder, once per packet from the client: what arrives later may be told later.
+
+        Where it cannot be looked at now, the next who asks looks.
+        """
         if not self.fresh:
-            self.fresh = True
-            with _goodbye_if_gone():
+            with later("open mailbox"), _goodbye_if_gone():
                 self.mailbox.sync(keep_new=self.read_only)
+                self.fresh = True
 
     def claim_recent(self) -> None:
         """Take what no session has seen yet as this session's \\Recent (RFC 3501 2.3.2)."""
@@ -226,7 +230,7 @@ class View:
         overdue = (expunge and self._ghosts) or (self._held and not hold) or (self._known and not quiet)
         if new is self._seen and not overdue:
             return NOTHING
-        with _goodbye_if_gone():
+        with later("\\Recent"), _goodbye_if_gone():
             self.claim_recent()
         # Again, for the claim has made a new one; what is compared below is this one and no other.
         new = self._seen = self.mailbox.snapshot

@@ -153,7 +153,7 @@ class Mailbox(CurrentFolder):
             return Flags(bits)
         known = keywords.numbers(self.snapshot.keywords, words)
         if create and len(known) < len(set(words)) and not self.read_only:
-            with self._changing(), self._folder.exclusive():
+            with self._changing(), self._folder.exclusive(settles=True):
                 known = changes.name_keywords(self._folder, words)
                 self._adopt_rows()
         return Flags(bits) | of_keywords(known.values())
@@ -175,7 +175,7 @@ class Mailbox(CurrentFolder):
         change = changes.FlagChange(add, remove, replace)
         done = changes.Outcome([], [], [])
         for piece in _pieces(uids):
-            with self._changing(), self._folder.exclusive():
+            with self._changing(), self._folder.exclusive(settles=True):
                 self._demand_writable()
                 self._demand_same(under)
                 try:
@@ -192,7 +192,7 @@ class Mailbox(CurrentFolder):
         """
         gone: list[int] = []
         for piece in _pieces(uids):
-            with self._changing(), self._folder.exclusive():
+            with self._changing(), self._folder.exclusive(settles=True):
                 self._demand_writable()
                 self._demand_same(under)
                 try:
@@ -204,11 +204,17 @@ class Mailbox(CurrentFolder):
                     self._adopt_rows()
         return gone
 
+    def settle(self) -> None:
+        """Return when what this process has changed before is on the disk, where ``fsync`` is "always"."""
+        if self._folder.owed and self._folder.keeping.fsync == "always":
+            with self._changing(), self._folder.exclusive(settles=True):
+                self._adopt_rows()
+
     # --- other servers ------------------------------------------------------------------------
 
     def release(self, kind: Kind) -> Released:
         """Write another server's files for this folder in full (release.py)."""
-        with self._changing(), self._folder.exclusive():
+        with self._changing(), self._folder.exclusive(settles=True):
             self._demand_writable()
             self._folder.refresh(look=True)
             changes.take_words(self._folder)
@@ -269,7 +275,7 @@ class Mailbox(CurrentFolder):
                 if durable_too:
                     for item, *_ in deliveries:
                         item.sync()
-            with self._changing(), folder.exclusive(adds=True):
+            with self._changing(), folder.exclusive(settles=True, adds=True):
                 try:
                     uids = changes.bring_in(folder, deliveries)
                 finally:
@@ -308,11 +314,11 @@ class Mailbox(CurrentFolder):
             with self._changing(), source._changing():
                 # Lock order: two folders by what they are, which is the same in every process whatever their names.
                 first, second = sorted((self, source), key=lambda box: box.identity)
-                with first._folder.exclusive(adds=first is self):
+                with first._folder.exclusive(settles=True, adds=first is self):
                     if first is second:
                         copied = self._copy(source, uids, move, keep, under)
                     else:
-                        with second._folder.exclusive(adds=second is self):
+                        with second._folder.exclusive(settles=True, adds=second is self):
                             copied = self._copy(source, uids, move, keep, under)
             if self._folder.keeping.fsync != "never" and not move:
                 with self._in_place(), durable.as_store_error(self.path):

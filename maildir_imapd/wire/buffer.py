@@ -6,15 +6,19 @@ or a literal is complete.  A literal of APPEND or REPLACE never enters the buffe
 the session (``LiteralWanted``) and flows into a sink.
 
 RFC 3501 sections 2.2.1 and 4.3, RFC 7888.  Laxer than the grammar: a bare LF ends a line, for those
-who type by hand.  What was announced as a literal is never read as a command, wanted or not.
+who type by hand.  What was announced as a literal is never read as a command, wanted or not: not by a
+client either that does not wait for "+ ", whose literal is on its way when it is refused.  One of up to
+``TAKEN_OCTETS``, or that has begun to come, is therefore taken and thrown away (``GoOn``), and answered
+then; only a longer one is refused before it is sent, and then the next line must look like a command.
 """
 
 from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from maildir_imapd.wire import abnf
 
@@ -101,7 +105,26 @@ class Overflow:
     begin: bytes = field(default=b"", compare=False)
 
 
-Event = Frame | Line | LiteralWanted | Overflow
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The word to tell the client "+ ": its literal, which nobody wants, is thrown away, and the answer is due then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thrown:
+    """The command whose literal was refused has come in and is thrown away: answer it now."""
+
+
+class _Again(enum.Enum):
+    """The word that what was looked at was nothing, and what follows may be something."""
+
+    AGAIN = enum.auto()
+
+
+Event = Frame | Line | LiteralWanted | Overflow | GoOn | Thrown
+
+# A literal of so many octets costs less to take and throw away than to ask whether the client has waited.
+TAKEN_OCTETS: Final = 64 << 10
 
 # The marker of a literal at the end of a line; the number may have any length here.
 _MARKER = re.compile(rb"(~?)\{([0-9]+)(\+?)\}\Z").search
@@ -122,12 +145,20 @@ class CommandBuffer:
 
     Between ``feed`` calls the caller asks for events until there is none.  Memory stays below the
     limits plus what one ``feed`` brought.  *skip_limit* is how much of an unwanted command is
-    thrown away before the connection is given up.
+    thrown away before the connection is given up.  *begins_command* tells of a line whether it may
+    begin a command, where it could also be text of a literal that was refused.
     """
 
-    def __init__(self, limits: Limits = BEFORE_LOGIN, *, skip_limit: int = 100 << 20) -> None:
+    def __init__(
+        self,
+        limits: Limits = BEFORE_LOGIN,
+        *,
+        skip_limit: int = 100 << 20,
+        begins_command: Callable[[bytes], bool] = lambda line: abnf.HEAD(line) is not None,
+    ) -> None:
         self.limits = limits
         self.skip_limit = skip_limit
+        self._begins_command = begins_command
         self._dead = False
         self.clear()
 
@@ -146,7 +177,9 @@ class CommandBuffer:
         self._skipping = False
         self._skipped = 0
         self._tail = b""
-        self._late: Overflow | None = None
+        self._late: Event | None = None  # the next event
+        self._verdict: Event | None = None  # the event once the rest of the command is thrown away
+        self._doubt = 0  # octets of a literal that was refused, which may come all the same
 
     @property
     def pending(self) -> bool:
@@ -174,16 +207,21 @@ class CommandBuffer:
 
     def next_event(self, expects: Expects = Expects.COMMAND) -> Event | None:
         """Return what comes next, or None when more octets (or an answer to the last event) are needed."""
+        while True:
+            event = self._look(expects)
+            if not isinstance(event, _Again):
+                return event
+
+    def _look(self, expects: Expects) -> Event | _Again | None:
         if self._late is not None:
-            event, self._late = self._late, None
-            return event
+            return self._take_late()
         if self._wanted is not None or self._dead:
             return None
         if self._skipping:
             if not self._skip():
                 return self._die(None, "command")
-            if self._skipping:
-                return None
+            if self._giving_up():
+                return self._take_late()
         elif self._left:
             self._stream()
             if self._left:
@@ -191,6 +229,8 @@ class CommandBuffer:
         while (end := self._data.find(b"\n", self._scan)) >= 0:
             self._scan = end + 1
             stop = end - 1 if end > self._line and self._data[end - 1] == 0x0D else end
+            if self._doubt and not self._is_command(stop):
+                return _Again.AGAIN
             if stop - self._line > self.limits.line:
                 return self._overflow("line", end, expects)
             if expects is Expects.LINE:
@@ -202,6 +242,8 @@ class CommandBuffer:
                     asked = self._literal(marker)
                     if asked is not None:
                         return asked
+                    if self._giving_up():
+                        return _Again.AGAIN
                     continue
             if len(self._head) + stop - self._start > self.limits.command:
                 return self._overflow("command", end, expects)
@@ -210,11 +252,22 @@ class CommandBuffer:
         size = len(self._data)
         self._scan = max(self._scan, size)
         # A line end of two octets may still follow.
+        if self._doubt and size - self._line > self.limits.line + 1:
+            self._is_command(size)
+            return _Again.AGAIN
         if size - self._line > self.limits.line + 1:
             return self._overflow("line", size, expects)
         if len(self._head) + size - self._start > self.limits.command + 1:
             return self._overflow("command", size, expects)
         return None
+
+    def _giving_up(self) -> bool:
+        """Whether a command is being skipped, or has been and its event is due."""
+        return self._skipping or self._late is not None
+
+    def _take_late(self) -> Event | None:
+        event, self._late = self._late, None
+        return event
 
     def _take(self, stop: int) -> bytes:
         """Hand out what ends at *stop*; the next begins where the search stands."""
@@ -243,16 +296,19 @@ class CommandBuffer:
 
     # --- literals ---------------------------------------------------------------------------------
 
-    def _literal(self, marker: re.Match[bytes]) -> LiteralWanted | Overflow | None:
-        """Ask about the literal announced, or give it up; None: it goes into the frame unasked."""
+    def _literal(self, marker: re.Match[bytes]) -> LiteralWanted | Overflow | GoOn | None:
+        """Ask about the literal announced, or give it up; None: it goes into the frame unasked, or is skipped."""
         tilde, digits, plus = marker.groups()
         size = int(digits) if len(digits) < 20 else _HUGE
         streaming = bool(self._head) or _STREAMING(self._data, self._start) is not None
         what = self._excess(0 if streaming else size)
         if what is not None:
             tag, begin = self._tag(), bytes(self._data[self._start : min(marker.start(), self._start + 256)])
-            in_step = self._drop(size, wait=not plus)
-            return Overflow(tag, what, begin=begin) if in_step else self._die(tag, what)
+            overflow = Overflow(tag, what, begin=begin)
+            wait = not plus and not self._to_be_taken(size)
+            if not self._drop(size, overflow, wait=wait):
+                return self._die(tag, what)
+            return GoOn() if not plus and not wait else None
         if plus and not streaming:
             self._line = self._scan = self._scan + size
             return None
@@ -280,7 +336,7 @@ class CommandBuffer:
     def accept(self, sink: Sink | None = None) -> None:
         """Take the literal that is wanted: into *sink*, or into the frame when that is None.
 
-        One too long for the frame is skipped, and the next event is the ``Overflow``.
+        One too long for the frame is skipped, and the ``Overflow`` is the event that follows.
         """
         wanted, self._wanted = self._wanted, None
         if wanted is None:
@@ -294,17 +350,41 @@ class CommandBuffer:
             self._line = self._scan = self._scan + wanted.size
         else:
             # The client may already have been told to go on, so the octets will come.
-            in_step = self._drop(wanted.size, wait=False)
-            self._late = Overflow(wanted.tag, what) if in_step else self._die(wanted.tag, what)
+            if not self._drop(wanted.size, Overflow(wanted.tag, what)):
+                self._late = self._die(wanted.tag, what)
 
-    def refuse(self) -> None:
-        """Give up the command whose literal is wanted; the session answers it.
+    def refuse(self) -> bool:
+        """Give up the command whose literal is wanted; whether the session is to answer it at once.
 
-        Had the client to wait for "+ ", the command is over; if not, what it sends is skipped.
+        If not, it tells the client that waits to go on ("+ "), and answers at the event ``Thrown``.
         """
         wanted, self._wanted = self._wanted, None
-        if wanted is not None and not self._drop(wanted.size, wait=wanted.synchronizing):
+        if wanted is None:
+            return True
+        wait = wanted.synchronizing and not self._to_be_taken(wanted.size)
+        if not self._drop(wanted.size, None if wait else Thrown(), wait=wait):
             self._late = self._die(wanted.tag, "literal")
+            return True
+        return wait
+
+    def _to_be_taken(self, size: int) -> bool:
+        """Whether a synchronizing literal is taken although it is not wanted: it is short, or has begun to come."""
+        return size <= TAKEN_OCTETS or self._scan < len(self._data)
+
+    def _is_command(self, stop: int) -> bool:
+        """Decide whether the line that ends at *stop* is a command, or a literal that was refused: that is skipped."""
+        size, self._doubt = self._doubt, 0
+        if stop == self._start:
+            # Nobody is harmed by an empty line; it may be the end of a command whose client has sent no literal.
+            self._doubt = max(0, size - (self._scan - self._start))
+            return True
+        too_long = stop - self._start > self.limits.line
+        if not too_long and self._begins_command(bytes(self._data[self._start : stop])):
+            return True
+        self._scan = self._start
+        if not self._drop(size, wait=False):
+            self._late = self._die(None, "literal")
+        return False
 
     def _stream(self) -> None:
         """Pass on what has come of a literal."""
@@ -320,21 +400,30 @@ class CommandBuffer:
 
     # --- skipping ---------------------------------------------------------------------------------
 
-    def _overflow(self, what: str, end: int, expects: Expects) -> Overflow:
+    def _overflow(self, what: str, end: int, expects: Expects) -> Overflow | _Again:
         """Give up the line that is too long; *end* is its LF, or how far it has come."""
         tag = self._tag() if expects is Expects.COMMAND else None
         # The end of the line is looked at again: a literal may follow it.
         self._end_command(max(self._line, end - _TAIL))
         self._skipping = True
-        return Overflow(tag, what) if self._skip() else self._die(tag, what)
+        self._verdict = Overflow(tag, what)
+        return _Again.AGAIN if self._skip() else self._die(tag, what)
 
-    def _drop(self, size: int, *, wait: bool) -> bool:
-        """Give up a command at a literal; False when too much would have to be skipped."""
+    def _drop(self, size: int, verdict: Event | None = None, *, wait: bool = False) -> bool:
+        """Give up a command at a literal; False when too much would have to be skipped.
+
+        *verdict* is the event that follows what is skipped: a client that is answered sooner may send its next command
+        where a literal would come.  *wait*: nothing of the literal has come, and the client is told that it is not
+        wanted.
+        """
         self._end_command(self._scan)
         if wait:
+            self._doubt = size
+            self._late = verdict
             return True
         self._skipping = True
         self._left = size
+        self._verdict = verdict
         return self._skip()
 
     def _skip(self) -> bool:
@@ -364,13 +453,23 @@ class CommandBuffer:
                 return False
             self._start = end + 1
             self._tail = b""
-            if marker is None or not marker[3]:
-                # A synchronizing literal gets no "+ ": the client will not send it.
+            if marker is None or not (marker[3] or self._goes_on(int(marker[2]))):
+                # A synchronizing literal gets no "+ ": the client that waits for it will not send it.
+                self._doubt = int(marker[2]) if marker is not None else 0
                 self._skipping = False
                 self._skipped = 0
+                self._late, self._verdict = self._verdict, None
                 break
             self._left = int(marker[2])
         self._line = self._scan = self._start
+        return True
+
+    def _goes_on(self, size: int) -> bool:
+        """Whether a synchronizing literal of a command that is being skipped is skipped with it."""
+        if self._verdict is None or not (size <= TAKEN_OCTETS or self._start < len(self._data)):
+            return False
+        if self._start == len(self._data):
+            self._late = GoOn()
         return True
 
     def _die(self, tag: bytes | None, what: str) -> Overflow:

@@ -119,6 +119,15 @@ def peek_command(text: bytes) -> tuple[bytes | None, bytes | None]:
     return head[1], (b"UID " if head[2] else b"") + head[3].upper()
 
 
+def begins_command(line: bytes) -> bool:
+    """Whether a line begins with a command that there is, and not with a header field that only looks like it."""
+    head = abnf.HEAD(line)
+    if head is None or head[1].endswith(b":"):
+        return False
+    name = head[3].upper()
+    return name in UID_PARSERS if head[2] else name in BARE or name in PARSERS
+
+
 # --- any state, not authenticated -----------------------------------------------------------------
 
 

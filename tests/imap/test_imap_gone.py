@@ -30,7 +30,7 @@ COMMANDS = [
     b'GETMETADATA "" /private/comment',
     b'SETMETADATA "" (/private/comment "x")',
     b"APPEND INBOX {%d+}\r\n%b" % (len(MESSAGE), MESSAGE),
-    b"APPEND INBOX {%d}" % len(MESSAGE),
+    b"APPEND INBOX {70000}",
 ]
 
 

@@ -80,3 +80,33 @@ def test_mailboxes_beside_the_limits_of_the_file(spool: Spool) -> None:
         b'* QUOTA "User quota" (MESSAGE 1 9 MAILBOX 1 2)'
     )
     assert client.command(b'b SETQUOTA "User quota" ()')[0] == b'* QUOTA "User quota" (MAILBOX 1 2)'
+
+
+@pytest.mark.parametrize(
+    ("limits", "file", "settable", "announced"),
+    [
+        ({}, None, False, False),
+        ({}, None, True, True),
+        ({"quota_storage": 4096}, None, False, True),
+        ({"quota_messages": 3}, None, False, True),
+        ({"quota_mailboxes": 3}, None, False, True),
+        ({}, "4096S\n", False, True),
+        ({}, "0S,7C\n", False, True),
+        ({}, "0S\n0 0\n", False, False),
+        ({}, "", False, False),
+    ],
+)
+def test_who_has_or_gets_a_limit_is_told_of_quotas(
+    spool: Spool, limits: dict[str, int], file: str | None, settable: bool, announced: bool
+) -> None:
+    """Others never see an empty bar in their client, and get a line that every client can read."""
+    if file is not None:
+        (spool.root / "maildirsize").write_text(file)
+    account = Account(bytes(spool.root), fsync="never", **limits)
+    client = MemoryWires(account, SETTABLE if settable else POLICY).connect(login=True)
+    assert (b" QUOTA " in client.command(b"a CAPABILITY")[0]) is announced
+    assert (b"QUOTASET" in client.command(b"a CAPABILITY")[0]) is settable
+    lines = client.command(b"b GETQUOTAROOT INBOX")
+    assert lines[0] == b'* QUOTAROOT INBOX "User quota"'
+    assert (lines[1] == b'* QUOTA "User quota" ()') is (not announced or settable)
+    assert lines[2].startswith(b"b OK")

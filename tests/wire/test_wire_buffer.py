@@ -9,15 +9,19 @@ from hypothesis import strategies as st
 from maildir_imapd.wire.buffer import (
     AFTER_LOGIN,
     BEFORE_LOGIN,
+    TAKEN_OCTETS,
     CommandBuffer,
     Event,
     Expects,
     Frame,
+    GoOn,
     Limits,
     Line,
     LiteralWanted,
     Overflow,
+    Thrown,
 )
+from maildir_imapd.wire.parse import begins_command
 
 
 class Octets:
@@ -42,7 +46,7 @@ class Client:
     """A session's half: streams messages, takes other literals into the frame; sends what waits for "+ "."""
 
     def __init__(self, limits: Limits = AFTER_LOGIN, *, refuse: bool = False) -> None:
-        self.buffer = CommandBuffer(limits)
+        self.buffer = CommandBuffer(limits, begins_command=begins_command)
         self.refuse = refuse
         self.appending = False
         self.events: list[Event] = []
@@ -65,7 +69,7 @@ class Client:
         return self.appending
 
     def frames(self) -> list[Event]:
-        return [event for event in self.events if not isinstance(event, LiteralWanted)]
+        return [event for event in self.events if not isinstance(event, (LiteralWanted, GoOn, Thrown))]
 
 
 SAMPLES: list[tuple[bytes, list[Event]]] = [
@@ -193,10 +197,101 @@ def test_only_small_plain_literals_are_collected_unasked() -> None:
     assert events_of(b"a APPENDX {3+}\r\nabc\r\n") == [Frame(b"a APPENDX {3+}\r\nabc")]
 
 
-def test_refused_synchronizing() -> None:
+def test_a_short_literal_that_is_refused_is_taken_and_thrown_away() -> None:
+    data = b"a APPEND box {12}\r\nx LOGOUT\r\ny!\r\nb NOOP\r\n"
+    for split in range(len(data) + 1):
+        client = Client(refuse=True)
+        client.feed(data[:split])
+        client.feed(data[split:])
+        assert client.events[1:] == [Thrown(), Frame(b"b NOOP")], split
+
+
+def test_each_literal_of_a_command_that_is_refused_is_asked_for() -> None:
     client = Client(refuse=True)
-    client.feed(b"a APPEND box {5}\r\nb NOOP\r\n")
+    for piece in (b"a APPEND box {9+}\r\n", b"x LOGOUT\n {10}\r\n", b"x LOGOUT\r\n {70000}\r\n"):
+        client.feed(piece)
+    assert client.events[1:] == [GoOn(), Thrown()]
+    # That one it was not asked for.
+    client.feed(b"b NOOP\r\n")
+    assert client.events[3:] == [Frame(b"b NOOP")]
+
+
+def test_who_answers_when() -> None:
+    for size, synchronizing, behind, at_once in (
+        (TAKEN_OCTETS, True, b"", False),
+        (TAKEN_OCTETS + 1, True, b"", True),
+        (TAKEN_OCTETS + 1, True, b"S", False),
+        (5, False, b"", False),
+        (5, False, b"hello", False),
+    ):
+        buffer = CommandBuffer(AFTER_LOGIN)
+        buffer.feed(b"a APPEND box {%d%b}\r\n%b" % (size, b"" if synchronizing else b"+", behind))
+        assert isinstance(buffer.next_event(), LiteralWanted)
+        assert buffer.refuse() is at_once
+        assert buffer.next_event() is None
+
+
+COMMANDS = b"x DELETE INBOX\r\nx LOGOUT\r\n"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"Subject: probe\r\n",
+        b"Subject: list of things\r\n",
+        b"nonsense {5+}\r\n",
+        b"x" * (AFTER_LOGIN.line + 2),
+    ],
+)
+def test_a_long_literal_that_comes_all_the_same_is_skipped(begin: bytes) -> None:
+    """Its client has not waited, whether the octets lie there already or not."""
+    text = begin + COMMANDS * 4000
+    data = b"a APPEND box {%d}\r\n" % len(text) + text + b"\r\nb NOOP\r\n"
+    for split in (0, 3, data.index(b"\n") + 1, data.index(b"\n") + 5, len(data) - 12, len(data) - 1):
+        client = Client(refuse=True)
+        client.feed(data[:split])
+        client.feed(data[split:])
+        assert client.frames() == [Frame(b"b NOOP")], split
+
+
+def test_a_client_that_waited_goes_on() -> None:
+    client = Client(refuse=True)
+    client.feed(b"a APPEND box {70000}\r\n")
+    client.feed(b"b NO")
+    client.feed(b"OP\r\nSubject: x\r\n")
+    assert client.frames() == [Frame(b"b NOOP"), Frame(b"Subject: x")]
+
+
+def test_very_many_that_come_all_the_same() -> None:
+    client = Client(refuse=True)
+    client.feed(b"a APPEND box {70000}\r\n")
+    client.feed(b"Subject: x\r\n" + b"x" * (70000 - 12) + b"x {1}\r\n" * 20_000 + b"y\r\nb NOOP\r\n")
     assert client.frames() == [Frame(b"b NOOP")]
+
+
+def test_empty_lines_decide_nothing() -> None:
+    for text in (b"\r\nSubject: x\r\n", b"\n\r\nx: LOGOUT\r\n"):
+        client = Client(refuse=True)
+        client.feed(b"a APPEND box {70000}\r\n")
+        client.feed(text + COMMANDS * 3)
+        client.feed(b"x" * (70000 - len(text) - len(COMMANDS * 3)) + b"\r\nb NOOP\r\n")
+        assert set(client.frames()) == {Frame(b""), Frame(b"b NOOP")}
+
+
+def test_what_comes_all_the_same_and_is_too_long_to_be_skipped_ends_it() -> None:
+    for split in (None, 27):
+        buffer = CommandBuffer(AFTER_LOGIN, skip_limit=1000, begins_command=begins_command)
+        data = b"a APPEND box {1000000000}\r\nSubject: x\r\n"
+        buffer.feed(data[:split])
+        assert isinstance(buffer.next_event(), LiteralWanted)
+        assert buffer.refuse()
+        if split is not None:
+            buffer.feed(data[split:])
+        event = buffer.next_event()
+        assert isinstance(event, Overflow)
+        assert event.fatal
+        buffer.feed(b"x LOGOUT\r\n")
+        assert buffer.next_event() is None
 
 
 @pytest.mark.parametrize(
@@ -204,8 +299,7 @@ def test_refused_synchronizing() -> None:
     [
         b"hello\r\n",
         b"hello {3+}\r\nx\r\n (\\Seen) {9+}\r\nz EXPUNGE\r\n",
-        # The client waits for a "+ " that never comes: its command is over.
-        b"hello {3}\r\n",
+        b"hello {13}\r\nz EXPUNGE\r\n\r\n\r\n",
         b"h\r\n\r\n" + b"x" * 1000 + b"\n",
     ],
 )
@@ -278,12 +372,11 @@ SMALL = Limits(line=20, literal=8, command=40)
         (b"a " + b"x" * 500 + b"\r\nb Y\r\n", [Overflow(b"a", "line"), Frame(b"b Y")]),
         (b"a" + b"x" * 500 + b"\r\nb Y\r\n", [Overflow(None, "line"), Frame(b"b Y")]),
         (b"a " + b"x" * 500 + b"{4+}\r\nz\r\n!\r\nb Y\r\n", [Overflow(b"a", "line"), Frame(b"b Y")]),
-        (b"a " + b"x" * 500 + b"{4}\r\nb Y\r\n", [Overflow(b"a", "line"), Frame(b"b Y")]),
+        (b"a " + b"x" * 500 + b"{4}\r\nz Y!\r\nb Y\r\n", [Overflow(b"a", "line"), Frame(b"b Y")]),
         (b"a X {8+}\r\n12345678\r\nb Y\r\n", [Frame(b"a X {8+}\r\n12345678"), Frame(b"b Y")]),
         (b"a X {9+}\r\n123\r\n6789\r\nb Y\r\n", [Overflow(b"a", "literal"), Frame(b"b Y")]),
-        (b"a X {9}\r\nb Y\r\n", [Overflow(b"a", "literal"), Frame(b"b Y")]),
-        (b"a X {99999999999}\r\nb Y\r\n", [Overflow(b"a", "literal"), Frame(b"b Y")]),
-        (b"a X {99999999999999999999999}\r\nb Y\r\n", [Overflow(b"a", "line"), Frame(b"b Y")]),
+        (b"a X {9}\r\nb X\r\nc X.\r\nb Y\r\n", [Overflow(b"a", "literal"), Frame(b"b Y")]),
+        (b"a X {99999999999999999999999}\r\n", [Overflow(b"a", "line")]),
         (
             b"a X {8+}\r\n12345678 {8+}\r\n12345678{8+}\r\n12345678\r\nb Y\r\n",
             [Overflow(b"a", "command"), Frame(b"b Y")],
@@ -306,9 +399,10 @@ def test_too_long_for_the_frame_after_all() -> None:
     buffer.feed(b"a APPEND {9}\r\n")
     assert isinstance(buffer.next_event(), LiteralWanted)
     buffer.accept()
-    assert buffer.next_event() == Overflow(b"a", "literal")
+    assert buffer.next_event() is None
     # It was told to go on, so the literal comes.
-    buffer.feed(b"b EXPUNGE {3}\r\nc NOOP\r\n")
+    buffer.feed(b"b EXPUNGE!\r\nc NOOP\r\n")
+    assert buffer.next_event() == Overflow(b"a", "literal")
     assert buffer.next_event() == Frame(b"c NOOP")
 
 

@@ -197,11 +197,15 @@ class AnnotationNews:
 
     def tell(self, session: Session, reply: Reply) -> None:
         """Name the entries that others have changed, without their values (RFC 5464 4.4.2)."""
-        self._heard, changed = self._metadata.changes(self._heard, ours=self.ours)
+        heard, changed = self._metadata.changes(self._heard, ours=self.ours)
+        lines = [
+            render.metadata_changed_line(session.spell(mailbox), entries, utf8=session.utf8)
+            for mailbox, entries in changed.items()
+            if mailbox == SERVER or may_hear(session, mailbox)
+        ]
+        self._heard = heard
         self.ours.clear()
-        for mailbox, entries in changed.items():
-            if mailbox == SERVER or may_hear(session, mailbox):
-                reply.write(render.metadata_changed_line(session.spell(mailbox), entries, utf8=session.utf8))
+        reply.extend(lines)
 
     def close(self) -> None:
         """Do not wake the session any more."""

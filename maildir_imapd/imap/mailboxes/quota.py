@@ -21,8 +21,8 @@ ROOT: Final = b"User quota"
 UNIT_OCTETS: Final = 1024
 
 
-def _resources(session: Session) -> list[tuple[bytes, int, int]] | None:
-    """List resources with usage and limit (RFC 9208 5); None where there is no quota and nobody could set one."""
+def _resources(session: Session) -> list[tuple[bytes, int, int]]:
+    """List resources that are limited with usage and limit (RFC 9208 5)."""
     account = session.account
     usage = account.quota.usage()
     found = []
@@ -32,35 +32,37 @@ def _resources(session: Session) -> list[tuple[bytes, int, int]] | None:
         found.append((b"MESSAGE", usage.used.messages, usage.limit.messages))
     if account.quota_mailboxes:
         found.append((b"MAILBOX", account.mailbox_count(), account.quota_mailboxes))
-    return found if found or session.may_set_quota else None
+    return found
 
 
-@command(
-    b"GETQUOTA",
-    states=LOGGED_IN,
-    announces=[b"QUOTA", b"QUOTA=RES-STORAGE", b"QUOTA=RES-MESSAGE", b"QUOTA=RES-MAILBOX"],
-)
+def _announced(session: Session) -> list[bytes]:
+    """For whom there is a limit, or who may set one: others are shown an empty bar by clients that look for it."""
+    if not (session.may_set_quota or session.account.quota_mailboxes or session.account.quota.limited):
+        return []
+    return [b"QUOTA", b"QUOTA=RES-STORAGE", b"QUOTA=RES-MESSAGE", b"QUOTA=RES-MAILBOX"]
+
+
+@command(b"GETQUOTA", states=LOGGED_IN, announces=_announced)
 def getquota(session: Session, cmd: GetQuota, reply: Reply) -> Done:
     """Tell limits and usage of a quota root (RFC 9208 4.1.1)."""
-    resources = _resources(session) if cmd.root == ROOT else None
-    if resources is None:
+    if cmd.root != ROOT:
         raise Refused("There is no such quota root")
-    reply.write(quota_line(ROOT, resources))
+    reply.write(quota_line(ROOT, _resources(session)))
     return Done("GETQUOTA completed")
 
 
 @command(b"GETQUOTAROOT", states=LOGGED_IN)
 def getquotaroot(session: Session, cmd: GetQuotaRoot, reply: Reply) -> Done:
-    """Tell the quota root of a mailbox, which need not exist (RFC 9208 4.1.2)."""
+    """Tell the quota root of a mailbox, which need not exist (RFC 9208 4.1.2).
+
+    Without limits its list is empty (4.2.1): a QUOTA response is REQUIRED, and older clients stumble without one.
+    """
     mailbox = session.mailbox_name(cmd.mailbox)
     if rights_of(session, mailbox) is not None:
         # RFC 9208 6.
         demand(session, mailbox, "r")
-    name = session.spell(mailbox)
-    resources = _resources(session)
-    reply.write(quotaroot_line(name, [] if resources is None else [ROOT], utf8=session.utf8))
-    if resources is not None:
-        reply.write(quota_line(ROOT, resources))
+    reply.write(quotaroot_line(session.spell(mailbox), [ROOT], utf8=session.utf8))
+    reply.write(quota_line(ROOT, _resources(session)))
     return Done("GETQUOTAROOT completed")
 
 
@@ -82,6 +84,6 @@ def setquota(session: Session, cmd: SetQuota, reply: Reply) -> Done:
         # RFC 9208 3.1.2 has 0 forbid any use; in maildirsize it is no limit.
         raise CannotDo(why="A limit cannot be 0; leave it out for none")
     session.account.quota.change(Amount(limits.get(b"STORAGE", 0) * UNIT_OCTETS, limits.get(b"MESSAGE", 0)))
-    reply.write(quota_line(ROOT, _resources(session) or []))
+    reply.write(quota_line(ROOT, _resources(session)))
     session.note("setquota", limits=" ".join(f"{name.decode()}={limit}" for name, limit in limits.items()))
     return Done("SETQUOTA completed")

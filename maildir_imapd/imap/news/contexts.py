@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import BadCombination, WrongState
 from maildir_imapd.imap.columns.items import plan_of
 from maildir_imapd.imap.columns.plan import Plan
+from maildir_imapd.imap.later import later
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.session import State
@@ -62,7 +63,8 @@ class Context:
 
     *known* are the UIDs of its result; for a SORT *order* has them in order.  *plan* is what new messages are
     fetched with (RFC 5465 7).  *star*: its UIDs end in "*", so that another message may be the last one.  *due*: when
-    time alone may change the result.  *named*: the mailbox and its UIDVALIDITY, for ESEARCH (RFC 7377 2.1).
+    time alone may change the result.  *named*: the mailbox and its UIDVALIDITY, for ESEARCH (RFC 7377 2.1).  *owed*:
+    messages could not be asked, so that all are to be asked again.
     """
 
     tag: bytes
@@ -75,6 +77,7 @@ class Context:
     star: bool
     due: float | None
     named: tuple[bytes, int] | None
+    owed: bool = False
 
 
 def demand_tag(session: Session, cmd: ast.Search | ast.Sort) -> None:
@@ -174,9 +177,12 @@ def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def due(session: Session) -> bool:
-    """Whether time alone may have changed a result."""
+    """Whether a result may have changed although nothing has happened: by time alone, or where it was not asked."""
     now = session.clock()
-    return any(context.due is not None and context.due <= now for context in session.selected.contexts.values())
+    return any(
+        context.owed or (context.due is not None and context.due <= now)
+        for context in session.selected.contexts.values()
+    )
 
 
 def tell_lost(session: Session, reply: Reply, old: Snapshot, told: Told) -> None:
@@ -205,19 +211,24 @@ def changes(session: Session, old: Snapshot, told: Told) -> News:
         late = context.due is not None and context.due <= now
         if late:
             context.due = now + PERIOD_SECONDS
-        among = set(range(len(new))) if renamed or late else set(touched)
+        among = set(range(len(new))) if renamed or late or context.owed else set(touched)
         if context.star and len(new):
             last = new.position(old.uids[-1]) if len(old) else -1
             among |= {last, len(new) - 1} - {-1}
         asked = [i for i in sorted(among) if not view.is_ghost(new.uids[i])]
-        matching = {new.uids[i] for i in context.find(asked)} if asked else set()
-        gone = {new.uids[i] for i in asked} & context.known - matching
-        come = matching - context.known
-        pairs = []
-        if gone:
-            pairs.append(_remove(context, gone, new))
-        if come:
-            pairs += _add(context, come, new)
+        context.owed = True
+        pairs: list[tuple[bytes, bytes]] = []
+        come: set[int] = set()
+        with later("results of searches", session.user):
+            matching = {new.uids[i] for i in context.find(asked)} if asked else set()
+            gone = {new.uids[i] for i in asked} & context.known - matching
+            if gone:
+                pairs.append(_remove(context, gone, new))
+            found = matching - context.known
+            if found:
+                pairs += _add(context, found, new)
+            come = found
+            context.owed = False
         if pairs:
             news.lines.append(_line(session, context, pairs))
         if context.plan:
@@ -252,17 +263,21 @@ def _remove(context: Context, gone: Set[int], snapshot: Snapshot) -> tuple[bytes
 
 
 def _add(context: Context, come: Set[int], snapshot: Snapshot) -> list[tuple[bytes, bytes]]:
-    """Put *come* into a result where its order wants them; returns the data items."""
-    context.known |= come
+    """Put *come* into a result where its order wants them; returns the data items.  Raised: nothing is put in."""
     if context.rank is None:
+        context.known |= come
         return [(b"ADDTO", b"(0 %b)" % render_set(_numbers(context, snapshot, sorted(come))))]
     before = context.order
     if len(come) <= FEW:
+        order = list(before)
         for uid in sorted(come):
-            context.order.insert(_place(context, uid, snapshot), uid)
+            order.insert(_place(context, order, uid, snapshot), uid)
+        context.order = order
+        context.known |= come
         return [(b"ADDTO", _added(context, come, snapshot))]
-    everything = [i for i in snapshot.positions(sorted(context.known)) if i >= 0]
+    everything = [i for i in snapshot.positions(sorted(context.known | come)) if i >= 0]
     context.order = [snapshot.uids[i] for i in context.rank(everything)]
+    context.known |= come
     pairs = []
     if before != [uid for uid in context.order if uid not in come]:
         # The keys of messages have changed behind our back (sizes that were counted late): all anew.
@@ -272,14 +287,14 @@ def _add(context: Context, come: Set[int], snapshot: Snapshot) -> list[tuple[byt
     return pairs
 
 
-def _place(context: Context, uid: int, snapshot: Snapshot) -> int:
+def _place(context: Context, order: list[int], uid: int, snapshot: Snapshot) -> int:
     """Where a message belongs in the order of a SORT, by comparing it with a few that are there."""
     assert context.rank is not None
     position = snapshot.position(uid)
-    low, high = 0, len(context.order)
+    low, high = 0, len(order)
     while low < high:
         middle = (low + high) // 2
-        other = snapshot.position(context.order[middle])
+        other = snapshot.position(order[middle])
         if context.rank(sorted((position, other)))[0] == other:
             low = middle + 1
         else:

@@ -373,8 +373,8 @@ class Notifications:
 
     def _tell_names(self, session: Session, reply: Reply) -> None:
         old, new = self._told_names, self._known
-        self._told_names = new
         if (old.mailboxes, old.subscribed) == (new.mailboxes, new.subscribed):
+            self._told_names = new
             return
         delimiter = session.account.delimiter
 
@@ -385,7 +385,6 @@ class Notifications:
         named = {change.name for change in changes}
         affected = []
         for change in changes:
-            follow(change, self._told, delimiter)
             affected.append(change)
             if change.old is None:
                 parent = change.name.rpartition(delimiter)[0]
@@ -397,7 +396,10 @@ class Notifications:
             for name in sorted(old.subscribed ^ new.subscribed)
             if name not in named and wants(SUBSCRIPTIONS, name)
         ]
+        # The last thing that may fail: until here the client has been told nothing.
         found = attributes(session, {change.name for change in affected})
+        for change in changes:
+            follow(change, self._told, delimiter)
         # Not what is there but what the client believes: of names that it does not ask for it has heard nothing.
         believed = dict(old.mailboxes)
         for change in affected:
@@ -419,15 +421,18 @@ class Notifications:
         self._told_names = replace(new, mailboxes=believed)
 
     def _tell_metadata(self, session: Session, reply: Reply) -> None:
-        self._heard, changed = session.account.metadata.changes(self._heard, ours=self.ours)
-        self.ours.clear()
+        heard, changed = session.account.metadata.changes(self._heard, ours=self.ours)
+        lines = []
         for mailbox, entries in changed.items():
             if mailbox:
                 wanted = METADATA in self.events(session, mailbox) and may_hear(session, mailbox)
             else:
                 wanted = any(SERVER_METADATA in group.events for group in self.groups)
             if wanted:
-                reply.write(render.metadata_changed_line(session.spell(mailbox), entries, utf8=session.utf8))
+                lines.append(render.metadata_changed_line(session.spell(mailbox), entries, utf8=session.utf8))
+        self._heard = heard
+        self.ours.clear()
+        reply.extend(lines)
 
     # --- all of it ----------------------------------------------------------------------------------
 
@@ -441,9 +446,10 @@ class Notifications:
             return
         known = session.account.names.known
         if known is not self._looked or any(watched.mailbox.gone for watched in self._watched.values()):
-            self._looked, self._known = known, known_to(session, known)
+            self._known = known_to(session, known)
             self._without_access &= known.mailboxes.keys()
             self._tell_names(session, reply)
+            self._looked = known
             try:
                 self._watch(session, reply)
             except NotifyOverflow:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import Refused
 from maildir_imapd.imap.columns import rows
 from maildir_imapd.imap.columns.plan import MODSEQ, UID
+from maildir_imapd.imap.later import later
 from maildir_imapd.imap.mailboxes.rights import settable
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.view import NOTHING
@@ -43,7 +44,8 @@ def tell_all(session: Session, reply: Reply, *, expunge: bool) -> None:
         tell(session, reply, expunge=expunge)
     if session.following is not None and session.notify is None:
         # Who uses NOTIFY says there what it wants to hear.
-        session.following.tell(session, reply)
+        with later("annotations", session.user):
+            session.following.tell(session, reply)
 
 
 def tell_unasked(session: Session, reply: Reply) -> None:
@@ -54,7 +56,8 @@ def tell_unasked(session: Session, reply: Reply) -> None:
     if session.view is not None and (notify.messages or session.idling):
         # RFC 5465 6.1: who counts by number asks for a delay, and IDLE ends it.
         tell(session, reply, expunge=session.idling or not notify.delayed)
-    notify.tell(session, reply)
+    with later("other mailboxes", session.user):
+        notify.tell(session, reply)
 
 
 def advance(session: Session, *, expunge: bool) -> Told:
@@ -165,7 +168,8 @@ def _fetch_new(session: Session, reply: Reply, plans: dict[int, Plan]) -> None:
         # Only bodies may be refused, and one of them must not cost the next.
         for some in [[position] for position in positions] if plan.has_bodies else [positions]:
             try:
-                rows.send(session, plan, some, reply)
+                with later("new messages", session.user):
+                    rows.send(session, plan, some, reply)
             except Refused as refusal:
                 session.say(reply, b"NO", refusal.text, refusal.code)
 

@@ -52,15 +52,28 @@ TRIES: Final = 3
 def target(session: Session, raw: bytes) -> Mailbox:
     """The mailbox that APPEND, COPY or MOVE names; raises NoPermission where nothing may be put.
 
-    TRYCREATE when CREATE would make it (RFC 3501 6.3.11, 6.4.7): mutt does so then and tries again.
+    TRYCREATE when CREATE would make it (RFC 3501 6.3.11, 6.4.7): mutt does so then and tries again.  For one that is
+    there, only not for as long as it takes to open it, the answer is never that: raises LockTimeout.
     """
     name = session.mailbox_name(raw)
+    for _ in range(TRIES):
+        try:
+            return rights.open_mailbox(session, name, "i")
+        except (MailboxMissing, NotSelectable) as error:
+            session.account.check_name(name)
+            if not _is_there(session, name):
+                raise TryCreate from error
+    raise in_use()
+
+
+def _is_there(session: Session, name: str) -> bool:
+    """Whether there is a mailbox of that name now, as far as the user may know."""
     try:
-        # Twice where it goes and comes in the middle: for one that is there the answer is never TRYCREATE.
-        return rights.look_into(session, name, "i", look=lambda mailbox, _: mailbox)
-    except (MailboxMissing, NotSelectable) as error:
-        session.account.check_name(name)
-        raise TryCreate from error
+        session.account.folder_of(name)
+    except (MailboxMissing, NotSelectable):
+        return False
+    granted = rights.rights_of(session, name)
+    return granted is None or "l" in granted
 
 
 def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
@@ -88,16 +101,17 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         session.delivered += session.deliveries[-1].size_disk
     _demand_room(session, session.delivered + size, start.index + 1, freed)
     for _ in range(TRIES):
-        delivery = mailbox.deliver()
-        if delivery.trouble is None or mailbox.stands():
-            break
+        try:
+            delivery = mailbox.deliver()
+        except MailboxMissing:
+            delivery = None
+        if delivery is not None and (delivery.trouble is None or mailbox.stands()):
+            delivery.binary = start.literal8 and start.role is Role.MESSAGE
+            session.deliveries.append(delivery)
+            return delivery
         # It went while we looked: another one has the name, or none.
         mailbox = target(session, start.mailbox)
-    else:
-        raise in_use()
-    delivery.binary = start.literal8 and start.role is Role.MESSAGE
-    session.deliveries.append(delivery)
-    return delivery
+    raise in_use()
 
 
 def _announced(session: Session) -> list[bytes]:
@@ -114,40 +128,45 @@ def append(session: Session, cmd: Append, reply: Reply) -> Done:
 
 @command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, literal=begin, announces=[b"REPLACE"])
 def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
-    """Put a message in the place of another (RFC 8508): it is on disk before the old one goes."""
+    """Put a message in the place of another (RFC 8508): it is on disk before the old one goes.
+
+    Where that is gone already the new one is stored all the same, as APPEND and UID EXPUNGE would do (3.4): it is
+    perhaps the only copy of a draft.
+    """
     view = session.selected
     if view.read_only:
         raise ReadOnly
     if not view.rights >= rights.REMOVING:
         raise NoPermission
-    position = _replaced(session, cmd.number, uid=cmd.uid)
-    uid = view.snapshot.uids[position]
-    if view.is_ghost(uid):
-        raise ExpungeIssued
-    stored = commit(session, cmd.mailbox, (cmd.message,), _freed(session, position))
+    old = _replaced(session, cmd.number, uid=cmd.uid)
+    stored = commit(session, cmd.mailbox, (cmd.message,), _freed(session, old))
     session.say(reply, b"OK", "Replacement is stored", appenduid_code(stored.uidvalidity, stored))
-    session.note_own(view.mailbox, removed=view.mailbox.expunge([uid], under=view.snapshot.uidvalidity))
+    removed = view.mailbox.expunge(old, under=view.snapshot.uidvalidity)
+    if not removed:
+        return Done("Stored; the message in whose place it was to go is gone already", ExpungeIssued.code)
+    session.note_own(view.mailbox, removed=removed)
     return Done("REPLACE completed", updates.code_after_expunge(session, reply))
 
 
-def _replaced(session: Session, number: int, *, uid: bool) -> int:
-    """The position of the message that REPLACE names; raises BadArgument, ExpungeIssued."""
-    snapshot = session.selected.snapshot
+def _replaced(session: Session, number: int, *, uid: bool) -> list[int]:
+    """The UID of the message that REPLACE names; none for one that is gone.  Raises BadArgument."""
+    view = session.selected
+    snapshot = view.snapshot
     if number == STAR:
         position = len(snapshot) - 1
     else:
         position = snapshot.position(number) if uid else number - 1
     if not 0 <= position < len(snapshot):
         if uid and number != STAR:
-            raise ExpungeIssued
+            return []
         raise BadArgument(Phrase("a sequence number up to {count}", count=len(snapshot)))
-    return position
+    found = snapshot.uids[position]
+    return [] if view.is_ghost(found) else [found]
 
 
-def _freed(session: Session, position: int) -> Amount:
+def _freed(session: Session, uids: list[int]) -> Amount:
     """Return the room that REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
-    view = session.selected
-    return view.mailbox.amount([view.snapshot.uids[position]]) if session.account.quota.look() else NOTHING
+    return session.selected.mailbox.amount(uids) if uids and session.account.quota.look() else NOTHING
 
 
 def _demand_room(session: Session, size: int, messages: int, freed: Amount) -> None:

@@ -44,6 +44,8 @@ def expunge_deleted(session: Session, only: NumberSet | None) -> bool:
         asked = set(view.uids_at(view.resolve(only, uid=True)))
         uids = [uid for uid in uids if uid in asked]
     if not uids:
+        # They may be gone because the last time only their going did not reach the disk.
+        view.mailbox.settle()
         return False
     removed = view.mailbox.expunge(uids, under=view.snapshot.uidvalidity, flagged=DELETED)
     session.note_own(view.mailbox, removed=removed)

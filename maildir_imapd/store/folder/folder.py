@@ -59,7 +59,7 @@ class Folder:
         self._seed = seed
         self._listed_at = time.monotonic()  # of the last listing of cur/
         self._pause_until = 0.0  # monotonic: not before, unless a stamp says that something has changed
-        self._unsynced = False  # something was committed under this lock
+        self.owed = False  # something was committed since the last sync of ``exclusive``: with fsync = always only
         self._whole = False  # sync() has made sure of what a first contact wrote without waiting
         self._keywords_at = -1  # mtime of the file of keywords as last read
         self.out_of_uids = False  # the last look has found more new messages than there are UIDs left
@@ -137,10 +137,12 @@ class Folder:
                 self.lock.release_threads()
 
     @contextmanager
-    def exclusive(self, *, adds: bool = False, patience: float | None = None) -> Iterator[None]:
+    def exclusive(self, *, adds: bool = False, settles: bool = False, patience: float | None = None) -> Iterator[None]:
         """Shut everybody out, and begin with the folder's history as it is now.
 
-        *adds*: messages may get UIDs. *patience*: as of ``shared``.
+        *adds*: messages may get UIDs. *settles*: somebody is to hear OK; with fsync = always all is on the disk then,
+        what was there before too, for the sync that it was owed may have failed, in any process. *patience*: as of
+        ``shared``.
         """
         with self.shared(patience), self._file_lock(patience), self.turns.lock(adds, patience):
             self.directories.check_place()
@@ -148,7 +150,6 @@ class Folder:
                 self._catch_up()
                 if adds or self.keeping.coexist:
                     self._take_foreign_uids()
-                self._unsynced = False
                 try:
                     yield
                 finally:
@@ -156,8 +157,8 @@ class Folder:
                         if not self.turns.busy:
                             self.neighbour.update(self.rows, locked=self.turns.held)
                         self.neighbour.update_keywords(self.rows, self.files.locate)
-                if self._unsynced and self.keeping.fsync == "always":
-                    self.sync()
+                if self.keeping.fsync == "always" and (self.owed or settles):
+                    _settle(self, demanded=settles)
 
     @contextmanager
     def _file_lock(self, patience: float | None) -> Iterator[None]:
@@ -263,7 +264,7 @@ class Folder:
         self.index.commit(batch, keep=keep)
         if self.neighbour is not None:
             self.neighbour.note(batch)
-        self._unsynced = True
+        self.owed = True
 
     @property
     def rows(self) -> Snapshot:
@@ -478,3 +479,16 @@ def _by_time(folder: int) -> int:
     Then all processes give the same UIDs, in the order of arrival.
     """
     return min(max(max(scan.look(folder)) // 1_000_000_000, 1), LAST_UIDVALIDITY)
+
+
+def _settle(folder: Folder, *, demanded: bool) -> None:
+    """Have all on the disk; unless that is *demanded*, what fails is left to the next."""
+    folder.owed = True
+    try:
+        folder.sync()
+    except OSError as error:
+        if demanded:
+            raise
+        log.warning("not on the disk yet", path=folder.path, why=error)
+    else:
+        folder.owed = False

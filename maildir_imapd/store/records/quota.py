@@ -182,6 +182,14 @@ class Quota:
         return self.on
 
     @property
+    def limited(self) -> bool:
+        """Whether there is a limit now, in the settings or in the file; nothing is counted."""
+        if self._limit != NOTHING:
+            return True
+        said = self._read() if self.look() else None
+        return said is not None and said.limit != NOTHING
+
+    @property
     def settable(self) -> bool:
         """Whether the file decides, so that ``change`` can."""
         return self._limit == NOTHING
