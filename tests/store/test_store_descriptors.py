@@ -111,6 +111,13 @@ def kept(busy: set[Thing]) -> Kept[str, Thing]:
     return Kept(lambda thing: thing not in busy)
 
 
+@pytest.fixture
+def _no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that other tests have left open stands in the way."""
+    monkeypatch.setattr(descriptors, "_keepers", weakref.WeakSet())
+
+
+@pytest.mark.usefixtures("_no_others")
 def test_the_longest_unused_goes_first() -> None:
     store = kept(set())
     things = {name: Thing() for name in "abc"}
