@@ -3,34 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from maildir_imapd.store.index.journal import Batch, Ranges
+from maildir_imapd.store.index.journal import Batch, Ranges, to_ranges
 from maildir_imapd.store.index.snapshot import Delta, Snapshot
 from maildir_imapd.store.maildir.filename import INTERNAL_BITS
 
+Spans = tuple[tuple[int, int], ...]
 
-def delta(batches: Iterable[Batch]) -> Delta:
-    """Sum up batches: a message is in one of the lists at most."""
+
+class Step(NamedTuple):
+    """What a client can tell of a batch, by UIDs; a tenth of what the batch itself takes in memory."""
+
+    modseq: int
+    added: Spans
+    changed: Spans
+    gone: Spans
+
+    @property
+    def spans(self) -> int:
+        """How many there are, by which it is large or small."""
+        return len(self.added) + len(self.changed) + len(self.gone)
+
+
+def step(batch: Batch) -> Step:
+    """Take from a batch what a client can tell of it."""
+    changed: Ranges = []
+    for ranges, add, remove in batch.flagged:
+        if (add | remove) & ~INTERNAL_BITS:
+            changed += ranges
+    for ranges, *_ in batch.worded:
+        changed += ranges
+    added = to_ranges(sorted([row.uid for row in batch.added]))
+    return Step(batch.modseq, tuple(added), tuple(changed), (*batch.expunged, *batch.vanished))
+
+
+def _uids(spans: Spans) -> set[int]:
+    return {uid for low, high in spans for uid in range(low, high + 1)}
+
+
+def delta(steps: Iterable[Step]) -> Delta:
+    """Sum up steps: a message is in one of the lists at most."""
     added: set[int] = set()
     changed: set[int] = set()
     expunged: set[int] = set()
-    for batch in batches:
-        fresh = {row.uid for row in batch.added}
+    for each in steps:
+        fresh = _uids(each.added)
         revived = fresh & expunged
         expunged -= fresh
         # One that was there before, went and came back is for the client a change and no arrival.
         changed |= revived
         added |= fresh - revived
-        for ranges, add, remove in batch.flagged:
-            if (add | remove) & ~INTERNAL_BITS:
-                changed.update(uid for lo, hi in ranges for uid in range(lo, hi + 1))
-        for ranges, *_ in batch.worded:
-            changed.update(uid for lo, hi in ranges for uid in range(lo, hi + 1))
-        for lo, hi in batch.expunged + batch.vanished:
-            gone = set(range(lo, hi + 1))
-            expunged |= gone - added
-            added -= gone
-            changed -= gone
+        changed |= _uids(each.changed)
+        gone = _uids(each.gone)
+        expunged |= gone - added
+        added -= gone
+        changed -= gone
     return Delta(sorted(added), sorted(changed - added), sorted(expunged))
 
 
