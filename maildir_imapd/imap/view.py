@@ -20,8 +20,9 @@ import operator
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from maildir_imapd.errors import BadArgument, Goodbye, MailboxMissing, SelectedGone
@@ -203,7 +204,7 @@ class View:
         Where it cannot be looked at now, the next who asks looks.
         """
         if not self.fresh:
-            with later("open mailbox"), _goodbye_if_gone():
+            with later("open mailbox"), _GOODBYE_IF_GONE:
                 self.mailbox.sync(keep_new=self.read_only)
                 self.fresh = True
 
@@ -230,7 +231,7 @@ class View:
         overdue = (expunge and self._ghosts) or (self._held and not hold) or (self._known and not quiet)
         if new is self._seen and not overdue:
             return NOTHING
-        with later("\\Recent"), _goodbye_if_gone():
+        with later("\\Recent"), _GOODBYE_IF_GONE:
             self.claim_recent()
         # Again, for the claim has made a new one; what is compared below is this one and no other.
         new = self._seen = self.mailbox.snapshot
@@ -432,13 +433,19 @@ class View:
         return texts
 
 
-@contextmanager
-def _goodbye_if_gone() -> Iterator[None]:
-    """Without the folder there is no mailbox to go on with."""
-    try:
-        yield
-    except MailboxMissing:
-        raise SelectedGone from None
+class _GoodbyeIfGone:
+    """Says goodbye where the folder has gone: without it there is no mailbox to go on with."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if isinstance(error, MailboxMissing):
+            raise SelectedGone from None
+
+
+_GOODBYE_IF_GONE: Final = _GoodbyeIfGone()
 
 
 def column(values: Sequence[int] | array[int], positions: Positions) -> Sequence[int]:

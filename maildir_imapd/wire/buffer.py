@@ -207,10 +207,9 @@ class CommandBuffer:
 
     def next_event(self, expects: Expects = Expects.COMMAND) -> Event | None:
         """Return what comes next, or None when more octets (or an answer to the last event) are needed."""
-        while True:
-            event = self._look(expects)
-            if not isinstance(event, _Again):
-                return event
+        while (event := self._look(expects)) is _Again.AGAIN:
+            pass
+        return event
 
     def _look(self, expects: Expects) -> Event | _Again | None:
         if self._late is not None:

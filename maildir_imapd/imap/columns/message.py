@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
+_AS_IT_IS: Final = nullcontext()
 # Messages that have more octets on the disk are not held.
 LARGE_OCTETS: Final = 256 * 1024
 # Of a header that does not end within what was read, so many times as much is read next.
@@ -121,12 +122,12 @@ class Content:
 
     # --- a large one, from the file ----------------------------------------------------------------
 
-    @contextmanager
-    def opened(self) -> Iterator[None]:
+    def opened(self) -> AbstractContextManager[object]:
         """Keep the file open meanwhile; raises MessageGone, MessageUnreadable, TooManyFiles."""
-        if self._open >= 0 or not self.large:
-            yield
-            return
+        return self._opened() if self.large and self._open < 0 else _AS_IT_IS
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
         self._open = self._mailbox.open(self.uid, under=self._under)
         try:
             yield
