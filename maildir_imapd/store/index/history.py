@@ -13,7 +13,7 @@ Spans = tuple[tuple[int, int], ...]
 
 
 class Step(NamedTuple):
-    """What a client can tell of a batch, by UIDs; a tenth of what the batch itself takes in memory."""
+    """The changes of a batch that a client can tell, by UIDs: a tenth of what the batch takes in memory."""
 
     modseq: int
     added: Spans
