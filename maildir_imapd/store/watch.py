@@ -288,11 +288,15 @@ class Watcher:
     def _collect(self, now: float, later: dict[int, None]) -> set[int]:
         """Return the mailboxes that something happened to; those that are due go to *later*."""
         self._bell.clear()
-        fired, lost = self._inotify.read() if self._inotify is not None else (set[int](), False)
+        nothing: tuple[set[int], set[int], bool] = set(), set(), False
+        fired, ended, lost = self._inotify.read() if self._inotify is not None else nothing
         news: set[int] = set()
         with self._guard:
             for number in fired:
                 news |= self._watches.get(number, set())
+            for number in ended:
+                # Of a directory that is gone: no other watch ever has its number.
+                self._watches.pop(number, None)
             if lost:
                 later.update(dict.fromkeys(self._boxes))
             later.update((key, None) for key, when in self._due.items() if when <= now)

@@ -149,7 +149,7 @@ def test_lost_events_mean_looking_everywhere(maildir: Any, monkeypatch: Any) -> 
     box = maildir.open(watcher=watcher)
     woken: queue.Queue[int] = queue.Queue()
     true = inotify.Inotify.read
-    monkeypatch.setattr(inotify.Inotify, "read", lambda self: (set(), bool(true(self)[0])))
+    monkeypatch.setattr(inotify.Inotify, "read", lambda self: (set(), set(), bool(true(self)[0])))
     box.listen(lambda: woken.put(1))
     maildir.put("1.h", where="new")
     wait_for(box, woken, 1)
@@ -169,7 +169,7 @@ def test_without_a_watch_to_spare_it_polls(maildir: Any, monkeypatch: Any) -> No
 
 def deafen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let inotify have no events, as where the kernel does not see who makes them."""
-    monkeypatch.setattr(inotify.Inotify, "read", lambda self: (set(), False))
+    monkeypatch.setattr(inotify.Inotify, "read", lambda self: (set(), set(), False))
 
 
 def test_on_a_deaf_file_system_auto_polls_too(
@@ -370,16 +370,49 @@ def test_other_files_of_a_folder_wake_nobody_who_waits_for_names(tmp_path: Path)
     number = watched.watch(path, inotify.RIGHTS)
     (tmp_path / "journal").write_text("x")
     (tmp_path / "dovecot-acl.lock").write_text("x")
-    assert watched.read() == (set(), False)
+    assert watched.read() == (set(), set(), False)
     (tmp_path / "dovecot-acl.lock").rename(tmp_path / "dovecot-acl")
-    assert watched.read() == ({number}, False)
+    assert watched.read() == ({number}, set(), False)
     # Where folders come and go every name counts, but not what is written into files.
     assert watched.watch(path, inotify.DIRECTORY) == number
     (tmp_path / "journal").write_text("y")
-    assert watched.read() == (set(), False)
+    assert watched.read() == (set(), set(), False)
     (tmp_path / ".Folder").mkdir()
-    assert watched.read() == ({number}, False)
+    assert watched.read() == ({number}, set(), False)
     watched.close()
+
+
+def test_a_watch_whose_directory_goes_is_forgotten(tmp_path: Path) -> None:
+    """Folders that come and go under one who listens for names must not leave anything behind."""
+    watcher = Watcher("inotify")
+    account = Account(os.fsencode(tmp_path / "Maildir"), watcher=watcher, fsync="never")
+    woken: queue.Queue[int] = queue.Queue()
+    account.names.listen(lambda: woken.put(1))
+
+    def until(there: bool) -> None:
+        while ("Fleeting" in account.names.known.mailboxes) != there:
+            woken.get(timeout=LONG)
+
+    try:
+        for _ in range(3):
+            account.create("Fleeting")
+            until(there=True)
+            account.delete("Fleeting")
+            until(there=False)
+        account.create("Stays")
+        while "Stays" not in account.names.known.mailboxes:
+            woken.get(timeout=LONG)
+        # What has ended by itself is told before what came later.
+        alive = {int(line.split()[1].partition(":")[2], 16) for line in _watches_of(watcher)}
+        assert set(watcher._watches) <= alive
+    finally:
+        watcher.close()
+
+
+def _watches_of(watcher: Watcher) -> list[str]:
+    assert watcher._inotify is not None
+    text = Path(f"/proc/self/fdinfo/{watcher._inotify.fileno()}").read_text()
+    return [line for line in text.splitlines() if line.startswith("inotify wd:")]
 
 
 def test_a_folder_that_is_whole_just_after_the_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,12 +528,12 @@ def test_an_error_ends_no_watching(maildir: Any, monkeypatch: pytest.MonkeyPatch
     """And what happened while nobody read events is found all the same."""
     true, failed = inotify.Inotify.read, threading.Event()
 
-    def read(self: inotify.Inotify) -> tuple[set[int], bool]:
-        fired, lost = true(self)
-        if fired and not failed.is_set():
+    def read(self: inotify.Inotify) -> tuple[set[int], set[int], bool]:
+        found = true(self)
+        if found[0] and not failed.is_set():
             failed.set()
             raise error
-        return fired, lost
+        return found
 
     monkeypatch.setattr(inotify.Inotify, "read", read)
     watcher = Watcher("inotify")
@@ -519,7 +552,7 @@ def test_a_thread_that_has_ended_is_begun_again(maildir: Any, monkeypatch: pytes
     ends = [SystemExit]
     true = inotify.Inotify.read
 
-    def read(self: inotify.Inotify) -> tuple[set[int], bool]:
+    def read(self: inotify.Inotify) -> tuple[set[int], set[int], bool]:
         if ends:
             raise ends.pop()
         return true(self)

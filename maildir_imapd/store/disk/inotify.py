@@ -65,21 +65,25 @@ class Inotify:
         except OSError:
             pass  # its directory is gone, and the watch with it, or all of them are
 
-    def read(self) -> tuple[set[int], bool]:
-        """Return the watches that fired, and whether events were lost."""
+    def read(self) -> tuple[set[int], set[int], bool]:
+        """Return the watches that fired, those that have ended, by themselves or not, and whether events were lost."""
         fired: set[int] = set()
+        ended: set[int] = set()
         lost = False
         try:
             with self._descriptor.use() as number:
                 data = os.read(number, 1 << 16)
         except BlockingIOError:
-            return fired, lost
+            return fired, ended, lost
         for event in inotify_simple.parse_events(data):
             if event.mask & _OVERFLOW:
                 lost = True
-            elif not event.mask & _IGNORED and self._counts(event):
+            elif event.mask & _IGNORED:
+                ended.add(int(event.wd))
+            elif self._counts(event):
                 fired.add(int(event.wd))
-        return fired, lost
+        self._wide -= ended
+        return fired, ended, lost
 
     def _counts(self, event: inotify_simple.Event) -> bool:
         if not event.name or event.name == self._name:
