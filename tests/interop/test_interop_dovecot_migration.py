@@ -138,12 +138,10 @@ def test_settings(dovecot: Dovecot, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["import-config", str(shown)], catch_exceptions=False)
     settings = tomllib.loads(done.output)
     location = dovecot.location
-    if ":LAYOUT=fs" in location and is_24():
-        # It does not show it: then the spool decides.
-        location = location.replace(":LAYOUT=fs", "")
-    wanted = expand(location, "", "")
-    if wanted.kind == AUTO and not is_24():
-        # What 2.3 does not say is Maildir++; 2.4 does not show all of it, and there the spool decides.
+    # 2.4 shows Maildir++ and does not show this: then the spool decides.
+    hidden = is_24() and ":LAYOUT=fs" in location
+    wanted = expand(location.replace(":LAYOUT=fs", "") if hidden else location, "", "")
+    if wanted.kind == AUTO and not hidden:
         wanted = replace(wanted, kind="maildir++")
     assert expand(settings["mail_location"], "", "") == wanted
     assert settings["delimiter"] == dovecot.separator
