@@ -114,6 +114,24 @@ def test_a_client_that_leaves_needs_nothing_any_more(maildir: Any) -> None:
     assert hidden(maildir) == []
 
 
+def test_two_that_leave_at_once_leave_nothing(maildir: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two processes would: the one leaves while the other looks whether anybody is left."""
+    maildir.fill(2)
+    box, other = maildir.open(), maildir.open()
+    first, second = shown(box), shown(other)
+    box.expunge([1])
+    assert len(hidden(maildir)) == 1
+    true = box._folder.kept.sweep
+
+    def sweep(told: int | None) -> bool:
+        second.close()
+        return true(told)
+
+    monkeypatch.setattr(box._folder.kept, "sweep", sweep)
+    first.close()
+    assert hidden(maildir) == []
+
+
 def test_one_that_only_waits_for_news_shows_nothing(maildir: Any) -> None:
     """As NOTIFY does."""
     maildir.fill(1)

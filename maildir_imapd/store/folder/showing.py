@@ -33,9 +33,10 @@ class Showing:
 
     def ended(self) -> None:
         """Hear that the last listener has gone; another may have come meanwhile."""
-        self.sweep()
+        # First this: of two processes that leave at once, the later one must see that nobody is left.
         if not self._listeners:
             self._claim.move(None)
+        self.sweep()
 
     def elsewhere(self) -> bool:
         """Whether any session of this host but one shows what is in the folder now."""
