@@ -145,7 +145,7 @@ class _Parser:
     def _reset(self) -> None:
         self.words: list[_Word] = []  # before "@", "<" or the end: phrase or local part
         self.host: list[bytes] | None = None  # behind "@"
-        self.name: bytes | None = None
+        self.names: list[bytes] = []  # what stood before each "<"; joined once, for there may be many
         self.comment: bytes | None = None
         self.route: list[bytes] = []
         self.angle = False  # between "<" and ">"
@@ -225,7 +225,8 @@ class _Parser:
         name = _phrase(self.words)
         if self.host is not None:
             name += b"@" + b"".join(self.host)
-        self.name = b" ".join([part for part in (self.name, name) if part]) or None
+        if name:
+            self.names.append(name)
         self.words = []
         self.host = None
         self.angle = self.angled = True
@@ -253,7 +254,7 @@ class _Parser:
     def _finish(self) -> None:
         words, host = self.words, self.host
         if words or host is not None or self.angled:
-            name = self.name
+            name = b" ".join(self.names) or None
             # A lone word may be a mailbox of here; one that is quoted or encoded is what people read.
             if host is not None or self.angled or (len(words) == 1 and not words[0].whole):
                 local, rest = _local_part(words)
