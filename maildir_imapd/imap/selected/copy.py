@@ -53,22 +53,24 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
     named = view.uids_at(view.resolve(cmd.numbers, uid=cmd.uid))
     uids = [uid for uid in named if not view.is_ghost(uid)]
     pairs: Given[tuple[int, int]] | None = None
-    for attempt in range(TRIES):
-        if not uids:
-            break
+    tries = TRIES
+    while uids:
         try:
             pairs = _carry(session, mailbox, uids, move=cmd.move)
             break
         except MessageGone:
             # Nothing was copied. Of what is gone the client hears with this answer.
             left = _there(session, uids)
-            if left == uids and attempt + 1 == TRIES:
-                raise
+            # Where some have gone the rest is another question, however often: who hears OK believes that it is done.
+            tries -= left == uids
             uids = left
+            if not tries:
+                raise
         except MailboxMissing as error:
             if view.mailbox.gone:
                 raise
-            if attempt + 1 == TRIES:
+            tries -= 1
+            if not tries:
                 raise in_use() from error
             mailbox = target(session, cmd.mailbox)
     if not pairs:
