@@ -133,24 +133,24 @@ def stamp_of(path: bytes) -> _Stamp:
     return state.st_mtime_ns, state.st_ctime_ns
 
 
-def is_directory(path: bytes) -> bool:
-    """Whether there is a directory, and no link to one, at *path*; raises OSError where that cannot be seen."""
+def _mode(path: bytes) -> int:
+    """The mode of what is at *path*, itself a link or not, 0 where there is nothing for us; raises OSError."""
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
+        return os.lstat(path).st_mode
     except OSError as error:
         if not absent(error):
             raise
-        return False
+        return 0
+
+
+def is_directory(path: bytes) -> bool:
+    """Whether there is a directory, and no link to one, at *path*; raises OSError where that cannot be seen."""
+    return stat.S_ISDIR(_mode(path))
 
 
 def is_link(path: bytes) -> bool:
     """Whether there is a link at *path*, wherever it leads; raises OSError where that cannot be seen."""
-    try:
-        return stat.S_ISLNK(os.lstat(path).st_mode)
-    except OSError as error:
-        if not absent(error):
-            raise
-        return False
+    return stat.S_ISLNK(_mode(path))
 
 
 def _leads_to_directory(link: os.DirEntry[str]) -> bool:
