@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import Goodbye, ShuttingDown
 from maildir_imapd.imap.gate import Access
 from maildir_imapd.location import expand, grounds
-from maildir_imapd.server import confine, imap_service, owners, settings
+from maildir_imapd.server import confine, imap_service, memory, owners, settings
 from maildir_imapd.server.accounts import demand_ground, open_account
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.transport import PipeTransport
@@ -28,6 +28,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
 
     The signals *ending* have the client told BYE and half-made messages removed.
     """
+    memory.give_back()
     mail = settings.mail(config)
     places = expand(mail.location, user, home)
     _become_owner(places)
