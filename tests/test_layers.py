@@ -23,7 +23,7 @@ FORBIDDEN = {
     "store": {"socketserver", "ssl", "subprocess", "asyncio"},
     "imap": NO_IO,
 }
-LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases"}
+LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases", "line_ends"}
 # What others know of the store: its face, and the values that it gives and takes.
 FACE = {"store.account", "store.mailbox", "store.names", "store.results", "store.watch"}
 IMAP_KNOWS = FACE | {
@@ -74,12 +74,13 @@ ALLOWED = {
     "strings": set[str](),
     "mutf7": set[str](),
     "normal": set[str](),
+    "line_ends": set[str](),
     "phrases": set[str](),
     "errors": {"phrases"},
     "events": {"phrases"},
     "wire": {"wire", "errors", "strings", "mutf7"},
-    "message": {"message", "errors", "strings", "normal"},
-    "store": {"store", "errors", "events", "mutf7", "normal", "phrases"},
+    "message": {"message", "errors", "strings", "normal", "line_ends"},
+    "store": {"store", "errors", "events", "mutf7", "normal", "phrases", "line_ends"},
     # Of the store only the locks, which know nothing of it.
     "auth": {"auth", "errors", "events", "values", "store.threads.locks"},
     "imap": {"imap", "wire", "message", *IMAP_KNOWS, "auth.base", "auth.mechanisms", *LEAVES, ""},

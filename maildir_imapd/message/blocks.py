@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
+from maildir_imapd.line_ends import bare
+
 # (where to begin, how many) to octets as on the disk; fewer at the end of the file.
 Read = Callable[[int, int], bytes]
 
@@ -34,13 +36,15 @@ class Blocks:
             self._starts.append(octets)
             self._after_cr.append(after_cr)
             raw = read(offset, BLOCK_OCTETS)
-            octets += len(raw) + _bare(raw, after_cr)
+            octets += len(raw) + bare(raw, after_cr=after_cr)
             after_cr = raw.endswith(b"\r")
         self.octets = octets  # of the whole message with CRLF line ends
 
-    def holding(self, at: int) -> int:
-        """Return the number of the block that holds the octet at *at* of the CRLF form."""
-        return max(0, bisect_right(self._starts, at) - 1)
+    def holding(self, start: int, end: int) -> range:
+        """Return the numbers of the blocks that hold anything of what stands from *start* to *end* in the CRLF form."""
+        if start >= end:
+            return range(0)
+        return range(bisect_right(self._starts, start) - 1, bisect_right(self._starts, end - 1))
 
     def begin(self, number: int) -> int:
         """Where a block begins in the CRLF form."""
@@ -53,25 +57,13 @@ class Blocks:
         return found[: end - self._starts[number]].ljust(end - self._starts[number])
 
     def pieces(self, read: Read, start: int, end: int) -> Iterator[bytes]:
-        """Give what stands from *start* to *end* in the CRLF form, in pieces of a few blocks' size at most.
+        """Give what stands from *start* to *end* in the CRLF form, in pieces of a block's size at most.
 
         As many octets as that, whatever has become of the file: what it lacks by now is blanks.
         """
-        left = end - start
-        at = max(0, bisect_right(self._starts, start) - 1)
-        while left > 0 and at < len(self._starts):
-            raw = read(at * BLOCK_OCTETS, BLOCK_OCTETS)
-            if not raw:
-                break
-            piece = _with_crlf(raw, bool(self._after_cr[at]))[max(0, start - self._starts[at]) :][:left]
-            at += 1
-            if piece:
-                left -= len(piece)
-                yield piece
-        while left > 0:
-            piece = b" " * min(left, BLOCK_OCTETS)
-            left -= len(piece)
-            yield piece
+        for number in self.holding(start, end):
+            begin = self.begin(number)
+            yield self.block(read, number)[max(0, start - begin) : end - begin]
 
 
 class Octets(Protocol):
@@ -122,8 +114,7 @@ class Window:
     def rfind(self, wanted: bytes, start: int = 0, end: int | None = None, /) -> int:
         """As of bytes; *wanted* is one octet."""
         start, end, _ = slice(start, end).indices(len(self))
-        numbers = range(self._blocks.holding(start), self._blocks.holding(end - 1) + 1) if start < end else ()
-        for number in reversed(numbers):
+        for number in reversed(self._blocks.holding(start, end)):
             begin = self._blocks.begin(number)
             found = self._block(number).rfind(wanted, max(0, start - begin), max(0, end - begin))
             if found >= 0:
@@ -145,9 +136,8 @@ class Window:
 
     def _from(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """Give the blocks that have anything of what stands from *start* to *end*, each with where it begins."""
-        if start < end:
-            for number in range(self._blocks.holding(start), self._blocks.holding(end - 1) + 1):
-                yield self._blocks.begin(number), self._block(number)
+        for number in self._blocks.holding(start, end):
+            yield self._blocks.begin(number), self._block(number)
 
     def _block(self, number: int) -> bytes:
         found = self._held.get(number)
@@ -156,14 +146,6 @@ class Window:
             if len(self._held) > HELD_BLOCKS:
                 self._held.popitem(last=False)
         return found
-
-
-def _bare(raw: bytes, after_cr: bool) -> int:
-    """How many LF of a block have no CR before them."""
-    count = raw.count(b"\n")
-    if count and b"\r" in raw:
-        count -= raw.count(b"\r\n")
-    return count - (after_cr and raw.startswith(b"\n"))
 
 
 def _with_crlf(raw: bytes, after_cr: bool) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
+from maildir_imapd.line_ends import bare
 from maildir_imapd.store.current import CurrentFolder
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder import changes, mailboxid, reading, release
@@ -460,7 +461,7 @@ class Mailbox(CurrentFolder):
     def _crlf_octets(self, file: FileRead, uid: int, under: int) -> int:
         """Count the octets of a message with CRLF line ends; of a large one block by block."""
         if file.whole:
-            return len(file.data) + reading.bare(file.data)
+            return len(file.data) + bare(file.data)
         number = self.open(uid, under=under)
         try:
             return reading.crlf_octets(number, f"{os.fsdecode(self.path)} uid {uid}")

@@ -45,6 +45,7 @@ class Content:
         "_mailbox",
         "_open",
         "_raw",
+        "_short",
         "_tree",
         "_under",
         "changed",
@@ -69,6 +70,7 @@ class Content:
         self._tree: Part | None = None
         self._header: bytes | None = None
         self._blocks: Blocks | None = None
+        self._short = False  # the log says that the file lacks something
         self._open = -1  # the file, while ``opened``
 
     @property
@@ -130,6 +132,8 @@ class Content:
     def _opened(self) -> Iterator[None]:
         self._open = self._mailbox.open(self.uid, under=self._under)
         try:
+            # Race: it may be another file than was looked at, or written to since; of that nothing is kept.
+            self.settled = self.settled and self._mailbox.still(self.uid, self.fingerprint)
             yield
         finally:
             number, self._open = self._open, -1
@@ -156,14 +160,14 @@ class Content:
 
     def _read_or_nothing(self, offset: int, count: int) -> bytes:
         """As ``_read`` in the midst of an answer: what cannot be had is left out, with a line in the log."""
-        wanted = min(count, self.octets - offset)
+        found, why = b"", "its file has shrunk"
         try:
             found = self._read(offset, count)
         except OSError as error:
-            log.error("a message breaks off while it is sent", uid=self.uid, why=error)
-            return b""
-        if len(found) < wanted:
-            log.error("a message breaks off while it is sent", uid=self.uid, why="its file has shrunk")
+            why = str(error)
+        if len(found) < min(count, self.octets - offset) and not self._short:
+            self._short = True
+            log.error("a message breaks off while it is sent", uid=self.uid, why=why)
         return found
 
     def release(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from maildir_imapd import errors
+from maildir_imapd.line_ends import bare
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index.snapshot import Snapshot
@@ -112,11 +113,6 @@ def read(
         return data, opened.status.st_size, opened
     data = packed.unpacked(data, f"{os.fsdecode(folder.path)} uid {uid}")
     return data, len(data), opened
-
-
-def bare(data: bytes, *, after_cr: bool = False) -> int:
-    """Count the LF that have no CR before them; *after_cr*: whether one stands before *data*."""
-    return data.count(b"\n") - data.count(b"\r\n") - (after_cr and data.startswith(b"\n"))
 
 
 def crlf_octets(number: int, where: str) -> int:
