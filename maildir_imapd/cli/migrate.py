@@ -26,7 +26,7 @@ from maildir_imapd.store.neighbours.neighbour import Kind
 def user_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--user, --all and where users and mail are."""
     for decorate in (
-        setting_options(["passwd_file", "mail_location", "delimiter", "fsync", "mail_user"]),
+        setting_options(["passwd_file", "mail_location", "delimiter", "follow_links", "fsync", "mail_user"]),
         config_option,
         click.option("--all", "everybody", is_flag=True, help="Every user of the passwd-file."),
         click.option("--user", "users", multiple=True, metavar="NAME", help="This user; may be given several times."),

@@ -18,6 +18,7 @@ from maildir_imapd.server import spools
     [
         "mail_location",
         "delimiter",
+        "follow_links",
         "fsync",
         "watch",
         "poll_interval",

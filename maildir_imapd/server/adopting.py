@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # The kinds of findings, by keys that never change, with what they mean for a person.
 KINDS: Final = {
-    "no-maildir": "no Maildir where mail_location says; the server makes one when the user comes",
+    "no-maildir": "no Maildir where mail_location says; one is made at a login, if what it stands on is there",
     "failed": "not taken over, for an error",
     "folder-unreadable": "the folder cannot be read: it is listed, and refused to clients",
     "uids-unreadable": "what the other server knew cannot be read: not taken over and not served until that is mended",

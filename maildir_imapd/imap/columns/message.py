@@ -167,7 +167,7 @@ class Content:
             why = str(error)
         if len(found) < min(count, self.octets - offset) and not self._short:
             self._short = True
-            log.error("a message breaks off while it is sent", uid=self.uid, why=why)
+            log.error("a message breaks off while it is sent", path=self._mailbox.path, uid=self.uid, why=why)
         return found
 
     def release(self) -> None:
