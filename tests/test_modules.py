@@ -89,6 +89,7 @@ ELSEWHERE = {
     "store/disk/filesystems": "test_store_watch",
     "store/disk/inotify": "test_store_watch",
     "store/folder/changes": FOLDER,
+    "store/folder/copying": FOLDER,
     "store/folder/compare": "test_store_foreign test_store_mailbox",
     "store/folder/directories": "test_store_mailbox test_store_descriptors",
     "store/folder/files": FOLDER,

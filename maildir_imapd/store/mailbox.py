@@ -17,7 +17,7 @@ from maildir_imapd.events import Log
 from maildir_imapd.line_ends import bare
 from maildir_imapd.store.current import CurrentFolder
 from maildir_imapd.store.disk import durable
-from maildir_imapd.store.folder import changes, mailboxid, reading, release
+from maildir_imapd.store.folder import changes, copying, mailboxid, reading, release
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index.cache import Cache
@@ -336,7 +336,7 @@ class Mailbox(CurrentFolder):
         source._demand_same(under)
         try:
             shown = move and source.showing.elsewhere()
-            pairs = changes.copy(source._folder, self._folder, uids, move=move, keep=keep, shown=shown)
+            pairs = copying.copy(source._folder, self._folder, uids, move=move, keep=keep, shown=shown)
         finally:
             rows = self._adopt_rows()
             if source is not self:

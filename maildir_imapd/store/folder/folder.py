@@ -2,7 +2,7 @@
 
 Everything here needs the folder's lock (lock.py); Mailbox takes it, and tells the listeners afterwards.
 What is open of it is in directories.py, the first look at a folder in first_contact.py, every later one in
-reconcile.py, and the changes that clients make in changes.py.
+reconcile.py, and the changes that clients make in changes.py and copying.py.
 """
 
 from __future__ import annotations

@@ -153,7 +153,10 @@ class MaildirPlusPlus(Layout):
         found: dict[str, bytes] = {}
         passed_over: list[tuple[bytes, str]] = []
         entries = self._entries(self.root, seen)
-        for entry in [*entries, *self._links_in_root(seen, passed_over)]:
+        links = [entry for entry in seen[self.root].links if entry[:1] == b"." and entry[:2] != b".."]
+        links = self._followed(self.root, links, passed_over)
+        passed_over += [(os.path.join(self.root, entry), MANY) for entry in links[LINKED_FOLDERS:]]
+        for entry in [*entries, *links[:LINKED_FOLDERS]]:
             path = os.path.join(self.root, entry)
             if path == self.inbox:
                 continue
@@ -182,19 +185,6 @@ class MaildirPlusPlus(Layout):
             else:
                 passed_over.append((path, TAKEN))
         return Tree(found, passed_over=tuple(passed_over))
-
-    def _links_in_root(self, seen: Seen, passed_over: list[tuple[bytes, str]]) -> list[bytes]:
-        """The links to directories that are followed; notes the others in *passed_over*."""
-        followed: list[bytes] = []
-        for entry in seen[self.root].links:
-            if entry[:1] == b"." and entry[:2] != b"..":
-                path = os.path.join(self.root, entry)
-                why = self._why_not(path) if len(followed) < LINKED_FOLDERS else MANY
-                if why is None:
-                    followed.append(entry)
-                else:
-                    passed_over.append((path, why))
-        return followed
 
     def make(self, path: bytes, nascent: bytes) -> None:
         """Make a folder that nobody sees half of; *nascent* is a hidden name.  Raises MailboxExists, OSError."""

@@ -17,6 +17,7 @@ import os
 import stat
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -380,6 +381,18 @@ class Layout(ABC):
         Names that are not proper modified UTF-7 but are UTF-8 come from Courier 5 and are shown.
         """
         return mutf7.decode_utf8(entry) if self.utf8 else mutf7.decode_either(entry)
+
+    def _followed(self, directory: bytes, links: Iterable[bytes], passed_over: list[tuple[bytes, str]]) -> list[bytes]:
+        """Those of the *links* to directories in *directory* that are followed; notes the others in *passed_over*."""
+        found: list[bytes] = []
+        for entry in links:
+            path = os.path.join(directory, entry)
+            why = self._why_not(path)
+            if why is None:
+                found.append(entry)
+            else:
+                passed_over.append((path, why))
+        return found
 
     def _entries(self, path: bytes, seen: Seen) -> list[bytes]:
         """The directories in a directory at or below the root, no links; notes both in *seen*.  Raises OSError."""

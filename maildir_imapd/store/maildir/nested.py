@@ -104,8 +104,11 @@ class Nested(Layout):
         while stack:
             directory, above, depth, linked = stack.pop()
             entries = [(entry, linked) for entry in self._entries_of(directory, seen)]
-            if directory in seen:
-                entries += [(entry, True) for entry in self._links_in(directory, seen, passed_over, linked=linked)]
+            links = [entry for entry in seen[directory].links if entry not in _OTHERS] if directory in seen else []
+            if linked:
+                passed_over += [(os.path.join(directory, entry), LINK) for entry in links]
+            else:
+                entries += [(entry, True) for entry in self._followed(directory, links, passed_over)]
             for entry, through in entries:
                 if entry in _OTHERS:
                     continue
@@ -131,25 +134,6 @@ class Nested(Layout):
                 else:
                     bare.add(name)
         return Tree(found, frozenset(bare), tuple(passed_over))
-
-    def _links_in(
-        self, directory: bytes, seen: Seen, passed_over: list[tuple[bytes, str]], *, linked: bool
-    ) -> list[bytes]:
-        """The links to directories in *directory* that are followed; notes the others in *passed_over*.
-
-        *linked*: it lies behind a link itself.
-        """
-        followed: list[bytes] = []
-        for entry in seen[directory].links:
-            if entry in _OTHERS:
-                continue
-            path = os.path.join(directory, entry)
-            why = LINK if linked else self._why_not(path)
-            if why is None:
-                followed.append(entry)
-            else:
-                passed_over.append((path, why))
-        return followed
 
     def _read(self, directory: bytes, entry: bytes) -> str:
         """The level of a name that an entry of *directory* is; raises NotShown where it cannot be."""
