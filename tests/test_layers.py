@@ -36,6 +36,8 @@ IMAP_KNOWS = FACE | {
     "store.records.metadata",
     "store.records.quota",
     "store.records.special_use",
+    "store.records.texts",
+    "store.records.texts_filling",
     "store.threads.listeners",
 }
 # How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.

@@ -45,6 +45,7 @@ from maildir_imapd.store.records.acl import Acl, Acls
 from maildir_imapd.store.records.metadata import Metadata
 from maildir_imapd.store.records.quota import Amount, Quota
 from maildir_imapd.store.records.subscriptions import Subscriptions
+from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.trees import Trees
 
@@ -115,8 +116,8 @@ class Account:
         )
         self.quota_mailboxes = quota_mailboxes
         # None of these knows the account, so that it and its mailboxes go as soon as nobody has them any more.
-        counter = Counter(root)
-        keeping = replace(keeping, uidvalidity=counter.next, quota=self.quota)
+        self.texts = texts = Texts(self._layout.cache(self.inbox) or root)
+        keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts)
         self._mailboxes = Mailboxes(Opening(self._layout, keeping, watcher))
         self._chosen = chosen = special_use.ChosenUses(root)
         layout = self._layout

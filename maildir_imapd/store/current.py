@@ -212,6 +212,9 @@ class CurrentFolder:
             if self._rotations != self._folder.index.rotations:
                 self._rotations = self._folder.index.rotations
                 self._rotated(after)
+            texts = self._folder.keeping.texts
+            if texts is not None and after.uidnext > before.uidnext:
+                texts.want(self.path)
             if after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity):
                 self._listeners.wake()
 

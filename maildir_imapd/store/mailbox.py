@@ -78,6 +78,7 @@ class Mailbox(CurrentFolder):
         self._cache: Cache | None = None
         self._cache_path = cache or self._folder.directories.index_path
         self._word: bytes | None = None
+        self.texts = keeping.texts
 
     def close(self) -> None:
         """Let go of all descriptors. The object is of no use afterwards: whoever tries gets StoreError."""

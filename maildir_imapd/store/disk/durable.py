@@ -73,6 +73,12 @@ def as_store_error(path: bytes) -> Iterator[None]:
         raise store_error(error, path) from error
 
 
+def about(action: str, what: object) -> None:
+    """Say what somebody is about to do to the disk without us, as SQLite does: a step as all others for the tests."""
+    if step is not None:
+        step(action, what)
+
+
 def rename(source: bytes, target: bytes, source_dir: int, target_dir: int) -> None:
     """Rename, but never over another file: a second file with our name is somebody's mail."""
     if step is not None:
