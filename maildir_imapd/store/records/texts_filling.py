@@ -291,9 +291,10 @@ class Filling:
         with _as_store_error(self._path):
             for folder, messages in self._fresh.items():
                 self._change(folder, dict(messages))
+            self._fresh = {}
             durable.about("commit", FILE)
             self._connection.execute("COMMIT")
-            self._within, self._fresh = False, {}
+            self._within = False
             durable.about("committed", FILE)
             self._note()
 
