@@ -71,6 +71,8 @@ CLI_KNOWS = FACE | {
 }
 # An engine, and what it is made of.
 ENGINE = {"imap.columns.danger", "imap.engine", "imap.gate", "imap.policy", "imap.progress", "imap.reply"}
+# What fills an index of texts, in a process that serves nobody.
+FILLING = {"imap.search.filling", "store.records.texts", "store.records.texts_filling"}
 # Modules and whole packages below maildir_imapd that each may import; "" is the package itself, for the version.
 ALLOWED = {
     "strings": set[str](),
@@ -88,10 +90,12 @@ ALLOWED = {
     "imap": {"imap", "wire", "message", *IMAP_KNOWS, "auth.base", "auth.mechanisms", *LEAVES, ""},
     "location": {"store.maildir.decide", "store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
-    "config": {"values", "errors", "phrases", ""},
+    "toml_lines": {"errors"},
+    "config": {"values", "errors", "phrases", "toml_lines", ""},
     "server": {
         "server",
         *ENGINE,
+        *FILLING,
         "auth",
         *SERVER_KNOWS,
         "config",

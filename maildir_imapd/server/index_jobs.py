@@ -1,0 +1,140 @@
+"""One job of indexing texts, in a process of its own that becomes the user whose mail it is."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Collection, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing
+from maildir_imapd.events import Log
+from maildir_imapd.imap.columns.danger import Message
+from maildir_imapd.imap.search.filling import fill
+from maildir_imapd.server import confine, settings
+from maildir_imapd.server.accounts import Accounts
+from maildir_imapd.store.records.texts_filling import Filling
+
+if TYPE_CHECKING:
+    from maildir_imapd.config import Config
+    from maildir_imapd.server.extracting import Extractors
+    from maildir_imapd.server.owners import Owner
+    from maildir_imapd.store.account import Account
+    from maildir_imapd.store.mailbox import Mailbox
+
+log = Log(__name__)
+
+# How a job ends, if nothing ends it: all is indexed; not now (the log says why); it was asked to end.
+DONE, FAILED, AGAIN = 0, 3, 4
+# The message that it is at, as in danger.Message, and a number that changes as it gets on.
+DEVICE, INODE, UIDVALIDITY, UID, BEAT = range(5)
+CELLS: Final = 5
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class Noting:
+    """Notes which message the job is at, where it outlives the job, and has texts extracted; see ``filling.Filler``."""
+
+    def __init__(self, cells: memoryview[int], left_out: Collection[Message], extractors: Extractors) -> None:
+        self._cells = cells
+        self._left_out = left_out
+        self._extractors = extractors
+        self.ending = False  # set by a signal, between two steps
+
+    def end(self, number: int, frame: FrameType | None) -> None:
+        """Take no more messages in."""
+        self.ending = True
+
+    def folder(self, mailbox: Mailbox) -> None:
+        """Note the folder that the next messages are of."""
+        self._cells[DEVICE], self._cells[INODE] = mailbox.identity
+        self._cells[UIDVALIDITY] = mailbox.uidvalidity
+
+    def at(self, uid: int) -> bool:
+        """As ``filling.Filler.at``."""
+        self._cells[UID] = 0 if self.ending else uid
+        self._cells[BEAT] += 1
+        return not self.ending and Message(*self._cells[:BEAT]) not in self._left_out
+
+    def takes(self, kind: bytes) -> bool:
+        """As ``filling.Filler.takes``."""
+        return self._extractors.takes(kind)
+
+    def extract(self, kind: bytes, octets: bytes) -> str:
+        """As ``filling.Filler.extract``."""
+        self._cells[BEAT] += 1
+        return self._extractors.extract(kind, octets)
+
+
+# Opens the mail of a user as its owner, whom the process becomes for good; None for one who has no index.
+Opens = Callable[[str], "Account | None"]
+
+
+def of_users(config: Config) -> Opens:
+    """Return what opens the mail of the users that the settings know."""
+
+    def opens(user: str) -> Account | None:
+        mail = settings.mail(config)
+        identity = settings.chain(config).find(user)
+        if identity is None or not mail.search_index_of(identity):
+            return None
+        accounts = Accounts(mail, None)
+        owner = accounts.owner(identity)
+        if owner is not None:
+            _become(owner)
+        # As the process itself: that is the owner by now.
+        return accounts.account(identity, None, make=False)
+
+    return opens
+
+
+def work(opens: Opens, user: str, paths: Sequence[bytes], noting: Noting) -> int:
+    """Bring the index of *user* up to date with the folders at *paths*; returns how it ended.
+
+    The process is good for nothing else afterwards.
+    """
+    try:
+        account = opens(user)
+        if account is None:
+            return DONE
+        _end_with_parent()
+        signal.signal(signal.SIGTERM, noting.end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        there = {*account.paths()}
+        with Filling(account.texts.directory) as filling:
+            for path in paths:
+                if path in there and not noting.ending:
+                    _fill(account.mailbox_at(path), filling, noting)
+    except LockTimeout:
+        return DONE  # another worker's is at it, and is told of the same folders
+    except ImapdError as error:
+        log.warning("texts not indexed", user=user, why=error.text, detail=error.detail)
+        return FAILED
+    return AGAIN if noting.ending else DONE
+
+
+def _fill(mailbox: Mailbox, filling: Filling, noting: Noting) -> None:
+    noting.folder(mailbox)
+    try:
+        taken = fill(mailbox, filling, noting)
+    except MailboxMissing:
+        return  # it has gone meanwhile
+    if taken:
+        log.info("texts indexed", path=mailbox.path, messages=taken)
+
+
+def _become(owner: Owner) -> None:
+    """Be *owner* for good, with no right that he has not; raises OSError."""
+    os.setgroups(owner.groups)
+    os.setresgid(owner.gid, owner.gid, owner.gid)
+    os.setresuid(owner.uid, owner.uid, owner.uid)
+    confine.drop_capabilities()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process with the one that forked it; after becoming another, which undoes it."""
+    zero = ctypes.c_ulong(0)
+    ctypes.CDLL(None).prctl(ctypes.c_int(_PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL), zero, zero, zero)
