@@ -67,6 +67,7 @@ CLI_KNOWS = FACE | {
     "store.maildir.layouts",
     "store.neighbours.neighbour",
     "store.records.special_use",
+    "store.records.texts_filling",
     "store.threads.locks",
 }
 # An engine, and what it is made of.

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "cli/migrate": "test_cli_migrate",
     "cli/options": "test_cli",
     "cli/sample": "test_cli",
+    "cli/search_index": "test_cli_search_index",
     "cli/serve": "test_cli test_server_processes",
     "cli/try_": "test_cli",
     "cli/tunnel": "test_cli",

@@ -205,7 +205,7 @@ def _end(process: int, patience: float) -> int:
 def _children() -> list[int]:
     """Our children, also those that a program has left behind."""
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
             return [int(word) for word in file.read().split()]
     except OSError:
         return []

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing
 from maildir_imapd.events import Log
 from maildir_imapd.imap.columns.danger import Message
-from maildir_imapd.imap.search.filling import fill
-from maildir_imapd.server import confine, settings
+from maildir_imapd.imap.search.filling import fill, key_of
+from maildir_imapd.server import confine, preload, settings, shared, spools
 from maildir_imapd.server.accounts import Accounts
+from maildir_imapd.server.adopting import is_ours
+from maildir_imapd.server.extracting import Extractors
 from maildir_imapd.store.records.texts_filling import Filling
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.base import Identity
     from maildir_imapd.config import Config
-    from maildir_imapd.server.extracting import Extractors
     from maildir_imapd.server.owners import Owner
     from maildir_imapd.store.account import Account
     from maildir_imapd.store.mailbox import Mailbox
@@ -84,7 +86,7 @@ def of_users(config: Config) -> Opens:
         accounts = Accounts(mail, None)
         owner = accounts.owner(identity)
         if owner is not None:
-            _become(owner)
+            become(owner)
         # As the process itself: that is the owner by now.
         return accounts.account(identity, None, make=False)
 
@@ -126,7 +128,7 @@ def _fill(mailbox: Mailbox, filling: Filling, noting: Noting) -> None:
         log.info("texts indexed", path=mailbox.path, messages=taken)
 
 
-def _become(owner: Owner) -> None:
+def become(owner: Owner) -> None:
     """Be *owner* for good, with no right that he has not; raises OSError."""
     os.setgroups(owner.groups)
     os.setresgid(owner.gid, owner.gid, owner.gid)
@@ -138,3 +140,66 @@ def _end_with_parent() -> None:
     """Have the kernel end this process with the one that forked it; after becoming another, which undoes it."""
     zero = ctypes.c_ulong(0)
     ctypes.CDLL(None).prctl(ctypes.c_int(_PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL), zero, zero, zero)
+
+
+# --- for commands -------------------------------------------------------------------------------------
+
+
+def refill(config: Config, identity: Identity, *, anew: bool) -> int:
+    """Bring the whole index of one user up to date, or make it *anew*; returns how many messages were taken in.
+
+    In a process of its own, which becomes the owner of the mail: programs that make texts of attachments must have no
+    other rights. Folders that no server of ours has opened yet are left out. Raises ImapdError, with what the other
+    process says.
+    """
+    owner = spools.owner_of(config, identity)
+    preload.load()
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process == 0:
+        said = "\nit has failed"
+        try:
+            os.close(reading)
+            if owner is not None:
+                become(owner)
+            said = str(_refill(config, identity, anew=anew))
+        except ImapdError as error:
+            said = f"\n{error.text} {error.detail}"
+        except BaseException:
+            log.exception("indexing failed", user=identity.user)
+        finally:
+            os.write(writing, said.encode("utf-8", "replace")[:4096])
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        said, _, why = pipe.read().decode("utf-8", "replace").partition("\n")
+    os.waitpid(process, 0)
+    if not said:
+        raise ImapdError(why.strip() or "the process has died")
+    return int(said)
+
+
+def _refill(config: Config, identity: Identity, *, anew: bool) -> int:
+    account = Accounts(settings.mail(config), None).account(identity, None, make=False)
+    noting = Noting(shared.words(CELLS), frozenset(), Extractors(settings.extracting(config)))
+    with Filling(account.texts.directory) as filling:
+        if anew:
+            filling.begin_anew()
+        taken = _fill_all(account, filling, noting)
+        if filling.mostly_dead:
+            filling.begin_anew()
+            taken = _fill_all(account, filling, noting)
+    return taken
+
+
+def _fill_all(account: Account, filling: Filling, noting: Noting) -> int:
+    """Take in all folders, and forget those that are gone, of which nobody tells an index."""
+    keys, taken = [], 0
+    for folder in account.folders():
+        if folder.path is not None and is_ours(folder.path):
+            mailbox = account.mailbox_at(folder.path)
+            taken += fill(mailbox, filling, noting)
+            keys.append(key_of(mailbox, mailbox.snapshot))
+    filling.forget_others(keys)
+    filling.commit()
+    return taken

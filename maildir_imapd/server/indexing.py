@@ -155,14 +155,14 @@ class Queue:
         theirs: socket.socket,
         extracting: Extracting,
         *,
-        delay: float = DELAY_SECONDS,
+        delay: float | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._opens = opens
         self._extracting = extracting
         self._socket = theirs
         theirs.setblocking(False)  # recv_fds of the library passes flags over
-        self._delay = delay
+        self._delay = DELAY_SECONDS if delay is None else delay
         self._now = now
         # By user, the first to wait first: from when on, and his folders.
         self._waiting: dict[str, tuple[float, dict[bytes, None]]] = {}

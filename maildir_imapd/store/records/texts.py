@@ -174,6 +174,15 @@ _LINE: Final = re.compile(
 ).match
 
 
+class Extent(NamedTuple):
+    """How large an index is: messages that are there, that are gone, and with a text of attachments; octets."""
+
+    messages: int
+    dead: int
+    extracts: int
+    octets: int
+
+
 def connect(directory: bytes, mode: str, patience: float) -> sqlite3.Connection:
     """Open the database, "ro" or "rw"; *patience* in seconds. Raises sqlite3.Error.
 
@@ -242,6 +251,15 @@ class Texts:
             return None
         except (sqlite3.Error, OSError, ValueError, zlib.error) as error:
             self._failed(error)
+            return None
+
+    def extent(self) -> Extent | None:
+        """Say how large it is; None where there is none that can be used now."""
+        try:
+            with self._opened() as connection:
+                return extent(connection)
+        except (_NoIndex, sqlite3.Error, OSError) as error:
+            log.debug("index of texts not read", path=self.directory, why=error)
             return None
 
     @contextmanager
@@ -332,6 +350,18 @@ def _propose(
     asked = among if isinstance(among, range) else set(among)
     found = [at for at, number in extracts if at in asked and needle in _extract(connection, number)]
     return Proposal(sorted(at for at in may if at in asked), found, whole=not unknown)
+
+
+def extent(connection: sqlite3.Connection) -> Extent:
+    """Count what there is; raises sqlite3.Error."""
+    return Extent(
+        *connection.execute(
+            "SELECT (SELECT coalesce(sum(length(data)), 0) / ? FROM known),"
+            " (SELECT coalesce(sum(dead), 0) FROM folders), (SELECT count(*) FROM extracts),"
+            " page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+            (_KNOWN_OCTETS,),
+        ).fetchone()
+    )
 
 
 def number_of(connection: sqlite3.Connection, key: bytes) -> int | None:

@@ -14,13 +14,13 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable, filesystems
 from maildir_imapd.store.records import texts
-from maildir_imapd.store.records.texts import BODY, EXTRACT, FILE, HEAD, LOCK, ROLLBACK, TOKENS, LeftAs
+from maildir_imapd.store.records.texts import BODY, EXTRACT, FILE, HEAD, LOCK, ROLLBACK, TOKENS, Extent, LeftAs
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
 
@@ -47,14 +47,6 @@ _SCHEMA: Final = (
     f"CREATE VIRTUAL TABLE texts USING fts5(text, content = '', detail = none, columnsize = 0, tokenize = '{TOKENS}')",
     "COMMIT",
 )
-
-
-class Extent(NamedTuple):
-    """How large an index is: messages that are there, and that are gone; octets on the disk."""
-
-    messages: int
-    dead: int
-    octets: int
 
 
 class Filling:
@@ -178,12 +170,7 @@ class Filling:
     def extent(self) -> Extent:
         """Count what there is."""
         with _as_store_error(self._path):
-            octets = os.stat(FILE, dir_fd=self._directory).st_size
-            row = self._connection.execute(
-                "SELECT (SELECT coalesce(sum(length(data)), 0) / 12 FROM known),"
-                " (SELECT coalesce(sum(dead), 0) FROM folders)"
-            ).fetchone()
-            return Extent(row[0], row[1], octets)
+            return texts.extent(self._connection)
 
     @property
     def mostly_dead(self) -> bool:
