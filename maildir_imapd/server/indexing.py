@@ -36,6 +36,8 @@ log = Log(__name__)
 
 # Seconds from the first word of a folder until it is indexed: what comes in a burst is one job.
 DELAY_SECONDS: Final = 5.0
+# Seconds from one job of a user's to the next.
+REST_SECONDS: Final = 30.0
 # Seconds until a user whose index could not be filled has another try; doubled up to the longest.
 FIRST_PAUSE_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 3600.0
@@ -257,9 +259,12 @@ class Queue:
     def _put_off(self, user: str) -> None:
         _, last = self._pauses.get(user, (0.0, 0.0))
         pause = min(LONGEST_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, last * 2))
+        self._rest(user, self._now() + pause, pause)
+
+    def _rest(self, user: str, until: float, pause: float) -> None:
         if len(self._pauses) >= _WAITING:
             self._pauses.clear()
-        self._pauses[user] = (self._now() + pause, pause)
+        self._pauses[user] = (until, pause)
 
     # --- the job that is done -----------------------------------------------------------------------
 
@@ -282,7 +287,8 @@ class Queue:
 
     def _ended(self, job: _Job, status: int) -> None:
         if status == index_jobs.DONE:
-            self._pauses.pop(job.user, None)
+            # Some messages can't be indexed, and each search asks for them.
+            self._rest(job.user, self._now() + REST_SECONDS, 0.0)
             return
         if status == index_jobs.AGAIN:
             # Not all is done; the others have their turn first.

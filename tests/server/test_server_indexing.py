@@ -32,7 +32,8 @@ from maildir_imapd.store.records.texts_filling import Filling
 NOTHING = Extracting({})
 # As a program of the server's own, with nothing to wait for.
 AT_ONCE = (
-    "from maildir_imapd.server import indexing; indexing.DELAY_SECONDS = 0.0; from maildir_imapd.cli import run; run()"
+    "from maildir_imapd.server import indexing; indexing.DELAY_SECONDS = indexing.REST_SECONDS = 0.0;"
+    "from maildir_imapd.cli import run; run()"
 )
 TURNS = 10_000
 
@@ -135,7 +136,7 @@ def test_who_fails_is_put_off_ever_longer(beside: Beside) -> None:
     assert pauses == [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0]
     (spool.root / os.fsdecode(FILE)).rmdir()
     beside.turns(beside.done)
-    assert beside.queue._pauses == {}
+    assert beside.queue._pauses["ann"] == (beside.now + 30.0, 0.0)
 
 
 def test_a_message_that_jobs_die_of_is_left_out(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +215,7 @@ def test_a_job_that_is_asked_to_end_keeps_what_it_has(tmp_path: Path) -> None:
 def test_whoever_has_none_gets_none(beside: Beside) -> None:
     beside.say("none", beside.root)
     beside.turns(lambda: beside.users() == ["none"] and beside.done())
-    assert beside.queue._pauses == {}
+    assert beside.queue._pauses["none"][1] == 0.0
 
 
 def test_somebody_else_is_at_it(beside: Beside) -> None:
@@ -222,7 +223,7 @@ def test_somebody_else_is_at_it(beside: Beside) -> None:
     with Filling(os.fsencode(spool.root)):
         beside.say("ann", spool.root)
         beside.turns(lambda: beside.users() == ["ann"] and beside.done())
-    assert beside.queue._pauses == {}
+    assert beside.queue._pauses["ann"][1] == 0.0
 
 
 def test_noting_says_where_it_is(tmp_path: Path) -> None:

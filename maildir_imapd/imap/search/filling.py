@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
-from maildir_imapd.errors import LockTimeout, MessageGone, MessageUnreadable
+from maildir_imapd.errors import LockTimeout, MessageGone, MessageUnreadable, StoreError
 from maildir_imapd.events import Log
 from maildir_imapd.imap.columns.message import LARGE_OCTETS, Content
 from maildir_imapd.imap.mailboxes.status import mailbox_id
@@ -26,6 +26,8 @@ log = Log(__name__)
 BATCH_CHARACTERS: Final = 16 << 20
 BATCH_MESSAGES: Final = 500
 BATCH_SECONDS: Final = 20.0
+# Of an attachment, in its encoding, to be had whole.
+ATTACHMENT_OCTETS: Final = 96 << 20
 
 
 class Filler(Protocol):
@@ -104,17 +106,24 @@ def _put(
         return None
     try:
         file = mailbox.load(uid, under=rows.uidvalidity, limit=LARGE_OCTETS)
-        if file.changed or not file.settled:
-            return None
         content = Content(uid, file, mailbox, rows.uidvalidity)
         with content.opened():
+            if file.changed or not content.settled:
+                return None
             window, tree = content.window(), content.tree()
-            found = text.folded_texts(window, text.pieces(tree, window), GRAM - 1)
-            return filling.put(folder, uid, fingerprint, found, _extracted(attachments(tree), content, filler))
+            found = [*text.folded_texts(window, text.pieces(tree, window), GRAM - 1)]
+            extract = _extracted(attachments(tree), content, filler)
     except (MessageGone, MessageUnreadable):
+        return None
+    except StoreError:
+        raise
+    except Exception:
+        # One message costs no other its place.
+        log.exception("message not indexed", path=mailbox.path, uid=uid)
         return None
     finally:
         filler.at(0)
+    return filling.put(folder, uid, fingerprint, found, extract)
 
 
 def _extracted(found: Iterable[Attachment], content: Content, filler: Filler) -> str:
@@ -122,7 +131,7 @@ def _extracted(found: Iterable[Attachment], content: Content, filler: Filler) ->
 
     def each() -> Iterator[str]:
         for attachment in found:
-            if filler.takes(attachment.kind):
+            if filler.takes(attachment.kind) and attachment.end - attachment.start <= ATTACHMENT_OCTETS:
                 octets = content.window()[attachment.start : attachment.end]
                 extracted = filler.extract(attachment.kind, transfer.decode_lenient(octets, attachment.encoding))
                 if extracted:

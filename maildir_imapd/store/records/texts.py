@@ -26,10 +26,9 @@ import time
 import unicodedata
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from maildir_imapd.events import Log
@@ -37,6 +36,8 @@ from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.index.snapshot import Snapshot
 
 log = Log(__name__)
+
+T = TypeVar("T")
 
 FILE: Final = b"maildir-imapd.texts"
 LOCK: Final = b"maildir-imapd.texts.lock"
@@ -63,8 +64,7 @@ _KNOWN_OCTETS: Final = 12
 
 # Of a long string so many trigrams are looked up: more hardly leave anything out.
 _GRAMS: Final = 48
-# Milliseconds: for a lock of the database; and in all, for a search that takes longer may as well read.
-_BUSY_SECONDS: Final = 0.5
+# A search that takes longer may as well read.
 _PATIENCE_SECONDS: Final = 5.0
 _STEPS: Final = 20_000  # of SQLite's machine, between two looks at the clock
 # While somebody fills it there are moments in which his line is not of the file.
@@ -74,6 +74,7 @@ LINE_OCTETS: Final = 256
 # The largest value that we take out of the database.
 VALUE_OCTETS: Final = 64 << 20
 EXTRACT_CHARACTERS: Final = 4 << 20
+_MESSAGES: Final = 8 << 20
 
 _UNFIT: Final = re.compile("[\0\ud800-\udfff]")
 _INSTEAD: Final = "\ufffd"
@@ -183,12 +184,12 @@ class Extent(NamedTuple):
     octets: int
 
 
-def connect(directory: bytes, mode: str, patience: float) -> sqlite3.Connection:
-    """Open the database, "ro" or "rw"; *patience* in seconds. Raises sqlite3.Error.
+def connect(directory: bytes, how: str, patience: float = 0.0) -> sqlite3.Connection:
+    """Open the database, *how* as its URI says it; *patience* in seconds. Raises sqlite3.Error.
 
     It is the user's file: nothing of it is mapped, and nothing that its schema says is done but what we ask.
     """
-    where = f"file:{quote(os.path.join(directory, FILE))}?mode={mode}"
+    where = f"file:{quote(os.path.join(directory, FILE))}?{how}"
     connection = sqlite3.connect(where, uri=True, timeout=patience, isolation_level=None)
     try:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, VALUE_OCTETS)
@@ -244,78 +245,73 @@ class Texts:
         needle = fit(needle)
         if self.wanted is None or len(needle) < GRAM:
             return None
-        try:
-            with self._opened() as connection:
-                return _propose(connection, key, rows, among, needle, body_only=body_only)
-        except _NoIndex:
-            return None
-        except (sqlite3.Error, OSError, ValueError, zlib.error) as error:
-            self._failed(error)
-            return None
+        return self._ask(lambda connection: _propose(connection, key, rows, among, needle, body_only=body_only))
 
     def extent(self) -> Extent | None:
         """Say how large it is; None where there is none that can be used now."""
-        try:
-            with self._opened() as connection:
-                return extent(connection)
-        except (_NoIndex, sqlite3.Error, OSError) as error:
-            log.debug("index of texts not read", path=self.directory, why=error)
-            return None
+        return self._ask(extent)
 
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        """The database, in a state that is as it was left until the end of the block; raises _NoIndex.
+    def _ask(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Return what *work* finds in a state of the file that stays what it is meanwhile; None for no index.
 
-        While it is read nobody writes to the file: who fills it waits for the lock that SQLite has on it.
+        There are no locks: nobody waits for who fills it, nor he for us. A state that has changed under our hands is
+        no state, whatever was found in it; he sees to it that each of his has a ctime of its own.
         """
-        directory = descriptors.open_directory(self.directory)
+        try:
+            directory = descriptors.open_directory(self.directory)
+        except OSError:
+            return None
         try:
             for attempt in range(_TRIES):
                 if attempt:
                     time.sleep(_PAUSE_SECONDS)
                 left = self._left(directory)
+                if left is None:
+                    return None
                 if left != stamp(directory):
                     continue
-                connection = connect(self.directory, "ro", _BUSY_SECONDS)
+                trouble: Exception | None = None
                 try:
-                    connection.set_progress_handler(_deadline(_PATIENCE_SECONDS), _STEPS)
-                    connection.execute("BEGIN")
-                    connection.execute("SELECT count(*) FROM folders WHERE number = 0").fetchone()
-                    if left == stamp(directory):
-                        yield connection
-                        if left != stamp(directory):
-                            raise _NoIndex  # another program has written to it meanwhile
-                        return
-                finally:
-                    connection.close()
-            raise _NoIndex
-        except FileNotFoundError:
-            raise _NoIndex from None
+                    found = self._work(work)
+                except (sqlite3.Error, ValueError, zlib.error) as error:
+                    trouble = error
+                if left != stamp(directory):
+                    continue
+                if trouble is None:
+                    return found
+                self._failed(trouble, directory)
+                return None
+        except OSError as error:
+            log.info("index of texts not read", path=self.directory, why=error)
         finally:
             os.close(directory)
+        return None
 
-    def _left(self, directory: int) -> LeftAs:
-        """In which state the file was left; raises _NoIndex where it is none that we could use."""
-        found = parse_line(durable.read_file(LOCK, directory, LINE_OCTETS))
-        if found is None or found[0] != self.version:
-            raise _NoIndex
-        return found[1]
+    def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = connect(self.directory, "mode=ro&immutable=1")
+        try:
+            connection.set_progress_handler(_deadline(_PATIENCE_SECONDS), _STEPS)
+            return work(connection)
+        finally:
+            connection.close()
 
-    def _failed(self, error: Exception) -> None:
+    def _left(self, directory: int) -> LeftAs | None:
+        """In which state the file was left; None where it is none that we could use. Raises OSError."""
+        try:
+            found = parse_line(durable.read_file(LOCK, directory, LINE_OCTETS))
+        except FileNotFoundError:
+            return None
+        return None if found is None or found[0] != self.version else found[1]
+
+    def _failed(self, error: Exception, directory: int) -> None:
         """Note that it cannot be asked; a damaged one is taken away, so that it is made anew."""
-        damaged = isinstance(error, ValueError | zlib.error) or (
-            getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
-        )
-        if not damaged:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code not in _DAMAGE:
             log.info("index of texts not read", path=self.directory, why=error)
             return
         log.warning("index of texts is damaged, it is made anew", path=self.directory, why=error)
         try:
-            directory = descriptors.open_directory(self.directory)
-            try:
-                durable.unlink(FILE, directory)
-            finally:
-                os.close(directory)
+            durable.unlink(FILE, directory)
         except OSError as trouble:
             log.info("damaged index of texts stays", path=self.directory, why=trouble)
 
@@ -324,10 +320,6 @@ def _deadline(patience: float) -> Callable[[], bool]:
     """Return what says whether so many seconds have passed since."""
     end = time.monotonic() + patience
     return lambda: time.monotonic() > end
-
-
-class _NoIndex(Exception):
-    """There is none that can be believed now."""
 
 
 def _propose(
@@ -378,6 +370,8 @@ def known(connection: sqlite3.Connection, folder: int) -> tuple[array[int], arra
         one, other = parse_known(data)
         uids += one
         fingerprints += other
+        if len(uids) > _MESSAGES:
+            raise ValueError("more messages than there can be")
     return uids, fingerprints
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,8 +27,10 @@ from maildir_imapd.store.threads.locks import Rank
 
 log = Log(__name__)
 
-# Seconds for which searches that are under way are waited for.
-_BUSY_SECONDS: Final = 10.0
+# Seconds for which another that has the database open is waited for: searches never have.
+_BUSY_SECONDS: Final = 5.0
+# Nanoseconds between two states of the file: more than the grain of the clock, so that each has a ctime of its own.
+_GRAIN_NS: Final = 20_000_000
 # What is given to SQLite at once; more makes a message's rows in pieces.
 _ROW_CHARACTERS: Final = 1 << 20
 # Octets of new trigrams that are held before they are sorted in: fewer and larger pieces cost less later.
@@ -101,7 +104,7 @@ class Filling:
             self._make()
             return
         self._left = there
-        self._connection = texts.connect(self._path, "rw", _BUSY_SECONDS)
+        self._connection = texts.connect(self._path, "mode=rw", _BUSY_SECONDS)
         try:
             # What a dead process left half done is taken back by the first look.
             self._connection.execute("SELECT count(*) FROM folders").fetchone()
@@ -119,7 +122,7 @@ class Filling:
             except FileNotFoundError:
                 pass
         os.close(durable.create(FILE, self._directory, 0o600))
-        self._connection = texts.connect(self._path, "rw", _BUSY_SECONDS)
+        self._connection = texts.connect(self._path, "mode=rw", _BUSY_SECONDS)
         for statement in _SCHEMA:
             self._connection.execute(statement)
         self._connection.execute("INSERT INTO texts (texts, rank) VALUES ('hashsize', ?)", (_HASH_OCTETS,))
@@ -280,6 +283,9 @@ class Filling:
                 self._change(folder, dict(messages))
             self._fresh = {}
             durable.about("commit", FILE)
+            # What SQLite has to say to the file is said at the end of a batch, and no earlier (cache_spill).
+            if self._left is not None and (early := self._left.ctime_ns + _GRAIN_NS - time.time_ns()) > 0:
+                time.sleep(min(early, _GRAIN_NS) / 1e9)
             self._connection.execute("COMMIT")
             self._within = False
             durable.about("committed", FILE)
