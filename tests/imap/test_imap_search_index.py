@@ -15,7 +15,7 @@ from texts_index import Indexed, search
 
 from maildir_imapd.imap.progress import Progress
 from maildir_imapd.imap.search import search as searching
-from maildir_imapd.message import mime
+from maildir_imapd.message import mime, text
 from maildir_imapd.message.attached import attachments
 from maildir_imapd.store.records import texts
 
@@ -136,6 +136,9 @@ def test_what_is_expunged_is_proposed_no_more(spool: Spool, read: list[int]) -> 
     client.command(b"e EXPUNGE")
     assert search(client, b"BODY", "needle") == [2, 3]
     indexed.fill()
+    extent = indexed.texts.extent()
+    assert extent is not None
+    assert (extent.messages, extent.dead) == (2, 1)
     assert search(client, b"BODY", "needle 0") == []
     assert search(client, b"BODY", "needle 2") == [3]
     assert read[-1] == 3
@@ -156,6 +159,38 @@ def test_a_message_that_another_program_has_written_to(spool: Spool) -> None:
         assert search(client, b"BODY", "after the") == [1], again
         assert search(client, b"BODY", "before it") == [], again
         indexed.fill()
+
+
+def test_a_message_that_somebody_may_be_writing_is_left_for_later(spool: Spool) -> None:
+    base = spool.put("INBOX", plain("s", "half of it"), "", when=None, base="1793613600.M1P1.test")
+    indexed = Indexed(spool.root)
+    assert indexed.fill() == 0
+    client = indexed.client()
+    assert search(client, b"BODY", "half of it") == [1]
+    os.utime(spool.find("INBOX", base), (1793613600, 1793613600))
+    client.command(b"f FETCH 1 BODY.PEEK[]")
+    assert indexed.fill() == 1
+    assert search(client, b"BODY", "half of it") == [1]
+
+
+def test_a_message_that_cannot_be_indexed_costs_no_other_its_place(
+    spool: Spool, read: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for word in ("one", "two", "three"):
+        spool.put("INBOX", plain(word, f"the text of {word}"), "")
+    folded = text.folded_texts
+
+    def failing(data: bytes, *args: object) -> object:
+        if b"two" in data[:]:
+            raise RecursionError("injected")
+        return folded(data, *args)  # type: ignore[arg-type]
+
+    indexed = Indexed(spool.root)
+    monkeypatch.setattr(text, "folded_texts", failing)
+    assert indexed.fill() == 2
+    assert "message not indexed" in caplog.text
+    assert search(indexed.client(), b"BODY", "of three") == [3]
+    assert read == [2, 3]
 
 
 def test_a_folder_that_is_renamed_keeps_its_index(spool: Spool, read: list[int]) -> None:
