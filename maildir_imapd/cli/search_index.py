@@ -12,7 +12,7 @@ from rich.table import Table
 
 from maildir_imapd import log
 from maildir_imapd.cli.options import config_option, read_config, setting_options
-from maildir_imapd.errors import ImapdError
+from maildir_imapd.errors import ImapdError, StoreError
 from maildir_imapd.server import index_jobs, spools
 from maildir_imapd.store.records import texts_filling
 
@@ -61,7 +61,8 @@ def _each(
         try:
             row, why = [str(value) for value in do(config, identity)], ""
         except ImapdError as error:
-            row, why, bad = ["" for _ in headings], f"{error.text} {error.detail}".strip(), True
+            why = error.detail if isinstance(error, StoreError) and error.detail else f"{error.text} {error.detail}"
+            row, bad = ["" for _ in headings], True
         table.add_row(identity.user, *row, why, style="bold red" if why else None)
     Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False).print(table)
     if bad:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing
+from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing, StoreError
 from maildir_imapd.events import Log
 from maildir_imapd.imap.columns.danger import Message
 from maildir_imapd.imap.search.filling import fill, key_of
@@ -164,7 +164,7 @@ def refill(config: Config, identity: Identity, *, anew: bool) -> int:
                 become(owner)
             said = str(_refill(config, identity, anew=anew))
         except ImapdError as error:
-            said = f"\n{error.text} {error.detail}"
+            said = f"\n{error.detail or error.text}"
         except BaseException:
             log.exception("indexing failed", user=identity.user)
         finally:
@@ -175,7 +175,7 @@ def refill(config: Config, identity: Identity, *, anew: bool) -> int:
         said, _, why = pipe.read().decode("utf-8", "replace").partition("\n")
     os.waitpid(process, 0)
     if not said:
-        raise ImapdError(why.strip() or "the process has died")
+        raise StoreError(detail=why.strip() or "the process has died")
     return int(said)
 
 

@@ -52,7 +52,7 @@ _ENDS_SECONDS: Final = 3.0
 _DEATHS: Final = 2
 _LISTED: Final = 1024
 _MESSAGE_OCTETS: Final = 8192
-_NICE: Final = 19
+_NICE: Final = 10
 
 
 class Indexing:
