@@ -834,6 +834,8 @@ class Client:
                 f"{prefix}FETCH {chosen} (UID BODY.PEEK[]<{self.rng.choice((0, 100, 2000))}.{CHUNK}> BODY.PEEK[1])",
                 f"{prefix}FETCH {chosen} (UID EMAILID PREVIEW SAVEDATE BODY BINARY.PEEK[] BINARY.SIZE[1])",
                 f"{prefix}SEARCH UNSEEN",
+                f"{prefix}SEARCH BODY x1",
+                f"{prefix}SEARCH TEXT absent",
                 f"{prefix}SEARCH RETURN (COUNT MIN MAX ALL) SUBJECT x1",
                 f"{prefix}STORE {chosen} {self.rng.choice('+-')}FLAGS ({self.rng.choice(FLAGS)})",
                 f"STATUS {self.folder()} (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)",

@@ -109,7 +109,7 @@ class Extractors:
     def _become(self, program: str, command: Sequence[str], stdin: int, stdout: int) -> NoReturn:
         try:
             os.setsid()
-            nothing = os.open(os.devnull, os.O_WRONLY)
+            nothing = os.open(os.devnull, os.O_RDONLY)  # to write is forbidden to a confined server
             os.dup2(stdin, 0)
             os.dup2(stdout, 1)
             os.dup2(nothing, 2)

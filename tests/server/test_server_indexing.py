@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import select
 import signal
 import socket
@@ -516,6 +517,52 @@ def test_a_job_is_its_user(tmp_path: Path) -> None:
             for path in spool.root.glob("maildir-imapd.texts*"):
                 assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (uid, 0o600)
             assert found(client, "BODY one") == [1]
+    finally:
+        Client.close_all()
+        stop_server(running)
+
+
+@pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
+def test_a_confined_server_has_one_and_runs_its_programs(tmp_path: Path) -> None:
+    """With mail_user and landlock, and with the index where INDEX= says."""
+    nobody = pwd.getpwnam("nobody")
+    for parent in (tmp_path, *tmp_path.parents):
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    running = start_server(
+        tmp_path,
+        "--search-index=yes",
+        "--mail-user=nobody",
+        f"--mail-location=maildir:{tmp_path}/mail/%n/Maildir:INDEX={tmp_path}/index/%n",
+        "--search-extract=application/x-words:rev",
+        users=1,
+        program=("-c", AT_ONCE),
+        system_users=True,
+        before=["sh", "-c", f'mkdir -p {tmp_path}/mail {tmp_path}/index; exec "$@"', "sh"],
+    )
+    try:
+        user, _ = running.user()
+        spool = Spool(tmp_path / "mail" / user / "Maildir")
+        spool.put(
+            "INBOX",
+            b"Subject: s\nContent-Type: multipart/mixed; boundary=x\n\n"
+            b"--x\nContent-Type: application/x-words\n\nSTRESSED\n--x--\n",
+            "",
+        )
+        for top in ("mail", "index"):
+            for directory, _, files in os.walk(tmp_path / top):
+                for path in (directory, *(os.path.join(directory, name) for name in files)):
+                    os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        client = Client.to(running.port, user=user)
+        client.ok("SELECT INBOX")
+        assert found(client, "BODY desserts") == []
+        for _ in range(TURNS):
+            if found(client, "BODY desserts") == [1]:
+                break
+        else:
+            raise AssertionError((tmp_path / "log").read_text())
+        [place] = [path.parent for path in (tmp_path / "index").rglob(os.fsdecode(FILE))]
+        assert {path.stat().st_uid for path in place.glob("maildir-imapd.texts*")} == {nobody.pw_uid}
     finally:
         Client.close_all()
         stop_server(running)
