@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -106,26 +107,30 @@ def work(opens: Opens, user: str, paths: Sequence[bytes], noting: Noting) -> int
         signal.signal(signal.SIGTERM, noting.end)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         there = {*account.paths()}
-        with Filling(account.texts.directory) as filling:
+        with ExitStack() as stack:
+            try:
+                filling = stack.enter_context(Filling(account.texts.directory))
+            except LockTimeout:
+                return DONE  # another worker's is at it, and is told of the same folders
             for path in paths:
                 if path in there and not noting.ending:
-                    _fill(account.mailbox_at(path), filling, noting)
-    except LockTimeout:
-        return DONE  # another worker's is at it, and is told of the same folders
+                    _fill(account, path, filling, noting)
     except ImapdError as error:
         log.warning("texts not indexed", user=user, why=error.text, detail=error.detail)
         return FAILED
     return AGAIN if noting.ending else DONE
 
 
-def _fill(mailbox: Mailbox, filling: Filling, noting: Noting) -> None:
-    noting.folder(mailbox)
+def _fill(account: Account, path: bytes, filling: Filling, noting: Noting) -> None:
+    """Take in one folder; raises StoreError where no other could be taken in either."""
     try:
+        mailbox = account.mailbox_at(path)
+        noting.folder(mailbox)
         taken = fill(mailbox, filling, noting)
-    except MailboxMissing:
-        return  # it has gone meanwhile
+    except (MailboxMissing, LockTimeout):
+        return  # it has gone meanwhile, or somebody holds it: the next search asks for it again
     if taken:
-        log.info("texts indexed", path=mailbox.path, messages=taken)
+        log.info("texts indexed", path=path, messages=taken)
 
 
 def become(owner: Owner) -> None:

@@ -96,7 +96,7 @@ class Indexing:
 
 def wanted(config: Config) -> bool:
     """Whether any user has an index of texts, as far as that can be known now."""
-    if config.search_index:
+    if settings.mail(config).search_index:
         return True
     users = settings.chain(config)
     return any(who.search_index for who in users.everybody())

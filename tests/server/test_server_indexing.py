@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import select
+import shutil
 import signal
 import socket
 import sqlite3
@@ -225,6 +226,19 @@ def test_somebody_else_is_at_it(beside: Beside) -> None:
         beside.say("ann", spool.root)
         beside.turns(lambda: beside.users() == ["ann"] and beside.done())
     assert beside.queue._pauses["ann"][1] == 0.0
+
+
+def test_a_folder_that_goes_keeps_no_other_from_being_indexed(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(beside.root / "ann")
+    spool.put("gone", message("one"), "")
+    spool.put("stays", message("two"), "")
+    monkeypatch.setattr(Account, "paths", lambda self: [os.fsencode(spool.path(name)) for name in ("gone", "stays")])
+    shutil.rmtree(spool.path("gone"))
+    for name in ("gone", "stays"):
+        beside.say("ann", spool.path(name))
+    beside.turns(lambda: beside.users() != [] and beside.done())
+    with Filling(os.fsencode(spool.root)) as filling:
+        assert filling.extent().messages == 1
 
 
 def test_noting_says_where_it_is(tmp_path: Path) -> None:
