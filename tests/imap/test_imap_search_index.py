@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from spool import Spool
 from texts_index import Indexed, search
 
+from maildir_imapd.errors import MailboxMissing
 from maildir_imapd.imap.progress import Progress
 from maildir_imapd.imap.search import search as searching
 from maildir_imapd.message import mime, text
@@ -191,6 +192,22 @@ def test_a_message_that_cannot_be_indexed_costs_no_other_its_place(
     assert "message not indexed" in caplog.text
     assert search(indexed.client(), b"BODY", "of three") == [3]
     assert read == [2, 3]
+
+
+def test_a_folder_that_goes_meanwhile_is_no_defect(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    for word in ("one", "two", "three"):
+        spool.put("box", plain(word, f"the text of {word}"), "")
+    indexed = Indexed(spool.root)
+
+    class Deleting(Extractor):
+        def at(self, uid: int) -> bool:
+            if uid == 2:
+                indexed.plain.delete("box")
+            return True
+
+    with pytest.raises(MailboxMissing):
+        indexed.fill("box", Deleting(""))
+    assert "not indexed" not in caplog.text
 
 
 def test_a_folder_that_is_renamed_keeps_its_index(spool: Spool, read: list[int]) -> None:

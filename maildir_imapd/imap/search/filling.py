@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
-from maildir_imapd.errors import LockTimeout, MessageGone, MessageUnreadable, StoreError
+from maildir_imapd.errors import ImapdError, LockTimeout, MessageGone, MessageUnreadable
 from maildir_imapd.events import Log
 from maildir_imapd.imap.columns.message import LARGE_OCTETS, Content
 from maildir_imapd.imap.mailboxes.status import mailbox_id
@@ -115,7 +115,7 @@ def _put(
             extract = _extracted(attachments(tree), content, filler)
     except (MessageGone, MessageUnreadable):
         return None
-    except StoreError:
+    except ImapdError:
         raise
     except Exception:
         # One message costs no other its place.
