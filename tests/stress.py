@@ -338,6 +338,7 @@ class Client:
         self.flags: dict[int, frozenset[str]] = {}
         self.running: list[Running_] = []
         self.vanished: set[int] = set()
+        self.searched: list[int] | None = None  # the last answer of SEARCH
         self.own_uidnext: dict[int, int] = {}
 
     # --- the wire ---------------------------------------------------------------------------------
@@ -607,6 +608,7 @@ class Client:
                     raise Lost("out of step")
                 self.fetched(response, wrong)
             case "SEARCH":
+                self.searched = response.data
                 if word == "SEARCH" and any(n > count for n in response.data):
                     wrong("no such number")
             case "STATUS":
@@ -834,8 +836,6 @@ class Client:
                 f"{prefix}FETCH {chosen} (UID BODY.PEEK[]<{self.rng.choice((0, 100, 2000))}.{CHUNK}> BODY.PEEK[1])",
                 f"{prefix}FETCH {chosen} (UID EMAILID PREVIEW SAVEDATE BODY BINARY.PEEK[] BINARY.SIZE[1])",
                 f"{prefix}SEARCH UNSEEN",
-                f"{prefix}SEARCH BODY x1",
-                f"{prefix}SEARCH TEXT absent",
                 f"{prefix}SEARCH RETURN (COUNT MIN MAX ALL) SUBJECT x1",
                 f"{prefix}STORE {chosen} {self.rng.choice('+-')}FLAGS ({self.rng.choice(FLAGS)})",
                 f"STATUS {self.folder()} (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)",
@@ -887,6 +887,8 @@ class Client:
                 self.command(f"UID MOVE {self.some(movable)} {target}")
             case 4 if removable:
                 self.command(f"UID MOVE {self.some(removable)} {self.folder()}")
+            case 7:
+                self.seek()
             case 5 if self.kind.condstore:
                 prefix, chosen = self.pick()
                 self.command(f"{prefix}STORE {chosen} (UNCHANGEDSINCE {self.modseq}) +FLAGS (kw1)")
@@ -897,6 +899,23 @@ class Client:
                 self.command("UID FETCH 1:* (UID FLAGS)")
             case _:
                 self.command(self.harmless())
+
+    def seek(self) -> None:
+        """Look for what a message says that nobody removes: it is found, whatever an index has of it."""
+        pinned = [uid for uid in self.messages if (self.uidvalidity, uid) in self.ledger.pinned]
+        if not pinned:
+            return
+        uid = self.rng.choice(pinned)
+        head, _, body = octets(self.ledger.pinned[self.uidvalidity, uid]).decode().partition("\r\n\r\n")
+        key, line = self.rng.choice((("BODY", body), ("TEXT", body), ("TEXT", head)))
+        line = self.rng.choice([each for each in line.split("\r\n") if each])
+        start = self.rng.randrange(len(line))
+        needle = line[start : start + self.rng.choice((1, 2, 3, 8, 40))].strip()
+        among = self.rng.choice((f"UID {uid} ", ""))
+        self.searched = None
+        response = self.command(f'UID SEARCH {among}{key} "{needle}"')
+        if response.name == "OK" and self.searched is not None and uid not in self.searched:
+            self.violate("search", f"UID {uid} has {needle!r} and is not found by {key} in {self.mailbox}")
 
     def on_mailboxes(self) -> None:
         rng = self.rng
