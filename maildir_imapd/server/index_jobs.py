@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
+# Beside as many as there are twice, folders that an index may have of which some are surely gone.
+_FOLDERS_GONE: Final = 16
 # How a job ends, if nothing ends it: all is indexed; not now (the log says why); it was asked to end.
 DONE, FAILED, AGAIN = 0, 3, 4
 # The message that it is at, as in danger.Message, and a number that changes as it gets on.
@@ -115,6 +117,9 @@ def work(opens: Opens, user: str, paths: Sequence[bytes], noting: Noting) -> int
             for path in paths:
                 if path in there and not noting.ending:
                     _fill(account, path, filling, noting)
+            if len(filling.folders()) > 2 * len(there) + _FOLDERS_GONE and not noting.ending:
+                filling.forget_others(key for key, _ in _keys(account))
+                filling.commit()
     except ImapdError as error:
         log.warning("texts not indexed", user=user, why=error.text, detail=error.detail)
         return FAILED
@@ -200,11 +205,17 @@ def _refill(config: Config, identity: Identity, *, anew: bool) -> int:
 def _fill_all(account: Account, filling: Filling, noting: Noting) -> int:
     """Take in all folders, and forget those that are gone, of which nobody tells an index."""
     keys, taken = [], 0
-    for folder in account.folders():
-        if folder.path is not None and is_ours(folder.path):
-            mailbox = account.mailbox_at(folder.path)
-            taken += fill(mailbox, filling, noting)
-            keys.append(key_of(mailbox, mailbox.snapshot))
+    for key, mailbox in _keys(account):
+        taken += fill(mailbox, filling, noting)
+        keys.append(key)
     filling.forget_others(keys)
     filling.commit()
     return taken
+
+
+def _keys(account: Account) -> Iterator[tuple[bytes, Mailbox]]:
+    """The mailboxes that a server of ours has opened, with what an index knows them by; raises ImapdError."""
+    for path in account.paths():
+        if is_ours(path):
+            mailbox = account.mailbox_at(path)
+            yield key_of(mailbox, mailbox.snapshot), mailbox

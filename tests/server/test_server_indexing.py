@@ -241,6 +241,24 @@ def test_a_folder_that_goes_keeps_no_other_from_being_indexed(beside: Beside, mo
         assert filling.extent().messages == 1
 
 
+def test_folders_that_are_gone_are_forgotten_some_day(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_jobs, "_FOLDERS_GONE", 0)
+    spool = Spool(beside.root / "ann")
+    account = Account(os.fsencode(spool.root), fsync="never")
+    for turn, name in enumerate("abcde", 1):
+        spool.put(name, message(name), "")
+        account.mailbox(name)
+        beside.say("ann", spool.path(name))
+        beside.now += 100.0
+        beside.turns(lambda turn=turn: len(beside.users()) == turn and beside.done())
+        if name != "e":
+            account.delete(name)
+    # INBOX and e are there: of five folders four were gone.
+    with Filling(os.fsencode(spool.root)) as filling:
+        assert filling.extent()[:2] == (1, 4)
+        assert len(filling.folders()) == 1
+
+
 def test_noting_says_where_it_is(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     box = Indexed(spool.root).account.mailbox("INBOX")

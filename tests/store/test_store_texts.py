@@ -143,6 +143,8 @@ def test_what_is_gone_counts_as_dead(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert not filling.mostly_dead
         filling.forget_others([b"other"])
         assert filling.extent()[:2] == (1, 5)
+        assert list(filling.folders()) == [b"other"]
+        assert filling.folder(KEY) not in (folder, filling.folders()[b"other"]), "no number is given twice"
         assert filling.mostly_dead
         filling.begin_anew()
         assert filling.extent()[:2] == (0, 0)
@@ -157,7 +159,7 @@ def test_a_search_and_a_filling_wait_for_nobody(tmp_path: Path) -> None:
         filling.commit()
 
         def work(connection: sqlite3.Connection) -> int:
-            found = len(texts.known(connection, 1)[0])
+            found = len(texts.known(connection, texts.number_of(connection, KEY) or 0)[0])
             if not seen:
                 put(filling, 2, "TEXT")
                 filling.commit()

@@ -44,7 +44,9 @@ _SCHEMA: Final = (
     "PRAGMA journal_mode = TRUNCATE",
     "PRAGMA auto_vacuum = NONE",
     "BEGIN IMMEDIATE",
-    "CREATE TABLE folders (number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, dead INTEGER NOT NULL DEFAULT 0)",
+    # A number is given once: under it there may be trigrams of what is gone.
+    "CREATE TABLE folders (number INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE, dead INTEGER NOT NULL DEFAULT 0)",
+    "INSERT INTO folders (key) VALUES (NULL)",  # of folders that are gone
     "CREATE TABLE known (number INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     "CREATE TABLE extracts (number INTEGER PRIMARY KEY, text BLOB NOT NULL)",
     f"CREATE VIRTUAL TABLE texts USING fts5(text, content = '', detail = none, columnsize = 0, tokenize = '{TOKENS}')",
@@ -235,11 +237,22 @@ class Filling:
 
     def forget_others(self, keys: Iterable[bytes]) -> None:
         """Forget all folders but those with these keys."""
-        with _as_store_error(self._path):
-            there = dict(self._connection.execute("SELECT key, number FROM folders").fetchall())
+        there = self.folders()
         for key in set(there).difference(keys):
-            uids, _ = self.known(there[key])
-            self.forget(there[key], uids)
+            number = there[key]
+            self.forget(number, self.known(number)[0])
+            with _as_store_error(self._path):
+                self._begin()
+                self._connection.execute(
+                    "UPDATE folders SET dead = dead + (SELECT dead FROM folders WHERE number = ?) WHERE key IS NULL",
+                    (number,),
+                )
+                self._connection.execute("DELETE FROM folders WHERE number = ?", (number,))
+
+    def folders(self) -> dict[bytes, int]:
+        """Return the folders that are known: numbers by key."""
+        with _as_store_error(self._path):
+            return dict(self._connection.execute("SELECT key, number FROM folders WHERE key IS NOT NULL").fetchall())
 
     def _change(self, folder: int, messages: dict[int, int | None]) -> None:
         """Write down fingerprints by UID, None for what is gone."""
