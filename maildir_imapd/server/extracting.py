@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import select
 import shutil
@@ -40,7 +41,9 @@ _ENDS_SECONDS: Final = 1.0
 # Rounds in which what a program has started is looked for and killed.
 _ROUNDS: Final = 100
 
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,7 @@ class Extractors:
         self._landlock = extracting.landlock
         self._missing: set[bytes] = set()
         if self._commands:
-            # What a program leaves behind when it ends becomes our child, and is found.
-            zero = ctypes.c_ulong(0)
-            ctypes.CDLL(None).prctl(ctypes.c_int(_PR_SET_CHILD_SUBREAPER), ctypes.c_ulong(1), zero, zero, zero)
+            adopt_orphans()
 
     def takes(self, kind: bytes) -> bool:
         """Whether there is a program for this media type."""
@@ -118,6 +119,7 @@ class Extractors:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             self._give_up()
+            end_with_parent()
             os.execve(program, list(command), _ENVIRONMENT)  # noqa: S606  # no shell, and the administrator's command
         except (OSError, ValueError, ConfigError):
             pass
@@ -192,18 +194,61 @@ def _end(process: int, patience: float) -> int:
         pass  # it has no group of its own yet
     os.kill(process, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    for _ in range(_ROUNDS):
-        children = _children()
-        if not children:
-            break
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+    end_children()
     return status
 
 
-def _children() -> list[int]:
-    """Our children, also those that a program has left behind."""
+def end_children() -> None:
+    """Kill all children of this process, and what they leave behind."""
+    for _ in range(_ROUNDS):
+        there = children()
+        if not there:
+            break
+        for child in there:
+            try:
+                os.kill(child, signal.SIGKILL)
+            except PermissionError:
+                _kill_as_its_user(child)
+            os.waitpid(child, 0)
+
+
+def _kill_as_its_user(child: int) -> None:
+    """Kill a child that is another user's, whom root without CAP_KILL may become but not signal."""
+    with open(f"/proc/{child}/status", "rb") as file:
+        found = _UID(file.read())
+    if found is None:
+        return
+    killer = os.fork()
+    if killer == 0:
+        try:
+            user = int(found[1])
+            os.setresuid(user, user, user)
+            os.kill(child, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(killer, 0)
+
+
+_UID: Final = re.compile(rb"^Uid:\t([0-9]{1,10})\t", re.MULTILINE).search
+
+
+def adopt_orphans() -> None:
+    """Have what children leave behind when they end become a child of this process, so that it is found."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process with its parent; becoming another user undoes it."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(what: int, value: int) -> None:
+    zero = ctypes.c_ulong(0)
+    _libc.prctl(ctypes.c_int(what), ctypes.c_ulong(value), zero, zero, zero)
+
+
+def children() -> list[int]:
+    """List our children, also those that a program has left behind."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
             return [int(word) for word in file.read().split()]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
-from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing, StoreError
@@ -17,7 +15,7 @@ from maildir_imapd.imap.search.filling import fill, key_of
 from maildir_imapd.server import confine, preload, settings, shared, spools
 from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.adopting import is_ours
-from maildir_imapd.server.extracting import Extractors
+from maildir_imapd.server.extracting import Extractors, end_with_parent
 from maildir_imapd.store.records.texts_filling import Filling
 
 if TYPE_CHECKING:
@@ -33,11 +31,12 @@ log = Log(__name__)
 _FOLDERS_GONE: Final = 16
 # How a job ends, if nothing ends it: all is indexed; not now (the log says why); it was asked to end.
 DONE, FAILED, AGAIN = 0, 3, 4
-# The message that it is at, as in danger.Message, and a number that changes as it gets on.
-DEVICE, INODE, UIDVALIDITY, UID, BEAT = range(5)
+# Of the memory that it shares with who began it: the message that it is at, as in danger.Message, and whether it is to
+# end. By signals nobody could tell it: it is another user's, and its parent may not send him any.
+DEVICE, INODE, UIDVALIDITY, UID, END = range(5)
 CELLS: Final = 5
-
-_PR_SET_PDEATHSIG: Final = 1
+# Seconds for which a job may be at one message, or at what is between two, before the kernel ends it.
+STANDS_SECONDS: Final = 180
 
 
 class Noting:
@@ -47,11 +46,17 @@ class Noting:
         self._cells = cells
         self._left_out = left_out
         self._extractors = extractors
-        self.ending = False  # set by a signal, between two steps
+        self.watched = False  # an alarm ends the process where it stands still
 
-    def end(self, number: int, frame: FrameType | None) -> None:
-        """Take no more messages in."""
-        self.ending = True
+    @property
+    def ending(self) -> bool:
+        """Whether no more messages are to be taken in."""
+        return bool(self._cells[END])
+
+    def moves(self) -> None:
+        """Note that the job gets on."""
+        if self.watched:
+            signal.alarm(STANDS_SECONDS)
 
     def folder(self, mailbox: Mailbox) -> None:
         """Note the folder that the next messages are of."""
@@ -60,9 +65,9 @@ class Noting:
 
     def at(self, uid: int) -> bool:
         """As ``filling.Filler.at``."""
+        self.moves()
         self._cells[UID] = 0 if self.ending else uid
-        self._cells[BEAT] += 1
-        return not self.ending and Message(*self._cells[:BEAT]) not in self._left_out
+        return not self.ending and Message(*self._cells[:END]) not in self._left_out
 
     def takes(self, kind: bytes) -> bool:
         """As ``filling.Filler.takes``."""
@@ -70,7 +75,7 @@ class Noting:
 
     def extract(self, kind: bytes, octets: bytes) -> str:
         """As ``filling.Filler.extract``."""
-        self._cells[BEAT] += 1
+        self.moves()
         return self._extractors.extract(kind, octets)
 
 
@@ -81,9 +86,11 @@ Opens = Callable[[str], "Account | None"]
 def of_users(config: Config) -> Opens:
     """Return what opens the mail of the users that the settings know."""
 
+    # Once: what is wrong with the users' file is said when it is read first.
+    mail, chain = settings.mail(config), settings.chain(config)
+
     def opens(user: str) -> Account | None:
-        mail = settings.mail(config)
-        identity = settings.chain(config).find(user)
+        identity = chain.find(user)
         if identity is None or not mail.search_index_of(identity):
             return None
         accounts = Accounts(mail, None)
@@ -96,18 +103,23 @@ def of_users(config: Config) -> Opens:
     return opens
 
 
-def work(opens: Opens, user: str, paths: Sequence[bytes], noting: Noting) -> int:
+def work(opens: Opens, user: str, paths: Sequence[bytes], noting: Noting, parent: int) -> int:
     """Bring the index of *user* up to date with the folders at *paths*; returns how it ended.
 
-    The process is good for nothing else afterwards.
+    The process is good for nothing else afterwards, and ends with its *parent*.
     """
     try:
         account = opens(user)
         if account is None:
             return DONE
-        _end_with_parent()
-        signal.signal(signal.SIGTERM, noting.end)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        end_with_parent()
+        if os.getppid() != parent:
+            return FAILED
+        # The signal ends it also where it never comes back from C.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        noting.watched = True
+        noting.moves()
         there = {*account.paths()}
         with ExitStack() as stack:
             try:
@@ -144,12 +156,6 @@ def become(owner: Owner) -> None:
     os.setresgid(owner.gid, owner.gid, owner.gid)
     os.setresuid(owner.uid, owner.uid, owner.uid)
     confine.drop_capabilities()
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end this process with the one that forked it; after becoming another, which undoes it."""
-    zero = ctypes.c_ulong(0)
-    ctypes.CDLL(None).prctl(ctypes.c_int(_PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL), zero, zero, zero)
 
 
 # --- for commands -------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -24,7 +23,7 @@ from maildir_imapd import log as logs
 from maildir_imapd.events import Log
 from maildir_imapd.imap.columns.danger import Message
 from maildir_imapd.server import index_jobs, settings, shared
-from maildir_imapd.server.extracting import Extractors
+from maildir_imapd.server.extracting import Extractors, adopt_orphans, end_children
 from maildir_imapd.store.records import texts
 
 if TYPE_CHECKING:
@@ -43,9 +42,8 @@ FIRST_PAUSE_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 3600.0
 # Folders and users that are remembered.
 _WAITING: Final = 10_000
-# Seconds for which a job may be at one message, or at what is between two, before it is killed.
-_STANDS_SECONDS: Final = 180.0
-_LOOK_SECONDS: Final = 5.0
+# Seconds between two looks at a job.
+_LOOK_SECONDS: Final = 0.5
 # Seconds that a job has to end when it is asked to.
 _ENDS_SECONDS: Final = 3.0
 # Deaths at one message that are not chance any more, and messages that are remembered for it.
@@ -65,7 +63,7 @@ class Indexing:
 
     def ask(self, user: str, path: bytes) -> None:
         """Say that a folder of a user's has something new; never an error, and nothing waits."""
-        message = user.encode() + b"\0" + path
+        message = user.encode(errors="surrogateescape") + b"\0" + path
         if len(message) > _MESSAGE_OCTETS:
             return
         try:
@@ -126,6 +124,7 @@ def start(config: Config, theirs: Iterable[socket.socket] = (), opens: Opens | N
             for each in theirs:
                 each.close()
             os.nice(_NICE)
+            adopt_orphans()
             extracting = settings.extracting(config)
             Queue(opens or index_jobs.of_users(config), far, extracting).run()
         except BaseException:
@@ -143,9 +142,6 @@ class _Job:
     process: int
     user: str
     paths: list[bytes]
-    beat: int = 0  # the last that was seen
-    moved: float = 0.0  # and when
-    asked: float = 0.0  # when it was asked to end
 
 
 class Queue:
@@ -194,7 +190,7 @@ class Queue:
 
     def _patience(self) -> float:
         if self._job is not None:
-            return min(_LOOK_SECONDS, 0.5)
+            return _LOOK_SECONDS
         if not self._waiting:
             return 60.0
         return max(0.0, min(self._due(user) for user in self._waiting) - self._now())
@@ -219,7 +215,7 @@ class Queue:
             if not said:
                 return False
             user, _, path = said.partition(b"\0")
-            self.want(user.decode(errors="replace"), path)
+            self.want(user.decode(errors="surrogateescape"), path)
 
     def want(self, user: str, path: bytes) -> None:
         """Note that a folder is to be indexed."""
@@ -238,6 +234,7 @@ class Queue:
         for cell in range(index_jobs.CELLS):
             self._cells[cell] = 0
         left_out = frozenset(message for message, deaths in self._deaths.items() if deaths >= _DEATHS)
+        parent = os.getpid()
         try:
             process = os.fork()
         except OSError as error:
@@ -249,12 +246,12 @@ class Queue:
             try:
                 self._socket.close()
                 noting = index_jobs.Noting(self._cells, left_out, Extractors(self._extracting))
-                status = index_jobs.work(self._opens, user, list(paths), noting)
+                status = index_jobs.work(self._opens, user, list(paths), noting, parent)
             except BaseException:
                 log.exception("indexing failed", user=user)
             finally:
                 os._exit(status)
-        self._job = _Job(process, user, list(paths), moved=now)
+        self._job = _Job(process, user, list(paths))
 
     def _put_off(self, user: str) -> None:
         _, last = self._pauses.get(user, (0.0, 0.0))
@@ -269,21 +266,16 @@ class Queue:
     # --- the job that is done -----------------------------------------------------------------------
 
     def _look(self) -> None:
-        """See whether the job has ended, and kill one that stands."""
+        """See whether the job has ended."""
         job = self._job
         if job is None:
             return
         found, status = os.waitpid(job.process, os.WNOHANG)
         if found:
             self._job = None
+            # One that was killed had no time to end its programs.
+            end_children()
             self._ended(job, os.waitstatus_to_exitcode(status))
-            return
-        beat = self._cells[index_jobs.BEAT]
-        if beat != job.beat:
-            job.beat, job.moved = beat, self._now()
-        elif self._now() - job.moved > _STANDS_SECONDS:
-            log.error("indexing stands still, and is ended", user=job.user, uid=self._cells[index_jobs.UID])
-            os.kill(job.process, signal.SIGKILL)
 
     def _ended(self, job: _Job, status: int) -> None:
         if status == index_jobs.DONE:
@@ -298,7 +290,7 @@ class Queue:
         self._put_off(job.user)
         if status == index_jobs.FAILED:
             return
-        message = Message(*self._cells[: index_jobs.BEAT])
+        message = Message(*self._cells[: index_jobs.END])
         log.error("indexing has died", user=job.user, status=status, inode=message.inode, uid=message.uid)
         if message.uid and len(self._deaths) < _LISTED:
             self._deaths[message] = self._deaths.get(message, 0) + 1
@@ -309,13 +301,9 @@ class Queue:
 
     def _end(self) -> None:
         """Have the job end with what it has, and kill it if it does not."""
-        job = self._job
-        if job is None:
-            return
-        os.kill(job.process, signal.SIGTERM)
+        self._cells[index_jobs.END] = 1
         deadline = time.monotonic() + _ENDS_SECONDS
-        while time.monotonic() < deadline:
-            if os.waitpid(job.process, os.WNOHANG)[0]:
-                return
+        while self._job is not None and time.monotonic() < deadline:
+            self._look()
             time.sleep(0.05)
-        os.kill(job.process, signal.SIGKILL)
+        end_children()

@@ -14,6 +14,7 @@ from spool import Spool
 from texts_index import Indexed, search
 
 from maildir_imapd.errors import MailboxMissing
+from maildir_imapd.imap.mailboxes.status import mailbox_id
 from maildir_imapd.imap.progress import Progress
 from maildir_imapd.imap.search import search as searching
 from maildir_imapd.message import mime, text
@@ -334,6 +335,21 @@ def test_an_extracted_text_is_found_with_the_index(spool: Spool) -> None:
         assert search(client, key, "report of 2026 report") == []
         assert search(client, key, "see there") == [1]
     assert search(indexed.client(indexed=False), b"BODY", "straße") == []
+
+
+def test_a_client_that_has_gone_ends_a_look_at_extracted_texts(spool: Spool) -> None:
+    spool.put("INBOX", ATTACHED, "")
+    indexed = Indexed(spool.root)
+    indexed.fill(filler=Extractor("the quick brown fox"))
+    rows = indexed.account.mailbox("INBOX").snapshot
+
+    def gone() -> None:
+        raise ConnectionResetError
+
+    key = mailbox_id(indexed.account.mailbox("INBOX"), rows)
+    with pytest.raises(ConnectionResetError):
+        indexed.texts.propose(key, rows, range(1), "QUICK", body_only=True, attend=gone)
+    assert indexed.file.exists()
 
 
 def test_an_extracted_text_of_a_message_that_has_changed_is_not_believed(spool: Spool) -> None:

@@ -165,23 +165,18 @@ def test_a_message_that_jobs_die_of_is_left_out(beside: Beside, monkeypatch: pyt
 
 
 def test_a_job_that_stands_still_is_ended(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the kernel, also where it would never come back; with what it has begun."""
     spool = Spool(beside.root / "ann")
     spool.put("INBOX", message("one"), "")
-    monkeypatch.setattr(index_jobs.Noting, "takes", lambda self, kind: False)
 
     def endless(*args: object) -> int:
         while True:
             signal.pause()
 
     monkeypatch.setattr(index_jobs, "fill", endless)
+    monkeypatch.setattr(index_jobs, "STANDS_SECONDS", 1)
     beside.say("ann", spool.root)
     beside.turns(lambda: beside.users() != [])
-    job = beside.queue._job
-    assert job is not None
-    beside.now += 179.0
-    assert beside.queue.turn()
-    assert beside.queue._job is job
-    beside.now += 2.0
     beside.turns(lambda: beside.queue._job is None)
     assert "ann" in beside.queue._pauses
 
@@ -191,27 +186,62 @@ def test_a_job_that_is_asked_to_end_keeps_what_it_has(tmp_path: Path) -> None:
     for word in ("one", "two", "three"):
         spool.put("INBOX", message(word), "")
     cells = shared.words(index_jobs.CELLS)
-    noting = index_jobs.Noting(cells, frozenset(), Extractors(NOTHING))
 
     class Ending(index_jobs.Noting):
         def at(self, uid: int) -> bool:
             if uid == 2:
-                os.kill(os.getpid(), signal.SIGTERM)
+                cells[index_jobs.END] = 1
             return super().at(uid)
 
     noting = Ending(cells, frozenset(), Extractors(NOTHING))
-    child = os.fork()
+    parent, child = os.getpid(), os.fork()
     if child == 0:
         status = 99
         try:
-            status = index_jobs.work(
-                lambda user: Account(os.fsencode(spool.root)), "ann", [os.fsencode(spool.root)], noting
-            )
+            paths = [os.fsencode(spool.root)]
+            status = index_jobs.work(lambda user: Account(paths[0]), "ann", paths, noting, parent)
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == index_jobs.AGAIN
     with Filling(os.fsencode(spool.root)) as filling:
         assert filling.extent().messages == 1
+
+
+def test_a_job_whose_parent_has_gone_does_nothing(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "ann")
+    noting = index_jobs.Noting(shared.words(index_jobs.CELLS), frozenset(), Extractors(NOTHING))
+    child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            status = index_jobs.work(lambda user: Account(os.fsencode(spool.root)), "ann", [], noting, 1)
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == index_jobs.FAILED
+
+
+@pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
+def test_what_another_user_has_left_behind_is_ended_without_the_right_to_signal_him() -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            extracting.adopt_orphans()
+            confine.drop_capabilities((confine.SETUID, confine.SETGID))
+            job = os.fork()
+            if job == 0:
+                index_jobs.become(owners.Owner(12345, 12345, (12345,)))
+                if os.fork() == 0:
+                    os.setsid()
+                    while True:
+                        signal.pause()
+                os._exit(0)
+            os.waitpid(job, 0)
+            assert len(extracting.children()) == 1
+            extracting.end_children()
+            os._exit(len(extracting.children()))
+        finally:
+            os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_whoever_has_none_gets_none(beside: Beside) -> None:
@@ -267,11 +297,12 @@ def test_noting_says_where_it_is(tmp_path: Path) -> None:
     noting = index_jobs.Noting(cells, frozenset([bad]), Extractors(NOTHING))
     noting.folder(box)
     assert noting.at(6)
-    assert Message(*cells[: index_jobs.BEAT]) == (*box.identity, box.uidvalidity, 6)
+    assert Message(*cells[: index_jobs.END]) == (*box.identity, box.uidvalidity, 6)
     assert not noting.at(7)
     noting.at(0)
     assert cells[index_jobs.UID] == 0
-    assert cells[index_jobs.BEAT] == 3
+    cells[index_jobs.END] = 1
+    assert not noting.at(8)
 
 
 # --- the worker's end -------------------------------------------------------------------------------
@@ -352,7 +383,7 @@ def extract(command: str, octets: bytes = b"in", *, landlock: bool = False) -> s
             found = extractors("sh", "-c", command, landlock=landlock).extract(b"application/x", octets)
             os.write(writing, found.encode()[:60_000])
         finally:
-            os._exit(0 if not extracting._children() else 9)
+            os._exit(0 if not extracting.children() else 9)
     os.close(writing)
     with open(reading, "rb") as pipe:
         said = pipe.read()

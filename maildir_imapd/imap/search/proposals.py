@@ -23,7 +23,8 @@ def propose(view: View, among: Positions, needle: str, *, body_only: bool) -> tu
     if texts is None or texts.wanted is None:
         return among, []
     snapshot = view.snapshot
-    proposal = texts.propose(mailbox_id(view.mailbox, snapshot), snapshot, among, needle, body_only=body_only)
+    key, attend = mailbox_id(view.mailbox, snapshot), view.progress.attend
+    proposal = texts.propose(key, snapshot, among, needle, body_only=body_only, attend=attend)
     if proposal is None or not proposal.whole:
         texts.want(view.mailbox.path)
     return (among, []) if proposal is None else (proposal.read, proposal.found)

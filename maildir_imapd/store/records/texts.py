@@ -236,16 +236,33 @@ class Texts:
             wanted(path)
 
     def propose(
-        self, key: bytes, rows: Snapshot, among: Sequence[int], needle: str, *, body_only: bool
+        self,
+        key: bytes,
+        rows: Snapshot,
+        among: Sequence[int],
+        needle: str,
+        *,
+        body_only: bool,
+        attend: Callable[[], None] = lambda: None,
     ) -> Proposal | None:
         """Say which messages of *rows* at the positions *among* may contain *needle*, which has been folded.
 
-        *key* is the folder's. None where the index cannot say, and all must be read.
+        *key* is the folder's. *attend* is called, without locks, while extracted texts are looked at, and may raise.
+        None where the index cannot say, and all must be read.
         """
         needle = fit(needle)
         if self.wanted is None or len(needle) < GRAM:
             return None
-        return self._ask(lambda connection: _propose(connection, key, rows, among, needle, body_only=body_only))
+
+        def work(connection: sqlite3.Connection) -> Proposal:
+            proposal, extracts = _propose(connection, key, rows, among, needle, body_only=body_only)
+            for at, number in extracts:
+                attend()
+                if needle in _extract(connection, number):
+                    proposal.found.append(at)
+            return proposal
+
+        return self._ask(work)
 
     def extent(self) -> Extent | None:
         """Say how large it is; None where there is none that can be used now."""
@@ -265,24 +282,22 @@ class Texts:
             for attempt in range(_TRIES):
                 if attempt:
                     time.sleep(_PAUSE_SECONDS)
-                left = self._left(directory)
+                left, there = self._states(directory)
                 if left is None:
                     return None
-                if left != stamp(directory):
+                if left != there:
                     continue
                 trouble: Exception | None = None
                 try:
                     found = self._work(work)
                 except (sqlite3.Error, ValueError, zlib.error) as error:
                     trouble = error
-                if left != stamp(directory):
+                if self._states(directory) != (left, left):
                     continue
                 if trouble is None:
                     return found
                 self._failed(trouble, directory)
                 return None
-        except OSError as error:
-            log.info("index of texts not read", path=self.directory, why=error)
         finally:
             os.close(directory)
         return None
@@ -295,13 +310,16 @@ class Texts:
         finally:
             connection.close()
 
-    def _left(self, directory: int) -> LeftAs | None:
-        """In which state the file was left; None where it is none that we could use. Raises OSError."""
+    def _states(self, directory: int) -> tuple[LeftAs | None, LeftAs | None]:
+        """In which state the file was left, and in which it is; None where it is none that we could use."""
         try:
             found = parse_line(durable.read_file(LOCK, directory, LINE_OCTETS))
+            return None if found is None or found[0] != self.version else found[1], stamp(directory)
         except FileNotFoundError:
-            return None
-        return None if found is None or found[0] != self.version else found[1]
+            return None, None
+        except OSError as error:
+            log.info("index of texts not read", path=self.directory, why=error)
+            return None, None
 
     def _failed(self, error: Exception, directory: int) -> None:
         """Note that it cannot be asked; a damaged one is taken away, so that it is made anew."""
@@ -324,11 +342,13 @@ def _deadline(patience: float) -> Callable[[], bool]:
 
 def _propose(
     connection: sqlite3.Connection, key: bytes, rows: Snapshot, among: Sequence[int], needle: str, *, body_only: bool
-) -> Proposal:
+) -> tuple[Proposal, list[tuple[int, int]]]:
+    """Return the proposal, and the positions and rows of extracted texts that may have it."""
     folder = number_of(connection, key)
     if folder is None:
-        return Proposal(list(among), [], whole=False)
+        return Proposal(list(among), [], whole=False), []
     unknown = _unknown(known(connection, folder), rows)
+    asked = among if isinstance(among, range) else set(among)
     may, extracts = set(unknown), []
     for number in _hits(connection, folder, needle):
         uid, kind = number >> _KIND_BITS & (1 << _UID_BITS) - 1, number & (1 << _KIND_BITS) - 1
@@ -337,11 +357,9 @@ def _propose(
             continue
         if kind != EXTRACT:
             may.add(at)
-        elif at not in may:
+        elif at not in may and at in asked:
             extracts.append((at, number))
-    asked = among if isinstance(among, range) else set(among)
-    found = [at for at, number in extracts if at in asked and needle in _extract(connection, number)]
-    return Proposal(sorted(at for at in may if at in asked), found, whole=not unknown)
+    return Proposal(sorted(at for at in may if at in asked), [], whole=not unknown), extracts
 
 
 def extent(connection: sqlite3.Connection) -> Extent:

@@ -69,6 +69,7 @@ class Filling:
         self._within = False  # a batch has begun
         self._fresh: dict[int, dict[int, int]] = {}  # by folder: fingerprints by UID, not yet written
         self._directory = self._lock = -1
+        self._opened = ExitStack()  # closes the connection
         self._connection: sqlite3.Connection
 
     def __enter__(self) -> Filling:
@@ -83,8 +84,8 @@ class Filling:
             undo.callback(os.close, self._lock)
             locks.flock(self._lock, self._path + b"/" + LOCK, 0, rank=Rank.TEXTS)
             undo.callback(locks.unlock, self._lock, rank=Rank.TEXTS)
+            undo.callback(self._opened.close)
             self._open()
-            undo.callback(lambda: self._connection.close())
             self._undo = undo.pop_all()
         return self
 
@@ -106,16 +107,20 @@ class Filling:
             self._make()
             return
         self._left = there
-        self._connection = texts.connect(self._path, "mode=rw", _BUSY_SECONDS)
+        self._connect()
         try:
             # What a dead process left half done is taken back by the first look.
             self._connection.execute("SELECT count(*) FROM folders").fetchone()
             self._prepare()
             self._note()
         except sqlite3.DatabaseError as error:
-            self._connection.close()
+            self._opened.close()
             log.warning("index of texts is damaged, it is made anew", path=self._path, why=error)
             self._make()
+
+    def _connect(self) -> None:
+        self._connection = texts.connect(self._path, "mode=rw", _BUSY_SECONDS)
+        self._opened.callback(self._connection.close)
 
     def _make(self) -> None:
         for name in (FILE, ROLLBACK):
@@ -124,7 +129,7 @@ class Filling:
             except FileNotFoundError:
                 pass
         os.close(durable.create(FILE, self._directory, 0o600))
-        self._connection = texts.connect(self._path, "mode=rw", _BUSY_SECONDS)
+        self._connect()
         for statement in _SCHEMA:
             self._connection.execute(statement)
         self._connection.execute("INSERT INTO texts (texts, rank) VALUES ('hashsize', ?)", (_HASH_OCTETS,))
@@ -149,7 +154,7 @@ class Filling:
     def begin_anew(self) -> None:
         """Throw away what there is, and begin with nothing."""
         with _as_store_error(self._path):
-            self._connection.close()
+            self._opened.close()
             self._within, self._fresh = False, {}
             self._make()
 
