@@ -85,7 +85,10 @@ def show(users: tuple[str, ...], everybody: bool, config_file: str | None, **giv
 @search_index.command("fill", short_help="Bring indexes up to date.")
 @_options
 def fill(users: tuple[str, ...], everybody: bool, config_file: str | None, **given: Any) -> None:
-    """Bring indexes up to date with all folders that a server has opened; make those that are not there."""
+    """Bring indexes up to date with all folders that a server has opened; make those that are not there.
+
+    What is in them of mailboxes that were deleted is forgotten.
+    """
 
     def do(config: Config, identity: Identity) -> Iterable[object]:
         return (index_jobs.refill(config, identity, anew=False),)
