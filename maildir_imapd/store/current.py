@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, inotify
-from maildir_imapd.store.folder import changes
+from maildir_imapd.store.folder import changes, tidying
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.rounds import Rounds
 from maildir_imapd.store.folder.showing import Showing
@@ -165,7 +165,7 @@ class CurrentFolder:
             folder.directories.check_place()
             before = folder.index.state
             folder.index.catch_up()
-            if folder.index.state is before or folder.index.started_anew:
+            if folder.index.state is before or folder.index.started_anew or before.snapshot.damaged:
                 return False  # the journal has no news, so the directories have; or it must not be shown yet
         except (Unfit, OSError):
             return False
@@ -181,6 +181,8 @@ class CurrentFolder:
                 journal = os.stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
+            if state.snapshot.damaged:
+                return False
             cur, new = os.stat(self._cur), os.stat(self._new)
             seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
             if seen != state.stamp[:4] or folder.files.suspicious or folder.index.behind:
@@ -275,6 +277,15 @@ class CurrentFolder:
         self.showing.ended()
         if self._watcher is not None:
             self._watcher.release(self)
+        if self.listened or not tidying.untidy(self._folder):
+            return
+        try:
+            with self._changing(), self._folder.exclusive(patience=0):
+                tidying.tidy(self._folder)
+                self._adopt_rows()
+        except (errors.StoreError, errors.MailboxMissing, OSError) as error:
+            # The journal has it all.
+            log.info("checkpoint left as it was", path=self.path, why=error)
 
     @property
     def listened(self) -> bool:
