@@ -25,8 +25,17 @@ from maildir_imapd.store.index.state import IndexState
 DAMAGED: Final = b".damaged"
 
 
-def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | None, told: int) -> Evidence:
+def evidence(
+    directory: int,
+    path: bytes,
+    mode: int,
+    noted: tuple[int, int] | None,
+    told: int,
+    completed: Callable[[IndexState], IndexState],
+) -> Evidence:
     """Read what is left in *directory*, and set aside what does not verify; *noted* and *told* as of Evidence.
+
+    *completed*: gives a state the columns that it was recorded without.
 
     Under the folder's lock. Raises OtherVersion for another version's, OSError.
     """
@@ -38,7 +47,7 @@ def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | No
             continue
         state = checkpoint.parse(data)
         if state is not None:
-            states.append(state)
+            states.append(completed(state))
         elif checkpoint.of_another_version(data):
             raise errors.OtherVersion(detail=os.fsdecode(path))
         else:
