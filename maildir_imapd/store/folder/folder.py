@@ -18,12 +18,11 @@ from functools import partial
 from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
-from maildir_imapd.store.folder import compare, directories, first_contact, mailboxid
+from maildir_imapd.store.folder import compare, directories, first_contact, mailboxid, unseen
 from maildir_imapd.store.folder.files import Files
 from maildir_imapd.store.folder.keeping import AS_USUAL, Keeping
 from maildir_imapd.store.folder.kept import KeptMessages
 from maildir_imapd.store.folder.reconcile import Reconciler
-from maildir_imapd.store.folder.unseen import UnseenFiles
 from maildir_imapd.store.index import foreign, loading
 from maildir_imapd.store.index.claim import Claim
 from maildir_imapd.store.index.constants import LAST_UIDVALIDITY
@@ -91,16 +90,13 @@ class Folder:
                 sync=keeping.fsync != "never",
                 mode=where.mode,
                 uidvalidity=keeping.uidvalidity,
-                unseen=self._unseen,
+                unseen=partial(unseen.of, self.files, where.folder),
             )
             self.neighbour = None if self.read_only else self._meet_neighbours()
             self.turns = Turns(self.neighbour, path, coexist=self.keeping.coexist)
         except BaseException:
             where.close()
             raise
-
-    def _unseen(self, rows: Snapshot) -> UnseenFiles:
-        return UnseenFiles(self.files, self.directories.folder, len(rows), lambda: rows.names, rows.source)
 
     def _meet_neighbours(self) -> Neighbour | None:
         """Return the one whose files are kept, and forget what was agreed with any other."""
@@ -444,7 +440,7 @@ class Folder:
         if rows.uids:
             self.doubt_quota()
         # From here on it is as immutable as every other snapshot.
-        rows.draw(self._unseen(rows.evolve()))
+        rows.draw(unseen.of(self.files, self.directories.folder, rows.evolve()))
         if len(rows) <= first_contact.FEW_MESSAGES:
             rows.see()
         if self.files.suspicious:

@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 
     from maildir_imapd.store.disk.descriptors import Descriptor
     from maildir_imapd.store.folder.files import Files
-    from maildir_imapd.store.index.columns import ColumnSource
+    from maildir_imapd.store.index.columns import Columns, ColumnSource
 
 _Row = tuple[int, int, int, int]
 _GONE: Final[_Row] = (0, 0, SIZE_UNKNOWN, 0)
+
+
+def of(files: Files, directory: Descriptor, rows: Columns) -> UnseenFiles:
+    """Return a source for what *rows*, messages of *files*, lack."""
+    return UnseenFiles(files, directory, len(rows), lambda: rows.names, rows.source)
 
 
 class UnseenFiles:

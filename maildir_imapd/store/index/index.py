@@ -124,7 +124,7 @@ class Index:
             try:
                 state = loading.read_checkpoint(self._directory.number)
                 self.partial = not state.snapshot.seen
-                state = self._completed(state)
+                state = loading.completed(state, self._unseen)
                 opened = self._open_journal()
                 try:
                     self._take(loading.joined(state, opened), opened)
@@ -135,14 +135,6 @@ class Index:
                 continue
             return
         raise Unfit
-
-    def _completed(self, state: IndexState) -> IndexState:
-        """Return *state* with a way to the columns that it was recorded without."""
-        if state.snapshot.seen or self._unseen is None:
-            return state
-        rows = state.snapshot.evolve()
-        rows.draw(self._unseen(state.snapshot))
-        return replace(state, snapshot=rows)
 
     def _open_journal(self) -> Opened:
         opened = loading.open_journal(self._directory.number)
@@ -487,7 +479,7 @@ class Index:
         """
         told = max(self._lock.rung(), self._floor)
         directory = self._directory.number
-        found = damage.evidence(directory, self.path, self._mode, self._lock.reserve(), told, self._completed)
+        found = damage.evidence(directory, self.path, self._mode, self._lock.reserve(), told, self._unseen)
         state, replayed = damage.mended(found, self.boot, self.another_uidvalidity, listed)
         log.error(
             "index damaged, rebuilt",
