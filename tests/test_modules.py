@@ -145,6 +145,7 @@ ELSEWHERE = {
     "store/threads/syncing": "test_store_mailbox",
     "store/trees": ACCOUNT,
     "strings": "test_wire_render test_fuzz_wire",
+    "toml_lines": "test_config",
     "values": "test_config",
     "wire/abnf": "test_wire_parse test_fuzz_wire",
     "wire/commands": VALUES,
