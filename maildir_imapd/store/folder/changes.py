@@ -264,8 +264,8 @@ def amount(folder: Folder, uids: Sequence[int]) -> Amount:
     return Amount(*map(sum, zip(*(size_at(folder, at) for at in folder.rows.positions(uids)), strict=True)))
 
 
+def size_at(folder: Folder, at: int) -> Amount:
     """Return what the message at position *at* takes up on the disk; nothing for one that is not there."""
-    """What the message at position *at* takes up on the disk; nothing for one that is not there."""
     if at >= 0:
         try:
             return Amount(size_of(folder.rows.names[at], folder.place(at), folder.fd), 1)
