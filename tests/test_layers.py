@@ -41,6 +41,7 @@ IMAP_KNOWS = FACE | {
 # How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.
 SERVER_KNOWS = FACE | {
     "store.disk.descriptors",
+    "store.disk.unused",
     "store.folder.keeping",
     "store.index.constants",
     "store.maildir.census",

@@ -88,6 +88,13 @@ class Door:
         if visit.user is not None:
             self._forget(visit.user)
             visit.user = None
+        self._left(visit)
+
+    def _left(self, visit: Visit) -> None:
+        """Keep the mail of who has gone open for a while."""
+        account, visit.account = visit.account, None
+        if account is not None:
+            self.accounts.left(account)
 
     def _forget(self, user: str) -> None:
         with self._lock:
@@ -126,7 +133,7 @@ class Door:
             except OSError:
                 self._forget(user)
                 raise
-        visit.user = user
+        visit.user, visit.account = user, account
         with self._lock:
             self._waiting.pop(visit, None)
         return Access(user, account, lambda: self._dismiss(visit), identity.groups)
@@ -136,6 +143,7 @@ class Door:
         user, visit.user = visit.user, None
         if user is not None:
             self._forget(user)
+        self._left(visit)
         with self._lock:
             if visit not in self._leaving:
                 self._waiting[visit] = None

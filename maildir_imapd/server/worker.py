@@ -296,7 +296,11 @@ class Worker:
             self._beats.forget(_accept(number))
 
     def look_after(self) -> None:
-        """Start each long-lived thread again that is not there any more and should be; raises RuntimeError."""
+        """Start each long-lived thread again that is not there any more and should be; raises RuntimeError.
+
+        What nobody has used for long is let go of.
+        """
+        self.door.accounts.unused.let_go_old()
         self.watcher.start()
         for server in self.servers:
             server.start()

@@ -75,8 +75,7 @@ class Mailbox(CurrentFolder):
         keeping = replace(keeping, **other) if other else keeping
         super().__init__(Folder(path, keeping, root=root, index=index, control=control, seed=seed), watcher)
         self._shared_sync = SharedSync(self._folder.sync)
-        self._cache: Cache | None = None
-        self._cache_path = cache or self._folder.directories.index_path
+        self._cache_path = cache or self.index_path
         self._word: bytes | None = None
 
     def close(self) -> None:

@@ -58,6 +58,8 @@ LOCK_SECONDS: Final = 2.0
 # Neighbouring blobs are read together, so many bytes at a time; and so many such windows are held at once.
 _WINDOW_OCTETS: Final = 1 << 17
 _WINDOWS: Final = 64
+# What is kept of a blob's place in memory.
+_BLOB_OCTETS: Final = 200
 # So many are read one by one instead.
 _FEW: Final = 8
 _TRIES: Final = 5
@@ -87,6 +89,17 @@ class Cache:
         # The field that was used last comes last.
         self._fields: dict[bytes, dict[int, _At]] = {}
         self._ends: dict[int, int] = {}  # of each window, by where it begins
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open."""
+        return self._fd is not None
+
+    @property
+    def octets(self) -> int:
+        """An estimate of what it takes in memory."""
+        with self._lock:
+            return _BLOB_OCTETS * sum(map(len, self._fields.values())) + 100 * len(self._ends)
 
     # --- use -----------------------------------------------------------------------------------
 

@@ -40,6 +40,8 @@ SYSTEM_FLAGS: Final = (
     (b"\\Draft", DRAFT),
 )
 
+# What the keywords of a message take in memory that have no bit.
+_EXTRA_OCTETS: Final = 400
 _NO_WORDS: Final[frozenset[int]] = frozenset()
 COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
 # For each bit of an octet the table that makes the octet 1 where it has the bit, and the one that makes it 0.
@@ -148,6 +150,26 @@ class Snapshot:
 
     def __repr__(self) -> str:
         return f"<Snapshot {len(self)} messages, uidnext {self.uidnext}, modseq {self.modseq}>"
+
+    @property
+    def octets(self) -> int:
+        """An estimate of what it takes in memory."""
+        columns = (
+            self.uids,
+            self.flags,
+            self.modseqs,
+            self.received,
+            self.saved,
+            self.sizes,
+            self.fingerprints,
+        )
+        names = self._names
+        if isinstance(names, bytes):
+            named = len(names)
+        else:
+            # All are about as long as the first; each has 33 octets of its own, and its place in the list.
+            named = (len(names[0]) + 48) * len(names) if names else 0
+        return sum([len(column) * column.itemsize for column in columns]) + named + _EXTRA_OCTETS * len(self.extra)
 
     @property
     def names(self) -> list[bytes]:

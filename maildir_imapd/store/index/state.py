@@ -19,6 +19,9 @@ HISTORY_LIMIT: Final = 20_000  # ranges of expunged UIDs kept for QRESYNC
 TOMB_LIMIT: Final = 5_000  # bases of messages that went without our doing
 TOMB_SECONDS: Final = 14 * 86400
 BOOT_LIMIT: Final = 16
+# What one takes in memory.
+_RANGE_OCTETS: Final = 132
+_TOMB_OCTETS: Final = 300
 
 
 class Tomb(NamedTuple):
@@ -46,6 +49,11 @@ class IndexState:
     # By base, oldest first; never written to. A base that comes back, from a backup or because a
     # listing had lied, gets its UID again (robustness rule 7).
     tombs: dict[bytes, Tomb] = field(default_factory=dict)
+
+    @property
+    def octets(self) -> int:
+        """An estimate of what it takes in memory."""
+        return self.snapshot.octets + _RANGE_OCTETS * len(self.history) + _TOMB_OCTETS * len(self.tombs)
 
     def after(self, batches: Iterable[Batch], *, position: int | None = None, inode: int | None = None) -> IndexState:
         """Return what is so when *batches*, whole ones, have been added, the last of them ending at *position*.
