@@ -18,6 +18,23 @@ MMAP_OCTETS: Final = 256 * 1024
 TRIM_OCTETS: Final = 256 * 1024
 
 
+# So much that was let go of is worth a walk through what the C library keeps: milliseconds, outside of our own lock.
+WORTH_OCTETS: Final = 1 << 20
+
+
+def trim() -> bool:
+    """Give back what lies free in the midst of the C library's memory; say whether anything could be.
+
+    What is let go of in small pieces leaves holes, which the library gives back only when it is asked.
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is None:
+        return False
+    malloc_trim.argtypes = (ctypes.c_size_t,)
+    malloc_trim.restype = ctypes.c_int
+    return bool(malloc_trim(0))
+
+
 def give_back() -> bool:
     """Fix the bounds from which on memory is given back at once; say whether this C library has such."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

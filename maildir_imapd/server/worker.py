@@ -300,7 +300,8 @@ class Worker:
 
         What nobody has used for long is let go of.
         """
-        self.door.accounts.unused.let_go_old()
+        if self.door.accounts.unused.let_go_old() > memory.WORTH_OCTETS:
+            memory.trim()
         self.watcher.start()
         for server in self.servers:
             server.start()

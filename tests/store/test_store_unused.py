@@ -84,10 +84,10 @@ def test_what_is_old_goes_when_somebody_comes_by() -> None:
     old = keep(shelf, "a")
     clock.now += 59
     young = keep(shelf, "b")
-    whole.let_go_old()
+    assert whole.let_go_old() == 0
     assert (old(), young()) == ("a", "b")
     clock.now += 1
-    whole.let_go_old()
+    assert whole.let_go_old() == 10
     assert (old(), young()) == ("", "b")
 
 

@@ -124,12 +124,15 @@ class Unused:
                     self._take(key, gone)
         _let_go(gone)
 
-    def let_go_old(self) -> None:
-        """Let go of what nobody has used for long; for whoever comes by from time to time."""
+    def let_go_old(self) -> int:
+        """Let go of what nobody has used for long, and return how many octets that took; for whoever comes by."""
         gone: list[_Entry] = []
         with self._lock:
+            before = self._octets
             self._shrink(gone)
+            octets = before - self._octets
         _let_go(gone)
+        return octets
 
     # --- as descriptors.Keeper ----------------------------------------------------------------------
 
