@@ -374,5 +374,4 @@ class CurrentFolder:
         state = self._folder.index.state
         if modseq < state.whole_above:
             return None
-        ranges = [(lo, hi) for when, lo, hi in state.history if when > modseq]
-        return history.vanished(ranges, state.snapshot)
+        return history.vanished(state.history.since(modseq), state.snapshot)

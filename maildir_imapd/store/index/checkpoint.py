@@ -33,6 +33,7 @@ import zlib
 from array import array
 from typing import Final, NamedTuple
 
+from maildir_imapd.store.index.expunges import Expunges
 from maildir_imapd.store.index.journal import NEVER, Stamp, parse_ranges, render_ranges
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.index.state import IndexState, Tomb
@@ -134,7 +135,7 @@ def _parse(data: bytes, lines: list[bytes], at: int) -> IndexState:
         reserve=head.numbers[b"u"],
         boots=tuple(head.boots),
         stamp=head.stamp,
-        history=tuple(head.history),
+        history=Expunges(head.history),
         whole_above=head.numbers[b"l"],
         tombs=head.tombs,
     )
