@@ -375,9 +375,15 @@ class View:
         return [i for span in spans for i in span]
 
     def check_numbering(self) -> None:
-        """Raise Goodbye if the UIDs of this view no longer name what they named: the mailbox is numbered anew."""
-        if self.mailbox.snapshot.uidvalidity != self.snapshot.uidvalidity:
+        """Raise Goodbye if the UIDs of this view no longer name what they named: the mailbox is numbered anew.
+
+        So it is if nobody knows any more what this view was of, for that part of the index was found damaged.
+        """
+        now, then = self.mailbox.snapshot, self.snapshot
+        if now.uidvalidity != then.uidvalidity:
             raise Goodbye("UIDVALIDITY of the selected mailbox changed")
+        if then.damaged and now is not then:
+            raise Goodbye("Please connect again")
 
     @property
     def cache(self) -> Cache:

@@ -17,7 +17,7 @@ from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, inotify
 from maildir_imapd.store.disk.unused import Cost
-from maildir_imapd.store.folder import changes
+from maildir_imapd.store.folder import changes, tidying
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.rounds import Rounds
 from maildir_imapd.store.folder.showing import Showing
@@ -185,7 +185,7 @@ class CurrentFolder:
             folder.directories.check_place()
             before = folder.index.state
             folder.index.catch_up()
-            if folder.index.state is before or folder.index.started_anew:
+            if folder.index.state is before or folder.index.started_anew or before.snapshot.damaged:
                 return False  # the journal has no news, so the directories have; or it must not be shown yet
         except (Unfit, OSError):
             return False
@@ -201,6 +201,8 @@ class CurrentFolder:
                 journal = os.stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
+            if state.snapshot.damaged:
+                return False
             cur, new = os.stat(self._cur), os.stat(self._new)
             seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
             if seen != state.stamp[:4] or folder.files.suspicious or folder.index.behind:
@@ -298,7 +300,7 @@ class CurrentFolder:
         if cache is not None:
             octets += cache.octets
             open_files += cache.is_open
-        return Cost(open_files + folder.index.on_disk(), octets)
+        return Cost(open_files + folder.index.on_disk() + folder.rows.stored, octets)
 
     # --- who listens, and what the watcher asks -----------------------------------------------
 
@@ -323,6 +325,15 @@ class CurrentFolder:
         if self._watcher is not None:
             self._watcher.release(self)
         self.used()
+        if self.listened or not tidying.untidy(self._folder):
+            return
+        try:
+            with self._changing(), self._folder.exclusive(patience=0):
+                tidying.tidy(self._folder)
+                self._adopt_rows()
+        except (errors.StoreError, errors.MailboxMissing, OSError) as error:
+            # The journal has it all.
+            log.info("checkpoint left as it was", path=self.path, why=error)
 
     @property
     def listened(self) -> bool:

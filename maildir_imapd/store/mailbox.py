@@ -404,6 +404,8 @@ class Mailbox(CurrentFolder):
 
         Where it cannot be noted, it is found again.
         """
+        if not files:
+            return
         uids = [uid for uid, _ in files]
         cache = self.cache
         cache.forget(uids)
@@ -433,6 +435,7 @@ class Mailbox(CurrentFolder):
         A message that is gone or cannot be read counts 0, and *failures* says why, by index in *positions*.  While
         messages are read, *report* is called without locks, with how many of how many are done.
         """
+        self._rewritten(self._rounds.look(self.snapshot, demanded=True))
         rows = self.snapshot if snapshot is None else snapshot
         found = self._known_sizes(rows, positions)
         if SIZE_UNKNOWN not in found:
@@ -500,4 +503,5 @@ class Mailbox(CurrentFolder):
                     log.warning("no place for the cache", path=self._cache_path, why=error)
             found = Cache(self._cache_path, self.snapshot.uidvalidity, self._folder.keeping.cache_version)
             self._cache = found
+            self._rewritten(self._rounds.look(self.snapshot, demanded=True))
         return found

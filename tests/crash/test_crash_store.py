@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from crash import die_at, run
 
-from maildir_imapd.store.index import index
+from maildir_imapd.store.folder import tidying
+from maildir_imapd.store.index import checkpoint, index
 from maildir_imapd.store.index.constants import LAST_UID
 from maildir_imapd.store.index.journal import Batch
 from maildir_imapd.store.mailbox import Mailbox, Seed
@@ -180,6 +181,20 @@ def rotate(spool: Spool) -> object:
     return rows(box)
 
 
+def leave(spool: Spool) -> object:
+    """The last client goes, and a checkpoint is written of which the columns are read one by one."""
+    tidying.TIDY_OCTETS = 0
+    checkpoint.SMALL_OCTETS = 32
+    box = spool.open()
+    listener = box.listen(lambda: None)
+    for n in range(4):
+        box.set_flags([1, 2, 3], add=Flags(FLAGGED if n % 2 else SEEN))
+    listener.close()
+    again = spool.open()
+    again.set_flags([2], add=Flags(DELETED))
+    return rows(again)
+
+
 def reserve(spool: Spool) -> object:
     index.RESERVE = 2
     box = spool.open()
@@ -230,6 +245,7 @@ OPERATIONS = [
     move,
     claim,
     rotate,
+    leave,
     reserve,
     outside_changes,
     repair,

@@ -34,7 +34,7 @@ def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | No
     states: list[IndexState] = []
     for name in (CHECKPOINT, OLD):
         try:
-            data = durable.read_file(name, directory, durable.LARGE_OCTETS)
+            data = durable.read_file(name, directory, checkpoint.LARGEST_OCTETS)
         except FileNotFoundError:
             continue
         state = checkpoint.parse(data)

@@ -244,6 +244,9 @@ class Index:
             if self._lock.rung() > self.state.snapshot.modseq:
                 # The bell is rung after the batch: one that others have been told of is missing.
                 raise Unfit
+            if self.state.snapshot.damaged:
+                # Found when a column was asked for, long after the head was read.
+                raise Unfit
         except (FileNotFoundError, Unfit):
             before_rebuilding()
             self.rebuild(listed())

@@ -76,10 +76,10 @@ def named(directory: int) -> os.stat_result | None:
 
 def read_checkpoint(directory: int) -> IndexState:
     """Read the checkpoint; raises Unfit, FileNotFoundError, OSError."""
-    state = checkpoint.parse(durable.read_file(CHECKPOINT, directory, durable.LARGE_OCTETS))
-    if state is None:
-        raise Unfit
-    return state
+    try:
+        return checkpoint.load(directory)
+    except checkpoint.Unverified as error:
+        raise Unfit from error
 
 
 def joined(state: IndexState, opened: Opened) -> IndexState:
