@@ -232,7 +232,9 @@ def test_earlier_versions_are_read(tmp_path: Path, version: int) -> None:
     now = applied(
         SOME, [Batch(modseq=9, uidnext=8, keywords={36: b"Far"}, worded=[([(2, 2)], frozenset({36}), frozenset())])]
     )
-    state = IndexState(snapshot=now, generation=3, position=77, history=Expunges([(5, 4, 6)]), whole_above=2, reserve=100)
+    state = IndexState(
+        snapshot=now, generation=3, position=77, history=Expunges([(5, 4, 6)]), whole_above=2, reserve=100
+    )
     (tmp_path / INDEX).write_bytes(rendered(state, version))
     again = load(tmp_path)
     assert rows(again.snapshot) == rows(now)
