@@ -224,7 +224,9 @@ class Worker:
         self.door = Door(settings.chain(config, failures), accounts, settings.room(config))
         self.sessions = Sessions()
         # What is served, by the name that a listener has for it.
-        self.ports: dict[str, Port] = {"imap": imap_service.ImapPort(config, self.door, tls=tls is not None)}
+        self.ports: dict[str, Port] = {
+            "imap": imap_service.ImapPort(config, self.door, tls=tls is not None, budget=settings.budget(config))
+        }
         self._beats = beats
         self.servers = [Server(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
 

@@ -129,6 +129,15 @@ def test_nobody_holds_a_message_while_he_waits(root: Path, section: bytes) -> No
     assert highest < 16
 
 
+def test_the_memory_of_the_machine_or_of_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_GROUP_LIMIT", str(tmp_path / "limit"))
+    whole = memory.machine_octets()
+    assert whole == int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    for said, octets in (("max\n", whole), ("67108864\n", 64 * MIB), (f"{whole * 2}\n", whole)):
+        (tmp_path / "limit").write_text(said)
+        assert memory.machine_octets() == octets
+
+
 def test_the_bounds_are_taken() -> None:
     assert memory.give_back()
 
