@@ -108,7 +108,7 @@ def test_a_setting_is_read_in_one_place() -> None:
     assert not {name: places for name, places in readers.items() if len(places) > 1}
     # What the supervisor reads is of the process, and of no connection.
     own = {name for name, places in readers.items() if places != {"settings.py"}}
-    assert own == {"workers", "pid_file", "log_level", "shutdown_timeout"}
+    assert own == {"pid_file", "log_level", "shutdown_timeout"}
 
 
 def test_compressing_without_the_library_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
