@@ -489,7 +489,11 @@ SETTINGS: tuple[Setting, ...] = (
         size(64 << 20, MOST),
         None,
         "Memory that one worker or tunnel may have of its own (RLIMIT_DATA), the stacks of its threads counted, half a "
-        "MiB each. A command that needs more is refused.",
+        "MiB each. A command that needs more is refused. Half of it is for large messages that must be had whole: "
+        "decoded parts, what lies compressed, what is put together by CATENATE. A command that finds no room there "
+        "waits 20 seconds for others to be done, and is then answered NO [LIMIT]. Without a limit a worker takes a "
+        "quarter of the machine's memory, or of its control group's, divided by the number of workers, for such "
+        "messages, and as much as it needs for all else.",
         "SIZE",
         "Limits",
     ),

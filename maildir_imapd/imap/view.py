@@ -411,7 +411,7 @@ class View:
 
         0 for one that cannot be had; *failures* says why, by index in *positions*.
         """
-        return self.mailbox.sizes(positions, self.snapshot, self.progress.report, failures)
+        return self.mailbox.sizes(positions, self.snapshot, self.progress.report, failures, self.progress)
 
     @property
     def ghosts(self) -> Set[int]:

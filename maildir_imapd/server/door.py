@@ -97,6 +97,7 @@ class Door:
         if visit.user is not None:
             self._forget(visit.user, visit)
             visit.user = None
+        self._left(visit)
 
     def _wait(self, visit: Visit) -> None:
         """Count one who has not logged in. Under the lock."""
@@ -111,6 +112,12 @@ class Door:
             self._by_network[around] -= 1
             if not self._by_network[around]:
                 del self._by_network[around]
+
+    def _left(self, visit: Visit) -> None:
+        """Keep the mail of who has gone open for a while."""
+        account, visit.account = visit.account, None
+        if account is not None:
+            self.accounts.left(account)
 
     def _note(self, user: str, visit: Visit, own: int | None) -> None:
         """Count a login; raises LimitReached. *own*: how many his back end says that he may have."""
@@ -155,7 +162,7 @@ class Door:
             except OSError:
                 self._forget(user, visit)
                 raise
-        visit.user = user
+        visit.user, visit.account = user, account
         with self._lock:
             self._no_longer_waiting(visit)
         return Access(user, account, lambda: self._dismiss(visit), identity.groups)
@@ -165,6 +172,7 @@ class Door:
         user, visit.user = visit.user, None
         if user is not None:
             self._forget(user, visit)
+        self._left(visit)
         with self._lock:
             if visit not in self._leaving:
                 self._wait(visit)

@@ -226,7 +226,9 @@ class Worker:
         self.door = Door(settings.chain(config, failures), accounts, settings.room(config), counts)
         self.sessions = Sessions()
         # What is served, by the name that a listener has for it.
-        self.ports: dict[str, Port] = {"imap": imap_service.ImapPort(config, self.door, tls=tls is not None)}
+        self.ports: dict[str, Port] = {
+            "imap": imap_service.ImapPort(config, self.door, tls=tls is not None, budget=settings.budget(config))
+        }
         self._beats = beats
         self.servers = [Server(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
 
@@ -298,7 +300,12 @@ class Worker:
             self._beats.forget(_accept(number))
 
     def look_after(self) -> None:
-        """Start each long-lived thread again that is not there any more and should be; raises RuntimeError."""
+        """Start each long-lived thread again that is not there any more and should be; raises RuntimeError.
+
+        What nobody has used for long is let go of.
+        """
+        if self.door.accounts.unused.let_go_old() > memory.WORTH_OCTETS:
+            memory.trim()
         self.watcher.start()
         for server in self.servers:
             server.start()

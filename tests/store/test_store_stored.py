@@ -21,6 +21,7 @@ from maildir_imapd import errors
 from maildir_imapd.store.index import checkpoint, stored
 from maildir_imapd.store.index.builder import applied
 from maildir_imapd.store.index.columns import COLUMNS, NAMES
+from maildir_imapd.store.index.expunges import Expunges
 from maildir_imapd.store.index.journal import Batch
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.index.state import IndexState
@@ -177,7 +178,7 @@ def test_a_file_that_was_cut_after_it_was_opened(tmp_path: Path, large: None) ->
 def test_whatever_octet_is_damaged_it_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: bool) -> None:
     if not small:
         monkeypatch.setattr(checkpoint, "SMALL_OCTETS", 32)
-    data = b"".join(checkpoint.render(IndexState(snapshot=SOME, history=((5, 4, 6),))))
+    data = b"".join(checkpoint.render(IndexState(snapshot=SOME, history=Expunges([(5, 4, 6)]))))
     for at in range(len(data) - 4):  # the last four only say that it is whole
         (tmp_path / INDEX).write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         with pytest.raises((checkpoint.Unverified, errors.IndexDamaged)):
@@ -231,7 +232,9 @@ def test_earlier_versions_are_read(tmp_path: Path, version: int) -> None:
     now = applied(
         SOME, [Batch(modseq=9, uidnext=8, keywords={36: b"Far"}, worded=[([(2, 2)], frozenset({36}), frozenset())])]
     )
-    state = IndexState(snapshot=now, generation=3, position=77, history=((5, 4, 6),), whole_above=2, reserve=100)
+    state = IndexState(
+        snapshot=now, generation=3, position=77, history=Expunges([(5, 4, 6)]), whole_above=2, reserve=100
+    )
     (tmp_path / INDEX).write_bytes(rendered(state, version))
     again = load(tmp_path)
     assert rows(again.snapshot) == rows(now)

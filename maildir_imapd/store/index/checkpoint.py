@@ -48,6 +48,7 @@ from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index import stored
 from maildir_imapd.store.index.columns import COLUMNS, FILE_COLUMNS, NAMES, ColumnSource
 from maildir_imapd.store.index.constants import CHECKPOINT
+from maildir_imapd.store.index.expunges import Expunges
 from maildir_imapd.store.index.journal import NEVER, Stamp, parse_ranges
 from maildir_imapd.store.index.snapshot import COUNTED, Snapshot
 from maildir_imapd.store.index.state import IndexState, Tomb
@@ -204,15 +205,15 @@ def _read_some(number: int, file: Descriptor, head: _Head, at: int, size: int) -
     return _state(head, {}, None, _ranges(gone), source)
 
 
-def _ranges(data: bytes | memoryview) -> tuple[tuple[int, int, int], ...]:
-    return tuple(_RANGE.iter_unpack(data))
+def _ranges(data: bytes | memoryview) -> Expunges:
+    return Expunges(_RANGE.iter_unpack(data))
 
 
 def _state(
     head: _Head,
     columns: Mapping[str, array[int]],
     names: bytes | list[bytes] | None,
-    history: tuple[tuple[int, int, int], ...],
+    history: Expunges,
     source: ColumnSource | None,
 ) -> IndexState:
     rows = Snapshot(
@@ -310,7 +311,7 @@ def _parse(data: bytes, head: _Head, at: int) -> IndexState:
     names = data[at : at + head.names_size]
     if at + head.names_size + 4 != len(data):
         raise ValueError("lengths do not agree")
-    return _state(head, columns, stored.checked_names(names, head.messages), tuple(head.history), None)
+    return _state(head, columns, stored.checked_names(names, head.messages), Expunges(head.history), None)
 
 
 def _columns(data: bytes, at: int, count: int) -> tuple[dict[str, array[int]], int]:

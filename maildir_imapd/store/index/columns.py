@@ -111,6 +111,21 @@ class Columns:
             return False
         return True
 
+    @property
+    def octets(self) -> int:
+        """An estimate of what those take that are in memory."""
+        octets = sum([array(code).itemsize * len(self) for column, code in COLUMNS if self.here(column)])
+        names = self._names if self.here(NAMES) else b""
+        if isinstance(names, bytes):
+            return octets + len(names)
+        # All are about as long as the first; each has 33 octets of its own, and its place in the list.
+        return octets + (len(names[0]) + 48) * len(names) if names else octets
+
+    @property
+    def stored(self) -> bool:
+        """Whether some lie elsewhere still, in a file that is open for them."""
+        return self._source is not None
+
     def has(self, column: str) -> bool:
         """Whether a column is in memory, or is fetched without a look at each message's file."""
         source = self._source

@@ -19,6 +19,7 @@ from maildir_imapd.store.index import checkpoint, journal, loading
 from maildir_imapd.store.index.columns import ColumnSource
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, LAST_UID, OLD, RESERVE
 from maildir_imapd.store.index.evidence import Evidence
+from maildir_imapd.store.index.expunges import NO_EXPUNGES
 from maildir_imapd.store.index.journal import NEVER
 from maildir_imapd.store.index.snapshot import Snapshot, empty
 from maildir_imapd.store.index.state import IndexState
@@ -100,7 +101,7 @@ def mended(found: Evidence, boot: bytes, another: Callable[[int], int], listed: 
     new = replace(
         state if state is not None else IndexState(),
         snapshot=rows,
-        history=(),
+        history=NO_EXPUNGES,
         whole_above=modseq,
         stamp=NEVER,
         generation=found.generation() + 1,

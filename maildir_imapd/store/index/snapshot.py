@@ -42,6 +42,8 @@ SYSTEM_FLAGS: Final = (
     (b"\\Draft", DRAFT),
 )
 
+# What the keywords of a message take in memory that have no bit.
+_EXTRA_OCTETS: Final = 400
 _NO_WORDS: Final[frozenset[int]] = frozenset()
 COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
 # For each bit of an octet the table that makes the octet 1 where it has the bit, and the one that makes it 0.
@@ -125,6 +127,11 @@ class Snapshot(Columns):
 
     def __repr__(self) -> str:
         return f"<Snapshot {len(self)} messages, uidnext {self.uidnext}, modseq {self.modseq}>"
+
+    @property
+    def octets(self) -> int:
+        """An estimate of what it takes in memory, without the columns that are not there yet."""
+        return super().octets + _EXTRA_OCTETS * len(self.extra)
 
     # --- find ----------------------------------------------------------------------------------
 
