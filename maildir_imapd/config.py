@@ -414,13 +414,26 @@ SETTINGS: tuple[Setting, ...] = (
         "connections_per_address",
         number(1, 1_000_000),
         100,
-        "Connections one address may have in one worker before login is refused to it. Of IPv6 a /64 counts as one "
-        "address.",
+        "Connections one address (of IPv6 a /64) may have in one worker that have not logged in; for a further one the "
+        "longest of them is sent away.",
         "N",
         "Limits",
     ),
     Setting(
-        "connections_per_user", number(1, 1_000_000), 50, "Connections one user may have in one worker.", "N", "Limits"
+        "connections_per_user",
+        number(0, 1_000_000),
+        50,
+        "Connections of one user in all workers; 0: any.",
+        "N",
+        "Limits",
+    ),
+    Setting(
+        "connections_per_user_and_address",
+        number(0, 1_000_000),
+        0,
+        "Connections of one user from one address, in all workers; 0: any that connections_per_user leaves him.",
+        "N",
+        "Limits",
     ),
     Setting(
         "connections",
@@ -501,7 +514,11 @@ SETTINGS: tuple[Setting, ...] = (
         size(64 << 20, MOST),
         None,
         "Memory that one worker or tunnel may have of its own (RLIMIT_DATA), the stacks of its threads counted, half a "
-        "MiB each. A command that needs more is refused.",
+        "MiB each. A command that needs more is refused. Half of it is for large messages that must be had whole: "
+        "decoded parts, what lies compressed, what is put together by CATENATE. A command that finds no room there "
+        "waits 20 seconds for others to be done, and is then answered NO [LIMIT]. Without a limit a worker takes a "
+        "quarter of the machine's memory, or of its control group's, divided by the number of workers, for such "
+        "messages, and as much as it needs for all else.",
         "SIZE",
         "Limits",
     ),

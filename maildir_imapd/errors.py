@@ -222,6 +222,12 @@ class LimitReached(Refused):
     code = b"LIMIT"
 
 
+class NoMemory(Refused):
+    """The server has no memory for this just now; try again later"""
+
+    code = b"LIMIT"
+
+
 class TooBig(Refused):
     """The message is larger than the limit of {limit} octets"""
 

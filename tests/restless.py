@@ -117,7 +117,7 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--switch", type=float, default=SWITCH_INTERVAL, help="seconds a thread may compute; 0: as it is"
     )
-    parser.add_argument("--kept", type=int, help="mailboxes an account keeps open that nobody has selected")
+    parser.add_argument("--kept", type=int, help="mailboxes a process keeps open that nobody has selected")
     parser.add_argument("--check-locks", action="store_true", help="raise where the order of locks is not kept")
     parser.add_argument("--sanitize", type=Path, metavar="DIR", help="write what is wrong with descriptors there")
     parser.add_argument("--report", type=Path, metavar="DIR", help="where workers say what they hold")
@@ -137,10 +137,12 @@ def main() -> None:
         lockcheck.install()
     from maildir_imapd import cli
     from maildir_imapd.server import worker
-    from maildir_imapd.store import account, watch
+    from maildir_imapd.store import watch
+    from maildir_imapd.store.disk import unused
 
     if options.kept is not None:
-        account.KEPT = options.kept
+        # A mailbox has some three descriptors.
+        unused.DESCRIPTORS_MOST = 3 * options.kept
         watch.LINGERING = options.kept  # what was watched is kept, too
     if options.switch:
         worker.SWITCH_SECONDS = options.switch

@@ -23,7 +23,7 @@ FORBIDDEN = {
     "store": {"socketserver", "ssl", "subprocess", "asyncio"},
     "imap": NO_IO,
 }
-LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases", "line_ends"}
+LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases", "line_ends", "budget"}
 # What others know of the store: its face, and the values that it gives and takes.
 FACE = {"store.account", "store.mailbox", "store.names", "store.results", "store.watch"}
 IMAP_KNOWS = FACE | {
@@ -43,6 +43,7 @@ IMAP_KNOWS = FACE | {
 # How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.
 SERVER_KNOWS = FACE | {
     "store.disk.descriptors",
+    "store.disk.unused",
     "store.folder.keeping",
     "store.index.constants",
     "store.maildir.census",
@@ -85,7 +86,7 @@ ALLOWED = {
     "events": {"phrases"},
     "wire": {"wire", "errors", "strings", "mutf7"},
     "message": {"message", "errors", "strings", "normal", "line_ends"},
-    "store": {"store", "errors", "events", "mutf7", "normal", "phrases", "line_ends"},
+    "store": {"store", "errors", "events", "mutf7", "normal", "phrases", "line_ends", "budget"},
     # Of the store only the locks, which know nothing of it.
     "auth": {"auth", "errors", "events", "values", "store.threads.locks"},
     "imap": {"imap", "wire", "message", *IMAP_KNOWS, "auth.base", "auth.mechanisms", *LEAVES, ""},

@@ -41,7 +41,7 @@ class Identity:
     search_index: bool | None = None
     """Whether what his messages say is indexed, in place of the setting search_index."""
     connections: int | None = None
-    """How many he may have in one worker, in place of the setting connections_per_user."""
+    """How many he may have, in place of the setting connections_per_user."""
 
     def may_come_from(self, host: str) -> bool:
         """Say whether he may log in from the address *host*, which may carry a zone; what is no address may not."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
-from maildir_imapd.store.index.snapshot import Snapshot
+from maildir_imapd.store.index.snapshot import COLUMNS, Snapshot
 
 _NONE: Final[frozenset[int]] = frozenset()
 
@@ -124,15 +124,10 @@ def _assemble(like: Snapshot, rows: list[tuple[Snapshot, int]]) -> Snapshot:
         uid = source.uids[i]
         if uid in source.extra:
             extra[uid] = source.extra[uid]
+    columns = {column: array(code, [getattr(source, column)[i] for source, i in rows]) for column, code in COLUMNS}
     return Snapshot(
-        uids=array("I", [source.uids[i] for source, i in rows]),
-        flags=array("Q", [source.flags[i] for source, i in rows]),
-        modseqs=array("Q", [source.modseqs[i] for source, i in rows]),
-        received=array("q", [source.received[i] for source, i in rows]),
-        saved=array("q", [source.saved[i] for source, i in rows]),
-        sizes=array("Q", [source.sizes[i] for source, i in rows]),
-        fingerprints=array("Q", [source.fingerprints[i] for source, i in rows]),
-        names=[source.names[i] for source, i in rows],
+        columns,
+        [source.names[i] for source, i in rows],
         extra=extra,
         keywords=like.keywords,
         uidvalidity=like.uidvalidity,

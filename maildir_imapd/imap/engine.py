@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.budget import UNLIMITED, Budget
 from maildir_imapd.errors import (
     BadCharsetName,
     Goodbye,
@@ -86,6 +87,7 @@ class Engine:
         ticks: Callable[[], float] = time.monotonic,
         meanwhile: Meanwhile = at_once,
         look: Client = is_there,
+        budget: Budget = UNLIMITED,
     ) -> None:
         self.session = Session(
             policy,
@@ -98,6 +100,7 @@ class Engine:
             meanwhile=meanwhile,
             look=look,
             may_leave=preauth is None,
+            budget=budget,
         )
         self._policy = policy
         self._preauth = preauth
@@ -174,6 +177,9 @@ class Engine:
         if session.notify is not None and session.state is not State.LOGOUT and session.upgrade is None:
             self.announce(reply)
         reply.flush()
+        if session.view is not None and session.view.opening:
+            self._guarded(session.view.settle_in, None, reply)
+            reply.flush()
 
     def upgraded(self, kind: bytes) -> None:
         """Note that the transport now speaks TLS, or deflates, or does so no longer.

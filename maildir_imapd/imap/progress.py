@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from maildir_imapd.budget import UNLIMITED, NoRoom
+from maildir_imapd.errors import NoMemory
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from maildir_imapd.budget import Budget, Share
     from maildir_imapd.imap.reply import Reply
 
     Say = Callable[[Reply, bytes, str, bytes], None]
@@ -18,6 +22,8 @@ T = TypeVar("T")
 INTERVAL_SECONDS = 10.0
 # Seconds between two looks whether the client is still there.
 LOOK_SECONDS = 1.0
+# Seconds that a command waits for room for something large: less than what clients wait for a word.
+ROOM_SECONDS = 20.0
 # Messages from which on COPY and MOVE may take that long; for fewer another thread would be a waste.
 MANY = 100
 
@@ -55,6 +61,9 @@ class Progress:
     ConnectionError, for the work would be nobody's.  One that has only ended what it sends may still read: it is sent
     a word at once, to which a machine that has closed the connection answers that it has.
 
+    What one message takes in memory, if that is much, is counted here, too (``hold``), and let go of when the next one
+    is reported, or the command ends.
+
     It may send, so it is called between whole lines and while no lock is held, and nowhere else: what works under a
     folder's lock (COPY, MOVE, the first SELECT) cannot, and is done by ``during``.
     """
@@ -65,6 +74,7 @@ class Progress:
         "_done",
         "_doubted",
         "_goal",
+        "_held",
         "_look",
         "_meanwhile",
         "_next",
@@ -74,6 +84,7 @@ class Progress:
         "_tag",
         "_uncertain",
         "_whole",
+        "budget",
     )
 
     def __init__(
@@ -81,7 +92,10 @@ class Progress:
         clock: Callable[[], float],
         meanwhile: Meanwhile = at_once,
         look: Client = is_there,
+        budget: Budget = UNLIMITED,
     ) -> None:
+        self.budget = budget
+        self._held: list[tuple[Share, Callable[[], None]]] = []
         self._clock = clock
         self._meanwhile = meanwhile
         self._look = look
@@ -106,6 +120,7 @@ class Progress:
     def end(self) -> None:
         """Note that it has had its answer: no word about it after that."""
         self._reply = self._say = None
+        self._let_go()
 
     def part(self, before: int, whole: int) -> None:
         """Note that what is reported from here on is a part of *whole*, of which *before* are done."""
@@ -127,6 +142,8 @@ class Progress:
 
         Raises ConnectionError when the client has gone.
         """
+        if self._held:
+            self._let_go()
         now = self._clock()
         if now < self._next or self._reply is None:
             return
@@ -152,6 +169,55 @@ class Progress:
         self._next = now + LOOK_SECONDS
         if self._doubts():
             self._tell(b"NIL NIL")
+
+    # --- memory -----------------------------------------------------------------------------------
+
+    def hold(self, octets: int, forget: Callable[[], None]) -> None:
+        """Wait until so many may be held for the message at hand; *forget* is called when that is over.
+
+        Raises NoMemory when there is no room for long, or there never is, and as ``report``; no lock may be held.
+        """
+        self._held.append((self.share(octets), forget))
+
+    def share(self, octets: int) -> Share:
+        """As ``hold``, for who gives it back himself."""
+        budget = self.budget
+        end: float | None = None
+        while True:
+            try:
+                return budget.share(octets)
+            except NoRoom:
+                now = self._clock()
+                end = now + ROOM_SECONDS if end is None else end
+                if now >= end or not budget.may_come(octets):
+                    budget.refused(octets)
+                    raise NoMemory from None
+            budget.wait(min(LOOK_SECONDS, end - now))
+            self._wait_on()
+
+    def more(self, share: Share, octets: int) -> None:
+        """Have *share* grow, at once; raises NoMemory."""
+        try:
+            share.more(octets)
+        except NoRoom:
+            self.budget.refused(octets)
+            raise NoMemory from None
+
+    def _wait_on(self) -> None:
+        """Look whether the client is there while it waits, and say from time to time that it does."""
+        now = self._clock()
+        if self._reply is None or now < self._next:
+            return
+        self._next = now + LOOK_SECONDS
+        if self._doubts() or now >= self._speak:
+            self._speak = now + INTERVAL_SECONDS
+            self._tell(b"NIL NIL")
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, []
+        for share, forget in held:
+            forget()
+            share.close()
 
     def _doubts(self) -> bool:
         """Whether the client has ended what it sends, and has not been sent a word since."""

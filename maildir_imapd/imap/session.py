@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 from maildir_imapd import normal
+from maildir_imapd.budget import UNLIMITED, Budget
 from maildir_imapd.errors import BadMailboxName, MailboxMissing, WrongState
 from maildir_imapd.events import Log
 from maildir_imapd.imap.languages import DEFAULT
@@ -112,6 +113,7 @@ class Session:
 
     *clock* gives the time of day, *ticks* seconds that never go back.  *meanwhile*: how long work under a lock is
     done.  *look* says whether the client is still there.  *may_leave*: whether somebody could log in again.
+    *budget*: what large things may take in memory, of all sessions.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class Session:
         meanwhile: Meanwhile,
         look: Client,
         may_leave: bool,
+        budget: Budget = UNLIMITED,
     ) -> None:
         self.policy = policy
         # Who logs in is asked for here; it may block for as long as the door wants.
@@ -138,7 +141,7 @@ class Session:
         self.peer = peer
         self.clock = clock
         # Told by every command that works message by message.
-        self.progress = Progress(ticks, meanwhile, look)
+        self.progress = Progress(ticks, meanwhile, look, budget)
         # RFC 8437: UNAUTHENTICATE is no use where nobody could log in again.
         self.may_leave = may_leave
         # What the client has sent and nobody has read yet.

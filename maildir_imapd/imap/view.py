@@ -102,6 +102,7 @@ class View:
         "mailbox",
         "mine",
         "name",
+        "opening",
         "progress",
         "read_only",
         "recent",
@@ -158,6 +159,8 @@ class View:
         self._hidden: set[int] = set()
         self._flag_lists = _FlagLists(self.snapshot)
         self.fresh = True
+        # The answer to SELECT is on its way; then comes what can wait for that (``settle_in``).
+        self.opening = True
         # The UIDs that "$" stands for (RFC 5182).
         self.saved: frozenset[int] = frozenset()
         # The large message that was read last: columns/message.py keeps it here, and knows what it is.
@@ -207,6 +210,12 @@ class View:
             with later("open mailbox"), _GOODBYE_IF_GONE:
                 self.mailbox.sync(keep_new=self.read_only)
                 self.fresh = True
+
+    def settle_in(self) -> None:
+        """Do what the answer to SELECT need not wait for: look at the files of a folder new to us; raises Goodbye."""
+        self.opening = False
+        with later("files"), _GOODBYE_IF_GONE:
+            self.mailbox.sync(keep_new=self.read_only, files=True)
 
     def claim_recent(self) -> None:
         """Take what no session has seen yet as this session's \\Recent (RFC 3501 2.3.2)."""
@@ -375,9 +384,15 @@ class View:
         return [i for span in spans for i in span]
 
     def check_numbering(self) -> None:
-        """Raise Goodbye if the UIDs of this view no longer name what they named: the mailbox is numbered anew."""
-        if self.mailbox.snapshot.uidvalidity != self.snapshot.uidvalidity:
+        """Raise Goodbye if the UIDs of this view no longer name what they named: the mailbox is numbered anew.
+
+        So it is if nobody knows any more what this view was of, for that part of the index was found damaged.
+        """
+        now, then = self.mailbox.snapshot, self.snapshot
+        if now.uidvalidity != then.uidvalidity:
             raise Goodbye("UIDVALIDITY of the selected mailbox changed")
+        if then.damaged and now is not then:
+            raise Goodbye("Please connect again")
 
     @property
     def cache(self) -> Cache:
@@ -396,7 +411,7 @@ class View:
 
         0 for one that cannot be had; *failures* says why, by index in *positions*.
         """
-        return self.mailbox.sizes(positions, self.snapshot, self.progress.report, failures)
+        return self.mailbox.sizes(positions, self.snapshot, self.progress.report, failures, self.progress)
 
     @property
     def ghosts(self) -> Set[int]:

@@ -16,6 +16,7 @@ from maildir_imapd.events import Log
 from maildir_imapd.location import expand, grounds
 from maildir_imapd.server import owners
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.disk.unused import Cost, Shelf, Unused
 from maildir_imapd.store.maildir import ground
 from maildir_imapd.store.maildir.decide import decide
 from maildir_imapd.store.maildir.instead import instead
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
-_ACCOUNTS_KEPT: Final = 256
+# What an account takes in memory without a mailbox in it, and the name of each of these.
+_OCTETS: Final = 32 * 1024
+_NAME_OCTETS: Final = 1500
 # Roots that are remembered as served: where one of them is missing it has been taken away, and nobody new has come.
 ROOTS_REMEMBERED: Final = 10_000
 
@@ -88,8 +91,10 @@ def _demand_mail(places: Places) -> None:
         raise MailboxMissing("There is no Maildir:", detail=instead(inbox))
 
 
-def open_account(mail: Mail, places: Places, watcher: Watcher | None, quota: QuotaLimits) -> Account:
-    """Open the account at *places*."""
+def open_account(
+    mail: Mail, places: Places, watcher: Watcher | None, quota: QuotaLimits, unused: Unused | None = None
+) -> Account:
+    """Open the account at *places*; *unused*: the process's list of what is open unused."""
     return Account(
         places,
         mail.keeping,
@@ -99,6 +104,7 @@ def open_account(mail: Mail, places: Places, watcher: Watcher | None, quota: Quo
         quota_storage=quota.octets,
         quota_messages=quota.messages,
         quota_mailboxes=mail.quota_mailboxes,
+        unused=unused,
     )
 
 
@@ -106,16 +112,22 @@ class Accounts:
     """The accounts of a process, one object each; safe from any thread."""
 
     def __init__(
-        self, mail: Mail, watcher: Watcher | None, indexing: Callable[[str, bytes], None] | None = None
+        self,
+        mail: Mail,
+        watcher: Watcher | None,
+        unused: Unused | None = None,
+        indexing: Callable[[str, bytes], None] | None = None,
     ) -> None:
         self.mail = mail
         self._watcher = watcher
+        self.unused = Unused() if unused is None else unused
         self._indexing = indexing  # has a user's folder indexed
         # With mail_user no thread of a worker becomes another, and the right to is given up.
         self.own = owners.own() if owners.supported() and mail.user is None else None
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()
-        self._kept: OrderedDict[tuple[Places, Owner | None], Account] = OrderedDict()
+        # Open although their users have gone: the next login finds them so.
+        self._shelf: Shelf[int, Account] = Shelf(self.unused)  # by id()
         self._served: OrderedDict[bytes, bytes] = OrderedDict()  # roots, with where INBOX was; the last ones
 
     def owner(self, identity: Identity) -> Owner | None:
@@ -195,7 +207,7 @@ class Accounts:
             watcher = self._watcher
             if watcher is not None and owner is not None:
                 watcher = cast("Watcher", owners.OwnedWatcher(watcher, owner))
-            made = open_account(self.mail, places, watcher, quota)
+            made = open_account(self.mail, places, watcher, quota, self.unused)
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.
                 account = self._accounts.setdefault(key, made)
@@ -203,18 +215,14 @@ class Accounts:
             account.limit(quota.octets, quota.messages)
         indexed = self._indexing is not None and self.mail.search_index_of(identity)
         account.texts.wanted = partial(self._indexing, identity.user) if self._indexing and indexed else None
-        self._keep(key, account)
-        return account
-
-    def _keep(self, key: tuple[Places, Owner | None], account: Account) -> None:
-        """Hold on to the accounts that were used last: the next login finds them open."""
-        dropped: list[object] = []  # whose end may close files: not under the lock
         with self._lock:
-            dropped.append(self._kept.pop(key, None))
-            self._kept[key] = account
             self._served[account.root] = account.inbox
             self._served.move_to_end(account.root)
             while len(self._served) > ROOTS_REMEMBERED:
                 self._served.popitem(last=False)
-            while len(self._kept) > _ACCOUNTS_KEPT:
-                dropped.append(self._kept.popitem(last=False))
+        return account
+
+    def left(self, account: Account) -> None:
+        """Keep an account for a while whose user has gone; harmless if he is here again, or in another session."""
+        names = 0 if account.last_tree is None else len(account.last_tree.folders)
+        self._shelf.put(id(account), account, Cost(octets=_OCTETS + _NAME_OCTETS * names))

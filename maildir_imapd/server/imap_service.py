@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.budget import UNLIMITED, Budget
 from maildir_imapd.imap.columns.danger import Notes, danger
 from maildir_imapd.imap.engine import Engine
 from maildir_imapd.imap.reply import Reply
@@ -99,11 +100,15 @@ class ImapService:
 
 
 class ImapPort:
-    """As ``service.Port``: IMAP as the settings have it, with STARTTLS where *tls*.  Raises ConfigError."""
+    """As ``service.Port``: IMAP as the settings have it, with STARTTLS where *tls*.  Raises ConfigError.
 
-    def __init__(self, config: Config, door: Door, *, tls: bool) -> None:
+    *budget*: what large messages may take in memory.
+    """
+
+    def __init__(self, config: Config, door: Door, *, tls: bool, budget: Budget = UNLIMITED) -> None:
         metadata = settings.server_metadata(config)
         self._door = door
+        self._budget = budget
         self._near = settings.policy(config, tls=tls, loopback=True, metadata=metadata)
         self._far = settings.policy(config, tls=tls, loopback=False, metadata=metadata)
 
@@ -121,11 +126,14 @@ class ImapPort:
             peer=visit.peer,
             meanwhile=meanwhile,
             look=transport.look,
+            budget=self._budget,
         )
         return ImapService(engine, transport.send)
 
 
-def logged_in_already(policy: Policy, access: Access, transport: PipeTransport, peer: str) -> ImapService:
+def logged_in_already(
+    policy: Policy, access: Access, transport: PipeTransport, peer: str, budget: Budget = UNLIMITED
+) -> ImapService:
     """Begin to serve somebody who is known before the first word."""
     engine = Engine(
         policy,
@@ -135,6 +143,7 @@ def logged_in_already(policy: Policy, access: Access, transport: PipeTransport, 
         peer=peer,
         meanwhile=meanwhile,
         look=transport.look,
+        budget=budget,
     )
     return ImapService(engine, transport.send)
 

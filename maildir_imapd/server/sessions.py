@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Goodbye
 from maildir_imapd.store.threads import locks
+
+if TYPE_CHECKING:
+    from maildir_imapd.store.account import Account
 
 
 def silent() -> None:
@@ -17,7 +21,7 @@ def silent() -> None:
 class Visit:
     """One connection.  Its own thread writes it; others read it, and only ``send_away`` changes what they find."""
 
-    __slots__ = ("goodbye", "host", "peer", "ring", "service", "since", "thread", "user")
+    __slots__ = ("account", "goodbye", "host", "peer", "ring", "service", "since", "thread", "user")
 
     def __init__(self, host: str, peer: str, service: str = "imap") -> None:
         self.host = host
@@ -29,6 +33,8 @@ class Visit:
         self.thread = threading.get_ident()
         # Who has logged in; the door writes it.
         self.user: str | None = None
+        # The mail that is open for him; the door's, too.
+        self.account: Account | None = None
         # Why it is to end, once it is.
         self.goodbye: Goodbye | None = None
         # Wakes its thread, which looks whether there is a goodbye.

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.passwdfile import PasswdFile
+from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.imap.policy import Policy
+from maildir_imapd.server import memory
 from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Room
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from maildir_imapd.auth.chain import FailureCount
     from maildir_imapd.config import Config
     from maildir_imapd.values import Endpoint
+
+# For large messages, however small the machine: what the least memory_limit gives.
+LEAST_LARGE_OCTETS: Final = 32 << 20
 
 
 # --- the connection -------------------------------------------------------------------------------
@@ -83,6 +88,7 @@ def room(config: Config) -> Room:
         connections_before_login=config.connections_before_login,
         connections_per_address=config.connections_per_address,
         connections_per_user=config.connections_per_user,
+        connections_per_user_and_address=config.connections_per_user_and_address,
     )
 
 
@@ -177,6 +183,19 @@ def watcher(config: Config, beat: Callable[[], None] = no_beat) -> Watcher:
 
 
 # --- the process ----------------------------------------------------------------------------------
+
+
+def budget(config: Config) -> Budget:
+    """Say what large messages may take of a worker's memory.
+
+    Half of what it may have: the rest is for mailboxes, threads, and all that is small. Where nothing is said, what it
+    may have is its part of half the machine, or of half the group of processes that it is in: with more the system
+    would kill, and everybody's connections would go with it.
+    """
+    whole = config.memory_limit
+    if whole is None:
+        whole = memory.machine_octets() // 2 // config.workers
+    return Budget(max(whole // 2, LEAST_LARGE_OCTETS))
 
 
 def confinement(config: Config) -> Confinement:

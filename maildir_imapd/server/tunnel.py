@@ -55,7 +55,9 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         rules = settings.policy(
             config, tls=False, loopback=False, compress=False, metadata=settings.server_metadata(config)
         )
-        service = imap_service.logged_in_already(rules, Access(user, account), transport, "tunnel")
+        service = imap_service.logged_in_already(
+            rules, Access(user, account), transport, "tunnel", settings.budget(config)
+        )
         converse(transport, service, leaving=lambda: goodbye[0] if goodbye else None)
     finally:
         watcher.close()

@@ -36,6 +36,7 @@ from maildir_imapd.store.threads.longlived import BEAT_SECONDS, LongLived, no_be
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
+    from maildir_imapd.server.counts import WorkerCounts
     from maildir_imapd.server.deaths import WorkerNotes
     from maildir_imapd.server.failures import Failures
     from maildir_imapd.server.indexing import Indexing
@@ -219,15 +220,19 @@ class Worker:
         listeners: Sequence[Acceptor],
         beats: Beats,
         failures: Failures | None = None,
+        counts: WorkerCounts | None = None,
         indexing: Indexing | None = None,
     ) -> None:
         self.tls = tls
         self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
-        accounts = Accounts(settings.mail(config), self.watcher, None if indexing is None else indexing.ask)
-        self.door = Door(settings.chain(config, failures), accounts, settings.room(config))
+        ask = None if indexing is None else indexing.ask
+        accounts = Accounts(settings.mail(config), self.watcher, indexing=ask)
+        self.door = Door(settings.chain(config, failures), accounts, settings.room(config), counts)
         self.sessions = Sessions()
         # What is served, by the name that a listener has for it.
-        self.ports: dict[str, Port] = {"imap": imap_service.ImapPort(config, self.door, tls=tls is not None)}
+        self.ports: dict[str, Port] = {
+            "imap": imap_service.ImapPort(config, self.door, tls=tls is not None, budget=settings.budget(config))
+        }
         self._beats = beats
         self.servers = [Server(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
 
@@ -299,7 +304,12 @@ class Worker:
             self._beats.forget(_accept(number))
 
     def look_after(self) -> None:
-        """Start each long-lived thread again that is not there any more and should be; raises RuntimeError."""
+        """Start each long-lived thread again that is not there any more and should be; raises RuntimeError.
+
+        What nobody has used for long is let go of.
+        """
+        if self.door.accounts.unused.let_go_old() > memory.WORTH_OCTETS:
+            memory.trim()
         self.watcher.start()
         for server in self.servers:
             server.start()
@@ -337,6 +347,8 @@ class Supervision:
     """By this it hands over the log file that it has opened anew."""
     failures: Failures | None = None
     """Where all workers count logins that fail."""
+    counts: WorkerCounts | None = None
+    """Where this one counts the connections of each user, for all to see."""
 
 
 def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor], supervision: Supervision) -> int:
@@ -353,7 +365,7 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
         imap_service.note_dangers(supervision.notes)
     beats = Beats()
     main = beats.of("main")
-    worker = Worker(config, tls, listeners, beats, supervision.failures, indexing)
+    worker = Worker(config, tls, listeners, beats, supervision.failures, supervision.counts, indexing)
     worker.start()
     supervision.ready()
 

@@ -28,6 +28,7 @@ from maildir_imapd.errors import (
 from maildir_imapd.events import Log
 from maildir_imapd.store import trees
 from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk.unused import Unused
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.listing import Listed, Listing
@@ -50,16 +51,13 @@ from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.trees import Trees
 
 if TYPE_CHECKING:
-    from maildir_imapd.store.maildir.layout import Layout
+    from maildir_imapd.store.maildir.layout import Layout, Tree
     from maildir_imapd.store.neighbours.neighbour import Kind
     from maildir_imapd.store.watch import Watcher
 
 __all__ = ["Account", "Keeping", "Listed"]
 
 log = Log(__name__)
-
-# Mailboxes kept open although no session has them selected: STATUS and the next SELECT are quick then.
-KEPT = 256
 
 
 class Account:
@@ -71,7 +69,11 @@ class Account:
     ``mirror`` is the server whose files are kept true beside ours, None for none.
     *quota_storage* (octets), *quota_messages*: limits, 0 for none; without either the file maildirsize decides.
     *quota_mailboxes*: how many mailboxes there may be, INBOX counted; 0 for any number.
+    *unused*: the process's list of what is open unused; without, one of this account's own.
     """
+
+    last_tree: Tree | None = None
+    """The folders but INBOX, as somebody has listed them last."""
 
     def __init__(
         self,
@@ -84,13 +86,14 @@ class Account:
         quota_storage: int = 0,
         quota_messages: int = 0,
         quota_mailboxes: int = 0,
+        unused: Unused | None = None,
         **other: Unpack[Differing],
     ) -> None:
         keeping = replace(keeping, **other)
         # Kept once there is something to keep it for.
         self.layout = decide.decide(root if isinstance(root, Places) else Places(root))
         places = self.layout.places
-        self._layout = KINDS[places.kind](places, delimiter, links=keeping.follow_links == "owner")
+        self._layout = layout = KINDS[places.kind](places, delimiter, links=keeping.follow_links == "owner")
         self.root = root = places.root
         self.inbox = self._layout.inbox
         self._glance = ground.glance(self.root, self.inbox)
@@ -116,11 +119,10 @@ class Account:
         )
         self.quota_mailboxes = quota_mailboxes
         # None of these knows the account, so that it and its mailboxes go as soon as nobody has them any more.
-        self.texts = texts = Texts(self._layout.cache(self.inbox) or root)
+        self.texts = texts = Texts(layout.cache(self.inbox) or root)
         keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts)
-        self._mailboxes = Mailboxes(Opening(self._layout, keeping, watcher))
+        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher), Unused() if unused is None else unused)
         self._chosen = chosen = special_use.ChosenUses(root)
-        layout = self._layout
         find = partial(trees.find, layout)
         self._renamed = renamed = partial(_renamed, chosen, layout.delimiter)
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
@@ -215,7 +217,12 @@ class Account:
 
         The same object as long as nothing changed.
         """
-        return self._listing.rows(self._trees.tree())
+        tree = self._trees.tree()
+        if tree is not self.last_tree:
+            # Some other program has removed may still be open.
+            self._mailboxes.gone_but({self._layout.inbox, *tree.folders.values()})
+            self.last_tree = tree
+        return self._listing.rows(tree)
 
     def passed_over(self) -> tuple[tuple[bytes, str], ...]:
         """Folders on the disk that no client is shown, with why in words for people."""
@@ -271,8 +278,8 @@ class Account:
         if not self.layout.said:
             self._keep_layout()
         if patiently is not None and not self._mailboxes.known(path) and not _has_index(path):
-            return patiently(lambda: self._mailboxes.at(path, KEPT))
-        return self._mailboxes.at(path, KEPT)
+            return patiently(lambda: self._mailboxes.at(path))
+        return self._mailboxes.at(path)
 
     def _keep_layout(self) -> None:
         """Write down how the folders are laid out; where the spool is not ours to write it is decided at each start."""

@@ -11,12 +11,13 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, inotify
-from maildir_imapd.store.folder import changes
+from maildir_imapd.store.disk.unused import Cost
+from maildir_imapd.store.folder import changes, tidying
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.rounds import Rounds
 from maildir_imapd.store.folder.showing import Showing
@@ -29,9 +30,26 @@ from maildir_imapd.store.maildir import filename
 from maildir_imapd.store.threads.listeners import Listener, Listeners
 
 if TYPE_CHECKING:
+    from maildir_imapd.store.disk.unused import Shelf
+    from maildir_imapd.store.index.cache import Cache
     from maildir_imapd.store.watch import Watcher
 
 log = Log(__name__)
+
+
+# What a mailbox takes in memory without a message in it; and a file that is named unusually.
+_OCTETS: Final = 16 * 1024
+_ODD_OCTETS: Final = 250
+
+
+def _nowhere() -> None:
+    """A folder has no place to stand in while nobody uses it: whoever opened it has it."""
+
+
+def unwatch(box: CurrentFolder) -> None:
+    """Have a folder watched no longer, unless somebody listens."""
+    if box._watcher is not None:
+        box._watcher.leave(box)
 
 
 class CurrentFolder:
@@ -42,6 +60,10 @@ class CurrentFolder:
 
     def __init__(self, folder: Folder, watcher: Watcher | None) -> None:
         self.path = path = folder.path
+        # Where the index lies: the folder itself, or a directory of its own.
+        self.index_path = folder.directories.index_path
+        # Device and inode of the folder: nobody else's as long as this object has it open, whatever its name.
+        self.identity = folder.directories.identity
         self.gone = False  # the folder was deleted or renamed; every further call raises MailboxMissing
         self._folder = folder
         self._watcher = watcher
@@ -49,9 +71,12 @@ class CurrentFolder:
         self._ring = Ring()
         self._rounds = Rounds(folder)
         self.showing = Showing(folder, self._listeners)
-        self._journal = folder.directories.index_path + b"/" + JOURNAL
+        self._cache: Cache | None = None
+        self._journal = self.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._rotations = 0
+        # Where it stands while nobody uses it; whose that is may end before.
+        self.shelf: Callable[[], Shelf[bytes, CurrentFolder] | None] = _nowhere
         try:
             with self._in_place():
                 self.snapshot = self._load()
@@ -94,11 +119,6 @@ class CurrentFolder:
         return (found.st_dev, found.st_ino) == self._folder.directories.identity
 
     @property
-    def identity(self) -> tuple[int, int]:
-        """Device and inode of the folder: nobody else's as long as this object has it open, whatever its name."""
-        return self._folder.directories.identity
-
-    @property
     def read_only(self) -> bool:
         """Whether messages cannot be changed here, because the spool is not ours to write."""
         return self._folder.read_only
@@ -120,18 +140,28 @@ class CurrentFolder:
 
     # --- staying up to date -------------------------------------------------------------------
 
-    def sync(self, *, look: bool = False, keep_new: bool = False, patience: float | None = None) -> Snapshot:
+    def sync(
+        self, *, look: bool = False, keep_new: bool = False, patience: float | None = None, files: bool = False
+    ) -> Snapshot:
         """Take in what others have done, and return the mailbox as it is now.
 
         Costs three stats when nothing happened. *look* lists the folder whatever its stamps say. *keep_new*
         leaves files in new/ where they are, for EXAMINE and STATUS; they count as messages all the same.
         Where somebody holds the folder and does not let go, what is known is returned; with *patience* 0 nothing
-        waits, and LockTimeout says so.
+        waits, and LockTimeout says so. *files*: this is the time to look at the files of a folder of which nobody has
+        seen but the names.
         """
         if not look and self._unchanged(keep_new):
             found = self.snapshot
         else:
             found = self._take_in(look, keep_new, patience)
+        if files and not found.seen:
+            # Without a lock, for it takes longer than anything else here.
+            found.see()
+        if files and self._folder.index.partial and self._folder.index.writable:
+            with self._changing(), self._folder.exclusive():
+                tidying.complete(self._folder)
+                found = self._adopt_rows()
         if patience is None and (written := self._rounds.look(found)):
             self._rewritten(written)
             return self.snapshot
@@ -165,7 +195,7 @@ class CurrentFolder:
             folder.directories.check_place()
             before = folder.index.state
             folder.index.catch_up()
-            if folder.index.state is before or folder.index.started_anew:
+            if folder.index.state is before or folder.index.started_anew or before.snapshot.damaged:
                 return False  # the journal has no news, so the directories have; or it must not be shown yet
         except (Unfit, OSError):
             return False
@@ -181,6 +211,8 @@ class CurrentFolder:
                 journal = os.stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
+            if state.snapshot.damaged:
+                return False
             cur, new = os.stat(self._cur), os.stat(self._new)
             seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
             if seen != state.stamp[:4] or folder.files.suspicious or folder.index.behind:
@@ -254,10 +286,34 @@ class CurrentFolder:
         """Hear that the index has been written anew, the time to tidy up what hangs on it; no lock is held."""
 
     def mark_gone(self) -> None:
-        """Say that the folder has been deleted or renamed, and tell everybody who listens."""
+        """Say that the folder has been deleted or renamed, and tell everybody who listens; without any it is let go."""
         if not self.gone:
             self.gone = True
+            shelf = self.shelf()
+            if shelf is not None:
+                shelf.take(self.path, self)
+            unwatch(self)
             self._listeners.wake()
+
+    def used(self) -> None:
+        """Note that somebody uses it now, and nobody may from now on; whoever listens goes on to use it."""
+        shelf = self.shelf()
+        if shelf is not None and not self.gone and not self._listeners:
+            shelf.put(self.path, self, self.cost)
+            # Race: who has begun to listen, or seen it go, meanwhile took it away before it was there.
+            if self._listeners or self.gone:
+                shelf.take(self.path, self)
+
+    @property
+    def cost(self) -> Cost:
+        """The price of keeping it open."""
+        folder, cache = self._folder, self._cache
+        open_files = 1 + len(folder.directories.others) + folder.lock.is_open + folder.claim.is_open
+        octets = _OCTETS + folder.index.state.octets + self._ring.octets + _ODD_OCTETS * len(folder.files.odd)
+        if cache is not None:
+            octets += cache.octets
+            open_files += cache.is_open
+        return Cost(open_files + folder.index.on_disk() + folder.rows.stored, octets)
 
     # --- who listens, and what the watcher asks -----------------------------------------------
 
@@ -270,6 +326,9 @@ class CurrentFolder:
         return self._listeners.add(wake, self._heard, self._unheard, keep_new=keep_new)
 
     def _heard(self) -> None:
+        shelf = self.shelf()
+        if shelf is not None:
+            shelf.take(self.path, self)
         self.showing.began(self.snapshot.modseq)
         if self._watcher is not None:
             self._watcher.add(self)
@@ -278,6 +337,16 @@ class CurrentFolder:
         self.showing.ended()
         if self._watcher is not None:
             self._watcher.release(self)
+        self.used()
+        if self.listened or not tidying.untidy(self._folder):
+            return
+        try:
+            with self._changing(), self._folder.exclusive(patience=0):
+                tidying.tidy(self._folder)
+                self._adopt_rows()
+        except (errors.StoreError, errors.MailboxMissing, OSError) as error:
+            # The journal has it all.
+            log.info("checkpoint left as it was", path=self.path, why=error)
 
     @property
     def listened(self) -> bool:
@@ -288,11 +357,6 @@ class CurrentFolder:
     def keep_new(self) -> bool:
         """Whether nobody who listens would have files leave new/."""
         return self._listeners.keep_new
-
-    @property
-    def index_path(self) -> bytes:
-        """Where the index lies: the folder itself, or a directory of its own."""
-        return self._folder.directories.index_path
 
     def watches(self) -> Sequence[tuple[bytes, int]]:
         """List what the watcher is to watch: the folder, its directories, and the bell."""
@@ -334,5 +398,4 @@ class CurrentFolder:
         state = self._folder.index.state
         if modseq < state.whole_above:
             return None
-        ranges = [(lo, hi) for when, lo, hi in state.history if when > modseq]
-        return history.vanished(ranges, state.snapshot)
+        return history.vanished(state.history.since(modseq), state.snapshot)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Unpack
 
 from maildir_imapd import errors
+from maildir_imapd.budget import Shares
 from maildir_imapd.events import Log
 from maildir_imapd.line_ends import bare
 from maildir_imapd.store.current import CurrentFolder
@@ -75,8 +76,7 @@ class Mailbox(CurrentFolder):
         keeping = replace(keeping, **other) if other else keeping
         super().__init__(Folder(path, keeping, root=root, index=index, control=control, seed=seed), watcher)
         self._shared_sync = SharedSync(self._folder.sync)
-        self._cache: Cache | None = None
-        self._cache_path = cache or self._folder.directories.index_path
+        self._cache_path = cache or self.index_path
         self._word: bytes | None = None
         self.texts = keeping.texts
 
@@ -362,19 +362,22 @@ class Mailbox(CurrentFolder):
         """Return a message as it is on the disk; as ``open``."""
         return self.load(uid, under=under).data
 
-    def load(self, uid: int, *, under: int | None = None, limit: int | None = None) -> FileRead:
-        """Read a message with what can be said of its file; as ``open``. *limit* is as of ``reading.read``.
+    def load(
+        self, uid: int, *, under: int | None = None, limit: int | None = None, shares: Shares | None = None
+    ) -> FileRead:
+        """Read a message with what can be said of its file; as ``open``. *limit*, *shares*: as of ``reading.read``.
 
         Where another program has written to it since it was looked at last, that is noted.
         """
-        data, octets, opened = reading.read(self._folder, self.snapshot, uid, under, self._look_again, limit)
+        read = reading.read(self._folder, self.snapshot, uid, under, self._look_again, limit, shares)
+        data, octets, opened, share = read
         # A name that claims the very size says that its writer is done, however young the file is.
         settled = not scan.young(opened.status, time.time_ns()) or filename.disk_size(opened.base) == octets
         seen = scan.fingerprint(opened.status)
         changed = scan.rewritten(opened.known, seen)
         if changed:
             self._rewritten([(uid, seen)])
-        return FileRead(data, seen, settled, changed, octets)
+        return FileRead(data, seen, settled, changed, octets, share)
 
     def still(self, uid: int, fingerprint: int) -> bool:
         """Say whether a message's file is what it was when it was read; yes if nobody can tell."""
@@ -406,6 +409,8 @@ class Mailbox(CurrentFolder):
 
         Where it cannot be noted, it is found again.
         """
+        if not files:
+            return
         uids = [uid for uid, _ in files]
         cache = self.cache
         cache.forget(uids)
@@ -429,12 +434,14 @@ class Mailbox(CurrentFolder):
         snapshot: Snapshot | None = None,
         report: Callable[[int, int], None] | None = None,
         failures: dict[int, errors.StoreError] | None = None,
+        shares: Shares | None = None,
     ) -> list[int]:
         """Return the CRLF sizes of the messages at *positions*, counting, and remembering, those not known.
 
         A message that is gone or cannot be read counts 0, and *failures* says why, by index in *positions*.  While
         messages are read, *report* is called without locks, with how many of how many are done.
         """
+        self._rewritten(self._rounds.look(self.snapshot, demanded=True))
         rows = self.snapshot if snapshot is None else snapshot
         found = self._known_sizes(rows, positions)
         if SIZE_UNKNOWN not in found:
@@ -447,7 +454,7 @@ class Mailbox(CurrentFolder):
                 report(n, len(found))
             uid = rows.uids[positions[n]]
             try:
-                file = self.load(uid, under=rows.uidvalidity, limit=reading.BLOCK_OCTETS)
+                file = self.load(uid, under=rows.uidvalidity, limit=reading.BLOCK_OCTETS, shares=shares)
                 found[n] = self._crlf_octets(file, uid, rows.uidvalidity)
             except (errors.MessageGone, errors.MessageUnreadable) as error:
                 found[n] = 0
@@ -502,4 +509,5 @@ class Mailbox(CurrentFolder):
                     log.warning("no place for the cache", path=self._cache_path, why=error)
             found = Cache(self._cache_path, self.snapshot.uidvalidity, self._folder.keeping.cache_version)
             self._cache = found
+            self._rewritten(self._rounds.look(self.snapshot, demanded=True))
         return found

@@ -1,17 +1,20 @@
-"""The open mailboxes of one account: one object a folder, kept for a while, let go when descriptors run short."""
+"""The open mailboxes of one account: one object a folder, kept for a while when nobody uses it (disk/unused.py)."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
+import weakref
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from maildir_imapd.errors import LimitReached, LockTimeout
 from maildir_imapd.events import Log
-from maildir_imapd.store.disk.descriptors import Kept
+from maildir_imapd.store.current import CurrentFolder, unwatch
+from maildir_imapd.store.disk.unused import Shelf, Unused
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir import keywords
 from maildir_imapd.store.neighbours import takeover
@@ -65,26 +68,34 @@ class _Pending:
 
 
 class Mailboxes:
-    """Safe from any thread. Nothing here keeps the account alive, and only what somebody holds, or *kept*, a mailbox.
+    """Safe from any thread. Nothing here keeps the account alive, and only what somebody holds, or *unused*, a mailbox.
 
     What is handed out is a folder, not a name: one whose directory was deleted and made anew is another one.
     """
 
-    def __init__(self, opening: Opening, timeout: float = locks.TIMEOUT_SECONDS) -> None:
+    def __init__(self, opening: Opening, unused: Unused, timeout: float = locks.TIMEOUT_SECONDS) -> None:
         self._opening = opening
         self._timeout = timeout
         self._guard = locks.make(Rank.GUARD)  # guards the next two; held for no call
         self._known: WeakValueDictionary[bytes, Mailbox] = WeakValueDictionary()
         self._pending: dict[bytes, _Pending] = {}
         # Open although no session has them selected: STATUS and the next SELECT are quick then.
-        self.kept: Kept[bytes, Mailbox] = Kept(lambda mailbox: not mailbox.listened)
+        self._shelf: Shelf[bytes, CurrentFolder] = Shelf(unused, unwatch)
 
     def known(self, path: bytes) -> bool:
         """Whether the folder is open already."""
         return path in self._known
 
-    def at(self, path: bytes, limit: int) -> Mailbox:
-        """The mailbox of the folder that is at *path* now; at most *limit* stay open unused.
+    def gone_but(self, paths: Container[bytes]) -> None:
+        """Let go of what is no longer in its place; *paths*: folders that have just been seen there."""
+        with self._guard:
+            some = [(path, mailbox) for path, mailbox in self._known.items() if path not in paths]
+        for path, mailbox in some:
+            if not mailbox.stands():
+                self.gone(path, mailbox)
+
+    def at(self, path: bytes) -> Mailbox:
+        """The mailbox of the folder that is at *path* now.
 
         Raises MailboxMissing, LockTimeout, StoreError. Opening may take as long as a first look at the folder, or as
         the patience with its lock: it holds up those who want the same folder, and nobody else.
@@ -99,7 +110,7 @@ class Mailboxes:
                     pending = self._pending[path] = _Pending()
             if mailbox is not None:
                 if mailbox.stands():
-                    self.kept.touch(path, mailbox, limit)
+                    mailbox.used()
                     return mailbox
                 self.gone(path, mailbox)
                 continue
@@ -107,6 +118,7 @@ class Mailboxes:
             if mine:
                 try:
                     mailbox = self._opening.mailbox(path)
+                    mailbox.shelf = weakref.ref(self._shelf)
                     with self._guard:
                         self._known[path] = mailbox
                 finally:
@@ -114,7 +126,7 @@ class Mailboxes:
                     with self._guard:
                         del self._pending[path]
                     pending.over.set()
-                self.kept.touch(path, mailbox, limit)
+                mailbox.used()
                 return mailbox
             locks.waits("another thread that opens the folder")
             if not pending.over.wait(max(0.0, deadline - time.monotonic())):
@@ -127,7 +139,6 @@ class Mailboxes:
             if mailbox is None or (only is not None and mailbox is not only):
                 return
             del self._known[path]
-        self.kept.drop(path)
         mailbox.mark_gone()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from maildir_imapd.budget import Share
 from maildir_imapd.store.index.snapshot import Snapshot
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ class FileRead(NamedTuple):
     settled: bool
     changed: bool
     octets: int
+    share: Share | None = None  # of memory, where it was unpacked and is large
 
     @property
     def whole(self) -> bool:

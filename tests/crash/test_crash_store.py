@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 from crash import die_at, run
 
-from maildir_imapd.store.index import index
+from maildir_imapd.store.folder import first_contact as first_contact_module
+from maildir_imapd.store.folder import tidying
+from maildir_imapd.store.index import checkpoint, index
 from maildir_imapd.store.index.constants import LAST_UID
 from maildir_imapd.store.index.journal import Batch
 from maildir_imapd.store.mailbox import Mailbox, Seed
@@ -101,6 +103,14 @@ def first_contact_with_new_mail(spool: Spool) -> object:
     return rows(spool.open())
 
 
+def first_contact_by_names_alone(spool: Spool) -> object:
+    first_contact_module.FEW_MESSAGES = 0
+    box = spool.open()
+    box.set_flags([2], add=Flags(FLAGGED))
+    box.sync(files=True)
+    return rows(box)
+
+
 def first_contact_with_a_seed(spool: Spool) -> object:
     return rows(spool.open(seed=lambda: Seed(99, 200, {b"1001.M1P1.h": 150, b"1003.M1P1.h": 20}, {0: b"Word"}, 7)))
 
@@ -180,6 +190,20 @@ def rotate(spool: Spool) -> object:
     return rows(box)
 
 
+def leave(spool: Spool) -> object:
+    """The last client goes, and a checkpoint is written of which the columns are read one by one."""
+    tidying.TIDY_OCTETS = 0
+    checkpoint.SMALL_OCTETS = 32
+    box = spool.open()
+    listener = box.listen(lambda: None)
+    for n in range(4):
+        box.set_flags([1, 2, 3], add=Flags(FLAGGED if n % 2 else SEEN))
+    listener.close()
+    again = spool.open()
+    again.set_flags([2], add=Flags(DELETED))
+    return rows(again)
+
+
 def reserve(spool: Spool) -> object:
     index.RESERVE = 2
     box = spool.open()
@@ -220,6 +244,7 @@ OPERATIONS = [
     first_contact,
     first_contact_with_new_mail,
     first_contact_with_a_seed,
+    first_contact_by_names_alone,
     new_mail,
     set_flags,
     keywords,
@@ -230,6 +255,7 @@ OPERATIONS = [
     move,
     claim,
     rotate,
+    leave,
     reserve,
     outside_changes,
     repair,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maildir_imapd.imap.advance import Allowed, Change, diff, shown, withhold
-from maildir_imapd.store.index.snapshot import Snapshot, empty
+from maildir_imapd.store.index.snapshot import COLUMNS, Snapshot, empty
 
 NOBODY: frozenset[int] = frozenset()
 
@@ -17,15 +17,10 @@ NOBODY: frozenset[int] = frozenset()
 def moment(*uids: int, uidnext: int) -> Snapshot:
     """A mailbox with these messages; a message's mod-sequence and size tell it from all others."""
     made = empty(7)
+    values = {"uids": uids, "modseqs": [100 + uid for uid in uids], "sizes": [1000 + uid for uid in uids]}
     return Snapshot(
-        uids=array("I", uids),
-        flags=array("Q", [0] * len(uids)),
-        modseqs=array("Q", [100 + uid for uid in uids]),
-        received=array("q", [0] * len(uids)),
-        saved=array("q", [0] * len(uids)),
-        sizes=array("Q", [1000 + uid for uid in uids]),
-        fingerprints=array("Q", [0] * len(uids)),
-        names=[b"%d" % uid for uid in uids],
+        {column: array(code, values.get(column, [0] * len(uids))) for column, code in COLUMNS},
+        [b"%d" % uid for uid in uids],
         extra={uid: frozenset({30}) for uid in uids if uid % 2},
         keywords=made.keywords,
         uidvalidity=7,

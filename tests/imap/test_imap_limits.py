@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from memory import MemoryClient, MemoryWires
@@ -11,6 +12,7 @@ from spool import Spool
 from maildir_imapd.imap.columns import rows
 from maildir_imapd.imap.selected import catenate
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.results import FileRead
 
 SIZE = 200_000
 
@@ -124,9 +126,9 @@ def test_a_message_is_read_once_for_all_urls(composer: MemoryClient, monkeypatch
     reads = []
     read = Mailbox.load
 
-    def counted(mailbox: Mailbox, uid: int, *, under: int | None = None) -> bytes:
+    def counted(mailbox: Mailbox, uid: int, **how: Any) -> FileRead:
         reads.append(uid)
-        return read(mailbox, uid, under=under)
+        return read(mailbox, uid, **how)
 
     monkeypatch.setattr(Mailbox, "load", counted)
     assert catenated(composer, *[b"/INBOX/;UID=3/;SECTION=HEADER", b"/INBOX/;UID=2/;SECTION=TEXT"] * 50).startswith(

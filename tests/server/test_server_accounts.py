@@ -148,11 +148,10 @@ def test_a_marker_counts_on_its_own_file_system_only(tmp_path: Path, monkeypatch
 
 def test_a_spool_that_has_been_served_is_not_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be unmounted or moved, with the directory above it still there: what has been there comes back."""
-    monkeypatch.setattr(accounts_module, "_ACCOUNTS_KEPT", 1)
     accounts = make(tmp_path)
     ann, ben = Identity("ann"), Identity("ben")
     accounts.account(ann)
-    accounts.account(ben)  # ann's is no longer open
+    accounts.account(ben)  # nobody has ann's open
     (tmp_path / "ann" / "Maildir").rename(tmp_path / "away")
     with pytest.raises(SpoolGone, match="not there just now") as refusal:
         accounts.account(ann)

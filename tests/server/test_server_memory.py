@@ -129,8 +129,38 @@ def test_nobody_holds_a_message_while_he_waits(root: Path, section: bytes) -> No
     assert highest < 16
 
 
+def test_the_memory_of_the_machine_or_of_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_GROUP_LIMIT", str(tmp_path / "limit"))
+    whole = memory.machine_octets()
+    assert whole == int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    for said, octets in (("max\n", whole), ("67108864\n", 64 * MIB), (f"{whole * 2}\n", whole)):
+        (tmp_path / "limit").write_text(said)
+        assert memory.machine_octets() == octets
+
+
 def test_the_bounds_are_taken() -> None:
     assert memory.give_back()
+
+
+def test_what_lies_in_holes_is_given_back() -> None:
+    """Pieces of which every other is let go of, and the last not: nothing at the end is free."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            memory.give_back()
+            pieces = [bytes(40_000) for _ in range(1000)]
+            del pieces[:-1]
+            before = _kib(b"VmRSS:")
+            memory.trim()
+            os.write(writing, b"%d" % (before - _kib(b"VmRSS:")))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        given = int(said.read() or b"0")
+    os.waitpid(child, 0)
+    assert given > 30_000
 
 
 def test_a_file_that_shrinks_while_it_is_sent(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

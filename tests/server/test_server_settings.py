@@ -10,7 +10,7 @@ import pytest
 from maildir_imapd.auth.base import Password, QuotaLimits
 from maildir_imapd.config import BY_NAME, load
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.server import settings
+from maildir_imapd.server import memory, settings
 from maildir_imapd.store.maildir import packed
 from maildir_imapd.values import Endpoint
 
@@ -68,6 +68,13 @@ def test_what_a_process_gives_up() -> None:
     assert (limits.reads, limits.memory_limit, limits.core_dumps) == (("/etc/mail/passwd",), 1 << 30, False)
 
 
+def test_what_large_messages_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.budget(load(None, {"memory_limit": "1G"})).limit == 1 << 29
+    monkeypatch.setattr(memory, "machine_octets", lambda: 8 << 30)
+    assert settings.budget(load(None, {"workers": 2})).limit == 1 << 30
+    assert settings.budget(load(None, {"workers": 1000})).limit == settings.LEAST_LARGE_OCTETS
+
+
 def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     assert settings.tls_context(load(None, {})) is None
     with pytest.raises(ConfigError, match=r"tls_cert .*No such file"):
@@ -96,10 +103,12 @@ def test_a_setting_is_read_in_one_place() -> None:
                 readers.setdefault(node.attr, set()).add(path.name)
     # Where the log is, is the supervisor's to open and the workers' to reach.
     assert readers.pop("log_file") == {"settings.py", "supervisor.py"}
+    # How many workers there are is the supervisor's to start, and theirs to share the machine's memory.
+    assert readers.pop("workers") == {"settings.py", "supervisor.py"}
     assert not {name: places for name, places in readers.items() if len(places) > 1}
     # What the supervisor reads is of the process, and of no connection.
     own = {name for name, places in readers.items() if places != {"settings.py"}}
-    assert own == {"workers", "pid_file", "log_level", "shutdown_timeout"}
+    assert own == {"pid_file", "log_level", "shutdown_timeout"}
 
 
 def test_compressing_without_the_library_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from maildir_imapd.server import imap_service, worker
 from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.worker import Acceptor, Server, Worker
 from maildir_imapd.store.disk import descriptors
+from maildir_imapd.store.disk.unused import Cost, Shelf, Unused
 
 LONG = 20.0  # a test that waits so long has failed
 
@@ -83,9 +84,10 @@ def test_without_a_descriptor_what_nobody_uses_goes_first(server: Server, listen
     """A mailbox kept for later is worth less than a client that is at the door."""
     while descriptors.relieve():
         pass  # what tests before this one have kept is older, and would go first
-    kept: descriptors.Kept[int, object] = descriptors.Kept(lambda _: True)
+    kept = Unused()
+    shelf: Shelf[int, object] = Shelf(kept)
     for number in range(2 * descriptors.RELIEF):
-        kept.touch(number, object(), 1000)
+        shelf.put(number, object(), Cost())
     before = len(kept)
     listening.errors = [OSError(errno.EMFILE, os.strerror(errno.EMFILE))]
     server.start()

@@ -275,7 +275,7 @@ def test_messages_that_are_gone_leave_memory(path: bytes) -> None:
             # However small or large the file is.
             assert mine.get_many([uid], b"ENV") == [b"x"]
             assert all(len(where) == 1 for where in mine._fields.values())
-            assert len(mine._ends) == 2
+            assert len(mine._windows) == 2
     assert mine.get_many([190, 199], b"ENV") == [b"x", b"x"]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from maildir_imapd.store.index.builder import applied
 from maildir_imapd.store.index.damage import mended
 from maildir_imapd.store.index.evidence import Evidence
+from maildir_imapd.store.index.expunges import NO_EXPUNGES, Expunges
 from maildir_imapd.store.index.journal import NEVER, Added, Batch
 from maildir_imapd.store.index.snapshot import empty
 from maildir_imapd.store.index.state import IndexState
@@ -17,7 +18,7 @@ STATE = IndexState(
     generation=3,
     position=400,
     reserve=20,
-    history=((40, 1, 3),),
+    history=Expunges([(40, 1, 3)]),
 )
 
 
@@ -42,7 +43,7 @@ def test_uidvalidity_changes_where_nobody_knows() -> None:
 def test_all_mod_sequences_rise_and_the_history_begins_anew() -> None:
     state, _ = mended(Evidence((STATE,), (), (), (7, 99), 60), b"boot", another)
     assert (state.snapshot.modseq, list(state.snapshot.modseqs)) == (61, [61])
-    assert (state.history, state.whole_above, state.stamp) == ((), 61, NEVER)
+    assert (state.history, state.whole_above, state.stamp) == (NO_EXPUNGES, 61, NEVER)
 
 
 def test_nothing_is_left() -> None:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from spool import Spool
 
 from maildir_imapd.errors import TooManyFiles
-from maildir_imapd.store import account as account_module
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import descriptors
-from maildir_imapd.store.disk.descriptors import Closed, Descriptor, Kept
+from maildir_imapd.store.disk.descriptors import Closed, Descriptor
+from maildir_imapd.store.disk.unused import Bounds, Cost, Shelf, Unused
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.maildir.layout import Places
@@ -100,68 +100,23 @@ def test_open_as_long_as_anybody_is_in_it(acts: list[str]) -> None:
     assert not is_open(number)
 
 
-# --- what is kept ----------------------------------------------------------------------------------
-
-
-class Thing:
-    """Something to keep."""
-
-
-def kept(busy: set[Thing]) -> Kept[str, Thing]:
-    return Kept(lambda thing: thing not in busy)
-
-
-@pytest.fixture
-def _no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that other tests have left open stands in the way."""
-    monkeypatch.setattr(descriptors, "_keepers", weakref.WeakSet())
-
-
-@pytest.mark.usefixtures("_no_others")
-def test_the_longest_unused_goes_first() -> None:
-    store = kept(set())
-    things = {name: Thing() for name in "abc"}
-    alive = {name: weakref.ref(thing) for name, thing in things.items()}
-    for name, thing in things.items():
-        store.touch(name, thing, 2)
-    things.clear()
-    del thing
-    assert [name for name, ref in alive.items() if ref() is not None] == ["b", "c"]
-    found = alive["b"]()
-    assert found is not None
-    store.touch("b", found, 2)
-    del found
-    assert descriptors.relieve(1000)
-    assert [name for name, ref in alive.items() if ref() is not None] == ["b"]
-
-
-def test_what_somebody_uses_stays() -> None:
-    busy: set[Thing] = set()
-    store = kept(busy)
-    thing = Thing()
-    busy.add(thing)
-    store.touch("a", thing, 2)
-    while descriptors.relieve(1):
-        pass  # those of other tests
-    assert len(store) == 1
-    busy.clear()
-    assert descriptors.relieve(1)
-    assert len(store) == 0
+# --- the budget -----------------------------------------------------------------------------------
 
 
 def test_a_call_without_a_descriptor_is_tried_once_more() -> None:
-    store = kept(set())
+    unused = Unused()
+    shelf: Shelf[str, object] = Shelf(unused)
     calls: list[int] = []
 
     def call() -> str:
-        calls.append(len(store))
-        if len(store):
+        calls.append(len(unused))
+        if len(unused):
             raise OSError(errno.EMFILE, "Too many open files")
         return "done"
 
     while descriptors.relieve(1):
         pass
-    store.touch("a", Thing(), 2)
+    shelf.put("a", object(), Cost())
     assert descriptors.again(call) == "done"
     assert calls == [1, 0]
     with pytest.raises(OSError, match="always"):
@@ -198,8 +153,7 @@ def test_an_account_nobody_has_keeps_nothing_open(spool: Spool) -> None:
 
 def test_a_mailbox_that_is_let_go_is_not_handed_out(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """While its descriptors are closed other threads run: they get another object, with descriptors of its own."""
-    monkeypatch.setattr(account_module, "KEPT", 1)
-    account = Account(os.fsencode(spool.root), fsync="never")
+    account = Account(os.fsencode(spool.root), fsync="never", unused=Unused(Bounds(descriptors=4)))
     account.create("a")
     account.create("b")
     inside, go_on = threading.Event(), threading.Event()

@@ -256,7 +256,7 @@ def test_the_index_of_another_version_is_left_alone(maildir: Any) -> None:
     maildir.fill(2)
     maildir.open()
     path = maildir.path / "maildir-imapd.index"
-    newer = path.read_bytes()[:-4].replace(b"index 2\n", b"index 3\n", 1)
+    newer = path.read_bytes()[:-4].replace(b"index 3\n", b"index 4\n", 1)
     newer += zlib.crc32(newer).to_bytes(4, "little")
     path.write_bytes(newer)
     with pytest.raises(errors.IndexDamaged):

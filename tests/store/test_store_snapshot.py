@@ -4,34 +4,14 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from snapshots import Row, added, box, rows
 
 from maildir_imapd.store.index import checkpoint
 from maildir_imapd.store.index.builder import applied
-from maildir_imapd.store.index.journal import Added, Batch, to_ranges
-from maildir_imapd.store.index.snapshot import Snapshot, empty
+from maildir_imapd.store.index.journal import Batch, to_ranges
+from maildir_imapd.store.index.snapshot import empty
 from maildir_imapd.store.index.state import IndexState
 from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, IN_NEW, RECENT, SEEN, keyword_bit
-
-
-def added(uid: int, flags: int = 0) -> Added:
-    return Added(uid, flags, uid + 1000, uid + 2000, uid + 3000, b"%d.h" % uid)
-
-
-def box(*uids: int, flags: int = 0) -> Snapshot:
-    return applied(empty(7), [Batch(modseq=1, uidnext=max(uids, default=0) + 1, added=[added(u, flags) for u in uids])])
-
-
-Row = tuple[int, int, int, int, bytes, frozenset[int]]
-
-
-def rows(snapshot: Snapshot) -> list[Row]:
-    return [
-        (uid, flags, modseq, size, name, snapshot.extra.get(uid, frozenset()))
-        for uid, flags, modseq, size, name in zip(
-            snapshot.uids, snapshot.flags, snapshot.modseqs, snapshot.sizes, snapshot.names, strict=True
-        )
-    ]
-
 
 some_bits = st.sampled_from([0, SEEN, FLAGGED, SEEN | DELETED, RECENT, IN_NEW, keyword_bit(0), keyword_bit(30)])
 uid_sets = st.sets(st.integers(1, 40), min_size=1, max_size=12)

@@ -14,7 +14,7 @@ from nobody import as_nobody
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import durable, filesystems
-from maildir_imapd.store.index.snapshot import Snapshot, empty
+from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.records import texts, texts_filling
 from maildir_imapd.store.records.texts import FILE, LOCK, ROLLBACK, Texts
 from maildir_imapd.store.records.texts_filling import Filling
@@ -30,22 +30,17 @@ def put(filling: Filling, uid: int, text: str, key: bytes = KEY, fingerprint: in
 def rows(*uids: int, fingerprint: int = 7) -> Snapshot:
     """A snapshot in which these messages are."""
     count = len(uids)
-    none = empty(1)
-    return Snapshot(
-        uids=array("I", uids),
-        flags=array("I", [0] * count),
-        modseqs=array("Q", [1] * count),
-        received=array("q", [0] * count),
-        saved=array("q", [0] * count),
-        sizes=array("Q", [0] * count),
-        fingerprints=array("Q", [fingerprint] * count),
-        names=[b"%d" % uid for uid in uids],
-        extra=none.extra,
-        keywords=none.keywords,
-        uidvalidity=1,
-        uidnext=max(uids, default=0) + 1,
-        modseq=1,
-    )
+    columns = {
+        "uids": array("I", uids),
+        "flags": array("Q", [0] * count),
+        "modseqs": array("Q", [1] * count),
+        "received": array("q", [0] * count),
+        "saved": array("q", [0] * count),
+        "sizes": array("Q", [0] * count),
+        "fingerprints": array("Q", [fingerprint] * count),
+    }
+    names = [b"%d" % uid for uid in uids]
+    return Snapshot(columns, names, uidvalidity=1, uidnext=max(uids, default=0) + 1, modseq=1)
 
 
 def asked(directory: Path, needle: str, snapshot: Snapshot, key: bytes = KEY) -> list[int] | None:

@@ -18,8 +18,8 @@ import sanitizer
 from turns import together, turns
 
 from maildir_imapd.errors import ImapdError, MailboxExists, MailboxMissing, MessageGone
-from maildir_imapd.store import account
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.disk.unused import Bounds, Unused
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.filename import FLAGGED, SEEN
 from maildir_imapd.store.maildir.flags import Flags
@@ -117,10 +117,10 @@ class Worker:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_threads_that_take_turns(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account, "KEPT", 2)
+def test_threads_that_take_turns(seed: int, tmp_path: Path) -> None:
     # Two accounts are two processes: they share nothing but the disk.
-    accounts = [Account(os.fsencode(tmp_path), fsync="never") for _ in range(2)]
+    few = [Unused(Bounds(descriptors=6)) for _ in range(2)]
+    accounts = [Account(os.fsencode(tmp_path), fsync="never", unused=each) for each in few]
     for name in STAYING[1:] + PASSING:
         accounts[0].create(name)
     said = Told()

@@ -177,7 +177,13 @@ def _binary(content: Content, item: FetchBody) -> bytes | None:
     if not item.section.part:
         return _cut(content.data, item)
     part = mime.find(content.tree(), item.section.part)
-    return None if part is None else _cut(section.decode_part(content.data, part), item)
+    if part is None:
+        return None
+    found = _cut(section.decode_part(content.data, part), item)
+    if content.large and found is not None:
+        # It stays until it is sent, and is copied on its way.
+        content.hold(2 * len(found))
+    return found
 
 
 def _nliteral(value: bytes | None) -> bytes:

@@ -21,6 +21,7 @@ from maildir_imapd.message.transfer import base64_pieces
 
 if TYPE_CHECKING:
     from maildir_imapd.errors import MessageUnreadable
+    from maildir_imapd.imap.progress import Progress
     from maildir_imapd.imap.view import View
     from maildir_imapd.message.mime import Part
     from maildir_imapd.store.mailbox import Mailbox
@@ -31,6 +32,8 @@ log = Log(__name__)
 _AS_IT_IS: Final = nullcontext()
 # Messages that have more octets on the disk are not held.
 LARGE_OCTETS: Final = 256 * 1024
+# A message that must be had whole is there as it lies on the disk and with CRLF, and what is cut out of it beside it.
+WHOLE_TIMES: Final = 3
 # Of a header that does not end within what was read, so many times as much is read next.
 _MORE_TIMES: Final = 8
 
@@ -44,6 +47,7 @@ class Content:
         "_header",
         "_mailbox",
         "_open",
+        "_progress",
         "_raw",
         "_short",
         "_tree",
@@ -53,11 +57,14 @@ class Content:
         "large",
         "octets",
         "settled",
+        "share",
         "uid",
     )
 
-    def __init__(self, uid: int, file: FileRead, mailbox: Mailbox, under: int) -> None:
+    def __init__(self, uid: int, file: FileRead, mailbox: Mailbox, under: int, progress: Progress) -> None:
         raw = file.data
+        self._progress = progress
+        self.share = file.share
         self.uid = uid
         # Of which file it is, whether what is made of it may be kept, and whether what was kept is of another one.
         self.fingerprint, self.settled, self.changed = file.fingerprint, file.settled, file.changed
@@ -77,10 +84,11 @@ class Content:
     def data(self) -> bytes:
         """The whole message in CRLF form, as every octet count of IMAP means it.
 
-        Of a large one it is read for that, and held until ``release``; raises MessageGone, MessageUnreadable.
+        Of a large one it is read for that, and held until ``release``; raises MessageGone, MessageUnreadable, NoMemory.
         """
         if self._data is None:
             if self.large:
+                self.hold(WHOLE_TIMES * self.octets)
                 self._data = to_crlf(self._mailbox.load(self.uid, under=self._under).data)
             else:
                 self._data, self._raw = to_crlf(self._raw), b""
@@ -170,6 +178,10 @@ class Content:
             log.error("a message breaks off while it is sent", path=self._mailbox.path, uid=self.uid, why=why)
         return found
 
+    def hold(self, octets: int) -> None:
+        """Count octets that are held of a large message until the next one; as ``Progress.hold``."""
+        self._progress.hold(octets, self.release)
+
     def release(self) -> None:
         """Hold no more of a large message than where its parts and blocks begin."""
         if self.large:
@@ -253,11 +265,12 @@ def read(view: View, uid: int, *, whole: bool = True) -> Content:
     if isinstance(kept, Content) and kept.uid == uid and view.mailbox.still(uid, kept.fingerprint):
         return kept
     mailbox, under = view.mailbox, view.snapshot.uidvalidity
-    file = mailbox.load(uid, under=under, limit=LARGE_OCTETS if whole else 0)
+    file = mailbox.load(uid, under=under, limit=LARGE_OCTETS if whole else 0, shares=view.progress)
     # Only after that is it sure that the UID still named this message.
     view.check_numbering()
-    content = Content(uid, file, mailbox, under)
-    if whole and file.octets > WORTH_KEEPING_OCTETS:
+    content = Content(uid, file, mailbox, under, view.progress)
+    # Of one that was unpacked all is held, perhaps by a client that will not come again: others have more use for that.
+    if whole and file.octets > WORTH_KEEPING_OCTETS and (file.share is None or view.progress.budget.plenty):
         view.keep(content)
     return content
 

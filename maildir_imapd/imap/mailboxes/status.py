@@ -74,7 +74,8 @@ def figures(
             case b"DELETED-STORAGE":
                 value = _deleted_storage(mailbox, snapshot)
             case b"SIZE":
-                value = sum(mailbox.sizes(range(len(snapshot)), snapshot, session.progress.report))
+                progress = session.progress
+                value = sum(mailbox.sizes(range(len(snapshot)), snapshot, progress.report, shares=progress))
             case b"HIGHESTMODSEQ":
                 value = snapshot.modseq
             case b"MAILBOXID":

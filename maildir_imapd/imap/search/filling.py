@@ -10,6 +10,7 @@ from maildir_imapd.errors import ImapdError, LockTimeout, MessageGone, MessageUn
 from maildir_imapd.events import Log
 from maildir_imapd.imap.columns.message import LARGE_OCTETS, Content
 from maildir_imapd.imap.mailboxes.status import mailbox_id
+from maildir_imapd.imap.progress import Progress
 from maildir_imapd.message import text, transfer
 from maildir_imapd.message.attached import attachments
 from maildir_imapd.store.records.texts import GRAM
@@ -104,9 +105,10 @@ def _put(
     """Take one message in; None for one that is left out."""
     if not filler.at(uid):
         return None
+    progress = Progress(time.monotonic)  # nobody waits for it, and what is held is this process's own
     try:
         file = mailbox.load(uid, under=rows.uidvalidity, limit=LARGE_OCTETS)
-        content = Content(uid, file, mailbox, rows.uidvalidity)
+        content = Content(uid, file, mailbox, rows.uidvalidity, progress)
         with content.opened():
             if file.changed or not content.settled:
                 return None
@@ -122,6 +124,7 @@ def _put(
         log.exception("message not indexed", path=mailbox.path, uid=uid)
         return None
     finally:
+        progress.end()
         filler.at(0)
     return filling.put(folder, uid, fingerprint, found, extract)
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 # How often a mailbox may go and come again while something is put into it.
 TRIES: Final = 3
+# A message with binary parts is held as it came, with CRLF, and in base64 in rows and joined.
+ENCODED_TIMES: Final = 6
 
 
 def target(session: Session, raw: bytes) -> Mailbox:
@@ -199,13 +201,13 @@ def in_use() -> LockTimeout:
     return LockTimeout(detail=f"deleted and made anew meanwhile, tried {TRIES} times")
 
 
-def _encoded(mailbox: Mailbox, raw: Delivery, raw_from: int) -> Delivery:
-    """Return a delivery of what *raw* has taken, whose binary parts are base64 now; raises StoreError."""
-    with closing(raw.pieces()) as pieces:
+def _encoded(session: Session, mailbox: Mailbox, raw: Delivery, raw_from: int) -> Delivery:
+    """Return a delivery of what *raw* has taken, whose binary parts are base64 now; raises StoreError, NoMemory."""
+    with closing(session.progress.share(ENCODED_TIMES * raw.size_disk)), closing(raw.pieces()) as pieces:
         kept = b"".join(pieces)
-    delivery = mailbox.deliver()
-    delivery.write(without_binary(to_crlf(kept[:raw_from]) + kept[raw_from:]))
-    delivery.finish()
+        delivery = mailbox.deliver()
+        delivery.write(without_binary(to_crlf(kept[:raw_from]) + kept[raw_from:]))
+        delivery.finish()
     return delivery
 
 
@@ -223,7 +225,7 @@ def _prepared(
             if message.data.raw_from is None:
                 delivery = mailbox.taking(message.data)
             else:
-                delivery = _encoded(mailbox, message.data, message.data.raw_from)
+                delivery = _encoded(session, mailbox, message.data, message.data.raw_from)
             if delivery is not message.data:
                 session.deliveries.append(delivery)
         else:

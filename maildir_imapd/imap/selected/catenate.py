@@ -11,11 +11,12 @@ from maildir_imapd.errors import (
     BadUrl,
     MessageGone,
     MessageUnreadable,
+    NoMemory,
     Refused,
     TooBig,
     TooLong,
 )
-from maildir_imapd.imap.columns.message import Content, read
+from maildir_imapd.imap.columns.message import LARGE_OCTETS, WHOLE_TIMES, Content, read
 from maildir_imapd.imap.mailboxes.rights import open_mailbox
 from maildir_imapd.imap.view import View
 from maildir_imapd.message import section
@@ -26,6 +27,7 @@ from maildir_imapd.wire.url import parse_url, render_url
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
+    from maildir_imapd.budget import Share
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire.commands import AppendMessage, CatText
@@ -51,13 +53,15 @@ def assemble(session: Session, mailbox: Mailbox, parts: tuple[CatUrl | CatText, 
     """Write the parts one behind the other into a message for *mailbox*; raises BadUrl, TooBig, StoreError."""
     whole = mailbox.deliver()
     session.deliveries.append(whole)
-    quoted = _quoted(session, [(place, part.url) for place, part in enumerate(parts) if isinstance(part, CatUrl)])
-    for place, part in enumerate(parts):
-        with closing(_octets(part, quoted.get(place, b""))) as pieces:
-            for piece in pieces:
-                whole.write(piece)
-                if whole.size_crlf > session.policy.append_limit:
-                    raise TooBig(limit=session.policy.append_limit)
+    with closing(session.progress.share(0)) as share:
+        urls = [(place, part.url) for place, part in enumerate(parts) if isinstance(part, CatUrl)]
+        quoted = _quoted(session, urls, share)
+        for place, part in enumerate(parts):
+            with closing(_octets(part, quoted.get(place, b""))) as pieces:
+                for piece in pieces:
+                    whole.write(piece)
+                    if whole.size_crlf > session.policy.append_limit:
+                        raise TooBig(limit=session.policy.append_limit)
     whole.close()
     return whole
 
@@ -71,10 +75,11 @@ def _octets(part: CatUrl | CatText, quoted: bytes) -> Generator[bytes]:
         raise BadMessage(why="a TEXT of CATENATE must come as a literal")
 
 
-def _quoted(session: Session, urls: list[tuple[int, bytes]]) -> dict[int, bytes]:
+def _quoted(session: Session, urls: list[tuple[int, bytes]], share: Share) -> dict[int, bytes]:
     """Read the pieces that the URLs name, by their places, as FETCH BODY.PEEK gives them; each message is read once.
 
-    Raises BadUrl for the first that names nothing, TooBig before more than a message may have is put together.
+    What is held until all is put together is counted in *share*. Raises NoMemory, BadUrl for the first that names
+    nothing, TooBig before more than a message may have is put together.
     """
     limit = session.policy.append_limit
     wanted: dict[_Source, list[tuple[int, MessageUrl]]] = {}
@@ -97,9 +102,9 @@ def _quoted(session: Session, urls: list[tuple[int, bytes]]) -> dict[int, bytes]
             left -= size
             if left < 0:
                 raise TooBig(limit=limit)
-            message = _read(place_of, uses[0][1])
+            message = _read(session, place_of, uses[0][1], size)
         except (Refused, MessageGone, MessageUnreadable) as error:
-            if isinstance(error, TooBig):
+            if isinstance(error, TooBig | NoMemory):
                 raise
             failed.update((place, error.text) for place, _ in uses)
             continue
@@ -111,6 +116,8 @@ def _quoted(session: Session, urls: list[tuple[int, bytes]]) -> dict[int, bytes]
             room -= len(octets)
             if room < 0:
                 raise TooBig(limit=limit)
+            if len(octets) > LARGE_OCTETS:
+                session.progress.more(share, len(octets))
             found[place] = octets
     if failed:
         place = min(failed)
@@ -130,12 +137,16 @@ def _located(session: Session, url: MessageUrl) -> tuple[View | Mailbox, int]:
     return mailbox, mailbox.amount([url.uid]).storage
 
 
-def _read(place: View | Mailbox, url: MessageUrl) -> Content:
+def _read(session: Session, place: View | Mailbox, url: MessageUrl, size: int) -> Content:
+    """Read a message of *size* octets; raises NoMemory, MessageGone, MessageUnreadable."""
     if isinstance(place, View):
         return read(place, url.uid)
     # Without a UIDVALIDITY the URL means that of the moment.
     under = place.snapshot.uidvalidity if url.uidvalidity is None else url.uidvalidity
-    return Content(url.uid, place.load(url.uid, under=under), place, under)
+    progress = session.progress
+    if size > LARGE_OCTETS:
+        progress.hold(WHOLE_TIMES * size, lambda: None)
+    return Content(url.uid, place.load(url.uid, under=under, shares=progress), place, under, progress)
 
 
 def _part(message: Content, url: MessageUrl) -> bytes | None:

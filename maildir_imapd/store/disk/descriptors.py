@@ -9,8 +9,9 @@ lies there. Hence (docs/rules.md, D1 to D5):
 - after ``close`` nobody gets the number: :class:`Closed` is raised;
 - no finaliser (``__del__``) closes anything: while it runs, weak references still hand the dying object out.
 
-What is kept open only to be quick next time (mailboxes that nobody has selected) stands in a :class:`Kept`. When
-descriptors run short in the process, the longest unused of all accounts goes, and the call is tried once more.
+What is kept open only to be quick next time (mailboxes that nobody has selected, and their watches) stands with a
+:class:`Keeper`; unused.py has most of it. When descriptors run short in the process, the longest unused of all of it
+goes, and the call is tried once more.
 """
 
 from __future__ import annotations
@@ -23,16 +24,13 @@ import resource
 import stat
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import resolve
 
-K = TypeVar("K")
-V = TypeVar("V")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -40,6 +38,10 @@ T = TypeVar("T")
 HIGH_SHARE: Final = 0.8
 # Of all that is kept, this part is let go at a time: enough that the next few hundred calls need not ask again.
 RELIEF: Final = 8
+# How often a call is tried that finds none left, and is told each time that there are some now.
+_TRIES: Final = 5
+# Seconds in which another thread has let go of what it is about to; nothing that it does then waits.
+_RELIEVED_SECONDS: Final = 1.0
 
 log = Log(__name__)
 
@@ -138,50 +140,10 @@ class Keeper(Protocol):
         ...
 
 
-class Kept(Generic[K, V]):
-    """Things that one account keeps open although nobody asks for them now; safe from any thread.
-
-    *limit*: how many at most. *idle* says whether nobody would miss one right now.
-    """
-
-    __slots__ = ("__weakref__", "_all", "_idle", "_lock")
-
-    def __init__(self, idle: Callable[[V], bool]) -> None:
-        self._idle = idle
-        self._all: OrderedDict[K, tuple[int, V]] = OrderedDict()  # the one that was used last comes last
-        self._lock = threading.RLock()  # guards _all; a leaf
-        register(self)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def touch(self, key: K, value: V, limit: int) -> None:
-        """Keep *value*, as the one that was used last; the longest unused goes beyond *limit*."""
-        dropped: list[object] = []
-        with self._lock:
-            # What was there under this key is let go of outside the lock, like all that is dropped.
-            dropped.append(self._all.pop(key, None))
-            self._all[key] = used(), value
-            while len(self._all) > limit:
-                dropped.append(self._all.popitem(last=False))
-        del dropped
-
-    def drop(self, key: K) -> None:
-        """Keep it no longer."""
-        with self._lock:
-            dropped = self._all.pop(key, None)
-        del dropped
-
-    def idle(self) -> list[tuple[int, K]]:
-        """Those that may go: when each was used last, and its key."""
-        with self._lock:
-            return [(when, key) for key, (when, value) in self._all.items() if self._idle(value)]
-
-
 _uses = itertools.count()
 _keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
 _registering = threading.RLock()  # guards _keepers, which may not grow while it is walked; a leaf
-_relieving = threading.Lock()  # one thread at a time lets go; others try again at once
+_relieving = threading.Lock()  # one thread at a time lets go; others try again when it has
 _high = -1  # a number from here on says that it is time; worked out when first needed
 
 
@@ -199,9 +161,9 @@ def register(keeper: Keeper) -> None:
 def relieve(part: int = RELIEF) -> bool:
     """Let go of the longest unused of what all accounts keep, one of *part*; say whether there was any.
 
-    Safe with any lock held: nothing here waits.
+    Safe with any lock held: nothing here waits, but for another thread that is at it.
     """
-    if not _relieving.acquire(blocking=False):
+    if not _relieving.acquire(timeout=_RELIEVED_SECONDS):
         return True
     try:
         with _registering:
@@ -221,12 +183,16 @@ def out_of_descriptors(error: OSError) -> bool:
 
 
 def again(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what *call* does, which opens something; without a descriptor left, let go and call once more."""
-    try:
-        return call(*args, **kwargs)
-    except OSError as error:
-        if not out_of_descriptors(error) or not relieve():
-            raise
+    """Return what *call* does, which opens something; without a descriptor left, let go and call again.
+
+    Others may be quicker to take what has become free, so it is tried a few times.
+    """
+    for _ in range(_TRIES):
+        try:
+            return call(*args, **kwargs)
+        except OSError as error:
+            if not out_of_descriptors(error) or not relieve():
+                raise
     return call(*args, **kwargs)
 
 
@@ -250,7 +216,7 @@ def open(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = Non
         if owner is not None and dir_fd is not None and error.errno in _LINK_ON_THE_WAY:
             number = again(_open_own, path, flags, dir_fd, owner, error)
         elif out_of_descriptors(error) and relieve():
-            number = call(path, flags, mode, dir_fd=dir_fd)
+            number = again(call, path, flags, mode, dir_fd=dir_fd)
         else:
             raise
     # The kernel gives the lowest number that is free: a high one says how many there are, and costs no count.

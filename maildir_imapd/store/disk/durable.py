@@ -325,12 +325,8 @@ def demand_small(name: bytes, data: bytes) -> None:
         raise OSError(errno.EDQUOT, f"it would have more than {SMALL_OCTETS} octets", name)
 
 
-def read_file(name: bytes, directory: int, limit: int = SMALL_OCTETS) -> bytes:
-    """Read a file whole: a regular one, never through a link, never blocking, and not more than *limit* octets.
-
-    Whoever owns the folder may have put anything there. Raises OSError, with a line in the log where it is no file or
-    has more, be it holes.
-    """
+def open_regular(name: bytes, directory: int, limit: int = SMALL_OCTETS) -> int:
+    """Open a file to read it, under the conditions of ``read_file``; the caller closes it."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     fd = descriptors.open(name, flags, dir_fd=directory)
     try:
@@ -339,6 +335,21 @@ def read_file(name: bytes, directory: int, limit: int = SMALL_OCTETS) -> bytes:
             raise _unread(errno.EINVAL, "it is no regular file", name)
         if state.st_size > limit:
             raise _unread(errno.EOVERFLOW, f"it has more than {limit} octets", name)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def read_file(name: bytes, directory: int, limit: int = SMALL_OCTETS) -> bytes:
+    """Read a file whole: a regular one, never through a link, never blocking, and not more than *limit* octets.
+
+    Whoever owns the folder may have put anything there. Raises OSError, with a line in the log where it is no file or
+    has more, be it holes.
+    """
+    fd = open_regular(name, directory, limit)
+    try:
+        state = os.fstat(fd)
         # One octet more than it has: so the second read, which finds the end, is the only other one.
         pieces = [os.read(fd, state.st_size + 1)]
         size = len(pieces[0])

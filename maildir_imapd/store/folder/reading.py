@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from maildir_imapd import errors
+from maildir_imapd.budget import Share, Shares
 from maildir_imapd.line_ends import bare
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.folder.folder import Folder
@@ -21,6 +22,12 @@ _PIECE_OCTETS: Final = 1 << 22
 BEGINNING_OCTETS: Final = 8192
 # One that has more is counted, and sent, in blocks of so many.
 BLOCK_OCTETS: Final = 256 * 1024
+
+
+# A message that unpacks to less is not counted.
+LARGE_UNPACKED_OCTETS: Final = 256 * 1024
+# What is unpacked takes so many times its packed form, mostly less, with all that is beside it.
+_USUAL_TIMES: Final = 9
 
 
 class OpenMessage(NamedTuple):
@@ -86,11 +93,13 @@ def read(
     under: int | None,
     look_again: Callable[[], Snapshot],
     limit: int | None = None,
-) -> tuple[bytes, int, OpenMessage]:
+    shares: Shares | None = None,
+) -> tuple[bytes, int, OpenMessage, Share | None]:
     """Return a message as it is on the disk, but unpacked (packed.py), its octets, and what was opened, closed again.
 
-    Of one that has more octets than *limit* and is not packed the beginning, of ``BEGINNING_OCTETS``. As
-    ``open_message``; raises MessagePacked and MessageEncrypted, too.
+    Of one that has more octets than *limit* and is not packed the beginning, of ``BEGINNING_OCTETS``. Where *shares*
+    are given, what is unpacked and large has one of them, the last that is returned; who has the octets keeps it. As
+    ``open_message``; raises MessagePacked, MessageEncrypted and what *shares* do, too.
     """
     opened = open_message(folder, rows, uid, under, look_again)
     fd, left, large = opened.number, opened.status.st_size, False
@@ -110,9 +119,38 @@ def read(
         os.close(fd)
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if large:
-        return data, opened.status.st_size, opened
-    data = packed.unpacked(data, f"{os.fsdecode(folder.path)} uid {uid}")
-    return data, len(data), opened
+        return data, opened.status.st_size, opened, None
+    unpacking = _Unpacking(len(data), shares)
+    data = packed.unpacked(data, f"{os.fsdecode(folder.path)} uid {uid}", unpacking.grow)
+    return data, len(data), opened, unpacking.done()
+
+
+class _Unpacking:
+    """The memory that a message takes while it is unpacked: nobody knows before how much it will be."""
+
+    def __init__(self, packed_octets: int, shares: Shares | None) -> None:
+        self._shares = shares
+        self._packed = packed_octets
+        self._octets = 0
+        self._share: Share | None = None
+
+    def grow(self, octets: int) -> None:
+        """Count what has come out, and what will be beside it: the packed form, and all of it once more when joined."""
+        self._octets += octets
+        if self._shares is None or self._octets <= LARGE_UNPACKED_OCTETS:
+            return
+        wanted = self._packed + 2 * self._octets
+        if self._share is None:
+            # Waited for once, with as much as most messages come to; what goes on from there has it or fails.
+            self._share = self._shares.share(max(wanted, _USUAL_TIMES * self._packed))
+        elif wanted > self._share.octets:
+            self._shares.more(self._share, wanted - self._share.octets + LARGE_UNPACKED_OCTETS)
+
+    def done(self) -> Share | None:
+        """Return the share of what is there now, and again with other line ends."""
+        if self._share is not None:
+            self._share.only(2 * self._octets)
+        return self._share
 
 
 def crlf_octets(number: int, where: str) -> int:

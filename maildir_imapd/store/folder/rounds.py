@@ -12,12 +12,14 @@ import time
 from typing import Final
 
 from maildir_imapd.store.folder.folder import Folder
+from maildir_imapd.store.index.columns import NAMES
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir import scan
 
 PAUSE_SECONDS: Final = 1.0
 NEWEST_MESSAGES: Final = 32
 OTHER_MESSAGES: Final = 64
+_LOOKED_AT: Final = (NAMES, "flags", "fingerprints")
 
 
 class Rounds:
@@ -28,13 +30,16 @@ class Rounds:
         self._not_before = 0.0  # monotonic
         self._end = -1  # the next round looks at what stands before; -1: it begins at the newest
 
-    def look(self, rows: Snapshot) -> list[tuple[int, int]]:
+    def look(self, rows: Snapshot, *, demanded: bool = False) -> list[tuple[int, int]]:
         """Return (UID, fingerprint) of messages that were written to, of those whose turn it is; mostly of none.
 
-        The first round looks at the newest only: it is part of opening the folder.
+        The first round looks at the newest only: it is part of opening the folder.  Where it would be the first to ask
+        for the columns, it waits until it is *demanded*: before anything that was made of the messages is shown.
         """
         now = time.monotonic()
-        if now < self._not_before:
+        if now < self._not_before or (demanded and self._not_before):
+            return []
+        if not self._not_before and not all(map(rows.has if demanded else rows.here, _LOOKED_AT)):
             return []
         count = len(rows)
         newest = max(0, count - NEWEST_MESSAGES)

@@ -50,8 +50,7 @@ class Showing:
     @property
     def last_expunge(self) -> int:
         """The mod-sequence of the last expunge on record, 0 for none."""
-        ranges = self._folder.index.state.history
-        return ranges[-1][0] if ranges else 0
+        return self._folder.index.state.history.latest
 
     def sweep(self) -> None:
         """Remove the files of messages that were expunged and that no client can ask for any more."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from maildir_imapd.store.index.journal import Added, Batch, Ranges
 from maildir_imapd.store.index.snapshot import COUNTED, Snapshot
-from maildir_imapd.store.maildir.filename import INTERNAL_BITS, RECENT
+from maildir_imapd.store.maildir.filename import INTERNAL_BITS, RECENT, SEEN
 
 _NO_WORDS: Final[frozenset[int]] = frozenset()
 # All that have a row for each message.
@@ -46,6 +46,9 @@ class Builder:
             count = self._counted.get(key)
             if count is not None and not bit & self._touched:
                 self.snapshot._counts[key] = count
+        first = self._counted.get("first_unseen")
+        if first is not None and "uids" not in self._owned and not SEEN & self._touched:
+            self.snapshot._counts["first_unseen"] = first
         return self.snapshot
 
     def _own(self, *columns: str) -> Snapshot:
@@ -79,11 +82,10 @@ class Builder:
             at = new.position(uid)
             if at >= 0:
                 self._own("names").names[at] = base
-        sizes = self._own("sizes").sizes if batch.sizes else new.sizes
         for uid, size in batch.sizes:
             at = new.position(uid)
             if at >= 0:
-                sizes[at] = size
+                self._own("sizes").sizes[at] = size
         for uid, size, fingerprint in batch.rewritten:
             at = new.position(uid)
             if at >= 0:
@@ -115,6 +117,7 @@ class Builder:
             self._append(added, modseq)
             return
         new = self._own(*_COLUMNS)
+        new.detach()
         for row in added:
             # A message came back (see index.py, tombstones): it goes where it was.
             at = bisect_left(new.uids, row.uid)
@@ -144,6 +147,7 @@ class Builder:
                 # A sum makes the new column in one piece; a copy that grows is copied twice.
                 setattr(new, column, old + (array(old.typecode, more) if column != "names" else list(more)))
         self._owned.update(_COLUMNS)
+        new.detach()
 
     def _flag(self, ranges: Ranges, add: int, remove: int, modseq: int) -> None:
         new = self._own("flags")
@@ -181,7 +185,7 @@ class Builder:
     def _claim(self, below: int) -> None:
         new = self._own("flags")
         flags, marks = new.flags, new.marks(RECENT)
-        at = marks.rfind(1, 0, bisect_left(new.uids, below))
+        at = marks.rfind(1, 0, len(marks) if below >= new.uidnext else bisect_left(new.uids, below))
         while at >= 0:
             flags[at] &= ~RECENT
             at = marks.rfind(1, 0, at)
@@ -215,3 +219,4 @@ class Builder:
             for piece in kept[1:]:
                 rest.extend(old[piece])
             setattr(new, column, rest)
+        new.detach()

@@ -36,6 +36,7 @@ from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Closed, Descriptor
+from maildir_imapd.store.index.places import At, BlobPlaces, Windows
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
 
@@ -62,9 +63,6 @@ _WINDOWS: Final = 64
 _FEW: Final = 8
 _TRIES: Final = 5
 
-# Where a blob begins and ends in its window, and where in the file that begins.
-_At = tuple[int, int, int]
-
 
 class Cache:
     """One folder's derived data, shared by all threads."""
@@ -85,8 +83,19 @@ class Cache:
         self._file = (0, 0)  # which file it is: device and inode
         self._stamp = (0, 0)  # size and ctime in ns of the file as it was read last
         # The field that was used last comes last.
-        self._fields: dict[bytes, dict[int, _At]] = {}
-        self._ends: dict[int, int] = {}  # of each window, by where it begins
+        self._fields: dict[bytes, BlobPlaces] = {}
+        self._windows = Windows()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open."""
+        return self._fd is not None
+
+    @property
+    def octets(self) -> int:
+        """An estimate of what it takes in memory."""
+        with self._lock:
+            return sum([where.octets for where in self._fields.values()]) + 8 * len(self._windows)
 
     # --- use -----------------------------------------------------------------------------------
 
@@ -101,11 +110,21 @@ class Cache:
                     self._fields[field] = where
                 if where is None or fd is None:
                     break
-                found = list(map(where.get, uids))
-                stamp, ends = self._stamp, self._ends
+                # Of a whole stretch, the usual case, no list is made.
+                stretch = where.stretch(uids) if len(uids) > _FEW else None
+                found = where.find(uids) if stretch is None else None
+                stamp, windows = self._stamp, self._windows
             try:
                 with fd.use() as number:
-                    blobs = _read_blobs(number, ends, found)
+                    if stretch is not None:
+                        try:
+                            blobs = _neighbours(_Held(number, windows), stretch)
+                        except EOFError:
+                            # The file has been cut: what is left of it may do for some.
+                            with self._lock:
+                                found = where.find(uids)
+                    if found is not None:
+                        blobs = _read_blobs(number, windows, found)
                     status = os.fstat(number)
             except Closed:
                 continue  # another thread has just found another file
@@ -131,7 +150,10 @@ class Cache:
         """Forget all that is known of messages, for all processes; if that cannot be written, for this one."""
         with self._lock:
             self._look()
-            known = [(field, [uid for uid in uids if uid in where]) for field, where in self._fields.items()]
+            known = [
+                (field, [uid for uid, at in zip(uids, where.find(uids), strict=True) if at is not None])
+                for field, where in self._fields.items()
+            ]
         try:
             for field, some in known:
                 if some:
@@ -140,8 +162,7 @@ class Cache:
             log.info("cache not written", path=self._path, why=error)
             with self._lock:
                 for where in self._fields.values():
-                    for uid in uids:
-                        where.pop(uid, None)
+                    where.forget(uids)
 
     def trim(self, uids: Sequence[int]) -> None:
         """Forget messages that are no longer there, and write the file anew if a third of it is about them.
@@ -174,7 +195,7 @@ class Cache:
         if self._net is not None:
             self._net()  # closes it when the last reader is done
         self._fd = self._net = None
-        self._fields, self._ends = {}, {}
+        self._fields, self._windows = {}, Windows()
 
     def _look(self) -> None:
         """Take in what has been added since, by us or by another process; or another file, or none."""
@@ -222,7 +243,7 @@ class Cache:
         """Know nothing of what is in the file."""
         self._end = len(self._header)
         self._last = (0, self._header)
-        self._fields, self._ends = {}, {}
+        self._fields, self._windows = {}, Windows()
 
     def _read(self, number: int) -> None:
         """Take in the blocks that have come; all of them, if those that are known may be others now."""
@@ -265,19 +286,21 @@ class Cache:
         if sys.byteorder == "big":
             uids.byteswap()
             lengths.byteswap()
-        where = self._fields.setdefault(head[:field_size], {})
+        where = self._fields.setdefault(head[:field_size], BlobPlaces())
         base, at = start + len(head), 0
         if lengths and lengths[0] == _FORGOTTEN:
-            for uid in uids:
-                where.pop(uid, None)
+            where.forget(uids)
             return
+        found: dict[int, At] = {}
         for uid, length in zip(uids, lengths, strict=True):
-            where[uid] = (at, at + length, base)
+            found[uid] = (at, at + length, base)
             at += length
             if at >= _WINDOW_OCTETS:
-                self._ends[base] = base = base + at
+                self._windows.add(base, base + at)
+                base += at
                 at = 0
-        self._ends[base] = base + at
+        self._windows.add(base, base + at)
+        where.put(found)
 
     def _full(self, status: os.stat_result) -> bool:
         """Whether there is more than anybody has a use for."""
@@ -287,13 +310,12 @@ class Cache:
         """Forget all messages but these; returns how many bytes the file has of them."""
         live = 0
         bases: set[int] = set()
-        for field, where in self._fields.items():
-            kept = {uid: at for uid, at in where.items() if uid in alive}
-            live += sum(stop - start for start, stop, _ in kept.values())
-            bases.update(base for _, _, base in kept.values())
-            if len(kept) < len(where):
-                self._fields[field] = kept  # the key is there already: nothing moves
-        self._ends = {base: end for base, end in self._ends.items() if base in bases}
+        for where in self._fields.values():
+            where.keep(alive)
+            _, starts, stops, kept = where.rows()
+            live += sum(stops) - sum(starts)
+            bases.update(kept)
+        self._windows = self._windows.only(bases)
         return live
 
     # --- writing; all under _writing -----------------------------------------------------------
@@ -373,10 +395,11 @@ class Cache:
     def _all_blocks(self, number: int) -> Iterator[bytes]:
         """Return what can be reached, as new blocks."""
         for field, where in self._fields.items():
-            uids = sorted(where)
+            uids, *places = where.rows()
             for start in range(0, len(uids), 1000):
                 some = uids[start : start + 1000]
-                blobs = _read_blobs(number, self._ends, [where[uid] for uid in some])
+                of_some = [column[start : start + 1000] for column in places]
+                blobs = _read_blobs(number, self._windows, list(zip(*of_some, strict=True)))
                 pairs = [(uid, blob) for uid, blob in zip(some, blobs, strict=True) if blob is not None]
                 yield from _blocks(field, pairs)
 
@@ -397,19 +420,14 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_ctime_ns
 
 
-def _read_blobs(number: int, ends: dict[int, int], places: Sequence[_At | None]) -> list[bytes | None]:
+def _read_blobs(number: int, windows: Windows, places: Sequence[At | None]) -> list[bytes | None]:
     """Read blobs; None for one that has no place, or whose place is behind the end by now."""
     if len(places) > _FEW:
-        windows = _Windows(number, ends)
-        data, base = b"", -1
+        held = _Held(number, windows)
         try:
-            # Neighbours have their window's number in common, the very object: a fifth of the time goes for less.
             if None not in places:
-                return [
-                    (data if at is base else (data := windows[base := at]))[start:stop]
-                    for start, stop, at in cast("Sequence[_At]", places)
-                ]
-            return [None if at is None else windows[at[2]][at[0] : at[1]] for at in places]
+                return _neighbours(held, cast("Sequence[At]", places))
+            return [None if at is None else held[at[2]][at[0] : at[1]] for at in places]
         except EOFError:
             pass  # the file has been cut: what is left of it may do for some
     found: list[bytes | None] = []
@@ -424,16 +442,22 @@ def _read_blobs(number: int, ends: dict[int, int], places: Sequence[_At | None])
     return found
 
 
-class _Windows(dict[int, bytes]):
-    """Stretches of the file by where they begin, read when first asked for; EOFError for one that is not there."""
+def _neighbours(held: _Held, places: Iterable[At]) -> list[bytes | None]:
+    """Read blobs that mostly have their window in common with the one before; raises EOFError."""
+    data, base = b"", -1
+    return [(data if at == base else (data := held[base := at]))[start:stop] for start, stop, at in places]
 
-    def __init__(self, number: int, ends: dict[int, int]) -> None:
+
+class _Held(dict[int, bytes]):
+    """Windows of the file by where they begin, read when first asked for; EOFError for one that is not there."""
+
+    def __init__(self, number: int, windows: Windows) -> None:
         super().__init__()
         self._number = number
-        self._ends = ends
+        self._windows = windows
 
     def __missing__(self, base: int) -> bytes:
-        size = self._ends[base] - base
+        size = self._windows.end(base) - base
         data = os.pread(self._number, size, base)
         if len(data) < size:
             raise EOFError

@@ -44,6 +44,11 @@ class Claim:
         self._at = -1  # the mod-sequence that is claimed, -1 for none
         self._useless = False  # nothing can be claimed here
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open."""
+        return self._file is not None
+
     def move(self, modseq: int | None) -> None:
         """Say that this process shows the mailbox to clients who know of every expunge up to *modseq*; None: to nobody.
 

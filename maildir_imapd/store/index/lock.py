@@ -51,6 +51,11 @@ class FolderLock:
         self._file: Descriptor | None = None
         self._identity = (0, 0)  # of that file
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open."""
+        return self._file is not None
+
     def acquire_threads(self, patience: float | None = None) -> None:
         """Shut out the other threads of this process: enough to read the index, taken before the file's lock.
 

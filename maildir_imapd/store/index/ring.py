@@ -13,6 +13,9 @@ from maildir_imapd.store.index.snapshot import Delta
 # So many are kept, and of those no more than have so many spans of UIDs together: some 300 KiB at most.
 STEPS: Final = 512
 SPANS: Final = 2048
+# What a step takes in memory, and each of its spans.
+_STEP_OCTETS: Final = 250
+_SPAN_OCTETS: Final = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ class Ring:
             first += 1
         above = whole[first - 1].modseq if first else self.above
         return Ring(whole[first:], above, spans)
+
+    @property
+    def octets(self) -> int:
+        """An estimate of what it takes in memory."""
+        return _STEP_OCTETS * len(self.steps) + _SPAN_OCTETS * self.spans
 
     def since(self, modseq: int) -> Delta | None:
         """Return what happened after *modseq*; None: the ring does not reach back so far, compare the columns."""

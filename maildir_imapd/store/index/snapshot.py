@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Final
 
+from maildir_imapd.store.index.columns import COLUMNS, Columns, ColumnSource
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN
 from maildir_imapd.store.maildir.filename import (
     ANSWERED,
@@ -29,7 +30,8 @@ from maildir_imapd.store.maildir.filename import (
 )
 from maildir_imapd.store.maildir.flags import Flags
 
-__all__ = ["SIZE_UNKNOWN", "SYSTEM_FLAGS", "Delta", "Snapshot", "empty"]
+__all__ = ["COLUMNS", "SIZE_UNKNOWN", "SYSTEM_FLAGS", "ColumnSource", "Delta", "Snapshot", "empty"]
+
 
 # In the order Dovecot lists them.
 SYSTEM_FLAGS: Final = (
@@ -40,6 +42,8 @@ SYSTEM_FLAGS: Final = (
     (b"\\Draft", DRAFT),
 )
 
+# What the keywords of a message take in memory that have no bit.
+_EXTRA_OCTETS: Final = 400
 _NO_WORDS: Final[frozenset[int]] = frozenset()
 COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
 # For each bit of an octet the table that makes the octet 1 where it has the bit, and the one that makes it 0.
@@ -66,36 +70,21 @@ class _Made(dict[int, Flags]):
         return made
 
 
-class Snapshot:
+class Snapshot(Columns):
     """The columns of one mailbox at one mod-sequence."""
 
     __slots__ = (
         "_counts",
-        "_names",
         "_words",
         "extra",
-        "fingerprints",
-        "flags",
         "keywords",
         "modseq",
-        "modseqs",
-        "received",
         "revivals",
         "rewrites",
-        "saved",
-        "sizes",
         "uidnext",
-        "uids",
         "uidvalidity",
     )
 
-    uids: array[int]
-    flags: array[int]
-    modseqs: array[int]
-    received: array[int]
-    saved: array[int]
-    sizes: array[int]
-    fingerprints: array[int]  # see scan.py, 0 for a message that has none
     extra: dict[int, frozenset[int]]  # UID -> numbers of its keywords that have no bit
     keywords: tuple[bytes, ...]  # by number; b"" for a number without a name
     uidvalidity: int
@@ -106,61 +95,43 @@ class Snapshot:
 
     def __init__(
         self,
+        columns: Mapping[str, array[int]],
+        names: list[bytes] | bytes | None,
         *,
-        uids: array[int],
-        flags: array[int],
-        modseqs: array[int],
-        received: array[int],
-        saved: array[int],
-        sizes: array[int],
-        fingerprints: array[int],
-        names: list[bytes] | bytes,
-        extra: dict[int, frozenset[int]],
-        keywords: tuple[bytes, ...],
         uidvalidity: int,
         uidnext: int,
         modseq: int,
+        keywords: tuple[bytes, ...] = (),
+        extra: dict[int, frozenset[int]] | None = None,
         revivals: int = 0,
         rewrites: int = 0,
-        words: dict[int, tuple[bytes, ...]] | None = None,
+        counts: dict[str, int] | None = None,
+        source: ColumnSource | None = None,
     ) -> None:
-        self.uids = uids
-        self.flags = flags
-        self.modseqs = modseqs
-        self.received = received
-        self.saved = saved
-        self.sizes = sizes
-        self.fingerprints = fingerprints
-        self._names = names  # joined by LF, as the checkpoint has them, until somebody asks
-        self.extra = extra
+        """Make one of *columns*, by name, and *names*; what is not given (None) is fetched from *source*.
+
+        *names*: the bases, in a list or joined by LF, as the checkpoint has them. *counts*: what is known already of
+        how many messages have which flags (``counts``).
+        """
+        super().__init__(columns, names, source)
+        self.extra = {} if extra is None else extra
         self.keywords = keywords
         self.uidvalidity = uidvalidity
         self.uidnext = uidnext
         self.modseq = modseq
         self.revivals = revivals
         self.rewrites = rewrites
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, int] = {} if counts is None else counts
         # Bits -> flag names; shared by all snapshots with the same keywords.
-        self._words: dict[int, tuple[bytes, ...]] = {} if words is None else words
-
-    def __len__(self) -> int:
-        return len(self.uids)
+        self._words: dict[int, tuple[bytes, ...]] = {}
 
     def __repr__(self) -> str:
         return f"<Snapshot {len(self)} messages, uidnext {self.uidnext}, modseq {self.modseq}>"
 
     @property
-    def names(self) -> list[bytes]:
-        """The base of each message's file name."""
-        found = self._names
-        if isinstance(found, bytes):
-            # Two threads may both do it; the lists are equal.
-            found = self._names = found.split(b"\n")
-        return found
-
-    @names.setter
-    def names(self, names: list[bytes]) -> None:
-        self._names = names
+    def octets(self) -> int:
+        """An estimate of what it takes in memory, without the columns that are not there yet."""
+        return super().octets + _EXTRA_OCTETS * len(self.extra)
 
     # --- find ----------------------------------------------------------------------------------
 
@@ -209,10 +180,14 @@ class Snapshot:
         """The UIDs of messages whose flags have *bit*, ascending."""
         return compress(self.uids, self.marks(bit))
 
+    def counts(self) -> dict[str, int]:
+        """Count whatever a client hears at SELECT and STATUS, so that nobody need count it again."""
+        return {**{key: self._count(key) for key in COUNTED}, "first_unseen": self.first_unseen}
+
     @property
     def unseen(self) -> int:
         """How many messages lack \\Seen."""
-        return len(self.uids) - self._count("seen")
+        return len(self) - self._count("seen")
 
     @property
     def recent(self) -> int:
@@ -305,24 +280,20 @@ class Snapshot:
 
     def copy(self) -> Snapshot:
         """Return one with the same columns, for whoever makes the next of it."""
-        return Snapshot(
-            uids=self.uids,
-            flags=self.flags,
-            modseqs=self.modseqs,
-            received=self.received,
-            saved=self.saved,
-            sizes=self.sizes,
-            fingerprints=self.fingerprints,
-            names=self._names,
-            extra=self.extra,
-            keywords=self.keywords,
+        new = Snapshot(
+            {},
+            None,
             uidvalidity=self.uidvalidity,
             uidnext=self.uidnext,
             modseq=self.modseq,
+            keywords=self.keywords,
+            extra=self.extra,
             revivals=self.revivals,
             rewrites=self.rewrites,
-            words=self._words,
         )
+        new._words = self._words
+        new.share(self)
+        return new
 
     def evolve(self, *, uidnext: int | None = None, modseq: int | None = None) -> Snapshot:
         """Return the same messages under another UIDNEXT or HIGHESTMODSEQ."""
@@ -354,18 +325,5 @@ class Snapshot:
 
 def empty(uidvalidity: int = 0, uidnext: int = 1, modseq: int = 1) -> Snapshot:
     """Return a mailbox without messages."""
-    return Snapshot(
-        uids=array("I"),
-        flags=array("Q"),
-        modseqs=array("Q"),
-        received=array("q"),
-        saved=array("q"),
-        sizes=array("Q"),
-        fingerprints=array("Q"),
-        names=[],
-        extra={},
-        keywords=(),
-        uidvalidity=uidvalidity,
-        uidnext=uidnext,
-        modseq=modseq,
-    )
+    columns = {column: array(code) for column, code in COLUMNS}
+    return Snapshot(columns, [], uidvalidity=uidvalidity, uidnext=uidnext, modseq=modseq)

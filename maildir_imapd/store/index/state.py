@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from maildir_imapd.store.index.builder import Builder
+from maildir_imapd.store.index.expunges import NO_EXPUNGES, Expunges, Range
 from maildir_imapd.store.index.journal import NEVER, Batch, Stamp
 from maildir_imapd.store.index.snapshot import Snapshot, empty
 
@@ -19,6 +20,8 @@ HISTORY_LIMIT: Final = 20_000  # ranges of expunged UIDs kept for QRESYNC
 TOMB_LIMIT: Final = 5_000  # bases of messages that went without our doing
 TOMB_SECONDS: Final = 14 * 86400
 BOOT_LIMIT: Final = 16
+# What one takes in memory.
+_TOMB_OCTETS: Final = 300
 
 
 class Tomb(NamedTuple):
@@ -41,11 +44,16 @@ class IndexState:
     reserve: int = 0
     boots: tuple[bytes, ...] = ()
     stamp: Stamp = NEVER
-    history: tuple[tuple[int, int, int], ...] = ()  # mod-sequence, first and last UID
+    history: Expunges = NO_EXPUNGES
     whole_above: int = 0  # the history lacks nothing above this mod-sequence
     # By base, oldest first; never written to. A base that comes back, from a backup or because a
     # listing had lied, gets its UID again (robustness rule 7).
     tombs: dict[bytes, Tomb] = field(default_factory=dict)
+
+    @property
+    def octets(self) -> int:
+        """An estimate of what it takes in memory."""
+        return self.snapshot.octets + self.history.octets + _TOMB_OCTETS * len(self.tombs)
 
     def after(self, batches: Iterable[Batch], *, position: int | None = None, inode: int | None = None) -> IndexState:
         """Return what is so when *batches*, whole ones, have been added, the last of them ending at *position*.
@@ -55,6 +63,7 @@ class IndexState:
         new = _Successor(self)
         for batch in batches:
             new.add(batch)
+        history, dropped = self.history.after(new.expunged, HISTORY_LIMIT)
         return replace(
             self,
             snapshot=new.snapshot(),
@@ -63,8 +72,8 @@ class IndexState:
             reserve=new.reserve,
             boots=new.boots,
             stamp=new.stamp,
-            history=tuple(new.history) if new.history is not None else self.history,
-            whole_above=new.whole_above,
+            history=history,
+            whole_above=max(self.whole_above, dropped),
             tombs=new.tombs if new.tombs is not None else self.tombs,
         )
 
@@ -76,8 +85,8 @@ class _Successor:
         self._old = old
         self._builder = Builder(old.snapshot)
         self._touched = False
-        self.reserve, self.boots, self.stamp, self.whole_above = old.reserve, old.boots, old.stamp, old.whole_above
-        self.history: list[tuple[int, int, int]] | None = None
+        self.reserve, self.boots, self.stamp = old.reserve, old.boots, old.stamp
+        self.expunged: list[Range] = []
         self.tombs: dict[bytes, Tomb] | None = None
 
     def add(self, batch: Batch) -> None:
@@ -94,8 +103,7 @@ class _Successor:
         if batch.stamp is not None:
             self.stamp = batch.stamp
         self._raise_the_dead(batch)
-        if batch.expunged or batch.vanished:
-            self._remember(batch)
+        self.expunged += [(batch.modseq, lo, hi) for lo, hi in batch.expunged + batch.vanished]
 
     def snapshot(self) -> Snapshot:
         """The mailbox now; a stamp or a reserve alone is no new moment."""
@@ -123,11 +131,3 @@ class _Successor:
             self.tombs = dict(tombs)
             for base in back:
                 self.tombs.pop(base, None)
-
-    def _remember(self, batch: Batch) -> None:
-        history = self.history = list(self._old.history) if self.history is None else self.history
-        history += [(batch.modseq, lo, hi) for lo, hi in batch.expunged + batch.vanished]
-        surplus = len(history) - HISTORY_LIMIT
-        if surplus > 0:
-            self.whole_above = history[surplus - 1][0]
-            del history[:surplus]

@@ -61,27 +61,27 @@ class _Stream(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def unpacked(data: bytes, where: str) -> bytes:
+def unpacked(data: bytes, where: str, grow: Callable[[int], None] = lambda octets: None) -> bytes:
     """Return a message from what lies on the disk, as it is unless it is compressed.
 
-    *where*: for the log. Raises MessagePacked for what is not whole, too large, or wants a library that is not there,
-    MessageEncrypted.
+    *where*: for the log. *grow* is told of each piece how many octets have come out, and may raise. Raises
+    MessagePacked for what is not whole, too large, or wants a library that is not there, MessageEncrypted.
     """
     if not data or data[0] not in _FIRST:
         return data
     if data.startswith(_GZIP):
-        return _streams(data, _GZIP, lambda: zlib.decompressobj(_GZIP_BITS), where)
+        return _streams(data, _GZIP, lambda: zlib.decompressobj(_GZIP_BITS), where, grow)
     if data.startswith(_BZIP2) and data[4:10] in _BZIP2_NEXT:
-        return _streams(data, _BZIP2, bz2.BZ2Decompressor, where)
+        return _streams(data, _BZIP2, bz2.BZ2Decompressor, where, grow)
     if data.startswith(_XZ):
-        return _streams(data, _XZ, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_WINDOW_OCTETS), where)
+        return _streams(data, _XZ, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_WINDOW_OCTETS), where, grow)
     if data.startswith(_ZSTD):
         if zstandard is None:
             raise errors.MessagePacked(detail=f"{where}: zstd, for which the library zstandard is missing")
         reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW_OCTETS)
-        return _streams(data, _ZSTD, reader.decompressobj, where, _ZSTD_PIECE_OCTETS)
+        return _streams(data, _ZSTD, reader.decompressobj, where, grow, _ZSTD_PIECE_OCTETS)
     if data.startswith(_LZ4):
-        return _lz4(data, where)
+        return _lz4(data, where, grow)
     if encrypted(data):
         raise errors.MessageEncrypted(detail=where)
     return data
@@ -99,7 +99,14 @@ def encrypted(first: bytes) -> bool:
     return first.startswith(_CRYPTED)
 
 
-def _streams(data: bytes, mark: bytes, begin: Callable[[], _Stream], where: str, piece: int = _PIECE_OCTETS) -> bytes:
+def _streams(
+    data: bytes,
+    mark: bytes,
+    begin: Callable[[], _Stream],
+    where: str,
+    grow: Callable[[int], None],
+    piece: int = _PIECE_OCTETS,
+) -> bytes:
     """Unpack streams that begin with *mark*, one behind the other; what follows them, as padding does, is left out."""
     found: list[bytes] = []
     room = LARGEST_OCTETS
@@ -114,6 +121,7 @@ def _streams(data: bytes, mark: bytes, begin: Callable[[], _Stream], where: str,
                 at += len(some)
                 for out in _out_of(stream, some):
                     found.append(out)
+                    grow(len(out))
                     room -= len(out)
                     if room < 0:
                         raise errors.MessagePacked(detail=f"{where}: more than {LARGEST_OCTETS} octets, unpacked")
@@ -137,7 +145,7 @@ def _out_of(stream: _Stream, some: bytes) -> Iterator[bytes]:
         yield stream.decompress(b"", _OUT_OCTETS)
 
 
-def _lz4(data: bytes, where: str) -> bytes:
+def _lz4(data: bytes, where: str, grow: Callable[[int], None]) -> bytes:
     """Unpack Dovecot's framing: the largest chunk, then chunks with their length before them, all big-endian."""
     if lz4_block is None:
         raise errors.MessagePacked(detail=f"{where}: lz4, for which the library lz4 is missing")
@@ -158,6 +166,7 @@ def _lz4(data: bytes, where: str) -> bytes:
         except (lz4_block.LZ4BlockError, ValueError, MemoryError) as error:
             raise errors.MessagePacked(detail=f"{where}: {error}") from error
         found.append(out)
+        grow(len(out))
         room -= len(out)
         if room < 0:
             raise errors.MessagePacked(detail=f"{where}: more than {LARGEST_OCTETS} octets, unpacked")

@@ -175,7 +175,7 @@ _LINE: Final = re.compile(
 ).match
 
 
-class Extent(NamedTuple):
+class Inventory(NamedTuple):
     """How large an index is: messages that are there, that are gone, and with a text of attachments; octets."""
 
     messages: int
@@ -253,6 +253,9 @@ class Texts:
         needle = fit(needle)
         if self.wanted is None or len(needle) < GRAM:
             return None
+        # Such as are not there yet are fetched here, where nothing is open: that takes locks, and may fail.
+        if len(rows.uids) != len(rows.fingerprints):
+            return None
 
         def work(connection: sqlite3.Connection) -> Proposal:
             proposal, extracts = _propose(connection, key, rows, among, needle, body_only=body_only)
@@ -264,7 +267,7 @@ class Texts:
 
         return self._ask(work)
 
-    def extent(self) -> Extent | None:
+    def extent(self) -> Inventory | None:
         """Say how large it is; None where there is none that can be used now."""
         return self._ask(extent)
 
@@ -362,9 +365,9 @@ def _propose(
     return Proposal(sorted(at for at in may if at in asked), [], whole=not unknown), extracts
 
 
-def extent(connection: sqlite3.Connection) -> Extent:
+def extent(connection: sqlite3.Connection) -> Inventory:
     """Count what there is; raises sqlite3.Error."""
-    return Extent(
+    return Inventory(
         *connection.execute(
             "SELECT (SELECT coalesce(sum(length(data)), 0) / ? FROM known),"
             " (SELECT coalesce(sum(dead), 0) FROM folders), (SELECT count(*) FROM extracts),"

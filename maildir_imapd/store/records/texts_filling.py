@@ -21,7 +21,7 @@ from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable, filesystems
 from maildir_imapd.store.records import texts
-from maildir_imapd.store.records.texts import BODY, EXTRACT, FILE, HEAD, LOCK, ROLLBACK, TOKENS, Extent, LeftAs
+from maildir_imapd.store.records.texts import BODY, EXTRACT, FILE, HEAD, LOCK, ROLLBACK, TOKENS, Inventory, LeftAs
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
 
@@ -177,7 +177,7 @@ class Filling:
         with _as_store_error(self._path):
             return texts.known(self._connection, folder)
 
-    def extent(self) -> Extent:
+    def extent(self) -> Inventory:
         """Count what there is."""
         with _as_store_error(self._path):
             return texts.extent(self._connection)
