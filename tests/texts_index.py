@@ -22,6 +22,7 @@ class Indexed:
         self.wanted: list[bytes] = []
         self.account.texts.wanted = self.wanted.append
         self.plain = Account(os.fsencode(root), fsync="never")
+        self._clients: list[MemoryClient] = []
 
     @property
     def texts(self) -> Texts:
@@ -42,7 +43,15 @@ class Indexed:
     def client(self, name: str = "INBOX", *, indexed: bool = True) -> MemoryClient:
         client = MemoryWires(self.account if indexed else self.plain).connect(login=True)
         assert client.command(b"s SELECT %b" % name.encode())[-1].startswith(b"s OK")
+        self._clients.append(client)
         return client
+
+    def close(self) -> None:
+        """Let go of all that is open: what hangs in cycles would stay so for a while."""
+        for client in self._clients:
+            client.engine.close()
+        for account in (self.account, self.plain):
+            account.mailbox("INBOX").close()
 
 
 def search(client: MemoryClient, key: bytes, needle: str) -> list[int]:

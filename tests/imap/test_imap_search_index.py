@@ -83,6 +83,7 @@ def test_the_same_with_and_without(
             needle = needle.replace("\0", "")
             for key in KEYS:
                 assert search(one, key, needle) == search(other, key, needle), (key, needle)
+        indexed.close()
 
 
 def test_only_what_may_match_is_read(spool: Spool, read: list[int]) -> None:
