@@ -7,13 +7,12 @@ over the default.  Nothing below ``server`` reads this; settings go down as plai
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from maildir_imapd import toml_lines
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.phrases import TAGS
 from maildir_imapd.values import (
@@ -390,13 +389,26 @@ SETTINGS: tuple[Setting, ...] = (
         "connections_per_address",
         number(1, 1_000_000),
         100,
-        "Connections one address may have in one worker before login is refused to it. Of IPv6 a /64 counts as one "
-        "address.",
+        "Connections one address (of IPv6 a /64) may have in one worker that have not logged in; for a further one the "
+        "longest of them is sent away.",
         "N",
         "Limits",
     ),
     Setting(
-        "connections_per_user", number(1, 1_000_000), 50, "Connections one user may have in one worker.", "N", "Limits"
+        "connections_per_user",
+        number(0, 1_000_000),
+        50,
+        "Connections of one user in all workers; 0: any.",
+        "N",
+        "Limits",
+    ),
+    Setting(
+        "connections_per_user_and_address",
+        number(0, 1_000_000),
+        0,
+        "Connections of one user from one address, in all workers; 0: any that connections_per_user leaves him.",
+        "N",
+        "Limits",
     ),
     Setting(
         "connections",
@@ -508,7 +520,7 @@ class Config:
 
 def read_file(source: str | Path) -> dict[str, Any]:
     """Read a configuration file; raises ConfigError with the file and each line that cannot be read."""
-    return _read(source)[0]
+    return toml_lines.read(source)[0]
 
 
 def load(source: str | Path | None, given: Mapping[str, Any]) -> Config:
@@ -516,7 +528,7 @@ def load(source: str | Path | None, given: Mapping[str, Any]) -> Config:
 
     Raises ConfigError that names every unknown setting and every bad value, a line each, with its line in the file.
     """
-    raw, lines = _read(source) if source is not None else ({}, {})
+    raw, lines = toml_lines.read(source) if source is not None else ({}, {})
     values: dict[str, Any] = {}
     # By line, the command line first.
     wrong = [
@@ -540,42 +552,6 @@ def load(source: str | Path | None, given: Mapping[str, Any]) -> Config:
     if wrong:
         raise ConfigError("\n".join(why for _, why in sorted(wrong)))
     return Config(values, None if source is None else str(source))
-
-
-def _read(source: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Read a file: the values, and in which line each begins; raises ConfigError."""
-    try:
-        with open(source, encoding="utf-8") as file:
-            lines = file.read().split("\n")
-    except OSError as error:
-        raise ConfigError(f"{source}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{source}: it is not UTF-8 ({error.reason} at octet {error.start + 1})") from error
-    places: dict[str, int] = {}
-    for k, line in enumerate(lines, 1):
-        if match := _SETTING(line):
-            places.setdefault(match[1], k)
-    wrong: list[str] = []
-    values: dict[str, Any] | None = None
-    while values is None and len(wrong) < _MOST_WRONG:
-        try:
-            values = tomllib.loads("\n".join(lines))
-        except tomllib.TOMLDecodeError as error:
-            said = re.fullmatch(r"(.*) \(at line (\d+), column \d+\)", str(error))
-            at = int(said[2]) if said else 0
-            wrong.append(f"{source}:{at}: {said[1]}" if said else f"{source}: {error}")
-            # A line that goes on in the next one, or that is no setting, cannot be left out to see what else is wrong.
-            if not 0 < at <= len(lines) or not _SETTING(lines[at - 1]):
-                break
-            lines[at - 1] = ""
-    if wrong or values is None:
-        raise ConfigError("\n".join(wrong))
-    return values, places
-
-
-# A line that begins a setting, or a table, which is never right here.
-_SETTING = re.compile(r"\s*\[?\s*[\"']?([A-Za-z0-9_-]+)").match
-_MOST_WRONG = 50
 
 
 def _hint(name: str) -> str:

@@ -87,7 +87,8 @@ ALLOWED = {
     "imap": {"imap", "wire", "message", *IMAP_KNOWS, "auth.base", "auth.mechanisms", *LEAVES, ""},
     "location": {"store.maildir.decide", "store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
-    "config": {"values", "errors", "phrases", ""},
+    "toml_lines": {"errors"},
+    "config": {"values", "errors", "phrases", "toml_lines", ""},
     "server": {
         "server",
         *ENGINE,

@@ -39,7 +39,7 @@ class Identity:
     nets: tuple[Network, ...] | None = None
     """From where he may log in: an empty tuple is nowhere, None is anywhere."""
     connections: int | None = None
-    """How many he may have in one worker, in place of the setting connections_per_user."""
+    """How many he may have, in place of the setting connections_per_user."""
 
     def may_come_from(self, host: str) -> bool:
         """Say whether he may log in from the address *host*, which may carry a zone; what is no address may not."""

@@ -124,7 +124,7 @@ def _limits(reading: DovecotReading) -> None:
         out.settings["watch"] = "poll"
     reading.take(reading.root, "mail_nfs_index")
     for theirs, ours in (
-        ("mail_max_userip_connections", "connections_per_user"),
+        ("mail_max_userip_connections", "connections_per_user_and_address"),
         ("imap_max_line_length", "line_limit"),
         ("imap_idle_notify_interval", "idle_keepalive"),
         ("login_greeting", "greeting"),
@@ -133,6 +133,9 @@ def _limits(reading: DovecotReading) -> None:
     ):
         if value := reading.take_imap(theirs):
             _set(reading, ours, value)
+            if ours == "connections_per_user_and_address":
+                # There a user may have as many as he likes, from so many addresses.
+                out.settings["connections_per_user"] = 0
     for setting in reading.take_plugins(r"quota_max_mail_size"):
         _set(reading, "append_limit", setting.value)
 

@@ -56,7 +56,7 @@ def from_courier(text: str) -> Imported:
             case "MAXPERIP" if not (value.isascii() and value.isdecimal()):
                 out.tell(name, f"{value} is no number")
             case "MAXPERIP":
-                out.settings["connections_per_address"] = int(value)
+                out.settings["connections_per_user_and_address"] = int(value)
             case "IMAP_TLS_REQUIRED":
                 out.settings["plaintext_login"] = "never" if value == "1" else "loopback"
             case "authmodulelist":

@@ -177,6 +177,9 @@ class Engine:
         if session.notify is not None and session.state is not State.LOGOUT and session.upgrade is None:
             self.announce(reply)
         reply.flush()
+        if session.view is not None and session.view.opening:
+            self._guarded(session.view.settle_in, None, reply)
+            reply.flush()
 
     def upgraded(self, kind: bytes) -> None:
         """Note that the transport now speaks TLS, or deflates, or does so no longer.

@@ -104,6 +104,7 @@ class View:
         "mailbox",
         "mine",
         "name",
+        "opening",
         "progress",
         "read_only",
         "recent",
@@ -160,6 +161,8 @@ class View:
         self._hidden: set[int] = set()
         self._flag_lists = _FlagLists(self.snapshot)
         self.fresh = True
+        # The answer to SELECT is on its way; then comes what can wait for that (``settle_in``).
+        self.opening = True
         # The UIDs that "$" stands for (RFC 5182).
         self.saved: frozenset[int] = frozenset()
         # The large message that was read last: columns/message.py keeps it here, and knows what it is.
@@ -209,6 +212,12 @@ class View:
             with later("open mailbox"), _GOODBYE_IF_GONE:
                 self.mailbox.sync(keep_new=self.read_only)
                 self.fresh = True
+
+    def settle_in(self) -> None:
+        """Do what the answer to SELECT need not wait for: look at the files of a folder new to us; raises Goodbye."""
+        self.opening = False
+        with later("files"), _GOODBYE_IF_GONE:
+            self.mailbox.sync(keep_new=self.read_only, files=True)
 
     def claim_recent(self) -> None:
         """Take what no session has seen yet as this session's \\Recent (RFC 3501 2.3.2)."""

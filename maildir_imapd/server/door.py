@@ -10,6 +10,7 @@ from maildir_imapd.errors import Goodbye, LimitReached
 from maildir_imapd.events import Log
 from maildir_imapd.imap.gate import Access
 from maildir_imapd.server import owners
+from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.failures import network
 from maildir_imapd.store.threads import locks
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from maildir_imapd.auth.chain import Chain
     from maildir_imapd.imap.gate import Gate
     from maildir_imapd.server.accounts import Accounts
+    from maildir_imapd.server.counts import WorkerCounts
     from maildir_imapd.server.sessions import Visit
 
 log = Log(__name__)
 
 # Connections that were sent away for others and have not gone yet, beyond which new ones are refused.
 _LEAVING: Final = 256
+# No limit.
+_EVER_SO_MANY: Final = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +38,24 @@ class Room:
     connections_before_login: int
     connections_per_address: int
     connections_per_user: int
+    connections_per_user_and_address: int
+
+
+def _at(user: str, visit: Visit) -> str:
+    """Return what a user's connections from one address are counted under, which is no user's name."""
+    return f"{user}\0{network(visit.host)}"
 
 
 class Door:
-    """Shared by all connections of a worker; safe from any thread."""
+    """Shared by all connections of a worker; safe from any thread. *counts*: of users, over all workers."""
 
-    def __init__(self, chain: Chain, accounts: Accounts, room: Room) -> None:
+    def __init__(self, chain: Chain, accounts: Accounts, room: Room, counts: WorkerCounts | None = None) -> None:
         self.chain = chain
         self.accounts = accounts
         self.room = room
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
-        self._by_network: Counter[str] = Counter()
-        self._by_user: Counter[str] = Counter()
+        self._by_network: Counter[str] = Counter()  # of those who have not logged in
+        self._by_user = Counts(1).of(0) if counts is None else counts
         self._inside = 0
         self._waiting: OrderedDict[Visit, None] = OrderedDict()  # who has not logged in, the longest first
         self._leaving: set[Visit] = set()  # who was sent away for another and has not gone yet
@@ -55,40 +65,53 @@ class Door:
     def arrive(self, visit: Visit) -> None:
         """Count a new connection; raises LimitReached when there are too many.
 
-        Where only room is lacking, whoever has been here longest without logging in gives way: connections that are
-        opened and left keep nobody out.
+        Whoever has been here longest without logging in gives way, of one address or, where room is lacking, of all:
+        connections that are opened and left keep nobody out, and those of a webmail or behind one address who have
+        logged in are not counted here.
         """
         oldest = None
         around = network(visit.host)
         with self._lock:
+            full = self._inside >= self.room.connections or len(self._waiting) >= self.room.connections_before_login
             if self._by_network[around] >= self.room.connections_per_address:
-                raise LimitReached(why="Too many connections from your address")
-            if self._inside >= self.room.connections or len(self._waiting) >= self.room.connections_before_login:
-                if not self._waiting or len(self._leaving) >= _LEAVING:
-                    raise LimitReached(why="Too many connections; try again later")
-                oldest, _ = self._waiting.popitem(last=False)
+                oldest = next((each for each in self._waiting if network(each.host) == around), None)
+            elif full:
+                oldest = next(iter(self._waiting), None)
+            if oldest is not None and len(self._leaving) < _LEAVING:
+                self._no_longer_waiting(oldest)
                 self._leaving.add(oldest)
-            self._by_network[around] += 1
+            elif oldest is not None or full:
+                raise LimitReached(why="Too many connections; try again later")
             self._inside += 1
-            self._waiting[visit] = None
+            self._wait(visit)
         if oldest is not None:
             log.info("connection gave way", network=network(oldest.host))
             oldest.send_away(Goodbye("Too many connections; try again later"))
 
     def leave(self, visit: Visit) -> None:
         """Take back what ``arrive`` and a login counted."""
-        around = network(visit.host)
         with self._lock:
             self._inside -= 1
-            self._waiting.pop(visit, None)
+            self._no_longer_waiting(visit)
             self._leaving.discard(visit)
+        if visit.user is not None:
+            self._forget(visit.user, visit)
+            visit.user = None
+        self._left(visit)
+
+    def _wait(self, visit: Visit) -> None:
+        """Count one who has not logged in. Under the lock."""
+        self._waiting[visit] = None
+        self._by_network[network(visit.host)] += 1
+
+    def _no_longer_waiting(self, visit: Visit) -> None:
+        """Take that back, if it was counted. Under the lock."""
+        if visit in self._waiting:
+            del self._waiting[visit]
+            around = network(visit.host)
             self._by_network[around] -= 1
             if not self._by_network[around]:
                 del self._by_network[around]
-        if visit.user is not None:
-            self._forget(visit.user)
-            visit.user = None
-        self._left(visit)
 
     def _left(self, visit: Visit) -> None:
         """Keep the mail of who has gone open for a while."""
@@ -96,11 +119,21 @@ class Door:
         if account is not None:
             self.accounts.left(account)
 
-    def _forget(self, user: str) -> None:
+    def _note(self, user: str, visit: Visit, own: int | None) -> None:
+        """Count a login; raises LimitReached. *own*: how many his back end says that he may have."""
+        most = self.room.connections_per_user if own is None else own
+        here = self.room.connections_per_user_and_address
         with self._lock:
-            self._by_user[user] -= 1
-            if not self._by_user[user]:
-                del self._by_user[user]
+            if not self._by_user.enter(user, most or _EVER_SO_MANY):
+                raise LimitReached(why="You have too many connections")
+            if not self._by_user.enter(_at(user, visit), here or _EVER_SO_MANY):
+                self._by_user.leave(user)
+                raise LimitReached(why="You have too many connections")
+
+    def _forget(self, user: str, visit: Visit) -> None:
+        with self._lock:
+            self._by_user.leave(user)
+            self._by_user.leave(_at(user, visit))
 
     # --- who --------------------------------------------------------------------------------------
 
@@ -122,31 +155,27 @@ class Door:
         owner = self.accounts.owner(identity)
         with owners.acting_as(owner):
             account = self.accounts.account(identity, owner)
-        most = self.room.connections_per_user if identity.connections is None else identity.connections
-        with self._lock:
-            if self._by_user[user] >= most:
-                raise LimitReached(why="You have too many connections")
-            self._by_user[user] += 1
+        self._note(user, visit, identity.connections)
         if owner is not None:
             try:
                 owners.become(owner)
             except OSError:
-                self._forget(user)
+                self._forget(user, visit)
                 raise
         visit.user, visit.account = user, account
         with self._lock:
-            self._waiting.pop(visit, None)
+            self._no_longer_waiting(visit)
         return Access(user, account, lambda: self._dismiss(visit), identity.groups)
 
     def _dismiss(self, visit: Visit) -> None:
         """Take back a login: the calling thread is the process again; raises Goodbye if it cannot."""
         user, visit.user = visit.user, None
         if user is not None:
-            self._forget(user)
+            self._forget(user, visit)
         self._left(visit)
         with self._lock:
             if visit not in self._leaving:
-                self._waiting[visit] = None
+                self._wait(visit)
         own = self.accounts.own
         if own is not None:
             try:

@@ -87,6 +87,7 @@ def room(config: Config) -> Room:
         connections_before_login=config.connections_before_login,
         connections_per_address=config.connections_per_address,
         connections_per_user=config.connections_per_user,
+        connections_per_user_and_address=config.connections_per_user_and_address,
     )
 
 

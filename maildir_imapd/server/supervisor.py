@@ -28,6 +28,7 @@ from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
 from maildir_imapd.server import confine, preload, settings, worker
+from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
@@ -101,6 +102,7 @@ class Supervisor:
     _reload_wanted: bool = False  # SIGHUP has, since the last reload began
     _signals: Signals = field(init=False)
     _failures: Failures = field(default_factory=Failures)
+    _counts: Counts = field(default_factory=Counts)
     _page: Page = field(default_factory=lambda: Page(SLOTS))
     _deaths: Deaths = field(default_factory=lambda: Deaths(SLOTS))
     _stacks: Stacks | None = None
@@ -218,6 +220,7 @@ class Supervisor:
         self._page.mark(slot, False)
         self._page.beat(slot, now)
         self._deaths.born(slot)
+        self._counts.born(slot)
         supervisor = os.getpid()
         try:
             channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -278,6 +281,7 @@ class Supervisor:
                     stacks=self._stacks,
                     channel=channel,
                     failures=self._failures,
+                    counts=self._counts.of(slot),
                 )
                 status = worker.run(self.config, self._tls, self.listeners, supervision)
             except ConfigError as error:
@@ -391,6 +395,8 @@ class Supervisor:
             child = self.children.pop(pid, None)
             if child is not None and status:
                 self._deaths.died(child.slot)
+            if child is not None:
+                self._counts.born(child.slot)
             if child is not None and child.channel is not None:
                 child.channel.close()
             if child is None or child.retired:

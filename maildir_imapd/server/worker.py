@@ -35,6 +35,7 @@ from maildir_imapd.store.threads.longlived import BEAT_SECONDS, LongLived, no_be
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
+    from maildir_imapd.server.counts import WorkerCounts
     from maildir_imapd.server.deaths import WorkerNotes
     from maildir_imapd.server.failures import Failures
     from maildir_imapd.server.service import Port
@@ -217,11 +218,12 @@ class Worker:
         listeners: Sequence[Acceptor],
         beats: Beats,
         failures: Failures | None = None,
+        counts: WorkerCounts | None = None,
     ) -> None:
         self.tls = tls
         self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
         accounts = Accounts(settings.mail(config), self.watcher)
-        self.door = Door(settings.chain(config, failures), accounts, settings.room(config))
+        self.door = Door(settings.chain(config, failures), accounts, settings.room(config), counts)
         self.sessions = Sessions()
         # What is served, by the name that a listener has for it.
         self.ports: dict[str, Port] = {
@@ -341,6 +343,8 @@ class Supervision:
     """By this it hands over the log file that it has opened anew."""
     failures: Failures | None = None
     """Where all workers count logins that fail."""
+    counts: WorkerCounts | None = None
+    """Where this one counts the connections of each user, for all to see."""
 
 
 def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor], supervision: Supervision) -> int:
@@ -354,7 +358,7 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
         imap_service.note_dangers(supervision.notes)
     beats = Beats()
     main = beats.of("main")
-    worker = Worker(config, tls, listeners, beats, supervision.failures)
+    worker = Worker(config, tls, listeners, beats, supervision.failures, supervision.counts)
     worker.start()
     supervision.ready()
 

@@ -140,18 +140,28 @@ class CurrentFolder:
 
     # --- staying up to date -------------------------------------------------------------------
 
-    def sync(self, *, look: bool = False, keep_new: bool = False, patience: float | None = None) -> Snapshot:
+    def sync(
+        self, *, look: bool = False, keep_new: bool = False, patience: float | None = None, files: bool = False
+    ) -> Snapshot:
         """Take in what others have done, and return the mailbox as it is now.
 
         Costs three stats when nothing happened. *look* lists the folder whatever its stamps say. *keep_new*
         leaves files in new/ where they are, for EXAMINE and STATUS; they count as messages all the same.
         Where somebody holds the folder and does not let go, what is known is returned; with *patience* 0 nothing
-        waits, and LockTimeout says so.
+        waits, and LockTimeout says so. *files*: this is the time to look at the files of a folder of which nobody has
+        seen but the names.
         """
         if not look and self._unchanged(keep_new):
             found = self.snapshot
         else:
             found = self._take_in(look, keep_new, patience)
+        if files and not found.seen:
+            # Without a lock, for it takes longer than anything else here.
+            found.see()
+        if files and self._folder.index.partial and self._folder.index.writable:
+            with self._changing(), self._folder.exclusive():
+                tidying.complete(self._folder)
+                found = self._adopt_rows()
         if patience is None and (written := self._rounds.look(found)):
             self._rewritten(written)
             return self.snapshot

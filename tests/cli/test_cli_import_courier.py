@@ -46,7 +46,7 @@ def test_courier(tmp_path: Path) -> None:
     assert settings["imap"] == ["*:143"]
     assert settings["imaps"] == ["*:993"]
     assert settings["prefix"] == "INBOX."
-    assert settings["connections_per_address"] == 20
+    assert settings["connections_per_user_and_address"] == 20
     assert "IMAP_EMPTYTRASH: " in text
     assert "LOCAL_FROBNICATION, LOCAL_TOO: unknown to us" in text
     assert "IMAP_UMASK: " in text

@@ -115,7 +115,8 @@ def test_what_2_4_prints(tmp_path: Path) -> None:
         "passwd_file": "/etc/dovecot/users",
         "tls_cert": "/etc/ssl/mail.pem",
         "tls_key": "/etc/ssl/mail.key",
-        "connections_per_user": 30,
+        "connections_per_user_and_address": 30,
+        "connections_per_user": 0,
     }
     assert text.partition("# Not carried over:\n")[2] == (
         "#   passdb pam: users of the system log in with their passwords there: here a passwd_file has to name them\n"
@@ -215,7 +216,7 @@ def test_the_tables_say_one_thing_each() -> None:
     [
         (
             "mail_max_userip_connections = 20\nprotocol imap {\n  mail_max_userip_connections = 30\n}\n",
-            "connections_per_user",
+            "connections_per_user_and_address",
         ),
         ("auth_cache_size = 10 M\nauth_cache_ttl = 10 mins\n", "auth_cache_time"),
         ("auth_failure_delay = 3 secs\n", "auth_failure_delay"),
@@ -229,7 +230,7 @@ def test_the_tables_say_one_thing_each() -> None:
 )
 def test_limits_and_the_like(written: str, ours: str, tmp_path: Path) -> None:
     expected = {
-        "connections_per_user": 30,
+        "connections_per_user_and_address": 30,
         "auth_cache_time": "10m",
         "auth_failure_delay": "3s",
         "greeting": "Hello.",

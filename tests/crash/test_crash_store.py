@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from crash import die_at, run
 
+from maildir_imapd.store.folder import first_contact as first_contact_module
 from maildir_imapd.store.folder import tidying
 from maildir_imapd.store.index import checkpoint, index
 from maildir_imapd.store.index.constants import LAST_UID
@@ -100,6 +101,14 @@ def first_contact_with_new_mail(spool: Spool) -> object:
     for n in range(2):
         (spool.paths[0] / "new" / f"{2000 + n}.h").write_bytes(b"Subject: new %d\n\n" % n)
     return rows(spool.open())
+
+
+def first_contact_by_names_alone(spool: Spool) -> object:
+    first_contact_module.FEW_MESSAGES = 0
+    box = spool.open()
+    box.set_flags([2], add=Flags(FLAGGED))
+    box.sync(files=True)
+    return rows(box)
 
 
 def first_contact_with_a_seed(spool: Spool) -> object:
@@ -235,6 +244,7 @@ OPERATIONS = [
     first_contact,
     first_contact_with_new_mail,
     first_contact_with_a_seed,
+    first_contact_by_names_alone,
     new_mail,
     set_flags,
     keywords,

@@ -18,6 +18,7 @@ from maildir_imapd.imap.policy import Policy
 from maildir_imapd.imap.reply import Reply
 from maildir_imapd.server import owners, settings
 from maildir_imapd.server.accounts import Accounts
+from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.sessions import Visit
 
@@ -87,18 +88,8 @@ def test_groups_for_access_rights(tmp_path: Path) -> None:
 
 
 def test_limits(tmp_path: Path) -> None:
-    door = make(tmp_path, connections=3, connections_per_address=2, connections_per_user=1)
-    inside = [arrive(door), arrive(door)]
-    with pytest.raises(LimitReached, match="from your address"):
-        arrive(door)
-    inside.append(arrive(door, "192.0.2.2"))
-    # IPv6: whoever has one address has the others of its network.
-    other = make(tmp_path, connections_per_address=2)
-    for last in ("1", "2"):
-        arrive(other, f"2001:db8:0:1::{last}")
-    with pytest.raises(LimitReached, match="from your address"):
-        arrive(other, "2001:db8:0:1:abcd::3")
-    arrive(other, "2001:db8:0:2::1")
+    door = make(tmp_path, connections=3, connections_per_user=1)
+    inside = [arrive(door), arrive(door), arrive(door, "192.0.2.2")]
     log_in(door, inside[0])
     with pytest.raises(LimitReached):
         log_in(door, inside[1])
@@ -120,6 +111,71 @@ def test_a_limit_of_the_users_own(tmp_path: Path) -> None:
             door.admit(who, arrive(door))
         with pytest.raises(LimitReached):
             door.admit(who, arrive(door))
+
+
+def test_of_one_address_the_longest_that_has_not_logged_in_gives_way(tmp_path: Path) -> None:
+    door = make(tmp_path, connections_per_address=2, connections_per_user=0)
+    inside = [arrive(door) for _ in range(3)]
+    assert [visit.goodbye is not None for visit in inside] == [True, False, False]
+    other = arrive(door, "192.0.2.2")
+    assert inside[1].goodbye is other.goodbye is None
+    # IPv6: whoever has one address has the others of its network.
+    six = [arrive(door, f"2001:db8:0:1:{n}::3") for n in range(3)]
+    assert [visit.goodbye is not None for visit in six] == [True, False, False]
+    assert arrive(door, "2001:db8:0:2::1").goodbye is None
+
+
+def test_who_has_logged_in_does_not_count_for_his_address(tmp_path: Path) -> None:
+    """Webmail, NAT and proxies: four hundred good connections from one address."""
+    door = make(tmp_path, connections_per_address=2, connections_per_user=0)
+    inside = []
+    for _ in range(400):
+        inside.append(arrive(door))
+        access = log_in(door, inside[-1])
+    assert not any(visit.goodbye for visit in inside)
+    # RFC 8437: who leaves his mail and stays is one who has not logged in.
+    access.release()
+    more = [arrive(door), arrive(door)]
+    assert inside[-1].goodbye is not None
+    assert not any(visit.goodbye for visit in more)
+    for visit in (*inside, *more):
+        door.leave(visit)
+    assert door._by_network == {}
+
+
+def test_a_user_and_his_address(tmp_path: Path) -> None:
+    door = make(tmp_path, connections_per_user=3, connections_per_user_and_address=2)
+    first, second = arrive(door), arrive(door)
+    log_in(door, first)
+    log_in(door, second)
+    with pytest.raises(LimitReached):
+        log_in(door, arrive(door))
+    log_in(door, arrive(door, "192.0.2.2"))
+    with pytest.raises(LimitReached):
+        log_in(door, arrive(door, "192.0.2.3"))
+    door.leave(first)
+    log_in(door, arrive(door, "192.0.2.3"))
+    with pytest.raises(LimitReached):
+        log_in(door, arrive(door))
+
+
+def test_a_user_in_several_workers(tmp_path: Path) -> None:
+    counts = Counts(2)
+    doors = []
+    for slot in range(2):
+        counts.born(slot)
+        alone = make(tmp_path, connections_per_user=3)
+        doors.append(Door(alone.chain, alone.accounts, alone.room, counts.of(slot)))
+    for door in (*doors, doors[0]):
+        log_in(door, arrive(door))
+    with pytest.raises(LimitReached, match="You have too many"):
+        log_in(doors[1], arrive(doors[1]))
+    # A worker dies, and takes along what it had.
+    counts.born(0)
+    for _ in range(2):
+        log_in(doors[1], arrive(doors[1]))
+    with pytest.raises(LimitReached):
+        log_in(doors[1], arrive(doors[1]))
 
 
 def test_who_has_not_logged_in_gives_way(tmp_path: Path) -> None:

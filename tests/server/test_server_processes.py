@@ -601,18 +601,27 @@ def test_tunnel_ends_with_its_input(spool: Spool) -> None:
 
 
 def test_limits_of_connections(start: Start) -> None:
-    server = start("--workers=1", "--connections-per-address=3", "--connections-per-user=2")
-    clients = [Client.to(server.port, user="u1"), Client.to(server.port, user="u1")]
-    third = Client.to(server.port)
-    answer = third.command("LOGIN u1 secret")
-    assert b" NO [LIMIT] " in answer[-1]
-    fourth = Client.to(server.port)
-    assert fourth.greeting.startswith(b"* BYE [UNAVAILABLE]")
-    assert fourth.line() == b""
+    server = start("--workers=3", "--connections-per-address=3", "--connections-per-user=4")
+    clients = [Client.to(server.port, user="u1") for _ in range(4)]
+    # Whichever worker takes it: there is room for no fifth in all of them together.
+    others = [Client.to(server.port) for _ in range(3)]
+    for other in others:
+        assert b" NO [LIMIT] " in other.command("LOGIN u1 secret")[-1]
     clients[0].ok("LOGOUT")
     assert clients[0].line() == b""
-    third.ok("LOGIN u1 secret")
-    for client in (*clients, third, fourth):
+    others[0].ok("LOGIN u1 secret")
+    for client in (*clients, *others):
+        client.close()
+
+
+def test_of_one_address_who_waits_longest_gives_way(start: Start) -> None:
+    server = start("--workers=1", "--connections-per-address=2", "--connections-per-user=9")
+    inside = [Client.to(server.port, user="u1") for _ in range(5)]
+    waiting = [Client.to(server.port) for _ in range(3)]
+    assert b"* BYE" in waiting[0].line()
+    waiting[1].ok("LOGIN u1 secret")
+    inside[0].ok("NOOP")
+    for client in (*inside, *waiting):
         client.close()
 
 

@@ -56,6 +56,10 @@ class Files:
         """List the names in new/ or cur/ that may be messages."""
         return scan.names(self.fd, directory, self.owner)
 
+    def listing(self, directory: bytes) -> tuple[list[bytes], set[bytes]]:
+        """List the names in new/ or cur/ that may be messages, and which of them are no regular files."""
+        return scan.listing(self.fd, directory, self.owner)
+
     def inspect(self, path: bytes) -> os.stat_result | None:
         """Return the status of the message file at *path*, None if it is gone, or nothing that is served."""
         return scan.inspect(self.fd, path, self.owner)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from maildir_imapd.events import Log
-from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.folder.reconcile import Reconciler
 from maildir_imapd.store.index.constants import LAST_UID
 from maildir_imapd.store.index.snapshot import Snapshot, empty
-from maildir_imapd.store.maildir import filename, keywords, scan
+from maildir_imapd.store.maildir import filename, keywords
 from maildir_imapd.store.maildir.filename import RECENT
 from maildir_imapd.store.neighbours.seed import Seed
 
 log = Log(__name__)
+
+# The files of so many are looked at at once: that takes less than it takes to put it off.
+FEW_MESSAGES: Final = 64
 
 
 def begin(seed: Seed | None, letters: dict[int, bytes], another: Callable[[], int]) -> Snapshot:
@@ -25,7 +26,15 @@ def begin(seed: Seed | None, letters: dict[int, bytes], another: Callable[[], in
 
     *letters*: what the file of keywords in the folder says; *another*: gives a UIDVALIDITY where nobody gave one.
     """
-    rows = empty(seed.uidvalidity if seed else another())
+    nothing = empty(seed.uidvalidity if seed else another())
+    # Of files nothing is known yet.
+    rows = Snapshot(
+        {"uids": nothing.uids, "flags": nothing.flags, "modseqs": nothing.modseqs},
+        [],
+        uidvalidity=nothing.uidvalidity,
+        uidnext=nothing.uidnext,
+        modseq=nothing.modseq,
+    )
     if seed is not None:
         rows.modseq = max(seed.modseq, 1)
         rows.uidnext = max([seed.uidnext, *[uid + 1 for uid in seed.uids.values()]])
@@ -39,8 +48,9 @@ def fill(rows: Snapshot, work: Reconciler, seed: Seed | None, another: Callable[
 
     *another*: gives a UIDVALIDITY above that of *rows*, for when the seed leaves fewer UIDs than there are messages.
     """
-    _read(rows, work)
-    count = len(rows.names)
+    names, flags = _read(work)
+    count = len(names)
+    rows.names, rows.flags = names, array("Q", flags)
     rows.modseqs.extend(array("Q", [rows.modseq]) * count)
     uids = _give(rows, seed.uids if seed is not None else {})
     first_recent = seed.first_recent if seed is not None else 0
@@ -55,62 +65,69 @@ def fill(rows: Snapshot, work: Reconciler, seed: Seed | None, another: Callable[
     rows.uidnext = max(rows.uidnext, uids[-1] + 1 if count else 1)
 
 
-def _read(rows: Snapshot, work: Reconciler) -> None:
-    """Fill all columns but UIDs and mod-sequences, in the order of arrival.
+def _read(work: Reconciler) -> tuple[list[bytes], list[int]]:
+    """Return bases and flags of all messages, in the order of arrival.
 
-    The loop that a first SELECT of a huge folder spends its time in: columns, and no object per message.
+    What a first SELECT of a huge folder spends its time in: by the names alone, and no object per message.
     """
     files, here = work.files, work.here
     longest = filename.LONGEST_BASE
-    look, regular, known, fingerprint = os.lstat, stat.S_ISREG, filename.known_size, scan.fingerprint
-    fresh = set(files.names(b"new"))
+    fresh, fresh_odd = files.listing(b"new")
+    names, odd = files.listing(b"cur")
+    if not fresh and not odd and files.mark == filename.COLON and (found := _read_plain(names)) is not None:
+        return found
+    among_new = set(fresh)
+    odd.update(fresh_odd)
+    bases: list[bytes] = []
+    flags: list[int] = []
     plain: dict[bytes, int] = {}  # info part -> flags, for those in canonical form
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    cur = descriptors.open(b"cur", flags, dir_fd=files.fd, owner=files.owner)
-    try:
-        for name in filename.in_arrival_order([*files.names(b"cur"), *fresh]):
-            base, colon, rest = name.partition(b":")
-            if not colon:
-                base = filename.parse(name).base
-                rest = name[len(base) :]
-            if not base or base in here:
-                if not work.read_only:
-                    files.suspect()  # the next scan gives it a name of its own
+    for name in filename.in_arrival_order([*names, *fresh]):
+        base, colon, rest = name.partition(b":")
+        if not colon:
+            base = filename.parse(name).base
+            rest = name[len(base) :]
+        if not base or base in here:
+            if not work.read_only:
+                files.suspect()  # the next scan gives it a name of its own
+            continue
+        if name in odd:
+            path = (b"new/" if name in among_new else b"cur/") + name
+            if files.inspect(path) is None:
+                files.pass_over(path)
                 continue
-            try:
-                # A path of one step where it can be: the kernel looks up nothing else.
-                status = look(b"new/" + name, dir_fd=files.fd) if name in fresh else look(name, dir_fd=cur)
-            except FileNotFoundError:
-                continue
-            if not regular(status.st_mode):
-                path = (b"new/" if name in fresh else b"cur/") + name
-                behind = files.inspect(path)
-                if behind is None:
-                    files.pass_over(path)
+        bits = plain.get(rest)
+        if bits is None or name in among_new or len(base) > longest:
+            parsed = filename.parse(name)
+            bits = parsed.bits
+            if name in among_new:
+                moved = work.into_cur(parsed, b"new/" + name)
+                if moved is None:
                     continue
-                status = behind
-            bits = plain.get(rest)
-            if bits is None or name in fresh or len(base) > longest:
-                parsed = filename.parse(name)
-                bits = parsed.bits
-                if name in fresh:
-                    moved = work.into_cur(parsed, b"new/" + name)
-                    if moved is None:
-                        continue
-                    base, bits = moved[0].base, bits | RECENT | moved[1]
-                elif parsed.canonical and parsed.mark == files.mark and not filename.cramped(base):
-                    plain[rest] = bits
-                else:
-                    work.canonical(parsed, b"cur/" + name)
-            here.add(base)
-            rows.names.append(base)
-            rows.flags.append(bits)
-            rows.received.append(int(status[stat.ST_MTIME]))
-            rows.saved.append(int(status[stat.ST_CTIME]))
-            rows.sizes.append(known(base, status.st_size))
-            rows.fingerprints.append(fingerprint(status))
-    finally:
-        os.close(cur)
+                base, bits = moved[0].base, bits | RECENT | moved[1]
+            elif parsed.canonical and parsed.mark == files.mark and not filename.cramped(base):
+                plain[rest] = bits
+            else:
+                work.canonical(parsed, b"cur/" + name)
+        here.add(base)
+        bases.append(base)
+        flags.append(bits)
+    return bases, flags
+
+
+def _read_plain(names: list[bytes]) -> tuple[list[bytes], list[int]] | None:
+    """As ``_read``, column by column, if there is nothing out of the ordinary; None otherwise."""
+    parts = [name.partition(b":") for name in filename.in_arrival_order(names)]
+    bases = [part[0] for part in parts]
+    different = set(bases)
+    if len(different) < len(bases) or b"" in different or (bases and len(max(bases, key=len)) > filename.LONGEST_BASE):
+        return None
+    bits: dict[bytes, int] = {}
+    for rest in {part[2] for part in parts}:
+        parsed = filename.parse(b"base:" + rest)
+        if not rest or not parsed.canonical:
+            return None
+        bits[rest] = parsed.bits
+    return bases, [bits[part[2]] for part in parts]
 
 
 def _give(rows: Snapshot, uids: dict[bytes, int]) -> Sequence[int]:
@@ -138,7 +155,6 @@ def _give(rows: Snapshot, uids: dict[bytes, int]) -> Sequence[int]:
     found = [uid for uid, _ in order]
     if [at for _, at in order] == list(range(len(order))):
         return found  # the other server gave them in the order of arrival, too
-    for column in (rows.flags, rows.received, rows.saved, rows.sizes, rows.fingerprints):
-        column[:] = array(column.typecode, [column[at] for _, at in order])
+    rows.flags[:] = array("Q", [rows.flags[at] for _, at in order])
     rows.names[:] = [rows.names[at] for _, at in order]
     return found

@@ -18,7 +18,7 @@ from functools import partial
 from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
-from maildir_imapd.store.folder import compare, directories, first_contact, mailboxid
+from maildir_imapd.store.folder import compare, directories, first_contact, mailboxid, unseen
 from maildir_imapd.store.folder.files import Files
 from maildir_imapd.store.folder.keeping import AS_USUAL, Keeping
 from maildir_imapd.store.folder.kept import KeptMessages
@@ -90,6 +90,7 @@ class Folder:
                 sync=keeping.fsync != "never",
                 mode=where.mode,
                 uidvalidity=keeping.uidvalidity,
+                unseen=partial(unseen.of, self.files, where.folder),
             )
             self.neighbour = None if self.read_only else self._meet_neighbours()
             self.turns = Turns(self.neighbour, path, coexist=self.keeping.coexist)
@@ -439,6 +440,9 @@ class Folder:
         if rows.uids:
             self.doubt_quota()
         # From here on it is as immutable as every other snapshot.
+        rows.draw(unseen.of(self.files, self.directories.folder, rows.evolve()))
+        if len(rows) <= first_contact.FEW_MESSAGES:
+            rows.see()
         if self.files.suspicious:
             stamp = NEVER
         elif work.renamed:

@@ -142,7 +142,10 @@ class Reconciler:
         return matched
 
     def _same(self, at: int, status: os.stat_result) -> bool:
-        return scan.same(self._rows.received[at], self._rows.sizes[at], status, self._rows.names[at])
+        rows = self._rows
+        if not rows.fingerprints[at] and not rows.received[at]:
+            return True  # it was renamed before anybody had looked at it (unseen.py): its name is all that is known
+        return scan.same(rows.received[at], rows.sizes[at], status, rows.names[at])
 
     def _given_elsewhere(self, name: bytes) -> bool:
         """Whether the other server has given a UID to this file since we looked."""

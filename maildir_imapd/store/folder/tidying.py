@@ -21,6 +21,13 @@ def untidy(folder: Folder) -> bool:
     return index.writable and not index.behind and state.position > max(TIDY_OCTETS, 4 * len(state.snapshot))
 
 
+def complete(folder: Folder) -> None:
+    """Write a checkpoint with what files tell if the last one lacks it; under its lock. Raises StoreError, OSError."""
+    if folder.index.partial:
+        folder.rows.see()
+        folder.index.rotate()
+
+
 def tidy(folder: Folder) -> None:
     """Write the checkpoint anew where the folder is ``untidy``; under its lock. Raises OSError."""
     if untidy(folder):

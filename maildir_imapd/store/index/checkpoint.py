@@ -46,13 +46,13 @@ from maildir_imapd.errors import IndexDamaged
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index import stored
-from maildir_imapd.store.index.columns import COLUMNS, NAMES
+from maildir_imapd.store.index.columns import COLUMNS, FILE_COLUMNS, NAMES, ColumnSource
 from maildir_imapd.store.index.constants import CHECKPOINT
 from maildir_imapd.store.index.expunges import Expunges
 from maildir_imapd.store.index.journal import NEVER, Stamp, parse_ranges
 from maildir_imapd.store.index.snapshot import COUNTED, Snapshot
 from maildir_imapd.store.index.state import IndexState, Tomb
-from maildir_imapd.store.index.stored import Extent, StoredColumns
+from maildir_imapd.store.index.stored import Extent, StoredColumns, Unknown
 
 MAGIC: Final = b"maildir-imapd index 3\n"
 _SECOND_MAGIC: Final = b"maildir-imapd index 2\n"
@@ -188,9 +188,9 @@ def _read_all(data: bytes, head: _Head, at: int) -> IndexState:
     ):
         raise Unverified
     columns = {column: stored.unpacked(column, pieces[column]) for column, _ in COLUMNS if column in pieces}
-    return _state(
-        head, columns, stored.checked_names(bytes(pieces[NAMES]), head.messages), _ranges(pieces[_GONE]), None
-    )
+    names = stored.checked_names(bytes(pieces[NAMES]), head.messages)
+    unknown = None if columns.keys() >= FILE_COLUMNS else Unknown(head.messages)
+    return _state(head, columns, names, _ranges(pieces[_GONE]), unknown)
 
 
 def _read_some(number: int, file: Descriptor, head: _Head, at: int, size: int) -> IndexState:
@@ -214,7 +214,7 @@ def _state(
     columns: Mapping[str, array[int]],
     names: bytes | list[bytes] | None,
     history: Expunges,
-    source: StoredColumns | None,
+    source: ColumnSource | None,
 ) -> IndexState:
     rows = Snapshot(
         columns,

@@ -1,8 +1,8 @@
 """The columns of a mailbox at one moment, be they in memory or elsewhere still.
 
-A column that nobody has asked for lies where its ``ColumnSource`` finds it: in the checkpoint, or in the files
-themselves. It is fetched whole by the first who reads the attribute, from any thread and without a lock; two who fetch
-it at the same time get the same.
+A column that nobody has asked for lies where its ``ColumnSource`` finds it: in the checkpoint, or in the files.
+It is fetched whole by the first who reads the attribute, from any thread and without a lock; two who fetch it at the
+same time get the same.
 """
 
 from __future__ import annotations
@@ -11,27 +11,25 @@ from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-# All that have a value for each message, with the type of their array; the names, which have none, come behind.
-COLUMNS: Final = (
-    ("uids", "I"),
-    ("flags", "Q"),
-    ("modseqs", "Q"),
-    ("received", "q"),
-    ("saved", "q"),
-    ("sizes", "Q"),
-    ("fingerprints", "Q"),
-)
+# All that have a value for each message, with the type of their array; the names, which have none, come behind. Those
+# of files are not known while nobody has looked at these (folder/unseen.py).
+OF_FILES: Final = (("received", "q"), ("saved", "q"), ("sizes", "Q"), ("fingerprints", "Q"))
+COLUMNS: Final = (("uids", "I"), ("flags", "Q"), ("modseqs", "Q"), *OF_FILES)
 NAMES: Final = "_names"
+FILE_COLUMNS: Final = frozenset(column for column, _ in OF_FILES)
 _FETCHED: Final = (*(column for column, _ in COLUMNS), NAMES)
 
 
 class ColumnSource(Protocol):
     """Where the columns of one moment lie until they are asked for; safe from any thread, and takes no lock."""
 
-    messages: int
-    """How many there are."""
-    damaged: bool
-    """Whether a column was found damaged: then there is no more of this moment to be had."""
+    @property
+    def messages(self) -> int:
+        """How many there are."""
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a column was found damaged: then there is no more of this moment to be had."""
 
     def has(self, column: str) -> bool:
         """Whether the column can be fetched without a look at each message's file."""
@@ -134,6 +132,16 @@ class Columns:
         return source is None or self.here(column) or source.has(column)
 
     @property
+    def seen(self) -> bool:
+        """Whether somebody has looked at the messages' files."""
+        return all(map(self.has, FILE_COLUMNS))
+
+    @property
+    def source(self) -> ColumnSource | None:
+        """Where the columns come from that are not here."""
+        return self._source
+
+    @property
     def damaged(self) -> bool:
         """Whether what is not here yet cannot be had any more."""
         return self._source is not None and self._source.damaged
@@ -147,6 +155,15 @@ class Columns:
                 setattr(self, column, object.__getattribute__(other, column))
             except AttributeError:
                 continue
+
+    def draw(self, source: ColumnSource) -> None:
+        """Fetch from *source* what is not here: for whoever makes a moment."""
+        self._source = source
+
+    def see(self) -> None:
+        """Have what only the messages' files tell; raises StoreError."""
+        for column in FILE_COLUMNS:
+            getattr(self, column)
 
     def detach(self) -> None:
         """Be all in memory: whoever makes a moment says so when he has set every column."""

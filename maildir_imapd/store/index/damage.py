@@ -15,19 +15,29 @@ from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import durable
-from maildir_imapd.store.index import checkpoint, journal
+from maildir_imapd.store.index import checkpoint, journal, loading
+from maildir_imapd.store.index.columns import ColumnSource
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, LAST_UID, OLD, RESERVE
 from maildir_imapd.store.index.evidence import Evidence
 from maildir_imapd.store.index.expunges import NO_EXPUNGES
 from maildir_imapd.store.index.journal import NEVER
-from maildir_imapd.store.index.snapshot import empty
+from maildir_imapd.store.index.snapshot import Snapshot, empty
 from maildir_imapd.store.index.state import IndexState
 
 DAMAGED: Final = b".damaged"
 
 
-def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | None, told: int) -> Evidence:
+def evidence(
+    directory: int,
+    path: bytes,
+    mode: int,
+    noted: tuple[int, int] | None,
+    told: int,
+    unseen: Callable[[Snapshot], ColumnSource] | None,
+) -> Evidence:
     """Read what is left in *directory*, and set aside what does not verify; *noted* and *told* as of Evidence.
+
+    *unseen*: as of ``loading.completed``.
 
     Under the folder's lock. Raises OtherVersion for another version's, OSError.
     """
@@ -39,7 +49,7 @@ def evidence(directory: int, path: bytes, mode: int, noted: tuple[int, int] | No
             continue
         state = checkpoint.parse(data)
         if state is not None:
-            states.append(state)
+            states.append(loading.completed(state, unseen))
         elif checkpoint.of_another_version(data):
             raise errors.OtherVersion(detail=os.fsdecode(path))
         else:

@@ -41,10 +41,12 @@ from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index import boot, checkpoint, damage, journal, loading, numbering
+from maildir_imapd.store.index.columns import ColumnSource
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, LAST_UID, LAST_UIDVALIDITY, OLD, RESERVE
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.loading import Opened, Unfit
 from maildir_imapd.store.index.lock import FolderLock
+from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.index.state import IndexState
 
 log = Log(__name__)
@@ -77,7 +79,9 @@ class Index:
         sync: bool = True,
         mode: int = 0o600,
         uidvalidity: Callable[[], int] = clock_uidvalidity,
+        unseen: Callable[[Snapshot], ColumnSource] | None = None,
     ) -> None:
+        """*unseen*: gives a way to the columns of files, for a snapshot that was recorded without them."""
         self.path = path
         self.state = IndexState()
         self.news: list[Batch] | None = []  # what the mailbox has not taken in yet; None: all of it is new
@@ -88,6 +92,8 @@ class Index:
         self._sync = sync
         self._mode = mode
         self._uidvalidity = uidvalidity
+        self._unseen = unseen
+        self.partial = False  # the checkpoint lacks what only the messages' files tell
         self._journal: Descriptor | None = None
         self._size = 0  # of the journal, as last seen
         self._unwritten: list[Batch] = []
@@ -117,6 +123,8 @@ class Index:
                 time.sleep(0.001)
             try:
                 state = loading.read_checkpoint(self._directory.number)
+                self.partial = not state.snapshot.seen
+                state = loading.completed(state, self._unseen)
                 opened = self._open_journal()
                 try:
                     self._take(loading.joined(state, opened), opened)
@@ -439,6 +447,7 @@ class Index:
 
     def _write_generation(self, state: IndexState, *, durable_too: bool) -> None:
         directory = self._directory.number
+        self.partial = not state.snapshot.seen
         durable.put(CHECKPOINT, checkpoint.render(state), directory, durable=durable_too, mode=self._mode)
         now = state.snapshot
         first = Batch(
@@ -469,7 +478,8 @@ class Index:
         Raises IndexDamaged for another version's, OSError.
         """
         told = max(self._lock.rung(), self._floor)
-        found = damage.evidence(self._directory.number, self.path, self._mode, self._lock.reserve(), told)
+        directory = self._directory.number
+        found = damage.evidence(directory, self.path, self._mode, self._lock.reserve(), told, self._unseen)
         state, replayed = damage.mended(found, self.boot, self.another_uidvalidity, listed)
         log.error(
             "index damaged, rebuilt",

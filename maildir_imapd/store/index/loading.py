@@ -7,13 +7,16 @@ fit, and who reads begins again.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index import checkpoint, journal
+from maildir_imapd.store.index.columns import ColumnSource
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, OLD
 from maildir_imapd.store.index.journal import Batch
+from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.index.state import IndexState
 
 
@@ -80,6 +83,15 @@ def read_checkpoint(directory: int) -> IndexState:
         return checkpoint.load(directory)
     except checkpoint.Unverified as error:
         raise Unfit from error
+
+
+def completed(state: IndexState, unseen: Callable[[Snapshot], ColumnSource] | None) -> IndexState:
+    """Return *state* with a way to the columns that it was recorded without: *unseen* gives one for a snapshot."""
+    if state.snapshot.seen or unseen is None:
+        return state
+    rows = state.snapshot.evolve()
+    rows.draw(unseen(state.snapshot))
+    return replace(state, snapshot=rows)
 
 
 def joined(state: IndexState, opened: Opened) -> IndexState:

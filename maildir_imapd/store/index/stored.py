@@ -22,6 +22,7 @@ from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index.columns import COLUMNS, NAMES
 from maildir_imapd.store.index.constants import CHECKPOINT
+from maildir_imapd.store.maildir.filename import SIZE_UNKNOWN
 
 log = Log(__name__)
 
@@ -92,6 +93,24 @@ class StoredColumns:
                 log.error("index damaged behind its head", octets=section.octets, found=len(data))
             raise IndexDamaged(detail=os.fsdecode(CHECKPOINT))
         return data
+
+
+class Unknown:
+    """Stands for files that nobody has looked at (``ColumnSource``), for whoever has no folder to look into."""
+
+    damaged = False
+
+    def __init__(self, messages: int) -> None:
+        self.messages = messages
+
+    def has(self, column: str) -> bool:
+        """Never."""
+        return False
+
+    def fetch(self, column: str) -> array[int]:
+        """Return a column of nothing."""
+        nothing = SIZE_UNKNOWN if column == "sizes" else 0
+        return array(_CODES[column], [nothing]) * self.messages
 
 
 def checked_names(names: bytes, messages: int) -> bytes | list[bytes]:

@@ -1,0 +1,54 @@
+"""The first SELECT of a folder, which looks at names alone: what clients see of it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from memory import MemoryWires
+from spool import Spool
+
+from maildir_imapd.imap.reply import Reply
+from maildir_imapd.store.folder import first_contact
+
+
+@pytest.fixture(autouse=True)
+def _never_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_contact, "FEW_MESSAGES", 0)
+
+
+def test_the_files_are_looked_at_when_the_answer_is_out(spool: Spool) -> None:
+    spool.simple("INBOX", 3)
+    wires = MemoryWires(spool.root)
+    client = wires.connect(login=True)
+    seen: list[bool] = []
+    take = client.reply._send
+
+    def look(data: bytes) -> None:
+        if b"EXISTS" in data:
+            seen.append(wires.account.mailbox("INBOX").snapshot.seen)
+        take(data)
+
+    client.reply = Reply(look)
+    assert client.command(b"s SELECT INBOX")[-1].startswith(b"s OK")
+    assert seen == [False]
+    assert wires.account.mailbox("INBOX").snapshot.seen
+
+
+def test_who_asks_in_the_same_breath_gets_the_truth(spool: Spool) -> None:
+    spool.simple("INBOX", 3)
+    client = MemoryWires(spool.root).connect(login=True)
+    client.send(b"s SELECT INBOX\r\nf FETCH 1:* (INTERNALDATE RFC822.SIZE)\r\nt SEARCH LARGER 1 SINCE 1-Jan-2000\r\n")
+    said = client.unread()
+    assert len(re.findall(rb'INTERNALDATE "\d\d-\w+-20\d\d', said)) == 3
+    assert b"* SEARCH 1 2 3\r\n" in said
+    assert len(re.findall(rb"RFC822.SIZE [1-9]\d*", said)) == 3
+
+
+@pytest.mark.parametrize("command", [b"STATUS INBOX (MESSAGES UNSEEN)", b"EXAMINE INBOX"])
+def test_others_who_only_look(spool: Spool, command: bytes) -> None:
+    spool.simple("INBOX", 3)
+    client = MemoryWires(spool.root).connect(login=True)
+    assert client.command(b"s " + command)[-1].startswith(b"s OK")
+    said = b"".join(client.command(b"z STATUS INBOX (SIZE)"))
+    assert int(re.findall(rb"SIZE (\d+)", said)[0]) > 0
