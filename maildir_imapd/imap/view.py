@@ -29,7 +29,7 @@ from maildir_imapd.errors import BadArgument, Goodbye, MailboxMissing, SelectedG
 from maildir_imapd.imap.advance import Change, diff, shown, withhold
 from maildir_imapd.imap.later import later
 from maildir_imapd.phrases import Phrase
-from maildir_imapd.store.index.snapshot import Snapshot
+from maildir_imapd.store.index.snapshot import FLAG_SETS, Snapshot
 from maildir_imapd.store.maildir.filename import RECENT
 from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.records.acl import ALL
@@ -80,6 +80,8 @@ class _FlagLists(dict[int, bytes]):
         self._snapshot = snapshot
 
     def __missing__(self, bits: int) -> bytes:
+        if len(self) >= FLAG_SETS:
+            self.clear()
         text = self[bits] = render_flags(self._snapshot.flag_names(bits))
         return text
 

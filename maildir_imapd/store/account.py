@@ -219,8 +219,10 @@ class Account:
         """
         tree = self._trees.tree()
         if tree is not self.last_tree:
-            # Some other program has removed may still be open.
-            self._mailboxes.gone_but({self._layout.inbox, *tree.folders.values()})
+            # What some other program has removed may still be open, and known.
+            there = {self._layout.inbox, *tree.folders.values()}
+            self._mailboxes.gone_but(there)
+            self.acls.forget_but(there)
             self.last_tree = tree
         return self._listing.rows(tree)
 

@@ -59,7 +59,7 @@ class Trees:
         """Name in the log the folders that no client is shown, each once: nothing vanishes in silence."""
         for path, why in sorted(passed_over - self._noted):
             log.warning("folder passed over", path=path, why=why)
-        self._noted |= passed_over
+        self._noted = passed_over
 
     def folders(self) -> dict[str, bytes]:
         """Every folder but INBOX, by mailbox name."""

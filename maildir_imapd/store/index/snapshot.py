@@ -45,6 +45,8 @@ SYSTEM_FLAGS: Final = (
 # What the keywords of a message take in memory that have no bit.
 _EXTRA_OCTETS: Final = 400
 _NO_WORDS: Final[frozenset[int]] = frozenset()
+# Sets of flags whose names are remembered: clients may make up as many as they like.
+FLAG_SETS: Final = 1024
 COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
 # For each bit of an octet the table that makes the octet 1 where it has the bit, and the one that makes it 0.
 _TAKE: Final = tuple(bytes(octet >> bit & 1 for octet in range(256)) for bit in range(8))
@@ -236,6 +238,8 @@ class Snapshot(Columns):
             for number, name in enumerate(self.keywords[:IN_BITS]):
                 if left & keyword_bit(number) and name:
                     names.append(name)
+            if len(self._words) >= FLAG_SETS:
+                self._words.clear()
             found = self._words[bits] = tuple(names)
         if self.extra and uid in self.extra:
             found += tuple(self.keywords[n] for n in sorted(self.extra[uid]) if n < len(self.keywords))

@@ -19,7 +19,7 @@ import enum
 import os
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -303,6 +303,12 @@ class Acls:
         if time.time() - state.st_mtime > GRAIN_SECONDS:
             self._known[path] = (stamp, acl)
         return acl
+
+    def forget_but(self, paths: Container[bytes]) -> None:
+        """Remember no list of a folder that is not among *paths*."""
+        for path in list(self._known):
+            if path not in paths:
+                self._known.pop(path, None)
 
     def change(self, mailbox: str, work: Callable[[Acl], Acl]) -> None:
         """Replace the list of a mailbox by what *work* makes of it; raises MailboxMissing, StoreError.
