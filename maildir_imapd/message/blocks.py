@@ -17,9 +17,11 @@ from maildir_imapd.line_ends import bare
 # (where to begin, how many) to octets as on the disk; fewer at the end of the file.
 Read = Callable[[int, int], bytes]
 
-BLOCK_OCTETS: Final = 256 * 1024
+# Well below what the C library asks the system for by itself (server/memory.py): pages that come anew, and go back, for
+# each block cost more than all that is done to it.
+BLOCK_OCTETS: Final = 64 * 1024
 # By a Window.
-HELD_BLOCKS: Final = 3
+HELD_BLOCKS: Final = 8
 
 
 class Blocks:

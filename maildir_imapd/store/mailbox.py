@@ -446,7 +446,7 @@ class Mailbox(CurrentFolder):
                 report(n, len(found))
             uid = rows.uids[positions[n]]
             try:
-                file = self.load(uid, under=rows.uidvalidity, limit=reading.BLOCK_OCTETS)
+                file = self.load(uid, under=rows.uidvalidity, limit=reading.LARGE_OCTETS)
                 found[n] = self._crlf_octets(file, uid, rows.uidvalidity)
             except (errors.MessageGone, errors.MessageUnreadable) as error:
                 found[n] = 0
