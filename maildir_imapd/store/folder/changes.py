@@ -264,7 +264,7 @@ def amount(folder: Folder, uids: Sequence[int]) -> Amount:
     return Amount(*map(sum, zip(*(size_at(folder, at) for at in folder.rows.positions(uids)), strict=True)))
 
 
-    """Return what the message at position *at* takes up on the disk; nothing for one that is not there."""
+def size_at(folder: Folder, at: int) -> Amount:
     """What the message at position *at* takes up on the disk; nothing for one that is not there."""
     if at >= 0:
         try:
