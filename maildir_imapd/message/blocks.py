@@ -22,23 +22,34 @@ Read = Callable[[int, int], bytes]
 BLOCK_OCTETS: Final = 64 * 1024
 # By a Window.
 HELD_BLOCKS: Final = 8
+# Of a message with no more octets the blocks are kept as they were made when they were counted, until they are sent.
+# It is less than what the C library keeps (server/memory.py), or each message's pages would come and go.
+KEPT_OCTETS: Final = 1280 * 1024
 
 
 class Blocks:
-    """Where each block of a message begins in its CRLF form; some 16 octets a block."""
+    """Where each block of a message begins in its CRLF form; some 16 octets a block.
 
-    __slots__ = ("_after_cr", "_starts", "octets")
+    Of a message of some size, too, the blocks themselves, each until somebody has had it, or ``forget``.
+    """
+
+    __slots__ = ("_after_cr", "_made", "_starts", "octets")
 
     def __init__(self, read: Read, raw_octets: int) -> None:
         # Of each block: its offset in CRLF form, and whether a CR stands before it.
         self._starts = array("Q")
         self._after_cr = bytearray()
-        octets, after_cr = 0, False
-        for offset in range(0, raw_octets, BLOCK_OCTETS):
+        self._made: dict[int, bytes] = {}
+        octets, after_cr, keeps = 0, False, raw_octets <= KEPT_OCTETS
+        for number, offset in enumerate(range(0, raw_octets, BLOCK_OCTETS)):
             self._starts.append(octets)
             self._after_cr.append(after_cr)
             raw = read(offset, BLOCK_OCTETS)
-            octets += len(raw) + bare(raw, after_cr=after_cr)
+            if keeps:
+                made = self._made[number] = _with_crlf(raw, after_cr)
+                octets += len(made)
+            else:
+                octets += len(raw) + bare(raw, after_cr=after_cr)
             after_cr = raw.endswith(b"\r")
         self.octets = octets  # of the whole message with CRLF line ends
 
@@ -54,9 +65,15 @@ class Blocks:
 
     def block(self, read: Read, number: int) -> bytes:
         """Give a block in CRLF form, as long as it was when it was counted."""
+        if (made := self._made.pop(number, None)) is not None:
+            return made
         end = self._starts[number + 1] if number + 1 < len(self._starts) else self.octets
         found = _with_crlf(read(number * BLOCK_OCTETS, BLOCK_OCTETS), bool(self._after_cr[number]))
         return found[: end - self._starts[number]].ljust(end - self._starts[number])
+
+    def forget(self) -> None:
+        """Keep no blocks, for nobody knows when they are asked for."""
+        self._made.clear()
 
     def pieces(self, read: Read, start: int, end: int) -> Iterator[bytes]:
         """Give what stands from *start* to *end* in the CRLF form, in pieces of a block's size at most.

@@ -165,3 +165,4 @@ def test_a_file_that_shrinks_while_it_is_sent(root: Path, tmp_path: Path, caplog
 def test_a_block_comes_from_memory_that_the_process_has() -> None:
     """Even one of nothing but line ends: what comes from the system and goes back costs more than its octets."""
     assert 2 * blocks.BLOCK_OCTETS < memory.MMAP_OCTETS
+    assert blocks.KEPT_OCTETS + blocks.BLOCK_OCTETS < memory.TRIM_OCTETS

@@ -265,7 +265,7 @@ def amount(folder: Folder, uids: Sequence[int]) -> Amount:
 
 
 def size_at(folder: Folder, at: int) -> Amount:
-    """What the message at position *at* takes up on the disk; nothing for one that is not there."""
+    """Return what the message at position *at* takes up on the disk; nothing for one that is not there."""
     if at >= 0:
         try:
             return Amount(size_of(folder.rows.names[at], folder.place(at), folder.fd), 1)
