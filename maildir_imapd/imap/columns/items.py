@@ -112,7 +112,17 @@ def _column(item: FetchItem, rev2: bool) -> Column:
             lambda c: strings.literal(section.header_fields(c.header, names, invert)),
             header_only=True,
         )
+    if not wanted.part and not wanted.kind and item.partial is None:
+        return PerMessage(label, b"%b", _whole)
     return PerMessage(label, b"%b", lambda c: _sent(c, item))
+
+
+def _whole(content: Content) -> bytes | Held | Span:
+    """Give the whole message, which most that is fetched is."""
+    if not content.large:
+        return _nliteral(content.data)
+    with content.opened():
+        return Span(content, 0, content.blocks().octets)
 
 
 def _sent(content: Content, item: FetchBody) -> bytes | Held | Span:
