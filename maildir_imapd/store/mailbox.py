@@ -379,6 +379,10 @@ class Mailbox(CurrentFolder):
         """Say whether a message's file is what it was when it was read; yes if nobody can tell."""
         return reading.still(self._folder, self.snapshot, uid, fingerprint)
 
+    def is_still(self, number: int, fingerprint: int) -> bool:
+        """Say whether a file that is open is the one that was read; raises OSError."""
+        return not scan.rewritten(fingerprint, scan.fingerprint(os.fstat(number)))
+
     def confirm(self, cache: Cache, read: Mapping[int, int]) -> None:
         """Let *cache* forget again what was put there of messages that others have meanwhile noted as written to.
 

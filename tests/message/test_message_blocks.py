@@ -73,6 +73,22 @@ def test_a_block_that_was_kept_is_had_once() -> None:
     assert asked == [0, 3, 6, 9]
 
 
+def test_pieces_one_after_the_other_make_each_block_once() -> None:
+    raw = b"a\nbcdefgh\nij"
+    found = Blocks(reader(raw), len(raw))
+    found.forget()
+    asked: list[int] = []
+
+    def read(offset: int, count: int) -> bytes:
+        asked.append(offset)
+        return raw[offset : offset + count]
+
+    whole = to_crlf(raw)
+    got = [b"".join(found.pieces(read, at, min(at + 2, len(whole)))) for at in range(0, len(whole), 2)]
+    assert b"".join(got) == whole
+    assert asked == [0, 3, 6, 9]
+
+
 def test_what_is_lacking_is_blanks() -> None:
     found = Blocks(reader(b"a\nbcdefgh\n"), 10)
     found.forget()

@@ -134,7 +134,7 @@ class Content:
         self._open = self._mailbox.open(self.uid, under=self._under)
         try:
             # Race: it may be another file than was looked at, or written to since; of that nothing is kept.
-            self.settled = self.settled and self._mailbox.still(self.uid, self.fingerprint)
+            self.settled = self.settled and self._mailbox.is_still(self._open, self.fingerprint)
             yield
         finally:
             number, self._open = self._open, -1
