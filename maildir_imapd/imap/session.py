@@ -161,6 +161,8 @@ class Session:
         # APPEND's: messages of the command under way, in the spool and in no mailbox; octets of those that are whole.
         self.deliveries: list[Delivery] = []
         self.delivered = 0
+        # And the mailbox that they are for.
+        self.filled: Mailbox | None = None
         # Set by ENABLE METADATA.
         self.following: Following | None = None
         # Set by NOTIFY; without it the rules of RFC 3501 hold.
@@ -319,6 +321,7 @@ class Session:
                 aborts.callback(delivery.abort)
             self.deliveries.clear()
             self.delivered = 0
+            self.filled = None
 
     def new_buffer(self) -> CommandBuffer:
         """An empty buffer for what the client sends before login."""

@@ -52,6 +52,11 @@ def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
     return [uids[start : start + _PIECE_MESSAGES] for start in range(0, len(uids), _PIECE_MESSAGES)] or [uids]
 
 
+def is_still(number: int, fingerprint: int) -> bool:
+    """Say whether a message's file that is open is the one that was read, and as it was; raises OSError."""
+    return not scan.rewritten(fingerprint, scan.fingerprint(os.fstat(number)))
+
+
 class Mailbox(CurrentFolder):
     """One folder of one user.
 
@@ -378,10 +383,6 @@ class Mailbox(CurrentFolder):
     def still(self, uid: int, fingerprint: int) -> bool:
         """Say whether a message's file is what it was when it was read; yes if nobody can tell."""
         return reading.still(self._folder, self.snapshot, uid, fingerprint)
-
-    def is_still(self, number: int, fingerprint: int) -> bool:
-        """Say whether a file that is open is the one that was read; raises OSError."""
-        return not scan.rewritten(fingerprint, scan.fingerprint(os.fstat(number)))
 
     def confirm(self, cache: Cache, read: Mapping[int, int]) -> None:
         """Let *cache* forget again what was put there of messages that others have meanwhile noted as written to.

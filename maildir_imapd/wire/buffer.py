@@ -391,7 +391,8 @@ class CommandBuffer:
         if end > self._start and self._sink is not None:
             # A view of a bytearray would keep it from growing.
             fixed = self._data if isinstance(self._data, bytes) else bytes(self._data)
-            self._sink.write(memoryview(fixed)[self._start : end])
+            whole = self._start == 0 and end == len(fixed)
+            self._sink.write(fixed if whole else memoryview(fixed)[self._start : end])
         self._left -= end - self._start
         self._start = self._line = self._scan = end
         if not self._left:

@@ -19,6 +19,7 @@ from maildir_imapd.message import header, mime
 from maildir_imapd.message.blocks import Blocks, Octets, Read, Window
 from maildir_imapd.message.lines import to_crlf
 from maildir_imapd.message.transfer import base64_pieces
+from maildir_imapd.store.mailbox import is_still
 
 if TYPE_CHECKING:
     from maildir_imapd.errors import MessageUnreadable
@@ -134,7 +135,7 @@ class Content:
         self._open = self._mailbox.open(self.uid, under=self._under)
         try:
             # Race: it may be another file than was looked at, or written to since; of that nothing is kept.
-            self.settled = self.settled and self._mailbox.is_still(self._open, self.fingerprint)
+            self.settled = self.settled and is_still(self._open, self.fingerprint)
             yield
         finally:
             number, self._open = self._open, -1
