@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from maildir_imapd import normal
 from maildir_imapd.errors import BadMailboxName, MailboxMissing, WrongState
 from maildir_imapd.events import Log
-from maildir_imapd.imap.languages import DEFAULT
+from maildir_imapd.imap.languages import DEFAULT, TAILS
 from maildir_imapd.imap.progress import Progress
+from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
 from maildir_imapd.wire.buffer import CommandBuffer
 from maildir_imapd.wire.names import ancestors, decode_mailbox, encode_mailbox
@@ -40,6 +41,12 @@ log = Log(__name__)
 
 class State(enum.Flag):
     """RFC 3501 section 3."""
+
+    bits: int
+    """The value of a single state; asked for at each command, where ``value`` is a call."""
+
+    def __init__(self, value: int) -> None:
+        self.bits = value
 
     NOT_AUTHENTICATED = enum.auto()
     AUTHENTICATED = enum.auto()
@@ -175,8 +182,17 @@ class Session:
 
         Here and in ``ask``, and nowhere else, a text gets its language (RFC 5255 3.2).
         """
-        said = self.language.translate(text)
-        reply.write(render.tagged(tag, kind, said, code, utf8=self.language.utf8))
+        language = self.language
+        if code is not None or isinstance(text, Phrase):
+            said = language.translate(text)
+            reply.write(render.tagged(tag, kind, said, code, utf8=language.utf8))
+            return
+        tail = language.tails.get((kind, text))
+        if tail is None:
+            tail = render.tagged(b"", kind, language.translate(text), utf8=language.utf8)
+            if len(language.tails) < TAILS:
+                language.tails[kind, text] = tail
+        reply.write(tag + tail)
 
     def ask(self, reply: Reply, text: str) -> None:
         """Write a continuation request with a text."""

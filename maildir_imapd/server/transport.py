@@ -107,9 +107,8 @@ class Transport:
             if data != b"":
                 return False, data
         data = b""
-        deadline = time.monotonic() + timeout
+        deadline, left = time.monotonic() + timeout, timeout
         while True:
-            left = deadline - time.monotonic()
             # Past the deadline nothing is read: records that carry nothing must not keep a client alive.
             events = self._poll.poll(int(left * 1000) + 1) if left > 0 else None
             if not events:
@@ -124,6 +123,7 @@ class Transport:
             # A TLS record may arrive in halves, and a record may carry no octets for us.
             if woken or data != b"":
                 return woken, data
+            left = deadline - time.monotonic()
 
     def _read(self) -> bytes | None:
         """Read what can be had without waiting: b"" for nothing yet, None at the end."""
@@ -187,9 +187,12 @@ class Transport:
                 _drop(left, self._offer(self._sock.sendmsg, left[:WRITE_PIECES]))
 
     def _push(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[self._offer(self._sock.send, view[:WRITE_OCTETS]) :]
+        octets = len(data)
+        sent = self._offer(self._sock.send, data) if octets <= WRITE_OCTETS else 0
+        if sent < octets:
+            view = memoryview(data)[sent:]
+            while view:
+                view = view[self._offer(self._sock.send, view[:WRITE_OCTETS]) :]
 
     def _offer(self, send: Callable[[Any], int], what: object) -> int:
         """Have *send* take what it can of *what*, and return how much that was; where it is nothing, wait for room."""
