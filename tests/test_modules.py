@@ -65,7 +65,6 @@ ELSEWHERE = {
     "imap/news/qresync": f"{SCRIPTS} test_imap_model",
     "imap/news/updates": "test_imap_told test_imap_model",
     "imap/policy": VALUES,
-    "imap/reply": "test_imap_limits",
     "imap/search/multisearch": f"{SCRIPTS} test_imap_identity",
     "imap/search/relevancy": SCRIPTS,
     "imap/search/proposals": "test_imap_search_index",
