@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
@@ -95,7 +95,6 @@ class Account:
         self._glance = ground.glance(self.root, self.inbox)
         self.delimiter = self._layout.delimiter
         self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
-        self._listing = Listing(self._layout)
         self._attic = Attic(self._layout)
         _make_inbox(self._layout)
         server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
@@ -127,6 +126,7 @@ class Account:
         self.census = partial(census.of, layout)
         self.metadata = Metadata(root, find, self._changing)
         self.acls = Acls(find, self._changing)
+        self._listing = Listing(self._layout, self.acls.among, None if watcher is None else watcher.still)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
         # Finish what a crash interrupted.
@@ -215,6 +215,10 @@ class Account:
         The same object as long as nothing changed.
         """
         return self._listing.rows(self._trees.tree())
+
+    def limited(self, folders: tuple[Listed, ...]) -> Set[bytes]:
+        """The folders of these rows, which ``folders`` has just given, that have an access control list."""
+        return self._listing.limited(folders)
 
     def passed_over(self) -> tuple[tuple[bytes, str], ...]:
         """Folders on the disk that no client is shown, with why in words for people."""

@@ -11,7 +11,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
@@ -29,9 +29,16 @@ from maildir_imapd.store.maildir import filename
 from maildir_imapd.store.threads.listeners import Listener, Listeners
 
 if TYPE_CHECKING:
+    from maildir_imapd.store.index.state import IndexState
+    from maildir_imapd.store.threads.still import Mark, Still
     from maildir_imapd.store.watch import Watcher
 
 log = Log(__name__)
+
+# A folder that has been looked at so often is watched for changes; and where that is not to be had it is tried again
+# after so many looks.
+_LOOKS: Final = 3
+_LOOKS_AGAIN: Final = 1000
 
 
 class CurrentFolder:
@@ -52,6 +59,12 @@ class CurrentFolder:
         self._journal = folder.directories.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._rotations = 0
+        # cur/ and new/, watched for changes; None where stamps alone are asked.
+        self._still: Still | None = None if watcher is None else watcher.still
+        self._mark: Mark | None = None
+        self._looks = 0
+        # That they are as the state of the index says, until the mark is of another turn.
+        self._proved: tuple[IndexState, int] | None = None
         try:
             with self._in_place():
                 self.snapshot = self._load()
@@ -181,9 +194,15 @@ class CurrentFolder:
                 journal = os.stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
-            cur, new = os.stat(self._cur), os.stat(self._new)
-            seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
-            if seen != state.stamp[:4] or folder.files.suspicious or folder.index.behind:
+            proved = self._holds(state)
+            turn = seen = None
+            if not proved:
+                turn = self._begin_look(state)
+                cur, new = os.stat(self._cur), os.stat(self._new)
+                seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
+                if seen != state.stamp[:4]:
+                    return False
+            if folder.files.suspicious or folder.index.behind:
                 return False
             if folder.neighbour is not None and folder.neighbour.keywords_changed():
                 return False
@@ -191,7 +210,11 @@ class CurrentFolder:
                 return False  # another thread has seen something and is about to show it
             if state.snapshot.in_new and not keep_new and not folder.read_only:
                 return False
+            if seen is None:
+                return True
             if state.stamp.settled:
+                if turn is not None:
+                    self._proved = state, turn
                 return True
             # new/ is empty most of the time, so listing it is as cheap as asking for its stamp.
             return not folder.due(seen) and not any(
@@ -199,6 +222,31 @@ class CurrentFolder:
             )
         except OSError:
             return False
+
+    def _holds(self, state: IndexState) -> bool:
+        """Say whether cur/ and new/ are known to be as *state* says, without a look."""
+        proved, mark = self._proved, self._mark
+        if proved is None or proved[0] is not state or mark is None or self._still is None:
+            return False
+        return self._still.holds(mark, proved[1])
+
+    def _begin_look(self, state: IndexState) -> int | None:
+        """Before a look: the turn of the mark that says whether it is good afterwards; None where nothing says so.
+
+        What says that the folder is still in its place is its journal.
+        """
+        if self._still is None or not state.inode:
+            return None
+        mark = self._mark
+        if mark is None or mark.lost:
+            self._looks += 1
+            if self._looks < _LOOKS:
+                return None
+            mark = self._mark = self._still.mark([(self._cur, inotify.NEW), (self._new, inotify.NEW)])
+            self._looks = 0 if mark is not None else -_LOOKS_AGAIN
+            if mark is None:
+                return None
+        return self._still.renew(mark)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
