@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
@@ -126,7 +126,7 @@ class Account:
         self.census = partial(census.of, layout)
         self.metadata = Metadata(root, find, self._changing)
         self.acls = Acls(find, self._changing)
-        self._listing = Listing(self._layout, self.acls.among, None if watcher is None else watcher.still)
+        self.listing = Listing(self._layout, self.acls.among, None if watcher is None else watcher.still)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
         # Finish what a crash interrupted.
@@ -214,11 +214,7 @@ class Account:
 
         The same object as long as nothing changed.
         """
-        return self._listing.rows(self._trees.tree())
-
-    def limited(self, folders: tuple[Listed, ...]) -> Set[bytes]:
-        """The folders of these rows, which ``folders`` has just given, that have an access control list."""
-        return self._listing.limited(folders)
+        return self.listing.rows(self._trees.tree())
 
     def passed_over(self) -> tuple[tuple[bytes, str], ...]:
         """Folders on the disk that no client is shown, with why in words for people."""

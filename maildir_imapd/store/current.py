@@ -41,6 +41,43 @@ _LOOKS: Final = 3
 _LOOKS_AGAIN: Final = 1000
 
 
+class _Unmoved:
+    """Whether directories are known to be as a state of the index says, without a look; safe from any thread."""
+
+    def __init__(self, paths: Sequence[bytes], still: Still | None) -> None:
+        self._paths = paths
+        self._still = still  # None where stamps alone are asked
+        self._mark: Mark | None = None
+        self._looks = 0
+        # That they are as this state says, for as long as the mark is of that turn.
+        self.proved: tuple[IndexState, int] | None = None
+
+    def holds(self, state: IndexState) -> bool:
+        """Say so."""
+        proved, mark = self.proved, self._mark
+        if proved is None or proved[0] is not state or mark is None or self._still is None:
+            return False
+        return self._still.holds(mark, proved[1])
+
+    def begin(self, state: IndexState) -> int | None:
+        """Before a look: the turn of the mark that says whether it is good afterwards; None where nothing says so.
+
+        What says that the folder is still in its place is its journal.
+        """
+        if self._still is None or not state.inode:
+            return None
+        mark = self._mark
+        if mark is None or mark.lost:
+            self._looks += 1
+            if self._looks < _LOOKS:
+                return None
+            mark = self._mark = self._still.mark([(path, inotify.NEW) for path in self._paths])
+            self._looks = 0 if mark is not None else -_LOOKS_AGAIN
+            if mark is None:
+                return None
+        return self._still.renew(mark)
+
+
 class CurrentFolder:
     """One object per folder and process, shared by all threads. Takes *folder*, and closes it."""
 
@@ -59,12 +96,7 @@ class CurrentFolder:
         self._journal = folder.directories.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._rotations = 0
-        # cur/ and new/, watched for changes; None where stamps alone are asked.
-        self._still: Still | None = None if watcher is None else watcher.still
-        self._mark: Mark | None = None
-        self._looks = 0
-        # That they are as the state of the index says, until the mark is of another turn.
-        self._proved: tuple[IndexState, int] | None = None
+        self._unmoved = _Unmoved([self._cur, self._new], None if watcher is None else watcher.still)
         try:
             with self._in_place():
                 self.snapshot = self._load()
@@ -194,10 +226,10 @@ class CurrentFolder:
                 journal = os.stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
-            proved = self._holds(state)
+            proved = self._unmoved.holds(state)
             turn = seen = None
             if not proved:
-                turn = self._begin_look(state)
+                turn = self._unmoved.begin(state)
                 cur, new = os.stat(self._cur), os.stat(self._new)
                 seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
                 if seen != state.stamp[:4]:
@@ -214,7 +246,7 @@ class CurrentFolder:
                 return True
             if state.stamp.settled:
                 if turn is not None:
-                    self._proved = state, turn
+                    self._unmoved.proved = state, turn
                 return True
             # new/ is empty most of the time, so listing it is as cheap as asking for its stamp.
             return not folder.due(seen) and not any(
@@ -222,31 +254,6 @@ class CurrentFolder:
             )
         except OSError:
             return False
-
-    def _holds(self, state: IndexState) -> bool:
-        """Say whether cur/ and new/ are known to be as *state* says, without a look."""
-        proved, mark = self._proved, self._mark
-        if proved is None or proved[0] is not state or mark is None or self._still is None:
-            return False
-        return self._still.holds(mark, proved[1])
-
-    def _begin_look(self, state: IndexState) -> int | None:
-        """Before a look: the turn of the mark that says whether it is good afterwards; None where nothing says so.
-
-        What says that the folder is still in its place is its journal.
-        """
-        if self._still is None or not state.inode:
-            return None
-        mark = self._mark
-        if mark is None or mark.lost:
-            self._looks += 1
-            if self._looks < _LOOKS:
-                return None
-            mark = self._mark = self._still.mark([(self._cur, inotify.NEW), (self._new, inotify.NEW)])
-            self._looks = 0 if mark is not None else -_LOOKS_AGAIN
-            if mark is None:
-                return None
-        return self._still.renew(mark)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

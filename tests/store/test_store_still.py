@@ -16,8 +16,8 @@ import pytest
 
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import filesystems, inotify
-from maildir_imapd.store.maildir import scan
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir import scan
 from maildir_imapd.store.threads import still as module
 from maildir_imapd.store.threads.still import Mark, Still
 from maildir_imapd.store.watch import Watcher
@@ -225,7 +225,7 @@ def settle(found: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "SETTLE_NS", 0)
     for _ in range(6):
         found.sync(keep_new=True)
-    assert found._holds(found._folder.index.state), "it is watched"
+    assert found._unmoved.holds(found._folder.index.state), "it is watched"
 
 
 def test_a_mailbox_at_which_nothing_happens_is_not_looked_at(
@@ -238,7 +238,7 @@ def test_a_mailbox_at_which_nothing_happens_is_not_looked_at(
     def look(*_: object) -> None:
         raise AssertionError("looked")
 
-    monkeypatch.setattr(found, "_begin_look", look)
+    monkeypatch.setattr(found._unmoved, "begin", look)
     assert len(found.sync(keep_new=True)) == 3
 
 
@@ -323,26 +323,24 @@ def rows(account: Account) -> dict[str, bool | None]:
 def listed(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the account know its rows without a look."""
     for _ in range(3):
-        account.limited(account.folders())
-    seen = account._listing._seen
+        account.listing.limited(account.folders())
+    seen = account.listing._seen
     assert seen is not None
-    assert account._listing._holds(seen), "it is watched"
+    assert account.listing._holds(seen), "it is watched"
 
 
-def test_folders_at_which_nothing_happens_are_not_looked_at(
-    account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_at_which_nothing_happens_are_not_looked_at(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     listed(account, monkeypatch)
 
     def look(*_: object) -> None:
         raise AssertionError("looked")
 
-    monkeypatch.setattr(account._listing, "_marked", look)
-    monkeypatch.setattr(account._listing, "_among", look)
+    monkeypatch.setattr(account.listing, "_marked", look)
+    monkeypatch.setattr(account.listing, "_among", look)
     found = account.folders()
     assert [row.name for row in found] == ["INBOX", "one", "one.two", "three"]
     assert account.folders() is found
-    assert account.limited(found) == set()
+    assert account.listing.limited(found) == set()
 
 
 def test_what_happens_to_folders_is_listed_at_once(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,10 +375,10 @@ def test_a_list_of_rights_counts_at_once(account: Account, monkeypatch: pytest.M
         os.rename(root / "list", place)
     else:
         os.link(root / "list", place)
-    assert account.limited(account.folders()) == {os.fsencode(root / ".one")}
+    assert account.listing.limited(account.folders()) == {os.fsencode(root / ".one")}
     listed(account, monkeypatch)
     place.unlink()
-    assert account.limited(account.folders()) == set()
+    assert account.listing.limited(account.folders()) == set()
 
 
 def test_an_account_that_nobody_has_gives_its_watches_back(account: Account, watcher: Watcher) -> None:
@@ -388,9 +386,9 @@ def test_an_account_that_nobody_has_gives_its_watches_back(account: Account, wat
         account.folders()
     assert watcher.still is not None
     assert watcher.still._watched
-    seen = account._listing._seen
+    seen = account.listing._seen
     assert seen is not None
-    account._listing._seen = None
+    account.listing._seen = None
     del seen
     gc.collect()
     with watcher.still._guard:

@@ -142,7 +142,7 @@ def visible_and_limited(session: Session) -> tuple[tuple[Listed, ...], Set[bytes
     folders = session.account.folders()
     if not session.policy.acl:
         return folders, NOWHERE
-    limited = session.account.limited(folders)
+    limited = session.account.listing.limited(folders)
     if not limited:
         return folders, limited
     hidden = {
