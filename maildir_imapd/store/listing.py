@@ -30,7 +30,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was made of a tree, and the mark that says whether it is good without a look; of which turn it is."""
+    """Rows that were made of a tree, and the mark that says whether it is good without a look; of which turn it is."""
 
     tree: Tree
     rows: tuple[Listed, ...]

@@ -32,7 +32,7 @@ _READS: Final = 64
 
 
 class Mark:
-    """What is watched for one who wants to know; ``Still`` alone touches it."""
+    """Paths that are watched for one who wants to know; ``Still`` alone touches it."""
 
     __slots__ = ("__weakref__", "lost", "moved", "turn")
 
