@@ -99,7 +99,6 @@ class Account:
         self._glance = ground.glance(self.root, self.inbox)
         self.delimiter = self._layout.delimiter
         self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
-        self._listing = Listing(self._layout)
         self._attic = Attic(self._layout)
         _make_inbox(self._layout)
         server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
@@ -130,6 +129,7 @@ class Account:
         self.census = partial(census.of, layout)
         self.metadata = Metadata(root, find, self._changing)
         self.acls = Acls(find, self._changing)
+        self.listing = Listing(self._layout, self.acls.among, None if watcher is None else watcher.still)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
         # Finish what a crash interrupted.
@@ -224,7 +224,7 @@ class Account:
             self._mailboxes.gone_but(there)
             self.acls.forget_but(there)
             self.last_tree = tree
-        return self._listing.rows(tree)
+        return self.listing.rows(tree)
 
     def passed_over(self) -> tuple[tuple[bytes, str], ...]:
         """Folders on the disk that no client is shown, with why in words for people."""

@@ -150,8 +150,12 @@ def visible_and_limited(session: Session) -> tuple[tuple[Listed, ...], Set[bytes
     folders = session.account.folders()
     if not session.policy.acl:
         return folders, NOWHERE
-    limited = session.account.acls.among([folder.path for folder in folders if folder.path is not None])
-    hidden = {folder.name for folder in folders if folder.path in limited and not _seen(session, folder.path)}
+    limited = session.account.listing.limited(folders)
+    if not limited:
+        return folders, limited
+    hidden = {
+        row.name for row in folders if row.path is not None and row.path in limited and not _seen(session, row.path)
+    }
     return (_without(session, folders, hidden) if hidden else folders), limited
 
 
