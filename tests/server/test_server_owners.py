@@ -111,7 +111,7 @@ def test_an_owner_needs_a_group() -> None:
 def test_an_owner_s_watcher_has_all_that_the_store_asks_a_watcher_for() -> None:
     """It is passed for one by a cast, behind which no types are compared."""
     store = Path(owners.__file__).parent.parent / "store"
-    asked = {name for path in store.rglob("*.py") for name in re.findall(r"\bwatcher\.(\w+)", path.read_text())}
+    asked = {name for path in store.rglob("*.py") for name in re.findall(r"watcher\.(\w+)", path.read_text())}
     assert {"add", "remove", "still"} <= asked
     watcher = Watcher("auto")
     try:
