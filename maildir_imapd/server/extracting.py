@@ -92,6 +92,7 @@ class Extractors:
         """Run a program; returns what it says, and what is wrong with it."""
         theirs_in, ours_in = os.pipe()
         ours_out, theirs_out = os.pipe()
+        others = frozenset(children())  # whose, if any, is none of our business
         process = os.fork()
         if process == 0:
             self._become(program, command, theirs_in, theirs_out)
@@ -102,7 +103,7 @@ class Extractors:
             found, why = _talk(ours_in, ours_out, octets)
             patience = 0.0 if why else _ENDS_SECONDS
         finally:
-            status = _end(process, patience)
+            status = _end(process, patience, others)
         if not why and status:
             why = f"status {status}"
         return found, why
@@ -182,8 +183,11 @@ def _talk(stdin: int, stdout: int, octets: bytes) -> tuple[bytes, str]:
         os.close(stdout)
 
 
-def _end(process: int, patience: float) -> int:
-    """End a program with all that it has started, and return how it ended itself, within *patience* seconds."""
+def _end(process: int, patience: float, others: frozenset[int]) -> int:
+    """End a program with all that it has started, and return how it ended itself, within *patience* seconds.
+
+    *others* are children that were there before it.
+    """
     deadline = time.monotonic() + patience
     # It is looked at and not taken in: as long as it stands there its number is nobody else's.
     while os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None and time.monotonic() < deadline:
@@ -194,14 +198,14 @@ def _end(process: int, patience: float) -> int:
         pass  # it has no group of its own yet
     os.kill(process, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    end_children()
+    end_children(others)
     return status
 
 
-def end_children() -> None:
-    """Kill all children of this process, and what they leave behind."""
+def end_children(others: frozenset[int] = frozenset()) -> None:
+    """Kill all children of this process but *others*, and what they leave behind."""
     for _ in range(_ROUNDS):
-        there = children()
+        there = [child for child in children() if child not in others]
         if not there:
             break
         for child in there:

@@ -23,7 +23,7 @@ from maildir_imapd import log as logs
 from maildir_imapd.events import Log
 from maildir_imapd.imap.columns.danger import Message
 from maildir_imapd.server import index_jobs, settings, shared
-from maildir_imapd.server.extracting import Extractors, adopt_orphans, end_children
+from maildir_imapd.server.extracting import Extractors, adopt_orphans, children, end_children
 from maildir_imapd.store.records import texts
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ class Queue:
         self._opens = opens
         self._extracting = extracting
         self._socket = theirs
+        # None, unless somebody runs it beside others: a job alone, with what it leaves behind, is to be ended.
+        self._others = frozenset(children())
         theirs.setblocking(False)  # recv_fds of the library passes flags over
         self._delay = DELAY_SECONDS if delay is None else delay
         self._now = now
@@ -274,7 +276,7 @@ class Queue:
         if found:
             self._job = None
             # One that was killed had no time to end its programs.
-            end_children()
+            end_children(self._others)
             self._ended(job, os.waitstatus_to_exitcode(status))
 
     def _ended(self, job: _Job, status: int) -> None:
@@ -306,4 +308,4 @@ class Queue:
         while self._job is not None and time.monotonic() < deadline:
             self._look()
             time.sleep(0.05)
-        end_children()
+        end_children(self._others)

@@ -653,3 +653,13 @@ def test_a_tunnel_has_one_too(tmp_path: Path) -> None:
             raise AssertionError("nothing is indexed")
         process.stdin.close()
     assert process.returncode == 0
+
+
+def test_a_program_takes_no_other_child_along() -> None:
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        assert Extractors(Extracting({b"text/x": ("cat",)})).extract(b"text/x", b"hello") == "hello"
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
