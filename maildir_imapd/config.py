@@ -22,6 +22,7 @@ from maildir_imapd.values import (
     delimiter,
     duration,
     entry,
+    extractor,
     location,
     number,
     path,
@@ -298,6 +299,30 @@ SETTINGS: tuple[Setting, ...] = (
         "search that all may use as FILTER NAME. Lines that begin with # are passed over. Read again on SIGHUP.",
         "FILE",
         "Mailboxes",
+    ),
+    Setting(
+        "search_index",
+        switch,
+        False,
+        "Keep an index of what messages say, so that SEARCH BODY and TEXT read those messages alone that may have the "
+        "string: the files maildir-imapd.texts and maildir-imapd.texts.lock beside INBOX, or where INDEX= says. "
+        "Answers are the same with and without. It is filled in the background, after deliveries and after the first "
+        "search of a folder. The passwd-file's field userdb_search_index=yes or =no goes before this; for the first "
+        "who has it there while nobody else has an index, SIGHUP is needed. See SEARCHING in maildir-imapd(8).",
+        "yes|no",
+        "Mailboxes",
+        shown="no",
+    ),
+    Setting(
+        "search_extract",
+        extractor,
+        (),
+        "With search_index: a command that makes a text of attachments of this media type, from its standard input to "
+        "its standard output, for example application/pdf:pdftotext - - (quoted as for a shell, which there is none). "
+        "Such texts are found by SEARCH BODY and TEXT. May be given several times.",
+        "TYPE/SUBTYPE:COMMAND",
+        "Mailboxes",
+        many=True,
     ),
     Setting(
         "append_limit",

@@ -10,6 +10,7 @@ import re
 import socket
 import stat
 import sys
+from collections.abc import Iterable
 from io import TextIOWrapper
 from typing import Any
 
@@ -176,27 +177,34 @@ def hand_over(channel: socket.socket) -> None:
             pass  # it is ending, or takes nothing any more
 
 
-def receive(channel: socket.socket) -> None:
-    """Go on in the file that the supervisor has handed over, if it has; never an error."""
+def receive(channel: socket.socket) -> bool:
+    """Go on in the log file that the supervisor has handed over, and say whether it has; never an error."""
+    anew = False
     while True:
         try:
             data, numbers, _, _ = socket.recv_fds(channel, 16, 4)
         except OSError:
-            return  # nothing has come
-        handlers = _files()
-        for number in numbers:
-            if handlers:
-                handlers[0].acquire()
-                try:
-                    handlers[0].adopt(number)
-                except OSError:
-                    pass  # a full disk: what the old one still held is lost
-                finally:
-                    handlers[0].release()
-            else:
-                os.close(number)
+            return anew  # nothing more has come
+        adopt(numbers)
+        anew = anew or bool(numbers)
         if not data:
-            return
+            return anew
+
+
+def adopt(numbers: Iterable[int]) -> None:
+    """Go on in the log file that is open as one of *numbers*, which are ours to close; never an error."""
+    handlers = _files()
+    for number in numbers:
+        if handlers:
+            handlers[0].acquire()
+            try:
+                handlers[0].adopt(number)
+            except OSError:
+                pass  # a full disk: what the old one still held is lost
+            finally:
+                handlers[0].release()
+        else:
+            os.close(number)
 
 
 def reopen() -> bool:

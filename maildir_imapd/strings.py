@@ -36,11 +36,14 @@ def nstring(value: bytes | None) -> bytes:
 
 
 def literal(value: bytes) -> bytes:
-    """Render *value* as a ``literal``: its length in octets, CRLF, the octets as they are.
-
-    NUL may not appear in a literal (RFC 3501 9, CHAR8), so each becomes 0x80, as Dovecot does; the
-    length stays true.
-    """
-    if b"\0" in value:
-        value = value.replace(b"\0", b"\x80")
+    """Render *value* as a ``literal``: its length in octets, CRLF, the octets as ``literal_octets`` has them."""
+    value = literal_octets(value)
     return b"{%d}\r\n%b" % (len(value), value)
+
+
+def literal_octets(value: bytes) -> bytes:
+    """Give *value* as it stands in a literal.
+
+    NUL may not appear there (RFC 3501 9, CHAR8), so each becomes 0x80, as Dovecot does; the length stays true.
+    """
+    return value.replace(b"\0", b"\x80") if b"\0" in value else value

@@ -7,6 +7,8 @@ would be right.  Those that need a range or words return such a function.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -153,5 +155,19 @@ def delimiter(value: Any) -> str:
         raise ValueError("must be one of auto . / | ^")
     return str(value)
 
+
+def extractor(value: Any) -> tuple[bytes, tuple[str, ...]]:
+    """``TYPE/SUBTYPE:COMMAND``, the command as a shell would take it apart: its words."""
+    kind, colon, command = text(value).partition(":")
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError:
+        words = ()
+    if not colon or not _MEDIA_TYPE(kind) or not words:
+        raise ValueError("must be TYPE/SUBTYPE:COMMAND, for example application/pdf:pdftotext - -")
+    return kind.lower().encode(), words
+
+
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+").fullmatch
 
 MOST = 1 << 62

@@ -21,7 +21,7 @@ from maildir_imapd.message.envelope import render_envelope
 from maildir_imapd.store.index import checkpoint, journal
 from maildir_imapd.store.maildir import filename, keywords, packed
 from maildir_imapd.store.neighbours import courier_files, dovecot_index, uidlist
-from maildir_imapd.store.records import acl, metadata, quota, special_use, subscriptions
+from maildir_imapd.store.records import acl, metadata, quota, special_use, subscriptions, texts
 from maildir_imapd.wire.buffer import AFTER_LOGIN, CommandBuffer, Expects, Frame, LiteralWanted
 from maildir_imapd.wire.names import Pattern, decode_mailbox
 from maildir_imapd.wire.numbers import parse_number_set
@@ -184,6 +184,13 @@ def _search(octets: bytes) -> None:
     root = mime.parse(octets)
     for needle in ("NEEDLE", "N", "A" * 600, "N\u0308" * 300, "=" * 100):
         text.contains(octets, lambda: text.pieces(root, octets), needle, body_only=False)
+    for _, folded in text.folded_texts(octets, text.pieces(root, octets), texts.GRAM - 1):
+        texts.fit(folded)
+
+
+def _known(octets: bytes) -> None:
+    texts.parse_line(octets)
+    texts.parse_known(octets)
 
 
 def _preview(octets: bytes) -> None:
@@ -289,6 +296,9 @@ TARGETS: dict[str, Target] = {
         lambda octets: order.base_subject(octets.decode("latin-1")), WORDS, b"[fwd:", b"]"
     ),
     "fold": Target(lambda octets: text.fold(octets.decode("utf-8", "replace")), WORDS),
+    "index of texts": Target(
+        _known, (b"9", b" ", b"9 ", b"\n", b"a", *WORDS[:12]), b"maildir-imapd texts 1 ", b"", refusals=(ValueError,)
+    ),
     "mime": Target(_mime, WORDS, _MIXED),
     "mime type": Target(_mime, WORDS, b"Content-Type: ", b"\r\n\r\n"),
     "mime parameters": Target(_mime, (*WORDS, b"; a*1=b", b"; a*1*=%"), b"Content-Type: a/b; ", b"\r\n\r\n"),

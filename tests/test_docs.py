@@ -18,7 +18,7 @@ from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every
 from maildir_imapd.store.index import cache, damage, index, lock
 from maildir_imapd.store.maildir import attic, keywords
 from maildir_imapd.store.neighbours import courier_keywords
-from maildir_imapd.store.records import account_lock, renaming, subscriptions, uidvalidity
+from maildir_imapd.store.records import account_lock, renaming, subscriptions, texts, uidvalidity
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd.conf.5", "maildir-imapd-index.5")
@@ -91,6 +91,9 @@ def test_every_file_on_disk_is_there() -> None:
         subscriptions.NAME,
         attic.TRASH,
         attic.NASCENT,
+        texts.FILE,
+        texts.LOCK,
+        texts.ROLLBACK,
     ):
         assert name.decode() in page, name
 

@@ -36,6 +36,8 @@ IMAP_KNOWS = FACE | {
     "store.records.metadata",
     "store.records.quota",
     "store.records.special_use",
+    "store.records.texts",
+    "store.records.texts_filling",
     "store.threads.listeners",
 }
 # How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.
@@ -66,10 +68,13 @@ CLI_KNOWS = FACE | {
     "store.maildir.layouts",
     "store.neighbours.neighbour",
     "store.records.special_use",
+    "store.records.texts_filling",
     "store.threads.locks",
 }
 # An engine, and what it is made of.
 ENGINE = {"imap.columns.danger", "imap.engine", "imap.gate", "imap.policy", "imap.progress", "imap.reply"}
+# What fills an index of texts, in a process that serves nobody.
+FILLING = {"imap.search.filling", "store.records.texts", "store.records.texts_filling"}
 # Modules and whole packages below maildir_imapd that each may import; "" is the package itself, for the version.
 ALLOWED = {
     "strings": set[str](),
@@ -92,6 +97,7 @@ ALLOWED = {
     "server": {
         "server",
         *ENGINE,
+        *FILLING,
         "auth",
         *SERVER_KNOWS,
         "config",

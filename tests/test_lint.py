@@ -15,6 +15,8 @@ RESOLVE = "store/disk/resolve.py"
 LOCKS = "store/threads/locks.py"
 SHARED = "server/shared.py"
 # ctypes.util looks for a library by running compilers.
+# In a process that serves nobody, and has no other user's rights.
+EXTRACTING = "server/extracting.py"
 PROGRAMS = ("subprocess", "multiprocessing", "pty", "ctypes.util")
 RUNNING = ("exec", "spawn", "posix_spawn", "system", "popen")
 LEVELS = {"debug", "info", "warning", "error", "exception"}
@@ -128,7 +130,8 @@ def test_who_serves_mail_runs_no_program() -> None:
             found.append((file, node.lineno))
     for file, node in nodes(ast.Attribute):
         assert isinstance(node, ast.Attribute)
-        if isinstance(node.value, ast.Name) and node.value.id == "os" and node.attr.startswith(RUNNING):
+        runs = isinstance(node.value, ast.Name) and node.value.id == "os" and node.attr.startswith(RUNNING)
+        if runs and file != EXTRACTING:
             found.append((file, node.lineno))
     assert not found, listed(found)
 

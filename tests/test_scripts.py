@@ -44,6 +44,7 @@ def test_as_if_every_message_were_large(script: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(message, "LARGE_OCTETS", 20)
     monkeypatch.setattr(reading, "BEGINNING_OCTETS", 16)
     monkeypatch.setattr(blocks, "BLOCK_OCTETS", 7)
+    monkeypatch.setattr(blocks, "KEPT_OCTETS", 100)
     test_in_memory(script, tmp_path)
 
 

@@ -38,6 +38,8 @@ class Identity:
     quota: QuotaLimits | None = None
     nets: tuple[Network, ...] | None = None
     """From where he may log in: an empty tuple is nowhere, None is anywhere."""
+    search_index: bool | None = None
+    """Whether what his messages say is indexed, in place of the setting search_index."""
     connections: int | None = None
     """How many he may have, in place of the setting connections_per_user."""
 

@@ -4,6 +4,7 @@
     userdb_quota_rule, quota_rule    *:storage=1G:messages=1000
     userdb_acl_groups, acl_groups    groups for access rights, joined by commas
     allow_nets                       from where he may log in: 192.0.2.0/24,2001:db8::/32
+    userdb_search_index, search_index  yes or no: whether what his messages say is indexed
     nologin                          he may not log in at all
 
 The first of two names goes before the second; a word that is not here is passed over.
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 
 from maildir_imapd.auth.base import Identity, Network, QuotaLimits
 from maildir_imapd.events import Log
-from maildir_imapd.values import MOST, number, size
+from maildir_imapd.values import MOST, number, size, switch
 
 log = Log(__name__)
 
@@ -47,6 +48,7 @@ def identity(
         mail=fields.get("userdb_mail") or fields.get("mail"),
         groups=frozenset(group.strip() for group in groups.split(",") if group.strip()),
         quota=_quota(user, fields.get("userdb_quota_rule") or fields.get("quota_rule")),
+        search_index=_search_index(user, fields.get("userdb_search_index") or fields.get("search_index")),
         nets=None if nets is None else networks(nets),
     )
 
@@ -54,6 +56,16 @@ def identity(
 def may_log_in(fields: Mapping[str, str]) -> bool:
     """Whether nothing keeps the user from logging in."""
     return "nologin" not in fields
+
+
+def _search_index(user: str, written: str | None) -> bool | None:
+    if written is None:
+        return None
+    try:
+        return switch(written)
+    except ValueError as error:
+        log.error("search_index passed over", user=user, why=error)
+        return None
 
 
 def networks(written: str) -> tuple[Network, ...]:

@@ -10,6 +10,7 @@ from maildir_imapd import __version__
 from maildir_imapd.cli.adopt import adopt
 from maildir_imapd.cli.import_config import import_config
 from maildir_imapd.cli.migrate import release
+from maildir_imapd.cli.search_index import search_index
 from maildir_imapd.cli.serve import serve
 from maildir_imapd.cli.try_ import try_
 from maildir_imapd.cli.tunnel import tunnel
@@ -56,6 +57,7 @@ main.add_command(tunnel)
 main.add_command(try_)
 main.add_command(adopt)
 main.add_command(release)
+main.add_command(search_index)
 main.add_command(import_config)
 main.add_command(user)
 main.add_command(hash_password)

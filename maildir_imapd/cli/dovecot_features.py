@@ -15,10 +15,13 @@ def features(reading: DovecotReading) -> None:
     """Carry over plugins and limits."""
     plugins = reading.plugins()
     _format(reading, plugins)
+    indexes = {plugin for plugin in plugins if plugin.partition("_")[0] == "fts"}
+    if indexes:
+        reading.out.settings["search_index"] = True
     _quota(reading, plugins)
     _rights(reading, plugins)
     _limits(reading)
-    for plugin in sorted(plugins - {"zlib", "mail_compress", "mail_crypt", "mail_crypt_acl"}):
+    for plugin in sorted(plugins - {"zlib", "mail_compress", "mail_crypt", "mail_crypt_acl"} - indexes):
         if plugin not in PLUGINS_HARMLESS.split():
             why = meaning(plugin, PLUGINS) or "there is no such plugin here"
             reading.out.tell(f"mail_plugins: {plugin}", why)

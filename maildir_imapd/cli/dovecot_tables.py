@@ -14,7 +14,8 @@ FILTERS = "filters (Sieve) run where mail is delivered: keep Dovecot's delivery,
 UNMOVED = "nothing is learnt or sorted when a user moves mail to Junk or out of it: no script is run"
 UNTOLD = "no other program is told of new mail"
 UNLOGGED = "what users delete, copy and expunge is not logged one by one"
-UNINDEXED = "there is no index of words: a search in the text reads the messages"
+INDEXED = "the index here (search_index) is of all strings, not of words, and has nothing to set"
+EXTRACTED = "texts of attachments are made by commands, one a media type: see search_extract"
 UNKEPT = "what users expunge is gone at once"
 UNMADE = "mailboxes are neither made nor emptied by themselves"
 UNCOPIED = "mail is not copied to another server, and doveadm has nothing to ask"
@@ -70,7 +71,8 @@ MEANINGS: Final[dict[str, str]] = {
         """,
     "clients cannot send through this server": "submission_*",
     "users of POP3 cannot log in": "pop3_*",
-    UNINDEXED: "fts* language* textcat_*",
+    EXTRACTED: "fts_decoder* fts_tika*",
+    INDEXED: "fts* language* textcat_*",
     "new messages are not compressed": "zlib_* mail_compress* compress_* fs_compress_*",
     "new messages are not encrypted": "mail_crypt* crypt_* fs_crypt_*",
     "no program is run when a quota is nearly used up": "quota_warning*",
@@ -127,7 +129,6 @@ PLUGINS: Final[dict[str, str]] = {
     UNTOLD: "notify_status push_notification*",
     "other programs are not told what users take up": "quota_clone",
     UNLOGGED: "mail_log",
-    UNINDEXED: "fts*",
     UNKEPT: "lazy_expunge",
     UNMADE: "trash expire autocreate",
     UNCOPIED: "replication",

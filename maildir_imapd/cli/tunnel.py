@@ -20,6 +20,8 @@ from maildir_imapd.server import spools
         "delimiter",
         "follow_links",
         "fsync",
+        "search_index",
+        "search_extract",
         "watch",
         "poll_interval",
         "append_limit",

@@ -43,8 +43,9 @@ from maildir_imapd.imap.session import Session, State
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
+from maildir_imapd.wire.abnf import HEAD
 from maildir_imapd.wire.buffer import Event, Expects, Frame, GoOn, Line, LiteralWanted, Overflow
-from maildir_imapd.wire.parse import parse, peek_command
+from maildir_imapd.wire.parse import parse, parse_rest, peek_command, peek_tag
 from maildir_imapd.wire.parse_append import AppendReader
 
 if TYPE_CHECKING:
@@ -173,7 +174,10 @@ class Engine:
             event = session.buffer.next_event(Expects.COMMAND if session.dialogue is None else Expects.LINE)
             if event is None:
                 break
-            self._receive(event, reply)
+            if isinstance(event, Frame):
+                self._command(event, reply)
+            else:
+                self._receive(event, reply)
         if session.notify is not None and session.state is not State.LOGOUT and session.upgrade is None:
             self.announce(reply)
         reply.flush()
@@ -224,9 +228,8 @@ class Engine:
     # --- events -----------------------------------------------------------------------------------
 
     def _receive(self, event: Event, reply: Reply) -> None:
-        if isinstance(event, Frame):
-            self._command(event, reply)
-        elif isinstance(event, Line):
+        """Take in what is no whole command."""
+        if isinstance(event, Line):
             self._guarded(lambda: self._line(event.text, reply), None, reply)
         elif isinstance(event, LiteralWanted):
             self._literal(event, reply)
@@ -238,30 +241,42 @@ class Engine:
             self._refused(reply)
 
     def _command(self, frame: Frame, reply: Reply) -> None:
-        tag, name = peek_command(frame.text)
-        if name not in TABLE:
+        """Carry a command out and answer it.  All of them come by here, so what is asked for twice is asked once."""
+        session = self.session
+        head = HEAD(frame.text)
+        if head is None:
             self._nonsense += 1
+            self._guarded(lambda: self._headless(frame), peek_tag(frame.text), reply)
+            return
+        tag, uid, name = head.groups()
+        word = name.upper()
+        name = word if uid is None else b"UID " + word
         try:
-            if name is None or tag is None:
-                parse(frame)  # says what is wrong
-                raise ProtocolError("Expected a tag and a command")
-            self._run(self._allowed(name), tag, frame, reply)
+            spec = self._allowed(name)
+            try:
+                cmd = parse_rest(frame, tag, word, uid is not None, head.end(), decode_charset, self._stored)
+            except (BadCharsetName, UndefinedFilter):
+                if spec.refused is not None:
+                    spec.refused(session, frame.text)
+                raise
+            session.progress.begin(tag, reply, session.say)
+            self._run(spec, cmd, reply)
         except Exception as error:
+            if name not in TABLE:
+                self._nonsense += 1
             self._failed(error, tag, reply)
         finally:
-            self.session.progress.end()
-            if self.session.deliveries:
-                self.session.drop_deliveries()
+            session.progress.end()
+            if session.deliveries:
+                session.drop_deliveries()
 
-    def _run(self, spec: Spec, tag: bytes, frame: Frame, reply: Reply) -> None:
+    def _headless(self, frame: Frame) -> None:
+        """Say what is wrong with a line that is no command."""
+        parse(frame)
+        raise ProtocolError("Expected a tag and a command")
+
+    def _run(self, spec: Spec, cmd: Command, reply: Reply) -> None:
         session = self.session
-        try:
-            cmd = parse(frame, decode_charset, self._stored)
-        except (BadCharsetName, UndefinedFilter):
-            if spec.refused is not None:
-                spec.refused(session, frame.text)
-            raise
-        session.progress.begin(tag, reply, session.say)
         try:
             done = spec.handler(session, cmd, reply)
         except (Refused, StoreError):
@@ -269,30 +284,31 @@ class Engine:
             if spec.updates:
                 updates.tell_all(session, reply, expunge=spec.may_expunge(cmd))
             raise
+        self._errors = self._nonsense = 0
         if done is None:
             self._waiting = spec, cmd
-            self._errors = self._nonsense = 0
         else:
             self._finish(spec, cmd, done, reply)
 
     def _finish(self, spec: Spec, cmd: Command, done: Done, reply: Reply) -> None:
         """End a command: tell what may be told now, then its tagged line."""
         session = self.session
-        self._errors = self._nonsense = 0
+        view = session.view
         goodbye: Goodbye | None = None
-        if spec.updates:
+        code = done.code
+        if spec.updates and (view is not None or session.following is not None):
             try:
                 updates.tell_all(session, reply, expunge=spec.may_expunge(cmd))
             except Goodbye as error:
-                if done.code is None:
+                if code is None:
                     raise
                 # What has been put in is not put in again by a client that never heard so.
                 goodbye = error
-        code = done.code
-        if code is None and session.view is not None and session.view.has_untold and b"QRESYNC" in session.enabled:
+            view = session.view
+        if code is None and view is not None and view.has_untold and b"QRESYNC" in session.enabled:
             # What this client was told about other messages may be newer than an expunge that it was not.
             # RFC 7162 section 6, rule about delayed VANISHED: say how far it may count itself up to date.
-            code = b"HIGHESTMODSEQ %d" % session.view.safe_modseq
+            code = b"HIGHESTMODSEQ %d" % view.safe_modseq
         session.say(reply, done.kind, done.text, code, tag=cmd.tag)
         if goodbye is not None:
             raise goodbye
@@ -317,7 +333,7 @@ class Engine:
         spec = TABLE.get(name or b"")
         if spec is None:
             raise UnknownCommand
-        if not spec.states.value & state.value:
+        if not spec.bits & state.bits:
             if state is State.NOT_AUTHENTICATED:
                 raise WrongState(why="Log in first")
             if spec.states is State.SELECTED:
@@ -370,7 +386,7 @@ class Engine:
             self.say_goodbye(Goodbye(TOO_LONG[event.what]), reply)
             return
         spec = TABLE.get(peek_command(event.begin)[1] or b"")
-        known = spec is not None and spec.states.value & self.session.state.value
+        known = spec is not None and spec.bits & self.session.state.bits
         if spec is not None and spec.oversize is not None and known and event.what == "literal":
             self._complain(event.tag, spec.oversize(self.session), reply)
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gettext
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polib
@@ -17,6 +17,8 @@ import polib
 from maildir_imapd import mutf7
 from maildir_imapd.phrases import TAGS, TEXTS, Phrase
 
+# There are not as many texts without fields in the source, but a greeting is the administrator's.
+TAILS = 2000
 _LOCALE = Path(__file__).parent.parent / "locale"
 
 
@@ -26,6 +28,11 @@ class Catalog:
 
     tag: str
     catalog: gettext.NullTranslations | None = None
+    tails: dict[tuple[bytes, str], bytes] = field(default_factory=dict, repr=False, compare=False)
+    """Status responses from behind the tag on, by kind and text, once they have been said; ``TAILS`` of them at most.
+
+    Threads fill it alike.
+    """
 
     @property
     def utf8(self) -> bool:

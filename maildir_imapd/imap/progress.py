@@ -71,6 +71,7 @@ class Progress:
     __slots__ = (
         "_before",
         "_clock",
+        "_counted",
         "_done",
         "_doubted",
         "_goal",
@@ -107,6 +108,7 @@ class Progress:
         self._doubted = False  # a client that sends no more has been sent a word
         self._done = self._goal = self._before = self._whole = 0
         self._uncertain = False
+        self._counted = False  # there is something in these five
 
     def begin(self, tag: bytes, reply: Reply, say: Say) -> None:
         """Note that a command begins; *say* writes a status response."""
@@ -114,8 +116,9 @@ class Progress:
         self._reply, self._say = reply, say
         now = self._clock()
         self._next, self._speak = now + LOOK_SECONDS, now + INTERVAL_SECONDS
-        self._done = self._goal = self._before = self._whole = 0
-        self._uncertain = False
+        if self._counted:
+            self._counted = self._uncertain = False
+            self._done = self._goal = self._before = self._whole = 0
 
     def end(self) -> None:
         """Note that it has had its answer: no word about it after that."""
@@ -124,6 +127,7 @@ class Progress:
 
     def part(self, before: int, whole: int) -> None:
         """Note that what is reported from here on is a part of *whole*, of which *before* are done."""
+        self._counted = True
         self._before, self._whole = before, whole
 
     def during(self, work: Callable[[], T]) -> T:
@@ -150,6 +154,7 @@ class Progress:
         self._next = now + LOOK_SECONDS
         if not self._doubts() and now < self._speak:
             return
+        self._counted = True
         done += self._before
         goal = self._whole or goal
         # A command may go over the messages more than once.  Numbers never go back, so without a common

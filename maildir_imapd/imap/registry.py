@@ -50,6 +50,8 @@ class Spec:
     announces: Announces
     mail: bool
     impersonal: bool
+    bits: int
+    """The states' value, to compare with ``State.bits``."""
 
     def may_expunge(self, cmd: object) -> bool:
         """Whether EXPUNGE may be told when this very command ends."""
@@ -100,7 +102,19 @@ def command(
     def enter(handler: H) -> H:
         for name in names:
             TABLE[name] = Spec(
-                name, states, handler, not always, updates, counts, literal, refused, oversize, announces, needs, fixed
+                name,
+                states,
+                handler,
+                not always,
+                updates,
+                counts,
+                literal,
+                refused,
+                oversize,
+                announces,
+                needs,
+                fixed,
+                states.value,
             )
         return handler
 

@@ -1,32 +1,42 @@
-"""The answer to a client: a list of bytes, joined and sent once; and how a command ends."""
+"""The answer to a client: a list of bytes, sent once, short ones joined; and how a command ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 # Above this many octets a long answer is sent before it is finished, so that memory stays flat.
-HIGH_WATER_OCTETS = 256 * 1024
+HIGH_WATER_OCTETS = 128 * 1024
+# What has as many is handed over as it is: a body is not copied to stand in one row with its line.
+PIECE_OCTETS = 8 * 1024
 
 
 class Reply:
-    """Collects the answer of one or more commands; *send* takes what has been joined.
+    """Collects the answer of one or more commands; *send* takes what has been joined, *send_all* what is in pieces.
 
-    *send* may block on a slow client, so nothing may be written here while a lock is held.
+    Both may block on a slow client, so nothing may be written here while a lock is held. Without *send_all* everything
+    is joined.
     """
 
-    __slots__ = ("_lines", "_send", "_size", "sent")
+    __slots__ = ("_in_pieces", "_lines", "_send", "_send_all", "_size", "sent")
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, send: Callable[[bytes], None], send_all: Callable[[Sequence[bytes]], None] | None = None
+    ) -> None:
         self._send = send
+        self._send_all = send_all
         self._lines: list[bytes] = []
         self._size = 0
+        self._in_pieces = False  # something is too long to be joined
         self.sent = 0
 
     def write(self, line: bytes) -> None:
-        """Add a finished line, or several, CRLF included."""
+        """Add a finished line, or several, CRLF included; or a piece of one."""
+        octets = len(line)
         self._lines.append(line)
-        self._size += len(line)
+        self._size += octets
+        if octets >= PIECE_OCTETS:
+            self._in_pieces = self._send_all is not None
         if self._size > HIGH_WATER_OCTETS:
             self.flush()
 
@@ -42,13 +52,33 @@ class Reply:
 
     def flush(self) -> None:
         """Hand over what has been collected."""
-        if not self._lines:
+        lines = self._lines
+        if not lines:
             return
-        data = b"".join(self._lines)
-        self._lines.clear()
-        self._size = 0
-        self.sent += len(data)
-        self._send(data)
+        in_pieces, octets = self._in_pieces, self._size
+        self._lines, self._size, self._in_pieces = [], 0, False
+        self.sent += octets
+        if in_pieces and self._send_all is not None:
+            self._send_all(_gathered(lines))
+        else:
+            self._send(lines[0] if len(lines) == 1 else b"".join(lines))
+
+
+def _gathered(lines: Sequence[bytes]) -> Sequence[bytes]:
+    """Join the short ones that stand together."""
+    pieces: list[bytes] = []
+    short: list[bytes] = []
+    for line in lines:
+        if len(line) < PIECE_OCTETS:
+            short.append(line)
+            continue
+        if short:
+            pieces.append(b"".join(short))
+            short.clear()
+        pieces.append(line)
+    if short:
+        pieces.append(b"".join(short))
+    return pieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from maildir_imapd import normal
 from maildir_imapd.budget import UNLIMITED, Budget
 from maildir_imapd.errors import BadMailboxName, MailboxMissing, WrongState
 from maildir_imapd.events import Log
-from maildir_imapd.imap.languages import DEFAULT
+from maildir_imapd.imap.languages import DEFAULT, TAILS
 from maildir_imapd.imap.progress import Progress
+from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
 from maildir_imapd.wire.buffer import CommandBuffer
 from maildir_imapd.wire.names import ancestors, decode_mailbox, encode_mailbox
@@ -41,6 +42,12 @@ log = Log(__name__)
 
 class State(enum.Flag):
     """RFC 3501 section 3."""
+
+    bits: int
+    """The value of a single state; asked for at each command, where ``value`` is a call."""
+
+    def __init__(self, value: int) -> None:
+        self.bits = value
 
     NOT_AUTHENTICATED = enum.auto()
     AUTHENTICATED = enum.auto()
@@ -164,6 +171,8 @@ class Session:
         # APPEND's: messages of the command under way, in the spool and in no mailbox; octets of those that are whole.
         self.deliveries: list[Delivery] = []
         self.delivered = 0
+        # And the mailbox that they are for.
+        self.filled: Mailbox | None = None
         # Set by ENABLE METADATA.
         self.following: Following | None = None
         # Set by NOTIFY; without it the rules of RFC 3501 hold.
@@ -176,8 +185,17 @@ class Session:
 
         Here and in ``ask``, and nowhere else, a text gets its language (RFC 5255 3.2).
         """
-        said = self.language.translate(text)
-        reply.write(render.tagged(tag, kind, said, code, utf8=self.language.utf8))
+        language = self.language
+        if code is not None or isinstance(text, Phrase):
+            said = language.translate(text)
+            reply.write(render.tagged(tag, kind, said, code, utf8=language.utf8))
+            return
+        tail = language.tails.get((kind, text))
+        if tail is None:
+            tail = render.tagged(b"", kind, language.translate(text), utf8=language.utf8)
+            if len(language.tails) < TAILS:
+                language.tails[kind, text] = tail
+        reply.write(tag + tail)
 
     def ask(self, reply: Reply, text: str) -> None:
         """Write a continuation request with a text."""
@@ -322,6 +340,7 @@ class Session:
                 aborts.callback(delivery.abort)
             self.deliveries.clear()
             self.delivered = 0
+            self.filled = None
 
     def new_buffer(self) -> CommandBuffer:
         """An empty buffer for what the client sends before login."""

@@ -17,26 +17,43 @@ from maildir_imapd.line_ends import bare
 # (where to begin, how many) to octets as on the disk; fewer at the end of the file.
 Read = Callable[[int, int], bytes]
 
-BLOCK_OCTETS: Final = 256 * 1024
+# Well below what the C library asks the system for by itself (server/memory.py): pages that come anew, and go back, for
+# each block cost more than all that is done to it.
+BLOCK_OCTETS: Final = 64 * 1024
 # By a Window.
-HELD_BLOCKS: Final = 3
+HELD_BLOCKS: Final = 8
+# Of a message with no more octets the blocks are kept as they were made when they were counted, until they are sent.
+# It is less than what the C library keeps (server/memory.py), or each message's pages would come and go.
+KEPT_OCTETS: Final = 1280 * 1024
+
+_NO_BLOCK: Final = -1, b""
 
 
 class Blocks:
-    """Where each block of a message begins in its CRLF form; some 16 octets a block."""
+    """Where each block of a message begins in its CRLF form; some 16 octets a block.
 
-    __slots__ = ("_after_cr", "_starts", "octets")
+    Of a message of some size, too, the blocks themselves, each until somebody has had it, or ``forget``; and of any the
+    block in which the last piece ended, for the next piece begins there.
+    """
+
+    __slots__ = ("_after_cr", "_last", "_made", "_starts", "octets")
 
     def __init__(self, read: Read, raw_octets: int) -> None:
         # Of each block: its offset in CRLF form, and whether a CR stands before it.
         self._starts = array("Q")
         self._after_cr = bytearray()
-        octets, after_cr = 0, False
-        for offset in range(0, raw_octets, BLOCK_OCTETS):
+        self._made: dict[int, bytes] = {}
+        self._last = _NO_BLOCK
+        octets, after_cr, keeps = 0, False, raw_octets <= KEPT_OCTETS
+        for number, offset in enumerate(range(0, raw_octets, BLOCK_OCTETS)):
             self._starts.append(octets)
             self._after_cr.append(after_cr)
             raw = read(offset, BLOCK_OCTETS)
-            octets += len(raw) + bare(raw, after_cr=after_cr)
+            if keeps:
+                made = self._made[number] = _with_crlf(raw, after_cr)
+                octets += len(made)
+            else:
+                octets += len(raw) + bare(raw, after_cr=after_cr)
             after_cr = raw.endswith(b"\r")
         self.octets = octets  # of the whole message with CRLF line ends
 
@@ -52,9 +69,17 @@ class Blocks:
 
     def block(self, read: Read, number: int) -> bytes:
         """Give a block in CRLF form, as long as it was when it was counted."""
+        if (made := self._made.pop(number, None)) is not None:
+            return made
+        if self._last[0] == number:
+            return self._last[1]
         end = self._starts[number + 1] if number + 1 < len(self._starts) else self.octets
         found = _with_crlf(read(number * BLOCK_OCTETS, BLOCK_OCTETS), bool(self._after_cr[number]))
         return found[: end - self._starts[number]].ljust(end - self._starts[number])
+
+    def forget(self) -> None:
+        """Keep no block but the last, for nobody knows when they are asked for."""
+        self._made.clear()
 
     def pieces(self, read: Read, start: int, end: int) -> Iterator[bytes]:
         """Give what stands from *start* to *end* in the CRLF form, in pieces of a block's size at most.
@@ -63,7 +88,9 @@ class Blocks:
         """
         for number in self.holding(start, end):
             begin = self.begin(number)
-            yield self.block(read, number)[max(0, start - begin) : end - begin]
+            block = self.block(read, number)
+            self._last = (number, block) if end - begin < len(block) else _NO_BLOCK
+            yield block[max(0, start - begin) : end - begin]
 
 
 class Octets(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import NamedTuple
 
 from maildir_imapd import normal
@@ -40,6 +41,7 @@ __all__ = [
     "fold",
     "folded_contains",
     "folded_fields",
+    "folded_texts",
     "header_text",
     "parse_pieces",
     "pieces",
@@ -101,24 +103,30 @@ def fold(text: str) -> str:
 
 def folded_contains(text: str, needle: str) -> bool:
     """Tell whether *needle*, which ``fold`` has been through, is in *text* folded."""
-    return needle in fold(text) if len(text) <= 2 * _WINDOW_OCTETS else _contain((text,), needle)
+    return any(needle in folded for folded in _folded(text, len(needle) - 1))
 
 
 def _contain(pieces: Iterable[str], needle: str) -> bool:
-    """Tell whether *needle* is in the pieces of a text, joined and folded.
+    """Tell whether *needle* is in the pieces of a text, joined and folded."""
+    return any(needle in folded for folded in _windows(pieces, len(needle) - 1))
 
-    A long text is folded in windows: each call into C ends soon, and a character that becomes 18 (U+FDFA) costs
-    memory for one window only.
+
+def _folded(text: str, overlap: int) -> Iterable[str]:
+    """Fold what is short in one go, and else as ``_windows``."""
+    return (fold(text),) if len(text) <= 2 * _WINDOW_OCTETS else _windows((text,), overlap)
+
+
+def _windows(pieces: Iterable[str], overlap: int) -> Iterator[str]:
+    """Fold the pieces of a text, joined, and give it in windows that begin with *overlap* characters of the one before.
+
+    So each call into C ends soon, and a character that becomes 18 (U+FDFA) costs memory for one window only.
     """
     behind = ""
-    keep = len(needle) - 1
     for piece in normal.apart(pieces):
         for window in normal.windows(piece, _WINDOW_OCTETS):
             folded = behind + fold(window)
-            if needle in folded:
-                return True
-            behind = folded[-keep:] if keep > 0 else ""
-    return False
+            yield folded
+            behind = folded[-overlap:] if overlap > 0 else ""
 
 
 # --- headers --------------------------------------------------------------------------------------
@@ -319,6 +327,39 @@ def contains(data: Octets, found: Callable[[], Iterable[Piece]], needle: str, *,
     return False
 
 
+def folded_texts(data: Octets, found: Iterable[Piece], overlap: int) -> Iterator[tuple[bool, str]]:
+    """Give all that ``contains`` looks at, folded, and whether BODY looks at it, too: for an index.
+
+    A needle that a message contains stands in one of them, or over the end of one, of which the next one begins with
+    the last *overlap* characters.  What HTML has entities in comes twice, as it stands and with what they stand for.
+    """
+    yield from zip(repeat(False), _folded_header(data[: split(data)], overlap))
+    for piece in found:
+        if piece.kind in (_TEXT, _HTML):
+            yield from zip(repeat(True), _folded_text(_octets(data, piece), piece, overlap))
+        else:
+            yield from zip(repeat(False), _folded_header(data[piece.start : piece.end], overlap))
+
+
+def _folded_header(octets: bytes, overlap: int) -> Iterable[str]:
+    return _folded(decode_rfc2047(_unfolded(octets[:HEADER_LIMIT_OCTETS])), overlap)
+
+
+def _folded_text(octets: bytes, piece: Piece, overlap: int) -> Iterator[str]:
+    """Fold what ``_in_text`` and ``_in_entities`` look at, cut where these cut it."""
+    charset = piece.charset or None
+    if _is_ascii(octets, piece.charset):
+        yield octets.upper().decode()
+    elif len(octets) <= PIECE_OCTETS:
+        yield from _folded(decode_mail(charset, octets), overlap)
+    else:
+        yield from _windows(decode_pieces(charset, octets), overlap)
+    if piece.spelled == _ANYTHING:
+        yield from _windows(unescaped_pieces(decode_pieces(charset, octets)), overlap)
+    elif piece.spelled:
+        yield from _folded(unescaped(decode_mail(charset, octets)), overlap)
+
+
 def _in_header(octets: bytes, needle: str, ascii_needle: bytes | None) -> bool:
     octets = _unfolded(octets[:HEADER_LIMIT_OCTETS])
     if b"=?" not in octets and octets.isascii():
@@ -328,11 +369,16 @@ def _in_header(octets: bytes, needle: str, ascii_needle: bytes | None) -> bool:
 
 
 def _in_text(octets: bytes, charset: bytes, needle: str, ascii_needle: bytes | None) -> bool:
-    if octets.isascii() and (not charset or codec_for(charset) not in STATEFUL):
+    if _is_ascii(octets, charset):
         return ascii_needle is not None and ascii_needle in octets.upper()
     if len(octets) <= PIECE_OCTETS:
         return folded_contains(decode_mail(charset or None, octets), needle)
     return _contain(decode_pieces(charset or None, octets), needle)
+
+
+def _is_ascii(octets: bytes, charset: bytes) -> bool:
+    """Tell whether the octets are those of the text's characters."""
+    return octets.isascii() and (not charset or codec_for(charset) not in STATEFUL)
 
 
 def _in_entities(octets: bytes, piece: Piece, needle: str) -> bool:

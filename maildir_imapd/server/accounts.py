@@ -6,6 +6,7 @@ import os
 import pwd
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakValueDictionary
 
@@ -22,7 +23,7 @@ from maildir_imapd.store.maildir.instead import instead
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from maildir_imapd.auth.base import Identity
     from maildir_imapd.location import Ground
@@ -57,10 +58,16 @@ class Mail:
     prefix: str
     keeping: Keeping
     """How folders are kept."""
+    search_index: bool = False
+    """Whether what messages say is indexed."""
 
     def location_of(self, identity: Identity) -> str:
         """Where the mail of one user is, with the variables not yet filled in."""
         return identity.mail or self.location
+
+    def search_index_of(self, identity: Identity) -> bool:
+        """Say whether what one user's messages say is indexed."""
+        return self.search_index if identity.search_index is None else identity.search_index
 
     def quota_of(self, identity: Identity) -> QuotaLimits:
         """Return how much one user may keep."""
@@ -104,10 +111,17 @@ def open_account(
 class Accounts:
     """The accounts of a process, one object each; safe from any thread."""
 
-    def __init__(self, mail: Mail, watcher: Watcher | None, unused: Unused | None = None) -> None:
+    def __init__(
+        self,
+        mail: Mail,
+        watcher: Watcher | None,
+        unused: Unused | None = None,
+        indexing: Callable[[str, bytes], None] | None = None,
+    ) -> None:
         self.mail = mail
         self._watcher = watcher
         self.unused = Unused() if unused is None else unused
+        self._indexing = indexing  # has a user's folder indexed
         # With mail_user no thread of a worker becomes another, and the right to is given up.
         self.own = owners.own() if owners.supported() and mail.user is None else None
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
@@ -199,6 +213,8 @@ class Accounts:
                 account = self._accounts.setdefault(key, made)
         else:
             account.limit(quota.octets, quota.messages)
+        indexed = self._indexing is not None and self.mail.search_index_of(identity)
+        account.texts.wanted = partial(self._indexing, identity.user) if self._indexing and indexed else None
         with self._lock:
             self._served[account.root] = account.inbox
             self._served.move_to_end(account.root)

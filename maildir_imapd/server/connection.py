@@ -71,12 +71,14 @@ def _until_over(
             service.say_goodbye(goodbye)
             break
         # Before login traffic prolongs nothing: a login comes in its time or not at all.
-        since = heard if service.logged_in else outside
+        inside = service.logged_in
         now = time.monotonic()
-        if service.sent != sent:
-            sent, spoken = service.sent, now
-        left = since + service.patience - now
-        silence = spoken + service.quiet - now if service.quiet else left
+        left = (heard if inside else outside) + service.patience - now
+        silence = left
+        if quiet := service.quiet:
+            if service.sent != sent:
+                sent, spoken = service.sent, now
+            silence = spoken + quiet - now
         if silence <= 0 < left:
             service.keep_alive()
             spoken = now
@@ -88,7 +90,7 @@ def _until_over(
             service.announce()
         if data:
             heard = time.monotonic()
-            if service.logged_in:
+            if inside:
                 outside = heard
             service.feed(data)
         elif not woken and service.upgrade is None and (left <= 0 or silence >= left):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.budget import UNLIMITED, Budget
@@ -25,11 +25,16 @@ _LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
 
 
 class ImapService:
-    """As ``service.Service``, over one engine; *send* takes what it answers."""
+    """As ``service.Service``, over one engine; *send* and *send_all* take what it answers (imap/reply.py)."""
 
-    def __init__(self, engine: Engine, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        send: Callable[[bytes], None],
+        send_all: Callable[[Sequence[bytes]], None] | None = None,
+    ) -> None:
         self._engine = engine
-        self._reply = Reply(send)
+        self._reply = Reply(send, send_all)
 
     @property
     def over(self) -> bool:
@@ -128,7 +133,7 @@ class ImapPort:
             look=transport.look,
             budget=self._budget,
         )
-        return ImapService(engine, transport.send)
+        return ImapService(engine, transport.send, transport.send_all)
 
 
 def logged_in_already(
@@ -145,7 +150,7 @@ def logged_in_already(
         look=transport.look,
         budget=budget,
     )
-    return ImapService(engine, transport.send)
+    return ImapService(engine, transport.send, transport.send_all)
 
 
 def note_dangers(notes: Notes) -> None:

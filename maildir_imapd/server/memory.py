@@ -16,7 +16,9 @@ log = Log(__name__)
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 MMAP_OCTETS: Final = 256 * 1024
-TRIM_OCTETS: Final = 256 * 1024
+# Of each arena so much stays: a message's blocks (message/blocks.py), for pages that come and go with each of them cost
+# as much as all that is done to it.
+TRIM_OCTETS: Final = 2 * 1024 * 1024
 
 
 # What a group of processes may have (cgroup v2): a number, or "max".

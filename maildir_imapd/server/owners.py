@@ -131,6 +131,8 @@ class OwnedWatcher:
     def __init__(self, watcher: Watcher, who: Owner) -> None:
         self._watcher = watcher
         self._who = who
+        # The thread that asks it acts as the owner already, and watches what he may read.
+        self.still = watcher.still
         self._lock = locks.make(locks.Rank.GUARD)  # guards _owned
         # By id() of the mailbox.  Weak: the watcher keeps what it watches, and forgets what it has dropped.
         self._owned: WeakValueDictionary[int, _Owned] = WeakValueDictionary()

@@ -20,6 +20,7 @@ from maildir_imapd.server import memory
 from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Room
+from maildir_imapd.server.extracting import Extracting
 from maildir_imapd.store.folder.keeping import Keeping
 from maildir_imapd.store.maildir import packed
 from maildir_imapd.store.records.metadata import parse_server
@@ -167,7 +168,13 @@ def mail(config: Config) -> Mail:
         delimiter=config.delimiter,
         prefix=config.prefix,
         keeping=keeping(config),
+        search_index=config.search_index,
     )
+
+
+def extracting(config: Config) -> Extracting:
+    """Read which programs make texts of attachments."""
+    return Extracting(dict(config.search_extract), landlock=config.landlock)
 
 
 def watcher(config: Config, beat: Callable[[], None] = no_beat) -> Watcher:

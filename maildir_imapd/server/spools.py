@@ -61,14 +61,17 @@ def opened(config: Config, identity: Identity) -> Iterator[Account]:
 
     Root acts in no directory that another may change.
     """
-    mail = settings.mail(config)
-    accounts = Accounts(mail, None)
-    if os.geteuid() == 0 and identity.uid is None and identity.gid is None and mail.user is None:
-        owner = _owner_of_spool(mail, identity)
-    else:
-        owner = accounts.owner(identity)
+    owner = owner_of(config, identity)
     with owners.acting_as(owner):
-        yield accounts.account(identity, owner, make=False)
+        yield Accounts(settings.mail(config), None).account(identity, owner, make=False)
+
+
+def owner_of(config: Config, identity: Identity) -> Owner | None:
+    """Return whom to act as for the mail of one user; None: the process is the right one. Raises as ``opened``."""
+    mail = settings.mail(config)
+    if os.geteuid() == 0 and identity.uid is None and identity.gid is None and mail.user is None:
+        return _owner_of_spool(mail, identity)
+    return Accounts(mail, None).owner(identity)
 
 
 def _owner_of_spool(mail: Mail, identity: Identity) -> Owner | None:

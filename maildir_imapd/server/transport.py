@@ -13,6 +13,8 @@ import socket
 import ssl
 import time
 import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from maildir_imapd.store.threads.bell import Bell
 
@@ -20,6 +22,8 @@ from maildir_imapd.store.threads.bell import Bell
 READ_OCTETS = 64 * 1024
 # One write call is offered at most this much: OpenSSL copies what it is given.
 WRITE_OCTETS = 1024 * 1024
+# And so many pieces: the system takes 1024 (IOV_MAX).
+WRITE_PIECES = 512
 # Octets a second that a client must take of an answer, on the whole, once it has stopped to read.
 LEAST_OCTETS_PER_SECOND = 256.0
 # Seconds of silence until the first probe and from one to the next, and how many are lost before it is given up: the
@@ -45,6 +49,17 @@ def _look(fd: int, ended: int) -> bool:
     if events & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
         raise ConnectionEnded("the client has gone in the middle of a command")
     return bool(events & ended)
+
+
+def _drop(pieces: list[bytes | memoryview], octets: int) -> None:
+    """Take *octets* away that have been sent, from the front."""
+    done = 0
+    while done < len(pieces) and octets >= len(pieces[done]):
+        octets -= len(pieces[done])
+        done += 1
+    del pieces[:done]
+    if octets:
+        pieces[0] = memoryview(pieces[0])[octets:]
 
 
 class Transport:
@@ -92,9 +107,8 @@ class Transport:
             if data != b"":
                 return False, data
         data = b""
-        deadline = time.monotonic() + timeout
+        deadline, left = time.monotonic() + timeout, timeout
         while True:
-            left = deadline - time.monotonic()
             # Past the deadline nothing is read: records that carry nothing must not keep a client alive.
             events = self._poll.poll(int(left * 1000) + 1) if left > 0 else None
             if not events:
@@ -109,6 +123,7 @@ class Transport:
             # A TLS record may arrive in halves, and a record may carry no octets for us.
             if woken or data != b"":
                 return woken, data
+            left = deadline - time.monotonic()
 
     def _read(self) -> bytes | None:
         """Read what can be had without waiting: b"" for nothing yet, None at the end."""
@@ -155,24 +170,49 @@ class Transport:
         """Send all of *data*; raises Closed, or TimeoutError when the client does not read, or hardly."""
         if self._deflate is not None:
             data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
-        view = memoryview(data)
-        while view:
-            try:
-                sent = self._sock.send(view[:WRITE_OCTETS])
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                # A client may stall, and it may be slow; but not take an octet a minute for ever.
-                began = time.monotonic()
-                patience = self._stall_timeout + self._taken / LEAST_OCTETS_PER_SECOND - self._waited
-                self._wait_for(select.POLLOUT, began + min(self._stall_timeout, patience))
-                self._waited += time.monotonic() - began
-            except ssl.SSLWantReadError:
-                self._wait_for(select.POLLIN, time.monotonic() + self._stall_timeout)
-            except OSError as error:
-                raise ConnectionEnded(str(error)) from error
-            else:
-                view = view[sent:]
-                if self._waited:
-                    self._taken += sent
+        self._push(data)
+
+    def send_all(self, pieces: Sequence[bytes]) -> None:
+        """Send *pieces* one after the other, without a copy of all of them; raises as ``send``."""
+        if self._deflate is not None:
+            packed = [self._deflate.compress(piece) for piece in pieces]
+            packed.append(self._deflate.flush(zlib.Z_SYNC_FLUSH))
+            self._push(b"".join(packed))
+        elif isinstance(self._sock, ssl.SSLSocket):
+            for piece in pieces:
+                self._push(piece)
+        else:
+            left: list[bytes | memoryview] = list(pieces)
+            while left:
+                _drop(left, self._offer(self._sock.sendmsg, left[:WRITE_PIECES]))
+
+    def _push(self, data: bytes) -> None:
+        octets = len(data)
+        sent = self._offer(self._sock.send, data) if octets <= WRITE_OCTETS else 0
+        if sent < octets:
+            view = memoryview(data)[sent:]
+            while view:
+                view = view[self._offer(self._sock.send, view[:WRITE_OCTETS]) :]
+
+    def _offer(self, send: Callable[[Any], int], what: object) -> int:
+        """Have *send* take what it can of *what*, and return how much that was; where it is nothing, wait for room."""
+        try:
+            sent = send(what)
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            # A client may stall, and it may be slow; but not take an octet a minute for ever.
+            began = time.monotonic()
+            patience = self._stall_timeout + self._taken / LEAST_OCTETS_PER_SECOND - self._waited
+            self._wait_for(select.POLLOUT, began + min(self._stall_timeout, patience))
+            self._waited += time.monotonic() - began
+            return 0
+        except ssl.SSLWantReadError:
+            self._wait_for(select.POLLIN, time.monotonic() + self._stall_timeout)
+            return 0
+        except OSError as error:
+            raise ConnectionEnded(str(error)) from error
+        if self._waited:
+            self._taken += sent
+        return sent
 
     def look(self) -> bool:
         """As ``imap.progress.Client``."""
@@ -318,6 +358,11 @@ class PipeTransport:
                 room.poll()
             except OSError as error:
                 raise ConnectionEnded(str(error)) from error
+
+    def send_all(self, pieces: Sequence[bytes]) -> None:
+        """As ``Transport.send_all``."""
+        for piece in pieces:
+            self.send(piece)
 
     def look(self) -> bool:
         """As ``imap.progress.Client``; the other pipe may end as it likes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import Goodbye, ShuttingDown
@@ -13,6 +14,7 @@ from maildir_imapd.location import expand, grounds
 from maildir_imapd.server import confine, imap_service, memory, owners, settings
 from maildir_imapd.server.accounts import demand_ground, open_account
 from maildir_imapd.server.connection import converse
+from maildir_imapd.server.indexing import start as start_indexing
 from maildir_imapd.server.transport import PipeTransport
 
 if TYPE_CHECKING:
@@ -33,11 +35,14 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     places = expand(mail.location, user, home)
     _become_owner(places)
     _confine(settings.confinement(config), places)
+    indexing = start_indexing(config, opens=lambda _: open_account(mail, places, None, mail.quota))
     watcher = settings.watcher(config)
     goodbye: list[Goodbye] = []
     try:
         demand_ground(mail, grounds(mail.location, user, home))
         account = open_account(mail, places, watcher, mail.quota)
+        if indexing is not None:
+            account.texts.wanted = partial(indexing.ask, user)
         transport = PipeTransport(0, 1)
 
         def end(number: int, frame: FrameType | None) -> None:
@@ -56,6 +61,8 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         converse(transport, service, leaving=lambda: goodbye[0] if goodbye else None)
     finally:
         watcher.close()
+        if indexing is not None:
+            indexing.close()
 
 
 def _become_owner(places: Places) -> None:

@@ -25,6 +25,7 @@ from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.heartbeat import Beats
+from maildir_imapd.server.indexing import start as start_indexing
 from maildir_imapd.server.sessions import Sessions, Visit, silent
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.transport import Transport
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.counts import WorkerCounts
     from maildir_imapd.server.deaths import WorkerNotes
     from maildir_imapd.server.failures import Failures
+    from maildir_imapd.server.indexing import Indexing
     from maildir_imapd.server.service import Port
     from maildir_imapd.server.stacks import Stacks
 
@@ -219,10 +221,12 @@ class Worker:
         beats: Beats,
         failures: Failures | None = None,
         counts: WorkerCounts | None = None,
+        indexing: Indexing | None = None,
     ) -> None:
         self.tls = tls
         self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
-        accounts = Accounts(settings.mail(config), self.watcher)
+        ask = None if indexing is None else indexing.ask
+        accounts = Accounts(settings.mail(config), self.watcher, indexing=ask)
         self.door = Door(settings.chain(config, failures), accounts, settings.room(config), counts)
         self.sessions = Sessions()
         # What is served, by the name that a listener has for it.
@@ -353,32 +357,43 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
     SIGTERM: BYE to all, end within the supervisor's patience.  SIGUSR1: look whether it is retired; then accept no
     more, and end when the last client has gone.
     """
+    # First, while there is no thread.
+    theirs = [listener.sock for listener in listeners]
+    indexing = start_indexing(config, theirs if supervision.channel is None else [*theirs, supervision.channel])
     signals = Signals(SIGNALS)
     if supervision.notes is not None:
         imap_service.note_dangers(supervision.notes)
     beats = Beats()
     main = beats.of("main")
-    worker = Worker(config, tls, listeners, beats, supervision.failures, supervision.counts)
+    worker = Worker(config, tls, listeners, beats, supervision.failures, supervision.counts, indexing)
     worker.start()
     supervision.ready()
 
     def moved() -> None:
         main()
         supervision.beat(beats.oldest())
+        if indexing is not None:
+            indexing.look()
 
-    if _work(worker, signals, supervision, moved):
+    if _work(worker, signals, supervision, moved, None if indexing is None else indexing.share_log):
         _end(worker, moved, supervision.patience)
     return 0
 
 
-def _work(worker: Worker, signals: Signals, supervision: Supervision, moved: Callable[[], None]) -> bool:
+def _work(
+    worker: Worker,
+    signals: Signals,
+    supervision: Supervision,
+    moved: Callable[[], None],
+    share_log: Callable[[], None] | None = None,
+) -> bool:
     """Look after the worker until it is to end; False: it is retired and nobody is here any more."""
     leaving = False
     while True:
         try:
             moved()
-            if supervision.channel is not None:
-                logs.receive(supervision.channel)
+            if supervision.channel is not None and logs.receive(supervision.channel) and share_log is not None:
+                share_log()
             logs.reopen()
             if supervision.stacks is not None:
                 supervision.stacks.follow()

@@ -46,6 +46,7 @@ from maildir_imapd.store.records.acl import Acl, Acls
 from maildir_imapd.store.records.metadata import Metadata
 from maildir_imapd.store.records.quota import Amount, Quota
 from maildir_imapd.store.records.subscriptions import Subscriptions
+from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.trees import Trees
 
@@ -98,7 +99,6 @@ class Account:
         self._glance = ground.glance(self.root, self.inbox)
         self.delimiter = self._layout.delimiter
         self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
-        self._listing = Listing(self._layout)
         self._attic = Attic(self._layout)
         _make_inbox(self._layout)
         server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
@@ -118,8 +118,8 @@ class Account:
         )
         self.quota_mailboxes = quota_mailboxes
         # None of these knows the account, so that it and its mailboxes go as soon as nobody has them any more.
-        counter = Counter(root)
-        keeping = replace(keeping, uidvalidity=counter.next, quota=self.quota)
+        self.texts = texts = Texts(layout.cache(self.inbox) or root)
+        keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts)
         self._mailboxes = Mailboxes(Opening(layout, keeping, watcher), Unused() if unused is None else unused)
         self._chosen = chosen = special_use.ChosenUses(root)
         find = partial(trees.find, layout)
@@ -129,6 +129,7 @@ class Account:
         self.census = partial(census.of, layout)
         self.metadata = Metadata(root, find, self._changing)
         self.acls = Acls(find, self._changing)
+        self.listing = Listing(self._layout, self.acls.among, None if watcher is None else watcher.still)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
         # Finish what a crash interrupted.
@@ -223,7 +224,7 @@ class Account:
             self._mailboxes.gone_but(there)
             self.acls.forget_but(there)
             self.last_tree = tree
-        return self._listing.rows(tree)
+        return self.listing.rows(tree)
 
     def passed_over(self) -> tuple[tuple[bytes, str], ...]:
         """Folders on the disk that no client is shown, with why in words for people."""

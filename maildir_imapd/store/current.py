@@ -32,9 +32,53 @@ from maildir_imapd.store.threads.listeners import Listener, Listeners
 if TYPE_CHECKING:
     from maildir_imapd.store.disk.unused import Shelf
     from maildir_imapd.store.index.cache import Cache
+    from maildir_imapd.store.index.state import IndexState
+    from maildir_imapd.store.threads.still import Mark, Still
     from maildir_imapd.store.watch import Watcher
 
 log = Log(__name__)
+
+# A folder that has been looked at so often is watched for changes; and where that is not to be had it is tried again
+# after so many looks.
+_LOOKS: Final = 3
+_LOOKS_AGAIN: Final = 1000
+
+
+class _Unmoved:
+    """Whether directories are known to be as a state of the index says, without a look; safe from any thread."""
+
+    def __init__(self, paths: Sequence[bytes], still: Still | None) -> None:
+        self._paths = paths
+        self._still = still  # None where stamps alone are asked
+        self._mark: Mark | None = None
+        self._looks = 0
+        # That they are as this state says, for as long as the mark is of that turn.
+        self.proved: tuple[IndexState, int] | None = None
+
+    def holds(self, state: IndexState) -> bool:
+        """Say so."""
+        proved, mark = self.proved, self._mark
+        if proved is None or proved[0] is not state or mark is None or self._still is None:
+            return False
+        return self._still.holds(mark, proved[1])
+
+    def begin(self, state: IndexState) -> int | None:
+        """Before a look: the turn of the mark that says whether it is good afterwards; None where nothing says so.
+
+        What says that the folder is still in its place is its journal.
+        """
+        if self._still is None or not state.inode:
+            return None
+        mark = self._mark
+        if mark is None or mark.lost:
+            self._looks += 1
+            if self._looks < _LOOKS:
+                return None
+            mark = self._mark = self._still.mark([(path, inotify.NEW) for path in self._paths])
+            self._looks = 0 if mark is not None else -_LOOKS_AGAIN
+            if mark is None:
+                return None
+        return self._still.renew(mark)
 
 
 # What a mailbox takes in memory without a message in it; and a file that is named unusually.
@@ -77,6 +121,7 @@ class CurrentFolder:
         self._rotations = 0
         # Where it stands while nobody uses it; whose that is may end before.
         self.shelf: Callable[[], Shelf[bytes, CurrentFolder] | None] = _nowhere
+        self._unmoved = _Unmoved([self._cur, self._new], None if watcher is None else watcher.still)
         try:
             with self._in_place():
                 self.snapshot = self._load()
@@ -213,9 +258,15 @@ class CurrentFolder:
                     return False
             if state.snapshot.damaged:
                 return False
-            cur, new = os.stat(self._cur), os.stat(self._new)
-            seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
-            if seen != state.stamp[:4] or folder.files.suspicious or folder.index.behind:
+            proved = self._unmoved.holds(state)
+            turn = seen = None
+            if not proved:
+                turn = self._unmoved.begin(state)
+                cur, new = os.stat(self._cur), os.stat(self._new)
+                seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
+                if seen != state.stamp[:4]:
+                    return False
+            if folder.files.suspicious or folder.index.behind:
                 return False
             if folder.neighbour is not None and folder.neighbour.keywords_changed():
                 return False
@@ -223,7 +274,11 @@ class CurrentFolder:
                 return False  # another thread has seen something and is about to show it
             if state.snapshot.in_new and not keep_new and not folder.read_only:
                 return False
+            if seen is None:
+                return True
             if state.stamp.settled:
+                if turn is not None:
+                    self._unmoved.proved = state, turn
                 return True
             # new/ is empty most of the time, so listing it is as cheap as asking for its stamp.
             return not folder.due(seen) and not any(
@@ -244,6 +299,9 @@ class CurrentFolder:
             if self._rotations != self._folder.index.rotations:
                 self._rotations = self._folder.index.rotations
                 self._rotated(after)
+            texts = self._folder.keeping.texts
+            if texts is not None and after.uidnext > before.uidnext:
+                texts.want(self.path)
             if after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity):
                 self._listeners.wake()
 

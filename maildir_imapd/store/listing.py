@@ -7,11 +7,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from maildir_imapd.store.disk import descriptors
+from maildir_imapd.store.disk import descriptors, inotify
 from maildir_imapd.store.maildir.layout import GRAIN_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Set
+
     from maildir_imapd.store.maildir.layout import Layout, Tree
+    from maildir_imapd.store.threads.still import Mark, Still
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +28,87 @@ class Listed:
     marked: bool | None = None
 
 
-class Listing:
-    """One account's; safe from any thread."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Rows that were made of a tree, and the mark that says whether it is good without a look; of which turn it is."""
 
-    def __init__(self, layout: Layout) -> None:
+    tree: Tree
+    rows: tuple[Listed, ...]
+    mark: Mark | None = None
+    turn: int = 0
+    limited: Set[bytes] | None = None
+
+
+class Listing:
+    """One account's; safe from any thread.
+
+    *among* gives of folders those that have an access control list.  *still*: where changes are watched; None where
+    stamps are compared.
+    """
+
+    def __init__(self, layout: Layout, among: Callable[[Iterable[bytes]], Set[bytes]], still: Still | None) -> None:
         self._layout = layout
+        self._among = among
+        self._still = still
         # Whether new/ had anything in it at these stamps; an entry is replaced whole, so no lock is needed.
         self._marks: dict[bytes, tuple[tuple[int, int], bool]] = {}
-        # What was made of the tree last, and the tree: good for as long as they are the same object.
-        self._rows: tuple[Tree, tuple[Listed, ...]] | None = None
+        # Good for as long as the tree is the same object.
+        self._seen: _Seen | None = None
 
     def rows(self, tree: Tree) -> tuple[Listed, ...]:
         """INBOX first, then every name of *tree* in order, with the parents that exist as names only.
 
         The same object as long as nothing changed.
         """
-        before = self._rows
-        if before is not None and before[0] is tree:
-            rows = before[1]
-            marks = [self._marked(row.path) for row in rows]
-            if any(row.marked is not marked for row, marked in zip(rows, marks, strict=True)):
-                rows = tuple([replace(row, marked=marked) for row, marked in zip(rows, marks, strict=True)])
-        else:
+        seen = self._seen
+        if seen is None or seen.tree is not tree:
             self._marks = {}
             rows = self._made(tree)
-        self._rows = (tree, rows)
+            self._seen = _Seen(tree, rows)
+            return rows
+        if self._holds(seen):
+            return seen.rows
+        # Asked for again: from the second time on it is worth to be told of changes.
+        mark, turn = self._begin(seen)
+        rows = seen.rows
+        marks = [self._marked(row.path) for row in rows]
+        if any(row.marked is not marked for row, marked in zip(rows, marks, strict=True)):
+            rows = tuple([replace(row, marked=marked) for row, marked in zip(rows, marks, strict=True)])
+        self._seen = _Seen(tree, rows, mark, turn)
         return rows
+
+    def limited(self, rows: tuple[Listed, ...]) -> Set[bytes]:
+        """The folders of *rows*, which ``rows`` has just given, that have an access control list."""
+        seen = self._seen
+        known = seen is not None and seen.rows is rows
+        if seen is not None and known and seen.limited is not None and self._holds(seen):
+            return seen.limited
+        found = self._among([row.path for row in rows if row.path is not None])
+        if seen is not None and known:
+            # Race: another thread may have seen more since; then this is of an older turn, and does not hold.
+            self._seen = replace(seen, limited=found)
+        return found
+
+    def _holds(self, seen: _Seen) -> bool:
+        return self._still is not None and seen.mark is not None and self._still.holds(seen.mark, seen.turn)
+
+    def _begin(self, seen: _Seen) -> tuple[Mark | None, int]:
+        """Before a look at all folders: what says whether it is good afterwards."""
+        if self._still is None:
+            return None, 0
+        mark = seen.mark
+        if mark is None or mark.lost:
+            mark = self._still.mark(
+                [
+                    each
+                    for row in seen.rows
+                    if row.path is not None
+                    for each in ((row.path, inotify.FOLDER), (row.path + b"/new", inotify.NEW))
+                ]
+            )
+            if mark is None:
+                return None, 0
+        return mark, self._still.renew(mark)
 
     def _made(self, tree: Tree) -> tuple[Listed, ...]:
         names: dict[str, bytes | None] = {"INBOX": self._layout.inbox, **tree.folders, **dict.fromkeys(tree.bare)}

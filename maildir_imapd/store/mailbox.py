@@ -53,6 +53,11 @@ def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
     return [uids[start : start + _PIECE_MESSAGES] for start in range(0, len(uids), _PIECE_MESSAGES)] or [uids]
 
 
+def is_still(number: int, fingerprint: int) -> bool:
+    """Say whether a message's file that is open is the one that was read, and as it was; raises OSError."""
+    return not scan.rewritten(fingerprint, scan.fingerprint(os.fstat(number)))
+
+
 class Mailbox(CurrentFolder):
     """One folder of one user.
 
@@ -78,6 +83,7 @@ class Mailbox(CurrentFolder):
         self._shared_sync = SharedSync(self._folder.sync)
         self._cache_path = cache or self.index_path
         self._word: bytes | None = None
+        self.texts = keeping.texts
 
     def close(self) -> None:
         """Let go of all descriptors. The object is of no use afterwards: whoever tries gets StoreError."""
@@ -453,7 +459,7 @@ class Mailbox(CurrentFolder):
                 report(n, len(found))
             uid = rows.uids[positions[n]]
             try:
-                file = self.load(uid, under=rows.uidvalidity, limit=reading.BLOCK_OCTETS, shares=shares)
+                file = self.load(uid, under=rows.uidvalidity, limit=reading.LARGE_OCTETS, shares=shares)
                 found[n] = self._crlf_octets(file, uid, rows.uidvalidity)
             except (errors.MessageGone, errors.MessageUnreadable) as error:
                 found[n] = 0

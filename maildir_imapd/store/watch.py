@@ -25,6 +25,7 @@ from maildir_imapd.store.records import acl
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.bell import Bell
 from maildir_imapd.store.threads.longlived import BEAT_SECONDS, LongLived, no_beat
+from maildir_imapd.store.threads.still import Still
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,6 +107,8 @@ class Watcher:
         self._thread = LongLived("watch", self._run, beat)
         self._inotify: inotify.Inotify | None = None
         self._bell = Bell()
+        # For whoever asks himself whether something has happened, and need not be told.
+        self.still = Still(acl.FILE, trusting=mode == "inotify") if mode != "poll" else None
         if mode != "poll":
             try:
                 self._inotify = inotify.Inotify(acl.FILE)
@@ -232,6 +235,8 @@ class Watcher:
 
     def close(self, timeout: float | None = None) -> None:
         """End the thread; one that has not ended within *timeout* seconds keeps its descriptors."""
+        if self.still is not None:
+            self.still.close()
         self._thread.ask_to_end()
         self._bell.ring()
         if not self._thread.join(timeout):

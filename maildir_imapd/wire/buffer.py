@@ -18,7 +18,7 @@ import enum
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from maildir_imapd.wire import abnf
 
@@ -53,8 +53,7 @@ AFTER_LOGIN = Limits(line=1 << 20, literal=64 << 10, command=(1 << 20) + (256 <<
 Streamed = tuple[tuple[int, Sink], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A whole command without its last line end, literals inline as they came.
 
     Of a streamed literal only the marker with its line end is in *text*; *streamed* says at which
@@ -180,6 +179,7 @@ class CommandBuffer:
         self._late: Event | None = None  # the next event
         self._verdict: Event | None = None  # the event once the rest of the command is thrown away
         self._doubt = 0  # octets of a literal that was refused, which may come all the same
+        self._between = False  # commands, for certain: nothing of all that above is under way
 
     @property
     def pending(self) -> bool:
@@ -207,8 +207,32 @@ class CommandBuffer:
 
     def next_event(self, expects: Expects = Expects.COMMAND) -> Event | None:
         """Return what comes next, or None when more octets (or an answer to the last event) are needed."""
-        while (event := self._look(expects)) is _Again.AGAIN:
-            pass
+        if self._between:
+            data, start, limits = self._data, self._start, self.limits
+            if start == len(data):
+                return None
+            # Most commands are one line; it is the same as ``_look`` makes of it.
+            end = data.find(b"\n", self._scan) if expects is Expects.COMMAND else -1
+            if end > start:
+                stop = end - 1 if data[end - 1] == 0x0D else end
+                octets = stop - start
+                if octets and data[stop - 1] != 0x7D and octets <= limits.line and octets <= limits.command:
+                    self._start = self._line = self._scan = end + 1
+                    return Frame(bytes(data[start:stop]))
+        event = self._look(expects)
+        while event is _Again.AGAIN:
+            event = self._look(expects)
+        self._between = isinstance(event, Frame | None) and not (
+            self._late is not None
+            or self._wanted is not None
+            or self._dead
+            or self._skipping
+            or self._left
+            or self._doubt
+            or self._head
+            or self._line != self._start
+            or self._asked >= 0
+        )
         return event
 
     def _look(self, expects: Expects) -> Event | _Again | None:
@@ -340,6 +364,7 @@ class CommandBuffer:
         wanted, self._wanted = self._wanted, None
         if wanted is None:
             return
+        self._between = False
         if sink is not None:
             self._head += self._data[self._start : self._scan]
             self._streamed.append((len(self._head), sink))
@@ -360,6 +385,7 @@ class CommandBuffer:
         wanted, self._wanted = self._wanted, None
         if wanted is None:
             return True
+        self._between = False
         wait = wanted.synchronizing and not self._to_be_taken(wanted.size)
         if not self._drop(wanted.size, None if wait else Thrown(), wait=wait):
             self._late = self._die(wanted.tag, "literal")
@@ -391,7 +417,8 @@ class CommandBuffer:
         if end > self._start and self._sink is not None:
             # A view of a bytearray would keep it from growing.
             fixed = self._data if isinstance(self._data, bytes) else bytes(self._data)
-            self._sink.write(memoryview(fixed)[self._start : end])
+            whole = self._start == 0 and end == len(fixed)
+            self._sink.write(fixed if whole else memoryview(fixed)[self._start : end])
         self._left -= end - self._start
         self._start = self._line = self._scan = end
         if not self._left:

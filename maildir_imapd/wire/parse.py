@@ -71,25 +71,28 @@ Parser = Callable[[Cursor, bytes, bool], Command]
 
 def parse(frame: Frame, decode_text: DecodeText | None = None, stored: Stored = no_filters) -> Command:
     """Read a whole command; *decode_text* knows the charsets that SEARCH may name, *stored* its filters."""
-    text = frame.text
-    head = abnf.HEAD(text)
-    if head is not None:
-        tag, uid, name = head.groups()
-        name = name.upper()
-        if uid is None:
-            bare = BARE.get(name)
-            if bare is not None:
-                end = head.end()
-                if end != len(text):
-                    Cursor(text, end).end()
-                return bare(tag)
-            parser = PARSERS.get(name)
-        else:
-            parser = UID_PARSERS.get(name)
-        if parser is not None:
-            at = Cursor(text, head.end(), frame.streamed, decode_text or decode_ascii_or_utf8, stored)
-            return parser(at, tag, uid is not None)
-    return _complain(text)
+    head = abnf.HEAD(frame.text)
+    if head is None:
+        return _complain(frame.text)
+    tag, uid, name = head.groups()
+    decode = decode_text or decode_ascii_or_utf8
+    return parse_rest(frame, tag, name.upper(), uid is not None, head.end(), decode, stored)
+
+
+def parse_rest(
+    frame: Frame, tag: bytes, name: bytes, uid: bool, end: int, decode_text: DecodeText, stored: Stored
+) -> Command:
+    """As ``parse``, for who has read the head: the *name* in capitals, whether UID stands before it, where it ends."""
+    if not uid:
+        bare = BARE.get(name)
+        if bare is not None:
+            if end != len(frame.text):
+                Cursor(frame.text, end).end()
+            return bare(tag)
+    parser = UID_PARSERS.get(name) if uid else PARSERS.get(name)
+    if parser is None:
+        return _complain(frame.text)
+    return parser(Cursor(frame.text, end, frame.streamed, decode_text, stored), tag, uid)
 
 
 def _complain(text: bytes) -> Command:

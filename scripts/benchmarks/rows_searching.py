@@ -41,6 +41,21 @@ def _first(command: bytes) -> Play:
     return play
 
 
+def _indexed(command: bytes) -> Play:
+    """A command that an index of texts answers, where the server can have one: it is filled before."""
+
+    def play(scene: Scene) -> Iterator[float]:
+        with scene.server.indexing() as user, scene.server.login(user) as client:
+            name = scene.server.standing(scene.base, user)
+            client.run(b"SELECT %b" % name)
+            client.run(command)
+            scene.server.fill_index(user)
+            while True:
+                yield repeat(lambda: client.run(command))
+
+    return play
+
+
 row("search-flags", "SEARCH UNSEEN, FLAGGED, ANSWERED UNDELETED", 1, sizes="all")(
     _again(b"SEARCH UNSEEN", b"SEARCH FLAGGED", b"SEARCH ANSWERED UNDELETED")
 )
@@ -51,6 +66,8 @@ row("search-header-first", "SEARCH SUBJECT; first", 1)(_first(HEADER))
 row("search-header", "SEARCH SUBJECT; repeated", 5, sizes="all")(_again(HEADER))
 row("search-text", "SEARCH TEXT", 1)(_again(b"SEARCH TEXT %b" % RARE_IN_BODY.encode()))
 row("search-body", "SEARCH BODY", 1)(_again(b"SEARCH BODY %b" % RARE_IN_BODY.encode()))
+row("search-text-index", "SEARCH TEXT; ours with search_index", 50)(_indexed(b"SEARCH TEXT %b" % RARE_IN_BODY.encode()))
+row("search-body-index", "SEARCH BODY; ours with search_index", 50)(_indexed(b"SEARCH BODY %b" % RARE_IN_BODY.encode()))
 row("sort-first", "SORT (REVERSE DATE); first", 1)(_first(b"SORT (REVERSE DATE) UTF-8 ALL"))
 row("sort-date", "SORT (REVERSE DATE); repeated", 2, sizes="all")(_again(b"SORT (REVERSE DATE) UTF-8 ALL"))
 row("sort-subject", "SORT (SUBJECT); repeated", 2)(_again(b"SORT (SUBJECT) UTF-8 ALL"))

@@ -36,7 +36,7 @@ class Server:
             directory.mkdir()
             spool.give(directory)
         entry = "{user}:{{PLAIN}}secret::::::\n"
-        users = ["main", "many", "some", *(f"user{n}" for n in range(50))]
+        users = ["main", "many", "some", "indexed", *(f"user{n}" for n in range(50))]
         (root / "passwd").write_text("".join(entry.format(user=user) for user in users))
 
     def start(self) -> None:
@@ -94,6 +94,14 @@ class Server:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    @contextmanager
+    def indexing(self) -> Iterator[str]:
+        """With an index of texts for the user that is named, where the server can have one as it comes."""
+        yield "indexed"
+
+    def fill_index(self, user: str) -> None:
+        """Have that user's index hold all that has been opened."""
+
     def memory(self) -> int:
         """Octets of memory that all processes take, shared pages by halves (PSS)."""
         total = 0
@@ -122,18 +130,27 @@ class Ours(Server):
 
     name = "ours"
     workers = 2
+    search_index = "no"
     _process: subprocess.Popen[bytes] | None = None
+
+    def _mail(self) -> list[str]:
+        """Where mail and users are, as options."""
+        options = [
+            "--mail-location",
+            f"maildir:{self.root}/mail/%n/Maildir",
+            "--passwd-file",
+            str(self.root / "passwd"),
+        ]
+        return options + (["--mail-user", MAIL_USER] if os.geteuid() == 0 else [])
 
     def start(self) -> None:
         """Start and wait until it greets."""
         command = [sys.executable, "-m", "maildir_imapd", "serve", "--imap", f"127.0.0.1:{self.port}"]
-        command += ["--mail-location", f"maildir:{self.root}/mail/%n/Maildir"]
-        command += ["--passwd-file", str(self.root / "passwd"), "--plaintext-login", "loopback"]
+        command += [*self._mail(), "--plaintext-login", "loopback"]
         command += ["--workers", str(self.workers), "--fsync", "delivery", "--log-level", "warning"]
         command += ["--log-file", str(self.root / "log")]
         command += ["--connections-per-address", "5000", "--connections-per-user", "5000"]
-        if os.geteuid() == 0:
-            command += ["--mail-user", MAIL_USER]
+        command += ["--search-index", self.search_index]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self._wait_until_up()
 
@@ -147,6 +164,22 @@ class Ours(Server):
     def processes(self) -> list[int]:
         """The supervisor and its workers."""
         return [] if self._process is None else family(self._process.pid)
+
+    @contextmanager
+    def indexing(self) -> Iterator[str]:
+        """With ``search_index``."""
+        self.search_index = "yes"
+        self.restart()
+        try:
+            yield "indexed"
+        finally:
+            self.search_index = "no"
+            self.restart()
+
+    def fill_index(self, user: str) -> None:
+        """By the command, which does what the server does beside its workers."""
+        command = [sys.executable, "-m", "maildir_imapd", "search-index", "fill", "--user", user, *self._mail()]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

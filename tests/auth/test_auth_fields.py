@@ -26,6 +26,15 @@ def test_each_field_and_its_other_name() -> None:
     assert made("quota_rule=*:bytes=5:messages=7").quota == QuotaLimits(5, 7)
 
 
+def test_whether_texts_are_indexed(caplog: pytest.LogCaptureFixture) -> None:
+    assert made("").search_index is None
+    assert made("userdb_search_index=yes search_index=no").search_index is True
+    assert made("search_index").search_index is True
+    assert made("search_index=no").search_index is False
+    assert made("search_index=perhaps").search_index is None
+    assert "search_index passed over" in caplog.text
+
+
 def test_nologin() -> None:
     assert fields.may_log_in(fields.words("x=y"))
     assert not fields.may_log_in(fields.words("nologin"))

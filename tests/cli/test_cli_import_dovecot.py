@@ -264,6 +264,16 @@ def test_quota(rules: str, settings: tuple[object, object], named: str, tmp_path
     assert "quota_storage" not in found
 
 
+def test_an_index_of_words_becomes_one_of_strings(tmp_path: Path) -> None:
+    written = PERSONAL + "mail_plugins = fts fts_xapian\nplugin {\n  fts = xapian\n  fts_decoder = decode2text\n}\n"
+    settings, text = told(HEAD + written, tmp_path)
+    assert settings["search_index"] is True
+    assert "fts_decoder: texts of attachments are made by commands" in text
+    assert "fts: the index here" in text
+    assert "mail_plugins" not in text
+    assert "search_index" not in told(HEAD + PERSONAL, tmp_path)[0]
+
+
 def test_quota_of_2_4(tmp_path: Path) -> None:
     text = """# 2.4.1-4 (7d8c0e5759): /etc/dovecot/dovecot.conf
 mail_driver = maildir

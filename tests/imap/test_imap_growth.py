@@ -24,7 +24,7 @@ from maildir_imapd.store.watch import Watcher
 WARM_ROUNDS, ROUNDS = 60, 120
 # Of a round of some forty commands: a place in a table that is being filled again, and what an odd size of an array
 # adds. What is kept of one message, one folder or one session is more.
-OCTETS = 150
+OCTETS = 250
 MESSAGE = b"From: a@example.org\r\nSubject: hello\r\nMessage-ID: <1@x>\r\n\r\nsome text\r\n"
 
 

@@ -24,11 +24,12 @@ def reader(raw: bytes) -> blocks.Read:
 TEXTS = st.text(alphabet="\r\nax\0", max_size=60).map(str.encode)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _small_blocks() -> Iterator[None]:
-    """Blocks of three octets, so that every line end falls between two of them."""
+@pytest.fixture(autouse=True, scope="module", params=[0, 30])
+def _small_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Blocks of three octets, so that every line end falls between two of them; of short messages they are kept."""
     patch = pytest.MonkeyPatch()
     patch.setattr(blocks, "BLOCK_OCTETS", 3)
+    patch.setattr(blocks, "KEPT_OCTETS", request.param)
     yield
     patch.undo()
 
@@ -50,8 +51,47 @@ def test_a_file_that_has_changed_gives_as_many_octets(raw: bytes, now: bytes) ->
     assert sum(map(len, found.pieces(reader(now), 0, found.octets))) == found.octets
 
 
+def test_a_block_that_was_kept_is_had_once() -> None:
+    raw = b"a\nbcdefgh\n"
+    found = Blocks(reader(raw), len(raw))
+    kept = len(raw) <= blocks.KEPT_OCTETS
+    asked: list[int] = []
+
+    def read(offset: int, count: int) -> bytes:
+        asked.append(offset)
+        return raw[offset : offset + count]
+
+    assert b"".join(found.pieces(read, 0, found.octets)) == to_crlf(raw)
+    assert asked == ([] if kept else [0, 3, 6, 9])
+    asked.clear()
+    assert b"".join(found.pieces(read, 0, found.octets)) == to_crlf(raw)
+    assert asked == [0, 3, 6, 9]
+    asked.clear()
+    again = Blocks(reader(raw), len(raw))
+    again.forget()
+    assert b"".join(again.pieces(read, 0, again.octets)) == to_crlf(raw)
+    assert asked == [0, 3, 6, 9]
+
+
+def test_pieces_one_after_the_other_make_each_block_once() -> None:
+    raw = b"a\nbcdefgh\nij"
+    found = Blocks(reader(raw), len(raw))
+    found.forget()
+    asked: list[int] = []
+
+    def read(offset: int, count: int) -> bytes:
+        asked.append(offset)
+        return raw[offset : offset + count]
+
+    whole = to_crlf(raw)
+    got = [b"".join(found.pieces(read, at, min(at + 2, len(whole)))) for at in range(0, len(whole), 2)]
+    assert b"".join(got) == whole
+    assert asked == [0, 3, 6, 9]
+
+
 def test_what_is_lacking_is_blanks() -> None:
     found = Blocks(reader(b"a\nbcdefgh\n"), 10)
+    found.forget()
     assert b"".join(found.pieces(reader(b"a\nb"), 0, found.octets)) == b"a\r\nb        "
 
 

@@ -14,6 +14,7 @@ from memory import POLICY
 from maildir_imapd.imap.engine import Engine
 from maildir_imapd.imap.gate import Access
 from maildir_imapd.imap.reply import Reply
+from maildir_imapd.message import blocks
 from maildir_imapd.server import memory
 from maildir_imapd.store.account import Account
 
@@ -189,3 +190,9 @@ def test_a_file_that_shrinks_while_it_is_sent(root: Path, tmp_path: Path, caplog
     assert got[len(begin) + octets :].startswith(b")\r\na OK")
     assert got[len(begin) : len(begin) + octets].endswith(b"  ")
     assert "its file has shrunk" in caplog.text
+
+
+def test_a_block_comes_from_memory_that_the_process_has() -> None:
+    """Even one of nothing but line ends: what comes from the system and goes back costs more than its octets."""
+    assert 2 * blocks.BLOCK_OCTETS < memory.MMAP_OCTETS
+    assert blocks.KEPT_OCTETS + blocks.BLOCK_OCTETS < memory.TRIM_OCTETS

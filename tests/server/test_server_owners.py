@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from maildir_imapd.server import owners
+from maildir_imapd.server.owners import Owner
+from maildir_imapd.store.watch import Watcher
 
 needs_root = pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 
@@ -103,3 +106,17 @@ def test_the_watch_thread_looks_as_the_owner() -> None:
 def test_an_owner_needs_a_group() -> None:
     with pytest.raises(ValueError, match="no group"):
         owners.owner(54321, None)
+
+
+def test_an_owner_s_watcher_has_all_that_the_store_asks_a_watcher_for() -> None:
+    """It is passed for one by a cast, behind which no types are compared."""
+    store = Path(owners.__file__).parent.parent / "store"
+    asked = {name for path in store.rglob("*.py") for name in re.findall(r"watcher\.(\w+)", path.read_text())}
+    assert {"add", "remove", "still"} <= asked
+    watcher = Watcher("auto")
+    try:
+        owned = owners.OwnedWatcher(watcher, Owner(12345, 12345, (12345,)))
+        assert {name for name in asked if not hasattr(owned, name)} == set()
+        assert owned.still is watcher.still
+    finally:
+        watcher.close()

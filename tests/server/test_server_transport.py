@@ -182,6 +182,58 @@ def test_a_client_that_reads_slowly_is_not(pair: tuple[socket.socket, socket.soc
     conn.close()
 
 
+PIECES = [b"* 1 FETCH (", b"a" * 300_000, b"", b")\r\n", b"b" * 40_000, b"c", b"d" * 1_000_000, b"\r\n"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "TLS", "deflated"])
+def test_pieces_arrive_whole_and_in_order(
+    pair: tuple[socket.socket, socket.socket], contexts: tuple[ssl.SSLContext, ssl.SSLContext], kind: str
+) -> None:
+    """Also at a client that reads slowly, so that each call takes only a part, in the middle of a piece."""
+    conn, theirs = Transport(pair[0], tls=contexts[0], stall_timeout=20), pair[1]
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
+    if kind == "TLS":
+        theirs = handshake(conn, theirs, contexts[1])
+    unpack = zlib.decompressobj(-zlib.MAX_WBITS)
+    if kind == "deflated":
+        conn.start_deflate()
+    expected = b"".join(PIECES)
+    got = bytearray()
+
+    def read() -> None:
+        while len(got) < len(expected):
+            data = theirs.recv(7_001)
+            got.extend(unpack.decompress(data) if kind == "deflated" else data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    conn.send_all(PIECES)
+    reader.join(20)
+    assert bytes(got) == expected
+    conn.close()
+    theirs.close()
+
+
+def test_more_pieces_than_one_call_takes(pair: tuple[socket.socket, socket.socket]) -> None:
+    conn = Transport(pair[0])
+    conn.send_all([b"%4d" % number for number in range(3000)])
+    conn.close()
+    got = b""
+    while more := pair[1].recv(10_000):
+        got += more
+    assert got == b"".join(b"%4d" % number for number in range(3000))
+
+
+def test_pieces_for_a_client_that_does_not_read_or_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
+    conn = Transport(pair[0], stall_timeout=0.05)
+    with pytest.raises(TimeoutError):
+        conn.send_all([b"x" * 5_000_000] * 2)
+    pair[1].close()
+    with pytest.raises(ConnectionEnded):
+        conn.send_all([b"x", b"y"])
+    conn.close()
+
+
 def test_a_client_that_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
     conn = Transport(pair[0])
     pair[1].close()
@@ -338,6 +390,8 @@ def test_pipes() -> None:
     assert conn.wait(0) == (False, b"")
     conn.send(b"answer")
     assert os.read(theirs_in, 100) == b"answer"
+    conn.send_all([b"* 1", b" EXISTS\r\n"])
+    assert os.read(theirs_in, 100) == b"* 1 EXISTS\r\n"
     with pytest.raises(ConnectionEnded):
         conn.start_tls(1)
     with pytest.raises(ConnectionEnded):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from maildir_imapd import errors
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
-from maildir_imapd.store.maildir import delivery
+from maildir_imapd.store.maildir import delivery, packed, scan
 from maildir_imapd.store.maildir.delivery import Delivery
 
 
@@ -52,6 +52,40 @@ def test_what_comes_in_goes_out(folder: int, text: bytes, cuts: list[int]) -> No
     assert b"\r\n" not in stored or b"\r\r\n" in text
     assert item.has_nul == (b"\0" in text)
     item.abort()
+
+
+@pytest.mark.parametrize("packing", ["none", "gz"])
+def test_a_date_that_is_known_is_given_before_the_file_is_closed(
+    folder: int, packing: packed.Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A MULTIAPPEND opened each file once more for it."""
+    item = Delivery(Descriptor(os.dup(folder)), b"/box", packing=packing)
+    item.received = 1_700_000_000
+    item.write(b"Subject: x\r\n\r\nbody\r\n")
+    item.close()
+    status = os.stat(item.name, dir_fd=folder)
+    assert int(status.st_mtime) == 1_700_000_000
+    assert status.st_mtime_ns % 1_000_000_000
+    assert item.fingerprint == scan.fingerprint(status)
+    item.date(1_700_000_000)
+    assert os.stat(item.name, dir_fd=folder).st_mtime_ns == status.st_mtime_ns
+    item.date(1_600_000_000)
+    assert int(os.stat(item.name, dir_fd=folder).st_mtime) == 1_600_000_000
+    assert item.fingerprint == scan.fingerprint(os.stat(item.name, dir_fd=folder))
+    item.abort()
+
+
+def test_a_date_that_cannot_be_given_is_trouble(folder: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = Delivery(Descriptor(os.dup(folder)), b"/box")
+    item.received = 1_700_000_000
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refused)
+    item.close()
+    assert item.trouble is not None
+    assert os.listdir(os.open("tmp", os.O_RDONLY, dir_fd=folder)) == []
 
 
 def test_trouble_is_remembered_and_the_file_gone(folder: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -155,3 +156,17 @@ def test_fresh_names_rise() -> None:
 @pytest.mark.parametrize("base", [b"1.M2P3.h,S=4,W=5,U=6", b"1.M2P3.h"])
 def test_stem_is_what_others_leave_alone(base: bytes) -> None:
     assert filename.stem(base) == b"1.M2P3.h"
+
+
+def test_a_name_has_the_process_that_made_it() -> None:
+    """Which is asked for once; a worker is made of one that has been asked."""
+    assert b"P%d." % os.getpid() in filename.unique()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, filename.unique())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        assert b"P%d." % child in said.read()
+    os.waitpid(child, 0)

@@ -157,6 +157,7 @@ def accounts(tmp_path: Path, whole: Unused, count: int, folders: int, watcher: W
 
 def test_all_accounts_of_a_process_have_one_bound(tmp_path: Path) -> None:
     whole = Unused(Bounds(descriptors=30))
+    gc.collect()  # what other tests have left
     before = descriptor_count()
     for account in accounts(tmp_path, whole, 4, 20):
         for f in range(20):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import strings
-from maildir_imapd.imap.columns.message import Decoded, Span
+from maildir_imapd.imap.columns.message import Decoded, Held, Span
 from maildir_imapd.imap.columns.plan import (
     FLAGS,
     INTERNALDATE,
@@ -21,6 +21,7 @@ from maildir_imapd.imap.columns.plan import (
     PerMessage,
     Plan,
 )
+from maildir_imapd.imap.reply import PIECE_OCTETS
 from maildir_imapd.message import mime, section
 from maildir_imapd.message.envelope import render_envelope
 from maildir_imapd.message.structure import render_body, render_bodystructure
@@ -111,14 +112,24 @@ def _column(item: FetchItem, rev2: bool) -> Column:
             lambda c: strings.literal(section.header_fields(c.header, names, invert)),
             header_only=True,
         )
+    if not wanted.part and not wanted.kind and item.partial is None:
+        return PerMessage(label, b"%b", _whole)
     return PerMessage(label, b"%b", lambda c: _sent(c, item))
 
 
-def _sent(content: Content, item: FetchBody) -> bytes | Span:
+def _whole(content: Content) -> bytes | Held | Span:
+    """Give the whole message, which most that is fetched is."""
+    if not content.large:
+        return _nliteral(content.data)
+    with content.opened():
+        return Span(content, 0, content.blocks().octets)
+
+
+def _sent(content: Content, item: FetchBody) -> bytes | Held | Span:
     """A section as it is sent: of a large message from its file."""
-    span = _span(content, item) if content.large else None
-    if span is not None and not item.section.kind.startswith(b"HEADER."):
-        return span
+    if content.large and not item.section.kind.startswith(b"HEADER"):
+        span = _span(content, item)
+        return b"NIL" if span is None else span
     return _nliteral(_body(content, item))
 
 
@@ -139,10 +150,12 @@ def _span(content: Content, item: FetchBody) -> Span | None:
 
 def _body(content: Content, item: FetchBody) -> bytes | None:
     wanted = item.section
-    if content.large and not wanted.part and wanted.kind.startswith(b"HEADER."):
-        found = section.header_fields(
-            content.header, frozenset(map(bytes.upper, wanted.fields)), wanted.kind == b"HEADER.FIELDS.NOT"
-        )
+    if content.large and not wanted.part and wanted.kind.startswith(b"HEADER"):
+        # Its size need not be counted for that.
+        found = content.header
+        if wanted.kind != b"HEADER":
+            names = frozenset(map(bytes.upper, wanted.fields))
+            found = section.header_fields(found, names, wanted.kind == b"HEADER.FIELDS.NOT")
         return _cut(found, item)
     return section.extract(content.data, wanted.part, wanted.kind, wanted.fields, content.tree, item.partial)
 
@@ -186,12 +199,14 @@ def _binary(content: Content, item: FetchBody) -> bytes | None:
     return found
 
 
-def _nliteral(value: bytes | None) -> bytes:
+def _nliteral(value: bytes | None) -> bytes | Held:
     """Bodies go out as literals, whatever is in them: clients expect it, and it needs no look at them."""
-    return b"NIL" if value is None else strings.literal(value)
+    if value is None:
+        return b"NIL"
+    return strings.literal(value) if len(value) < PIECE_OCTETS else Held(strings.literal_octets(value))
 
 
-def _binary_string(value: bytes | None) -> bytes:
+def _binary_string(value: bytes | None) -> bytes | Held:
     if value is not None and b"\0" in value:
         return literal8(value)
     return _nliteral(value)

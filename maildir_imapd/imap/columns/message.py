@@ -8,16 +8,18 @@ file as it goes. What needs it whole, as CATENATE does, has it whole for that mo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd import strings
 from maildir_imapd.events import Log
 from maildir_imapd.message import header, mime
 from maildir_imapd.message.blocks import Blocks, Octets, Read, Window
 from maildir_imapd.message.lines import to_crlf
 from maildir_imapd.message.transfer import base64_pieces
+from maildir_imapd.store.mailbox import is_still
 
 if TYPE_CHECKING:
     from maildir_imapd.errors import MessageUnreadable
@@ -141,11 +143,13 @@ class Content:
         self._open = self._mailbox.open(self.uid, under=self._under)
         try:
             # Race: it may be another file than was looked at, or written to since; of that nothing is kept.
-            self.settled = self.settled and self._mailbox.still(self.uid, self.fingerprint)
+            self.settled = self.settled and is_still(self._open, self.fingerprint)
             yield
         finally:
             number, self._open = self._open, -1
             os.close(number)
+            if self._blocks is not None:
+                self._blocks.forget()
 
     def blocks(self) -> Blocks:
         """Where its blocks begin; counted once, while it is ``opened``."""
@@ -189,6 +193,27 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A part that is there already and too long to be copied into its row; it has no NUL."""
+
+    data: bytes
+
+    @property
+    def octets(self) -> int:
+        """How long it is."""
+        return len(self.data)
+
+    @property
+    def begin(self) -> bytes:
+        """The announcement of it as a literal."""
+        return b"{%d}\r\n" % len(self.data)
+
+    def pieces(self) -> Iterable[bytes]:
+        """Give its octets."""
+        return (self.data,)
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """A part of a large message that is to go out from the file: from *start* to *end* in its CRLF form."""
 
@@ -209,7 +234,7 @@ class Span:
     def pieces(self) -> Iterator[bytes]:
         """Its octets, as a literal may have them (strings.py)."""
         for piece in self.content.pieces(self.start, self.end):
-            yield piece.replace(b"\0", b"\x80") if b"\0" in piece else piece
+            yield strings.literal_octets(piece)
 
 
 class Decoded:
@@ -250,6 +275,9 @@ class Decoded:
         if left:
             yield b" " * left  # the file has changed since
 
+
+# What goes out piece by piece, as it is.
+Streamed = Held | Span | Decoded
 
 # Messages up to this size are not worth keeping between commands.
 WORTH_KEEPING_OCTETS: Final = 64 * 1024

@@ -13,11 +13,11 @@ from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.wire.dates import render_date_time, render_date_times
 
 if TYPE_CHECKING:
-    from maildir_imapd.imap.columns.message import Content, Decoded, Span
+    from maildir_imapd.imap.columns.message import Content, Streamed
 
 Make = Callable[["Content"], bytes]
-# A Span, or what is Decoded, goes out from the file (message.py).
-MakeOrSpan = Callable[["Content"], "bytes | Span | Decoded"]
+# What is long is not made part of the row's line (message.py).
+MakeOrStream = Callable[["Content"], "bytes | Streamed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class PerMessage:
 
     label: bytes
     slot: bytes
-    make: MakeOrSpan
+    make: MakeOrStream
 
 
 Column = FromSnapshot | Cached | PerMessage

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
 from maildir_imapd.imap.columns.cached import keep
-from maildir_imapd.imap.columns.message import Decoded, Span, read, report
+from maildir_imapd.imap.columns.message import Streamed, read, report
 from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
 
 if TYPE_CHECKING:
@@ -161,14 +161,15 @@ def _send_bodies(
     view: View, plan: Plan, template: bytes, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
 ) -> None:
     """Row by row: a body may be large, and is on its way before the next one is read."""
-    # Of each column what is there already, or else what makes it.
     columns = tuple(plan)
+    # Of each column what is there already, or else what makes it.
     size_at = next((n for n, c in enumerate(plan, 1) if c is SIZE), 0)
     sources = [(c.values(view, chunk), None) if isinstance(c, FromSnapshot) else (None, c.make) for c in plan]
     for k, position in enumerate(chunk):
         view.progress.report(k, len(chunk))
         uid = view.snapshot.uids[position]
-        row: list[int | bytes | Span | Decoded] = [position + 1]
+        row: list[int | bytes | Streamed] = [position + 1]
+        streamed = False
         try:
             content = read(view, uid)
             with content.opened():
@@ -178,7 +179,11 @@ def _send_bodies(
                         row.append(ready[k])
                     elif make is not None:
                         value = make(content)
-                        left -= value.octets if isinstance(value, Span | Decoded) else len(value)
+                        if isinstance(value, bytes):
+                            left -= len(value)
+                        else:
+                            left -= value.octets
+                            streamed = True
                         if left < 0:
                             raise LimitReached(why="That is too much of one message for one answer")
                         row.append(value)
@@ -186,8 +191,8 @@ def _send_bodies(
                     # The one that goes with the octets, whatever was known before.
                     row[size_at] = content.size
                 content.release()
-                if content.large:
-                    _write_large(reply, position + 1, columns, row[1:])
+                if streamed:
+                    _write_streamed(reply, position + 1, columns, row[1:])
                 else:
                     reply.write(template % tuple(row))
         except (MessageGone, MessageUnreadable) as error:
@@ -196,18 +201,17 @@ def _send_bodies(
         hear((uid,))
 
 
-def _write_large(
-    reply: Reply, number: int, columns: Sequence[Column], values: Sequence[int | bytes | Span | Decoded]
+def _write_streamed(
+    reply: Reply, number: int, columns: Sequence[Column], values: Sequence[int | bytes | Streamed]
 ) -> None:
-    """Write a row piece by piece, so that no more of it is held than one."""
+    """Write a row piece by piece: what is long is not copied, and of a large message no more held than a piece."""
     before = b"* %d FETCH (" % number
     for column, value in zip(columns, values, strict=True):
-        before += column.label + b" "
-        if isinstance(value, Span | Decoded):
-            reply.write(before + value.begin)
-            for piece in value.pieces():
-                reply.write(piece)
-            before = b" "
-        else:
-            before += column.slot % value + b" "
+        if isinstance(value, int | bytes):
+            before += column.label + b" " + column.slot % value + b" "
+            continue
+        reply.write(before + column.label + b" " + value.begin)
+        for piece in value.pieces():
+            reply.write(piece)
+        before = b" "
     reply.write(before[:-1] + b")\r\n")

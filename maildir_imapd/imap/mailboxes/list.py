@@ -7,6 +7,7 @@ decoded and a half-encoded one matches nothing.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -14,8 +15,8 @@ from weakref import WeakKeyDictionary
 from maildir_imapd import mutf7, normal
 from maildir_imapd.errors import BadArgument, ImapdError, MailboxMissing, NoPermission, NotSelectable
 from maildir_imapd.imap.languages import translated_prefix
-from maildir_imapd.imap.mailboxes.rights import demand, myrights_line, visible
-from maildir_imapd.imap.mailboxes.status import status_line
+from maildir_imapd.imap.mailboxes.rights import demand, myrights_line, visible, visible_and_limited
+from maildir_imapd.imap.mailboxes.status import status_line, status_line_at
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.wire import render
@@ -47,15 +48,21 @@ class _Found:
 
     folders: tuple[Listed, ...]
     special: dict[str, tuple[bytes, ...]]
+    limited: Set[bytes]
     subscribed: frozenset[str] = frozenset()
 
     def same(self, other: _Found) -> bool:
         # The account gives the same objects while nothing changes: no thousand rows need be compared.
-        return self.folders is other.folders and self.special is other.special and self.subscribed == other.subscribed
+        return (
+            self.folders is other.folders
+            and self.special is other.special
+            and self.limited == other.limited
+            and self.subscribed == other.subscribed
+        )
 
 
-# Each line, and the mailbox if STATUS can be asked of it.
-Lines = list[tuple[bytes, str | None]]
+# Each line, and the mailbox if STATUS can be asked of it, with its folder if the user has all rights to it.
+Lines = list[tuple[bytes, str | None, bytes | None]]
 # The last answer to LIST of each account: a client that asks again, or a second one, gets it as it is.
 _last: WeakKeyDictionary[Account, tuple[tuple[object, ...], _Found, Lines]] = WeakKeyDictionary()
 
@@ -71,13 +78,13 @@ def list_(session: Session, cmd: List, reply: Reply) -> Done:
         raise BadArgument("a return option")
     lines = _listing(session, cmd)
     if not cmd.status_items and not rights:
-        reply.extend([line for line, _ in lines])
+        reply.extend([line for line, *_ in lines])
         return Done("LIST completed")
-    for line, selectable in lines:
+    for line, selectable, path in lines:
         session.progress.attend()
         status = b""
         if selectable is not None and cmd.status_items:
-            status, may_open = _status(session, selectable, cmd.status_items)
+            status, may_open = _status(session, selectable, path, cmd.status_items)
             if not may_open:
                 line = _unselectable(line)
         reply.write(line)
@@ -91,7 +98,8 @@ def list_(session: Session, cmd: List, reply: Reply) -> Done:
 def _listing(session: Session, cmd: List) -> Lines:
     """The lines of an answer to LIST; those given last for this account, if nothing that shows has changed."""
     account = session.account
-    found = _Found(visible(session), account.special_use())
+    folders, limited = visible_and_limited(session)
+    found = _Found(folders, account.special_use(), limited)
     criteria = cmd.select_options & {b"SUBSCRIBED", b"SPECIAL-USE"}
     if b"SUBSCRIBED" in criteria or b"SUBSCRIBED" in cmd.return_options:
         found.subscribed = frozenset(_subscribed(session, found.folders))
@@ -105,7 +113,8 @@ def _listing(session: Session, cmd: List) -> Lines:
     matching = _matching(session, rows, cmd.reference, cmd.patterns)
     if recursive:
         matching = _not_redundant(rows, list(matching), account.delimiter)
-    lines = []
+    lines: Lines = []
+    free = {row.name: row.path for row in folders if row.path not in limited}
     for row in matching:
         line = render.list_line(
             b"LIST",
@@ -116,7 +125,7 @@ def _listing(session: Session, cmd: List) -> Lines:
             utf8=session.utf8,
         )
         # Of a name that is there for its children alone nothing more is said (RFC 5819 3, RFC 8440 4).
-        lines.append((line, row.name if row.selectable and row.own else None))
+        lines.append((line, row.name if row.selectable and row.own else None, free.get(row.name)))
     _last[account] = (asked, found, lines)
     return lines
 
@@ -337,12 +346,16 @@ def _rights(session: Session, reply: Reply, name: str) -> None:
         session.note("list-myrights-failed", mailbox=name, why=error.text, detail=error.detail)
 
 
-def _status(session: Session, name: str, items: Sequence[bytes]) -> tuple[bytes, bool]:
+def _status(session: Session, name: str, path: bytes | None, items: Sequence[bytes]) -> tuple[bytes, bool]:
     """The STATUS response, empty if it cannot be had: LIST itself must still succeed (RFC 5819 2).
 
-    And whether the mailbox can be opened, as far as rights and existence go.
+    And whether the mailbox can be opened, as far as rights and existence go.  *path*: its folder, if rights need not be
+    looked up.
     """
     try:
+        if path is not None:
+            with suppress(MailboxMissing):
+                return status_line_at(session, name, path, items), True
         return status_line(session, name, items), True
     except (NoPermission, NotSelectable, MailboxMissing):
         return b"", False

@@ -28,7 +28,7 @@ from maildir_imapd.wire import render
 from maildir_imapd.wire.names import ancestors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Set
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import DeleteAcl, GetAcl, ListRights, MyRights, SetAcl
 
 T = TypeVar("T")
+
+NOWHERE: Final[Set[bytes]] = frozenset()
 
 # What SELECT must have one of to be READ-WRITE (RFC 4314 5.2): all flags are shared here.
 WRITING: Final = frozenset("iewst")
@@ -127,18 +129,37 @@ def demand_new(session: Session, name: str) -> None:
             return
 
 
+def open_seen(session: Session, path: bytes) -> Mailbox:
+    """Open the mailbox whose folder is at *path*, to which ``visible_and_limited`` has just said that all may be done.
+
+    Raises as ``Account.mailbox_at``.
+    """
+    return session.account.mailbox_at(path, session.progress.during)
+
+
 def visible(session: Session) -> tuple[Listed, ...]:
     """The rows of LIST that the user may see: the account's own object where he may see all.
 
     What is hidden is not there at all, or as a name that others are below.
     """
+    return visible_and_limited(session)[0]
+
+
+def visible_and_limited(session: Session) -> tuple[tuple[Listed, ...], Set[bytes]]:
+    """The same, with the folders that have an access control list: to every other one the user has all rights."""
     folders = session.account.folders()
     if not session.policy.acl:
-        return folders
-    limited = session.account.acls.among([folder.path for folder in folders if folder.path is not None])
-    hidden = {folder.name for folder in folders if folder.path in limited and not _seen(session, folder.path)}
-    if not hidden:
-        return folders
+        return folders, NOWHERE
+    limited = session.account.listing.limited(folders)
+    if not limited:
+        return folders, limited
+    hidden = {
+        row.name for row in folders if row.path is not None and row.path in limited and not _seen(session, row.path)
+    }
+    return (_without(session, folders, hidden) if hidden else folders), limited
+
+
+def _without(session: Session, folders: tuple[Listed, ...], hidden: set[str]) -> tuple[Listed, ...]:
     names = [folder.name for folder in folders if folder.selectable and folder.name not in hidden]
     parents = {parent for name in names for parent in ancestors(name, session.account.delimiter)}
     rows = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.imap.mailboxes.rights import look_into
+from maildir_imapd.imap.mailboxes.rights import look_into, open_seen
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.maildir.filename import DELETED
@@ -46,6 +46,19 @@ def _deleted_storage(mailbox: Mailbox, rows: Snapshot) -> int:
 def status_line(session: Session, name: str, items: Sequence[bytes]) -> bytes:
     """Render one STATUS response; the folder is looked at first. Raises as ``open_mailbox`` does."""
     mailbox, snapshot = look_into(session, name, "r", look=lambda box, _: (box, box.sync(keep_new=True)))
+    return _line(session, name, mailbox, snapshot, items)
+
+
+def status_line_at(session: Session, name: str, path: bytes, items: Sequence[bytes]) -> bytes:
+    """The same of a mailbox whose folder is at *path*, as this command has seen, and that the user may read.
+
+    Raises as ``open_seen``.
+    """
+    mailbox = open_seen(session, path)
+    return _line(session, name, mailbox, mailbox.sync(keep_new=True), items)
+
+
+def _line(session: Session, name: str, mailbox: Mailbox, snapshot: Snapshot, items: Sequence[bytes]) -> bytes:
     values = figures(session, mailbox, snapshot, items)
     return render.status_line(session.spell(name), values, utf8=session.utf8)
 

@@ -22,7 +22,7 @@ from maildir_imapd.imap.columns.message import LARGE_OCTETS, Content
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
-from maildir_imapd.imap.search import relevancy, results
+from maildir_imapd.imap.search import proposals, relevancy, results
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import Positions, column
 from maildir_imapd.message import order, text
@@ -228,8 +228,12 @@ class Finder:
         return [i for i, blob in zip(among, blobs, strict=True) if needle in blob]
 
     def _text(self, key: search_keys.KeyText, among: Positions) -> list[int]:
-        """Read the messages; where in each of them the texts are has been kept, if they were read before."""
+        """Read the messages, of which an index may say that most need not be read.
+
+        Where in each of them the texts are has been kept, if they were read before.
+        """
         needle = text.fold(key.text)
+        among, sure = proposals.propose(self.view, among, needle, body_only=key.body_only)
         uids, cache = self.view.uids_at(among), self.view.cache
         made: list[tuple[int, bytes]] = []
         read: dict[int, int] = {}
@@ -251,7 +255,7 @@ class Finder:
                     found.append(i)
                 content.release()
         keep(self.view, {b"pieces": made}, read)
-        return found
+        return sorted({*found, *sure}) if sure else found
 
 
 def _contains(

@@ -96,24 +96,35 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
     freed = NOTHING
     if start.number is not None:
         freed = _freed(session, _replaced(session, start.number, uid=start.uid))
-    mailbox = target(session, start.mailbox)
+    # What was found for the first literal of a command is looked at again when all of them are there.
+    mailbox = session.filled if session.deliveries and session.filled is not None else target(session, start.mailbox)
     if session.deliveries:
         # It is whole.  A command has room for more than there are descriptors, and for too many to add up each time.
         session.deliveries[-1].close()
         session.delivered += session.deliveries[-1].size_disk
-    _demand_room(session, session.delivered + size, start.index + 1, freed)
+    if not session.deliveries or session.account.quota.on:
+        _demand_room(session, session.delivered + size, start.index + 1, freed)
     for _ in range(TRIES):
         try:
             delivery = mailbox.deliver()
         except MailboxMissing:
             delivery = None
         if delivery is not None and (delivery.trouble is None or mailbox.stands()):
-            delivery.binary = start.literal8 and start.role is Role.MESSAGE
+            if start.role is Role.MESSAGE:
+                delivery.binary = start.literal8
+                delivery.received = _received(session, start.message)
             session.deliveries.append(delivery)
+            session.filled = mailbox
             return delivery
         # It went while we looked: another one has the name, or none.
         mailbox = target(session, start.mailbox)
     raise in_use()
+
+
+def _received(session: Session, message: AppendMessage | None) -> int:
+    """Return the date that a message asks for; without one it is now."""
+    asked = None if message is None else message.date
+    return int(session.clock() if asked is None else asked.timestamp())
 
 
 def _announced(session: Session) -> list[bytes]:
@@ -241,7 +252,9 @@ def _prepared(
             raise NeedsUtf8
         check_flags(message.flags)
         flags = mailbox.flags(rights.settable(granted, message.flags), create=True)
-        received = int(message.date.timestamp() if message.date is not None else session.clock())
+        received = delivery.received
+        if received is None:
+            received = _received(session, message)
         batch.append((delivery, flags, received))
     _demand_room(session, sum(delivery.size_disk for delivery, *_ in batch), len(batch), freed)
     return batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import WrongState
 from maildir_imapd.imap.mailboxes import rights
@@ -105,10 +105,13 @@ def unselect(session: Session, cmd: Unselect, reply: Reply) -> Done:
     return Done("Mailbox left, nothing expunged")
 
 
+_NOTHING_DONE: Final = Done("NOOP completed")
+
+
 @command(b"NOOP", states=ANY)
 def noop(session: Session, cmd: Noop, reply: Reply) -> Done:
     """Do nothing, which is when news may be told (RFC 3501 6.1.2)."""
-    return Done("NOOP completed")
+    return _NOTHING_DONE
 
 
 @command(b"CHECK", states=State.SELECTED)

@@ -73,6 +73,12 @@ def as_store_error(path: bytes) -> Iterator[None]:
         raise store_error(error, path) from error
 
 
+def about(action: str, what: object) -> None:
+    """Say what somebody is about to do to the disk without us, as SQLite does: a step as all others for the tests."""
+    if step is not None:
+        step(action, what)
+
+
 def rename(source: bytes, target: bytes, source_dir: int, target_dir: int) -> None:
     """Rename, but never over another file: a second file with our name is somebody's mail."""
     if step is not None:
@@ -120,13 +126,15 @@ def create(name: bytes, directory: int, mode: int | None = None) -> int:
     """
     if step is not None:
         step("create", name)
-    like = os.fstat(directory)
+    # What is for its owner alone has no group to be given.
+    like = os.fstat(directory) if mode is None or mode & 0o077 else None
     if mode is None:
+        assert like is not None
         mode = like.st_mode & 0o666 | 0o600
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = descriptors.open(name, flags, mode, dir_fd=directory)
     try:
-        if mode & 0o077:
+        if like is not None and mode & 0o077:
             share(fd, mode, like)
     except BaseException:
         os.close(fd)

@@ -30,6 +30,9 @@ _DEAF: Final = {
     0x786F4256: "vboxsf",
     0xBACBACBC: "vmhgfs",
 }
+# Those of them that other machines write to, or that a program keeps: a file is not what it was a moment ago, and locks
+# may be known to one machine alone.
+_OWN: Final = frozenset({"overlayfs", "aufs", "ecryptfs"})
 # Larger than struct statfs of any architecture; its first member is the number, a long or what fits into one.
 _Statfs = ctypes.c_char * 256  # kept: a type that is made for one call is a cycle, and costs more than the call
 _fstatfs = ctypes.CDLL(None, use_errno=True).fstatfs
@@ -57,3 +60,9 @@ def deaf_at(directory: int) -> str | None:
     if _fstatfs(directory, buffer) != 0:
         return None
     return _DEAF.get(ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF)
+
+
+def shared_at(directory: int) -> str | None:
+    """Return the name of an open directory's file system if other machines may write to its files; else None."""
+    kind = deaf_at(directory)
+    return None if kind in _OWN else kind

@@ -15,15 +15,21 @@ inotify_simple._libc = ctypes.CDLL(None, use_errno=True)
 
 _FLAGS = inotify_simple.flags
 DIRECTORY: Final = int(_FLAGS.CREATE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR)
+# A folder of which everything counts that comes and goes, and what is written to the file of NAME.
+FOLDER: Final = int(DIRECTORY | _FLAGS.CLOSE_WRITE | _FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF)
 BELL: Final = int(_FLAGS.MODIFY)
 # In a folder, which has much else come and go in it: of the files that RIGHTS alone watches for, only the one of NAME.
 RIGHTS: Final = int(_FLAGS.CLOSE_WRITE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR)
 PLACE: Final = int(_FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF | _FLAGS.ONLYDIR)
+# new/ or cur/ of one, and no link in its place.
+NEW: Final = int(DIRECTORY | PLACE | _FLAGS.DONT_FOLLOW)
 _WIDE: Final = int(_FLAGS.CREATE)
 _WRITTEN: Final = int(_FLAGS.CLOSE_WRITE)
 _ADD: Final = int(_FLAGS.MASK_ADD)
 _OVERFLOW: Final = int(_FLAGS.Q_OVERFLOW)
 _IGNORED: Final = int(_FLAGS.IGNORED)
+# What is watched is no longer where it was.
+_DISPLACED: Final = int(_FLAGS.IGNORED | _FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF | _FLAGS.UNMOUNT)
 
 
 class Inotify:
@@ -84,6 +90,26 @@ class Inotify:
                 fired.add(int(event.wd))
         self._wide -= ended
         return fired, ended, lost
+
+    def drain(self) -> tuple[set[int], set[int], bool]:
+        """As ``read``, but instead of those that have ended: those of what is gone, or no longer where it was."""
+        fired: set[int] = set()
+        displaced: set[int] = set()
+        lost = False
+        try:
+            with self._descriptor.use() as number:
+                data = os.read(number, 1 << 16)
+        except BlockingIOError:
+            return fired, displaced, lost
+        for event in inotify_simple.parse_events(data):
+            if event.mask & _OVERFLOW:
+                lost = True
+            elif event.mask & _DISPLACED:
+                displaced.add(int(event.wd))
+            elif self._counts(event):
+                fired.add(int(event.wd))
+        self._wide -= displaced
+        return fired, displaced, lost
 
     def _counts(self, event: inotify_simple.Event) -> bool:
         if not event.name or event.name == self._name:

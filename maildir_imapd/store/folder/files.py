@@ -50,7 +50,8 @@ class Files:
 
     def place(self, rows: Snapshot, at: int) -> bytes:
         """Return the path below the folder where the message at position *at* of *rows* should be."""
-        return self.odd.get(rows.names[at]) or filename.render(rows.names[at], rows.flags[at], self.mark)
+        base = rows.names[at]
+        return self.odd.get(base) or filename.render(base, rows.flags[at], self.mark)
 
     def names(self, directory: bytes) -> list[bytes]:
         """List the names in new/ or cur/ that may be messages."""

@@ -1,7 +1,7 @@
 """How folders are kept: what the settings say, and what an account adds, in one value that is handed down whole.
 
-The server makes one from its settings; the account puts in who its neighbour is, a counter and a quota of its own
-(``replace``), and mailboxes and folders take it as it is. No default stands anywhere else.
+The server makes one from its settings; the account puts in who its neighbour is, a counter, a quota and an
+index of its own (``replace``), and mailboxes and folders take it as it is. No default stands anywhere else.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from maildir_imapd.store.index.index import clock_uidvalidity
 from maildir_imapd.store.maildir.packed import Kind
 from maildir_imapd.store.neighbours.servers import SERVERS, Server
 from maildir_imapd.store.records.quota import Quota
+from maildir_imapd.store.records.texts import Texts
 
 Links = Literal["no", "owner"]
 
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """How folders are kept; the last two fields are an account's."""
+    """How folders are kept; the last three fields are an account's."""
 
     fsync: str = "delivery"  # delivery | always | never
     lock_timeout: float = 30.0  # seconds
@@ -34,6 +35,7 @@ class Keeping:
 
     uidvalidity: Callable[[], int] = clock_uidvalidity  # gives a number that no mailbox of this user has had
     quota: Quota | None = None
+    texts: Texts | None = None  # the account's index of what its messages say
 
     @property
     def neighbour(self) -> Server | None:
@@ -53,6 +55,7 @@ class Differing(TypedDict, total=False):
     coexist: bool
     uidvalidity: Callable[[], int]
     quota: Quota | None
+    texts: Texts | None
 
 
 AS_USUAL: Final = Keeping()

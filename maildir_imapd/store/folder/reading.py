@@ -20,8 +20,10 @@ _TRIES: Final = 10
 _PIECE_OCTETS: Final = 1 << 22
 # Of a large message: nearly every header ends within it.
 BEGINNING_OCTETS: Final = 8192
-# One that has more is counted, and sent, in blocks of so many.
-BLOCK_OCTETS: Final = 256 * 1024
+# One that has more is counted, and not held.
+LARGE_OCTETS: Final = 256 * 1024
+# It is counted in blocks of so many (message/blocks.py says why).
+_BLOCK_OCTETS: Final = 64 * 1024
 
 
 # A message that unpacks to less is not counted.
@@ -157,7 +159,7 @@ def crlf_octets(number: int, where: str) -> int:
     """Count the octets that an open message has with CRLF line ends; raises MessageUnreadable that names *where*."""
     octets, after_cr = 0, False
     try:
-        while block := os.read(number, BLOCK_OCTETS):
+        while block := os.read(number, _BLOCK_OCTETS):
             octets += len(block) + bare(block, after_cr=after_cr)
             after_cr = block.endswith(b"\r")
     except OSError as error:

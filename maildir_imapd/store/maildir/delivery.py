@@ -7,8 +7,8 @@ A CR that would change meaning so (CR CR LF) stays with its line end, so that wh
 from __future__ import annotations
 
 import os
+import random
 import re
-import secrets
 import stat
 import time
 import weakref
@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from typing import Final
 
 from maildir_imapd import errors
+from maildir_imapd.line_ends import bare
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.maildir import filename, packed, scan
@@ -45,6 +46,9 @@ class Delivery:
         # Set before the first octet: from the first NUL, or LF that ends no line, what comes is kept as it is, and is
         # no message for a Maildir.  See ``raw_from``.
         self.binary = False
+        # Its date, where it is known before it is whole: so the file need not be opened again for it.
+        self.received: int | None = None
+        self._dated: int | None = None
         # How much of what ``pieces`` gives is lines with LF, if what follows has been kept as it came.
         self.raw_from: int | None = None
         self.name = b"tmp/" + filename.unique()
@@ -76,7 +80,7 @@ class Delivery:
         if not self._open() or self._packed:
             self.trouble = errors.StoreError(detail="written after it was closed")
             return
-        piece = self._held + bytes(data)
+        piece = self._held + bytes(data) if self._held else bytes(data)
         if piece.endswith(b"\r"):
             self._held = piece[-2:] if piece.endswith(b"\r\r") else b"\r"
             piece = piece[: -len(self._held)]
@@ -91,13 +95,13 @@ class Delivery:
             self.raw_from = self.size_disk
         if self.raw_from is not None:
             text = piece
+            octets = len(text) + bare(text)
         else:
-            text = _CRLF(b"\n", piece) if b"\r\r\n" in piece else piece.replace(b"\r\n", b"\n")
+            text, octets = _with_lf(piece)
         if not self._put(text if self._packer is None else self._packer.compress(text)):
             return
         self.size_disk += len(text)
-        self.has_nul = self.has_nul or b"\0" in text
-        self.size_crlf += len(text) + text.count(b"\n") - text.count(b"\r\n")
+        self.size_crlf += octets
 
     def _put(self, data: bytes) -> bool:
         """Write what comes out of the packer; say whether that went well."""
@@ -125,6 +129,12 @@ class Delivery:
         """The same, and give the descriptor back: a MULTIAPPEND of thousands runs out of them without it."""
         self.finish()
         if self._file is not None and not self._file.closed:
+            if self.received is not None and self.trouble is None:
+                try:
+                    self.date(self.received)
+                except OSError as error:
+                    self._fail(error)
+                    return
             durable.start_writing(self._file.number)
             self._file.close()
 
@@ -187,11 +197,15 @@ class Delivery:
 
         With nanoseconds that nobody asked for: they tell it from a later file, see scan.py.
         """
-        stamp = max(received, 0) * 1_000_000_000 + secrets.randbelow(999_999_999) + 1
+        if self._dated == received:
+            return
+        chance = random.randrange(999_999_999)  # noqa: S311  # it keeps nobody out, and costs no call of the system
+        stamp = max(received, 0) * 1_000_000_000 + chance + 1
         with self._reading() as number:
             os.utime(number, ns=(time.time_ns(), stamp))
             # What it is now and not what was asked for: a file system may keep less.
             self.fingerprint = scan.fingerprint(os.fstat(number))
+        self._dated = received
 
     def sync(self) -> None:
         """Return when the content is on the disk."""
@@ -213,6 +227,16 @@ class Delivery:
     def _fail(self, error: OSError) -> None:
         self.trouble = durable.store_error(error, self._path + b"/" + self.name)
         self.abort()
+
+
+def _with_lf(piece: bytes) -> tuple[bytes, int]:
+    """Return what is stored of a piece that ends in no CR, and how many octets it has with CRLF line ends."""
+    # To take each CR away and to put one before each LF is a fifth of what it costs to look for CRLF.
+    text = piece.replace(b"\r", b"")
+    if text.replace(b"\n", b"\r\n") == piece:
+        return text, len(piece)
+    text = _CRLF(b"\n", piece) if b"\r\r\n" in piece else piece.replace(b"\r\n", b"\n")
+    return text, len(text) + bare(text)
 
 
 def _abandon(directory: Descriptor, name: bytes, file: Descriptor) -> None:

@@ -235,6 +235,15 @@ def host() -> bytes:
 
 
 _HOST: Final = host()
+_pid = os.getpid()  # asked for once a process: of a message that comes in, each call of the system is felt
+
+
+def _forked() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def unique() -> bytes:
@@ -244,7 +253,7 @@ def unique() -> bytes:
         # Two names in one microsecond, or a clock that was set back: go on from the last one.
         _last = max(time.time_ns() // 1000, _last + 1)
         seconds, micros = divmod(_last, 1_000_000)
-    return b"%d.M%dP%d.%b" % (seconds, micros, os.getpid(), _HOST)
+    return b"%d.M%dP%d.%b" % (seconds, micros, _pid, _HOST)
 
 
 def sized(base: bytes, size: int | None, wire: int | None) -> bytes:

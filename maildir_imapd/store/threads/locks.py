@@ -28,6 +28,7 @@ _LONGEST_PAUSE_SECONDS: Final = 0.02
 class Rank(IntEnum):
     """The order in which locks are taken: from the top downwards, never back."""
 
+    TEXTS = 5  # filling the index of an account's texts: a file, behind which folders are looked at
     ACCOUNT = 10  # the names of an account: the file's lock
     NAMES = 20  # looking which names there are
     FOLDER = 30  # a folder: the threads' lock, and behind it the file's; two of them in the order of their identity

@@ -1,0 +1,166 @@
+"""Whether anything has happened since somebody looked, asked of the kernel at the price of one call.
+
+inotify queues an event within the very call that renames, makes or removes a file, so "nothing is queued and nothing
+was since" is as strict as the stamps of all that is watched. Nobody waits for these events and no thread reads them:
+whoever asks takes what is queued, for everybody. What is watched is held by a ``Mark``; where watches are not to be
+had there is none, and stamps are compared as before.
+
+A mark says nothing of directories above what it watches: a path may lead elsewhere by now.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+from weakref import WeakSet, finalize
+
+from maildir_imapd.events import Log
+from maildir_imapd.store.disk import filesystems, inotify
+from maildir_imapd.store.threads import locks
+
+log = Log(__name__)
+
+# Of all watches that the system gives a user, one process takes this part at most: there are other workers, and the
+# watch thread, which cannot do without.
+SHARE: Final = 8
+_USUAL_WATCHES: Final = 65536
+# Reads until it is simpler to look everywhere.
+_READS: Final = 64
+
+
+class Mark:
+    """Paths that are watched for one who wants to know; ``Still`` alone touches it."""
+
+    __slots__ = ("__weakref__", "lost", "moved", "turn")
+
+    def __init__(self) -> None:
+        self.turn = 0  # how often it was renewed
+        self.moved = True  # something may have happened since the last time
+        self.lost = False  # not all of it is watched any more: it never holds again, and another one is to be made
+
+
+class Still:
+    """One for a process, safe from any thread. *name*: as of ``Inotify``; *trusting*: no file system is deaf."""
+
+    def __init__(self, name: bytes, *, trusting: bool = False) -> None:
+        self._name = name
+        self._trusting = trusting
+        self._guard = locks.make(locks.Rank.GUARD)  # guards all below; held for no call that waits
+        self._inotify: inotify.Inotify | None = None
+        self._poll = select.poll()
+        self._limit = -1
+        self._watched: dict[int, WeakSet[Mark]] = {}  # by number of the watch
+        # Numbers whose mark is gone: a finaliser may run anywhere, be it under the guard.
+        self._left: deque[tuple[int, ...]] = deque()
+        self._closed = False
+
+    def mark(self, wanted: Sequence[tuple[bytes, int]]) -> Mark | None:
+        """Begin to watch paths, each for a mask of ``inotify``; None where that cannot be had of all of them."""
+        if not wanted or (not self._trusting and filesystems.deaf(wanted[0][0]) is not None):
+            return None
+        mark = Mark()
+        numbers: list[int] = []
+        with self._guard:
+            self._sweep()
+            if self._closed or not self._open() or len(self._watched) + len(wanted) > self._limit:
+                return None
+            assert self._inotify is not None
+            for path, mask in wanted:
+                try:
+                    number = self._inotify.watch(path, mask)
+                except OSError as error:
+                    if error.errno == errno.ENOSPC:
+                        log.info("no more is watched for changes", watches=len(self._watched), why=error)
+                        self._limit = len(self._watched)
+                    self._left.append(tuple(numbers))
+                    return None
+                numbers.append(number)
+                self._watched.setdefault(number, WeakSet()).add(mark)
+        finalize(mark, self._left.append, tuple(numbers)).atexit = False
+        return mark
+
+    def renew(self, mark: Mark) -> int:
+        """Return a number for this turn: whoever calls looks at everything after that, and keeps it with what he saw.
+
+        Whoever began before, and has not seen what happened since, has another number.
+        """
+        with self._guard:
+            self._sweep()
+            self._collect()
+            mark.moved = mark.lost
+            mark.turn += 1
+            return mark.turn
+
+    def holds(self, mark: Mark, turn: int) -> bool:
+        """Say whether nothing has happened since ``renew`` gave that number."""
+        with self._guard:
+            if self._poll.poll(0):
+                self._collect()
+            return not mark.moved and mark.turn == turn
+
+    def close(self) -> None:
+        """Watch nothing any more: no mark holds."""
+        with self._guard:
+            self._closed = True
+            for marks in self._watched.values():
+                for mark in marks:
+                    mark.moved = mark.lost = True
+            self._watched.clear()
+            if self._inotify is not None:
+                self._inotify.close()
+            self._inotify, self._poll = None, select.poll()
+
+    # --- under the guard ---------------------------------------------------------------------------
+
+    def _open(self) -> bool:
+        if self._inotify is None and self._limit < 0:
+            try:
+                self._inotify = inotify.Inotify(self._name)
+            except OSError as error:
+                log.info("changes are looked for, not watched", why=error)
+                self._limit = 0
+                return False
+            self._poll.register(self._inotify.fileno(), select.POLLIN)
+            self._limit = _most() // SHARE
+        return self._inotify is not None
+
+    def _sweep(self) -> None:
+        """End the watches of marks that are gone."""
+        while self._left:
+            for number in self._left.popleft():
+                marks = self._watched.get(number)
+                if marks is not None and not marks:
+                    del self._watched[number]
+                    if self._inotify is not None:
+                        self._inotify.forget(number)
+
+    def _collect(self) -> None:
+        """Take what is queued."""
+        if self._inotify is None:
+            return
+        for _ in range(_READS):
+            fired, displaced, lost = self._inotify.drain()
+            if lost:
+                self._all_moved()
+            for number in fired:
+                for mark in self._watched.get(number, ()):
+                    mark.moved = True
+            for number in displaced:
+                for mark in self._watched.get(number, ()):
+                    mark.moved = mark.lost = True
+            if not self._poll.poll(0):
+                return
+        self._all_moved()
+
+    def _all_moved(self) -> None:
+        for marks in self._watched.values():
+            for mark in marks:
+                mark.moved = True
+
+
+def _most() -> int:
+    """Return how many watches a user may be thought to have; where he has fewer, the system says so (ENOSPC)."""
+    return _USUAL_WATCHES
