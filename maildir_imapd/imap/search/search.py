@@ -18,7 +18,7 @@ from maildir_imapd.errors import BadArgument
 from maildir_imapd.imap.columns.cached import column_of, keep, made_of
 from maildir_imapd.imap.columns.danger import danger
 from maildir_imapd.imap.columns.items import email_id
-from maildir_imapd.imap.columns.message import Content
+from maildir_imapd.imap.columns.message import LARGE_OCTETS, Content
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
@@ -31,7 +31,7 @@ from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import search_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
@@ -45,6 +45,8 @@ SYSTEM_BITS = {
     b"\\Seen": SEEN,
 }
 
+# A text of a large message is there as it came, decoded, and folded.
+TEXT_TIMES = 3
 DAY_SECONDS = 86400
 _EPOCH = dt.date(1970, 1, 1)
 
@@ -264,8 +266,20 @@ def _contains(
         pieces = partial(_pieces, content, made)
     else:
         pieces = partial(text.parse_pieces, blob)
+    found = partial(_counted, content, pieces) if content.large else pieces
     with content.opened():
-        return text.contains(content.window(), pieces, needle, body_only=body_only)
+        return text.contains(content.window(), found, needle, body_only=body_only)
+
+
+def _counted(content: Content, pieces: Callable[[], Iterable[text.Piece]]) -> Iterator[text.Piece]:
+    """Give the texts of a large message, each once what it takes in memory is counted; raises NoMemory."""
+    held = LARGE_OCTETS
+    for piece in pieces():
+        wanted = TEXT_TIMES * (piece.end - piece.start)
+        if wanted > held:
+            content.hold(wanted - held)
+            held = wanted
+        yield piece
 
 
 def _pieces(content: Content, made: list[tuple[int, bytes]]) -> list[text.Piece]:
