@@ -47,6 +47,20 @@ class Running:
         return sock
 
 
+def open_to_all(path: Path) -> None:
+    """Let every user come to *path*, which lies below a directory that pytest keeps for itself."""
+    for parent in (path, *path.parents):
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+
+def give_to(path: Path, uid: int) -> None:
+    """Make all that lies below *path*, and it, a user's own."""
+    for directory, _, files in os.walk(path):
+        for each in (directory, *(os.path.join(directory, name) for name in files)):
+            os.chown(each, uid, uid)
+
+
 def start_server(
     base: Path,
     *options: str,

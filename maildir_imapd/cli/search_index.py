@@ -69,6 +69,15 @@ def _each(
         sys.exit(1)
 
 
+def _refill(
+    users: tuple[str, ...], everybody: bool, config_file: str | None, given: dict[str, Any], *, anew: bool
+) -> None:
+    def do(config: Config, identity: Identity) -> Iterable[object]:
+        return (index_jobs.refill(config, identity, anew=anew),)
+
+    _each(do, ("messages taken in",), users, everybody, config_file, given)
+
+
 @search_index.command("show", short_help="Say how large indexes are.")
 @_options
 def show(users: tuple[str, ...], everybody: bool, config_file: str | None, **given: Any) -> None:
@@ -89,11 +98,7 @@ def fill(users: tuple[str, ...], everybody: bool, config_file: str | None, **giv
 
     What is in them of mailboxes that were deleted is forgotten.
     """
-
-    def do(config: Config, identity: Identity) -> Iterable[object]:
-        return (index_jobs.refill(config, identity, anew=False),)
-
-    _each(do, ("messages taken in",), users, everybody, config_file, given)
+    _refill(users, everybody, config_file, given, anew=False)
 
 
 @search_index.command("rebuild", short_help="Make indexes anew.")
@@ -103,11 +108,7 @@ def rebuild(users: tuple[str, ...], everybody: bool, config_file: str | None, **
 
     Until that is done searches read the messages.
     """
-
-    def do(config: Config, identity: Identity) -> Iterable[object]:
-        return (index_jobs.refill(config, identity, anew=True),)
-
-    _each(do, ("messages taken in",), users, everybody, config_file, given)
+    _refill(users, everybody, config_file, given, anew=True)
 
 
 @search_index.command("remove", short_help="Remove indexes.")

@@ -19,13 +19,7 @@ class Attachment(NamedTuple):
 
 def attachments(root: Part) -> Iterator[Attachment]:
     """Give those of a message and of all messages within, in their order."""
-    left = [root]
-    while left:
-        part = left.pop()
-        if part.children:
-            left.extend(reversed(part.children))
-        elif part.message is not None and not part.encoded:
-            left.append(part.message)
-        elif not part.opaque and part.type.lower() not in (b"text", b"message") and part.size:
+    for part in root.leaves():
+        if not part.opaque and part.type.lower() not in (b"text", b"message") and part.size:
             kind = b"%b/%b" % (part.type.lower(), part.subtype.lower())
             yield Attachment(kind, part.body_start, part.end, part.encoding.lower())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
 
 from maildir_imapd.message import mime
-from maildir_imapd.message.mime import Part
 
 # What does not come back as it was from where lines are kept with LF, and lines longer than RFC 5322 2.1.1 has them.
 _NO_TEXT = re.compile(rb"\0|(?<!\r)\n|\r(?!\n)|[^\r\n]{999}").search
@@ -23,26 +21,13 @@ def without_binary(data: bytes) -> bytes:
     """
     out = []
     at = 0
-    for part in _leaves(mime.parse(data)):
+    for part in mime.parse(data).leaves():
         body = data[part.body_start : part.end]
         if part.encoding.lower() == b"binary" and _NO_TEXT(body):
             header = data[part.header_start : part.body_start]
             out += [data[at : part.header_start], _ENCODING.sub(rb"\1 base64\r\n", header, count=1), _base64(body)]
             at = part.end
     return b"".join([*out, data[at:]])
-
-
-def _leaves(root: Part) -> Iterator[Part]:
-    """Parts without others in them, in the order of their octets."""
-    left = [root]
-    while left:
-        part = left.pop()
-        if part.children:
-            left.extend(reversed(part.children))
-        elif part.message is not None and not part.encoded:
-            left.append(part.message)
-        else:
-            yield part
 
 
 def _base64(body: bytes) -> bytes:

@@ -18,6 +18,7 @@ container beyond the limits becomes one opaque application/octet-stream part (ro
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -80,6 +81,18 @@ class Part(NamedTuple):
     def is_global(self) -> bool:
         """Whether it is message/global, an embedded message to IMAP4rev2 and none to IMAP4rev1."""
         return self.message is not None and self.subtype.lower() == b"global"
+
+    def leaves(self) -> Iterator[Part]:
+        """Give the parts without others in them, of messages within, too, in the order of their octets."""
+        left = [self]
+        while left:
+            part = left.pop()
+            if part.children:
+                left.extend(reversed(part.children))
+            elif part.message is not None and not part.encoded:
+                left.append(part.message)
+            else:
+                yield part
 
     def param(self, name: bytes) -> bytes | None:
         """Give the value of the content type's parameter *name* (in small letters), plain or as RFC 2231 encodes it."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from running import open_to_all
 from spool import Spool
 
 from maildir_imapd import __version__
@@ -358,8 +359,7 @@ def test_the_lock_of_the_passwd_file_is_no_link(tmp_path: Path) -> None:
 
 @needs_root
 def test_maintenance_acts_as_the_owner_of_the_spool(tmp_path: Path) -> None:
-    for parent in (tmp_path, *tmp_path.parents):
-        parent.chmod(parent.stat().st_mode | 0o011)
+    open_to_all(tmp_path)
     (tmp_path / "users").write_text("ann:{PLAIN}x::::::\nben:{PLAIN}x::::::\n")
     for name, uid in (("ann", 54321), ("ben", 0)):
         Spool(tmp_path / name / "Maildir").simple("INBOX", 2)

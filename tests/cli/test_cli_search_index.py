@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from running import give_to, open_to_all
 from spool import Spool
 from texts_index import Indexed, search
 
@@ -90,12 +91,8 @@ def test_what_cannot_be_done_is_said(filled: Spool) -> None:
 
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_root_fills_it_as_its_owner(filled: Spool) -> None:
-    for parent in (filled.root, *filled.root.parents):
-        if not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    for directory, _, files in os.walk(filled.root):
-        for path in (directory, *(os.path.join(directory, name) for name in files)):
-            os.chown(path, 12345, 12345)
+    open_to_all(filled.root)
+    give_to(filled.root, 12345)
     done = run(filled, "fill")
     assert done.exit_code == 0, done.output
     assert cells(done)[0] == "2"

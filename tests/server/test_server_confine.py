@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from client import Client
-from running import start_server, stop_server
+from running import open_to_all, start_server, stop_server
 from spool import Spool
 
 from maildir_imapd.auth import schemes
@@ -51,12 +51,6 @@ def status(pid: int | str) -> dict[str, str]:
 
 def workers(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def open_to_all(path: Path) -> None:
-    for parent in (path, *path.parents):
-        if not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
 
 
 # --- capabilities ---------------------------------------------------------------------------------

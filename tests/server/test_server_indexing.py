@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from client import Client
-from running import Running, start_server, stop_server
+from running import Running, give_to, open_to_all, start_server, stop_server
 from spool import Spool
 from texts_index import Indexed
 
@@ -557,9 +557,7 @@ def test_a_server_whose_process_was_killed_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_a_job_is_its_user(tmp_path: Path) -> None:
-    for parent in (tmp_path, *tmp_path.parents):
-        if not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
+    open_to_all(tmp_path)
     running = start_server(tmp_path, "--search-index=yes", users=1, program=("-c", AT_ONCE), system_users=True)
     try:
         stored = schemes.make(b"secret", "SSHA")
@@ -568,9 +566,7 @@ def test_a_job_is_its_user(tmp_path: Path) -> None:
             for n, uid in ((8, 12345), (9, 12346)):
                 spool = Spool(tmp_path / f"u{n}" / "Maildir")
                 spool.put("INBOX", message("one"), "")
-                for directory, _, files in os.walk(tmp_path / f"u{n}"):
-                    for path in (directory, *(os.path.join(directory, name) for name in files)):
-                        os.chown(path, uid, uid)
+                give_to(tmp_path / f"u{n}", uid)
                 file.write(f"u{n}:{stored}:{uid}:{uid}::::\n")
                 spools.append((f"u{n}", uid, spool))
         for user, uid, spool in spools:
@@ -589,9 +585,7 @@ def test_a_job_is_its_user(tmp_path: Path) -> None:
 def test_a_confined_server_has_one_and_runs_its_programs(tmp_path: Path) -> None:
     """With mail_user and landlock, and with the index where INDEX= says."""
     nobody = pwd.getpwnam("nobody")
-    for parent in (tmp_path, *tmp_path.parents):
-        if not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
+    open_to_all(tmp_path)
     running = start_server(
         tmp_path,
         "--search-index=yes",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
+from running import open_to_all
 
 from maildir_imapd.server import owners
 from maildir_imapd.server.owners import Owner
@@ -28,9 +28,7 @@ def test_a_thread_acts_as_another(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o777)
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.geteuid() and parent != Path("/") and str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
+    open_to_all(tmp_path)
 
     def work() -> None:
         before = owners.current()

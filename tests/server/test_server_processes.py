@@ -14,7 +14,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from client import Client
-from running import Running, start_server, stop_server
+from running import Running, open_to_all, start_server, stop_server
 from spool import Spool
 
 from maildir_imapd.auth import schemes
@@ -790,9 +789,7 @@ def test_rotated_log_and_pid_file(start: Start, tmp_path: Path) -> None:
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_system_users(tmp_path: Path) -> None:
     """Each session acts as the owner of its mail: the files are his, and another's stay closed."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if str(parent).startswith(tempfile.gettempdir() + "/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
+    open_to_all(tmp_path)
     # In one process, where the threads of all users meet.
     server = start_server(tmp_path, "--workers", "1", users=1, system_users=True)
     stored = schemes.make(b"secret", "SSHA")
@@ -853,9 +850,7 @@ def test_system_users(tmp_path: Path) -> None:
 @pytest.mark.skipif(not owners.supported(), reason="only root can become another user")
 def test_mail_user(tmp_path: Path) -> None:
     """The workers become mail_user; the supervisor can still read the key at SIGHUP."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if str(parent).startswith(tempfile.gettempdir() + "/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
+    open_to_all(tmp_path)
     nobody = pwd.getpwnam("nobody")
     mail = tmp_path / "mail"
     mail.mkdir()

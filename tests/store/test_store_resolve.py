@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from running import open_to_all
 from spool import Spool
 
 from maildir_imapd.errors import ImapdError, StoreError
@@ -131,8 +132,7 @@ def test_errors_are_those_of_open(tmp_path: Path) -> None:
 def test_a_directory_is_of_whom_the_thread_acts_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Another user's, which anybody may read, is none; one that the user's group may write to is shared."""
     ann, ben = 54321, 54322
-    for parent in (tmp_path, *tmp_path.parents):
-        parent.chmod(parent.stat().st_mode | 0o011)
+    open_to_all(tmp_path)
     for name, uid, gid, mode in (
         ("own", ann, ann, 0o700),
         ("bens", ben, ben, 0o755),

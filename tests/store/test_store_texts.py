@@ -23,6 +23,15 @@ KEY = b"F1"
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM n)"
 
 
+def leave_as_ours(path: Path) -> None:
+    """Write the line that says that the file is as whoever filled it has left it."""
+    directory = os.open(path, os.O_RDONLY)
+    left = texts.stamp(directory)
+    os.close(directory)
+    assert left is not None
+    (path / os.fsdecode(LOCK)).write_bytes(texts.render_line(texts.VERSION, left))
+
+
 def put(filling: Filling, uid: int, text: str, key: bytes = KEY, fingerprint: int = 7) -> None:
     filling.put(filling.folder(key), uid, fingerprint, [(True, text)])
 
@@ -205,11 +214,7 @@ def test_a_database_that_would_be_mapped_is_not(tmp_path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("INSERT INTO folders (key) VALUES ('x')")
     connection.commit()
-    directory = os.open(tmp_path, os.O_RDONLY)
-    left = texts.stamp(directory)
-    os.close(directory)
-    assert left is not None
-    (tmp_path / os.fsdecode(LOCK)).write_bytes(texts.render_line(texts.VERSION, left))
+    leave_as_ours(tmp_path)
 
     def maps(reading: sqlite3.Connection) -> int:
         reading.execute("SELECT * FROM folders").fetchall()
@@ -245,11 +250,7 @@ def test_what_its_owner_makes_of_it_costs_him_alone(
     connection.execute("CREATE TABLE texts (texts)")
     connection.commit()
     connection.close()
-    directory = os.open(tmp_path, os.O_RDONLY)
-    left = texts.stamp(directory)
-    os.close(directory)
-    assert left is not None
-    (tmp_path / os.fsdecode(LOCK)).write_bytes(texts.render_line(texts.VERSION, left))
+    leave_as_ours(tmp_path)
     assert asked(tmp_path, "TEXT", rows(1)) in (None, [1])
 
 

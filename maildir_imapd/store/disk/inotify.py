@@ -73,6 +73,14 @@ class Inotify:
 
     def read(self) -> tuple[set[int], set[int], bool]:
         """Return the watches that fired, those that have ended, by themselves or not, and whether events were lost."""
+        return self._read(_IGNORED)
+
+    def drain(self) -> tuple[set[int], set[int], bool]:
+        """As ``read``, but instead of those that have ended: those of what is gone, or no longer where it was."""
+        return self._read(_DISPLACED)
+
+    def _read(self, over: int) -> tuple[set[int], set[int], bool]:
+        """Take what is queued; *over*: the events after which a watch is none."""
         fired: set[int] = set()
         ended: set[int] = set()
         lost = False
@@ -84,32 +92,12 @@ class Inotify:
         for event in inotify_simple.parse_events(data):
             if event.mask & _OVERFLOW:
                 lost = True
-            elif event.mask & _IGNORED:
+            elif event.mask & over:
                 ended.add(int(event.wd))
             elif self._counts(event):
                 fired.add(int(event.wd))
         self._wide -= ended
         return fired, ended, lost
-
-    def drain(self) -> tuple[set[int], set[int], bool]:
-        """As ``read``, but instead of those that have ended: those of what is gone, or no longer where it was."""
-        fired: set[int] = set()
-        displaced: set[int] = set()
-        lost = False
-        try:
-            with self._descriptor.use() as number:
-                data = os.read(number, 1 << 16)
-        except BlockingIOError:
-            return fired, displaced, lost
-        for event in inotify_simple.parse_events(data):
-            if event.mask & _OVERFLOW:
-                lost = True
-            elif event.mask & _DISPLACED:
-                displaced.add(int(event.wd))
-            elif self._counts(event):
-                fired.add(int(event.wd))
-        self._wide -= displaced
-        return fired, displaced, lost
 
     def _counts(self, event: inotify_simple.Event) -> bool:
         if not event.name or event.name == self._name:
