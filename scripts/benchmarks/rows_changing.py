@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import cycle
 
 from .client import Client, repeat
@@ -17,6 +18,7 @@ SMALL = SMALL.replace(b"\n", b"\r\n")
 LARGE = attachment(1_000_000).replace(b"\n", b"\r\n")
 CROWD = 10
 SOME = 1000
+ROUNDS = 60
 
 
 def _append(client: Client, name: bytes, messages: list[bytes]) -> Callable[[], None]:
@@ -123,6 +125,37 @@ def expunge(scene: Scene) -> Iterator[float]:
             client.run(b"SELECT %b" % name)
             client.run(b"STORE 101:%d +FLAGS.SILENT (\\Deleted)" % (some + 100))
             yield repeat(lambda: client.run(b"EXPUNGE"), 0)
+
+
+def _alternating(which: str) -> Callable[[Scene], Iterator[float]]:
+    """One kind of command among all others, each when the one before is answered, as a client works."""
+
+    def play(scene: Scene) -> Iterator[float]:
+        with scene.server.fresh(scene.base) as name, scene.server.fresh(None) as other, scene.server.login() as client:
+            client.run(b"SELECT %b" % name)
+            numbers = cycle(range(1, scene.size, 37))
+            while True:
+                taken, rounds = 0.0, 0
+                while rounds < ROUNDS:
+                    number = next(numbers)
+                    commands: dict[str, Callable[[], object]] = {
+                        "APPEND": partial(client.append, other, [SMALL]),
+                        "body": partial(client.drain, b"FETCH %d (BODY.PEEK[])" % number),
+                        "STORE": partial(client.run, b"STORE %d +FLAGS (\\Flagged)" % number),
+                        "COPY": partial(client.run, b"COPY %d %b" % (number, other)),
+                        "NOOP": partial(client.run, b"NOOP"),
+                    }
+                    for kind, command in commands.items():
+                        took = repeat(command, 0)
+                        taken += took if kind == which else 0.0
+                    rounds += 1
+                yield taken / ROUNDS
+
+    return play
+
+
+for _kind in ("APPEND", "body", "STORE", "COPY", "NOOP"):
+    row(f"turn-{_kind.lower()}", f"{_kind} in turn with others, one each", 1, shown="rate")(_alternating(_kind))
 
 
 @row("changed-since", "FETCH 1:* (FLAGS) (CHANGEDSINCE n), 10 changed", 1, shown="rate", sizes="all")

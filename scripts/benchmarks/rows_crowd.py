@@ -6,13 +6,13 @@ import random
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
 from itertools import repeat as forever
 
 from .client import Client, together
-from .mail import message
+from .mail import attachment, message
 from .rows import Scene, row
 
 CROWD = 50
@@ -80,6 +80,91 @@ def memory(scene: Scene) -> Iterator[float]:
                 yield max((scene.server.memory() - before) / CROWD, 1.0)
             time.sleep(0.5)
             before = scene.server.memory()
+
+
+def _peak(scene: Scene, operation: Callable[[], object]) -> float:
+    """Octets that the server's processes take more, at the most, while *operation* runs."""
+    before = most = scene.server.memory()
+    over = threading.Event()
+
+    def look() -> None:
+        nonlocal most
+        while not over.wait(0.05):
+            most = max(most, scene.server.memory())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        operation()
+        most = max(most, scene.server.memory())
+    finally:
+        over.set()
+        thread.join()
+    return max(float(most - before), 1.0)
+
+
+def _opened(scene: Scene, stack: ExitStack, name: bytes) -> Client:
+    client = stack.enter_context(scene.server.login())
+    client.run(b"SELECT %b" % name)
+    return client
+
+
+@row("memory-pieces", "memory of 8 idle clients after 1000 octets of 30 MB", None, shown="memory", sizes="none")
+def memory_of_pieces(scene: Scene) -> Iterator[float]:
+    name = scene.server.standing(scene.spool.large(30 << 20, 1))
+    with ExitStack() as stack:
+        clients = [_opened(scene, stack, name) for _ in range(8)]
+
+        def ask() -> None:
+            for client in clients:
+                client.drain(b"FETCH 1 (BODY.PEEK[]<0.1000>)")
+
+        while True:
+            yield _peak(scene, ask)
+
+
+@row("memory-stalled", "memory of 12 clients that do not read 64 MiB", None, shown="memory", sizes="none")
+def memory_of_stalled(scene: Scene) -> Iterator[float]:
+    name = scene.server.standing(scene.spool.large(64 << 20, 1))
+    while True:
+        with ExitStack() as stack:
+            clients = [_opened(scene, stack, name) for _ in range(12)]
+
+            def ask(clients: list[Client] = clients) -> None:
+                for client in clients:
+                    client.send(b"FETCH 1 (BODY.PEEK[])")
+                time.sleep(2)
+
+            yield _peak(scene, ask)
+
+
+@row("memory-items", "memory for each item of a message of 149 MB", None, shown="memory", sizes="none")
+def memory_of_items(scene: Scene) -> Iterator[float]:
+    name = scene.server.standing(scene.spool.large(149 << 20, 1))
+    with ExitStack() as stack:
+        client = _opened(scene, stack, name)
+
+        def ask() -> None:
+            for item in (
+                b"RFC822.SIZE",
+                b"ENVELOPE",
+                b"BODYSTRUCTURE",
+                b"BODY.PEEK[]",
+                b"BODY.PEEK[2]",
+                b"BINARY.PEEK[2]",
+            ):
+                client.drain(b"FETCH 1 (%b)" % item)
+
+        while True:
+            yield _peak(scene, ask)
+
+
+@row("memory-append", "memory for an APPEND of 100 MB", None, shown="memory", sizes="none")
+def memory_of_append(scene: Scene) -> Iterator[float]:
+    data = attachment(100_000_000).replace(b"\n", b"\r\n")
+    with scene.server.fresh(None) as name, scene.server.login() as client:
+        while True:
+            yield _peak(scene, lambda: client.append(name, [data]))
 
 
 def _work(name: bytes, size: int, seed: int) -> Iterator[bytes]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from .client import repeat
+from .client import Client, repeat
 from .rows import Play, Scene, row
 
 HEADERS = b"BODY.PEEK[HEADER.FIELDS (From To Cc Subject Date Message-ID References In-Reply-To Content-Type)]"
 PAGE = b"(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (List-Id References)])"
 PIECE = 64 * 1024
 FILM = 20 << 20
+BODIES = 300
 
 
 def _again(items: bytes) -> Play:
@@ -45,6 +46,9 @@ row("fetch-flags", "FETCH 1:* (UID FLAGS)", 1.5, sizes="all")(_again(b"(UID FLAG
 row("fetch-fast", "FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)", 5, sizes="all")(
     _again(b"(UID FLAGS INTERNALDATE RFC822.SIZE)")
 )
+row("fetch-fast-first", "FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE); first", 1)(
+    _first(b"(UID FLAGS INTERNALDATE RFC822.SIZE)")
+)
 row("envelope-first", "FETCH 1:* (ENVELOPE); first", 1)(_first(b"(ENVELOPE)"))
 row("envelope", "FETCH 1:* (ENVELOPE); repeated", 5, sizes="all")(_again(b"(ENVELOPE)"))
 row("structure-first", "FETCH 1:* (BODYSTRUCTURE); first", 1)(_first(b"(BODYSTRUCTURE)"))
@@ -67,6 +71,37 @@ def page(scene: Scene) -> Iterator[float]:
 
         while True:
             yield repeat(once)
+
+
+@row("page-first", "a webmail's page of 50; first", 1)
+def page_first(scene: Scene) -> Iterator[float]:
+    while True:
+        with scene.server.fresh(scene.base) as name, scene.server.login() as client:
+            client.run(b"SELECT %b" % name)
+            last = b"FETCH %d:%d %b" % (scene.size - 49, scene.size, PAGE)
+            yield repeat(lambda last=last: client.drain(last), 0)  # type: ignore[misc]  # called at once
+
+
+@row("body-first", "one body at a time, 300 of them; first", 1.2, shown="rate")
+def bodies_first(scene: Scene) -> Iterator[float]:
+    while True:
+        with scene.server.fresh(scene.base) as name, scene.server.login() as client:
+            client.run(b"SELECT %b" % name)
+            yield repeat(lambda: _bodies(client), 0) / BODIES  # called at once
+
+
+@row("body", "one body at a time, 300 of them; repeated", 1.2, shown="rate")
+def bodies(scene: Scene) -> Iterator[float]:
+    with scene.server.login() as client:
+        client.run(b"SELECT %b" % scene.server.standing(scene.base))
+        _bodies(client)
+        while True:
+            yield repeat(lambda: _bodies(client)) / BODIES
+
+
+def _bodies(client: Client) -> None:
+    for number in range(1, BODIES + 1):
+        client.drain(b"FETCH %d (BODY.PEEK[])" % number)
 
 
 @row("download", "download of everything, small ones", 1)

@@ -59,6 +59,7 @@ def _indexed(command: bytes) -> Play:
 row("search-flags", "SEARCH UNSEEN, FLAGGED, ANSWERED UNDELETED", 1, sizes="all")(
     _again(b"SEARCH UNSEEN", b"SEARCH FLAGGED", b"SEARCH ANSWERED UNDELETED")
 )
+row("search-flags-first", "SEARCH UNSEEN; first", 1)(_first(b"SEARCH UNSEEN"))
 row("search-dates", "SEARCH SINCE, BEFORE", 1, sizes="all")(
     _again(b"SEARCH SINCE 1-Jan-2025", b"SEARCH BEFORE 1-Jun-2024 LARGER 5000")
 )
@@ -70,6 +71,7 @@ row("search-text-index", "SEARCH TEXT; ours with search_index", 50)(_indexed(b"S
 row("search-body-index", "SEARCH BODY; ours with search_index", 50)(_indexed(b"SEARCH BODY %b" % RARE_IN_BODY.encode()))
 row("sort-first", "SORT (REVERSE DATE); first", 1)(_first(b"SORT (REVERSE DATE) UTF-8 ALL"))
 row("sort-date", "SORT (REVERSE DATE); repeated", 2, sizes="all")(_again(b"SORT (REVERSE DATE) UTF-8 ALL"))
+row("sort-subject-first", "SORT (SUBJECT); first", 1.2)(_first(b"SORT (SUBJECT) UTF-8 ALL"))
 row("sort-subject", "SORT (SUBJECT); repeated", 2)(_again(b"SORT (SUBJECT) UTF-8 ALL"))
 row("thread-first", "THREAD REFERENCES; first", 1)(_first(b"THREAD REFERENCES UTF-8 ALL"))
 row("thread", "THREAD REFERENCES; repeated", 2, sizes="all")(_again(b"THREAD REFERENCES UTF-8 ALL"))

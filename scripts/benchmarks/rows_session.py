@@ -107,6 +107,19 @@ def select_again(scene: Scene) -> Iterator[float]:
             yield repeat(lambda: client.run(b"SELECT %b" % name))
 
 
+@row("login-select", "connect, LOGIN, SELECT", 2, sizes="all")
+def login_and_select(scene: Scene) -> Iterator[float]:
+    name = scene.server.standing(scene.base)
+
+    def once() -> None:
+        with scene.server.login() as client:
+            client.run(b"SELECT %b" % name)
+
+    once()
+    while True:
+        yield repeat(once, 0.6)
+
+
 def _folders(scene: Scene, user: str, count: int) -> None:
     """Give a user that many folders in a tree; the first hundred hold a message or two."""
     root = scene.server.maildir(user)
@@ -136,6 +149,14 @@ def list_status(scene: Scene) -> Iterator[float]:
         client.run(command)
         while True:
             yield repeat(lambda: client.run(command))
+
+
+@row("status-first", "STATUS; first contact, no index", 2)
+def status_first(scene: Scene) -> Iterator[float]:
+    while True:
+        with scene.server.fresh(scene.base) as name, scene.server.login() as client:
+            command = b"STATUS %b (MESSAGES UNSEEN UIDNEXT UIDVALIDITY)" % name
+            yield repeat(lambda command=command: client.run(command), 0)  # type: ignore[misc]  # called at once
 
 
 @row("status", "STATUS, 50 folders in turn", 3, shown="rate", sizes="none")
