@@ -100,6 +100,7 @@ class Watcher:
         self._deaf: set[str] = set()  # file systems of which the log has a line
         self._due: dict[int, float] = {}  # when to look again although nothing happened
         self._watches: dict[int, set[int]] = {}  # watch -> mailboxes; one folder may have two objects
+        self._watches_of: dict[int, set[int]] = {}  # mailbox -> watches, the same the other way round
         # Those that nobody listens to, the longest left first, and when that was (descriptors.used).
         self._left: dict[int, int] = {}
         descriptors.register(self)
@@ -175,10 +176,12 @@ class Watcher:
                 self._unwatch(key)
                 return False
             self._watches.setdefault(number, set()).add(key)
+            self._watches_of.setdefault(key, set()).add(number)
         return True
 
     def _unwatch(self, key: int) -> None:
-        for number, keys in list(self._watches.items()):
+        for number in self._watches_of.pop(key, ()):
+            keys = self._watches[number]
             keys.discard(key)
             if not keys:
                 del self._watches[number]
@@ -245,6 +248,7 @@ class Watcher:
             self._boxes.clear()
             self._left.clear()
             self._watches.clear()
+            self._watches_of.clear()
             if self._inotify is not None:
                 self._inotify.close()
                 self._inotify = None
@@ -301,7 +305,8 @@ class Watcher:
                 news |= self._watches.get(number, set())
             for number in ended:
                 # Of a directory that is gone: no other watch ever has its number.
-                self._watches.pop(number, None)
+                for key in self._watches.pop(number, ()):
+                    self._watches_of[key].discard(number)
             if lost:
                 later.update(dict.fromkeys(self._boxes))
             later.update((key, None) for key, when in self._due.items() if when <= now)
@@ -315,11 +320,11 @@ class Watcher:
         with self._guard:
             if key not in self._boxes or key in self._polled:
                 return False
-            before = {number for number, keys in self._watches.items() if key in keys}
+            before = set(self._watches_of.get(key, ()))
             if not self._watch(key, wanted):
                 self._polled.add(key)
                 return True
-            return any(key in keys and number not in before for number, keys in self._watches.items())
+            return not self._watches_of.get(key, set()) <= before
 
     def _look(self, key: int) -> None:
         self._thread.beat()

@@ -162,8 +162,8 @@ def _send_bodies(
 ) -> None:
     """Row by row: a body may be large, and is on its way before the next one is read."""
     columns = tuple(plan)
-    # Of each column what is there already, or else what makes it.
     size_at = next((n for n, c in enumerate(plan, 1) if c is SIZE), 0)
+    # Of each column what is there already, or else what makes it.
     sources = [(c.values(view, chunk), None) if isinstance(c, FromSnapshot) else (None, c.make) for c in plan]
     for k, position in enumerate(chunk):
         view.progress.report(k, len(chunk))
