@@ -7,6 +7,7 @@ does not know.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -128,7 +129,8 @@ def _fill(
             lost.add(k)
             continue
         try:
-            with content.opened():
+            # Who looks at headers alone has all but the longest of them already.
+            with content.opened() if whole else nullcontext():
                 for c in cached:
                     if values[c.field][k] is None or content.changed:
                         blob = values[c.field][k] = c.make(content)
