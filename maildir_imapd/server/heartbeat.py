@@ -12,7 +12,7 @@ from maildir_imapd.server import shared
 
 
 class Page:
-    """The memory that a supervisor and its workers share (``shared``): for each slot a moment, and a mark.
+    """The memory that a supervisor and its workers share (``shared``): for each slot two moments, and a mark.
 
     Whoever looks sees the old moment or the new one; a 0.0 in between would be a worker that has not moved since the
     machine was started.
@@ -21,6 +21,7 @@ class Page:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self._moments, self._marks = shared.moments(slots), shared.moments(slots)
+        self._told = shared.moments(slots)
 
     def beat(self, slot: int, moment: float) -> None:
         """Note when the worker of *slot* was last seen to move; monotonic, which is one clock for all processes."""
@@ -29,6 +30,14 @@ class Page:
     def moment(self, slot: int) -> float:
         """When that was; 0.0: nobody knows, and nobody must go by it."""
         return float(self._moments[slot])
+
+    def tell(self, slot: int, moment: float) -> None:
+        """Note when the worker of *slot* has last put its stacks into the log; monotonic."""
+        self._told[slot] = moment
+
+    def told(self, slot: int) -> float:
+        """When that was; 0.0: never."""
+        return float(self._told[slot])
 
     def mark(self, slot: int, marked: bool) -> None:
         """Say whether the worker of *slot* is to take no more connections."""

@@ -47,8 +47,10 @@ log = Log(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 # A worker in which some long-lived thread has not moved for this long hangs, if it is found so twice.
 HANGS_AFTER_SECONDS = 60.0
-# One that has not moved for this long, by two looks as well, has its stacks in the log.
+# One that has not moved for this long, by two looks as well, is asked for its stacks; and one that does not answer for
+# so long has them written in spite of that.
 STANDS_AFTER_SECONDS = 5.0
+NO_ANSWER_SECONDS = 10.0
 # Seconds between these two looks, at the least.
 LOOK_AGAIN_SECONDS = 1.0
 # A worker that dies younger than this has a reason that will not go away: wait before the next one.
@@ -78,9 +80,13 @@ class Child:
     # The beat that was found too old, and when that was seen; the next look must find the same one.
     suspect: float = 0.0
     suspected: float = 0.0
-    # The beat at which it was seen to stand, and the one whose stacks are in the log.
+    # The beat at which it was seen to stand, and when; the beat at which it was asked for its stacks, and when; and the
+    # one at which that was not waited for any longer.
     stands: float = 0.0
-    shown: float = 0.0
+    stood: float = 0.0
+    asked: float = 0.0
+    asked_at: float = 0.0
+    forced: float = 0.0
 
 
 @dataclass
@@ -279,6 +285,7 @@ class Supervisor:
                     patience=self.config.shutdown_timeout,
                     notes=self._deaths.notes(slot),
                     stacks=self._stacks,
+                    told=lambda: page.tell(slot, time.monotonic()),
                     channel=channel,
                     failures=self._failures,
                     counts=self._counts.of(slot),
@@ -443,11 +450,19 @@ class Supervisor:
         if not beat or now - beat <= STANDS_AFTER_SECONDS:
             child.stands = 0.0
         elif child.stands != beat:
-            child.stands = beat
-        elif child.shown != beat and self._stacks is not None:
-            child.shown = beat
+            child.stands, child.stood = beat, now
+        elif self._stacks is None or now - child.stood < LOOK_AGAIN_SECONDS:
+            # The whole machine may have stood still, and nobody but us has run since.
+            return
+        elif child.asked != beat:
+            child.asked, child.asked_at = beat, now
             log.error("worker stands still; its stacks follow", worker=child.pid, seconds=round(now - beat))
             self._stacks.ask(child.pid)
+        elif child.forced != beat and now - child.asked_at >= NO_ANSWER_SECONDS:
+            child.forced = beat
+            if self._page.told(child.slot) < child.asked_at:
+                log.error("no thread of it can run; its stacks follow", worker=child.pid, seconds=round(now - beat))
+                self._stacks.force(child.pid)
 
     def _end(self) -> None:
         """Have every worker say goodbye; what is left after the deadline is killed."""

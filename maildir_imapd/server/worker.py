@@ -342,7 +342,9 @@ class Supervision:
     notes: WorkerNotes | None = None
     """Where to note what would tell of which message it died."""
     stacks: Stacks | None = None
-    """The file in which its stacks are written if it stands still."""
+    """Where its stacks are written if it stands still."""
+    told: Callable[[], None] = lambda: None
+    """Notes that they were."""
     channel: socket.socket | None = None
     """By this it hands over the log file that it has opened anew."""
     failures: Failures | None = None
@@ -366,6 +368,8 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
     beats = Beats()
     main = beats.of("main")
     worker = Worker(config, tls, listeners, beats, supervision.failures, supervision.counts, indexing)
+    if supervision.stacks is not None:
+        supervision.stacks.answer(supervision.told)
     worker.start()
     supervision.ready()
 

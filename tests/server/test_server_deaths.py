@@ -134,12 +134,13 @@ def test_a_third_worker_lives(spool: Spool, command: bytes, monkeypatch: pytest.
 def test_a_worker_that_stands_still_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     parent = Supervisor(load(None, {}), lambda: load(None, {}))
     asked: list[int] = []
-    monkeypatch.setattr(parent, "_stacks", SimpleNamespace(ask=asked.append))
+    forced: list[int] = []
+    monkeypatch.setattr(parent, "_stacks", SimpleNamespace(ask=asked.append, force=forced.append))
     parent.children[4711] = Child(4711, SLOT, 1000.0)
     parent._page.beat(SLOT, 1000.0)
-    for now in (1001.0, 1000.0 + STANDS_AFTER_SECONDS, 1000.5 + STANDS_AFTER_SECONDS):
+    for now in (1001.0, 1000.0 + STANDS_AFTER_SECONDS, 1000.5 + STANDS_AFTER_SECONDS, 1000.6 + STANDS_AFTER_SECONDS):
         parent._kill_hanging(now)
-    assert asked == []
+    assert asked == [], "it is looked at again a while later, not at once"
     for now in (1001.5 + STANDS_AFTER_SECONDS, 1002.5 + STANDS_AFTER_SECONDS, 1003.5 + STANDS_AFTER_SECONDS):
         parent._kill_hanging(now)
     assert asked == [4711]
@@ -148,6 +149,66 @@ def test_a_worker_that_stands_still_is_asked_once(monkeypatch: pytest.MonkeyPatc
     for now in (1017.0, 1018.0, 1019.0):
         parent._kill_hanging(now)
     assert asked == [4711, 4711]
+    assert forced == []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_one_that_does_not_answer_has_its_stacks_written(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    parent = Supervisor(load(None, {}), lambda: load(None, {}))
+    said: list[str] = []
+
+    def ask(pid: int) -> None:
+        said.append("asked")
+        if answers:
+            parent._page.tell(SLOT, 1007.5)
+
+    monkeypatch.setattr(parent, "_stacks", SimpleNamespace(ask=ask, force=lambda pid: said.append("forced")))
+    parent.children[4711] = Child(4711, SLOT, 1000.0)
+    parent._page.beat(SLOT, 1000.0)
+    for second in range(1, 30):
+        parent._kill_hanging(1000.0 + second)
+    assert said == (["asked"] if answers else ["asked", "forced"])
+
+
+def test_a_worker_that_runs_is_none_the_worse_for_being_asked(tmp_path: Path) -> None:
+    """Other threads of it are in the midst of their frames: that is where the handler in C has ended a worker."""
+    log = tmp_path / "log"
+    reading, ready = os.pipe()
+    asks = 200
+    pid = os.fork()
+    if pid == 0:
+        try:
+            set_up("info", str(log))
+            stacks = Stacks()
+            stacks.answer(lambda: os.write(ready, b"t"))
+            for _ in range(3):
+                threading.Thread(target=work_without_end, daemon=True).start()
+            os.write(ready, b"+")
+            time.sleep(600)
+        finally:
+            os._exit(1)
+    try:
+        os.close(ready)
+        assert os.read(reading, 1) == b"+"
+        for _ in range(asks):
+            Stacks.ask(pid)
+            assert os.read(reading, 1) == b"t"
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+    finally:
+        os.close(reading)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    said = log.read_text()
+    assert said.count("in work_without_end") >= asks
+    assert "Thread MainThread (most recent call first):" in said
+
+
+def work_without_end() -> None:
+    def deeper(levels: int) -> int:
+        return levels and deeper(levels - 1)
+
+    while True:
+        deeper(50)
 
 
 def hold_the_lock() -> None:
@@ -177,7 +238,7 @@ def test_the_stacks_of_who_holds_the_lock_are_in_the_log(tmp_path: Path, rotated
         assert os.read(reading, 1) == b"+"
         while b"hold_the_lock" not in log.read_bytes():
             # Asked again until it is in there: it may have been a moment too early.
-            Stacks.ask(pid)
+            Stacks.force(pid)
             assert os.waitpid(pid, os.WNOHANG) == (0, 0)
             time.sleep(0.01)
     finally:
