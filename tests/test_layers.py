@@ -38,6 +38,7 @@ IMAP_KNOWS = FACE | {
     "store.records.special_use",
     "store.records.texts",
     "store.records.texts_filling",
+    "store.threads.ahead",
     "store.threads.listeners",
 }
 # How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.
@@ -54,6 +55,7 @@ SERVER_KNOWS = FACE | {
     "store.maildir.packed",
     "store.neighbours.takeover",
     "store.records.metadata",
+    "store.threads.ahead",
     "store.threads.bell",
     "store.threads.locks",
     "store.threads.longlived",
@@ -73,8 +75,14 @@ CLI_KNOWS = FACE | {
 }
 # An engine, and what it is made of.
 ENGINE = {"imap.columns.danger", "imap.engine", "imap.gate", "imap.policy", "imap.progress", "imap.reply"}
-# What fills an index of texts, in a process that serves nobody.
-FILLING = {"imap.search.filling", "store.records.texts", "store.records.texts_filling"}
+# What fills an index of texts, and what works ahead, in processes that serve nobody.
+FILLING = {
+    "imap.columns.ahead",
+    "imap.commands",
+    "imap.search.filling",
+    "store.records.texts",
+    "store.records.texts_filling",
+}
 # Modules and whole packages below maildir_imapd that each may import; "" is the package itself, for the version.
 ALLOWED = {
     "strings": set[str](),
@@ -93,7 +101,8 @@ ALLOWED = {
     "location": {"store.maildir.decide", "store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
     "toml_lines": {"errors"},
-    "config": {"values", "errors", "phrases", "toml_lines", ""},
+    "setting": {"setting", "values", "phrases"},
+    "config": {"setting", "errors", "toml_lines"},
     "server": {
         "server",
         *ENGINE,

@@ -7,7 +7,7 @@ import pwd
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 from weakref import WeakValueDictionary
 
 from maildir_imapd.auth.base import QuotaLimits
@@ -23,13 +23,14 @@ from maildir_imapd.store.maildir.instead import instead
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from maildir_imapd.auth.base import Identity
     from maildir_imapd.location import Ground
     from maildir_imapd.server.owners import Owner
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.maildir.layout import Places
+    from maildir_imapd.store.threads.ahead import Want
     from maildir_imapd.store.watch import Watcher
 
 log = Log(__name__)
@@ -108,6 +109,24 @@ def open_account(
     )
 
 
+class Background(Protocol):
+    """Whoever does work beside the sessions (beside.py); nothing waits for it."""
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether indexes of texts are filled."""
+
+    @property
+    def has_fields(self) -> bool:
+        """Whether fields of messages are worked out ahead."""
+
+    def fill_texts(self, user: str, path: bytes) -> None:
+        """Say that a folder of a user's has something new for the index of texts."""
+
+    def work_ahead(self, user: str, want: Want, urgent: bool) -> None:
+        """Say what is to be worked out of a user's messages before a client needs it, or while he waits."""
+
+
 class Accounts:
     """The accounts of a process, one object each; safe from any thread."""
 
@@ -116,12 +135,12 @@ class Accounts:
         mail: Mail,
         watcher: Watcher | None,
         unused: Unused | None = None,
-        indexing: Callable[[str, bytes], None] | None = None,
+        background: Background | None = None,
     ) -> None:
         self.mail = mail
         self._watcher = watcher
         self.unused = Unused() if unused is None else unused
-        self._indexing = indexing  # has a user's folder indexed
+        self._background = background
         # With mail_user no thread of a worker becomes another, and the right to is given up.
         self.own = owners.own() if owners.supported() and mail.user is None else None
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
@@ -213,14 +232,22 @@ class Accounts:
                 account = self._accounts.setdefault(key, made)
         else:
             account.limit(quota.octets, quota.messages)
-        indexed = self._indexing is not None and self.mail.search_index_of(identity)
-        account.texts.wanted = partial(self._indexing, identity.user) if self._indexing and indexed else None
+        self._have_work_done(account, identity)
         with self._lock:
             self._served[account.root] = account.inbox
             self._served.move_to_end(account.root)
             while len(self._served) > ROOTS_REMEMBERED:
                 self._served.popitem(last=False)
         return account
+
+    def _have_work_done(self, account: Account, identity: Identity) -> None:
+        """Have the account tell whoever works in the background what is to be done, as far as somebody does."""
+        beside = self._background
+        if beside is None:
+            return
+        indexed = beside.has_texts and self.mail.search_index_of(identity)
+        account.texts.wanted = partial(beside.fill_texts, identity.user) if indexed else None
+        account.ahead.wanted = partial(beside.work_ahead, identity.user) if beside.has_fields else None
 
     def left(self, account: Account) -> None:
         """Keep an account for a while whose user has gone; harmless if he is here again, or in another session."""

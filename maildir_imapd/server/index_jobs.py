@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing, StoreError
 from maildir_imapd.events import Log
-from maildir_imapd.imap.columns.danger import Message
 from maildir_imapd.imap.search.filling import fill, key_of
-from maildir_imapd.server import confine, preload, settings, shared, spools
+from maildir_imapd.server import jobs, preload, settings, shared, spools
 from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.adopting import is_ours
-from maildir_imapd.server.extracting import Extractors, end_with_parent
+from maildir_imapd.server.extracting import Extractors
+from maildir_imapd.server.job_queue import JobKind
+from maildir_imapd.server.jobs import AGAIN, CELLS, DONE, FAILED, Noting, become
+from maildir_imapd.store.records import texts
 from maildir_imapd.store.records.texts_filling import Filling
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity
     from maildir_imapd.config import Config
-    from maildir_imapd.server.owners import Owner
+    from maildir_imapd.imap.columns.danger import Message
+    from maildir_imapd.server.extracting import Extracting
+    from maildir_imapd.server.jobs import Opens
     from maildir_imapd.store.account import Account
     from maildir_imapd.store.mailbox import Mailbox
 
@@ -29,45 +32,17 @@ log = Log(__name__)
 
 # Beside as many as there are twice, folders that an index may have of which some are surely gone.
 _FOLDERS_GONE: Final = 16
-# How a job ends, if nothing ends it: all is indexed; not now (the log says why); it was asked to end.
-DONE, FAILED, AGAIN = 0, 3, 4
-# Of the memory that it shares with who began it: the message that it is at, as in danger.Message, and whether it is to
-# end. By signals nobody could tell it: it is another user's, and its parent may not send him any.
-DEVICE, INODE, UIDVALIDITY, UID, END = range(5)
-CELLS: Final = 5
-# Seconds for which a job may be at one message, or at what is between two, before the kernel ends it.
-STANDS_SECONDS: Final = 180
+# Seconds from the first word of a folder until it is indexed, and from one job of a user's to the next.
+DELAY_SECONDS: Final = 5.0
+REST_SECONDS: Final = 30.0
 
 
-class Noting:
-    """Notes which message the job is at, where it outlives the job, and has texts extracted; see ``filling.Filler``."""
+class TextNoting(Noting):
+    """Notes where the job is, and has texts extracted; see ``filling.Filler``."""
 
     def __init__(self, cells: memoryview[int], left_out: Collection[Message], extractors: Extractors) -> None:
-        self._cells = cells
-        self._left_out = left_out
+        super().__init__(cells, left_out)
         self._extractors = extractors
-        self.watched = False  # an alarm ends the process where it stands still
-
-    @property
-    def ending(self) -> bool:
-        """Whether no more messages are to be taken in."""
-        return bool(self._cells[END])
-
-    def moves(self) -> None:
-        """Note that the job gets on."""
-        if self.watched:
-            signal.alarm(STANDS_SECONDS)
-
-    def folder(self, mailbox: Mailbox) -> None:
-        """Note the folder that the next messages are of."""
-        self._cells[DEVICE], self._cells[INODE] = mailbox.identity
-        self._cells[UIDVALIDITY] = mailbox.uidvalidity
-
-    def at(self, uid: int) -> bool:
-        """As ``filling.Filler.at``."""
-        self.moves()
-        self._cells[UID] = 0 if self.ending else uid
-        return not self.ending and Message(*self._cells[:END]) not in self._left_out
 
     def takes(self, kind: bytes) -> bool:
         """As ``filling.Filler.takes``."""
@@ -79,31 +54,40 @@ class Noting:
         return self._extractors.extract(kind, octets)
 
 
-# Opens the mail of a user as its owner, whom the process becomes for good; None for one who has no index.
-Opens = Callable[[str], "Account | None"]
+def wanted(config: Config) -> bool:
+    """Whether any user has an index of texts, as far as that can be known now."""
+    if settings.mail(config).search_index:
+        return True
+    users = settings.chain(config)
+    return any(who.search_index for who in users.everybody())
 
 
-def of_users(config: Config) -> Opens:
-    """Return what opens the mail of the users that the settings know."""
-
-    # Once: what is wrong with the users' file is said when it is read first.
-    mail, chain = settings.mail(config), settings.chain(config)
-
-    def opens(user: str) -> Account | None:
-        identity = chain.find(user)
-        if identity is None or not mail.search_index_of(identity):
-            return None
-        accounts = Accounts(mail, None)
-        owner = accounts.owner(identity)
-        if owner is not None:
-            become(owner)
-        # As the process itself: that is the owner by now.
-        return accounts.account(identity, None, make=False)
-
-    return opens
+def possible() -> bool:
+    """Whether there can be such an index, with a line in the log where not."""
+    if texts.available():
+        return True
+    log.error("no index of texts: the SQLite of this Python has no FTS5 with trigrams")
+    return False
 
 
-def work(opens: Opens, user: str, paths: Sequence[bytes], noting: Noting, parent: int) -> int:
+def kind(config: Config, opens: Opens | None = None) -> JobKind:
+    """Return how such jobs are done; *opens*: what opens the mail of a user, if not as the settings say."""
+    found = opens or jobs.of_users(config, settings.mail(config).search_index_of)
+    return kind_of(found, settings.extracting(config))
+
+
+def kind_of(opens: Opens, extracting: Extracting) -> JobKind:
+    """Return how such jobs are done where *extracting* says what is made of attachments."""
+
+    def begin(
+        user: str, paths: Sequence[bytes], cells: memoryview[int], left_out: Collection[Message], parent: int
+    ) -> int:
+        return work(opens, user, paths, TextNoting(cells, left_out, Extractors(extracting)), parent)
+
+    return JobKind("texts", begin, DELAY_SECONDS, REST_SECONDS)
+
+
+def work(opens: Opens, user: str, paths: Sequence[bytes], noting: TextNoting, parent: int) -> int:
     """Bring the index of *user* up to date with the folders at *paths*; returns how it ended.
 
     The process is good for nothing else afterwards, and ends with its *parent*.
@@ -112,14 +96,8 @@ def work(opens: Opens, user: str, paths: Sequence[bytes], noting: Noting, parent
         account = opens(user)
         if account is None:
             return DONE
-        end_with_parent()
-        if os.getppid() != parent:
+        if not jobs.watch(noting, parent):
             return FAILED
-        # The signal ends it also where it never comes back from C.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-        noting.watched = True
-        noting.moves()
         there = {*account.paths()}
         with ExitStack() as stack:
             try:
@@ -138,7 +116,7 @@ def work(opens: Opens, user: str, paths: Sequence[bytes], noting: Noting, parent
     return AGAIN if noting.ending else DONE
 
 
-def _fill(account: Account, path: bytes, filling: Filling, noting: Noting) -> None:
+def _fill(account: Account, path: bytes, filling: Filling, noting: TextNoting) -> None:
     """Take in one folder; raises StoreError where no other could be taken in either."""
     try:
         mailbox = account.mailbox_at(path)
@@ -148,14 +126,6 @@ def _fill(account: Account, path: bytes, filling: Filling, noting: Noting) -> No
         return  # it has gone meanwhile, or somebody holds it: the next search asks for it again
     if taken:
         log.info("texts indexed", path=path, messages=taken)
-
-
-def become(owner: Owner) -> None:
-    """Be *owner* for good, with no right that he has not; raises OSError."""
-    os.setgroups(owner.groups)
-    os.setresgid(owner.gid, owner.gid, owner.gid)
-    os.setresuid(owner.uid, owner.uid, owner.uid)
-    confine.drop_capabilities()
 
 
 # --- for commands -------------------------------------------------------------------------------------
@@ -197,7 +167,7 @@ def refill(config: Config, identity: Identity, *, anew: bool) -> int:
 
 def _refill(config: Config, identity: Identity, *, anew: bool) -> int:
     account = Accounts(settings.mail(config), None).account(identity, None, make=False)
-    noting = Noting(shared.words(CELLS), frozenset(), Extractors(settings.extracting(config)))
+    noting = TextNoting(shared.words(CELLS), frozenset(), Extractors(settings.extracting(config)))
     with Filling(account.texts.directory) as filling:
         if anew:
             filling.begin_anew()
@@ -208,7 +178,7 @@ def _refill(config: Config, identity: Identity, *, anew: bool) -> int:
     return taken
 
 
-def _fill_all(account: Account, filling: Filling, noting: Noting) -> int:
+def _fill_all(account: Account, filling: Filling, noting: TextNoting) -> int:
     """Take in all folders, and forget those that are gone, of which nobody tells an index."""
     keys, taken = [], 0
     for key, mailbox in _keys(account):

@@ -172,6 +172,11 @@ def mail(config: Config) -> Mail:
     )
 
 
+def works_ahead(config: Config) -> bool:
+    """Whether fields of messages are worked out before clients ask for them."""
+    return bool(config.cache_ahead)
+
+
 def extracting(config: Config) -> Extracting:
     """Read which programs make texts of attachments."""
     return Extracting(dict(config.search_extract), landlock=config.landlock)

@@ -13,8 +13,8 @@ from maildir_imapd.imap.gate import Access
 from maildir_imapd.location import expand, grounds
 from maildir_imapd.server import confine, imap_service, memory, owners, settings
 from maildir_imapd.server.accounts import demand_ground, open_account
+from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
-from maildir_imapd.server.indexing import start as start_indexing
 from maildir_imapd.server.transport import PipeTransport
 
 if TYPE_CHECKING:
@@ -35,14 +35,16 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     places = expand(mail.location, user, home)
     _become_owner(places)
     _confine(settings.confinement(config), places)
-    indexing = start_indexing(config, opens=lambda _: open_account(mail, places, None, mail.quota))
+    background = start_background(config, opens=lambda _: open_account(mail, places, None, mail.quota))
     watcher = settings.watcher(config)
     goodbye: list[Goodbye] = []
     try:
         demand_ground(mail, grounds(mail.location, user, home))
         account = open_account(mail, places, watcher, mail.quota)
-        if indexing is not None:
-            account.texts.wanted = partial(indexing.ask, user)
+        if background.has_texts:
+            account.texts.wanted = partial(background.fill_texts, user)
+        if background.has_fields:
+            account.ahead.wanted = partial(background.work_ahead, user)
         transport = PipeTransport(0, 1)
 
         def end(number: int, frame: FrameType | None) -> None:
@@ -61,8 +63,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         converse(transport, service, leaving=lambda: goodbye[0] if goodbye else None)
     finally:
         watcher.close()
-        if indexing is not None:
-            indexing.close()
+        background.close()
 
 
 def _become_owner(places: Places) -> None:

@@ -22,10 +22,10 @@ from maildir_imapd.errors import LimitReached, ShuttingDown
 from maildir_imapd.events import Log
 from maildir_imapd.server import imap_service, memory, settings
 from maildir_imapd.server.accounts import Accounts
+from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.heartbeat import Beats
-from maildir_imapd.server.indexing import start as start_indexing
 from maildir_imapd.server.sessions import Sessions, Visit, silent
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.transport import Transport
@@ -36,10 +36,10 @@ from maildir_imapd.store.threads.longlived import BEAT_SECONDS, LongLived, no_be
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
+    from maildir_imapd.server.beside import Processes
     from maildir_imapd.server.counts import WorkerCounts
     from maildir_imapd.server.deaths import WorkerNotes
     from maildir_imapd.server.failures import Failures
-    from maildir_imapd.server.indexing import Indexing
     from maildir_imapd.server.service import Port
     from maildir_imapd.server.stacks import Stacks
 
@@ -221,12 +221,11 @@ class Worker:
         beats: Beats,
         failures: Failures | None = None,
         counts: WorkerCounts | None = None,
-        indexing: Indexing | None = None,
+        background: Processes | None = None,
     ) -> None:
         self.tls = tls
         self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
-        ask = None if indexing is None else indexing.ask
-        accounts = Accounts(settings.mail(config), self.watcher, indexing=ask)
+        accounts = Accounts(settings.mail(config), self.watcher, background=background)
         self.door = Door(settings.chain(config, failures), accounts, settings.room(config), counts)
         self.sessions = Sessions()
         # What is served, by the name that a listener has for it.
@@ -361,13 +360,13 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
     """
     # First, while there is no thread.
     theirs = [listener.sock for listener in listeners]
-    indexing = start_indexing(config, theirs if supervision.channel is None else [*theirs, supervision.channel])
+    background = start_background(config, theirs if supervision.channel is None else [*theirs, supervision.channel])
     signals = Signals(SIGNALS)
     if supervision.notes is not None:
         imap_service.note_dangers(supervision.notes)
     beats = Beats()
     main = beats.of("main")
-    worker = Worker(config, tls, listeners, beats, supervision.failures, supervision.counts, indexing)
+    worker = Worker(config, tls, listeners, beats, supervision.failures, supervision.counts, background)
     if supervision.stacks is not None:
         supervision.stacks.answer(supervision.told)
     worker.start()
@@ -376,10 +375,9 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
     def moved() -> None:
         main()
         supervision.beat(beats.oldest())
-        if indexing is not None:
-            indexing.look()
+        background.look()
 
-    if _work(worker, signals, supervision, moved, None if indexing is None else indexing.share_log):
+    if _work(worker, signals, supervision, moved, background.share_log):
         _end(worker, moved, supervision.patience)
     return 0
 

@@ -48,6 +48,7 @@ from maildir_imapd.store.records.quota import Amount, Quota
 from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
+from maildir_imapd.store.threads.ahead import Ahead
 from maildir_imapd.store.trees import Trees
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ class Account:
         )
         self.quota_mailboxes = quota_mailboxes
         # None of these knows the account, so that it and its mailboxes go as soon as nobody has them any more.
-        self.texts = texts = Texts(layout.cache(self.inbox) or root)
-        keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts)
+        self.texts, self.ahead = texts, ahead = Texts(layout.cache(self.inbox) or root), Ahead()
+        keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts, ahead=ahead)
         self._mailboxes = Mailboxes(Opening(layout, keeping, watcher), Unused() if unused is None else unused)
         self._chosen = chosen = special_use.ChosenUses(root)
         find = partial(trees.find, layout)

@@ -96,6 +96,15 @@ def unwatch(box: CurrentFolder) -> None:
         box._watcher.leave(box)
 
 
+def _tell_arrived(folder: Folder, messages: int) -> None:
+    """Tell whoever works in the background that there are new messages."""
+    keeping = folder.keeping
+    if keeping.texts is not None:
+        keeping.texts.want(folder.path)
+    if keeping.ahead is not None:
+        keeping.ahead.arrived(folder.path, messages)
+
+
 class CurrentFolder:
     """One object per folder and process, shared by all threads. Takes *folder*, and closes it."""
 
@@ -146,6 +155,8 @@ class CurrentFolder:
         if not folder.index.loaded or folder.index.started_anew:
             with folder.exclusive(adds=True):
                 pass
+            if folder.keeping.ahead is not None:
+                folder.keeping.ahead.arrived(self.path, len(folder.rows))
         folder.clean_tmp()
         self._ring = Ring((), folder.rows.modseq)
         folder.index.taken()
@@ -299,9 +310,8 @@ class CurrentFolder:
             if self._rotations != self._folder.index.rotations:
                 self._rotations = self._folder.index.rotations
                 self._rotated(after)
-            texts = self._folder.keeping.texts
-            if texts is not None and after.uidnext > before.uidnext:
-                texts.want(self.path)
+            if after.uidnext > before.uidnext:
+                _tell_arrived(self._folder, min(after.uidnext - before.uidnext, len(after.uids)))
             if after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity):
                 self._listeners.wake()
 

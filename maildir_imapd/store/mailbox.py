@@ -84,6 +84,7 @@ class Mailbox(CurrentFolder):
         self._cache_path = cache or self.index_path
         self._word: bytes | None = None
         self.texts = keeping.texts
+        self.ahead = keeping.ahead
 
     def close(self) -> None:
         """Let go of all descriptors. The object is of no use afterwards: whoever tries gets StoreError."""

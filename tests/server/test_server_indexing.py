@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,10 @@ from maildir_imapd import log as logs
 from maildir_imapd.auth import schemes
 from maildir_imapd.config import load
 from maildir_imapd.imap.columns.danger import Message
-from maildir_imapd.server import confine, extracting, index_jobs, indexing, owners, settings, shared
+from maildir_imapd.server import beside as besides
+from maildir_imapd.server import confine, extracting, index_jobs, job_queue, jobs, owners, settings, shared
 from maildir_imapd.server.extracting import Extracting, Extractors
-from maildir_imapd.server.indexing import Queue
+from maildir_imapd.server.job_queue import Queue, render
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.records.texts import FILE
 from maildir_imapd.store.records.texts_filling import Filling
@@ -34,7 +36,7 @@ from maildir_imapd.store.records.texts_filling import Filling
 NOTHING = Extracting({})
 # As a program of the server's own, with nothing to wait for.
 AT_ONCE = (
-    "from maildir_imapd.server import indexing; indexing.DELAY_SECONDS = indexing.REST_SECONDS = 0.0;"
+    "from maildir_imapd.server import index_jobs; index_jobs.DELAY_SECONDS = index_jobs.REST_SECONDS = 0.0;"
     "from maildir_imapd.cli import run; run()"
 )
 TURNS = 10_000
@@ -47,12 +49,13 @@ def message(word: str) -> bytes:
 class Beside:
     """A queue whose worker is the test."""
 
-    def __init__(self, root: Path, **options: object) -> None:
+    def __init__(self, root: Path, *, delay: float) -> None:
         self.root = root
         self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.now = 100.0
         self.opened = root / "opened"
-        self.queue = Queue(self.opens, theirs, NOTHING, now=lambda: self.now, **options)  # type: ignore[arg-type]
+        kind = replace(index_jobs.kind_of(self.opens, NOTHING), delay_seconds=delay)
+        self.queue = Queue(kind, theirs, now=lambda: self.now)
         self.theirs = theirs
 
     def opens(self, user: str) -> Account | None:
@@ -65,7 +68,7 @@ class Beside:
         return self.opened.read_text().split() if self.opened.exists() else []
 
     def say(self, user: str, path: Path) -> None:
-        self.ours.send(user.encode() + b"\0" + os.fsencode(path))
+        self.ours.send(render(user, os.fsencode(path), urgent=False))
 
     def turns(self, until: Callable[[], bool]) -> None:
         for _ in range(TURNS):
@@ -100,7 +103,7 @@ def test_what_is_said_is_indexed(beside: Beside) -> None:
 
 
 def test_a_burst_is_one_job(beside: Beside) -> None:
-    beside.queue._delay = 10.0
+    beside.queue._kind = replace(beside.queue._kind, delay_seconds=10.0)
     spool = Spool(beside.root / "ann")
     for _ in range(5):
         beside.say("ann", spool.root)
@@ -145,17 +148,17 @@ def test_a_message_that_jobs_die_of_is_left_out(beside: Beside, monkeypatch: pyt
     spool = Spool(beside.root / "ann")
     for word in ("one", "two", "three"):
         spool.put("INBOX", message(word), "")
-    at = index_jobs.Noting.at
+    at = jobs.Noting.at
 
-    def deadly(self: index_jobs.Noting, uid: int) -> bool:
+    def deadly(self: jobs.Noting, uid: int) -> bool:
         there = at(self, uid)
         if uid == 2 and there:
             os.kill(os.getpid(), signal.SIGKILL)
         return there
 
-    monkeypatch.setattr(index_jobs.Noting, "at", deadly)
-    monkeypatch.setattr(indexing, "FIRST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(indexing, "LONGEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(jobs.Noting, "at", deadly)
+    monkeypatch.setattr(job_queue, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(job_queue, "LONGEST_PAUSE_SECONDS", 0.0)
     beside.say("ann", spool.root)
     beside.turns(lambda: len(beside.users()) == 3 and beside.done())
     with Filling(os.fsencode(spool.root)) as filling:
@@ -174,7 +177,7 @@ def test_a_job_that_stands_still_is_ended(beside: Beside, monkeypatch: pytest.Mo
             signal.pause()
 
     monkeypatch.setattr(index_jobs, "fill", endless)
-    monkeypatch.setattr(index_jobs, "STANDS_SECONDS", 1)
+    monkeypatch.setattr(jobs, "STANDS_SECONDS", 1)
     beside.say("ann", spool.root)
     beside.turns(lambda: beside.users() != [])
     beside.turns(lambda: beside.queue._job is None)
@@ -185,12 +188,12 @@ def test_a_job_that_is_asked_to_end_keeps_what_it_has(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "ann")
     for word in ("one", "two", "three"):
         spool.put("INBOX", message(word), "")
-    cells = shared.words(index_jobs.CELLS)
+    cells = shared.words(jobs.CELLS)
 
-    class Ending(index_jobs.Noting):
+    class Ending(index_jobs.TextNoting):
         def at(self, uid: int) -> bool:
             if uid == 2:
-                cells[index_jobs.END] = 1
+                cells[jobs.END] = 1
             return super().at(uid)
 
     noting = Ending(cells, frozenset(), Extractors(NOTHING))
@@ -202,14 +205,14 @@ def test_a_job_that_is_asked_to_end_keeps_what_it_has(tmp_path: Path) -> None:
             status = index_jobs.work(lambda user: Account(paths[0]), "ann", paths, noting, parent)
         finally:
             os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == index_jobs.AGAIN
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == jobs.AGAIN
     with Filling(os.fsencode(spool.root)) as filling:
         assert filling.extent().messages == 1
 
 
 def test_a_job_whose_parent_has_gone_does_nothing(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "ann")
-    noting = index_jobs.Noting(shared.words(index_jobs.CELLS), frozenset(), Extractors(NOTHING))
+    noting = index_jobs.TextNoting(shared.words(jobs.CELLS), frozenset(), Extractors(NOTHING))
     child = os.fork()
     if child == 0:
         status = 99
@@ -217,7 +220,7 @@ def test_a_job_whose_parent_has_gone_does_nothing(tmp_path: Path) -> None:
             status = index_jobs.work(lambda user: Account(os.fsencode(spool.root)), "ann", [], noting, 1)
         finally:
             os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == index_jobs.FAILED
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == jobs.FAILED
 
 
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
@@ -229,7 +232,7 @@ def test_what_another_user_has_left_behind_is_ended_without_the_right_to_signal_
             confine.drop_capabilities((confine.SETUID, confine.SETGID))
             job = os.fork()
             if job == 0:
-                index_jobs.become(owners.Owner(12345, 12345, (12345,)))
+                jobs.become(owners.Owner(12345, 12345, (12345,)))
                 if os.fork() == 0:
                     os.setsid()
                     while True:
@@ -292,16 +295,16 @@ def test_folders_that_are_gone_are_forgotten_some_day(beside: Beside, monkeypatc
 def test_noting_says_where_it_is(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     box = Indexed(spool.root).account.mailbox("INBOX")
-    cells = shared.words(index_jobs.CELLS)
+    cells = shared.words(jobs.CELLS)
     bad = Message(*box.identity, box.uidvalidity, 7)
-    noting = index_jobs.Noting(cells, frozenset([bad]), Extractors(NOTHING))
+    noting = index_jobs.TextNoting(cells, frozenset([bad]), Extractors(NOTHING))
     noting.folder(box)
     assert noting.at(6)
-    assert Message(*cells[: index_jobs.END]) == (*box.identity, box.uidvalidity, 6)
+    assert Message(*cells[: jobs.END]) == (*box.identity, box.uidvalidity, 6)
     assert not noting.at(7)
     noting.at(0)
-    assert cells[index_jobs.UID] == 0
-    cells[index_jobs.END] = 1
+    assert cells[jobs.UID] == 0
+    cells[jobs.END] = 1
     assert not noting.at(8)
 
 
@@ -315,10 +318,11 @@ def config(tmp_path: Path, *fields: str, **values: str) -> object:
 
 
 def test_nobody_has_an_index_unless_somebody_says_so(tmp_path: Path) -> None:
-    assert indexing.start(config(tmp_path, "", "search_index=no")) is None  # type: ignore[arg-type]
-    assert not indexing.wanted(config(tmp_path, ""))  # type: ignore[arg-type]
-    assert indexing.wanted(config(tmp_path, "", search_index="yes"))  # type: ignore[arg-type]
-    assert indexing.wanted(config(tmp_path, "", "userdb_search_index=yes"))  # type: ignore[arg-type]
+    none = besides.start(config(tmp_path, "", "search_index=no", cache_ahead="no"))  # type: ignore[arg-type]
+    assert (none.has_texts, none.has_fields) == (False, False)
+    assert not index_jobs.wanted(config(tmp_path, ""))  # type: ignore[arg-type]
+    assert index_jobs.wanted(config(tmp_path, "", search_index="yes"))  # type: ignore[arg-type]
+    assert index_jobs.wanted(config(tmp_path, "", "userdb_search_index=yes"))  # type: ignore[arg-type]
 
 
 def test_a_user_s_own_word_goes_before_the_setting_s(tmp_path: Path) -> None:
@@ -335,22 +339,22 @@ def test_one_that_has_gone_is_in_the_log_once(caplog: pytest.LogCaptureFixture) 
     if child == 0:
         os._exit(0)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    found = indexing.Indexing(ours, child)
+    found = besides.Beside(ours, child, "texts")
     theirs.close()
-    while "no more" not in caplog.text:
+    while "no jobs any more" not in caplog.text:
         found.look()
     found.look()
-    found.ask("ann", b"/path")
-    found.ask("ann", b"/" * 100_000)
+    found.tell("ann", b"/path")
+    found.tell("ann", b"/" * 100_000)
     found.close()
-    assert caplog.text.count("no more") == 1
+    assert caplog.text.count("no jobs any more") == 1
 
 
 def test_asking_waits_for_nobody() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    found = indexing.Indexing(ours, os.getpid())
+    found = besides.Beside(ours, os.getpid(), "texts")
     for _ in range(5000):
-        found.ask("ann", b"/path" * 100)
+        found.tell("ann", b"/path" * 100)
     found.close()
     theirs.close()
 
@@ -358,9 +362,9 @@ def test_asking_waits_for_nobody() -> None:
 def test_it_goes_on_in_the_log_that_its_worker_has(tmp_path: Path, beside: Beside) -> None:
     logs.set_up("info", str(tmp_path / "new"))
     try:
-        indexing.Indexing(beside.ours, 0).share_log()
+        besides.Beside(beside.ours, 0, "texts").share_log()
         assert beside.queue._hear()
-        indexing.log.info("said by the other")
+        besides.log.info("said by the other")
         assert "said by the other" in (tmp_path / "new").read_text()
     finally:
         logs.set_up("info")
@@ -530,7 +534,7 @@ def children(process: int) -> list[int]:
 def test_it_goes_when_its_worker_does(tmp_path: Path) -> None:
     running = start_server(tmp_path, "--search-index=yes", users=1, program=("-c", AT_ONCE))
     beside = [each for worker in children(running.process.pid) for each in children(worker)]
-    assert len(beside) == 2
+    assert len(beside) == 2 * 2, "each worker has one for texts and one for fields"
     ends = [os.pidfd_open(each) for each in beside]
     stop_server(running)
     for end in ends:
@@ -548,7 +552,7 @@ def test_a_server_whose_process_was_killed_goes_on(tmp_path: Path) -> None:
                 os.kill(each, signal.SIGKILL)
         client = Client.to(running.port, user=user)
         client.ok("SELECT INBOX")
-        wait_for(client, lambda: "no more" in (tmp_path / "log").read_text(), "SEARCH BODY one")
+        wait_for(client, lambda: "no jobs any more" in (tmp_path / "log").read_text(), "SEARCH BODY one")
         assert found(client, "BODY one") == [1]
     finally:
         Client.close_all()

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from maildir_imapd.errors import MessageGone, MessageUnreadable
-from maildir_imapd.imap.columns.danger import danger
+from maildir_imapd.imap.columns.danger import Note, danger
 from maildir_imapd.imap.columns.message import Content, read, report
+from maildir_imapd.store.threads.ahead import Want
 
 if TYPE_CHECKING:
+    from maildir_imapd.imap.columns.fields import Field
     from maildir_imapd.imap.view import Positions, View
+    from maildir_imapd.store.index.cache import Cache
     from maildir_imapd.store.mailbox import Mailbox
 
-Make = Callable[[Content], bytes]
 T = TypeVar("T")
+
+# Messages whose values are made together where another process makes them from the other end (ahead.py): at most so
+# many are made twice where the two meet.
+PIECE_MESSAGES: Final = 200
+# For fewer messages another process is not worth while.
+HURRY_MESSAGES: Final = 1000
+_PROBES: Final = 6
 
 
 class LastAnswer(Generic[T]):
@@ -40,12 +51,13 @@ class LastAnswer(Generic[T]):
         self._kept[mailbox] = (asked, mailbox.snapshot.rewrites, answer)
 
 
-def keep(view: View, made: Mapping[bytes, Sequence[tuple[int, bytes]]], read: Mapping[int, int]) -> None:
+def keep(
+    mailbox: Mailbox, cache: Cache, made: Mapping[bytes, Sequence[tuple[int, bytes]]], read: Mapping[int, int]
+) -> None:
     """Put what was made into the cache, by field, of those messages alone that have settled.
 
     *read*: their fingerprints, by UID, rising; any other message may be half of one that somebody is writing.
     """
-    cache = view.cache
     kept = False
     for field, blobs in made.items():
         some = [(uid, blob) for uid, blob in blobs if uid in read]
@@ -53,7 +65,47 @@ def keep(view: View, made: Mapping[bytes, Sequence[tuple[int, bytes]]], read: Ma
             cache.put_many(field, some)
             kept = True
     if kept:
-        view.mailbox.confirm(cache, read)
+        mailbox.confirm(cache, read)
+
+
+def add_values(
+    content: Content,
+    fields: Sequence[Field],
+    found: Mapping[bytes, list[bytes | None]],
+    k: int,
+    made: Mapping[bytes, list[tuple[int, bytes]]],
+) -> None:
+    """Make what *found*, by the key of a field, lacks at *k*, and note it in *made*.
+
+    Of a file that has been written to since, all is made anew. Raises MessageGone, MessageUnreadable.
+    """
+    # Of what looks at headers alone all but the longest are there already.
+    with nullcontext() if all(field.header_only for field in fields) else content.opened():
+        for field in fields:
+            values = found[field.key]
+            if values[k] is None or content.changed:
+                value = values[k] = field.make(content)
+                made[field.key].append((content.uid, value))
+
+
+def hurry(view: View, fields: Sequence[Field], positions: Positions) -> bool:
+    """Have the values of many messages made from the other end, where somebody can (ahead.py); say if somebody may.
+
+    Which of them are there already is told by a few of them.
+    """
+    ahead = view.mailbox.ahead
+    if ahead is None:
+        return False
+    keys = tuple(field.key for field in fields)
+    ahead.asked(keys)
+    if ahead.wanted is None or len(positions) < HURRY_MESSAGES:
+        return False
+    some = view.uids_at([positions[n * (len(positions) - 1) // (_PROBES - 1)] for n in range(_PROBES)])
+    if not any(view.cache.get_many(some, key).count(None) > _PROBES // 2 for key in keys):
+        return False
+    uids = view.snapshot.uids
+    ahead.hurry(Want(view.mailbox.path, keys, uids[positions[PIECE_MESSAGES]], uids[positions[-1]]))
+    return True
 
 
 def made_of(view: View, uid: int, make: Callable[[Content], T], *, whole: bool = True) -> tuple[Content, T] | None:
@@ -74,49 +126,78 @@ def made_of(view: View, uid: int, make: Callable[[Content], T], *, whole: bool =
 def column_of(
     view: View,
     positions: Positions,
-    field: bytes,
-    make: Make,
+    field: Field,
     unread: list[int] | None = None,
-    *,
-    whole: bool = False,
 ) -> list[bytes]:
     """The value of each message, from the cache or made and kept; b"" for what cannot be read.
 
-    *whole*: *make* looks at more than the header.
-    One read of a file at most, and one write to the cache for all that was missing.  UIDs of messages that could
-    not be read are added to *unread*.
+    One read of a file at most, and one write to the cache for all that was missing, or a few where another process
+    helps.  UIDs of messages that could not be read are added to *unread*.
     """
     uids = view.uids_at(positions)
-    found = view.cache.get_many(uids, field)
+    found = view.cache.get_many(uids, field.key)
     missing = [k for k, blob in enumerate(found) if blob is None]
     if not missing:
         return cast("list[bytes]", found)
-    made: list[tuple[int, bytes]] = []
-    read: dict[int, int] = {}
-    try:
-        with danger.of(view) as note:
-            for n, k in enumerate(missing):
-                note.end()
-                view.progress.report(n, len(missing))
-                left_out = not note.begin(uids[k])
-                if left_out:
-                    danger.say(view, uids[k])
-                both = None if left_out else made_of(view, uids[k], make, whole=whole)
-                if both is None:
-                    found[k] = b""
-                    if unread is not None:
-                        unread.append(uids[k])
-                else:
-                    content, fresh = both
-                    content.release()
-                    found[k] = fresh
-                    made.append((uids[k], fresh))
+    helped = hurry(view, [field], [positions[k] for k in missing])
+    size = PIECE_MESSAGES if helped else len(missing)
+    with danger.of(view) as note:
+        making = _Making(view, uids, field, found, note, [] if unread is None else unread, len(missing))
+        for start in range(0, len(missing), size):
+            making.piece(missing[start : start + size], start)
+    return cast("list[bytes]", found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """The values of one field on their way: *found* by index in *uids*, and UIDs that could not be read, *unread*."""
+
+    view: View
+    uids: Sequence[int]
+    field: Field
+    found: list[bytes | None]
+    note: Note
+    unread: list[int]
+    goal: int
+
+    def piece(self, missing: Sequence[int], before: int) -> None:
+        """Make what is *missing*, by index, and keep it; *before* were done before it."""
+        uids, found = self.uids, self.found
+        if before:
+            # Another process may have been here meanwhile.
+            known = self.view.cache.get_many([uids[k] for k in missing], self.field.key)
+            for k, blob in zip(missing, known, strict=True):
+                found[k] = blob
+        made: list[tuple[int, bytes]] = []
+        read: dict[int, int] = {}
+        try:
+            for n, k in enumerate(missing, before):
+                if found[k] is not None:
+                    continue
+                self.note.end()
+                self.view.progress.report(n, self.goal)
+                content = self._make(k)
+                if content is not None:
+                    made.append((uids[k], cast("bytes", found[k])))
                     if content.settled:
                         read[uids[k]] = content.fingerprint
-                    elif unread is not None:
-                        # An answer with it is none to be kept.
-                        unread.append(uids[k])
-    finally:
-        # Also for a client that has gone, and comes again to ask the same.
-        keep(view, {field: made}, read)
-    return cast("list[bytes]", found)
+                if content is None or not content.settled:
+                    # An answer with it is none to be kept.
+                    self.unread.append(uids[k])
+        finally:
+            # Also for a client that has gone, and comes again to ask the same.
+            keep(self.view.mailbox, self.view.cache, {self.field.key: made}, read)
+
+    def _make(self, k: int) -> Content | None:
+        """Make one value, and return of what; None where it cannot be had, and stands for nothing."""
+        uid = self.uids[k]
+        self.found[k] = b""
+        if not self.note.begin(uid):
+            danger.say(self.view, uid)
+            return None
+        both = made_of(self.view, uid, self.field.make, whole=not self.field.header_only)
+        if both is None:
+            return None
+        content, self.found[k] = both
+        content.release()
+        return content

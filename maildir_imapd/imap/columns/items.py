@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import strings
+from maildir_imapd.imap.columns.fields import Field, Make, alone, family
 from maildir_imapd.imap.columns.message import Decoded, Held, Span
 from maildir_imapd.imap.columns.plan import (
     FLAGS,
@@ -32,32 +34,6 @@ from maildir_imapd.wire.render import literal8
 if TYPE_CHECKING:
     from maildir_imapd.imap.columns.message import Content
 
-_SIMPLE: Final[dict[bytes, Column]] = {
-    each.label: each
-    for each in (
-        UID,
-        FLAGS,
-        MODSEQ,
-        SAVEDATE,
-        SIZE,
-        INTERNALDATE,
-        THREADID,
-        # RFC 8474: one identifier for one content, so that COPY and MOVE keep it.
-        Cached(b"EMAILID", b"(%b)", b"emailid", lambda c: email_id(c)),
-        Cached(b"ENVELOPE", b"%b", b"envelope", lambda c: render_envelope(c.header), header_only=True),
-        Cached(b"BODY", b"%b", b"body", lambda c: render_body(c.tree(), c.window())),
-        Cached(b"BODYSTRUCTURE", b"%b", b"bodystructure", lambda c: render_bodystructure(c.tree(), c.window())),
-    )
-}
-
-# RFC 8970 3.2: with LAZY we may still take the time, and it is taken once per message.
-_PREVIEW: Final = Cached(
-    b"PREVIEW",
-    b"%b",
-    b"preview",
-    lambda c: strings.literal(preview(c.window(), c.tree).encode("utf-8", "replace")),
-)
-
 
 def email_id(content: Content) -> bytes:
     """The EMAILID of a message: made from its octets (RFC 8474 5.1: 1*255 of letters, digits, - and _)."""
@@ -71,13 +47,78 @@ def email_id(content: Content) -> bytes:
     return b"M" + digest.hexdigest()[:40].encode()
 
 
+def _of_parts(key: bytes, make: Make) -> Field:
+    """A field that no other is of the family of, made of the message's parts."""
+    return alone(Field(key, make, header_only=False))
+
+
+EMAILID: Final = _of_parts(b"emailid", email_id)
+
+_SIMPLE: Final[dict[bytes, Column]] = {
+    each.label: each
+    for each in (
+        UID,
+        FLAGS,
+        MODSEQ,
+        SAVEDATE,
+        SIZE,
+        INTERNALDATE,
+        THREADID,
+        # RFC 8474: one identifier for one content, so that COPY and MOVE keep it.
+        Cached(b"EMAILID", b"(%b)", EMAILID),
+        Cached(b"ENVELOPE", b"%b", alone(Field(b"envelope", lambda c: render_envelope(c.header)))),
+        Cached(b"BODY", b"%b", _of_parts(b"body", lambda c: render_body(c.tree(), c.window()))),
+        Cached(
+            b"BODYSTRUCTURE", b"%b", _of_parts(b"bodystructure", lambda c: render_bodystructure(c.tree(), c.window()))
+        ),
+    )
+}
+
+# RFC 8970 3.2: with LAZY we may still take the time, and it is taken once per message.
+_PREVIEW: Final = Cached(
+    b"PREVIEW",
+    b"%b",
+    _of_parts(b"preview", lambda c: strings.literal(preview(c.window(), c.tree).encode("utf-8", "replace"))),
+)
+
+
 # What a client of IMAP4rev2 reads otherwise: message/global is an embedded message to it (RFC 9051 7.5.2).
 _REV2: Final = {
-    b"BODY": Cached(b"BODY", b"%b", b"body2", lambda c: render_body(c.tree(), c.window(), rev2=True)),
+    b"BODY": Cached(b"BODY", b"%b", _of_parts(b"body2", lambda c: render_body(c.tree(), c.window(), rev2=True))),
     b"BODYSTRUCTURE": Cached(
-        b"BODYSTRUCTURE", b"%b", b"bodystructure2", lambda c: render_bodystructure(c.tree(), c.window(), rev2=True)
+        b"BODYSTRUCTURE",
+        b"%b",
+        _of_parts(b"bodystructure2", lambda c: render_bodystructure(c.tree(), c.window(), rev2=True)),
     ),
 }
+
+
+@family(b"header=")
+def _fields_named(names: bytes) -> Field:
+    return _header_fields(_split_names(names), invert=False)
+
+
+@family(b"header!")
+def _fields_but(names: bytes) -> Field:
+    return _header_fields(_split_names(names), invert=True)
+
+
+def _header_fields(names: frozenset[bytes], *, invert: bool) -> Field:
+    """The fields called one of *names*, in capitals, or all the others; the key lists them, whatever is in a name."""
+    listed = [name.replace(b"\\", b"\\\\").replace(b" ", b"\\_") for name in sorted(names)]
+    key = (b"header!" if invert else b"header=") + b" ".join(listed)
+    return Field(key, lambda c: strings.literal(section.header_fields(c.header, names, invert)))
+
+
+def _split_names(listed: bytes) -> frozenset[bytes]:
+    return frozenset([_NAME_ESCAPE.sub(_unescaped, name) for name in listed.split(b" ")])
+
+
+_NAME_ESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    return b" " if found[1] == b"_" else found[1]
 
 
 def plan_of(items: Sequence[FetchItem], *, rev2: bool) -> Plan:
@@ -102,16 +143,8 @@ def _column(item: FetchItem, rev2: bool) -> Column:
         return PerMessage(label, b"%b", lambda c: _decoded(c, item) or _binary_string(_binary(c, item)))
     wanted = item.section
     if wanted.kind in (b"HEADER.FIELDS", b"HEADER.FIELDS.NOT") and not wanted.part and item.partial is None:
-        names = frozenset(name.upper() for name in wanted.fields)
-        invert = wanted.kind == b"HEADER.FIELDS.NOT"
-        key = b"header" + (b"!" if invert else b"=") + b" ".join(sorted(names))
-        return Cached(
-            label,
-            b"%b",
-            key,
-            lambda c: strings.literal(section.header_fields(c.header, names, invert)),
-            header_only=True,
-        )
+        names = frozenset(map(bytes.upper, wanted.fields))
+        return Cached(label, b"%b", _header_fields(names, invert=wanted.kind == b"HEADER.FIELDS.NOT"))
     if not wanted.part and not wanted.kind and item.partial is None:
         return PerMessage(label, b"%b", _whole)
     return PerMessage(label, b"%b", lambda c: _sent(c, item))

@@ -13,9 +13,9 @@ from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.wire.dates import render_date_time, render_date_times
 
 if TYPE_CHECKING:
+    from maildir_imapd.imap.columns.fields import Field
     from maildir_imapd.imap.columns.message import Content, Streamed
 
-Make = Callable[["Content"], bytes]
 # What is long is not made part of the row's line (message.py).
 MakeOrStream = Callable[["Content"], "bytes | Streamed"]
 
@@ -34,16 +34,11 @@ class FromSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """Finished wire text, made once of a message and kept in the folder's cache under *field*.
-
-    *header_only*: *make* looks at nothing else.
-    """
+    """Finished wire text, made once of a message and kept in the folder's cache."""
 
     label: bytes
     slot: bytes
-    field: bytes
-    make: Make
-    header_only: bool = False
+    field: Field
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,12 @@ does not know.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
-from maildir_imapd.imap.columns.cached import keep
+from maildir_imapd.imap.columns.cached import PIECE_MESSAGES, add_values, hurry, keep
 from maildir_imapd.imap.columns.message import Streamed, read, report
 from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from maildir_imapd.errors import StoreError
+    from maildir_imapd.imap.columns.fields import Field
     from maildir_imapd.imap.columns.plan import Column, Plan
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
@@ -60,6 +60,9 @@ def send(session: Session, plan: Plan, positions: Positions, reply: Reply) -> Mi
     work = _send_bodies if plan.has_bodies else _send_columns
     hear = _hearing(session, plan)
     size = max(1, min(CHUNK_ROWS, CHUNK_VALUES // len(plan)))
+    cached = [c.field for c in plan if isinstance(c, Cached)]
+    if cached and not plan.has_bodies and hurry(view, cached, positions):
+        size = min(size, PIECE_MESSAGES)
     for start in range(0, len(positions), size):
         view.progress.part(start, len(positions))
         work(view, plan, template, positions[start : start + size], reply, missing, hear)
@@ -81,7 +84,7 @@ def _send_columns(
     lost: set[int] = set()
     values: dict[bytes, list[bytes | None]] = {}
     if cached:
-        values, lost = _fill(view, cached, chunk, missing)
+        values, lost = _fill(view, [c.field for c in cached], chunk, missing)
     numbers = [i + 1 for i in chunk]
     made: dict[bytes, Sequence[object]] = {
         c.label: c.values(view, chunk) for c in plan if isinstance(c, FromSnapshot) and c is not SIZE
@@ -94,7 +97,7 @@ def _send_columns(
             lost.add(k)
     rows = zip(
         numbers,
-        *(values[c.field] if isinstance(c, Cached) else made[c.label] for c in plan),
+        *(values[c.field.key] if isinstance(c, Cached) else made[c.label] for c in plan),
         strict=True,
     )
     if lost:
@@ -106,7 +109,7 @@ def _send_columns(
 
 
 def _fill(
-    view: View, cached: list[Cached], chunk: Positions, missing: Missing
+    view: View, fields: Sequence[Field], chunk: Positions, missing: Missing
 ) -> tuple[dict[bytes, list[bytes | None]], set[int]]:
     """The cached columns of a chunk, and the indexes in it of messages that cannot be had.
 
@@ -114,12 +117,12 @@ def _fill(
     """
     uids = view.uids_at(chunk)
     cache = view.cache
-    values = {c.field: cache.get_many(uids, c.field) for c in cached}
+    values = {field.key: cache.get_many(uids, field.key) for field in fields}
     wanting = sorted({k for found in values.values() for k, blob in enumerate(found) if blob is None})
     lost: set[int] = set()
     made: dict[bytes, list[tuple[int, bytes]]] = {field: [] for field in values}
     read_as: dict[int, int] = {}
-    whole = not all(c.header_only for c in cached)
+    whole = not all(field.header_only for field in fields)
     for n, k in enumerate(wanting):
         view.progress.report(n, len(chunk))
         try:
@@ -129,12 +132,7 @@ def _fill(
             lost.add(k)
             continue
         try:
-            # Who looks at headers alone has all but the longest of them already.
-            with content.opened() if whole else nullcontext():
-                for c in cached:
-                    if values[c.field][k] is None or content.changed:
-                        blob = values[c.field][k] = c.make(content)
-                        made[c.field].append((uids[k], blob))
+            add_values(content, fields, values, k, made)
         except (MessageGone, MessageUnreadable) as error:
             # A large one is read when it is needed.
             _miss(view, error, missing)
@@ -144,7 +142,7 @@ def _fill(
             content.release()
         if content.settled:
             read_as[uids[k]] = content.fingerprint
-    keep(view, made, read_as)
+    keep(view.mailbox, cache, made, read_as)
     return values, lost
 
 
@@ -166,7 +164,12 @@ def _send_bodies(
     columns = tuple(plan)
     size_at = next((n for n, c in enumerate(plan, 1) if c is SIZE), 0)
     # Of each column what is there already, or else what makes it.
-    sources = [(c.values(view, chunk), None) if isinstance(c, FromSnapshot) else (None, c.make) for c in plan]
+    sources = [
+        (c.values(view, chunk), None)
+        if isinstance(c, FromSnapshot)
+        else (None, c.field.make if isinstance(c, Cached) else c.make)
+        for c in plan
+    ]
     for k, position in enumerate(chunk):
         view.progress.report(k, len(chunk))
         uid = view.snapshot.uids[position]

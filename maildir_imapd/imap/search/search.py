@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, assert_never
 from maildir_imapd.errors import BadArgument
 from maildir_imapd.imap.columns.cached import column_of, keep, made_of
 from maildir_imapd.imap.columns.danger import danger
-from maildir_imapd.imap.columns.items import email_id
+from maildir_imapd.imap.columns.fields import Field, alone, family
+from maildir_imapd.imap.columns.items import EMAILID
 from maildir_imapd.imap.columns.message import LARGE_OCTETS, Content
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import command
@@ -159,7 +160,7 @@ class Finder:
                 if key.name != b"EMAILID":
                     # No message has a THREADID here.
                     return range(0)
-                blobs = column_of(self.view, among, b"emailid", email_id, whole=True)
+                blobs = column_of(self.view, among, EMAILID)
                 return [i for i, blob in zip(among, blobs, strict=True) if blob == key.value]
             case _:
                 assert_never(key)
@@ -214,15 +215,14 @@ class Finder:
 
         None for a message without a readable one: it was sent on no day.
         """
-        blobs = column_of(self.view, among, b"sent", _sent_blob)
+        blobs = column_of(self.view, among, _SENT)
         return [struct.unpack("<i", blob)[0] if blob else None for blob in blobs]
 
     def _header(self, key: search_keys.KeyHeader, among: Positions) -> Positions:
         needle = text.fold(key.text).encode("utf-8", "surrogatepass")
         name = key.field
         # A field of addresses was kept as "text:" without them as ENVELOPE shows them.
-        kept = (b"shown:" if name in text.ADDRESS_FIELDS else b"text:") + name
-        blobs = column_of(self.view, among, kept, lambda c: _header_blob(c, name))
+        blobs = column_of(self.view, among, _shown(name) if name in text.ADDRESS_FIELDS else _as_text(name))
         if not needle:
             return [i for i, blob in zip(among, blobs, strict=True) if blob]
         return [i for i, blob in zip(among, blobs, strict=True) if needle in blob]
@@ -254,7 +254,7 @@ class Finder:
                 if hit:
                     found.append(i)
                 content.release()
-        keep(self.view, {b"pieces": made}, read)
+        keep(self.view.mailbox, cache, {b"pieces": made}, read)
         return sorted({*found, *sure}) if sure else found
 
 
@@ -310,6 +310,16 @@ def _cost(key: search_keys.SearchKey) -> int:
             return 5
 
 
+@family(b"shown:")
+def _shown(name: bytes) -> Field:
+    return Field(b"shown:" + name, lambda c: _header_blob(c, name))
+
+
+@family(b"text:")
+def _as_text(name: bytes) -> Field:
+    return Field(b"text:" + name, lambda c: _header_blob(c, name))
+
+
 def _header_blob(content: Content, name: bytes) -> bytes:
     folded = text.folded_fields(content.header, name)
     return b"" if folded is None else _PRESENT + folded.encode("utf-8", "surrogatepass")
@@ -318,3 +328,6 @@ def _header_blob(content: Content, name: bytes) -> bytes:
 def _sent_blob(content: Content) -> bytes:
     date = order.sent_day(content.header)
     return b"" if date is None else struct.pack("<i", (date - _EPOCH).days)
+
+
+_SENT = alone(Field(b"sent", _sent_blob))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import BadArgument
 from maildir_imapd.imap.columns.cached import LastAnswer, column_of
+from maildir_imapd.imap.columns.fields import Field, alone, family
 from maildir_imapd.imap.columns.message import Content
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import command
@@ -137,25 +138,34 @@ def _keys(view: View, name: bytes, positions: Positions, unread: list[int]) -> K
             return view.sizes(positions)
         case b"DATE":
             received = column(snapshot.received, positions)
-            blobs = column_of(view, positions, b"sort:DATE", _date_blob, unread)
+            blobs = column_of(view, positions, _sort_key(name), unread)
             return [struct.unpack("<q", b)[0] if b else t for b, t in zip(blobs, received, strict=True)]
-        case b"SUBJECT":
-            return column_of(view, positions, b"sort:SUBJECT", lambda c: _utf8(order.subject_key(c.header)), unread)
-        case b"FROM" | b"TO" | b"CC":
-            return column_of(
-                view, positions, b"sort:" + name, lambda c: _utf8(order.mailbox_key(c.header, name)), unread
-            )
-        case b"DISPLAYFROM" | b"DISPLAYTO":
-            field = name.removeprefix(b"DISPLAY")
-            return column_of(
-                view, positions, b"sort:" + name, lambda c: _utf8(order.display_key(c.header, field)), unread
-            )
         case _:
-            raise BadArgument("a sort criterion that this server knows")
+            try:
+                field = _sort_key(name)
+            except ValueError:
+                raise BadArgument("a sort criterion that this server knows") from None
+            return column_of(view, positions, field, unread)
 
 
-def _utf8(key: str) -> bytes:
-    return key.encode("utf-8", "surrogatepass")
+@family(b"sort:")
+def _sort_key(name: bytes) -> Field:
+    """The key of a message for a criterion that looks at its header; raises ValueError for any other."""
+
+    def made(key: Callable[[bytes], str]) -> Field:
+        return Field(b"sort:" + name, lambda c: key(c.header).encode("utf-8", "surrogatepass"))
+
+    match name:
+        case b"DATE":
+            return Field(b"sort:DATE", _date_blob)
+        case b"SUBJECT":
+            return made(order.subject_key)
+        case b"FROM" | b"TO" | b"CC":
+            return made(lambda header: order.mailbox_key(header, name))
+        case b"DISPLAYFROM" | b"DISPLAYTO":
+            return made(lambda header: order.display_key(header, name.removeprefix(b"DISPLAY")))
+        case _:
+            raise ValueError
 
 
 def _date_blob(content: Content) -> bytes:
@@ -164,7 +174,7 @@ def _date_blob(content: Content) -> bytes:
 
 
 def _entries(view: View, positions: Positions, numbers: Sequence[int], unread: list[int]) -> list[thread.ThreadEntry]:
-    blobs = column_of(view, positions, b"thread", _thread_blob, unread)
+    blobs = column_of(view, positions, _THREAD, unread)
     received = column(view.snapshot.received, positions)
     return [_unpack(n, blob, t) for n, blob, t in zip(numbers, blobs, received, strict=True)]
 
@@ -178,9 +188,12 @@ def _thread_blob(content: Content) -> bytes:
             b" ".join(one.references),
             b"1" if one.reply else b"",
             b"" if one.date == _NO_DATE else b"%d" % one.date,
-            _utf8(one.subject),
+            one.subject.encode("utf-8", "surrogatepass"),
         )
     )
+
+
+_THREAD = alone(Field(b"thread", _thread_blob))
 
 
 def _unpack(number: int, blob: bytes, received: int) -> thread.ThreadEntry:

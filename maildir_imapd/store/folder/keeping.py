@@ -15,13 +15,14 @@ from maildir_imapd.store.maildir.packed import Kind
 from maildir_imapd.store.neighbours.servers import SERVERS, Server
 from maildir_imapd.store.records.quota import Quota
 from maildir_imapd.store.records.texts import Texts
+from maildir_imapd.store.threads.ahead import Ahead
 
 Links = Literal["no", "owner"]
 
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """How folders are kept; the last three fields are an account's."""
+    """How folders are kept; the last four fields are an account's."""
 
     fsync: str = "delivery"  # delivery | always | never
     lock_timeout: float = 30.0  # seconds
@@ -36,6 +37,7 @@ class Keeping:
     uidvalidity: Callable[[], int] = clock_uidvalidity  # gives a number that no mailbox of this user has had
     quota: Quota | None = None
     texts: Texts | None = None  # the account's index of what its messages say
+    ahead: Ahead | None = None  # what the account's clients ask of messages
 
     @property
     def neighbour(self) -> Server | None:
@@ -56,6 +58,7 @@ class Differing(TypedDict, total=False):
     uidvalidity: Callable[[], int]
     quota: Quota | None
     texts: Texts | None
+    ahead: Ahead | None
 
 
 AS_USUAL: Final = Keeping()

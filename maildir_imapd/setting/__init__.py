@@ -1,0 +1,1 @@
+"""The settings, by what they are about; config.py puts them together."""

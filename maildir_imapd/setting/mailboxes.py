@@ -1,0 +1,162 @@
+"""Mailboxes: how they are kept and shown."""
+
+from __future__ import annotations
+
+from maildir_imapd.setting.setting import Setting
+from maildir_imapd.values import choice, delimiter, duration, extractor, path, prefix, switch
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "delimiter",
+        delimiter,
+        "auto",
+        "The hierarchy delimiter that clients see, whatever is on the disk. auto: . for Maildir++, / for LAYOUT=fs.",
+        "auto|CHAR",
+        "Mailboxes",
+    ),
+    Setting(
+        "prefix",
+        prefix,
+        "auto",
+        "What clients see before the name of every mailbox but INBOX, the delimiter at its end; it is no folder. "
+        "Dovecot's namespace prefix. auto: INBOX. where Courier's files are, which shows all folders so, and none "
+        "elsewhere.",
+        "auto|none|PREFIX",
+        "Mailboxes",
+    ),
+    Setting(
+        "fsync",
+        choice("delivery", "always", "never"),
+        "delivery",
+        "What is on disk before OK is said: new messages and their UIDs; all, flags too; or nothing "
+        "(for tests and for spools that can be made again).",
+        "delivery|always|never",
+        "Mailboxes",
+    ),
+    Setting(
+        "compress_mail",
+        choice("none", "gz", "zstd"),
+        "none",
+        "How new messages lie on the disk, as with Dovecot's mail_compress: their names say what they measure unpacked "
+        "(S=). Messages that are compressed already (gzip, bzip2, xz; zstd and lz4 with maildir-imapd[compress]) are "
+        "read whatever this says; other programs on the spool may not be able to.",
+        "none|gz|zstd",
+        "Mailboxes",
+    ),
+    Setting(
+        "follow_links",
+        choice("no", "owner"),
+        "owner",
+        "Whether symbolic links in a spool are followed: to a folder, to a folder's cur/ or new/, and to a message, if "
+        "what they lead to is a directory or a regular file of the user whose the Maildir is. Links to what is "
+        "somebody else's are never followed, nor such as lead beyond what landlock allows; those that are not are "
+        "named in the log and by adopt. The Maildir itself may be a link in any case.",
+        "no|owner",
+        "Mailboxes",
+    ),
+    Setting(
+        "watch",
+        choice("auto", "inotify", "poll"),
+        "auto",
+        "How changes by other programs are noticed. auto takes inotify where the kernel offers it, and polls as well "
+        "where it hears not all: on network file systems, FUSE and overlays.",
+        "auto|inotify|poll",
+        "Mailboxes",
+    ),
+    Setting(
+        "poll_interval",
+        duration(0.1, 3600),
+        1.0,
+        "Pause between two looks where a folder is polled.",
+        "TIME",
+        "Mailboxes",
+        shown="1s",
+    ),
+    Setting(
+        "mirror",
+        choice("auto", "dovecot", "courier", "none"),
+        "auto",
+        "Keep another server's list of UIDs true beside our index, so that going back is to stop this server and "
+        "start that one: Dovecot's dovecot-uidlist, Courier's courierimapuiddb. auto does so for the server whose "
+        "files are in the spool.",
+        "auto|dovecot|courier|none",
+        "Mailboxes",
+    ),
+    Setting(
+        "coexist",
+        switch,
+        False,
+        "The server that is mirrored runs on the same spool at the same time: take its locks around every look at a "
+        "folder and every change, as it does.",
+        "yes|no",
+        "Mailboxes",
+        shown="no",
+    ),
+    Setting(
+        "acl",
+        switch,
+        True,
+        "Keep to the file dovecot-acl of each mailbox, in which Dovecot says who may do what there, and let clients "
+        "read and change it (ACL). Where there is no such file the owner may do everything.",
+        "yes|no",
+        "Mailboxes",
+        shown="yes",
+    ),
+    Setting(
+        "utf8",
+        choice("lenient", "strict", "no"),
+        "lenient",
+        "Whether clients may switch to UTF-8 (UTF8=ACCEPT, RFC 6855). With strict, as the RFC wants it, a message "
+        "whose header is not ASCII is refused from a client that has not: most programs could then not copy old mail "
+        "of that kind here. lenient takes it.",
+        "lenient|strict|no",
+        "Mailboxes",
+    ),
+    Setting(
+        "server_metadata",
+        path,
+        None,
+        "What the server tells all users of itself (METADATA): a line an entry, its name, a blank and its value, for "
+        "example /shared/admin mailto:postmaster@example.org, /shared/comment, or /shared/filters/values/NAME with a "
+        "search that all may use as FILTER NAME. Lines that begin with # are passed over. Read again on SIGHUP.",
+        "FILE",
+        "Mailboxes",
+    ),
+    Setting(
+        "search_index",
+        switch,
+        False,
+        "Keep an index of what messages say, so that SEARCH BODY and TEXT read those messages alone that may have the "
+        "string: the files maildir-imapd.texts and maildir-imapd.texts.lock beside INBOX, or where INDEX= says. "
+        "Answers are the same with and without. It is filled in the background, after deliveries and after the first "
+        "search of a folder. The passwd-file's field userdb_search_index=yes or =no goes before this; for the first "
+        "who has it there while nobody else has an index, SIGHUP is needed. See SEARCHING in maildir-imapd(8).",
+        "yes|no",
+        "Mailboxes",
+        shown="no",
+    ),
+    Setting(
+        "search_extract",
+        extractor,
+        (),
+        "With search_index: a command that makes a text of attachments of this media type, from its standard input to "
+        "its standard output, for example application/pdf:pdftotext - - (quoted as for a shell, which there is none). "
+        "Such texts are found by SEARCH BODY and TEXT. May be given several times.",
+        "TYPE/SUBTYPE:COMMAND",
+        "Mailboxes",
+        many=True,
+    ),
+    Setting(
+        "cache_ahead",
+        switch,
+        True,
+        "Work out what clients ask of messages (ENVELOPE, BODYSTRUCTURE, header fields, sort keys) before they ask, in "
+        "a process beside each worker that has a lower priority: of mail that comes in, what the user's clients have "
+        "asked for before; and when a client fetches, sorts or searches many messages that nobody has read yet, one "
+        "half of them while it waits. What is worked out is in the file maildir-imapd.cache of each folder. Answers "
+        "are the same with and without.",
+        "yes|no",
+        "Mailboxes",
+        shown="yes",
+    ),
+)
