@@ -8,6 +8,7 @@ let go of it. What clients do to a mailbox is in mailbox.py.
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -52,15 +53,15 @@ class _Unmoved:
         self._still = still  # None where stamps alone are asked
         self._mark: Mark | None = None
         self._looks = 0
-        # That they are as this state says, for as long as the mark is of that turn.
-        self.proved: tuple[IndexState, int] | None = None
+        # That they are as this state says, for as long as the mark is of that turn, and until then (monotonic).
+        self.proved: tuple[IndexState, int, float] | None = None
 
     def holds(self, state: IndexState) -> bool:
         """Say so."""
         proved, mark = self.proved, self._mark
         if proved is None or proved[0] is not state or mark is None or self._still is None:
             return False
-        return self._still.holds(mark, proved[1])
+        return time.monotonic() < proved[2] and self._still.holds(mark, proved[1])
 
     def begin(self, state: IndexState) -> int | None:
         """Before a look: the turn of the mark that says whether it is good afterwards; None where nothing says so.
@@ -276,14 +277,17 @@ class CurrentFolder:
                 return False
             if seen is None:
                 return True
-            if state.stamp.settled:
-                if turn is not None:
-                    self._unmoved.proved = state, turn
-                return True
+            due = folder.due_at(seen)
             # new/ is empty most of the time, so listing it is as cheap as asking for its stamp.
-            return not folder.due(seen) and not any(
-                map(filename.usable, map(os.fsencode, descriptors.again(os.listdir, self._new)))
-            )
+            if not state.stamp.settled and (
+                time.monotonic() >= due
+                or any(map(filename.usable, map(os.fsencode, descriptors.again(os.listdir, self._new))))
+            ):
+                return False
+            if turn is not None:
+                # Whoever looked again before that would find the same: what happens from this turn on is an event.
+                self._unmoved.proved = state, turn, due
+            return True
         except OSError:
             return False
 

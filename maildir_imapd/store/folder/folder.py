@@ -8,6 +8,7 @@ reconcile.py, and the changes that clients make in changes.py and copying.py.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -311,15 +312,17 @@ class Folder:
 
     def due(self, seen: tuple[int, int, int, int]) -> bool:
         """Say whether cur/ must be listed again although its stamp is the one we know."""
-        state = self.index.state
+        return time.monotonic() >= self.due_at(seen)
+
+    def due_at(self, seen: tuple[int, int, int, int]) -> float:
+        """The moment (monotonic) from which on that is so; infinity where nothing but another stamp asks for it."""
         if self.files.suspicious:
-            return True
-        if state.stamp.settled or time.monotonic() < self._pause_until:
-            return False
-        if time.time_ns() >= max(seen[0], seen[1]) + scan.SETTLE_NS:
-            return True
+            return -math.inf
+        if self.index.state.stamp.settled:
+            return math.inf
+        now, wait = time.monotonic(), max(seen[0], seen[1]) + scan.SETTLE_NS - time.time_ns()
         # A stamp in the future, or a clock that was set back: by our own clock then.
-        return time.monotonic() >= self._listed_at + 2 * scan.SETTLE_NS / 1e9
+        return max(self._pause_until, min(now + wait / 1e9, self._listed_at + 2 * scan.SETTLE_NS / 1e9))
 
     def recheck(self) -> float | None:
         """Return in how many seconds somebody should look again, None if not before something happens."""

@@ -89,7 +89,8 @@ class Still:
         """
         with self._guard:
             self._sweep()
-            self._collect()
+            if self._poll.poll(0):
+                self._collect()
             mark.moved = mark.lost
             mark.turn += 1
             return mark.turn
