@@ -84,6 +84,8 @@ class _Unmoved:
 
 # What a mailbox takes in memory without a message in it; and a file that is named unusually.
 _OCTETS: Final = 16 * 1024
+# Seconds for which its price is that of before: what was read of it meanwhile counts after that.
+_PRICED_SECONDS: Final = 1.0
 _ODD_OCTETS: Final = 250
 
 
@@ -122,6 +124,7 @@ class CurrentFolder:
         self._rotations = 0
         # Where it stands while nobody uses it; whose that is may end before.
         self.shelf: Callable[[], Shelf[bytes, CurrentFolder] | None] = _nowhere
+        self._priced: tuple[IndexState, float, Cost] | None = None
         self._unmoved = _Unmoved([self._cur, self._new], None if watcher is None else watcher.still)
         try:
             with self._in_place():
@@ -358,10 +361,18 @@ class CurrentFolder:
         """Note that somebody uses it now, and nobody may from now on; whoever listens goes on to use it."""
         shelf = self.shelf()
         if shelf is not None and not self.gone and not self._listeners:
-            shelf.put(self.path, self, self.cost)
+            shelf.put(self.path, self, self._price())
             # Race: who has begun to listen, or seen it go, meanwhile took it away before it was there.
             if self._listeners or self.gone:
                 shelf.take(self.path, self)
+
+    def _price(self) -> Cost:
+        """As ``cost``, of a moment ago where nothing has changed in the index since: it takes longer than a STATUS."""
+        state, now = self._folder.index.state, time.monotonic()
+        priced = self._priced
+        if priced is None or priced[0] is not state or now >= priced[1]:
+            priced = self._priced = state, now + _PRICED_SECONDS, self.cost
+        return priced[2]
 
     @property
     def cost(self) -> Cost:
@@ -396,6 +407,7 @@ class CurrentFolder:
         self.showing.ended()
         if self._watcher is not None:
             self._watcher.release(self)
+        self._priced = None
         self.used()
         if self.listened or not tidying.untidy(self._folder):
             return
