@@ -49,8 +49,10 @@ from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.trees import Trees
+from maildir_imapd.store.ways import Ways
 
 if TYPE_CHECKING:
+    from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.maildir.layout import Layout, Tree
     from maildir_imapd.store.neighbours.neighbour import Kind
     from maildir_imapd.store.watch import Watcher
@@ -130,6 +132,7 @@ class Account:
         self.metadata = Metadata(root, find, self._changing)
         self.acls = Acls(find, self._changing)
         self.listing = Listing(self._layout, self.acls.among, None if watcher is None else watcher.still)
+        self.ways = Ways(layout, self.acls.among, self._mailboxes)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
         # Finish what a crash interrupted.
@@ -282,6 +285,10 @@ class Account:
         if patiently is not None and not self._mailboxes.known(path) and not _has_index(path):
             return patiently(lambda: self._mailboxes.at(path))
         return self._mailboxes.at(path)
+
+    def unmoved_at(self, path: bytes) -> tuple[Mailbox, Snapshot] | None:
+        """The mailbox of a folder, with what is in it now, where that takes but one look; None: ``mailbox_at``."""
+        return self._mailboxes.unmoved(path)
 
     def _keep_layout(self) -> None:
         """Write down how the folders are laid out; where the spool is not ours to write it is decided at each start."""

@@ -46,20 +46,25 @@ _LOOKS_AGAIN: Final = 1000
 
 
 class _Unmoved:
-    """Whether directories are known to be as a state of the index says, without a look; safe from any thread."""
+    """Whether a folder is known to be as a state of the index says, without a look; safe from any thread.
 
-    def __init__(self, paths: Sequence[bytes], still: Still | None) -> None:
-        self._paths = paths
+    That is cur/ and new/, and that nothing was made beside them, or moved.
+    """
+
+    def __init__(self, path: bytes, still: Still | None) -> None:
+        self._wanted = (path, inotify.FOLDER), (path + b"/cur", inotify.NEW), (path + b"/new", inotify.NEW)
         self._still = still  # None where stamps alone are asked
         self._mark: Mark | None = None
         self._looks = 0
         # That they are as this state says, for as long as the mark is of that turn, and until then (monotonic).
         self.proved: tuple[IndexState, int, float] | None = None
 
-    def holds(self, state: IndexState) -> bool:
-        """Say so."""
+    def holds(self, state: IndexState, turn: int | None = None) -> bool:
+        """Say so; *turn*: and whether it is since then."""
         proved, mark = self.proved, self._mark
         if proved is None or proved[0] is not state or mark is None or self._still is None:
+            return False
+        if turn is not None and proved[1] != turn:
             return False
         return time.monotonic() < proved[2] and self._still.holds(mark, proved[1])
 
@@ -75,7 +80,7 @@ class _Unmoved:
             self._looks += 1
             if self._looks < _LOOKS:
                 return None
-            mark = self._mark = self._still.mark([(path, inotify.NEW) for path in self._paths])
+            mark = self._mark = self._still.mark(self._wanted)
             self._looks = 0 if mark is not None else -_LOOKS_AGAIN
             if mark is None:
                 return None
@@ -119,13 +124,14 @@ class CurrentFolder:
         self._rounds = Rounds(folder)
         self.showing = Showing(folder, self._listeners)
         self._cache: Cache | None = None
+        self._apart = self.index_path != path
         self._journal = self.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._rotations = 0
         # Where it stands while nobody uses it; whose that is may end before.
         self.shelf: Callable[[], Shelf[bytes, CurrentFolder] | None] = _nowhere
         self._priced: tuple[IndexState, float, Cost] | None = None
-        self._unmoved = _Unmoved([self._cur, self._new], None if watcher is None else watcher.still)
+        self._unmoved = _Unmoved(path, None if watcher is None else watcher.still)
         try:
             with self._in_place():
                 self.snapshot = self._load()
@@ -216,6 +222,28 @@ class CurrentFolder:
             return self.snapshot
         return found
 
+    def turn(self) -> int | None:
+        """A number for ``unmoved``, which tells by it whether anything has happened to the folder from here on.
+
+        None where that cannot be told.
+        """
+        state, proved = self._folder.index.state, self._unmoved.proved
+        return proved[1] if proved is not None and not self._apart and self._unmoved.holds(state) else None
+
+    def unmoved(self, turn: int | None = None) -> Snapshot | None:
+        """Return the mailbox as it is now, as ``sync`` would with *keep_new*, where one look tells; None: ``sync``.
+
+        It is in its place, too (``stands``): its journal is, which lies in it, and the kernel has told of nothing.
+        *turn*: nor has it since then.
+        """
+        if self.gone or self._apart or not self._unchanged(keep_new=True, by_events=True, turn=turn):
+            return None
+        found = self.snapshot
+        if written := self._rounds.look(found):
+            self._rewritten(written)
+            return self.snapshot
+        return found
+
     def _take_in(self, look: bool, keep_new: bool, patience: float | None) -> Snapshot:
         folder = self._folder
         try:
@@ -251,8 +279,11 @@ class CurrentFolder:
         self._adopt_rows()
         return self._unchanged(keep_new)
 
-    def _unchanged(self, keep_new: bool) -> bool:
-        """Say whether journal and directories are as we know them. Safe without a lock: at worst it says no."""
+    def _unchanged(self, keep_new: bool, *, by_events: bool = False, turn: int | None = None) -> bool:
+        """Say whether journal and directories are as we know them. Safe without a lock: at worst it says no.
+
+        *by_events*: no, too, where the kernel's word, since *turn*, is not enough for them, or there is no journal.
+        """
         folder = self._folder
         state = folder.index.state
         try:
@@ -260,12 +291,16 @@ class CurrentFolder:
                 journal = os.stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
+                if by_events and journal.st_dev != self.identity[0]:
+                    return False
             if state.snapshot.damaged:
                 return False
-            proved = self._unmoved.holds(state)
-            turn = seen = None
+            proved = self._unmoved.holds(state, turn)
+            began = seen = None
+            if by_events and not (proved and state.inode):
+                return False
             if not proved:
-                turn = self._unmoved.begin(state)
+                began = self._unmoved.begin(state)
                 cur, new = os.stat(self._cur), os.stat(self._new)
                 seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
                 if seen != state.stamp[:4]:
@@ -287,9 +322,9 @@ class CurrentFolder:
                 or any(map(filename.usable, map(os.fsencode, descriptors.again(os.listdir, self._new))))
             ):
                 return False
-            if turn is not None:
+            if began is not None:
                 # Whoever looked again before that would find the same: what happens from this turn on is an event.
-                self._unmoved.proved = state, turn, due
+                self._unmoved.proved = state, began, due
             return True
         except OSError:
             return False
