@@ -216,6 +216,8 @@ class View:
     def settle_in(self) -> None:
         """Do what the answer to SELECT need not wait for: look at the files of a folder new to us; raises Goodbye."""
         self.opening = False
+        if self.mailbox.looked_at:
+            return
         with later("files"), _GOODBYE_IF_GONE:
             self.mailbox.sync(keep_new=self.read_only, files=True)
 

@@ -161,6 +161,11 @@ class CurrentFolder:
         folder.index.taken()
         return folder.rows
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether somebody has looked at the files themselves, and the checkpoint has it: ``sync`` need not."""
+        return self.snapshot.seen and not (self._folder.index.partial and self._folder.index.writable)
+
     def stands(self) -> bool:
         """Whether the folder of that name is still this one: not deleted, renamed, or made anew by anybody."""
         if self.gone:
