@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Unpack
 
 from maildir_imapd import errors
-from maildir_imapd.budget import Shares
+from maildir_imapd.budget import Share, Shares
 from maildir_imapd.events import Log
 from maildir_imapd.line_ends import bare
 from maildir_imapd.store.current import CurrentFolder
 from maildir_imapd.store.disk import durable
+from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.folder import changes, copying, mailboxid, reading, release
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
@@ -370,19 +372,47 @@ class Mailbox(CurrentFolder):
         """Return a message as it is on the disk; as ``open``."""
         return self.load(uid, under=under).data
 
+    @contextmanager
+    def nearby(self) -> Iterator[Descriptor | None]:
+        """Keep cur/ open meanwhile, for who is about to ``load`` many messages; None where that cannot be."""
+        try:
+            near = Descriptor(self._folder.files.open_cur(), "cur")
+        except OSError:
+            yield None
+            return
+        try:
+            with near.use():
+                yield near
+        finally:
+            near.close()
+
     def load(
-        self, uid: int, *, under: int | None = None, limit: int | None = None, shares: Shares | None = None
+        self,
+        uid: int,
+        *,
+        under: int | None = None,
+        limit: int | None = None,
+        shares: Shares | None = None,
+        near: Descriptor | None = None,
     ) -> FileRead:
         """Read a message with what can be said of its file; as ``open``. *limit*, *shares*: as of ``reading.read``.
 
-        Where another program has written to it since it was looked at last, that is noted.
+        Where another program has written to it since it was looked at last, that is noted. *near*: as of ``nearby``.
         """
-        read = reading.read(self._folder, self.snapshot, uid, under, self._look_again, limit, shares)
-        data, octets, opened, share = read
+        folder, rows = self._folder, self.snapshot
+        share: Share | None = None
+        number = None if near is None else near.number
+        plain = reading.read_plain(folder, rows, uid, under, limit, number)
+        if plain is not None:
+            data, status, base, known = plain
+            octets = status.st_size
+        else:
+            data, octets, opened, share = reading.read(folder, rows, uid, under, self._look_again, limit, shares)
+            status, base, known = opened.status, opened.base, opened.known
         # A name that claims the very size says that its writer is done, however young the file is.
-        settled = not scan.young(opened.status, time.time_ns()) or filename.disk_size(opened.base) == octets
-        seen = scan.fingerprint(opened.status)
-        changed = scan.rewritten(opened.known, seen)
+        settled = not scan.young(status, time.time_ns()) or filename.disk_size(base) == octets
+        seen = scan.fingerprint(status)
+        changed = scan.rewritten(known, seen)
         if changed:
             self._rewritten([(uid, seen)])
         return FileRead(data, seen, settled, changed, octets, share)
