@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.records.quota import Amount
     from maildir_imapd.store.watch import Watcher
 
-__all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Seed"]
+__all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Nearby", "Seed"]
 
 log = Log(__name__)
 
@@ -53,6 +53,10 @@ _SYSTEM: Final = {name.lower(): bit for name, bit in SYSTEM_FLAGS}
 def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
     """Cut work that need not be done in one go, so that nobody waits long for the lock; at least one piece."""
     return [uids[start : start + _PIECE_MESSAGES] for start in range(0, len(uids), _PIECE_MESSAGES)] or [uids]
+
+
+# Of ``Mailbox.nearby``.
+Nearby = Descriptor
 
 
 def is_still(number: int, fingerprint: int) -> bool:
@@ -373,7 +377,7 @@ class Mailbox(CurrentFolder):
         return self.load(uid, under=under).data
 
     @contextmanager
-    def nearby(self) -> Iterator[Descriptor | None]:
+    def nearby(self) -> Iterator[Nearby | None]:
         """Keep cur/ open meanwhile, for who is about to ``load`` many messages; None where that cannot be."""
         try:
             near = Descriptor(self._folder.files.open_cur(), "cur")
@@ -393,7 +397,7 @@ class Mailbox(CurrentFolder):
         under: int | None = None,
         limit: int | None = None,
         shares: Shares | None = None,
-        near: Descriptor | None = None,
+        near: Nearby | None = None,
     ) -> FileRead:
         """Read a message with what can be said of its file; as ``open``. *limit*, *shares*: as of ``reading.read``.
 
