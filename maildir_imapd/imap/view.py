@@ -30,6 +30,7 @@ from maildir_imapd.imap.advance import Change, diff, shown, withhold
 from maildir_imapd.imap.later import later
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.index.snapshot import FLAG_SETS, Snapshot
+from maildir_imapd.store.mailbox import looked_at
 from maildir_imapd.store.maildir.filename import RECENT
 from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.records.acl import ALL
@@ -216,7 +217,7 @@ class View:
     def settle_in(self) -> None:
         """Do what the answer to SELECT need not wait for: look at the files of a folder new to us; raises Goodbye."""
         self.opening = False
-        if self.mailbox.looked_at:
+        if looked_at(self.mailbox):
             return
         with later("files"), _GOODBYE_IF_GONE:
             self.mailbox.sync(keep_new=self.read_only, files=True)

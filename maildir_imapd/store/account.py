@@ -52,7 +52,6 @@ from maildir_imapd.store.trees import Trees
 from maildir_imapd.store.ways import Ways
 
 if TYPE_CHECKING:
-    from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.maildir.layout import Layout, Tree
     from maildir_imapd.store.neighbours.neighbour import Kind
     from maildir_imapd.store.watch import Watcher
@@ -76,6 +75,7 @@ class Account:
 
     last_tree: Tree | None = None
     """The folders but INBOX, as somebody has listed them last."""
+    _uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
 
     def __init__(
         self,
@@ -100,7 +100,6 @@ class Account:
         self.inbox = self._layout.inbox
         self._glance = ground.glance(self.root, self.inbox)
         self.delimiter = self._layout.delimiter
-        self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
         self._attic = Attic(self._layout)
         _make_inbox(self._layout)
         server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
@@ -285,10 +284,6 @@ class Account:
         if patiently is not None and not self._mailboxes.known(path) and not _has_index(path):
             return patiently(lambda: self._mailboxes.at(path))
         return self._mailboxes.at(path)
-
-    def unmoved_at(self, path: bytes) -> tuple[Mailbox, Snapshot] | None:
-        """The mailbox of a folder, with what is in it now, where that takes but one look; None: ``mailbox_at``."""
-        return self._mailboxes.unmoved(path)
 
     def _keep_layout(self) -> None:
         """Write down how the folders are laid out; where the spool is not ours to write it is decided at each start."""

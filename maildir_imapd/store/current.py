@@ -104,6 +104,40 @@ def unwatch(box: CurrentFolder) -> None:
         box._watcher.leave(box)
 
 
+def _price(box: CurrentFolder) -> Cost:
+    folder, cache = box._folder, box._cache
+    open_files = 1 + len(folder.directories.others) + folder.lock.is_open + folder.claim.is_open
+    octets = _OCTETS + folder.index.state.octets + box._ring.octets + _ODD_OCTETS * len(folder.files.odd)
+    if cache is not None:
+        octets += cache.octets
+        open_files += cache.is_open
+    return Cost(open_files + folder.index.on_disk() + folder.rows.stored, octets)
+
+
+def turn_of(box: CurrentFolder) -> int | None:
+    """A number for ``unmoved``, which tells by it whether anything has happened to the folder from here on.
+
+    None where that cannot be told.
+    """
+    state, proved = box._folder.index.state, box._unmoved.proved
+    return proved[1] if proved is not None and not box._apart and box._unmoved.holds(state) else None
+
+
+def unmoved(box: CurrentFolder, turn: int | None = None) -> Snapshot | None:
+    """Return the mailbox as it is now, as ``sync`` would with *keep_new*, where one look tells; None: ``sync``.
+
+    It is in its place, too (``stands``): its journal is, which lies in it, and the kernel has told of nothing.
+    *turn*: nor has it since then.
+    """
+    if box.gone or box._apart or not box._unchanged(keep_new=True, by_events=True, turn=turn):
+        return None
+    found = box.snapshot
+    if written := box._rounds.look(found):
+        box._rewritten(written)
+        return box.snapshot
+    return found
+
+
 class CurrentFolder:
     """One object per folder and process, shared by all threads. Takes *folder*, and closes it."""
 
@@ -160,11 +194,6 @@ class CurrentFolder:
         self._ring = Ring((), folder.rows.modseq)
         folder.index.taken()
         return folder.rows
-
-    @property
-    def looked_at(self) -> bool:
-        """Whether somebody has looked at the files themselves, and the checkpoint has it: ``sync`` need not."""
-        return self.snapshot.seen and not (self._folder.index.partial and self._folder.index.writable)
 
     def stands(self) -> bool:
         """Whether the folder of that name is still this one: not deleted, renamed, or made anew by anybody."""
@@ -223,28 +252,6 @@ class CurrentFolder:
                 tidying.complete(self._folder)
                 found = self._adopt_rows()
         if patience is None and (written := self._rounds.look(found)):
-            self._rewritten(written)
-            return self.snapshot
-        return found
-
-    def turn(self) -> int | None:
-        """A number for ``unmoved``, which tells by it whether anything has happened to the folder from here on.
-
-        None where that cannot be told.
-        """
-        state, proved = self._folder.index.state, self._unmoved.proved
-        return proved[1] if proved is not None and not self._apart and self._unmoved.holds(state) else None
-
-    def unmoved(self, turn: int | None = None) -> Snapshot | None:
-        """Return the mailbox as it is now, as ``sync`` would with *keep_new*, where one look tells; None: ``sync``.
-
-        It is in its place, too (``stands``): its journal is, which lies in it, and the kernel has told of nothing.
-        *turn*: nor has it since then.
-        """
-        if self.gone or self._apart or not self._unchanged(keep_new=True, by_events=True, turn=turn):
-            return None
-        found = self.snapshot
-        if written := self._rounds.look(found):
             self._rewritten(written)
             return self.snapshot
         return found
@@ -401,29 +408,22 @@ class CurrentFolder:
         """Note that somebody uses it now, and nobody may from now on; whoever listens goes on to use it."""
         shelf = self.shelf()
         if shelf is not None and not self.gone and not self._listeners:
-            shelf.put(self.path, self, self._price())
+            shelf.put(self.path, self, self.cost)
             # Race: who has begun to listen, or seen it go, meanwhile took it away before it was there.
             if self._listeners or self.gone:
                 shelf.take(self.path, self)
 
-    def _price(self) -> Cost:
-        """As ``cost``, of a moment ago where nothing has changed in the index since: it takes longer than a STATUS."""
+    @property
+    def cost(self) -> Cost:
+        """The price of keeping it open; that of a moment ago where nothing has changed in the index since.
+
+        To add it up takes longer than a STATUS.
+        """
         state, now = self._folder.index.state, time.monotonic()
         priced = self._priced
         if priced is None or priced[0] is not state or now >= priced[1]:
-            priced = self._priced = state, now + _PRICED_SECONDS, self.cost
+            priced = self._priced = state, now + _PRICED_SECONDS, _price(self)
         return priced[2]
-
-    @property
-    def cost(self) -> Cost:
-        """The price of keeping it open."""
-        folder, cache = self._folder, self._cache
-        open_files = 1 + len(folder.directories.others) + folder.lock.is_open + folder.claim.is_open
-        octets = _OCTETS + folder.index.state.octets + self._ring.octets + _ODD_OCTETS * len(folder.files.odd)
-        if cache is not None:
-            octets += cache.octets
-            open_files += cache.is_open
-        return Cost(open_files + folder.index.on_disk() + folder.rows.stored, octets)
 
     # --- who listens, and what the watcher asks -----------------------------------------------
 

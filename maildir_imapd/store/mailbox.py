@@ -55,8 +55,29 @@ def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
     return [uids[start : start + _PIECE_MESSAGES] for start in range(0, len(uids), _PIECE_MESSAGES)] or [uids]
 
 
-# Of ``Mailbox.nearby``.
+# Of ``nearby``.
 Nearby = Descriptor
+
+
+@contextmanager
+def nearby(mailbox: Mailbox) -> Iterator[Nearby | None]:
+    """Keep cur/ open meanwhile, for who is about to ``load`` many messages; None where that cannot be."""
+    try:
+        near = Descriptor(mailbox._folder.files.open_cur(), "cur")
+    except OSError:
+        yield None
+        return
+    try:
+        with near.use():
+            yield near
+    finally:
+        near.close()
+
+
+def looked_at(mailbox: Mailbox) -> bool:
+    """Whether somebody has looked at the files themselves, and the checkpoint has it: ``sync`` need not."""
+    index = mailbox._folder.index
+    return mailbox.snapshot.seen and not (index.partial and index.writable)
 
 
 def is_still(number: int, fingerprint: int) -> bool:
@@ -375,20 +396,6 @@ class Mailbox(CurrentFolder):
     def read(self, uid: int, *, under: int | None = None) -> bytes:
         """Return a message as it is on the disk; as ``open``."""
         return self.load(uid, under=under).data
-
-    @contextmanager
-    def nearby(self) -> Iterator[Nearby | None]:
-        """Keep cur/ open meanwhile, for who is about to ``load`` many messages; None where that cannot be."""
-        try:
-            near = Descriptor(self._folder.files.open_cur(), "cur")
-        except OSError:
-            yield None
-            return
-        try:
-            with near.use():
-                yield near
-        finally:
-            near.close()
 
     def load(
         self,

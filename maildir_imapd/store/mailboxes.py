@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from maildir_imapd.errors import LimitReached, LockTimeout
 from maildir_imapd.events import Log
-from maildir_imapd.store.current import CurrentFolder, unwatch
+from maildir_imapd.store.current import CurrentFolder, unmoved, unwatch
 from maildir_imapd.store.disk.unused import Shelf, Unused
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir import keywords
@@ -134,10 +134,10 @@ class Mailboxes:
                 raise LockTimeout(detail=os.fsdecode(path))
 
     def unmoved(self, path: bytes, turn: int | None = None) -> tuple[Mailbox, Snapshot] | None:
-        """As ``at``, with what is in it now, where one look tells: as ``CurrentFolder.unmoved``; None: ``at``."""
+        """As ``at``, with what is in it now, where one look tells: as ``current.unmoved``; None: ``at``."""
         with self._guard:
             mailbox = self._known.get(path)
-        snapshot = None if mailbox is None else mailbox.unmoved(turn)
+        snapshot = None if mailbox is None else unmoved(mailbox, turn)
         if mailbox is None or snapshot is None:
             return None
         mailbox.used()

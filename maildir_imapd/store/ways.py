@@ -13,6 +13,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.store.current import turn_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Set
 
@@ -47,9 +49,13 @@ class Ways:
         way = self._ways.get(name)
         return None if way is None or not way.free else self._mailboxes.unmoved(way.path, way.turn)
 
+    def unmoved_at(self, path: bytes) -> tuple[Mailbox, Snapshot] | None:
+        """The same of a folder, whatever leads there, as the caller has just seen."""
+        return self._mailboxes.unmoved(path)
+
     def note(self, name: str, path: bytes, mailbox: Mailbox) -> None:
         """Keep the way that was gone just now to *mailbox*, whose folder is at *path*, if it can be."""
-        turn = mailbox.turn()
+        turn = turn_of(mailbox)
         if turn is None:
             return
         known = self._ways.get(name)

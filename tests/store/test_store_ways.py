@@ -14,6 +14,7 @@ from spool import Spool
 
 from maildir_imapd.store import ways as module
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.current import turn_of, unmoved
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir import scan
 from maildir_imapd.store.watch import Watcher
@@ -263,5 +264,5 @@ def test_a_mailbox_whose_index_lies_elsewhere_has_none(
     for _ in range(6):
         box.sync(keep_new=True)
     assert box._unmoved.holds(box._folder.index.state)
-    assert (box.turn(), box.unmoved()) == (None, None)
+    assert (turn_of(box), unmoved(box)) == (None, None)
     box.close()

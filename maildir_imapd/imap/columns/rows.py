@@ -16,6 +16,7 @@ from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
 from maildir_imapd.imap.columns.cached import keep
 from maildir_imapd.imap.columns.message import Streamed, read, report
 from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
+from maildir_imapd.store.mailbox import nearby
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -173,7 +174,7 @@ def _send_bodies(
     # Of each column what is there already, or else what makes it.
     sources: _Sources = [(c.values(view, chunk), None) if isinstance(c, FromSnapshot) else (None, c.make) for c in plan]
     uids, report = view.snapshot.uids, view.progress.report
-    with view.mailbox.nearby() if len(chunk) >= MANY_BODIES else nullcontext() as near:
+    with nearby(view.mailbox) if len(chunk) >= MANY_BODIES else nullcontext() as near:
         for k, position in enumerate(chunk):
             report(k, len(chunk))
             uid = uids[position]

@@ -149,7 +149,7 @@ def seen_now(session: Session, path: bytes) -> tuple[Mailbox, Snapshot]:
 
     With what is in it now. Raises as ``Account.mailbox_at``.
     """
-    found = session.account.unmoved_at(path)
+    found = session.account.ways.unmoved_at(path)
     if found is None:
         mailbox = session.account.mailbox_at(path, session.progress.during)
         return mailbox, mailbox.sync(keep_new=True)

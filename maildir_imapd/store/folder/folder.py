@@ -310,12 +310,11 @@ class Folder:
         if not unseen:
             batch.stamp = compare.stamp(scan.look(self.fd), time.time_ns(), ours=True)
 
-    def due(self, seen: tuple[int, int, int, int]) -> bool:
-        """Say whether cur/ must be listed again although its stamp is the one we know."""
-        return time.monotonic() >= self.due_at(seen)
-
     def due_at(self, seen: tuple[int, int, int, int]) -> float:
-        """The moment (monotonic) from which on that is so; infinity where nothing but another stamp asks for it."""
+        """The moment (monotonic) from which on cur/ must be listed again although its stamp is the one we know.
+
+        Infinity where nothing but another stamp asks for it.
+        """
         if self.files.suspicious:
             return -math.inf
         if self.index.state.stamp.settled:
@@ -341,7 +340,7 @@ class Folder:
         state = self.index.state
         seen = scan.look(self.fd)
         now = time.time_ns()
-        list_cur = look or seen[:2] != state.stamp[:2] or self.due(seen)
+        list_cur = look or seen[:2] != state.stamp[:2] or time.monotonic() >= self.due_at(seen)
         list_new = look or seen[2:] != state.stamp[2:4] or not state.stamp.settled
         if state.snapshot.in_new:
             # A message that we left in new/ may have been taken to cur/, or be gone.
