@@ -126,7 +126,7 @@ def unselect(session: Session, cmd: Unselect, reply: Reply) -> Done:
 _NOTHING_DONE: Final = Done("NOOP completed")
 
 
-@command(b"NOOP", states=ANY)
+@command(b"NOOP", states=ANY, idle=_NOTHING_DONE)
 def noop(session: Session, cmd: Noop, reply: Reply) -> Done:
     """Do nothing, which is when news may be told (RFC 3501 6.1.2)."""
     return _NOTHING_DONE
