@@ -30,7 +30,7 @@ from maildir_imapd.imap.advance import Change, diff, shown, withhold
 from maildir_imapd.imap.later import later
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.index.snapshot import FLAG_SETS, Snapshot
-from maildir_imapd.store.mailbox import looked_at
+from maildir_imapd.store.mailbox import at_rest, looked_at
 from maildir_imapd.store.maildir.filename import RECENT
 from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.records.acl import ALL
@@ -210,6 +210,9 @@ class View:
         Where it cannot be looked at now, the next who asks looks.
         """
         if not self.fresh:
+            if at_rest(self.mailbox, keep_new=self.read_only):
+                self.fresh = True
+                return
             with later("open mailbox"), _GOODBYE_IF_GONE:
                 self.mailbox.sync(keep_new=self.read_only)
                 self.fresh = True

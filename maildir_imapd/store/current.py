@@ -123,6 +123,11 @@ def turn_of(box: CurrentFolder) -> int | None:
     return proved[1] if proved is not None and not box._apart and box._unmoved.holds(state) else None
 
 
+def at_rest(box: CurrentFolder, *, keep_new: bool) -> bool:
+    """Say whether one look tells that ``sync`` would find nothing, nor look at any message; never raises."""
+    return not box._rounds.due(box.snapshot) and box._unchanged(keep_new, by_events=True)
+
+
 def unmoved(box: CurrentFolder, turn: int | None = None) -> Snapshot | None:
     """Return the mailbox as it is now, as ``sync`` would with *keep_new*, where one look tells; None: ``sync``.
 
@@ -299,6 +304,9 @@ class CurrentFolder:
         folder = self._folder
         state = folder.index.state
         try:
+            proved = self._unmoved.holds(state, turn)
+            if by_events and not (proved and state.inode):
+                return False
             if state.inode:
                 journal = os.stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
@@ -307,10 +315,7 @@ class CurrentFolder:
                     return False
             if state.snapshot.damaged:
                 return False
-            proved = self._unmoved.holds(state, turn)
             began = seen = None
-            if by_events and not (proved and state.inode):
-                return False
             if not proved:
                 began = self._unmoved.begin(state)
                 cur, new = os.stat(self._cur), os.stat(self._new)

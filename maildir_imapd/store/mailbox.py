@@ -17,7 +17,7 @@ from maildir_imapd import errors
 from maildir_imapd.budget import Share, Shares
 from maildir_imapd.events import Log
 from maildir_imapd.line_ends import bare
-from maildir_imapd.store.current import CurrentFolder
+from maildir_imapd.store.current import CurrentFolder, at_rest
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.folder import changes, copying, mailboxid, reading, release
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.records.quota import Amount
     from maildir_imapd.store.watch import Watcher
 
-__all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Nearby", "Seed"]
+__all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Nearby", "Seed", "at_rest"]
 
 log = Log(__name__)
 
