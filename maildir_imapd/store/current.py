@@ -171,6 +171,10 @@ class CurrentFolder:
         self.shelf: Callable[[], Shelf[bytes, CurrentFolder] | None] = _nowhere
         self._priced: tuple[IndexState, float, Cost] | None = None
         self._unmoved = _Unmoved(path, None if watcher is None else watcher.still)
+        # Answers to STATUS and SELECT with the moment that they are of: imap keeps them here (mailboxes/status.py,
+        # selected/select.py), and none outlives its moment, whose columns may be large.
+        self.figures: dict[tuple[str, tuple[bytes, ...], bool], tuple[Snapshot, bytes]] = {}
+        self.described: dict[tuple[object, ...], tuple[Snapshot, bytes, bytes]] = {}
         try:
             with self._in_place():
                 self.snapshot = self._load()
@@ -389,7 +393,10 @@ class CurrentFolder:
         rows = index.state.snapshot
         ring = self._ring.after(index.news, rows.modseq)
         self._ring = ring
-        self.snapshot = rows
+        if rows is not self.snapshot:
+            self.snapshot = rows
+            # Race: one of a moment before may still be put into the new ones; it is never taken for one of now.
+            self.figures, self.described, self._priced = {}, {}, None
         index.taken()
         return rows
 

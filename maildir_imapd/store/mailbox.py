@@ -111,9 +111,6 @@ class Mailbox(CurrentFolder):
         self._cache_path = cache or self.index_path
         self._word: bytes | None = None
         self.texts = keeping.texts
-        # Responses to STATUS with the moment that they are of: imap keeps them here (mailboxes/status.py).
-        self.described: dict[tuple[object, ...], tuple[Snapshot, bytes, bytes]] = {}  # to SELECT, likewise
-        self.figures: dict[tuple[str, tuple[bytes, ...], bool], tuple[Snapshot, bytes]] = {}
 
     def close(self) -> None:
         """Let go of all descriptors. The object is of no use afterwards: whoever tries gets StoreError."""

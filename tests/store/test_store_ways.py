@@ -188,6 +188,20 @@ def test_recent_messages_of_the_own_session_are_no_part_of_what_is_kept(work: Sp
         assert b"* STATUS Work (MESSAGES 5 RECENT 0)" in client.command(status)
 
 
+def test_no_answer_outlives_its_moment(work: Spool, account: Account, client: MemoryClient) -> None:
+    """It would keep all columns of that moment in memory."""
+    client.command(b"s SELECT Work")
+    box = account.mailbox("Work")
+    client.command(STATUS)
+    client.command(b"s SELECT INBOX")
+    client.command(STATUS)
+    assert box.figures
+    assert box.described
+    work.simple("Work", 1, None)
+    box.sync()
+    assert (box.figures, box.described) == ({}, {})
+
+
 def test_what_is_kept_for_one_kind_of_client_is_not_told_another(spool: Spool, watcher: Watcher) -> None:
     """The name is spelled otherwise once UTF-8 is accepted."""
     (spool.root / ".Gr&APwA3w-e").mkdir()
