@@ -261,7 +261,8 @@ class Engine:
         ):
             # Most of a client's turns in between: nothing to do, nothing to tell, and nothing that could fail.
             self._errors = self._nonsense = 0
-            session.say(reply, ready.idle.kind, ready.idle.text, tag=tag)
+            done = ready.idle
+            session.say(reply, done.kind, done.text, tag=tag)
             return
         try:
             spec = self._allowed(name)
