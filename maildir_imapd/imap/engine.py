@@ -251,6 +251,19 @@ class Engine:
         tag, uid, name = head.groups()
         word = name.upper()
         name = word if uid is None else b"UID " + word
+        ready = TABLE.get(name)
+        if (
+            ready is not None
+            and ready.idle is not None
+            and session.view is None
+            and session.following is None
+            and head.end() == len(frame.text)
+        ):
+            # Most of a client's turns in between: nothing to do, nothing to tell, and nothing that could fail.
+            self._errors = self._nonsense = 0
+            done = ready.idle
+            session.say(reply, done.kind, done.text, tag=tag)
+            return
         try:
             spec = self._allowed(name)
             try:

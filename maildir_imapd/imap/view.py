@@ -30,6 +30,7 @@ from maildir_imapd.imap.advance import Change, diff, shown, withhold
 from maildir_imapd.imap.later import later
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.index.snapshot import FLAG_SETS, Snapshot
+from maildir_imapd.store.mailbox import at_rest, looked_at
 from maildir_imapd.store.maildir.filename import RECENT
 from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.records.acl import ALL
@@ -209,6 +210,9 @@ class View:
         Where it cannot be looked at now, the next who asks looks.
         """
         if not self.fresh:
+            if at_rest(self.mailbox, keep_new=self.read_only):
+                self.fresh = True
+                return
             with later("open mailbox"), _GOODBYE_IF_GONE:
                 self.mailbox.sync(keep_new=self.read_only)
                 self.fresh = True
@@ -216,6 +220,8 @@ class View:
     def settle_in(self) -> None:
         """Do what the answer to SELECT need not wait for: look at the files of a folder new to us; raises Goodbye."""
         self.opening = False
+        if looked_at(self.mailbox):
+            return
         with later("files"), _GOODBYE_IF_GONE:
             self.mailbox.sync(keep_new=self.read_only, files=True)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.budget import UNLIMITED, Budget
 from maildir_imapd.imap.columns.danger import Notes, danger
 from maildir_imapd.imap.engine import Engine
+from maildir_imapd.imap.gate import Access
+from maildir_imapd.imap.policy import Policy
 from maildir_imapd.imap.reply import Reply
 from maildir_imapd.server import settings
 from maildir_imapd.server.background import meanwhile
@@ -15,11 +17,10 @@ from maildir_imapd.server.background import meanwhile
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
     from maildir_imapd.errors import Goodbye
-    from maildir_imapd.imap.gate import Access
-    from maildir_imapd.imap.policy import Policy
     from maildir_imapd.server.door import Door
     from maildir_imapd.server.sessions import Visit
     from maildir_imapd.server.transport import PipeTransport, Transport
+    from maildir_imapd.store.account import Account
 
 _LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
 
@@ -151,6 +152,33 @@ def logged_in_already(
         budget=budget,
     )
     return ImapService(engine, transport.send, transport.send_all)
+
+
+# What most clients begin with.
+_REHEARSED: Final = (
+    b'a LIST "" *',
+    b"a STATUS INBOX (MESSAGES UNSEEN)",
+    b"a SELECT INBOX",
+    b"a UID FETCH 1:* (FLAGS)",
+    b"a FETCH 1:* (UID RFC822.SIZE ENVELOPE BODYSTRUCTURE)",
+    b"a FETCH 1 (BODY.PEEK[])",
+    b"a UID SEARCH UNSEEN",
+    b"a NOOP",
+    b"a SELECT INBOX",
+    b"a LOGOUT",
+)
+
+
+def rehearse(account: Account) -> None:
+    """Play a session with *account*, whose answers nobody reads."""
+    engine = Engine(Policy(), preauth=Access("rehearsal", account), secure=True)
+    reply = Reply(lambda _: None)
+    try:
+        engine.greet(reply)
+        for line in _REHEARSED:
+            engine.feed(line + b"\r\n", reply)
+    finally:
+        engine.close()
 
 
 def note_dangers(notes: Notes) -> None:

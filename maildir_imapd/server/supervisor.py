@@ -35,6 +35,7 @@ from maildir_imapd.server.heartbeat import Page
 from maildir_imapd.server.listening import listen
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
+from maildir_imapd.server.warming import warm_up
 from maildir_imapd.server.worker import Acceptor, Supervision
 from maildir_imapd.store.disk.descriptors import Descriptor
 
@@ -317,6 +318,8 @@ class Supervisor:
             # Another user's, or threads that are: what they open by name is not what the supervisor would.
             logs.keep_what_is_open()
         confine.set_limits(limits)
+        # As whom it is from here on, and while there is still a place for it.
+        warm_up()
         if limits.no_new_privs:
             confine.no_new_privileges()
             if limits.landlock and self._mail_user is not None:

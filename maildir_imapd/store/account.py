@@ -50,6 +50,7 @@ from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.threads.ahead import Ahead
 from maildir_imapd.store.trees import Trees
+from maildir_imapd.store.ways import Ways
 
 if TYPE_CHECKING:
     from maildir_imapd.store.maildir.layout import Layout, Tree
@@ -75,6 +76,7 @@ class Account:
 
     last_tree: Tree | None = None
     """The folders but INBOX, as somebody has listed them last."""
+    _uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
 
     def __init__(
         self,
@@ -99,7 +101,6 @@ class Account:
         self.inbox = self._layout.inbox
         self._glance = ground.glance(self.root, self.inbox)
         self.delimiter = self._layout.delimiter
-        self._uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
         self._attic = Attic(self._layout)
         _make_inbox(self._layout)
         server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
@@ -131,6 +132,7 @@ class Account:
         self.metadata = Metadata(root, find, self._changing)
         self.acls = Acls(find, self._changing)
         self.listing = Listing(self._layout, self.acls.among, None if watcher is None else watcher.still)
+        self.ways = Ways(layout, self.acls.among, self._mailboxes)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
         # Finish what a crash interrupted.

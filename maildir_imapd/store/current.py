@@ -8,6 +8,7 @@ let go of it. What clients do to a mailbox is in mailbox.py.
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -45,22 +46,27 @@ _LOOKS_AGAIN: Final = 1000
 
 
 class _Unmoved:
-    """Whether directories are known to be as a state of the index says, without a look; safe from any thread."""
+    """Whether a folder is known to be as a state of the index says, without a look; safe from any thread.
 
-    def __init__(self, paths: Sequence[bytes], still: Still | None) -> None:
-        self._paths = paths
+    That is cur/ and new/, and that nothing was made beside them, or moved.
+    """
+
+    def __init__(self, path: bytes, still: Still | None) -> None:
+        self._wanted = (path, inotify.FOLDER), (path + b"/cur", inotify.NEW), (path + b"/new", inotify.NEW)
         self._still = still  # None where stamps alone are asked
         self._mark: Mark | None = None
         self._looks = 0
-        # That they are as this state says, for as long as the mark is of that turn.
-        self.proved: tuple[IndexState, int] | None = None
+        # That they are as this state says, for as long as the mark is of that turn, and until then (monotonic).
+        self.proved: tuple[IndexState, int, float] | None = None
 
-    def holds(self, state: IndexState) -> bool:
-        """Say so."""
+    def holds(self, state: IndexState, turn: int | None = None) -> bool:
+        """Say so; *turn*: and whether it is since then."""
         proved, mark = self.proved, self._mark
         if proved is None or proved[0] is not state or mark is None or self._still is None:
             return False
-        return self._still.holds(mark, proved[1])
+        if turn is not None and proved[1] != turn:
+            return False
+        return time.monotonic() < proved[2] and self._still.holds(mark, proved[1])
 
     def begin(self, state: IndexState) -> int | None:
         """Before a look: the turn of the mark that says whether it is good afterwards; None where nothing says so.
@@ -74,7 +80,7 @@ class _Unmoved:
             self._looks += 1
             if self._looks < _LOOKS:
                 return None
-            mark = self._mark = self._still.mark([(path, inotify.NEW) for path in self._paths])
+            mark = self._mark = self._still.mark(self._wanted)
             self._looks = 0 if mark is not None else -_LOOKS_AGAIN
             if mark is None:
                 return None
@@ -83,6 +89,8 @@ class _Unmoved:
 
 # What a mailbox takes in memory without a message in it; and a file that is named unusually.
 _OCTETS: Final = 16 * 1024
+# Seconds for which its price is that of before: what was read of it meanwhile counts after that.
+_PRICED_SECONDS: Final = 1.0
 _ODD_OCTETS: Final = 250
 
 
@@ -105,6 +113,45 @@ def _tell_arrived(folder: Folder, messages: int) -> None:
         keeping.ahead.arrived(folder.path, messages)
 
 
+def _price(box: CurrentFolder) -> Cost:
+    folder, cache = box._folder, box._cache
+    open_files = 1 + len(folder.directories.others) + folder.lock.is_open + folder.claim.is_open
+    octets = _OCTETS + folder.index.state.octets + box._ring.octets + _ODD_OCTETS * len(folder.files.odd)
+    if cache is not None:
+        octets += cache.octets
+        open_files += cache.is_open
+    return Cost(open_files + folder.index.on_disk() + folder.rows.stored, octets)
+
+
+def turn_of(box: CurrentFolder) -> int | None:
+    """A number for ``unmoved``, which tells by it whether anything has happened to the folder from here on.
+
+    None where that cannot be told.
+    """
+    state, proved = box._folder.index.state, box._unmoved.proved
+    return proved[1] if proved is not None and not box._apart and box._unmoved.holds(state) else None
+
+
+def at_rest(box: CurrentFolder, *, keep_new: bool) -> bool:
+    """Say whether one look tells that ``sync`` would find nothing, nor look at any message; never raises."""
+    return not box._rounds.due(box.snapshot) and box._unchanged(keep_new, by_events=True)
+
+
+def unmoved(box: CurrentFolder, turn: int | None = None) -> Snapshot | None:
+    """Return the mailbox as it is now, as ``sync`` would with *keep_new*, where one look tells; None: ``sync``.
+
+    It is in its place, too (``stands``): its journal is, which lies in it, and the kernel has told of nothing.
+    *turn*: nor has it since then.
+    """
+    if box.gone or box._apart or not box._unchanged(keep_new=True, by_events=True, turn=turn):
+        return None
+    found = box.snapshot
+    if written := box._rounds.look(found):
+        box._rewritten(written)
+        return box.snapshot
+    return found
+
+
 class CurrentFolder:
     """One object per folder and process, shared by all threads. Takes *folder*, and closes it."""
 
@@ -125,12 +172,18 @@ class CurrentFolder:
         self._rounds = Rounds(folder)
         self.showing = Showing(folder, self._listeners)
         self._cache: Cache | None = None
+        self._apart = self.index_path != path
         self._journal = self.index_path + b"/" + JOURNAL
         self._cur, self._new = path + b"/cur", path + b"/new"
         self._rotations = 0
         # Where it stands while nobody uses it; whose that is may end before.
         self.shelf: Callable[[], Shelf[bytes, CurrentFolder] | None] = _nowhere
-        self._unmoved = _Unmoved([self._cur, self._new], None if watcher is None else watcher.still)
+        self._priced: tuple[IndexState, float, Cost] | None = None
+        self._unmoved = _Unmoved(path, None if watcher is None else watcher.still)
+        # Answers to STATUS and SELECT with the moment that they are of: imap keeps them here (mailboxes/status.py,
+        # selected/select.py), and none outlives its moment, whose columns may be large.
+        self.figures: dict[tuple[str, tuple[bytes, ...], bool], tuple[Snapshot, bytes]] = {}
+        self.described: dict[tuple[object, ...], tuple[Snapshot, bytes, bytes]] = {}
         try:
             with self._in_place():
                 self.snapshot = self._load()
@@ -258,21 +311,28 @@ class CurrentFolder:
         self._adopt_rows()
         return self._unchanged(keep_new)
 
-    def _unchanged(self, keep_new: bool) -> bool:
-        """Say whether journal and directories are as we know them. Safe without a lock: at worst it says no."""
+    def _unchanged(self, keep_new: bool, *, by_events: bool = False, turn: int | None = None) -> bool:
+        """Say whether journal and directories are as we know them. Safe without a lock: at worst it says no.
+
+        *by_events*: no, too, where the kernel's word, since *turn*, is not enough for them, or there is no journal.
+        """
         folder = self._folder
         state = folder.index.state
         try:
+            proved = self._unmoved.holds(state, turn)
+            if by_events and not (proved and state.inode):
+                return False
             if state.inode:
                 journal = os.stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
+                if by_events and journal.st_dev != self.identity[0]:
+                    return False
             if state.snapshot.damaged:
                 return False
-            proved = self._unmoved.holds(state)
-            turn = seen = None
+            began = seen = None
             if not proved:
-                turn = self._unmoved.begin(state)
+                began = self._unmoved.begin(state)
                 cur, new = os.stat(self._cur), os.stat(self._new)
                 seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
                 if seen != state.stamp[:4]:
@@ -287,14 +347,17 @@ class CurrentFolder:
                 return False
             if seen is None:
                 return True
-            if state.stamp.settled:
-                if turn is not None:
-                    self._unmoved.proved = state, turn
-                return True
+            due = folder.due_at(seen)
             # new/ is empty most of the time, so listing it is as cheap as asking for its stamp.
-            return not folder.due(seen) and not any(
-                map(filename.usable, map(os.fsencode, descriptors.again(os.listdir, self._new)))
-            )
+            if not state.stamp.settled and (
+                time.monotonic() >= due
+                or any(map(filename.usable, map(os.fsencode, descriptors.again(os.listdir, self._new))))
+            ):
+                return False
+            if began is not None:
+                # Whoever looked again before that would find the same: what happens from this turn on is an event.
+                self._unmoved.proved = state, began, due
+            return True
         except OSError:
             return False
 
@@ -340,7 +403,10 @@ class CurrentFolder:
         rows = index.state.snapshot
         ring = self._ring.after(index.news, rows.modseq)
         self._ring = ring
-        self.snapshot = rows
+        if rows is not self.snapshot:
+            self.snapshot = rows
+            # Race: one of a moment before may still be put into the new ones; it is never taken for one of now.
+            self.figures, self.described, self._priced = {}, {}, None
         index.taken()
         return rows
 
@@ -371,14 +437,15 @@ class CurrentFolder:
 
     @property
     def cost(self) -> Cost:
-        """The price of keeping it open."""
-        folder, cache = self._folder, self._cache
-        open_files = 1 + len(folder.directories.others) + folder.lock.is_open + folder.claim.is_open
-        octets = _OCTETS + folder.index.state.octets + self._ring.octets + _ODD_OCTETS * len(folder.files.odd)
-        if cache is not None:
-            octets += cache.octets
-            open_files += cache.is_open
-        return Cost(open_files + folder.index.on_disk() + folder.rows.stored, octets)
+        """The price of keeping it open; that of a moment ago where nothing has changed in the index since.
+
+        To add it up takes longer than a STATUS.
+        """
+        state, now = self._folder.index.state, time.monotonic()
+        priced = self._priced
+        if priced is None or priced[0] is not state or now >= priced[1]:
+            priced = self._priced = state, now + _PRICED_SECONDS, _price(self)
+        return priced[2]
 
     # --- who listens, and what the watcher asks -----------------------------------------------
 
@@ -402,6 +469,7 @@ class CurrentFolder:
         self.showing.ended()
         if self._watcher is not None:
             self._watcher.release(self)
+        self._priced = None
         self.used()
         if self.listened or not tidying.untidy(self._folder):
             return

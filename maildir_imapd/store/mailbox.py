@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Unpack
 
 from maildir_imapd import errors
-from maildir_imapd.budget import Shares
+from maildir_imapd.budget import Share, Shares
 from maildir_imapd.events import Log
 from maildir_imapd.line_ends import bare
-from maildir_imapd.store.current import CurrentFolder
+from maildir_imapd.store.current import CurrentFolder, at_rest
 from maildir_imapd.store.disk import durable
+from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.folder import changes, copying, mailboxid, reading, release
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.records.quota import Amount
     from maildir_imapd.store.watch import Watcher
 
-__all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Seed"]
+__all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Nearby", "Seed", "at_rest"]
 
 log = Log(__name__)
 
@@ -51,6 +53,31 @@ _SYSTEM: Final = {name.lower(): bit for name, bit in SYSTEM_FLAGS}
 def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
     """Cut work that need not be done in one go, so that nobody waits long for the lock; at least one piece."""
     return [uids[start : start + _PIECE_MESSAGES] for start in range(0, len(uids), _PIECE_MESSAGES)] or [uids]
+
+
+# Of ``nearby``.
+Nearby = Descriptor
+
+
+@contextmanager
+def nearby(mailbox: Mailbox) -> Iterator[Nearby | None]:
+    """Keep cur/ open meanwhile, for who is about to ``load`` many messages; None where that cannot be."""
+    try:
+        near = Descriptor(mailbox._folder.files.open_cur(), "cur")
+    except OSError:
+        yield None
+        return
+    try:
+        with near.use():
+            yield near
+    finally:
+        near.close()
+
+
+def looked_at(mailbox: Mailbox) -> bool:
+    """Whether somebody has looked at the files themselves, and the checkpoint has it: ``sync`` need not."""
+    index = mailbox._folder.index
+    return mailbox.snapshot.seen and not (index.partial and index.writable)
 
 
 def is_still(number: int, fingerprint: int) -> bool:
@@ -369,18 +396,32 @@ class Mailbox(CurrentFolder):
         return self.load(uid, under=under).data
 
     def load(
-        self, uid: int, *, under: int | None = None, limit: int | None = None, shares: Shares | None = None
+        self,
+        uid: int,
+        *,
+        under: int | None = None,
+        limit: int | None = None,
+        shares: Shares | None = None,
+        near: Nearby | None = None,
     ) -> FileRead:
         """Read a message with what can be said of its file; as ``open``. *limit*, *shares*: as of ``reading.read``.
 
-        Where another program has written to it since it was looked at last, that is noted.
+        Where another program has written to it since it was looked at last, that is noted. *near*: as of ``nearby``.
         """
-        read = reading.read(self._folder, self.snapshot, uid, under, self._look_again, limit, shares)
-        data, octets, opened, share = read
+        folder, rows = self._folder, self.snapshot
+        share: Share | None = None
+        number = None if near is None else near.number
+        plain = reading.read_plain(folder, rows, uid, under, limit, number)
+        if plain is not None:
+            data, status, base, known = plain
+            octets = status.st_size
+        else:
+            data, octets, opened, share = reading.read(folder, rows, uid, under, self._look_again, limit, shares)
+            status, base, known = opened.status, opened.base, opened.known
         # A name that claims the very size says that its writer is done, however young the file is.
-        settled = not scan.young(opened.status, time.time_ns()) or filename.disk_size(opened.base) == octets
-        seen = scan.fingerprint(opened.status)
-        changed = scan.rewritten(opened.known, seen)
+        settled = not scan.young(status, time.time_ns()) or filename.disk_size(base) == octets
+        seen = scan.fingerprint(status)
+        changed = scan.rewritten(known, seen)
         if changed:
             self._rewritten([(uid, seen)])
         return FileRead(data, seen, settled, changed, octets, share)

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from maildir_imapd.errors import LimitReached, LockTimeout
 from maildir_imapd.events import Log
-from maildir_imapd.store.current import CurrentFolder, unwatch
+from maildir_imapd.store.current import CurrentFolder, unmoved, unwatch
 from maildir_imapd.store.disk.unused import Shelf, Unused
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir import keywords
@@ -23,6 +23,7 @@ from maildir_imapd.store.threads.locks import Rank
 
 if TYPE_CHECKING:
     from maildir_imapd.store.folder.keeping import Keeping
+    from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.maildir.layout import Layout
     from maildir_imapd.store.neighbours.seed import Seed
     from maildir_imapd.store.watch import Watcher
@@ -131,6 +132,16 @@ class Mailboxes:
             locks.waits("another thread that opens the folder")
             if not pending.over.wait(max(0.0, deadline - time.monotonic())):
                 raise LockTimeout(detail=os.fsdecode(path))
+
+    def unmoved(self, path: bytes, turn: int | None = None) -> tuple[Mailbox, Snapshot] | None:
+        """As ``at``, with what is in it now, where one look tells: as ``current.unmoved``; None: ``at``."""
+        with self._guard:
+            mailbox = self._known.get(path)
+        snapshot = None if mailbox is None else unmoved(mailbox, turn)
+        if mailbox is None or snapshot is None:
+            return None
+        mailbox.used()
+        return mailbox, snapshot
 
     def gone(self, path: bytes, only: Mailbox | None = None) -> None:
         """Say that the folder of that name was deleted or renamed; *only*: if it is this one."""

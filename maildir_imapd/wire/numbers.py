@@ -17,6 +17,21 @@ STAR = 0
 LARGEST = 0xFFFF_FFFF
 
 
+# The texts of numbers from 1 on that are kept, some 40 octets each, once somebody wants so many.
+LARGEST_TEXT = 1 << 16
+_texts: list[bytes] = []
+
+
+def texts_up_to(largest: int) -> list[bytes]:
+    """The numbers from 1 to *largest*, which is LARGEST_TEXT at the most, and perhaps more of them, in digits."""
+    global _texts
+    texts = _texts
+    if len(texts) < largest:
+        # Race: two threads may both make it longer; each has what it wants, and one of the two is kept.
+        texts = _texts = [*texts, *[b"%d" % number for number in range(len(texts) + 1, largest + 1)]]
+    return texts
+
+
 @dataclass(frozen=True, slots=True)
 class NumberSet:
     """A sequence-set as sent: order, overlaps and ``4:2`` are kept.

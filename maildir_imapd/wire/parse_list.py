@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from maildir_imapd.wire.commands import List, Lsub, Status, Xlist
 from maildir_imapd.wire.cursor import Cursor
 
@@ -11,6 +13,11 @@ STATUS_ITEMS = frozenset(
 )
 SELECT_OPTIONS = frozenset([b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"])
 RETURN_OPTIONS = frozenset([b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"MYRIGHTS", b"STATUS"])
+
+# Lists of items as clients have written them, with what was read of it: a client asks for the same of each mailbox.
+ITEMS_KEPT: Final = 64
+ITEMS_OCTETS: Final = 256
+_ITEMS: Final[dict[bytes, tuple[bytes, ...]]] = {}
 
 
 def parse_list(at: Cursor, tag: bytes, _uid: bool) -> List:
@@ -92,7 +99,17 @@ def parse_status(at: Cursor, tag: bytes, _uid: bool) -> Status:
 
 def _status_items(at: Cursor) -> tuple[bytes, ...]:
     at.open()
+    start = at.pos
+    end = at.text.find(b")", start, start + ITEMS_OCTETS)
+    if end >= 0:
+        known = _ITEMS.get(at.text[start:end])
+        if known is not None:
+            at.pos = end + 1
+            return known
     items = {at.one_of(STATUS_ITEMS, "a STATUS item"): None}
     while at.more():
         items[at.one_of(STATUS_ITEMS, "a STATUS item")] = None
-    return tuple(items)
+    found = tuple(items)
+    if end >= 0 and len(_ITEMS) < ITEMS_KEPT:
+        _ITEMS[at.text[start:end]] = found
+    return found

@@ -260,6 +260,11 @@ def search_line(numbers: Iterable[int], modseq: int | None = None, *, kind: byte
     return b" ".join(words) + b"\r\n"
 
 
+def search_words_line(words: Iterable[bytes]) -> bytes:
+    """As ``search_line``, of numbers that are rendered already."""
+    return b" ".join([b"* SEARCH", *words]) + b"\r\n"
+
+
 def esearch_line(
     tag: bytes | None,
     uid: bool,

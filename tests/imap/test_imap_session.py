@@ -571,3 +571,27 @@ def test_what_was_put_in_and_went_with_its_mailbox_was_put_in(spool: Spool, comm
     box._shared_sync.wait = wait  # type: ignore[method-assign]  # once, for this object
     assert client.command(b"b " + command)[-1].startswith((b"b OK [APPENDUID ", b"b OK [COPYUID "))
     assert client.command(b"c STATUS Box (MESSAGES)")[0] == b"* STATUS Box (MESSAGES 0)"
+
+
+def test_nothing_is_done_quickly_where_nothing_is_to_be_told(spool: Spool) -> None:
+    """NOOP alone, in any state and case; with an argument, or a mailbox open, it is a command like others."""
+    client = MemoryClient(Account(bytes(spool.root), fsync="never"))
+    client.read_line()
+    assert client.command(b"n NOOP") == [b"n OK NOOP completed"]
+    client.command(b"L LOGIN ann secret")
+    assert client.command(b"n noop") == [b"n OK NOOP completed"]
+    assert client.command(b"n NOOP x")[0].startswith(b"n BAD ")
+    for _ in range(POLICY.errors_in_a_row - 2):
+        assert client.command(b"n NONSENSE")[0].startswith(b"n BAD ")
+    assert client.command(b"n NOOP") == [b"n OK NOOP completed"]
+    assert client.command(b"n NONSENSE")[0].startswith(b"n BAD "), "errors are counted from there on"
+    client.command(b"s SELECT INBOX")
+    spool.simple("INBOX", 1, None)
+    assert b"* 1 EXISTS" in client.command(b"n NOOP")
+    client.command(b"u UNSELECT")
+    client.command(b"e ENABLE METADATA")
+    other = MemoryClient(client._account)
+    other.read_line()
+    other.command(b"L LOGIN ann secret")
+    other.command(b'm SETMETADATA INBOX (/private/comment "x")')
+    assert any(line.startswith(b"* METADATA") for line in client.command(b"n NOOP"))

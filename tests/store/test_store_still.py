@@ -235,10 +235,7 @@ def test_a_mailbox_at_which_nothing_happens_is_not_looked_at(
     found = maildir.open(watcher=watcher)
     settle(found, monkeypatch)
 
-    def look(*_: object) -> None:
-        raise AssertionError("looked")
-
-    monkeypatch.setattr(found._unmoved, "begin", look)
+    monkeypatch.setattr(found._unmoved, "begin", not_to_be_called)
     assert len(found.sync(keep_new=True)) == 3
 
 
@@ -302,6 +299,63 @@ def test_a_mailbox_whose_path_leads_elsewhere_is_not_taken_for_unchanged(
     os.rename(path, path.with_name("was"))
     assert not found._unchanged(keep_new=True)
     os.rename(path.with_name("was"), path)
+
+
+def young(found: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the mailbox know that nothing has happened although the stamps are too young to say so."""
+    monkeypatch.setattr(scan, "SETTLE_NS", 3600 * 10**9)
+    for _ in range(6):
+        found.sync(keep_new=True)
+    state = found._folder.index.state
+    assert not state.stamp.settled
+    assert found._unmoved.holds(state), "it is watched"
+
+
+@pytest.mark.parametrize("change", ["delivered", "renamed", "removed", "by another process"])
+def test_what_happens_to_a_young_mailbox_is_seen_at_once(
+    maildir: Any, watcher: Watcher, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    maildir.fill(3)
+    found = maildir.open(watcher=watcher)
+    cur = Path(os.fsdecode(found.path)) / "cur"
+    other = maildir.open()
+    young(found, monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(found._unmoved, "begin", not_to_be_called)
+        assert len(found.sync(keep_new=True)) == 3, "nothing is looked at while nothing happens"
+    first = sorted(os.listdir(cur))[0]
+    if change == "delivered":
+        maildir.put("1900000000.M1P1.h", where="new")
+        assert len(found.sync(keep_new=True)) == 4
+    elif change == "renamed":
+        os.rename(cur / first, cur / (first.partition(":")[0] + ":2,F"))
+        snapshot = found.sync(keep_new=True)
+        assert [b"\\Flagged" in snapshot.flag_names(bits) for bits in snapshot.flags].count(True) == 1
+    elif change == "removed":
+        os.unlink(cur / first)
+        assert len(found.sync(keep_new=True)) == 2
+    else:
+        other.set_flags([other.snapshot.uids[0]], add=other.flags([b"\\Seen"], create=True))
+        assert found.sync(keep_new=True).unseen == other.snapshot.unseen == 2
+
+
+def test_a_young_mailbox_is_listed_again_when_its_stamps_have_grown_old(
+    maildir: Any, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happened within the grain of the clock, before anybody watched, shows in no stamp and is no event."""
+    maildir.fill(3)
+    found = maildir.open(watcher=watcher)
+    young(found, monkeypatch)
+    proved = found._unmoved.proved
+    assert proved is not None
+    monkeypatch.setattr(time, "monotonic", lambda: proved[2] + 1)
+    monkeypatch.setattr(scan, "SETTLE_NS", 0)
+    assert not found._unmoved.holds(found._folder.index.state)
+    assert not found._unchanged(keep_new=True)
+
+
+def not_to_be_called(*_: object) -> None:
+    raise AssertionError("looked")
 
 
 # --- the rows of LIST ---------------------------------------------------------------------------------

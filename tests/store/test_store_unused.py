@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from spool import Spool
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import descriptors, unused
 from maildir_imapd.store.disk.unused import Bounds, Cost, Shelf, Unused
+from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.maildir.delivery import Delivery
 from maildir_imapd.store.watch import Watcher
 
 MANY = Bounds(descriptors=1000)
@@ -69,6 +72,23 @@ def test_what_is_used_again_is_the_last_to_go() -> None:
     last = weakref.ref(thing)
     del thing
     assert last() is not None
+
+
+def test_what_is_used_again_at_the_same_price_counts_once_and_is_as_young_as_its_last_use() -> None:
+    clock = Clock()
+    whole = Unused(Bounds(descriptors=2, age_seconds=60.0), clock)
+    shelf: Shelf[str, Thing] = Shelf(whole)
+    thing = Thing()
+    shelf.put("a", thing, ORDINARY)
+    there = keep(shelf, "b")
+    clock.now += 59
+    shelf.put("a", thing, ORDINARY)
+    assert whole.cost == Cost(2, 20)
+    clock.now += 1
+    assert whole.let_go_old() == 10
+    assert (there(), whole.cost) == ("", ORDINARY)
+    shelf.put("a", Thing(), ORDINARY)
+    assert (len(whole), whole.cost) == (1, ORDINARY), "another thing in its place"
 
 
 def test_what_alone_is_beyond_the_bounds_is_not_kept() -> None:
@@ -181,6 +201,29 @@ def test_the_price_of_a_mailbox_is_what_it_has_open(tmp_path: Path) -> None:
     box.cache.put_many(b"x", [(1, b"y")])
     box.listen(lambda: None).close()
     assert whole.cost.descriptors == descriptor_count() - before == 5
+
+
+def test_the_price_of_a_mailbox_follows_what_is_read_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once when its index has changed or a session has left it, and after a moment at the latest."""
+    whole = Unused(MANY)
+    [account] = accounts(tmp_path, whole, 1, 0)
+    box = account.mailbox("INBOX")
+    empty = whole.cost
+    box.commit([(_delivery(box, number), box.flags([], create=False), 1) for number in range(300)])
+    assert account.mailbox("INBOX") is box
+    filled = whole.cost
+    assert filled.octets >= empty.octets + 300 * 40
+    box.cache.put_many(b"x", [(uid, b"y" * 1000) for uid in range(1, 301)])
+    later = time.monotonic() + 2.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert account.mailbox("INBOX") is box
+    assert whole.cost.octets > filled.octets
+
+
+def _delivery(box: Mailbox, number: int) -> Delivery:
+    item = box.deliver()
+    item.write(b"A: %d\r\n\r\nx\r\n" % number)
+    return item
 
 
 def test_a_mailbox_that_somebody_listens_to_does_not_stand_there(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from blanks import spread
 
 from maildir_imapd.errors import BadSyntax
+from maildir_imapd.wire import parse_list
 from maildir_imapd.wire.buffer import Frame
 from maildir_imapd.wire.commands import Command, List, Lsub, Status, Xlist
 from maildir_imapd.wire.parse import parse
@@ -112,3 +113,22 @@ def test_bad(text: bytes, position: int) -> None:
     with pytest.raises(BadSyntax) as caught:
         parse(Frame(b"a " + text))
     assert caught.value.position == position + 2
+
+
+def test_lists_of_items_that_were_read_before_are_read_alike() -> None:
+    """Spelled otherwise, cut off, and with what is none in them, too; and however many there are."""
+    good = {
+        b"(MESSAGES UNSEEN)": (b"MESSAGES", b"UNSEEN"),
+        b"(messages  Unseen )": (b"MESSAGES", b"UNSEEN"),
+        b"( UNSEEN MESSAGES UNSEEN)": (b"UNSEEN", b"MESSAGES"),
+    }
+    bad = [b"(MESSAGES UNSEEN", b"(MESSAGES FOO)", b"()", b"(MESSAGES (UNSEEN))", b"(MESSAGES) UNSEEN)"]
+    for _ in range(2):
+        for text, items in good.items():
+            assert parse(Frame(b"a STATUS x " + text)) == Status(b"a", b"x", items)
+        for text in bad:
+            with pytest.raises(BadSyntax):
+                parse(Frame(b"a STATUS x " + text))
+    for blanks in range(parse_list.ITEMS_KEPT + 3):
+        assert parse(Frame(b"a STATUS x (SIZE%b)" % (b" " * blanks))) == Status(b"a", b"x", (b"SIZE",))
+    assert len(parse_list._ITEMS) == parse_list.ITEMS_KEPT

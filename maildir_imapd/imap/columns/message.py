@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.progress import Progress
     from maildir_imapd.imap.view import View
     from maildir_imapd.message.mime import Part
-    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.mailbox import Mailbox, Nearby
     from maildir_imapd.store.results import FileRead
 
 log = Log(__name__)
@@ -283,7 +283,7 @@ Streamed = Held | Span | Decoded
 WORTH_KEEPING_OCTETS: Final = 64 * 1024
 
 
-def read(view: View, uid: int, *, whole: bool = True) -> Content:
+def read(view: View, uid: int, *, whole: bool = True, near: Nearby | None = None) -> Content:
     """Read a message of the open mailbox, of a large one the beginning; raises MessageGone, MessageUnreadable, Goodbye.
 
     The last one of some size is kept, for clients fetch an attachment piece by piece. Not *whole*: nothing but the
@@ -293,7 +293,7 @@ def read(view: View, uid: int, *, whole: bool = True) -> Content:
     if isinstance(kept, Content) and kept.uid == uid and view.mailbox.still(uid, kept.fingerprint):
         return kept
     mailbox, under = view.mailbox, view.snapshot.uidvalidity
-    file = mailbox.load(uid, under=under, limit=LARGE_OCTETS if whole else 0, shares=view.progress)
+    file = mailbox.load(uid, under=under, limit=LARGE_OCTETS if whole else 0, shares=view.progress, near=near)
     # Only after that is it sure that the UID still named this message.
     view.check_numbering()
     content = Content(uid, file, mailbox, under, view.progress)

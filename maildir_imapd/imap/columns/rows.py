@@ -7,6 +7,7 @@ does not know.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,24 +16,30 @@ from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
 from maildir_imapd.imap.columns.cached import PIECE_MESSAGES, add_values, hurry, keep
 from maildir_imapd.imap.columns.message import Streamed, read, report
 from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
+from maildir_imapd.store.mailbox import nearby
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from maildir_imapd.errors import StoreError
     from maildir_imapd.imap.columns.fields import Field
-    from maildir_imapd.imap.columns.plan import Column, Plan
+    from maildir_imapd.imap.columns.message import Content
+    from maildir_imapd.imap.columns.plan import Column, MakeOrStream, Plan
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.imap.view import Positions, View
 
     # Is told of which messages the rows are written.
     Hear = Callable[[Iterable[int]], None]
+    _Sources = list[tuple[Sequence[int] | Sequence[bytes] | None, MakeOrStream | None]]
+    _Row = list[int | bytes | Streamed]
 
 # Rows that are made together: enough to make the loops long, few enough to keep memory flat.
 CHUNK_ROWS = 500
 # Values that are made together: a line has room for more columns than anybody asks for.
 CHUNK_VALUES = 50_000
+# Messages that are read together from which on it is worth to have their directory open.
+MANY_BODIES = 8
 # What one message's row may hold: so many times the message, for its parts and they again in others, and a little
 # more.  A piece is asked for with 20 octets, and may be the whole of a message.
 ROW_LIMIT_TIMES = 8
@@ -164,46 +171,59 @@ def _send_bodies(
     columns = tuple(plan)
     size_at = next((n for n, c in enumerate(plan, 1) if c is SIZE), 0)
     # Of each column what is there already, or else what makes it.
-    sources = [
+    sources: _Sources = [
         (c.values(view, chunk), None)
         if isinstance(c, FromSnapshot)
         else (None, c.field.make if isinstance(c, Cached) else c.make)
         for c in plan
     ]
-    for k, position in enumerate(chunk):
-        view.progress.report(k, len(chunk))
-        uid = view.snapshot.uids[position]
-        row: list[int | bytes | Streamed] = [position + 1]
-        streamed = False
-        try:
-            content = read(view, uid)
-            with content.opened():
-                left = ROW_LIMIT_TIMES * content.octets + ROW_LIMIT_OCTETS
-                for ready, make in sources:
-                    if ready is not None:
-                        row.append(ready[k])
-                    elif make is not None:
-                        value = make(content)
-                        if isinstance(value, bytes):
-                            left -= len(value)
-                        else:
-                            left -= value.octets
-                            streamed = True
-                        if left < 0:
-                            raise LimitReached(why="That is too much of one message for one answer")
-                        row.append(value)
-                if size_at and content.size is not None:
-                    # The one that goes with the octets, whatever was known before.
-                    row[size_at] = content.size
-                content.release()
-                if streamed:
-                    _write_streamed(reply, position + 1, columns, row[1:])
+    uids, report = view.snapshot.uids, view.progress.report
+    with nearby(view.mailbox) if len(chunk) >= MANY_BODIES else nullcontext() as near:
+        for k, position in enumerate(chunk):
+            report(k, len(chunk))
+            uid = uids[position]
+            try:
+                content = read(view, uid, near=near)
+                if not content.large:
+                    row, streamed = _row(content, sources, k, position, size_at)
+                    if streamed:
+                        _write_streamed(reply, position + 1, columns, row[1:])
+                    else:
+                        reply.write(template % tuple(row))
                 else:
-                    reply.write(template % tuple(row))
-        except (MessageGone, MessageUnreadable) as error:
-            _miss(view, error, missing)
+                    with content.opened():
+                        row, _ = _row(content, sources, k, position, size_at)
+                        content.release()
+                        _write_streamed(reply, position + 1, columns, row[1:])
+            except (MessageGone, MessageUnreadable) as error:
+                _miss(view, error, missing)
+                continue
+            hear((uid,))
+
+
+def _row(content: Content, sources: _Sources, k: int, position: int, size_at: int) -> tuple[_Row, bool]:
+    """The values of a message that is number *k* of its chunk, and whether one of them is to be streamed."""
+    row: _Row = [position + 1]
+    streamed = False
+    left = ROW_LIMIT_TIMES * content.octets + ROW_LIMIT_OCTETS
+    for ready, make in sources:
+        if make is None:
+            assert ready is not None
+            row.append(ready[k])
             continue
-        hear((uid,))
+        value = make(content)
+        if isinstance(value, bytes):
+            left -= len(value)
+        else:
+            left -= value.octets
+            streamed = True
+        if left < 0:
+            raise LimitReached(why="That is too much of one message for one answer")
+        row.append(value)
+    if size_at and content.size is not None:
+        # The one that goes with the octets, whatever was known before.
+        row[size_at] = content.size
+    return row, streamed
 
 
 def _write_streamed(

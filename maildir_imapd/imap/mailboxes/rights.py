@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.account import Listed
+    from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.names import Known
     from maildir_imapd.store.records.acl import Acl
@@ -98,9 +99,15 @@ def open_mailbox(session: Session, name: str, *needed: str) -> Mailbox:
 
 def open_with_rights(session: Session, name: str, *needed: str) -> tuple[Mailbox, frozenset[str]]:
     """The same, with all of the user's rights to it."""
-    path = session.account.folder_of(name)
+    account = session.account
+    found = account.ways.unmoved(name)
+    if found is not None:
+        return found[0], ALL
+    path = account.folder_of(name)
     rights = _demand(session, path, needed)
-    return session.account.mailbox_at(path, session.progress.during), rights
+    mailbox = account.mailbox_at(path, session.progress.during)
+    account.ways.note(name, path, mailbox)
+    return mailbox, rights
 
 
 def look_into(session: Session, name: str, *needed: str, look: Callable[[Mailbox, frozenset[str]], T]) -> T:
@@ -129,12 +136,24 @@ def demand_new(session: Session, name: str) -> None:
             return
 
 
-def open_seen(session: Session, path: bytes) -> Mailbox:
+def named_now(session: Session, name: str, *needed: str) -> tuple[Mailbox, Snapshot]:
+    """Open a mailbox as ``look_into``, with what is in it now."""
+    found = session.account.ways.unmoved(name)
+    if found is None:
+        return look_into(session, name, *needed, look=lambda box, _: (box, box.sync(keep_new=True)))
+    return found
+
+
+def seen_now(session: Session, path: bytes) -> tuple[Mailbox, Snapshot]:
     """Open the mailbox whose folder is at *path*, to which ``visible_and_limited`` has just said that all may be done.
 
-    Raises as ``Account.mailbox_at``.
+    With what is in it now. Raises as ``Account.mailbox_at``.
     """
-    return session.account.mailbox_at(path, session.progress.during)
+    found = session.account.ways.unmoved_at(path)
+    if found is None:
+        mailbox = session.account.mailbox_at(path, session.progress.during)
+        return mailbox, mailbox.sync(keep_new=True)
+    return found
 
 
 def visible(session: Session) -> tuple[Listed, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.imap.mailboxes.rights import look_into, open_seen
+from maildir_imapd.imap.mailboxes.rights import named_now, seen_now
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.maildir.filename import DELETED
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire.commands import Status
+
+
+# What a snapshot alone says.
+_OF_ITS_MOMENT: Final = frozenset(
+    (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"DELETED", b"HIGHESTMODSEQ")
+)
+# Responses that are kept of one mailbox: clients ask for few things, and all for the same.
+LINES: Final = 8
 
 
 def mailbox_id(mailbox: Mailbox, snapshot: Snapshot) -> bytes:
@@ -45,22 +53,37 @@ def _deleted_storage(mailbox: Mailbox, rows: Snapshot) -> int:
 
 def status_line(session: Session, name: str, items: Sequence[bytes]) -> bytes:
     """Render one STATUS response; the folder is looked at first. Raises as ``open_mailbox`` does."""
-    mailbox, snapshot = look_into(session, name, "r", look=lambda box, _: (box, box.sync(keep_new=True)))
+    mailbox, snapshot = named_now(session, name, "r")
     return _line(session, name, mailbox, snapshot, items)
 
 
 def status_line_at(session: Session, name: str, path: bytes, items: Sequence[bytes]) -> bytes:
     """The same of a mailbox whose folder is at *path*, as this command has seen, and that the user may read.
 
-    Raises as ``open_seen``.
+    Raises as ``seen_now``.
     """
-    mailbox = open_seen(session, path)
-    return _line(session, name, mailbox, mailbox.sync(keep_new=True), items)
+    mailbox, snapshot = seen_now(session, path)
+    return _line(session, name, mailbox, snapshot, items)
 
 
 def _line(session: Session, name: str, mailbox: Mailbox, snapshot: Snapshot, items: Sequence[bytes]) -> bytes:
+    """Render the response; one that was told before is kept with the mailbox, for as long as its moment lasts."""
+    asked = name, tuple(items), session.utf8
+    known = mailbox.figures.get(asked)
+    if known is not None and known[0] is snapshot and not _shown(session, mailbox):
+        return known[1]
     values = figures(session, mailbox, snapshot, items)
-    return render.status_line(session.spell(name), values, utf8=session.utf8)
+    line = render.status_line(session.spell(name), values, utf8=session.utf8)
+    if _OF_ITS_MOMENT.issuperset(items) and not _shown(session, mailbox):
+        if len(mailbox.figures) >= LINES:
+            mailbox.figures.clear()
+        mailbox.figures[asked] = snapshot, line
+    return line
+
+
+def _shown(session: Session, mailbox: Mailbox) -> bool:
+    """Whether this session has it open: some of its messages are \\Recent there, and nowhere else."""
+    return session.view is not None and session.view.mailbox is mailbox
 
 
 def figures(

@@ -23,13 +23,12 @@ from maildir_imapd.imap.columns.message import LARGE_OCTETS, Content
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
-from maildir_imapd.imap.search import proposals, relevancy, results
+from maildir_imapd.imap.search import marks, proposals, relevancy, results
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import Positions, column
 from maildir_imapd.message import order, text
-from maildir_imapd.store.maildir.filename import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 from maildir_imapd.wire import commands as ast
-from maildir_imapd.wire import search_keys
+from maildir_imapd.wire import render, search_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,14 +36,6 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.imap.view import View
-
-SYSTEM_BITS = {
-    b"\\Answered": ANSWERED,
-    b"\\Deleted": DELETED,
-    b"\\Draft": DRAFT,
-    b"\\Flagged": FLAGGED,
-    b"\\Seen": SEEN,
-}
 
 # A text of a large message is there as it came, decoded, and folded.
 TEXT_TIMES = 3
@@ -69,6 +60,12 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
         session.enable(b"CONDSTORE", reply)
     with results.saving(session, cmd.returning):
         search = Finder(session)
+        if cmd.returning is None and not session.rev2:
+            # Nothing but the numbers is wanted, nor kept.
+            marked = marks.marks_of(search.view, cmd.key)
+            if marked is not None:
+                reply.write(render.search_words_line(marks.words(search.view, marked, uid=cmd.uid)))
+                return Done("SEARCH completed")
         found = search.run(cmd.key)
         results.write(session, reply, cmd, found, search.scores(cmd, found))
     contexts.follow(session, reply, cmd, found, partial(finder, session))
@@ -166,21 +163,10 @@ class Finder:
                 assert_never(key)
 
     def _flag(self, flag: bytes, present: bool, among: Positions) -> Positions:
-        snapshot = self.view.snapshot
-        if flag == b"\\Recent":
-            recent = self.view.recent
-            return [i for i, uid in zip(among, column(snapshot.uids, among), strict=True) if (uid in recent) == present]
-        bit = SYSTEM_BITS.get(flag)
-        if bit is None:
-            number = snapshot.keyword_number(flag)
-            if number < 0:
-                return range(0) if present else among
-            marks = snapshot.keyword_marks(number, present=present)
-        else:
-            marks = snapshot.marks(bit, present=present)
+        found = marks.flag_marks(self.view, flag, present=present)
         if isinstance(among, range):
-            return list(compress(among, marks[among.start : among.stop]))
-        return [i for i in among if marks[i]]
+            return list(compress(among, found[among.start : among.stop]))
+        return [i for i in among if found[i]]
 
     def _numbers(self, key: search_keys.KeyNumbers, among: Positions) -> Positions:
         wanted = self.view.resolve(key.numbers, uid=key.uid, strict=False)

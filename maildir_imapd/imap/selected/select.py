@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.errors import WrongState
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.mailboxes.list import opened_line
-from maildir_imapd.imap.mailboxes.status import mailbox_id
+from maildir_imapd.imap.mailboxes.status import LINES, mailbox_id
 from maildir_imapd.imap.news.qresync import resynchronise
 from maildir_imapd.imap.news.updates import tell_flags
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, command
-from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.reply import Done, Reply
 from maildir_imapd.imap.selected.expunge import expunge_deleted
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import View
 
 if TYPE_CHECKING:
-    from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire.commands import Check, Close, Noop, Select, Unselect
@@ -63,24 +62,43 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
 
 
 def _describe(session: Session, cmd: Select, name: str, reply: Reply) -> None:
-    """Say what there is, all of it at the view's moment."""
+    """Say what there is, all of it at the view's moment; of that the lines are kept with the mailbox."""
     view = session.selected
-    snapshot = view.snapshot
+    mailbox, snapshot = view.mailbox, view.snapshot
+    identifier = mailbox_id(mailbox, snapshot)
+    # All that they are made of.
+    asked = view.read_only, view.rights, session.language.tag, session.rev2, identifier
+    known = mailbox.described.get(asked)
+    if known is None or known[0] is not snapshot:
+        if len(mailbox.described) >= LINES:
+            mailbox.described.clear()
+        known = mailbox.described[asked] = snapshot, *_moment(session, identifier)
+    _, before, after = known
+    reply.write(before)
+    reply.write(opened_line(session, name, cmd.mailbox) if session.rev2 else b"* %d RECENT\r\n" % len(view.recent))
+    reply.write(after)
+    if cmd.qresync is not None and cmd.qresync.uidvalidity == snapshot.uidvalidity:
+        resynchronise(session, cmd.qresync, reply)
+
+
+def _moment(session: Session, identifier: bytes) -> tuple[bytes, bytes]:
+    """Render what the view's snapshot alone says: what comes before the one line that more is in, and behind it."""
+    snapshot = session.selected.snapshot
+    lines: list[bytes] = []
+    reply = Reply(lines.append)
     tell_flags(session, reply)
     reply.untagged(b"%d EXISTS" % len(snapshot))
-    if session.rev2:
-        reply.write(opened_line(session, name, cmd.mailbox))
-    else:
-        reply.untagged(b"%d RECENT" % len(view.recent))
-        unseen = snapshot.first_unseen
-        if unseen >= 0:
-            session.say(reply, b"OK", "First unseen message", b"UNSEEN %d" % (unseen + 1))
+    reply.flush()
+    unseen = snapshot.first_unseen
+    if unseen >= 0 and not session.rev2:
+        session.say(reply, b"OK", "First unseen message", b"UNSEEN %d" % (unseen + 1))
     session.say(reply, b"OK", "UIDs are valid", b"UIDVALIDITY %d" % snapshot.uidvalidity)
     session.say(reply, b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)
     session.say(reply, b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % snapshot.modseq)
-    session.say(reply, b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % mailbox_id(view.mailbox, snapshot))
-    if cmd.qresync is not None and cmd.qresync.uidvalidity == snapshot.uidvalidity:
-        resynchronise(session, cmd.qresync, reply)
+    session.say(reply, b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % identifier)
+    reply.flush()
+    before, after = lines
+    return before, after
 
 
 @command(b"CLOSE", states=State.SELECTED, updates=False)
@@ -108,7 +126,7 @@ def unselect(session: Session, cmd: Unselect, reply: Reply) -> Done:
 _NOTHING_DONE: Final = Done("NOOP completed")
 
 
-@command(b"NOOP", states=ANY)
+@command(b"NOOP", states=ANY, idle=_NOTHING_DONE)
 def noop(session: Session, cmd: Noop, reply: Reply) -> Done:
     """Do nothing, which is when news may be told (RFC 3501 6.1.2)."""
     return _NOTHING_DONE

@@ -55,7 +55,8 @@ def usual_bounds() -> Bounds:
     return Bounds(min(most, DESCRIPTORS_MOST))
 
 
-class _Entry(NamedTuple):
+@dataclass(slots=True)
+class _Entry:
     value: Any
     cost: Cost
     when: int  # descriptors.used()
@@ -96,10 +97,16 @@ class Unused:
 
     def put(self, key: _Key, value: object, cost: Cost, leaving: Callable[[Any], None] | None) -> None:
         """Keep *value*, as what was used last; what is beyond the bounds by that goes, it too if it alone is."""
-        before: list[_Entry] = []
         gone: list[_Entry] = []
         with self._lock:
-            self._take(key, before)
+            before = self._entries.pop(key, None)
+            if before is not None and before.value is value and before.cost is cost and before.leaving is leaving:
+                # At the price of before, as for most of many STATUS: nothing is beyond the bounds by that.
+                before.when, before.since = descriptors.used(), self._clock()
+                self._entries[key] = before
+                return
+            if before is not None:
+                self._count_off(before)
             self._entries[key] = _Entry(value, cost, descriptors.used(), self._clock(), leaving)
             self._descriptors += cost.descriptors
             self._octets += cost.octets
@@ -154,9 +161,12 @@ class Unused:
     def _take(self, key: _Key, gone: list[_Entry]) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._descriptors -= entry.cost.descriptors
-            self._octets -= entry.cost.octets
+            self._count_off(entry)
             gone.append(entry)
+
+    def _count_off(self, entry: _Entry) -> None:
+        self._descriptors -= entry.cost.descriptors
+        self._octets -= entry.cost.octets
 
     def _shrink(self, gone: list[_Entry]) -> None:
         bounds, before = self.bounds, self._clock() - self.bounds.age_seconds

@@ -12,7 +12,7 @@ import stat
 from typing import Final
 
 from maildir_imapd.events import Log
-from maildir_imapd.store.disk import durable
+from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir import filename, scan
@@ -20,6 +20,7 @@ from maildir_imapd.store.maildir.filename import IN_NEW
 
 log = Log(__name__)
 
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # So many files that are not served are named in the log, of one folder.
 _NAMED_FILES: Final = 100
 
@@ -52,6 +53,11 @@ class Files:
         """Return the path below the folder where the message at position *at* of *rows* should be."""
         base = rows.names[at]
         return self.odd.get(base) or filename.render(base, rows.flags[at], self.mark)
+
+    def open_cur(self) -> int:
+        """Open cur/, for who opens many messages in it; whoever calls closes it. Raises OSError."""
+        with self._directory.use() as directory:
+            return descriptors.open(b"cur", _DIRECTORY, dir_fd=directory, owner=self.owner)
 
     def names(self, directory: bytes) -> list[bytes]:
         """List the names in new/ or cur/ that may be messages."""

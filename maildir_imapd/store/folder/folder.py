@@ -8,6 +8,7 @@ reconcile.py, and the changes that clients make in changes.py and copying.py.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -309,17 +310,18 @@ class Folder:
         if not unseen:
             batch.stamp = compare.stamp(scan.look(self.fd), time.time_ns(), ours=True)
 
-    def due(self, seen: tuple[int, int, int, int]) -> bool:
-        """Say whether cur/ must be listed again although its stamp is the one we know."""
-        state = self.index.state
+    def due_at(self, seen: tuple[int, int, int, int]) -> float:
+        """The moment (monotonic) from which on cur/ must be listed again although its stamp is the one we know.
+
+        Infinity where nothing but another stamp asks for it.
+        """
         if self.files.suspicious:
-            return True
-        if state.stamp.settled or time.monotonic() < self._pause_until:
-            return False
-        if time.time_ns() >= max(seen[0], seen[1]) + scan.SETTLE_NS:
-            return True
+            return -math.inf
+        if self.index.state.stamp.settled:
+            return math.inf
+        now, wait = time.monotonic(), max(seen[0], seen[1]) + scan.SETTLE_NS - time.time_ns()
         # A stamp in the future, or a clock that was set back: by our own clock then.
-        return time.monotonic() >= self._listed_at + 2 * scan.SETTLE_NS / 1e9
+        return max(self._pause_until, min(now + wait / 1e9, self._listed_at + 2 * scan.SETTLE_NS / 1e9))
 
     def recheck(self) -> float | None:
         """Return in how many seconds somebody should look again, None if not before something happens."""
@@ -338,7 +340,7 @@ class Folder:
         state = self.index.state
         seen = scan.look(self.fd)
         now = time.time_ns()
-        list_cur = look or seen[:2] != state.stamp[:2] or self.due(seen)
+        list_cur = look or seen[:2] != state.stamp[:2] or time.monotonic() >= self.due_at(seen)
         list_new = look or seen[2:] != state.stamp[2:4] or not state.stamp.settled
         if state.snapshot.in_new:
             # A message that we left in new/ may have been taken to cur/, or be gone.

@@ -88,6 +88,52 @@ def _open(folder: Folder, rows: Snapshot, uid: int, under: int, look_again: Call
     raise _gone(folder, uid)
 
 
+class Plain(NamedTuple):
+    """A message that needed no second look, or its beginning: what was read of its file, and what was known of it."""
+
+    data: bytes
+    status: os.stat_result
+    base: bytes
+    known: int  # as of OpenMessage
+
+
+def read_plain(
+    folder: Folder, rows: Snapshot, uid: int, under: int | None, limit: int | None, near: int | None
+) -> Plain | None:
+    """Read a message that lies where it should and is not packed, as nearly all do and are; None: ``read`` it.
+
+    *under*, *limit*: as of ``read``. *near*: cur/, open, for who reads many; it may be that of a moment ago.
+    """
+    at = rows.position(uid)
+    if at < 0 or under not in (None, rows.uidvalidity):
+        return None
+    files = folder.files
+    path = files.place(rows, at)
+    try:
+        if near is not None and path.startswith(b"cur/"):
+            fd = descriptors.open(path[4:], _FLAGS, dir_fd=near)
+        else:
+            with folder.directories.folder.use() as directory:
+                fd = descriptors.open(path, _FLAGS, dir_fd=directory, owner=files.owner)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(fd)
+        octets = status.st_size
+        if limit is not None and octets > limit and octets > BEGINNING_OCTETS:
+            octets = BEGINNING_OCTETS
+        if octets > _PIECE_OCTETS or not stat.S_ISREG(status.st_mode):
+            return None
+        data = os.read(fd, octets)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    if len(data) != octets or packed.may_be(data):
+        return None
+    return Plain(data, status, rows.names[at], rows.fingerprints[at])
+
+
 def read(
     folder: Folder,
     rows: Snapshot,

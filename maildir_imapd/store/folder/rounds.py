@@ -30,6 +30,12 @@ class Rounds:
         self._not_before = 0.0  # monotonic
         self._end = -1  # the next round looks at what stands before; -1: it begins at the newest
 
+    def due(self, rows: Snapshot) -> bool:
+        """Say whether ``look``, not demanded, would look at files now."""
+        if self._not_before:
+            return time.monotonic() >= self._not_before
+        return all(map(rows.here, _LOOKED_AT))
+
     def look(self, rows: Snapshot, *, demanded: bool = False) -> list[tuple[int, int]]:
         """Return (UID, fingerprint) of messages that were written to, of those whose turn it is; mostly of none.
 

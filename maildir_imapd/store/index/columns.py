@@ -129,7 +129,8 @@ class Columns:
     def has(self, column: str) -> bool:
         """Whether a column is in memory, or is fetched without a look at each message's file."""
         source = self._source
-        return source is None or self.here(column) or source.has(column)
+        # In this order: to find that one is not here takes an exception.
+        return source is None or source.has(column) or self.here(column)
 
     @property
     def seen(self) -> bool:

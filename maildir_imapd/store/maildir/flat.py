@@ -58,6 +58,15 @@ class MaildirPlusPlus(Layout):
                     return usual
         return super().find(name)
 
+    def first(self, name: str) -> bytes | None:
+        """The path that counts as a mailbox's before any other, whatever else there is; None where others may."""
+        if name != "INBOX":
+            try:
+                return self._spellings(name)[0]
+            except BadMailboxName:
+                return None
+        return super().first(name)
+
     def _spellings(self, name: str) -> tuple[bytes, bytes | None]:
         """The usual path of a mailbox's folder, and the one in UTF-8 (``plain``); raises BadMailboxName."""
         found = self._spelled.get(name)

@@ -292,6 +292,10 @@ class Layout(ABC):
         found = self.scan().folders.get(name)
         return found if found is not None and self.is_folder(found) else None
 
+    def first(self, name: str) -> bytes | None:
+        """The path that counts as a mailbox's before any other, whatever else there is; None where others may."""
+        return self.inbox if name == "INBOX" else None
+
     def above(self, path: bytes) -> bytes | None:
         """The root if the folder at *path* lies below it; None for one where the settings say it is."""
         return self.root if path != self.inbox and path.startswith(os.path.join(self.root, b"")) else None

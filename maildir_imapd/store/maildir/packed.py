@@ -67,7 +67,7 @@ def unpacked(data: bytes, where: str, grow: Callable[[int], None] = lambda octet
     *where*: for the log. *grow* is told of each piece how many octets have come out, and may raise. Raises
     MessagePacked for what is not whole, too large, or wants a library that is not there, MessageEncrypted.
     """
-    if not data or data[0] not in _FIRST:
+    if not data or not may_be(data):
         return data
     if data.startswith(_GZIP):
         return _streams(data, _GZIP, lambda: zlib.decompressobj(_GZIP_BITS), where, grow)
@@ -85,6 +85,11 @@ def unpacked(data: bytes, where: str, grow: Callable[[int], None] = lambda octet
     if encrypted(data):
         raise errors.MessageEncrypted(detail=where)
     return data
+
+
+def may_be(data: bytes) -> bool:
+    """Say whether a file that begins with *data* may be compressed or encrypted: of nearly all others not."""
+    return not data or data[0] in _FIRST
 
 
 def is_packed(first: bytes) -> bool:

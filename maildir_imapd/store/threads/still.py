@@ -37,7 +37,7 @@ class Mark:
     __slots__ = ("__weakref__", "lost", "moved", "turn")
 
     def __init__(self) -> None:
-        self.turn = 0  # how often it was renewed
+        self.turn = 0  # when it was renewed: no two marks have the same
         self.moved = True  # something may have happened since the last time
         self.lost = False  # not all of it is watched any more: it never holds again, and another one is to be made
 
@@ -52,6 +52,7 @@ class Still:
         self._inotify: inotify.Inotify | None = None
         self._poll = select.poll()
         self._limit = -1
+        self._turns = 0
         self._watched: dict[int, WeakSet[Mark]] = {}  # by number of the watch
         # Numbers whose mark is gone: a finaliser may run anywhere, be it under the guard.
         self._left: deque[tuple[int, ...]] = deque()
@@ -89,9 +90,11 @@ class Still:
         """
         with self._guard:
             self._sweep()
-            self._collect()
+            if self._poll.poll(0):
+                self._collect()
             mark.moved = mark.lost
-            mark.turn += 1
+            self._turns += 1
+            mark.turn = self._turns
             return mark.turn
 
     def holds(self, mark: Mark, turn: int) -> bool:
