@@ -12,7 +12,7 @@ import pytest
 from memory import MemoryClient
 from spool import Spool
 
-from maildir_imapd.imap.columns import rows
+from maildir_imapd.imap.columns import cached, rows
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.folder.files import Files
 
@@ -62,7 +62,7 @@ def test_many_are_what_each_is_alone(mixed: Spool) -> None:
     client = connect(Account(os.fsencode(mixed.root), fsync="never"))
     client.command(b"e EXAMINE INBOX")
     many = bodies(client)
-    assert len(many) == 18 >= rows.MANY_BODIES
+    assert len(many) == 18 >= cached.MANY
     assert many == {
         uid: body for n in range(1, 19) for uid, body in bodies(client, b"f FETCH %d (UID BODY.PEEK[])" % n).items()
     }

@@ -18,11 +18,12 @@ from maildir_imapd.imap.columns.cached import PIECE_MESSAGES, add_values, keep
 from maildir_imapd.imap.columns.fields import Field, field_of
 from maildir_imapd.imap.columns.message import LARGE_OCTETS, Content
 from maildir_imapd.imap.progress import Progress
+from maildir_imapd.store.mailbox import nearby
 from maildir_imapd.store.threads.ahead import Want
 
 if TYPE_CHECKING:
     from maildir_imapd.store.index.snapshot import Snapshot
-    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.mailbox import Mailbox, Nearby
 
 log = Log(__name__)
 
@@ -69,31 +70,32 @@ def _piece(mailbox: Mailbox, rows: Snapshot, uids: Sequence[int], fields: Sequen
     found = {field.key: cache.get_many(uids, field.key) for field in fields}
     made: dict[bytes, list[tuple[int, bytes]]] = {field.key: [] for field in fields}
     read: dict[int, int] = {}
-    for k in sorted({k for values in found.values() for k, value in enumerate(values) if value is None}):
-        if worker.ending:
-            break
-        if not worker.at(uids[k]):
-            continue
-        try:
-            content = _read(mailbox, rows, uids[k], fields)
-            add_values(content, fields, found, k, made)
-            if content.settled:
-                read[uids[k]] = content.fingerprint
-        except (MessageGone, MessageUnreadable):
-            continue
-        except ImapdError:
-            raise
-        except Exception:
-            # One message costs no other its place; the client who asks for it hears of it.
-            log.exception("message not worked out ahead", path=mailbox.path, uid=uids[k])
-        finally:
-            worker.at(0)
+    with nearby(mailbox) as near:
+        for k in sorted({k for values in found.values() for k, value in enumerate(values) if value is None}):
+            if worker.ending:
+                break
+            if not worker.at(uids[k]):
+                continue
+            try:
+                content = _read(mailbox, rows, uids[k], fields, near)
+                add_values(content, fields, found, k, made)
+                if content.settled:
+                    read[uids[k]] = content.fingerprint
+            except (MessageGone, MessageUnreadable):
+                continue
+            except ImapdError:
+                raise
+            except Exception:
+                # One message costs no other its place; the client who asks for it hears of it.
+                log.exception("message not worked out ahead", path=mailbox.path, uid=uids[k])
+            finally:
+                worker.at(0)
     keep(mailbox, cache, made, read)
     return len(read)
 
 
-def _read(mailbox: Mailbox, rows: Snapshot, uid: int, fields: Sequence[Field]) -> Content:
+def _read(mailbox: Mailbox, rows: Snapshot, uid: int, fields: Sequence[Field], near: Nearby | None = None) -> Content:
     limit = 0 if all(field.header_only for field in fields) else LARGE_OCTETS
-    file = mailbox.load(uid, under=rows.uidvalidity, limit=limit)
+    file = mailbox.load(uid, under=rows.uidvalidity, limit=limit, near=near)
     # Nobody waits, and what is held is this process's own.
     return Content(uid, file, mailbox, rows.uidvalidity, Progress(time.monotonic))

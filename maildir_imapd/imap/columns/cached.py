@@ -11,13 +11,14 @@ from weakref import WeakKeyDictionary
 from maildir_imapd.errors import MessageGone, MessageUnreadable
 from maildir_imapd.imap.columns.danger import Note, danger
 from maildir_imapd.imap.columns.message import Content, read, report
+from maildir_imapd.store.mailbox import nearby
 from maildir_imapd.store.threads.ahead import Want
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.columns.fields import Field
     from maildir_imapd.imap.view import Positions, View
     from maildir_imapd.store.index.cache import Cache
-    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.mailbox import Mailbox, Nearby
 
 T = TypeVar("T")
 
@@ -27,6 +28,8 @@ PIECE_MESSAGES: Final = 200
 # For fewer messages another process is not worth while.
 HURRY_MESSAGES: Final = 1000
 _PROBES: Final = 6
+# So many are read from the directory, which is kept open for that.
+MANY: Final = 8
 
 
 class LastAnswer(Generic[T]):
@@ -108,13 +111,15 @@ def hurry(view: View, fields: Sequence[Field], positions: Positions) -> bool:
     return True
 
 
-def made_of(view: View, uid: int, make: Callable[[Content], T], *, whole: bool = True) -> tuple[Content, T] | None:
+def made_of(
+    view: View, uid: int, make: Callable[[Content], T], *, whole: bool = True, near: Nearby | None = None
+) -> tuple[Content, T] | None:
     """Read a message (``read``), and return it with what *make* makes of it.
 
     None for one that is gone or cannot be read, perhaps found out by *make*: a search may pass over it.
     """
     try:
-        content = read(view, uid, whole=whole)
+        content = read(view, uid, whole=whole, near=near)
         return content, make(content)
     except MessageGone:
         return None
@@ -141,8 +146,8 @@ def column_of(
         return cast("list[bytes]", found)
     helped = hurry(view, [field], [positions[k] for k in missing])
     size = PIECE_MESSAGES if helped else len(missing)
-    with danger.of(view) as note:
-        making = _Making(view, uids, field, found, note, [] if unread is None else unread, len(missing))
+    with danger.of(view) as note, nearby(view.mailbox) if len(missing) >= MANY else nullcontext() as near:
+        making = _Making(view, uids, field, found, note, near, [] if unread is None else unread, len(missing))
         for start in range(0, len(missing), size):
             making.piece(missing[start : start + size], start)
     return cast("list[bytes]", found)
@@ -157,6 +162,7 @@ class _Making:
     field: Field
     found: list[bytes | None]
     note: Note
+    near: Nearby | None
     unread: list[int]
     goal: int
 
@@ -195,7 +201,7 @@ class _Making:
         if not self.note.begin(uid):
             danger.say(self.view, uid)
             return None
-        both = made_of(self.view, uid, self.field.make, whole=not self.field.header_only)
+        both = made_of(self.view, uid, self.field.make, whole=not self.field.header_only, near=self.near)
         if both is None:
             return None
         content, self.found[k] = both

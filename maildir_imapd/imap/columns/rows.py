@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
-from maildir_imapd.imap.columns.cached import PIECE_MESSAGES, add_values, hurry, keep
+from maildir_imapd.imap.columns.cached import MANY, PIECE_MESSAGES, add_values, hurry, keep
 from maildir_imapd.imap.columns.message import Streamed, read, report
 from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
 from maildir_imapd.store.mailbox import nearby
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 500
 # Values that are made together: a line has room for more columns than anybody asks for.
 CHUNK_VALUES = 50_000
-# Messages that are read together from which on it is worth to have their directory open.
-MANY_BODIES = 8
 # What one message's row may hold: so many times the message, for its parts and they again in others, and a little
 # more.  A piece is asked for with 20 octets, and may be the whole of a message.
 ROW_LIMIT_TIMES = 8
@@ -130,25 +128,26 @@ def _fill(
     made: dict[bytes, list[tuple[int, bytes]]] = {field: [] for field in values}
     read_as: dict[int, int] = {}
     whole = not all(field.header_only for field in fields)
-    for n, k in enumerate(wanting):
-        view.progress.report(n, len(chunk))
-        try:
-            content = read(view, uids[k], whole=whole)
-        except (MessageGone, MessageUnreadable) as error:
-            _miss(view, error, missing)
-            lost.add(k)
-            continue
-        try:
-            add_values(content, fields, values, k, made)
-        except (MessageGone, MessageUnreadable) as error:
-            # A large one is read when it is needed.
-            _miss(view, error, missing)
-            lost.add(k)
-            continue
-        finally:
-            content.release()
-        if content.settled:
-            read_as[uids[k]] = content.fingerprint
+    with nearby(view.mailbox) if len(wanting) >= MANY else nullcontext() as near:
+        for n, k in enumerate(wanting):
+            view.progress.report(n, len(chunk))
+            try:
+                content = read(view, uids[k], whole=whole, near=near)
+            except (MessageGone, MessageUnreadable) as error:
+                _miss(view, error, missing)
+                lost.add(k)
+                continue
+            try:
+                add_values(content, fields, values, k, made)
+            except (MessageGone, MessageUnreadable) as error:
+                # A large one is read when it is needed.
+                _miss(view, error, missing)
+                lost.add(k)
+                continue
+            finally:
+                content.release()
+            if content.settled:
+                read_as[uids[k]] = content.fingerprint
     keep(view.mailbox, cache, made, read_as)
     return values, lost
 
@@ -178,7 +177,7 @@ def _send_bodies(
         for c in plan
     ]
     uids, report = view.snapshot.uids, view.progress.report
-    with nearby(view.mailbox) if len(chunk) >= MANY_BODIES else nullcontext() as near:
+    with nearby(view.mailbox) if len(chunk) >= MANY else nullcontext() as near:
         for k, position in enumerate(chunk):
             report(k, len(chunk))
             uid = uids[position]
