@@ -345,8 +345,7 @@ class View:
         end = bisect_left(new.uids, old.uidnext)
         delta = self.mailbox.since(since)
         if delta is not None:
-            found = (new.position(uid) for uid in delta.changed)
-            return sorted(i for i in found if 0 <= i < end)
+            return [i for i in new.positions(delta.changed) if 0 <= i < end]
         return [i for i, modseq in enumerate(new.modseqs[:end]) if modseq > since]
 
     # --- numbers ----------------------------------------------------------------------------------

@@ -214,15 +214,20 @@ def _rename_lost(folder: Folder, change: FlagChange, work: Renaming) -> list[int
 
 def batch_of(rows: Snapshot, done: list[Wish], change: FlagChange) -> tuple[Batch, list[int]]:
     """Return what was done as one batch, same changes together, and the UIDs that have other flags now."""
-    flagged: dict[tuple[int, int], list[int]] = {}
+    pairs: dict[tuple[int, int], list[int]] = {}
     worded: dict[tuple[frozenset[int], frozenset[int]], list[int]] = {}
     changed: list[int] = []
     extra = rows.extra
     # Keywords without a bit are rare: mostly no message has any, and none is to get one.
     wordless = not extra and not change.more(_NO_WORDS)
+    same = (-1, -1)  # what the message before was, for most are like it
+    like: list[int] = []
     for uid, _, old, new in done:
         if old != new:
-            flagged.setdefault((new & ~old, old & ~new), []).append(uid)
+            if (old, new) != same:
+                same = old, new
+                like = pairs.setdefault(same, [])
+            like.append(uid)
         if wordless:
             if old != new:
                 changed.append(uid)
@@ -233,6 +238,9 @@ def batch_of(rows: Snapshot, done: list[Wish], change: FlagChange) -> tuple[Batc
             worded.setdefault((has - had, had - has), []).append(uid)
         if old != new or had != has:
             changed.append(uid)
+    flagged: dict[tuple[int, int], list[int]] = {}
+    for (old, new), uids in pairs.items():
+        flagged.setdefault((new & ~old, old & ~new), []).extend(uids)
     batch = Batch()
     # Those that were looked for came last.
     batch.flagged = [(to_ranges(sorted(each)), add, remove) for (add, remove), each in flagged.items()]
