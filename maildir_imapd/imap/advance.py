@@ -14,6 +14,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
+from maildir_imapd.store.index.chunks import differing
 from maildir_imapd.store.index.snapshot import COLUMNS, Snapshot
 
 _NONE: Final[frozenset[int]] = frozenset()
@@ -45,26 +46,22 @@ class Allowed:
 
 
 def diff(old: Snapshot, new: Snapshot) -> Change:
-    """Say how *new* differs from *old*, flags aside; costs a comparison of two arrays where nothing has gone.
+    """Say how *new* differs from *old*, flags aside; costs what there is between the first difference and the last.
 
     *old* may have ghosts in it; *new* is the mailbox's own.
     """
     arrived = new.uidnext > old.uidnext and len(new) > 0 and new.uids[-1] >= old.uidnext
-    if new.uids[: len(old)] != old.uids:
-        present = set(new.uids)
-        vanished = [i for i, uid in enumerate(old.uids) if uid not in present]
-        grown = len(new) - bisect_left(new.uids, old.uidnext)
-        if grown > 0 or len(new) != len(old) - len(vanished):
-            return Change(vanished, _strangers(old, new), arrived)
-        return Change(vanished, arrived=arrived)
-    if len(new) > len(old) and new.uids[len(old)] < old.uidnext:
-        return Change((), _strangers(old, new), arrived)
-    return Change(arrived=arrived)
-
-
-def _strangers(old: Snapshot, new: Snapshot) -> Set[int]:
-    known = set(old.uids)
-    return {uid for uid in new.uids[: bisect_left(new.uids, old.uidnext)] if uid not in known}
+    start, old_stop, new_stop = differing(old.uids, new.uids)
+    olds, news = old.uids[start:old_stop], new.uids[start:new_stop]
+    if olds == news[: len(olds)]:
+        vanished = []
+    else:
+        present = set(news)
+        vanished = [i for i, uid in enumerate(olds, start) if uid not in present]
+    # What is not told as an arrival, and was not there.
+    known = set(olds)
+    strangers = frozenset(uid for uid in news[: bisect_left(news, old.uidnext)] if uid not in known)
+    return Change(vanished, strangers, arrived)
 
 
 def withhold(old: Snapshot, new: Snapshot, change: Change, *, expunge: bool, hold: bool, own: Set[int]) -> Allowed:

@@ -29,6 +29,7 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from maildir_imapd.store.index.chunks import find
 from maildir_imapd.store.index.journal import Added, Stamp
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir import filename, scan
@@ -146,10 +147,9 @@ def positions(rows: Snapshot, bases: list[bytes]) -> dict[bytes, int]:
     if len(bases) <= 3:
         found = {}
         for base in bases:
-            try:
-                found[base] = rows.names.index(base)
-            except ValueError:
-                continue
+            at = find(rows.names, base)
+            if at >= 0:
+                found[base] = at
         return found
     wanted = set(bases)
     return {base: at for at, base in enumerate(rows.names) if base in wanted}

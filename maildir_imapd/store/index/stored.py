@@ -20,6 +20,7 @@ from maildir_imapd.errors import IndexDamaged
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
+from maildir_imapd.store.index.chunks import Numbers
 from maildir_imapd.store.index.columns import COLUMNS, NAMES
 from maildir_imapd.store.index.constants import CHECKPOINT
 from maildir_imapd.store.maildir.filename import SIZE_UNKNOWN
@@ -37,11 +38,13 @@ class Extent(NamedTuple):
     checksum: int
 
 
-def packed(values: array[int]) -> bytes:
+def packed(values: Numbers) -> bytes:
     """Return a column as it lies on the disk, little endian."""
     if sys.byteorder == "big":
-        values = values[:]
-        values.byteswap()
+        swapped = values[:]
+        assert isinstance(swapped, array)
+        swapped.byteswap()
+        return swapped.tobytes()
     return values.tobytes()
 
 
