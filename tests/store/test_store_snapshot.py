@@ -100,7 +100,8 @@ def agree(script: list[tuple[str, object, object]]) -> None:
         assert now.deleted == sum(bool(row[1] & DELETED) for row in known.values())
         assert now.in_new == sum(bool(row[1] & IN_NEW) for row in known.values())
         assert now.first_unseen == next((at for at, flags in enumerate(now.flags) if not flags & SEEN), -1)
-        assert list(now.uids_with(RECENT)) == [row[0] for _, row in sorted(known.items()) if row[1] & RECENT]
+        for bit in (RECENT, DELETED, SEEN, FLAGGED):
+            assert list(now.uids_with(bit)) == [row[0] for _, row in sorted(known.items()) if row[1] & bit]
         delta = now.since(before)
         assert set(delta.added) == {row.uid for row in batch.added}
         assert set(delta.expunged) == set(before.uids) - set(now.uids)

@@ -12,7 +12,7 @@ from typing import Final
 
 from maildir_imapd.store.index.chunks import Chunked, in_pieces, left, whole, writable
 from maildir_imapd.store.index.journal import Added, Batch, Ranges
-from maildir_imapd.store.index.snapshot import COUNTED, Snapshot, recent_at
+from maildir_imapd.store.index.snapshot import COUNTED, Snapshot, at_with
 from maildir_imapd.store.maildir.filename import INTERNAL_BITS, RECENT, SEEN
 
 _NO_WORDS: Final[frozenset[int]] = frozenset()
@@ -226,7 +226,7 @@ class Builder:
         new = self._own("flags")
         flags = new.flags
         count = None if RECENT & self._touched else self._counted.get("recent")
-        found = recent_at(flags, None if count is None else count + self._more["recent"])
+        found = at_with(flags, RECENT, None if count is None else count + self._more["recent"])
         stop = len(flags) if below >= new.uidnext else left(new.uids, below)
         claimed = [at for at in found if at < stop]
         for at in claimed:

@@ -44,13 +44,14 @@ SYSTEM_FLAGS: Final = (
 
 # What the keywords of a message take in memory that have no bit.
 _EXTRA_OCTETS: Final = 400
-# What the flags of one take in their column, and how many are looked at together for \\Recent.
+# What the flags of one take in their column, and how many are looked at together for one flag.
 _OCTETS: Final = array("Q").itemsize
-_STRETCH: Final = 1 << 14
+_STRETCH: Final = 1 << 12
 _NO_WORDS: Final[frozenset[int]] = frozenset()
 # Sets of flags whose names are remembered: clients may make up as many as they like.
 FLAG_SETS: Final = 1024
 COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
+_COUNTED_AS: Final = {bit: key for key, bit in COUNTED.items()}
 # For each bit of an octet the table that makes the octet 1 where it has the bit, and the one that makes it 0.
 _TAKE: Final = tuple(bytes(octet >> bit & 1 for octet in range(256)) for bit in range(8))
 _LACK: Final = tuple(bytes(1 - mark for mark in table) for table in _TAKE)
@@ -74,8 +75,8 @@ def _marks(flags: Numbers, bit: int, *, present: bool = True) -> bytes:
     return flags.tobytes()[lane::_OCTETS].translate(table)
 
 
-def recent_at(flags: Numbers, count: int | None) -> list[int]:
-    """Return the positions of messages that have \\Recent, rising.
+def at_with(flags: Numbers, bit: int, count: int | None) -> list[int]:
+    """Return the positions of messages that have *bit*, rising.
 
     *count*: how many there are, None if nobody knows. They are looked for from the end, where they mostly are.
     """
@@ -85,7 +86,7 @@ def recent_at(flags: Numbers, count: int | None) -> list[int]:
         start = max(0, stop - _STRETCH)
         some = flags[start:stop]
         assert isinstance(some, array)
-        marks = _marks(some, RECENT)
+        marks = _marks(some, bit)
         at = marks.rfind(1)
         while at >= 0:
             found.append(start + at)
@@ -209,9 +210,10 @@ class Snapshot(Columns):
 
     def uids_with(self, bit: int) -> Iterator[int]:
         """The UIDs of messages whose flags have *bit*, ascending."""
-        if bit == RECENT:
-            return iter([self.uids[at] for at in recent_at(self.flags, self.recent)])
-        return compress(self.uids, self.marks(bit))
+        key = _COUNTED_AS.get(bit)
+        if key is None or (count := self._count(key)) > len(self) >> 4:
+            return compress(self.uids, self.marks(bit))
+        return map(self.uids.__getitem__, at_with(self.flags, bit, count))
 
     def counts(self) -> dict[str, int]:
         """Count whatever a client hears at SELECT and STATUS, so that nobody need count it again."""
