@@ -160,7 +160,7 @@ class View:
         self._hidden: set[int] = set()
         self._flag_lists = _FlagLists(self.snapshot)
         self.fresh = True
-        # The answer to SELECT is on its way; then comes what can wait for that (``settle_in``).
+        # The answer to SELECT is on its way; what can wait comes when the client is silent (``settle_in``).
         self.opening = True
         # The UIDs that "$" stands for (RFC 5182).
         self.saved: frozenset[int] = frozenset()

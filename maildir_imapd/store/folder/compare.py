@@ -155,10 +155,11 @@ def positions(rows: Snapshot, bases: list[bytes]) -> dict[bytes, int]:
     return {base: at for at, base in enumerate(rows.names) if base in wanted}
 
 
-def describe(uid: int, base: bytes, status: os.stat_result, flags: int) -> Added:
-    """Make the row of a message that we see for the first time."""
+def describe(uid: int, base: bytes, status: os.stat_result, flags: int, *, saved: int | None = None) -> Added:
+    """Make the row of a message that we see for the first time; *saved*: when it came here, if that is known."""
     size = filename.known_size(base, status.st_size)
-    received, saved = int(status[stat.ST_MTIME]), int(status[stat.ST_CTIME])
+    received = int(status[stat.ST_MTIME])
+    saved = int(status[stat.ST_CTIME]) if saved is None else saved
     return Added(uid, flags, received, saved, size, base, scan.fingerprint(status))
 
 

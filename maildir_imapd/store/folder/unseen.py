@@ -1,7 +1,7 @@
 """Columns that only the files of messages tell (dates, sizes, fingerprints), where nobody has looked at these yet.
 
 A stat of each file takes three quarters of a first contact, and SELECT needs none of it. So the columns that come of
-them are filled when they are first asked for, all four at once, or when the answer to SELECT is out
+them are filled when they are first asked for, all four at once, or when a client is silent after SELECT
 (``CurrentFolder.sync``, *files*), and the checkpoint has them from then on.
 
 The price: until then a file that another program gives another base is known by what is left of its name only.

@@ -10,15 +10,19 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from maildir_imapd.store.index.chunks import Chunked, in_pieces, left, whole, writable
+from maildir_imapd.store.index.chunks import Chunked, in_pieces, left, whole, without, writable
+from maildir_imapd.store.index.columns import NAMES
 from maildir_imapd.store.index.journal import Added, Batch, Ranges
 from maildir_imapd.store.index.snapshot import COUNTED, Snapshot, at_with
+from maildir_imapd.store.index.stored import Remaining
 from maildir_imapd.store.maildir.filename import INTERNAL_BITS, RECENT, SEEN
 
 _NO_WORDS: Final[frozenset[int]] = frozenset()
 # All that have a row for each message.
 # Of so many messages each is looked at for what they change in the counts; of more the whole column is, when asked for.
 _FEW: Final = 64
+# So many expunges in a row leave columns where they lie.
+_DEEPEST: Final = 16
 _COLUMNS: Final = ("uids", "flags", "modseqs", "received", "saved", "sizes", "fingerprints", "names")
 
 
@@ -250,7 +254,14 @@ class Builder:
             extra = self._extra()
             for uid in gone:
                 extra.pop(uid, None)
+        source = new.source
+        if source is not None and getattr(source, "depth", 0) >= _DEEPEST:
+            for column in _COLUMNS:
+                getattr(new, column)
+            source = None
         for column in _COLUMNS:
+            if source is not None and not new.here(NAMES if column == "names" else column):
+                continue  # nobody has asked for it, and perhaps nobody will
             if in_pieces(getattr(new, column)):
                 self._own(column)
             old = getattr(new, column)
@@ -258,13 +269,12 @@ class Builder:
                 old.cut(gaps)
                 setattr(new, column, whole(old))
                 continue
-            # Put together from what stays: one copy, however many gaps.
-            rest = old[: gaps[0][0]]
-            for (_, start), (stop, _) in zip(gaps, [*gaps[1:], (len(old), 0)], strict=True):
-                rest.extend(old[start:stop])
-            setattr(new, column, rest)
-        self._owned.update(_COLUMNS)
-        new.detach()
+            setattr(new, column, without(old, gaps))
+            self._owned.add(column)
+        if source is None:
+            new.detach()
+        else:
+            new.draw(Remaining(source, gaps))
 
 
 def _moved_up(first: int | None, gaps: Sequence[tuple[int, int]]) -> int | None:

@@ -250,6 +250,14 @@ def whole(values: Any) -> Any:
     return values[:] if isinstance(values, Chunked) and len(values) < LARGE // 2 else values
 
 
+def without(values: Any, gaps: Sequence[tuple[int, int]]) -> Any:
+    """Return an array or list of what stands outside of *gaps*: one copy, however many they are."""
+    rest = values[: gaps[0][0]]
+    for (_, start), (stop, _) in zip(gaps, [*gaps[1:], (len(values), 0)], strict=True):
+        rest.extend(values[start:stop])
+    return rest
+
+
 def left(values: Sequence[int], value: int) -> int:
     """As ``bisect_left``, quickly for pieces, too."""
     return values.left(value) if isinstance(values, Chunked) else bisect_left(values, value)
