@@ -251,7 +251,11 @@ def whole(values: Any) -> Any:
 
 
 def without(values: Any, gaps: Sequence[tuple[int, int]]) -> Any:
-    """Return an array or list of what stands outside of *gaps*: one copy, however many they are."""
+    """Return a column of what stands outside of *gaps*: one copy, however many they are."""
+    if isinstance(values, Chunked):
+        rest = values.copy()
+        rest.cut(gaps)
+        return rest
     rest = values[: gaps[0][0]]
     for (_, start), (stop, _) in zip(gaps, [*gaps[1:], (len(values), 0)], strict=True):
         rest.extend(values[start:stop])
