@@ -45,6 +45,8 @@ LOOK_ANYWAY_SECONDS: Final = 30.0
 # Seconds until a folder that somebody holds is come back to: the first time, and at the most; doubled in between.
 COME_BACK_SECONDS: Final = 0.2
 COME_BACK_AT_MOST_SECONDS: Final = 5.0
+# Seconds until what happens meanwhile to the files of such a folder is looked at.
+AT_WORK_SECONDS: Final = 0.02
 # Seconds after which the log says that a folder is held.
 HELD_LONG_SECONDS: Final = 30.0
 
@@ -305,15 +307,15 @@ class Watcher:
         fired, ended, lost = self._inotify.read() if self._inotify is not None else nothing
         news: set[int] = set()
         with self._guard:
-            # Somebody is at work there, perhaps for long, and each look would cost him time: a moment later all of what
-            # he has done till then is one look. The bell says at once that something is done.
+            # Somebody is at work there, perhaps for long, and each look would cost him time: a moment later all that he
+            # has done till then is one look. The bell says at once that something is done.
             held = {key for key, each in self._held.items() if now < each.until}
             for number in fired:
                 keys = self._watches.get(number, set())
                 busy = held & keys if number in ended else set()
                 news |= keys - busy
                 for key in busy:
-                    self._due[key] = min(self._due.get(key, math.inf), now + COME_BACK_SECONDS)
+                    self._due[key] = min(self._due.get(key, math.inf), now + AT_WORK_SECONDS)
             for number in ended:
                 # Of a directory that is gone, or had its event: no other watch ever has its number.
                 for key in self._watches.pop(number, ()):

@@ -774,13 +774,13 @@ def test_who_is_at_work_is_left_at_it(maildir: Any, monkeypatch: pytest.MonkeyPa
             os.rename(cur + b"/" + then, cur + b"/" + first)
             turn()
         assert len(tried) == 1
-        clock.now += 0.3
+        clock.now += watch.AT_WORK_SECONDS
         turn()
         assert len(tried) == 2
     os.rename(cur + b"/" + first, cur + b"/" + base + b":2,F")
     turn()
     assert len(tried) == 2
-    clock.now += 0.3
+    clock.now += watch.AT_WORK_SECONDS
     turn()
     assert len(tried) == 3
     assert b"\\Flagged" in box.snapshot.flag_names(box.snapshot.flags[0])

@@ -5,6 +5,9 @@ was since" is as strict as the stamps of all that is watched. Nobody waits for t
 whoever asks takes what is queued, for everybody. What is watched is held by a ``Mark``; where watches are not to be
 had there is none, and stamps are compared as before.
 
+A watch of files that come and go ends with its first event, and ``renew`` sets it again: who changes ten thousand names
+leaves nobody ten thousand events to read.
+
 A mark says nothing of directories above what it watches: a path may lead elsewhere by now.
 """
 
