@@ -46,7 +46,7 @@ LOOK_ANYWAY_SECONDS: Final = 30.0
 COME_BACK_SECONDS: Final = 0.2
 COME_BACK_AT_MOST_SECONDS: Final = 5.0
 # Seconds until what happens meanwhile to the files of such a folder is looked at.
-AT_WORK_SECONDS: Final = 0.02
+AT_WORK_SECONDS: Final = 0.1
 # Seconds after which the log says that a folder is held.
 HELD_LONG_SECONDS: Final = 30.0
 
