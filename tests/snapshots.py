@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from maildir_imapd.store.index import chunks, snapshot
 from maildir_imapd.store.index.builder import applied
 from maildir_imapd.store.index.journal import Added, Batch
 from maildir_imapd.store.index.snapshot import Snapshot, empty
@@ -18,10 +22,27 @@ def box(*uids: int, flags: int = 0) -> Snapshot:
 Row = tuple[int, int, int, int, bytes, frozenset[int]]
 
 
-def rows(snapshot: Snapshot) -> list[Row]:
+def rows(moment: Snapshot) -> list[Row]:
     return [
-        (uid, flags, modseq, size, name, snapshot.extra.get(uid, frozenset()))
+        (uid, flags, modseq, size, name, moment.extra.get(uid, frozenset()))
         for uid, flags, modseq, size, name in zip(
-            snapshot.uids, snapshot.flags, snapshot.modseqs, snapshot.sizes, snapshot.names, strict=True
+            moment.uids, moment.flags, moment.modseqs, moment.sizes, moment.names, strict=True
         )
     ]
+
+
+@contextmanager
+def in_small_pieces(*, piece: int = 3, large: int = 4) -> Iterator[None]:
+    """Have columns in pieces as only very large mailboxes have them."""
+    small = {"PIECE": piece, "LARGE": large, "_BLOCK": 2}
+    usual = {name: getattr(chunks, name) for name in small}
+    stretch = snapshot._STRETCH
+    try:
+        for name, value in small.items():
+            setattr(chunks, name, value)
+        snapshot._STRETCH = 2  # type: ignore[misc]  # for tests alone
+        yield
+    finally:
+        for name, value in usual.items():
+            setattr(chunks, name, value)
+        snapshot._STRETCH = stretch  # type: ignore[misc]

@@ -28,6 +28,7 @@ LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases", "line_end
 FACE = {"store.account", "store.mailbox", "store.names", "store.results", "store.watch"}
 IMAP_KNOWS = FACE | {
     "store.index.cache",
+    "store.index.chunks",
     "store.index.snapshot",
     "store.maildir.delivery",
     "store.maildir.filename",

@@ -14,9 +14,13 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
+from maildir_imapd.store.index.chunks import differing, left, without, writable
 from maildir_imapd.store.index.snapshot import COLUMNS, Snapshot
 
 _NONE: Final[frozenset[int]] = frozenset()
+_EVERY: Final = (*(column for column, _ in COLUMNS), "names")
+# So many ghosts are put into the columns one by one.
+_FEW: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +49,22 @@ class Allowed:
 
 
 def diff(old: Snapshot, new: Snapshot) -> Change:
-    """Say how *new* differs from *old*, flags aside; costs a comparison of two arrays where nothing has gone.
+    """Say how *new* differs from *old*, flags aside; costs what there is between the first difference and the last.
 
     *old* may have ghosts in it; *new* is the mailbox's own.
     """
     arrived = new.uidnext > old.uidnext and len(new) > 0 and new.uids[-1] >= old.uidnext
-    if new.uids[: len(old)] != old.uids:
-        present = set(new.uids)
-        vanished = [i for i, uid in enumerate(old.uids) if uid not in present]
-        grown = len(new) - bisect_left(new.uids, old.uidnext)
-        if grown > 0 or len(new) != len(old) - len(vanished):
-            return Change(vanished, _strangers(old, new), arrived)
-        return Change(vanished, arrived=arrived)
-    if len(new) > len(old) and new.uids[len(old)] < old.uidnext:
-        return Change((), _strangers(old, new), arrived)
-    return Change(arrived=arrived)
-
-
-def _strangers(old: Snapshot, new: Snapshot) -> Set[int]:
-    known = set(old.uids)
-    return {uid for uid in new.uids[: bisect_left(new.uids, old.uidnext)] if uid not in known}
+    start, old_stop, new_stop = differing(old.uids, new.uids)
+    olds, news = old.uids[start:old_stop], new.uids[start:new_stop]
+    if olds == news[: len(olds)]:
+        vanished = []
+    else:
+        present = set(news)
+        vanished = [i for i, uid in enumerate(olds, start) if uid not in present]
+    # What is not told as an arrival, and was not there.
+    known = set(olds)
+    strangers = frozenset(uid for uid in news[: bisect_left(news, old.uidnext)] if uid not in known)
+    return Change(vanished, strangers, arrived)
 
 
 def withhold(old: Snapshot, new: Snapshot, change: Change, *, expunge: bool, hold: bool, own: Set[int]) -> Allowed:
@@ -98,23 +98,54 @@ def shown(old: Snapshot, new: Snapshot, allowed: Allowed, hidden: Set[int]) -> S
 
 def _without(snapshot: Snapshot, hidden: Set[int]) -> Snapshot:
     """A snapshot that lacks the rows of *hidden*."""
-    if hidden.isdisjoint(snapshot.uids):
-        return snapshot
-    return _assemble(snapshot, [(snapshot, i) for i, uid in enumerate(snapshot.uids) if uid not in hidden])
+    there = [at for at in snapshot.positions(sorted(hidden)) if at >= 0]
+    return _cut(snapshot, [(at, at + 1) for at in there]) if there else snapshot
 
 
 def _without_arrivals(snapshot: Snapshot, uidnext: int) -> Snapshot:
     """A snapshot of the rows that were there when UIDNEXT was *uidnext*, and of that UIDNEXT."""
-    end = bisect_left(snapshot.uids, uidnext)
-    return _assemble(snapshot, [(snapshot, i) for i in range(end)]).evolve(uidnext=uidnext)
+    end = left(snapshot.uids, uidnext)
+    return (_cut(snapshot, [(end, len(snapshot))]) if end < len(snapshot) else snapshot).evolve(uidnext=uidnext)
+
+
+def _cut(snapshot: Snapshot, gaps: Sequence[tuple[int, int]]) -> Snapshot:
+    """A snapshot without what stands in *gaps*, each (start, stop), rising."""
+    found = snapshot.copy()
+    for column in _EVERY:
+        setattr(found, column, without(getattr(snapshot, column), gaps))
+    found.detach()
+    if found.extra:
+        gone = {uid for start, stop in gaps for uid in snapshot.uids[start:stop]}
+        found.extra = {uid: words for uid, words in found.extra.items() if uid not in gone}
+    return found
 
 
 def _with_ghosts(new: Snapshot, old: Snapshot, ghosts: Sequence[int]) -> Snapshot:
     """*new* with those rows of *old* that it lost, each in its place."""
+    if len(ghosts) <= _FEW:
+        return _with_few(new, old, ghosts)
     rows = [(uid, new, i) for i, uid in enumerate(new.uids)]
     rows += [(old.uids[i], old, i) for i in ghosts]
     rows.sort(key=operator.itemgetter(0))
     return _assemble(new, [(source, i) for _, source, i in rows])
+
+
+def _with_few(new: Snapshot, old: Snapshot, ghosts: Sequence[int]) -> Snapshot:
+    """As ``_with_ghosts``, in the columns as they are: pieces that have no ghost are those of *new*."""
+    found = new.copy()
+    uids = [old.uids[i] for i in ghosts]
+    # Those before it have come in already.
+    places = [left(new.uids, uid) + n for n, uid in enumerate(uids)]
+    for column in _EVERY:
+        values, lost = writable(getattr(new, column)), getattr(old, column)
+        for at, i in zip(places, ghosts, strict=True):
+            values.insert(at, lost[i])
+        setattr(found, column, values)
+    found.detach()
+    words = {uid: old.extra[uid] for uid in uids if uid in old.extra}
+    if words:
+        found.extra = {**found.extra, **words}
+    return found
 
 
 def _assemble(like: Snapshot, rows: list[tuple[Snapshot, int]]) -> Snapshot:

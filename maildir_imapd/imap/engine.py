@@ -60,6 +60,8 @@ log = Log(__name__)
 
 # RFC 3501 7.5: the client may send its literal.
 _GO_ON: Final = b"+ OK\r\n"
+# A client is silent for so long after SELECT before the mailbox settles in.
+SETTLE_SECONDS: Final = 0.02
 
 TOO_LONG: Final = {
     "line": "The line is too long",
@@ -139,15 +141,28 @@ class Engine:
     @property
     def quiet(self) -> float:
         """Seconds for which nothing need be said, after which ``keep_alive`` is to be called; 0 for ever so long."""
+        if self._opening:
+            return SETTLE_SECONDS
         return self._policy.idle_keepalive if self.session.idling else 0.0
 
+    @property
+    def _opening(self) -> bool:
+        """Whether the open mailbox has yet to settle in."""
+        view = self.session.view
+        return view is not None and view.opening
+
     def keep_alive(self, reply: Reply) -> None:
-        """Say something to a client in IDLE to which nothing has been said for long.
+        """Do what can wait until a client is silent, or say something to one in IDLE that has heard nothing for long.
 
         A router that translates addresses forgets a connection on which nothing goes, often after five minutes, and
         whatever is sent then is lost.  RFC 2177 lets any untagged response come.
         """
-        if self.session.idling:
+        view = self.session.view
+        if view is not None and view.opening:
+            # Whoever has opened a mailbox mostly has the next question ready, which need not wait for this.
+            self._guarded(view.settle_in, None, reply)
+            reply.flush()
+        elif self.session.idling:
             self._guarded(lambda: self.session.say(reply, b"OK", "Still here"), None, reply)
             reply.flush()
 
@@ -181,9 +196,6 @@ class Engine:
         if session.notify is not None and session.state is not State.LOGOUT and session.upgrade is None:
             self.announce(reply)
         reply.flush()
-        if session.view is not None and session.view.opening:
-            self._guarded(session.view.settle_in, None, reply)
-            reply.flush()
 
     def upgraded(self, kind: bytes) -> None:
         """Note that the transport now speaks TLS, or deflates, or does so no longer.

@@ -17,8 +17,6 @@ message out of there: what was looked at, answered in part or refused was not to
 from __future__ import annotations
 
 import operator
-from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from maildir_imapd.errors import BadArgument, Goodbye, MailboxMissing, SelectedG
 from maildir_imapd.imap.advance import Change, diff, shown, withhold
 from maildir_imapd.imap.later import later
 from maildir_imapd.phrases import Phrase
+from maildir_imapd.store.index.chunks import Chunked, left
 from maildir_imapd.store.index.snapshot import FLAG_SETS, Snapshot
 from maildir_imapd.store.mailbox import at_rest, looked_at
 from maildir_imapd.store.maildir.filename import RECENT
@@ -162,7 +161,7 @@ class View:
         self._hidden: set[int] = set()
         self._flag_lists = _FlagLists(self.snapshot)
         self.fresh = True
-        # The answer to SELECT is on its way; then comes what can wait for that (``settle_in``).
+        # The answer to SELECT is on its way; what can wait comes when the client is silent (``settle_in``).
         self.opening = True
         # The UIDs that "$" stands for (RFC 5182).
         self.saved: frozenset[int] = frozenset()
@@ -300,7 +299,7 @@ class View:
 
         *back*: UIDs whose flags changed while nobody looked; *keywords*: some are called otherwise now.
         """
-        touched = {*back, *(self.snapshot.uids[i] for i in self._changed_flags(old, self.snapshot))}
+        touched = {*back, *column(self.snapshot.uids, self._changed_flags(old, self.snapshot))}
         fresh = sorted(touched.difference(self._known))
         self._known.update(zip(fresh, old.flags_of(fresh), strict=True))
         if keywords:
@@ -348,11 +347,10 @@ class View:
         if new.modseq == old.modseq:
             return []
         since = old.modseq
-        end = bisect_left(new.uids, old.uidnext)
+        end = left(new.uids, old.uidnext)
         delta = self.mailbox.since(since)
         if delta is not None:
-            found = (new.position(uid) for uid in delta.changed)
-            return sorted(i for i in found if 0 <= i < end)
+            return [i for i in new.positions(delta.changed) if 0 <= i < end]
         return [i for i, modseq in enumerate(new.modseqs[:end]) if modseq > since]
 
     # --- numbers ----------------------------------------------------------------------------------
@@ -372,7 +370,7 @@ class View:
         if uid:
             uids = snapshot.uids
             for low, high in numbers.resolve(uids[-1] if count else 0):
-                span = range(bisect_left(uids, low), bisect_right(uids, high))
+                span = range(left(uids, low), left(uids, high + 1))
                 if span:
                     spans.append(span)
         else:
@@ -471,10 +469,12 @@ class _GoodbyeIfGone:
 _GOODBYE_IF_GONE: Final = _GoodbyeIfGone()
 
 
-def column(values: Sequence[int] | array[int], positions: Positions) -> Sequence[int]:
+def column(values: Sequence[int], positions: Sequence[int]) -> Sequence[int]:
     """Pick *positions* out of a column, as fast as its shape allows."""
     if isinstance(positions, range):
         return values[positions.start : positions.stop]
+    if isinstance(values, Chunked) and len(positions) > len(values) >> 6:
+        values = values[:]  # by far quicker to pick from, once there are many
     if len(positions) > 1:
         return operator.itemgetter(*positions)(values)  # type: ignore[no-any-return]  # typed as Any
     return [values[i] for i in positions]

@@ -81,7 +81,8 @@ def _until_over(
             silence = spoken + quiet - now
         if silence <= 0 < left:
             service.keep_alive()
-            spoken = now
+            if service.quiet == quiet:
+                spoken = now  # else something was done that is not to be done again, and nothing may have been said
             continue
         woken, data = transport.wait(min(left, silence)) if left > 0 else (False, b"")
         if data is None:

@@ -69,7 +69,7 @@ class Service(Protocol):
         ...
 
     def keep_alive(self) -> None:
-        """Say something that means nothing, for the sake of what stands between."""
+        """Do what could wait for a client to be silent; or say something, for the sake of what stands between."""
         ...
 
     def upgraded(self, kind: bytes) -> None:

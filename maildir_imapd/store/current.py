@@ -495,8 +495,8 @@ class CurrentFolder:
         """List what the watcher is to watch: the folder, its directories, and the bell."""
         found = [
             (self.path, inotify.PLACE),
-            (self._new, inotify.DIRECTORY),
-            (self._cur, inotify.DIRECTORY),
+            (self._new, inotify.DIRECTORY | inotify.ONCE),
+            (self._cur, inotify.DIRECTORY | inotify.ONCE),
             (self.index_path + b"/" + lock.NAME, inotify.BELL),
         ]
         if self._folder.neighbour is not None:

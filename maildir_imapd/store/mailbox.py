@@ -529,7 +529,7 @@ class Mailbox(CurrentFolder):
         if now.rewrites == rows.rewrites or now.uidvalidity != rows.uidvalidity:
             if isinstance(positions, range):
                 # All messages of a long FETCH: a slice costs a fifth.
-                return rows.sizes[positions.start : positions.stop].tolist()
+                return list(rows.sizes[positions.start : positions.stop])
             return [rows.sizes[at] for at in positions]
         later = now.positions([rows.uids[at] for at in positions])
         return [rows.sizes[at] if new < 0 else now.sizes[new] for at, new in zip(positions, later, strict=True)]

@@ -13,6 +13,7 @@ end: after an error it begins anew, and looks at everything, for events may have
 from __future__ import annotations
 
 import errno
+import math
 import select
 import time
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ LOOK_ANYWAY_SECONDS: Final = 30.0
 # Seconds until a folder that somebody holds is come back to: the first time, and at the most; doubled in between.
 COME_BACK_SECONDS: Final = 0.2
 COME_BACK_AT_MOST_SECONDS: Final = 5.0
+# Seconds until what happens meanwhile to the files of such a folder is looked at.
+AT_WORK_SECONDS: Final = 0.1
 # Seconds after which the log says that a folder is held.
 HELD_LONG_SECONDS: Final = 30.0
 
@@ -100,7 +103,9 @@ class Watcher:
         self._deaf: set[str] = set()  # file systems of which the log has a line
         self._due: dict[int, float] = {}  # when to look again although nothing happened
         self._watches: dict[int, set[int]] = {}  # watch -> mailboxes; one folder may have two objects
-        self._watches_of: dict[int, set[int]] = {}  # mailbox -> watches, the same the other way round
+        # Mailbox -> watches, the same the other way round, each with its path and mask.
+        self._watches_of: dict[int, dict[int, tuple[bytes, int]]] = {}
+        self._again: dict[int, list[tuple[bytes, int]]] = {}  # watches that are to be set before the next look
         # Those that nobody listens to, the longest left first, and when that was (descriptors.used).
         self._left: dict[int, int] = {}
         descriptors.register(self)
@@ -176,10 +181,11 @@ class Watcher:
                 self._unwatch(key)
                 return False
             self._watches.setdefault(number, set()).add(key)
-            self._watches_of.setdefault(key, set()).add(number)
+            self._watches_of.setdefault(key, {})[number] = path, mask
         return True
 
     def _unwatch(self, key: int) -> None:
+        self._again.pop(key, None)
         for number in self._watches_of.pop(key, ()):
             keys = self._watches[number]
             keys.discard(key)
@@ -301,14 +307,25 @@ class Watcher:
         fired, ended, lost = self._inotify.read() if self._inotify is not None else nothing
         news: set[int] = set()
         with self._guard:
+            # Somebody is at work there, perhaps for long, and each look would cost him time: a moment later all that he
+            # has done till then is one look. The bell says at once that something is done.
+            held = {key for key, each in self._held.items() if now < each.until}
             for number in fired:
-                news |= self._watches.get(number, set())
+                keys = self._watches.get(number, set())
+                busy = held & keys if number in ended else set()
+                news |= keys - busy
+                for key in busy:
+                    self._due[key] = min(self._due.get(key, math.inf), now + AT_WORK_SECONDS)
             for number in ended:
-                # Of a directory that is gone: no other watch ever has its number.
+                # Of a directory that is gone, or had its event: no other watch ever has its number.
                 for key in self._watches.pop(number, ()):
-                    self._watches_of[key].discard(number)
+                    path, mask = self._watches_of[key].pop(number)
+                    if mask & inotify.ONCE:
+                        self._again.setdefault(key, []).append((path, mask))
             if lost:
                 later.update(dict.fromkeys(self._boxes))
+                for key, watches in self._watches_of.items():
+                    self._again[key] = [each for each in watches.values() if each[1] & inotify.ONCE]
             later.update((key, None) for key, when in self._due.items() if when <= now)
         return news
 
@@ -324,21 +341,24 @@ class Watcher:
             if not self._watch(key, wanted):
                 self._polled.add(key)
                 return True
-            return not self._watches_of.get(key, set()) <= before
+            return not before.issuperset(self._watches_of.get(key, ()))
 
     def _look(self, key: int) -> None:
         self._thread.beat()
         with self._guard:
             mailbox = self._boxes.get(key)
             self._due.pop(key, None)
+            again = self._again.pop(key, None)
+            if again and mailbox is not None and not self._watch(key, again):
+                self._polled.add(key)
         if mailbox is None:
             return
         try:
             with mailbox.looking():
-                again = mailbox.refresh()
+                wait = mailbox.refresh()
                 if mailbox.grows and self._extend(key, mailbox):
                     # What happened in it before it was watched is nobody's event.
-                    again = 0.0
+                    wait = 0.0
         except errors.MailboxMissing:
             self.remove(mailbox)  # its listeners have been woken and see that it is gone
             return
@@ -347,7 +367,7 @@ class Watcher:
             return
         except errors.ImapdError as error:
             log.warning("folder cannot be watched", path=mailbox.path, why=error, detail=error.detail)
-            again = self.interval
+            wait = self.interval
         except Exception:
             # Set first: without memory for a line of the log it is looked at again all the same.
             self._look_again(key, self.interval)
@@ -356,9 +376,9 @@ class Watcher:
         with self._guard:
             self._held.pop(key, None)
         if mailbox.listened:
-            again = LOOK_ANYWAY_SECONDS if again is None else min(again, LOOK_ANYWAY_SECONDS)
-        if again is not None:
-            self._look_again(key, again)
+            wait = LOOK_ANYWAY_SECONDS if wait is None else min(wait, LOOK_ANYWAY_SECONDS)
+        if wait is not None:
+            self._look_again(key, wait)
 
     def _look_again(self, key: int, seconds: float) -> None:
         with self._guard:

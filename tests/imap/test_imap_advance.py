@@ -7,8 +7,11 @@ from array import array
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from snapshots import in_small_pieces
 
+from maildir_imapd.imap import advance
 from maildir_imapd.imap.advance import Allowed, Change, diff, shown, withhold
+from maildir_imapd.store.index.chunks import writable
 from maildir_imapd.store.index.snapshot import COLUMNS, Snapshot, empty
 
 NOBODY: frozenset[int] = frozenset()
@@ -19,8 +22,8 @@ def moment(*uids: int, uidnext: int) -> Snapshot:
     made = empty(7)
     values = {"uids": uids, "modseqs": [100 + uid for uid in uids], "sizes": [1000 + uid for uid in uids]}
     return Snapshot(
-        {column: array(code, values.get(column, [0] * len(uids))) for column, code in COLUMNS},
-        [b"%d" % uid for uid in uids],
+        {column: writable(array(code, values.get(column, [0] * len(uids)))) for column, code in COLUMNS},
+        writable([b"%d" % uid for uid in uids]),
         extra={uid: frozenset({30}) for uid in uids if uid % 2},
         keywords=made.keywords,
         uidvalidity=7,
@@ -106,11 +109,19 @@ def test_the_mailboxs_own_snapshot_is_shown_where_it_can_be() -> None:
 @given(
     st.lists(st.tuples(st.frozensets(st.integers(1, 30)), st.booleans(), st.booleans()), max_size=8),
     st.frozensets(st.integers(1, 30)),
+    st.sampled_from([(1000, 64), (1000, 1), (0, 64), (0, 1)]),
 )
 def test_numbers_shift_only_as_the_client_was_told(
-    moments: list[tuple[frozenset[int], bool, bool]], own: frozenset[int]
+    moments: list[tuple[frozenset[int], bool, bool]], own: frozenset[int], limits: tuple[int, int]
 ) -> None:
     """Whatever happens, a client that does as told has the same UIDs in the same places (RFC 3501 7.4.1, 2.3.1.1)."""
+    large, few = limits
+    with in_small_pieces(large=large), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(advance, "_FEW", few)
+        told(moments, own)
+
+
+def told(moments: list[tuple[frozenset[int], bool, bool]], own: frozenset[int]) -> None:
     client: list[int] = []
     seen = moment(uidnext=1)
     hidden: set[int] = set()
@@ -131,3 +142,7 @@ def test_numbers_shift_only_as_the_client_was_told(
         assert hold <= (len(seen.uids) == len(client))
         client = list(seen.uids)
         assert client == sorted(set(client))
+        assert list(seen.sizes) == [1000 + uid for uid in client]
+        assert list(seen.names) == [b"%d" % uid for uid in client]
+        assert seen.extra.keys() == {uid for uid in client if uid % 2}
+        assert len(seen) == len(client)

@@ -8,6 +8,7 @@ import pytest
 from memory import MemoryWires
 from spool import Spool
 
+from maildir_imapd.imap import engine
 from maildir_imapd.imap.reply import Reply
 from maildir_imapd.store.folder import first_contact
 
@@ -17,7 +18,7 @@ def _never_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_contact, "FEW_MESSAGES", 0)
 
 
-def test_the_files_are_looked_at_when_the_answer_is_out(spool: Spool) -> None:
+def test_the_files_are_looked_at_when_the_client_is_silent(spool: Spool) -> None:
     spool.simple("INBOX", 3)
     wires = MemoryWires(spool.root)
     client = wires.connect(login=True)
@@ -32,7 +33,13 @@ def test_the_files_are_looked_at_when_the_answer_is_out(spool: Spool) -> None:
     client.reply = Reply(look)
     assert client.command(b"s SELECT INBOX")[-1].startswith(b"s OK")
     assert seen == [False]
+    assert client.engine.quiet == engine.SETTLE_SECONDS
+    assert client.command(b"f FETCH 1:* (FLAGS)")[-1].startswith(b"f OK")
+    assert not wires.account.mailbox("INBOX").snapshot.seen, "whoever asks for flags need not wait for that"
+    client.engine.keep_alive(client.reply)
     assert wires.account.mailbox("INBOX").snapshot.seen
+    assert client.engine.quiet == 0
+    assert client.unread() == b""
 
 
 def test_who_asks_in_the_same_breath_gets_the_truth(spool: Spool) -> None:

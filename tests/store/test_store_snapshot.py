@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from snapshots import Row, added, box, rows
+from snapshots import Row, added, box, in_small_pieces, rows
 
 from maildir_imapd.store.index import checkpoint
 from maildir_imapd.store.index.builder import applied
@@ -56,6 +56,17 @@ def model(before: dict[int, Row], batch: Batch) -> dict[int, Row]:
 
 @given(st.lists(steps, max_size=25))
 def test_columns_agree_with_a_plain_model(script: list[tuple[str, object, object]]) -> None:
+    agree(script)
+
+
+@given(st.lists(steps, max_size=25))
+def test_columns_in_pieces_agree_with_a_plain_model(script: list[tuple[str, object, object]]) -> None:
+    with in_small_pieces():
+        agree(script)
+
+
+def agree(script: list[tuple[str, object, object]]) -> None:
+    """Apply what is asked for to a mailbox and to a model of it."""
     now = empty(7)
     state = IndexState(snapshot=now)
     known: dict[int, Row] = {}
@@ -88,6 +99,9 @@ def test_columns_agree_with_a_plain_model(script: list[tuple[str, object, object
         assert now.recent == sum(bool(row[1] & RECENT) for row in known.values())
         assert now.deleted == sum(bool(row[1] & DELETED) for row in known.values())
         assert now.in_new == sum(bool(row[1] & IN_NEW) for row in known.values())
+        assert now.first_unseen == next((at for at, flags in enumerate(now.flags) if not flags & SEEN), -1)
+        for bit in (RECENT, DELETED, SEEN, FLAGGED):
+            assert list(now.uids_with(bit)) == [row[0] for _, row in sorted(known.items()) if row[1] & bit]
         delta = now.since(before)
         assert set(delta.added) == {row.uid for row in batch.added}
         assert set(delta.expunged) == set(before.uids) - set(now.uids)

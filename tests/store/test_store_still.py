@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import os
 import subprocess
 import sys
+import termios
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,7 +180,7 @@ def test_lost_events_mean_that_nothing_holds(still: Still, box: Path, monkeypatc
     mark = marked(still, box)
     turn = still.renew(mark)
     (box / "tmp" / "x").write_bytes(b"")
-    monkeypatch.setattr(inotify.Inotify, "drain", lambda self: (set(), set(), True))
+    monkeypatch.setattr(inotify.Inotify, "drain", lambda self: (set(), set(), set(), True))
     monkeypatch.setattr(still, "_poll", Ready())
     assert not still.holds(mark, turn)
     assert not mark.lost
@@ -448,3 +451,80 @@ def test_an_account_that_nobody_has_gives_its_watches_back(account: Account, wat
     with watcher.still._guard:
         watcher.still._sweep()
     assert not watcher.still._watched
+
+
+# --- events that nobody has to read -------------------------------------------------------------------
+
+
+def queued(still: Still) -> int:
+    """How many octets of events wait to be read."""
+    assert still._inotify is not None
+    found = array("i", [0])
+    fcntl.ioctl(still._inotify.fileno(), termios.FIONREAD, found)
+    return found[0]
+
+
+def test_many_changes_are_one_event(still: Still, box: Path) -> None:
+    """STORE on a large mailbox renames ten thousand files, under our own watch."""
+    mark = marked(still, box)
+    turn = still.renew(mark)
+    for number in range(500):
+        os.rename(box / "cur" / "old", box / "cur" / "older")
+        os.rename(box / "cur" / "older", box / "cur" / "old")
+        assert queued(still) <= 100, number
+    assert not still.holds(mark, turn)
+    turn = still.renew(mark)
+    assert still.holds(mark, turn)
+    os.rename(box / "cur" / "old", box / "cur" / "older")
+    assert not still.holds(mark, turn)
+
+
+def test_two_who_watch_one_directory(still: Still, box: Path) -> None:
+    """One event ends the watch for both, and each has it set again for himself."""
+    one, other = marked(still, box), marked(still, box)
+    first, second = still.renew(one), still.renew(other)
+    (box / "cur" / "x").write_bytes(b"")
+    assert not still.holds(one, first)
+    assert not still.holds(other, second)
+    first = still.renew(one)
+    assert still.holds(one, first)
+    assert not still.holds(other, second)
+    (box / "cur" / "x").unlink()
+    assert not still.holds(one, first)
+    first, second = still.renew(one), still.renew(other)
+    assert still.holds(one, first)
+    assert still.holds(other, second)
+    del one
+    gc.collect()
+    (box / "cur" / "x").write_bytes(b"")
+    assert not still.holds(other, second)
+
+
+def test_that_a_watch_has_ended_may_be_lost(still: Still, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = marked(still, box)
+    turn = still.renew(mark)
+    (box / "cur" / "x").write_bytes(b"")
+    true = inotify.Inotify.drain
+
+    def drain(self: inotify.Inotify) -> tuple[set[int], set[int], set[int], bool]:
+        true(self)
+        return set(), set(), set(), True
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(inotify.Inotify, "drain", drain)
+        assert not still.holds(mark, turn)
+    turn = still.renew(mark)
+    assert still.holds(mark, turn)
+    (box / "cur" / "x").unlink()
+    assert not still.holds(mark, turn)
+
+
+def test_a_watch_that_cannot_be_set_again(still: Still, box: Path) -> None:
+    """The directory had its event, and has gone since, of which nobody was told."""
+    mark = marked(still, box)
+    turn = still.renew(mark)
+    (box / "new" / "x").write_bytes(b"")
+    assert not still.holds(mark, turn)
+    os.rename(box / "new", box / "was-new")
+    assert not still.holds(mark, still.renew(mark))
+    assert mark.lost

@@ -22,7 +22,7 @@ from maildir_imapd.store.index import checkpoint, stored
 from maildir_imapd.store.index.builder import applied
 from maildir_imapd.store.index.columns import COLUMNS, NAMES
 from maildir_imapd.store.index.expunges import Expunges
-from maildir_imapd.store.index.journal import Batch
+from maildir_imapd.store.index.journal import Batch, to_ranges
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.index.state import IndexState
 from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, IN_NEW, RECENT, SEEN
@@ -344,3 +344,49 @@ def test_leaving_is_no_error_where_nothing_can_be_written(
 
 def _full(*args: object, **kwargs: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+@given(
+    st.lists(st.sets(st.integers(1, 40), min_size=1, max_size=12), min_size=1, max_size=20),
+    st.sets(st.sampled_from(EVERYTHING)),
+)
+def test_what_remains_of_columns_that_nobody_has_asked_for(
+    tmp_path_factory: pytest.TempPathFactory, gone: list[set[int]], asked: set[str]
+) -> None:
+    """Expunges leave them where they lie, however many, and whatever was asked for in between."""
+    plain = box(*range(1, 41), flags=SEEN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "SMALL_OCTETS", 32)
+        now = loaded(tmp_path_factory.mktemp("x"), IndexState(snapshot=plain)).snapshot
+    moments = [now]
+    for modseq, uids in enumerate(gone, 2):
+        batch = Batch(modseq=modseq, uidnext=41, expunged=to_ranges(sorted(uids)))
+        now, plain = applied(now, [batch]), applied(plain, [batch])
+        assert len(now) == len(plain)
+        if modseq % 5 == 0:
+            for column in asked:
+                getattr(now, column)
+        moments.append(now)
+    assert rows(now) == rows(plain)
+    for column in EVERYTHING:
+        assert list(getattr(now, column)) == list(getattr(plain, column))
+    assert rows(moments[0]) == rows(box(*range(1, 41), flags=SEEN)), "a moment never changes"
+    now, plain = (applied(moment, [Batch(modseq=99, uidnext=42, added=[added(41)])]) for moment in (now, plain))
+    assert rows(now) == rows(plain)
+
+
+def test_an_expunge_reads_no_column_that_it_need_not(tmp_path: Path, large: None) -> None:
+    now = loaded(tmp_path, IndexState(snapshot=SOME)).snapshot
+    then = applied(now, [Batch(modseq=9, uidnext=8, expunged=[(2, 2)])])
+    assert here(then) == {"uids", "flags"}
+    assert len(then) == 3
+    assert then.names == [b"1.h", b"3.h", b"7.h"]
+
+
+def test_after_many_expunges_all_is_read(tmp_path: Path, large: None) -> None:
+    """Each would else keep all those before it."""
+    now = loaded(tmp_path, IndexState(snapshot=box(*range(1, 41)))).snapshot
+    for uid in range(1, 20):
+        now = applied(now, [Batch(modseq=uid + 1, uidnext=41, expunged=[(uid, uid)])])
+    assert here(now) == set(EVERYTHING)
+    assert not now.stored

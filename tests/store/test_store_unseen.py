@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,42 @@ def test_every_other_name_goes_through_the_same_hands(maildir: Maildir) -> None:
     assert len(box.snapshot) == 5
     assert box.snapshot.names[:3] == [b"1600000000.a", b"1600000001.b", b"1600000002.c"]
     assert all(box.read(uid) for uid in box.snapshot.uids)
+
+
+def test_what_is_moved_before_anybody_has_looked(make_maildir: Callable[[str], Maildir]) -> None:
+    """Its files are looked at, and no others."""
+    maildir, other = make_maildir("A"), make_maildir("B")
+    maildir.fill(5, "S")
+    dated(maildir)
+    told = what_files_tell(maildir)
+    box, target = maildir.open(), other.open()
+    pairs = list(target.copy_from(box, [2, 4], move=True))
+    assert [old for old, _ in pairs] == [2, 4]
+    assert not box.snapshot.seen
+    assert list(box.snapshot.uids) == [1, 3, 5]
+    assert list(target.snapshot.received) == [told[1][0], told[3][0]]
+    assert all(target.snapshot.fingerprints)
+    assert [target.read(uid) for _, uid in pairs] == [b"Subject: 2\n\nbody\n", b"Subject: 4\n\nbody\n"]
+    again = target.snapshot.fingerprints[:]
+    box.sync(files=True)
+    assert box.snapshot.seen
+    assert list(box.snapshot.received) == [told[0][0], told[2][0], told[4][0]]
+    assert [box.read(uid) for uid in (1, 3, 5)] == [b"Subject: %d\n\nbody\n" % n for n in (1, 3, 5)]
+    fresh = maildir.open()
+    assert list(fresh.snapshot.received) == list(box.snapshot.received)
+    assert list(fresh.snapshot.fingerprints) == list(box.snapshot.fingerprints)
+    target.sync(look=True)
+    assert target.snapshot.fingerprints == again
+
+
+def test_a_link_is_copied_before_anybody_has_looked(make_maildir: Callable[[str], Maildir], tmp_path: Path) -> None:
+    maildir, other = make_maildir("A"), make_maildir("B")
+    maildir.fill(1)
+    (tmp_path / "elsewhere").write_bytes(b"Subject: x\n\nlinked\n")
+    os.utime(tmp_path / "elsewhere", (1_400_000_000, 1_400_000_000))
+    (maildir.path / "cur" / "1600000000.M1P1.host:2,").symlink_to(tmp_path / "elsewhere")
+    box, target = maildir.open(follow_links="owner"), other.open(follow_links="owner")
+    [(_, uid)] = target.copy_from(box, [1], move=True)
+    assert target.read(uid) == b"Subject: x\n\nlinked\n"
+    assert not any(path.is_symlink() for path in (other.path / "cur").iterdir())
+    assert target.snapshot.received[0] == 1_400_000_000

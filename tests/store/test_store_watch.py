@@ -739,3 +739,83 @@ def test_a_listener_that_fails_keeps_no_other_asleep(caplog: pytest.LogCaptureFi
     listeners.wake()
     assert woken == [1]
     assert "listener failed" in caplog.text
+
+
+def test_who_is_at_work_is_left_at_it(maildir: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look costs whoever holds a folder time: ten thousand renames are one look, and nothing of them is missed."""
+    base = os.fsencode(maildir.fill(3)[0])
+    watcher = Watcher("inotify")
+    monkeypatch.setattr(watcher._thread, "start", lambda: None)
+    clock = Clock(monkeypatch)
+    box = maildir.open(watcher=watcher)
+    box.listen(lambda: None)
+    later: dict[int, None] = {}
+    watcher._collect(clock.now, later)
+    watcher._look(id(box))
+    cur = box.path + b"/cur"
+    first = base + b":2,"
+    tried = []
+    true = box.refresh
+
+    def refresh() -> float | None:
+        tried.append(clock.now)
+        return true()
+
+    monkeypatch.setattr(box, "refresh", refresh)
+
+    def turn() -> None:
+        for key in {*watcher._collect(clock.now, later), *later}:
+            watcher._look(key)
+        later.clear()
+
+    with box._folder.exclusive():
+        for flags in (b"F", b"FS", b"S", b"RS") * 5:
+            then, first = first, base + b":2," + flags
+            os.rename(cur + b"/" + then, cur + b"/" + first)
+            turn()
+        assert len(tried) == 1
+        clock.now += watch.AT_WORK_SECONDS
+        turn()
+        assert len(tried) == 2
+    os.rename(cur + b"/" + first, cur + b"/" + base + b":2,F")
+    turn()
+    assert len(tried) == 2
+    clock.now += watch.AT_WORK_SECONDS
+    turn()
+    assert len(tried) == 3
+    assert b"\\Flagged" in box.snapshot.flag_names(box.snapshot.flags[0])
+    os.rename(cur + b"/" + base + b":2,F", cur + b"/" + base + b":2,T")
+    turn()
+    assert len(tried) == 4, "nobody is at work: what happens is looked at as it does"
+    assert b"\\Deleted" in box.snapshot.flag_names(box.snapshot.flags[0])
+    watcher.close()
+
+
+def test_lost_events_have_all_watches_set_again(maildir: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    maildir.fill(1)
+    watcher = Watcher("inotify")
+    monkeypatch.setattr(watcher._thread, "start", lambda: None)
+    box = maildir.open(watcher=watcher)
+    box.listen(lambda: None)
+    key = id(box)
+    later: dict[int, None] = {}
+    watcher._collect(watch.time.monotonic(), later)
+    watcher._look(key)
+    maildir.put("1900000000.M1P1.h", where="new")
+    true = inotify.Inotify.read
+
+    def read(self: inotify.Inotify) -> tuple[set[int], set[int], bool]:
+        true(self)
+        return set(), set(), True
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(inotify.Inotify, "read", read)
+        assert watcher._collect(watch.time.monotonic(), later) == set()
+    assert key in later
+    watcher._look(key)
+    assert len(box.snapshot) == 2
+    watcher._collect(watch.time.monotonic(), {})
+    watcher._look(key)
+    maildir.put("1900000001.M1P1.h", where="new")
+    assert key in watcher._collect(watch.time.monotonic(), {})
+    watcher.close()

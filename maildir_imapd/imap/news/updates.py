@@ -11,7 +11,7 @@ from maildir_imapd.imap.columns.plan import MODSEQ, UID
 from maildir_imapd.imap.later import later
 from maildir_imapd.imap.mailboxes.rights import settable
 from maildir_imapd.imap.news import contexts
-from maildir_imapd.imap.view import NOTHING
+from maildir_imapd.imap.view import NOTHING, column
 from maildir_imapd.wire.numbers import render_set
 from maildir_imapd.wire.render import render_flags
 
@@ -203,13 +203,13 @@ def fetch_flags(session: Session, reply: Reply, positions: Sequence[int], *, uid
     columns: list[Sequence[int] | Sequence[bytes]] = [[i + 1 for i in places]]
     if uid:
         parts.append(b"UID %d")
-        columns.append([snapshot.uids[i] for i in places])
+        columns.append(column(snapshot.uids, places))
     if flags:
         parts.append(b"FLAGS %b")
         columns.append(view.flag_lists(places))
     if b"CONDSTORE" in session.enabled:
         parts.append(b"MODSEQ (%d)")
-        columns.append([snapshot.modseqs[i] for i in places])
+        columns.append(column(snapshot.modseqs, places))
     template = b"* %d FETCH (" + b" ".join(parts) + b")\r\n"
     reply.extend([template % row for row in zip(*columns, strict=True)])
-    view.heard(snapshot.uids[i] for i in places)
+    view.heard(column(snapshot.uids, places))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from maildir_imapd.errors import ProtocolError
+from maildir_imapd.imap.view import column
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import render, search_keys
 from maildir_imapd.wire.numbers import render_in_order, render_set
@@ -51,14 +52,13 @@ def write(
 ) -> None:
     """Answer a search that found *found* (positions in the view, ascending); *scores*, where RELEVANCY is asked for."""
     view = session.selected
-    uids = view.snapshot.uids
-    numbers = [uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
+    numbers = list(column(view.snapshot.uids, found)) if cmd.uid else [i + 1 for i in found]
     returning = cmd.returning
     if returning is None and session.rev2:
         # RFC 9051 6.4.4: the SEARCH response is gone; no RETURN means RETURN (ALL).
         returning = ast.ReturnOptions(frozenset({b"ALL"}))
     if returning is None:
-        highest = max(view.snapshot.modseqs[i] for i in found) if found and uses_modseq(cmd.key) else None
+        highest = max(column(view.snapshot.modseqs, found)) if found and uses_modseq(cmd.key) else None
         reply.write(render.search_line(numbers, highest))
         return
     _write_esearch(session, reply, cmd, returning, found, render_set, scores)
@@ -82,8 +82,8 @@ def write_sorted(
 ) -> None:
     """Answer a SORT: *found* are positions in their order (RFC 5256 4; RFC 5267 3 with RETURN)."""
     snapshot = session.selected.snapshot
-    numbers = [snapshot.uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
-    highest = max(snapshot.modseqs[i] for i in found) if found and uses_modseq(cmd.key) else None
+    numbers = list(column(snapshot.uids, found)) if cmd.uid else [i + 1 for i in found]
+    highest = max(column(snapshot.modseqs, found)) if found and uses_modseq(cmd.key) else None
     if cmd.returning is None:
         reply.write(render.search_line(numbers, highest, kind=b"SORT"))
         return
@@ -110,7 +110,7 @@ def _write_esearch(
         session.selected.save(snapshot.uids[i] for i in _saved(returning, found))
     if names - {b"CONTEXT", b"UPDATE"} == {b"SAVE"}:
         return
-    numbers = [snapshot.uids[i] for i in found] if cmd.uid else [i + 1 for i in found]
+    numbers = list(column(snapshot.uids, found)) if cmd.uid else [i + 1 for i in found]
     pairs: list[tuple[bytes, bytes]] = []
     if numbers:
         if b"MIN" in names:

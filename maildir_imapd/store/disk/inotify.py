@@ -21,15 +21,18 @@ BELL: Final = int(_FLAGS.MODIFY)
 # In a folder, which has much else come and go in it: of the files that RIGHTS alone watches for, only the one of NAME.
 RIGHTS: Final = int(_FLAGS.CLOSE_WRITE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR)
 PLACE: Final = int(_FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF | _FLAGS.ONLYDIR)
+# A watch that ends with its first event: whoever is about to look sets it again. So a change of ten thousand names, our
+# own as well, is one event and not twenty thousand that somebody has to read.
+ONCE: Final = int(_FLAGS.ONESHOT)
 # new/ or cur/ of one, and no link in its place.
-NEW: Final = int(DIRECTORY | PLACE | _FLAGS.DONT_FOLLOW)
+NEW: Final = int(DIRECTORY | PLACE | _FLAGS.DONT_FOLLOW | ONCE)
 _WIDE: Final = int(_FLAGS.CREATE)
 _WRITTEN: Final = int(_FLAGS.CLOSE_WRITE)
 _ADD: Final = int(_FLAGS.MASK_ADD)
 _OVERFLOW: Final = int(_FLAGS.Q_OVERFLOW)
 _IGNORED: Final = int(_FLAGS.IGNORED)
 # What is watched is no longer where it was.
-_DISPLACED: Final = int(_FLAGS.IGNORED | _FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF | _FLAGS.UNMOUNT)
+_DISPLACED: Final = int(_FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF | _FLAGS.UNMOUNT)
 
 
 class Inotify:
@@ -73,31 +76,31 @@ class Inotify:
 
     def read(self) -> tuple[set[int], set[int], bool]:
         """Return the watches that fired, those that have ended, by themselves or not, and whether events were lost."""
-        return self._read(_IGNORED)
+        fired, ended, _, lost = self.drain()
+        return fired, ended, lost
 
-    def drain(self) -> tuple[set[int], set[int], bool]:
-        """As ``read``, but instead of those that have ended: those of what is gone, or no longer where it was."""
-        return self._read(_DISPLACED)
-
-    def _read(self, over: int) -> tuple[set[int], set[int], bool]:
-        """Take what is queued; *over*: the events after which a watch is none."""
+    def drain(self) -> tuple[set[int], set[int], set[int], bool]:
+        """As ``read``, and between the two those of what is gone, or no longer where it was."""
         fired: set[int] = set()
         ended: set[int] = set()
+        displaced: set[int] = set()
         lost = False
         try:
             with self._descriptor.use() as number:
                 data = os.read(number, 1 << 16)
         except BlockingIOError:
-            return fired, ended, lost
+            return fired, ended, displaced, lost
         for event in inotify_simple.parse_events(data):
             if event.mask & _OVERFLOW:
                 lost = True
-            elif event.mask & over:
+            elif event.mask & _IGNORED:
                 ended.add(int(event.wd))
             elif self._counts(event):
                 fired.add(int(event.wd))
+                if event.mask & _DISPLACED:
+                    displaced.add(int(event.wd))
         self._wide -= ended
-        return fired, ended, lost
+        return fired, ended, displaced, lost
 
     def _counts(self, event: inotify_simple.Event) -> bool:
         if not event.name or event.name == self._name:

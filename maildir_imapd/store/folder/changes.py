@@ -214,15 +214,20 @@ def _rename_lost(folder: Folder, change: FlagChange, work: Renaming) -> list[int
 
 def batch_of(rows: Snapshot, done: list[Wish], change: FlagChange) -> tuple[Batch, list[int]]:
     """Return what was done as one batch, same changes together, and the UIDs that have other flags now."""
-    flagged: dict[tuple[int, int], list[int]] = {}
+    pairs: dict[tuple[int, int], list[int]] = {}
     worded: dict[tuple[frozenset[int], frozenset[int]], list[int]] = {}
     changed: list[int] = []
     extra = rows.extra
     # Keywords without a bit are rare: mostly no message has any, and none is to get one.
     wordless = not extra and not change.more(_NO_WORDS)
+    same = (-1, -1)  # what the message before was, for most are like it
+    like: list[int] = []
     for uid, _, old, new in done:
         if old != new:
-            flagged.setdefault((new & ~old, old & ~new), []).append(uid)
+            if (old, new) != same:
+                same = old, new
+                like = pairs.setdefault(same, [])
+            like.append(uid)
         if wordless:
             if old != new:
                 changed.append(uid)
@@ -233,6 +238,9 @@ def batch_of(rows: Snapshot, done: list[Wish], change: FlagChange) -> tuple[Batc
             worded.setdefault((has - had, had - has), []).append(uid)
         if old != new or had != has:
             changed.append(uid)
+    flagged: dict[tuple[int, int], list[int]] = {}
+    for (old, new), uids in pairs.items():
+        flagged.setdefault((new & ~old, old & ~new), []).extend(uids)
     batch = Batch()
     # Those that were looked for came last.
     batch.flagged = [(to_ranges(sorted(each)), add, remove) for (add, remove), each in flagged.items()]
@@ -289,13 +297,15 @@ def expunge(
     unseen = folder.unseen_change()
     gone: list[int] = []
     trouble: OSError | None = None
+    names, flags, odd, mark = rows.names, rows.flags, folder.files.odd, folder.files.mark
     for uid, at in zip(uids, rows.positions(uids), strict=True):
-        if at < 0 or rows.flags[at] & flagged != flagged:
+        if at < 0 or flags[at] & flagged != flagged:
             continue
-        counts = quota is not None and quota.counts(folder.path, rows.flags[at])
+        counts = quota is not None and quota.counts(folder.path, flags[at])
         size = size_at(folder, at) if counts else NOTHING
+        place = odd.get(names[at]) or filename.render(names[at], flags[at], mark)
         try:
-            ours = _unlink(folder, at, flagged, keep=keep)
+            ours = _unlink(folder, at, place, flagged, keep=keep)
         except OSError as error:
             trouble = error
             break
@@ -313,8 +323,9 @@ def expunge(
                 quota.doubt()
         batch = Batch(expunged=to_ranges(gone))
         folder.stamp_own(batch, unseen)
-        for uid in gone:
-            folder.files.odd.pop(rows.names[rows.position(uid)], None)
+        if odd:
+            for uid in gone:
+                odd.pop(names[rows.position(uid)], None)
         folder.commit(batch)
     if trouble is not None:
         raise trouble
@@ -327,13 +338,13 @@ def _remove(folder: Folder, at: int, path: bytes, *, keep: bool) -> None:
         durable.unlink(path, folder.fd)
 
 
-def _unlink(folder: Folder, at: int, flagged: int, *, keep: bool) -> bool | None:
-    """Remove a message's file; say whether it was us who did.
+def _unlink(folder: Folder, at: int, place: bytes, flagged: int, *, keep: bool) -> bool | None:
+    """Remove a message's file, which should be at *place*; say whether it was us who did.
 
     None: another program has taken back the flags that it must have, and it stays.
     """
     try:
-        _remove(folder, at, folder.place(at), keep=keep)
+        _remove(folder, at, place, keep=keep)
         return True
     except FileNotFoundError:
         pass

@@ -29,6 +29,7 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from maildir_imapd.store.index.chunks import find
 from maildir_imapd.store.index.journal import Added, Stamp
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir import filename, scan
@@ -146,19 +147,19 @@ def positions(rows: Snapshot, bases: list[bytes]) -> dict[bytes, int]:
     if len(bases) <= 3:
         found = {}
         for base in bases:
-            try:
-                found[base] = rows.names.index(base)
-            except ValueError:
-                continue
+            at = find(rows.names, base)
+            if at >= 0:
+                found[base] = at
         return found
     wanted = set(bases)
     return {base: at for at, base in enumerate(rows.names) if base in wanted}
 
 
-def describe(uid: int, base: bytes, status: os.stat_result, flags: int) -> Added:
-    """Make the row of a message that we see for the first time."""
+def describe(uid: int, base: bytes, status: os.stat_result, flags: int, *, saved: int | None = None) -> Added:
+    """Make the row of a message that we see for the first time; *saved*: when it came here, if that is known."""
     size = filename.known_size(base, status.st_size)
-    received, saved = int(status[stat.ST_MTIME]), int(status[stat.ST_CTIME])
+    received = int(status[stat.ST_MTIME])
+    saved = int(status[stat.ST_CTIME]) if saved is None else saved
     return Added(uid, flags, received, saved, size, base, scan.fingerprint(status))
 
 

@@ -6,12 +6,14 @@ Folder first, journal second: see index.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import durable
-from maildir_imapd.store.folder import changes
+from maildir_imapd.store.folder import changes, compare
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index.journal import Added, Batch
 from maildir_imapd.store.maildir import delivery, filename
@@ -56,20 +58,8 @@ def copy(
     quota = changes.counted(target)
     batch = Batch()
     done: list[bytes] = []
-    now = int(filename.unique().partition(b".")[0])
     try:
-        for uid, at in enumerate(positions, first):
-            carried = _carried(rows.flags_at(at), keep, mapped)
-            bits = carried.bits
-            base = rows.names[at]
-            base = filename.sized(filename.unique(), filename.disk_size(base), filename.wire_size(base))
-            path = filename.render(base, bits, target.files.mark)
-            linked = _duplicate(source, at, target, path)
-            done.append(path)
-            mark = rows.fingerprints[at] if linked else 0
-            batch.added.append(Added(uid, bits | RECENT, rows.received[at], now, rows.sizes[at], base, mark))
-            if carried.more:
-                batch.worded.append(([(uid, uid)], carried.more, _NO_WORDS))
+        _fill(source, target, zip(positions, range(first, first + len(uids)), strict=True), batch, done, keep, mapped)
         if quota is not None and not (move and quota.counts_deleted):
             quota.add(_difference(quota, source, target, list(zip(positions, batch.added, strict=True)), move=move))
         target.stamp_own(batch, unseen)
@@ -91,6 +81,42 @@ def copy(
         target.directories.check_place()
         changes.expunge(source, uids, moved=True, keep=shown)
     return pairs
+
+
+def _fill(
+    source: Folder,
+    target: Folder,
+    which: Iterable[tuple[int, int]],
+    batch: Batch,
+    done: list[bytes],
+    keep: int,
+    mapped: dict[int, int],
+) -> None:
+    """Make copies of messages, each (position in *source*, new UID): rows go to *batch*, paths to *done*."""
+    rows, names, flags = source.rows, source.rows.names, source.rows.flags
+    # Where nobody has looked at the files the look that a link needs tells all, of these and of no others.
+    seen = rows.seen
+    carry: dict[int, Flags] = {}  # most messages have the flags of many others
+    now = int(filename.unique().partition(b".")[0])
+    mark, usual, odd = target.files.mark, source.files.mark, source.files.odd
+    for at, uid in which:
+        base, had = names[at], flags[at]
+        carried = carry.get(had)
+        if carried is None or rows.extra:
+            carried = carry[had] = _carried(rows.flags_at(at), keep, mapped)
+        base = filename.sized(filename.unique(), filename.disk_size(base), filename.wire_size(base))
+        path = filename.render(base, carried.bits, mark)
+        place = odd.get(names[at]) or filename.render(names[at], had, usual)
+        copied = _duplicate(source, at, place, target, path, look=not seen)
+        done.append(path)
+        bits = carried.bits | RECENT
+        if copied.status is not None:
+            batch.added.append(compare.describe(uid, base, copied.status, bits, saved=now))
+        else:
+            fingerprint = rows.fingerprints[at] if copied.linked else 0
+            batch.added.append(Added(uid, bits, rows.received[at], now, rows.sizes[at], base, fingerprint))
+        if carried.more:
+            batch.worded.append(([(uid, uid)], carried.more, _NO_WORDS))
 
 
 def _carried(flags: Flags, keep: int, mapped: dict[int, int]) -> Flags:
@@ -127,16 +153,30 @@ def _map_keywords(source: Folder, target: Folder, positions: Sequence[int]) -> d
     return {number: known[name] for number, name in names.items()}
 
 
-def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> bool:
-    """Give the message at position *at* a second name in *target*, or a copy there; say which."""
-    place = source.place(at)
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """One message's second name, or copy. *status*: of the file, where it was looked at and has the name."""
+
+    linked: bool
+    status: os.stat_result | None = None
+
+
+_LINKED: Final = _Copied(linked=True)
+_COPIED: Final = _Copied(linked=False)
+
+
+def _duplicate(source: Folder, at: int, place: bytes, target: Folder, path: bytes, *, look: bool) -> _Copied:
+    """Give the message at position *at*, which should be at *place*, a second name in *target*, or a copy there.
+
+    With *look* its file is looked at, too.
+    """
     for _ in range(_TRIES):
         try:
-            linked = _link(source, place, target, path)
-            if not linked:
+            copied = _link(source, place, target, path, look=look)
+            if not copied.linked:
                 mode, owner = target.directories.mode, source.files.owner
                 delivery.copy_bytes(place, path, source.fd, target.fd, mode, owner)
-            return linked
+            return copied
         except FileNotFoundError:
             # Race: another client changed the flags, and with them the file name. Look again.
             found = source.files.locate().get(source.rows.names[at])
@@ -147,14 +187,20 @@ def _duplicate(source: Folder, at: int, target: Folder, path: bytes) -> bool:
     raise errors.MessageGone(detail=os.fsdecode(source.path))
 
 
-def _link(source: Folder, place: bytes, target: Folder, path: bytes) -> bool:
-    """Give the file at *place* a second name; False where only a copy will do."""
-    if source.files.owner is not None and source.files.is_link(place):
-        return False  # a second name of a link would lead elsewhere, or nowhere, from another directory
+def _link(source: Folder, place: bytes, target: Folder, path: bytes, *, look: bool) -> _Copied:
+    """Give the file at *place* a second name; ``_COPIED`` where only a copy will do, and is still to be made."""
+    copied = _LINKED
+    if look or source.files.owner is not None:
+        status = os.stat(place, dir_fd=source.fd, follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            if source.files.owner is not None:
+                return _COPIED  # a second name of a link would lead elsewhere, or nowhere, from another directory
+        elif look:
+            copied = _Copied(linked=True, status=status)
     try:
         durable.link(place, path, source.fd, target.fd)
     except OSError as error:
         if error.errno not in durable.CANNOT_LINK:
             raise
-        return False
-    return True
+        return _COPIED
+    return copied

@@ -1,7 +1,7 @@
 """Columns that only the files of messages tell (dates, sizes, fingerprints), where nobody has looked at these yet.
 
 A stat of each file takes three quarters of a first contact, and SELECT needs none of it. So the columns that come of
-them are filled when they are first asked for, all four at once, or when the answer to SELECT is out
+them are filled when they are first asked for, all four at once, or when a client is silent after SELECT
 (``CurrentFolder.sync``, *files*), and the checkpoint has them from then on.
 
 The price: until then a file that another program gives another base is known by what is left of its name only.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from maildir_imapd.store.disk.descriptors import Descriptor
     from maildir_imapd.store.folder.files import Files
+    from maildir_imapd.store.index.chunks import Names
     from maildir_imapd.store.index.columns import Columns, ColumnSource
 
 _Row = tuple[int, int, int, int]
@@ -43,13 +44,13 @@ class UnseenFiles:
         files: Files,
         directory: Descriptor,
         messages: int,
-        names: Callable[[], list[bytes]],
+        names: Callable[[], Names],
         behind: ColumnSource | None = None,
     ) -> None:
         self.messages = messages
         self._files = files
         self._directory = directory
-        self._names: Callable[[], list[bytes]] | None = names
+        self._names: Callable[[], Names] | None = names
         self._behind = behind
         self._found: dict[str, array[int]] | None = None
 
@@ -78,7 +79,7 @@ class UnseenFiles:
             self._names = None
         return found[column]
 
-    def _look(self, folder: int, names: list[bytes]) -> dict[str, array[int]]:
+    def _look(self, folder: int, names: Names) -> dict[str, array[int]]:
         there: dict[bytes, _Row] = {}
         for directory in (b"new", b"cur"):
             self._stat(folder, directory, there)

@@ -11,6 +11,8 @@ from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
+from maildir_imapd.store.index.chunks import Names, Numbers
+
 # All that have a value for each message, with the type of their array; the names, which have none, come behind. Those
 # of files are not known while nobody has looked at these (folder/unseen.py).
 OF_FILES: Final = (("received", "q"), ("saved", "q"), ("sizes", "Q"), ("fingerprints", "Q"))
@@ -53,16 +55,16 @@ class Columns:
         "uids",
     )
 
-    uids: array[int]
-    flags: array[int]
-    modseqs: array[int]
-    received: array[int]
-    saved: array[int]
-    sizes: array[int]
-    fingerprints: array[int]  # see scan.py, 0 for a message that has none
+    uids: Numbers
+    flags: Numbers
+    modseqs: Numbers
+    received: Numbers
+    saved: Numbers
+    sizes: Numbers
+    fingerprints: Numbers  # see scan.py, 0 for a message that has none
 
     def __init__(
-        self, columns: Mapping[str, array[int]], names: list[bytes] | bytes | None, source: ColumnSource | None
+        self, columns: Mapping[str, Numbers], names: Names | bytes | None, source: ColumnSource | None
     ) -> None:
         self._source = source
         for column, values in columns.items():
@@ -91,7 +93,7 @@ class Columns:
         return len(self.uids) if source is None else source.messages
 
     @property
-    def names(self) -> list[bytes]:
+    def names(self) -> Names:
         """The base of each message's file name."""
         found = self._names
         if isinstance(found, bytes):
@@ -100,7 +102,7 @@ class Columns:
         return found
 
     @names.setter
-    def names(self, names: list[bytes]) -> None:
+    def names(self, names: Names) -> None:
         self._names = names
 
     def here(self, column: str) -> bool:

@@ -31,6 +31,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from maildir_imapd.store.maildir.filename import INTERNAL_BITS, LETTERS, SIZE_UNKNOWN
@@ -150,6 +151,7 @@ def parse_ranges(text: bytes) -> Ranges:
     return found
 
 
+@lru_cache(maxsize=8192)
 def render_flags(bits: int) -> bytes:
     """Write flag bits as letters, ``-`` for none."""
     found = bytearray()

@@ -19,8 +19,8 @@ def anew(state: IndexState, uidvalidity: int, modseq: int, boot: bytes) -> Index
     count = len(old)
     rows = old.evolve(uidnext=count + 1, modseq=modseq)
     rows.uidvalidity = uidvalidity
-    rows.uids = array(old.uids.typecode, range(1, count + 1))
-    rows.modseqs = array(old.modseqs.typecode, [modseq]) * count
+    rows.uids = array("I", range(1, count + 1))
+    rows.modseqs = array("Q", [modseq]) * count
     rows.extra = {old.position(uid) + 1: words for uid, words in old.extra.items()}
     # From here on it is as immutable as every other snapshot.
     return IndexState(

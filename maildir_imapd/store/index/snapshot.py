@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Final
 
+from maildir_imapd.store.index.chunks import Names, Numbers, left
 from maildir_imapd.store.index.columns import COLUMNS, Columns, ColumnSource
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN
 from maildir_imapd.store.maildir.filename import (
@@ -44,10 +44,14 @@ SYSTEM_FLAGS: Final = (
 
 # What the keywords of a message take in memory that have no bit.
 _EXTRA_OCTETS: Final = 400
+# What the flags of one take in their column, and how many are looked at together for one flag.
+_OCTETS: Final = array("Q").itemsize
+_STRETCH: Final = 1 << 12
 _NO_WORDS: Final[frozenset[int]] = frozenset()
 # Sets of flags whose names are remembered: clients may make up as many as they like.
 FLAG_SETS: Final = 1024
 COUNTED: Final = {"seen": SEEN, "recent": RECENT, "in_new": IN_NEW, "deleted": DELETED}
+_COUNTED_AS: Final = {bit: key for key, bit in COUNTED.items()}
 # For each bit of an octet the table that makes the octet 1 where it has the bit, and the one that makes it 0.
 _TAKE: Final = tuple(bytes(octet >> bit & 1 for octet in range(256)) for bit in range(8))
 _LACK: Final = tuple(bytes(1 - mark for mark in table) for table in _TAKE)
@@ -62,6 +66,35 @@ class Delta:
     expunged: Sequence[int]
     # Messages that came back under a UID lower than others already known; also in ``added``.
     revived: Sequence[int] = ()
+
+
+def _marks(flags: Numbers, bit: int, *, present: bool = True) -> bytes:
+    number = bit.bit_length() - 1
+    table = (_TAKE if present else _LACK)[number % 8]
+    lane = number // 8 if sys.byteorder == "little" else _OCTETS - 1 - number // 8
+    return flags.tobytes()[lane::_OCTETS].translate(table)
+
+
+def at_with(flags: Numbers, bit: int, count: int | None) -> list[int]:
+    """Return the positions of messages that have *bit*, rising.
+
+    *count*: how many there are, None if nobody knows. They are looked for from the end, where they mostly are.
+    """
+    found: list[int] = []
+    stop, left_over = len(flags), len(flags) if count is None else count
+    while stop and left_over > 0:
+        start = max(0, stop - _STRETCH)
+        some = flags[start:stop]
+        assert isinstance(some, array)
+        marks = _marks(some, bit)
+        at = marks.rfind(1)
+        while at >= 0:
+            found.append(start + at)
+            at = marks.rfind(1, 0, at)
+        left_over -= marks.count(1)
+        stop = start
+    found.reverse()
+    return found
 
 
 class _Made(dict[int, Flags]):
@@ -97,8 +130,8 @@ class Snapshot(Columns):
 
     def __init__(
         self,
-        columns: Mapping[str, array[int]],
-        names: list[bytes] | bytes | None,
+        columns: Mapping[str, Numbers],
+        names: Names | bytes | None,
         *,
         uidvalidity: int,
         uidnext: int,
@@ -140,12 +173,12 @@ class Snapshot(Columns):
     def position(self, uid: int) -> int:
         """Return where *uid* stands, -1 if it does not."""
         uids = self.uids
-        at = bisect_left(uids, uid) if 0 < uid <= 0xFFFFFFFF else len(uids)
+        at = left(uids, uid) if 0 < uid <= 0xFFFFFFFF else len(uids)
         return at if at < len(uids) and uids[at] == uid else -1
 
     def span(self, lo: int, hi: int) -> tuple[int, int]:
         """Return the positions [start, stop) of the UIDs from *lo* to *hi*."""
-        return bisect_left(self.uids, lo), bisect_right(self.uids, hi)
+        return left(self.uids, lo), left(self.uids, hi + 1)
 
     def positions(self, uids: Sequence[int]) -> list[int]:
         """Return the position of each of *uids* (rising), -1 for those that are not here."""
@@ -173,14 +206,14 @@ class Snapshot(Columns):
 
         The octet of every integer that holds the bit, and a table that takes the bit out: no loop in Python.
         """
-        number = bit.bit_length() - 1
-        table = (_TAKE if present else _LACK)[number % 8]
-        lane = number // 8 if sys.byteorder == "little" else self.flags.itemsize - 1 - number // 8
-        return self.flags.tobytes()[lane :: self.flags.itemsize].translate(table)
+        return _marks(self.flags, bit, present=present)
 
     def uids_with(self, bit: int) -> Iterator[int]:
         """The UIDs of messages whose flags have *bit*, ascending."""
-        return compress(self.uids, self.marks(bit))
+        key = _COUNTED_AS.get(bit)
+        if key is None or (count := self._count(key)) > len(self) >> 4:
+            return compress(self.uids, self.marks(bit))
+        return map(self.uids.__getitem__, at_with(self.flags, bit, count))
 
     def counts(self) -> dict[str, int]:
         """Count whatever a client hears at SELECT and STATUS, so that nobody need count it again."""
@@ -329,5 +362,5 @@ class Snapshot(Columns):
 
 def empty(uidvalidity: int = 0, uidnext: int = 1, modseq: int = 1) -> Snapshot:
     """Return a mailbox without messages."""
-    columns = {column: array(code) for column, code in COLUMNS}
+    columns: dict[str, Numbers] = {column: array(code) for column, code in COLUMNS}
     return Snapshot(columns, [], uidvalidity=uidvalidity, uidnext=uidnext, modseq=modseq)

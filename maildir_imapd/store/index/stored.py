@@ -12,17 +12,21 @@ import sys
 import weakref
 import zlib
 from array import array
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from maildir_imapd.errors import IndexDamaged
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
+from maildir_imapd.store.index.chunks import Numbers, without
 from maildir_imapd.store.index.columns import COLUMNS, NAMES
 from maildir_imapd.store.index.constants import CHECKPOINT
 from maildir_imapd.store.maildir.filename import SIZE_UNKNOWN
+
+if TYPE_CHECKING:
+    from maildir_imapd.store.index.columns import ColumnSource
 
 log = Log(__name__)
 
@@ -37,11 +41,13 @@ class Extent(NamedTuple):
     checksum: int
 
 
-def packed(values: array[int]) -> bytes:
+def packed(values: Numbers) -> bytes:
     """Return a column as it lies on the disk, little endian."""
     if sys.byteorder == "big":
-        values = values[:]
-        values.byteswap()
+        swapped = values[:]
+        assert isinstance(swapped, array)
+        swapped.byteswap()
+        return swapped.tobytes()
     return values.tobytes()
 
 
@@ -93,6 +99,32 @@ class StoredColumns:
                 log.error("index damaged behind its head", octets=section.octets, found=len(data))
             raise IndexDamaged(detail=os.fsdecode(CHECKPOINT))
         return data
+
+
+class Remaining:
+    """The columns of another source (``ColumnSource``) without what stood in *gaps*, each (start, stop), rising."""
+
+    def __init__(self, source: ColumnSource, gaps: Sequence[tuple[int, int]]) -> None:
+        self.messages = source.messages - sum([stop - start for start, stop in gaps])
+        # Of many one after the other each would keep all before it.
+        self.depth: int = getattr(source, "depth", 0) + 1
+        self._source = source
+        self._gaps = gaps
+
+    @property
+    def damaged(self) -> bool:
+        """As of ``ColumnSource``."""
+        return self._source.damaged
+
+    def has(self, column: str) -> bool:
+        """As of ``ColumnSource``."""
+        return self._source.has(column)
+
+    def fetch(self, column: str) -> array[int] | bytes | list[bytes]:
+        """Return a column of those that remain; raises StoreError."""
+        found = self._source.fetch(column)
+        values: Any = found.split(b"\n") if isinstance(found, bytes) else found
+        return without(values, self._gaps)  # type: ignore[no-any-return]  # of the kind that it was
 
 
 class Unknown:

@@ -5,6 +5,9 @@ was since" is as strict as the stamps of all that is watched. Nobody waits for t
 whoever asks takes what is queued, for everybody. What is watched is held by a ``Mark``; where watches are not to be
 had there is none, and stamps are compared as before.
 
+A watch of files that come and go ends with its first event, and ``renew`` sets it again: who changes ten thousand names
+leaves nobody ten thousand events to read.
+
 A mark says nothing of directories above what it watches: a path may lead elsewhere by now.
 """
 
@@ -31,12 +34,18 @@ _USUAL_WATCHES: Final = 65536
 _READS: Final = 64
 
 
+# Paths that are watched, each for a mask, by the number of the watch.
+_Watches = dict[int, tuple[bytes, int]]
+
+
 class Mark:
     """Paths that are watched for one who wants to know; ``Still`` alone touches it."""
 
-    __slots__ = ("__weakref__", "lost", "moved", "turn")
+    __slots__ = ("__weakref__", "ended", "lost", "moved", "turn", "watches")
 
     def __init__(self) -> None:
+        self.watches: _Watches = {}
+        self.ended: list[tuple[bytes, int]] = []  # watches that are to be set again before the next look
         self.turn = 0  # when it was renewed: no two marks have the same
         self.moved = True  # something may have happened since the last time
         self.lost = False  # not all of it is watched any more: it never holds again, and another one is to be made
@@ -55,7 +64,7 @@ class Still:
         self._turns = 0
         self._watched: dict[int, WeakSet[Mark]] = {}  # by number of the watch
         # Numbers whose mark is gone: a finaliser may run anywhere, be it under the guard.
-        self._left: deque[tuple[int, ...]] = deque()
+        self._left: deque[_Watches] = deque()
         self._closed = False
 
     def mark(self, wanted: Sequence[tuple[bytes, int]]) -> Mark | None:
@@ -63,25 +72,12 @@ class Still:
         if not wanted or (not self._trusting and filesystems.deaf(wanted[0][0]) is not None):
             return None
         mark = Mark()
-        numbers: list[int] = []
         with self._guard:
             self._sweep()
             if self._closed or not self._open() or len(self._watched) + len(wanted) > self._limit:
                 return None
-            assert self._inotify is not None
-            for path, mask in wanted:
-                try:
-                    number = self._inotify.watch(path, mask)
-                except OSError as error:
-                    if error.errno == errno.ENOSPC:
-                        log.info("no more is watched for changes", watches=len(self._watched), why=error)
-                        self._limit = len(self._watched)
-                    self._left.append(tuple(numbers))
-                    return None
-                numbers.append(number)
-                self._watched.setdefault(number, WeakSet()).add(mark)
-        finalize(mark, self._left.append, tuple(numbers)).atexit = False
-        return mark
+            finalize(mark, self._left.append, mark.watches).atexit = False
+            return mark if self._watch(mark, wanted) else None
 
     def renew(self, mark: Mark) -> int:
         """Return a number for this turn: whoever calls looks at everything after that, and keeps it with what he saw.
@@ -92,6 +88,9 @@ class Still:
             self._sweep()
             if self._poll.poll(0):
                 self._collect()
+            again, mark.ended = mark.ended, []
+            if again and not mark.lost:
+                mark.lost = not self._watch(mark, again)
             mark.moved = mark.lost
             self._turns += 1
             mark.turn = self._turns
@@ -130,6 +129,22 @@ class Still:
             self._limit = _most() // SHARE
         return self._inotify is not None
 
+    def _watch(self, mark: Mark, wanted: Sequence[tuple[bytes, int]]) -> bool:
+        """Set watches, anew or again; False where one of them is not to be had."""
+        if self._inotify is None:
+            return False
+        for path, mask in wanted:
+            try:
+                number = self._inotify.watch(path, mask)
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    log.info("no more is watched for changes", watches=len(self._watched), why=error)
+                    self._limit = len(self._watched)
+                return False
+            mark.watches[number] = path, mask
+            self._watched.setdefault(number, WeakSet()).add(mark)
+        return True
+
     def _sweep(self) -> None:
         """End the watches of marks that are gone."""
         while self._left:
@@ -145,23 +160,26 @@ class Still:
         if self._inotify is None:
             return
         for _ in range(_READS):
-            fired, displaced, lost = self._inotify.drain()
+            fired, ended, displaced, lost = self._inotify.drain()
             if lost:
                 self._all_moved()
             for number in fired:
                 for mark in self._watched.get(number, ()):
                     mark.moved = True
-            for number in displaced:
-                for mark in self._watched.get(number, ()):
-                    mark.moved = mark.lost = True
+                    mark.lost = mark.lost or number in displaced
+            for number in ended:
+                for mark in self._watched.pop(number, ()):
+                    mark.moved = True
+                    mark.ended.append(mark.watches.pop(number))
             if not self._poll.poll(0):
                 return
         self._all_moved()
 
     def _all_moved(self) -> None:
-        for marks in self._watched.values():
-            for mark in marks:
-                mark.moved = True
+        """Have everybody look, and every watch set again: that it has ended may be among what was not read."""
+        for mark in {mark for marks in self._watched.values() for mark in marks}:
+            mark.moved = True
+            mark.ended = [*mark.watches.values()]
 
 
 def _most() -> int:
