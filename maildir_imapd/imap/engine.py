@@ -62,6 +62,8 @@ log = Log(__name__)
 _GO_ON: Final = b"+ OK\r\n"
 # A client is silent for so long after SELECT before the mailbox settles in.
 SETTLE_SECONDS: Final = 0.02
+# One that is not has it done after so long: until then a file that another program renames is known by less.
+SETTLE_AT_LATEST_SECONDS: Final = 1.0
 
 TOO_LONG: Final = {
     "line": "The line is too long",
@@ -106,6 +108,8 @@ class Engine:
             budget=budget,
         )
         self._policy = policy
+        self._ticks = ticks
+        self._settle_by: float | None = None  # when the mailbox that was opened last is to settle in at the latest
         self._preauth = preauth
         # Errors since the last command that was carried out, and lines among them that were no command at all.
         self._errors = self._nonsense = 0
@@ -141,15 +145,10 @@ class Engine:
     @property
     def quiet(self) -> float:
         """Seconds for which nothing need be said, after which ``keep_alive`` is to be called; 0 for ever so long."""
-        if self._opening:
+        view = self.session.view
+        if view is not None and view.opening:
             return SETTLE_SECONDS
         return self._policy.idle_keepalive if self.session.idling else 0.0
-
-    @property
-    def _opening(self) -> bool:
-        """Whether the open mailbox has yet to settle in."""
-        view = self.session.view
-        return view is not None and view.opening
 
     def keep_alive(self, reply: Reply) -> None:
         """Do what can wait until a client is silent, or say something to one in IDLE that has heard nothing for long.
@@ -196,6 +195,18 @@ class Engine:
         if session.notify is not None and session.state is not State.LOGOUT and session.upgrade is None:
             self.announce(reply)
         reply.flush()
+        self._settle_in_time(reply)
+
+    def _settle_in_time(self, reply: Reply) -> None:
+        """Have the mailbox settle in, if its client has not been silent for too long."""
+        view = self.session.view
+        if view is None or not view.opening:
+            self._settle_by = None
+        elif self._settle_by is None:
+            self._settle_by = self._ticks() + SETTLE_AT_LATEST_SECONDS
+        elif self._ticks() >= self._settle_by:
+            self._guarded(view.settle_in, None, reply)
+            reply.flush()
 
     def upgraded(self, kind: bytes) -> None:
         """Note that the transport now speaks TLS, or deflates, or does so no longer.

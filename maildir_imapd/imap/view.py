@@ -79,6 +79,10 @@ class _FlagLists(dict[int, bytes]):
         self.keywords = snapshot.keywords
         self._snapshot = snapshot
 
+    def of(self, snapshot: Snapshot) -> None:
+        """Take flags by the names that *snapshot* has for them, which are the same: the one of before may go."""
+        self._snapshot = snapshot
+
     def __missing__(self, bits: int) -> bytes:
         if len(self) >= FLAG_SETS:
             self.clear()
@@ -222,7 +226,14 @@ class View:
         if looked_at(self.mailbox):
             return
         with later("files"), _GOODBYE_IF_GONE:
-            self.mailbox.sync(keep_new=self.read_only, files=True)
+            now = self.mailbox.sync(keep_new=self.read_only, files=True)
+            if self._seen is self.snapshot and (now.modseq, now.uidnext) == (
+                self.snapshot.modseq,
+                self.snapshot.uidnext,
+            ):
+                # The same moment, whose columns may lie in the checkpoint by now: let go of those in memory.
+                self.snapshot = self._seen = now
+                self._flag_lists.of(now)
 
     def claim_recent(self) -> None:
         """Take what no session has seen yet as this session's \\Recent (RFC 3501 2.3.2)."""
@@ -263,6 +274,7 @@ class View:
         keywords = new.keywords != self._flag_lists.keywords
         if keywords:
             self._flag_lists = _FlagLists(new)
+        self._flag_lists.of(new)
         # Once hidden, hidden for good: it would have to come in the middle of the numbers.
         self._hidden.update(change.strangers)
         self.snapshot = shown(old, new, allowed, self._hidden)

@@ -42,6 +42,21 @@ def test_the_files_are_looked_at_when_the_client_is_silent(spool: Spool) -> None
     assert client.unread() == b""
 
 
+def test_they_are_looked_at_though_the_client_is_never_silent(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool.simple("INBOX", 3)
+    wires = MemoryWires(spool.root)
+    client = wires.connect(login=True)
+    now = 100.0
+    monkeypatch.setattr(client.engine, "_ticks", lambda: now)
+    client.command(b"s SELECT INBOX")
+    now += engine.SETTLE_AT_LATEST_SECONDS / 2
+    client.command(b"f FETCH 1:* (FLAGS)")
+    assert not wires.account.mailbox("INBOX").snapshot.seen
+    now += engine.SETTLE_AT_LATEST_SECONDS / 2
+    client.command(b"g FETCH 1:* (FLAGS)")
+    assert wires.account.mailbox("INBOX").snapshot.seen
+
+
 def test_who_asks_in_the_same_breath_gets_the_truth(spool: Spool) -> None:
     spool.simple("INBOX", 3)
     client = MemoryWires(spool.root).connect(login=True)

@@ -18,6 +18,7 @@ from maildir import Maildir
 from snapshots import added, box, rows
 
 from maildir_imapd import errors
+from maildir_imapd.store.folder import first_contact, tidying
 from maildir_imapd.store.index import checkpoint, stored
 from maildir_imapd.store.index.builder import applied
 from maildir_imapd.store.index.columns import COLUMNS, NAMES
@@ -390,3 +391,81 @@ def test_after_many_expunges_all_is_read(tmp_path: Path, large: None) -> None:
         now = applied(now, [Batch(modseq=uid + 1, uidnext=41, expunged=[(uid, uid)])])
     assert here(now) == set(EVERYTHING)
     assert not now.stored
+
+
+# --- names, of which few are mostly wanted ------------------------------------------------------------
+
+
+@given(st.data())
+def test_some_names_are_those_of_all(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 40))
+    directory = tmp_path_factory.mktemp("names")
+    state = IndexState(snapshot=box(*range(1, count + 1)))
+    (directory / INDEX).write_bytes(b"".join(checkpoint.render(state)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "SMALL_OCTETS", 32)
+        patch.setattr(stored, "_MANY_OF", 1)
+        snapshot = load(directory).snapshot
+        names = list(state.snapshot.names)
+        gaps = data.draw(st.lists(st.integers(0, count - 1), unique=True, max_size=count - 1))
+        if gaps:
+            snapshot = applied(
+                snapshot, [Batch(modseq=9, uidnext=41, expunged=to_ranges([at + 1 for at in sorted(gaps)]))]
+            )
+            names = [name for at, name in enumerate(names) if at not in gaps]
+        for _ in range(3):
+            start = data.draw(st.integers(0, len(names)))
+            stop = data.draw(st.integers(start, len(names)))
+            assert list(snapshot.some_names(start, stop)) == names[start:stop]
+            if start < len(names):
+                assert snapshot.name(start) == names[start]
+
+
+def test_one_name_does_not_bring_the_others(tmp_path: Path, large: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "_MANY_OF", 1)
+    snapshot = loaded(tmp_path, IndexState(snapshot=SOME)).snapshot
+    assert snapshot.name(2) == SOME.names[2]
+    assert NAMES not in here(snapshot)
+    for _ in range(10):
+        assert snapshot.name(1) == SOME.names[1]
+    assert NAMES in here(snapshot), "who asks for many has them all"
+
+
+def test_names_that_are_damaged_are_not_given(tmp_path: Path, large: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "_MANY_OF", 1)
+    snapshot = loaded(tmp_path, IndexState(snapshot=SOME)).snapshot
+    path = tmp_path / INDEX
+    path.write_bytes(path.read_bytes().replace(SOME.names[0], bytes(len(SOME.names[0]))))
+    with pytest.raises(errors.IndexDamaged):
+        snapshot.name(2)
+    assert snapshot.damaged
+
+
+def test_a_file_that_is_cut_behind_the_first_name(tmp_path: Path, large: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "_MANY_OF", 1)
+    snapshot = loaded(tmp_path, IndexState(snapshot=SOME)).snapshot
+    assert snapshot.name(0) == SOME.names[0]
+    os.truncate(tmp_path / INDEX, 40)
+    with pytest.raises(errors.IndexDamaged):
+        snapshot.name(3)
+    assert snapshot.damaged
+
+
+def test_what_a_first_contact_has_read_is_given_back(maildir: Maildir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "STOWED_MESSAGES", 3)
+    monkeypatch.setattr(first_contact, "FEW_MESSAGES", 0)
+    monkeypatch.setattr(checkpoint, "SMALL_OCTETS", 32)
+    for word in ("one", "two", "three"):
+        maildir.put(word)
+    mailbox = maildir.open()
+    before = mailbox.snapshot
+    assert here(before) >= {"uids", NAMES}
+    after = mailbox.sync(files=True)
+    assert here(after) == set()
+    assert after.stored
+    assert list(after.uids) == list(before.uids)
+    assert list(after.names) == list(before.names)
+    assert list(after.received) == list(before.received)
+    assert (after.modseq, after.uidnext, after.uidvalidity) == (before.modseq, before.uidnext, before.uidvalidity)
+    mailbox.set_flags([2], add=Flags(SEEN))
+    assert mailbox.snapshot.flags[1] & SEEN

@@ -133,18 +133,23 @@ def wanted(
     return wishes, outcome
 
 
+# For so many messages not all names are had: in a large mailbox nobody may need them otherwise.
+FEW_NAMES: Final = 4
+
+
 def rename_all(folder: Folder, wishes: list[Wish], work: Renaming) -> None:
     """Give each file the name that its flags ask for; raises OSError for one that cannot have it, and stops there.
 
     The loop that STORE 1:* +FLAGS spends its time in: for each message a rename, the two names put together from
     parts that are there, and no call of ours but durable's.
     """
-    fd, names, odd = folder.fd, folder.rows.names, folder.files.odd
+    fd, odd = folder.fd, folder.files.odd
+    name = folder.rows.name if len(wishes) <= FEW_NAMES else folder.rows.names.__getitem__
     infos, longest = _Infos(folder.files.mark), filename.LONGEST_BASE
     for wish in wishes:
         _, at, old, new = wish
         if (old ^ new) & INFO_BITS:
-            base = names[at]
+            base = name(at)
             try:
                 if old & IN_NEW or base in odd or len(base) > longest:
                     # Not where names say: in new/, which it leaves with its first flag, or under an odd name.

@@ -49,9 +49,10 @@ class Files:
         """Have cur/ listed at the next chance: a message was not where it should be."""
         self.suspicious = True
 
-    def place(self, rows: Snapshot, at: int) -> bytes:
-        """Return the path below the folder where the message at position *at* of *rows* should be."""
-        base = rows.names[at]
+    def place(self, rows: Snapshot, at: int, base: bytes | None = None) -> bytes:
+        """Return the path below the folder where the message at position *at* of *rows*, of *base*, should be."""
+        if base is None:
+            base = rows.name(at)
         return self.odd.get(base) or filename.render(base, rows.flags[at], self.mark)
 
     def open_cur(self) -> int:

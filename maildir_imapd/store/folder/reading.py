@@ -131,7 +131,7 @@ def read_plain(
         os.close(fd)
     if len(data) != octets or packed.may_be(data):
         return None
-    return Plain(data, status, rows.names[at], rows.fingerprints[at])
+    return Plain(data, status, rows.name(at), rows.fingerprints[at])
 
 
 def read(
@@ -231,7 +231,7 @@ def _place(folder: Folder, rows: Snapshot, uid: int, under: int) -> tuple[bytes,
     at = rows.position(uid)
     if at < 0 or rows.uidvalidity != under:
         raise _gone(folder, uid)
-    base = rows.names[at]
+    base = rows.name(at)
     return base, folder.files.place(rows, at), rows.fingerprints[at]
 
 

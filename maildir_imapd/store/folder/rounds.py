@@ -55,15 +55,15 @@ class Rounds:
             others = range(max(0, end - OTHER_MESSAGES), end)
             self._end = others.start
         self._not_before = now + PAUSE_SECONDS
-        return self._compare(rows, [*others, *range(newest, count)])
+        return [*self._compare(rows, others), *self._compare(rows, range(newest, count))]
 
-    def _compare(self, rows: Snapshot, positions: list[int]) -> list[tuple[int, int]]:
+    def _compare(self, rows: Snapshot, positions: range) -> list[tuple[int, int]]:
         found = []
         files = self._folder.files
         with self._folder.directories.folder.use():
-            for at in positions:
+            for at, base in zip(positions, rows.some_names(positions.start, positions.stop), strict=True):
                 try:
-                    status = files.inspect(files.place(rows, at))
+                    status = files.inspect(files.place(rows, at, base))
                 except OSError:
                     continue  # whoever reads it hears why
                 # One that is not where it should be is for a listing to find.

@@ -12,6 +12,9 @@ from maildir_imapd.store.folder.folder import Folder
 
 # Of the journal; and never less than a 25th of the checkpoint, so that a large one is not written for a little.
 TIDY_OCTETS: Final = 16 * 1024
+# In a mailbox of so many, what a first contact has read is given back: each message takes some 140 octets, and the
+# checkpoint has them, open in one descriptor.
+STOWED_MESSAGES: Final = 1000
 
 
 def untidy(folder: Folder) -> bool:
@@ -25,7 +28,7 @@ def complete(folder: Folder) -> None:
     """Write a checkpoint with what files tell if the last one lacks it; under its lock. Raises StoreError, OSError."""
     if folder.index.partial:
         folder.rows.see()
-        folder.index.rotate()
+        folder.index.rotate(stow=len(folder.rows) >= STOWED_MESSAGES)
 
 
 def tidy(folder: Folder) -> None:

@@ -79,6 +79,10 @@ class UnseenFiles:
             self._names = None
         return found[column]
 
+    def some_names(self, start: int, stop: int) -> list[bytes] | None:
+        """As of ``ColumnSource``."""
+        return None if self._behind is None else self._behind.some_names(start, stop)
+
     def _look(self, folder: int, names: Names) -> dict[str, array[int]]:
         there: dict[bytes, _Row] = {}
         for directory in (b"new", b"cur"):

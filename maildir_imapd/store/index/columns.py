@@ -8,7 +8,7 @@ same time get the same.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd.store.index.chunks import Names, Numbers
@@ -38,6 +38,12 @@ class ColumnSource(Protocol):
 
     def fetch(self, column: str) -> array[int] | bytes | list[bytes]:
         """Return a column, or the names ("_names") in a list or joined by LF; raises StoreError."""
+
+    def some_names(self, start: int, stop: int) -> list[bytes] | None:
+        """Return the names from one position to another without the others; None where it costs less to fetch all.
+
+        Raises StoreError.
+        """
 
 
 class Columns:
@@ -104,6 +110,19 @@ class Columns:
     @names.setter
     def names(self, names: Names) -> None:
         self._names = names
+
+    def name(self, at: int) -> bytes:
+        """Return the base of the file name at a position: of a few messages, so that the others are not needed."""
+        return self.some_names(at, at + 1)[0]
+
+    def some_names(self, start: int, stop: int) -> Sequence[bytes]:
+        """Return the bases from one position to another, as ``name`` does."""
+        source = self._source
+        if source is not None and not self.here(NAMES):
+            found = source.some_names(start, stop)
+            if found is not None:
+                return found
+        return self.names[start:stop]
 
     def here(self, column: str) -> bool:
         """Whether a column is in memory."""

@@ -431,8 +431,11 @@ class Index:
         self._publish(state, None)
         self.loaded = True
 
-    def rotate(self) -> None:
-        """Write a checkpoint and begin a new journal behind it."""
+    def rotate(self, *, stow: bool = False) -> None:
+        """Write a checkpoint and begin a new journal behind it.
+
+        *stow*: from then on the columns lie in the checkpoint alone, as after a start.
+        """
         directory = self._directory.number
         try:
             try:
@@ -444,6 +447,8 @@ class Index:
             pass  # no hard links here, so no .old: it is a second net
         self._write_generation(self.state, durable_too=self._sync)
         self.rotations += 1
+        if stow:
+            self._publish(replace(self.state, snapshot=loading.stowed(directory, self.state.snapshot)), [])
 
     def _write_generation(self, state: IndexState, *, durable_too: bool) -> None:
         directory = self._directory.number

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index import checkpoint, journal
@@ -18,6 +19,8 @@ from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, OLD
 from maildir_imapd.store.index.journal import Batch
 from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.index.state import IndexState
+
+log = Log(__name__)
 
 
 class Unfit(Exception):
@@ -83,6 +86,24 @@ def read_checkpoint(directory: int) -> IndexState:
         return checkpoint.load(directory)
     except checkpoint.Unverified as error:
         raise Unfit from error
+
+
+def stowed(directory: int, now: Snapshot) -> Snapshot:
+    """Return the moment *now* as the checkpoint has it, with nothing in memory; *now* itself where that is another."""
+    try:
+        found = read_checkpoint(directory).snapshot
+    except (Unfit, OSError) as error:
+        log.info("columns stay in memory", why=error)
+        return now
+    if (len(found), found.uidvalidity, found.uidnext, found.modseq) != (
+        len(now),
+        now.uidvalidity,
+        now.uidnext,
+        now.modseq,
+    ):
+        return now
+    found.revivals, found.rewrites = now.revivals, now.rewrites
+    return found
 
 
 def completed(state: IndexState, unseen: Callable[[Snapshot], ColumnSource] | None) -> IndexState:

@@ -13,6 +13,7 @@ import weakref
 import zlib
 from array import array
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 log = Log(__name__)
 
 _CODES: Final = dict(COLUMNS)
+# Of so many messages some names are read alone once; whoever asks more often has them all.
+_MANY_OF: Final = 16
 
 
 class Extent(NamedTuple):
@@ -70,6 +73,8 @@ class StoredColumns:
         self._sections = sections
         # One moment follows another, and both may ask: what somebody has still is not read again.
         self._fetched: WeakValueDictionary[str, array[int]] = WeakValueDictionary()
+        self._ends: array[int] | None = None  # where each name ends among the names, once one was asked for alone
+        self._asked = 0  # how often that was
         weakref.finalize(self, file.close).atexit = False
 
     def has(self, column: str) -> bool:
@@ -87,17 +92,45 @@ class StoredColumns:
         values = self._fetched[column] = unpacked(column, data)
         return values
 
-    def _read(self, section: Extent) -> bytes:
+    def some_names(self, start: int, stop: int) -> list[bytes] | None:
+        """As of ``ColumnSource``: the others are verified with the first that is asked for, and not kept."""
+        if start >= stop:
+            return []
+        self._asked += 1
+        if self._asked > self.messages // _MANY_OF:
+            return None
+        section, ends = self._sections[NAMES], self._ends
+        if ends is None:
+            # Two threads may both do it; the arrays are equal.
+            names = checked_names(self._read(section), self.messages)
+            each = names.split(b"\n") if isinstance(names, bytes) else names
+            ends = self._ends = array("I", accumulate([len(name) + 1 for name in each]))
+        begin = ends[start - 1] if start else 0
+        size = ends[stop - 1] - 1 - begin
+        data = self._pread(Extent(section.at + begin, size, 0))
+        found = data.split(b"\n")
+        # It may have been written over since the checksum was compared; a wrong name is a file that is not there.
+        if len(data) != size or len(found) != stop - start:
+            raise self._damage(size, len(data))
+        return found
+
+    def _pread(self, section: Extent) -> bytes:
         try:
             with self._file.use() as number:
-                data = read(number, section)
+                return read(number, section)
         except OSError as error:
             raise durable.store_error(error, CHECKPOINT) from error
+
+    def _damage(self, octets: int, found: int) -> IndexDamaged:
+        if not self.damaged:
+            self.damaged = True
+            log.error("index damaged behind its head", octets=octets, found=found)
+        return IndexDamaged(detail=os.fsdecode(CHECKPOINT))
+
+    def _read(self, section: Extent) -> bytes:
+        data = self._pread(section)
         if len(data) != section.octets or zlib.crc32(data) != section.checksum:
-            if not self.damaged:
-                self.damaged = True
-                log.error("index damaged behind its head", octets=section.octets, found=len(data))
-            raise IndexDamaged(detail=os.fsdecode(CHECKPOINT))
+            raise self._damage(section.octets, len(data))
         return data
 
 
@@ -126,6 +159,16 @@ class Remaining:
         values: Any = found.split(b"\n") if isinstance(found, bytes) else found
         return without(values, self._gaps)  # type: ignore[no-any-return]  # of the kind that it was
 
+    def some_names(self, start: int, stop: int) -> list[bytes] | None:
+        """As of ``ColumnSource``."""
+        for first, last in self._gaps:
+            if stop <= first:
+                break
+            if start < first:
+                return None
+            start, stop = start + last - first, stop + last - first
+        return self._source.some_names(start, stop)
+
 
 class Unknown:
     """Stands for files that nobody has looked at (``ColumnSource``), for whoever has no folder to look into."""
@@ -143,6 +186,9 @@ class Unknown:
         """Return a column of nothing."""
         nothing = SIZE_UNKNOWN if column == "sizes" else 0
         return array(_CODES[column], [nothing]) * self.messages
+
+    def some_names(self, start: int, stop: int) -> None:
+        """Never."""
 
 
 def checked_names(names: bytes, messages: int) -> bytes | list[bytes]:
