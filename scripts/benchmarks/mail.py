@@ -245,6 +245,15 @@ class Spool:
         past = time.time() - 3600
         os.utime(maildir / "cur", (past, past))
 
+    def deliver(self, base: Path, maildir: Path, count: int | None = None) -> None:
+        """Put messages of *base* into new/, all that are not there yet or the first *count*."""
+        names = sorted(entry.name for entry in os.scandir(base))
+        there = {entry.name.partition(":")[0] for sub in ("cur", "new") for entry in os.scandir(maildir / sub)}
+        for name in names[:count]:
+            stem = name.partition(":")[0]
+            if stem not in there:
+                os.link(base / name, maildir / "new" / stem)
+
     def give(self, path: Path) -> None:
         """Hand a file to the user the servers read mail as."""
         if self.owner is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 
 from .client import Client, repeat
@@ -13,6 +14,8 @@ PAGE = b"(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE BODY.PEEK[HE
 PIECE = 64 * 1024
 FILM = 20 << 20
 BODIES = 300
+# Until what came in is asked for: a server may have used the time.
+DELIVERED_SECONDS = 15
 
 
 def _again(items: bytes) -> Play:
@@ -55,6 +58,29 @@ row("structure-first", "FETCH 1:* (BODYSTRUCTURE); first", 1)(_first(b"(BODYSTRU
 row("structure", "FETCH 1:* (BODYSTRUCTURE); repeated", 2, sizes="all")(_again(b"(BODYSTRUCTURE)"))
 row("headers-first", "FETCH 1:* HEADER.FIELDS, nine; first", 1)(_first(b"(%b)" % HEADERS))
 row("headers", "FETCH 1:* HEADER.FIELDS, nine; repeated", 4, sizes="all")(_again(b"(%b)" % HEADERS))
+
+
+def _delivered(items: bytes) -> Play:
+    """FETCH of everything that came in while a client was there who has asked for such things before."""
+
+    def play(scene: Scene) -> Iterator[float]:
+        while True:
+            with scene.server.fresh(None) as name, scene.server.login() as client:
+                folder = scene.server.maildir("main") / f".{name.decode()}"
+                client.run(b"SELECT %b" % name)
+                scene.spool.deliver(scene.base, folder, 1)
+                client.run(b"NOOP")
+                client.drain(b"FETCH 1:* %b" % items)
+                scene.spool.deliver(scene.base, folder)
+                client.run(b"NOOP")
+                time.sleep(DELIVERED_SECONDS)
+                yield repeat(lambda: client.drain(b"FETCH 1:* %b" % items), 0)  # called at once
+
+    return play
+
+
+row("structure-delivered", "FETCH 1:* (BODYSTRUCTURE); came in 15 s ago", 1)(_delivered(b"(BODYSTRUCTURE)"))
+row("envelope-delivered", "FETCH 1:* (ENVELOPE); came in 15 s ago", 1)(_delivered(b"(ENVELOPE)"))
 
 
 @row("page", "a webmail's page of 50; repeated", 2, shown="rate")
