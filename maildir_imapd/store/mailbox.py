@@ -20,7 +20,7 @@ from maildir_imapd.line_ends import bare
 from maildir_imapd.store.current import CurrentFolder, at_rest
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
-from maildir_imapd.store.folder import changes, copying, mailboxid, reading, release
+from maildir_imapd.store.folder import changes, copying, mailboxid, reading, release, unseen
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index.cache import Cache
@@ -47,6 +47,8 @@ log = Log(__name__)
 
 # Messages that STORE and EXPUNGE change under one hold of the lock: a twentieth of a second's work.
 _PIECE_MESSAGES: Final = 2000
+# A look at the files of so many messages is made for them alone, where nobody has looked at all of them yet.
+FEW_FILES: Final = 200
 _SYSTEM: Final = {name.lower(): bit for name, bit in SYSTEM_FLAGS}
 
 
@@ -72,6 +74,31 @@ def nearby(mailbox: Mailbox) -> Iterator[Nearby | None]:
             yield near
     finally:
         near.close()
+
+
+def dates(mailbox: Mailbox, rows: Snapshot, positions: Sequence[int], *, saved: bool = False) -> Sequence[int] | None:
+    """Return when some messages were received, or *saved*, where nobody has looked at the files of all yet.
+
+    None where the columns have it, or where all had better be looked at.
+    """
+    few = _few(mailbox, rows, positions)
+    return None if few is None else [each[1 if saved else 0] for each in few]
+
+
+def see(mailbox: Mailbox, messages: int) -> None:
+    """Have the files looked at by who is about to read so many messages, and would keep what he makes of them.
+
+    Of a few nothing is kept until somebody has. Raises StoreError.
+    """
+    if messages > FEW_FILES:
+        mailbox.snapshot.see()
+
+
+def _few(mailbox: Mailbox, rows: Snapshot, positions: Sequence[int]) -> list[tuple[int, int, int]] | None:
+    if len(positions) > FEW_FILES or rows.has("received"):
+        return None
+    folder = mailbox._folder
+    return unseen.look_at(folder.files, folder.directories.folder, rows, positions)
 
 
 def looked_at(mailbox: Mailbox) -> bool:
@@ -421,7 +448,9 @@ class Mailbox(CurrentFolder):
         # A name that claims the very size says that its writer is done, however young the file is.
         settled = not scan.young(status, time.time_ns()) or filename.disk_size(base) == octets
         seen = scan.fingerprint(status)
-        changed = scan.rewritten(known, seen)
+        # Before there is a fingerprint on record nobody would notice that what was kept is of another content.
+        settled = settled and known is not None
+        changed = known is not None and scan.rewritten(known, seen)
         if changed:
             self._rewritten([(uid, seen)])
         return FileRead(data, seen, settled, changed, octets, share)
@@ -442,6 +471,8 @@ class Mailbox(CurrentFolder):
         except errors.LockTimeout:
             # What is being written there nobody can tell yet.
             cache.forget(uids)
+            return
+        if not rows.has("fingerprints"):
             return
         stale = [
             uid
@@ -527,6 +558,9 @@ class Mailbox(CurrentFolder):
         """Return the sizes of messages of *rows*, or of later where they were written to since."""
         now = self.snapshot
         if now.rewrites == rows.rewrites or now.uidvalidity != rows.uidvalidity:
+            few = _few(self, rows, positions)
+            if few is not None:
+                return [each[2] for each in few]
             if isinstance(positions, range):
                 # All messages of a long FETCH: a slice costs a fifth.
                 return list(rows.sizes[positions.start : positions.stop])

@@ -291,6 +291,6 @@ def test_numbers_of_before_are_not_given_the_values_of_now(tmp_path: Path, monke
     """UIDVALIDITY has changed between the look at the folder and the cache."""
     spool_in(tmp_path, 5)
     helped = Helped(tmp_path)
-    seen = SimpleNamespace(uids=[1, 2, 3], uidvalidity=1)
+    seen = SimpleNamespace(uids=[1, 2, 3], uidvalidity=1, see=lambda: None)
     monkeypatch.setattr(Mailbox, "sync", lambda *args, **how: seen)
     assert helped.work(Want(helped.account.inbox, (b"envelope",))) == 0

@@ -54,6 +54,7 @@ def work(mailbox: Mailbox, want: Want, worker: Stopping) -> int:
         rows = mailbox.sync(keep_new=True, patience=0)
     except LockTimeout:
         rows = mailbox.snapshot
+    rows.see()
     first, last = bisect_left(rows.uids, want.first), bisect_right(rows.uids, want.last)
     done = 0
     for stop in range(last, max(first, last - MESSAGES), -PIECE_MESSAGES):

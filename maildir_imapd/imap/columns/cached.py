@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from maildir_imapd.errors import MessageGone, MessageUnreadable
 from maildir_imapd.imap.columns.danger import Note, danger
 from maildir_imapd.imap.columns.message import Content, read, report
-from maildir_imapd.store.mailbox import nearby
+from maildir_imapd.store.mailbox import nearby, see
 from maildir_imapd.store.threads.ahead import Want
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ def column_of(
     missing = [k for k, blob in enumerate(found) if blob is None]
     if not missing:
         return cast("list[bytes]", found)
+    see(view.mailbox, len(missing))
     helped = hurry(view, [field], [positions[k] for k in missing])
     size = PIECE_MESSAGES if helped else len(missing)
     with danger.of(view) as note, nearby(view.mailbox) if len(missing) >= MANY else nullcontext() as near:

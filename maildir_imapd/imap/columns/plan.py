@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.imap.view import Positions, View, column
+from maildir_imapd.store.mailbox import dates
 from maildir_imapd.wire.dates import render_date_time, render_date_times
 
 if TYPE_CHECKING:
@@ -54,16 +55,23 @@ Column = FromSnapshot | Cached | PerMessage
 
 
 def _saved(view: View, positions: Positions) -> Sequence[bytes]:
-    return [render_date_time(seconds) if seconds > 0 else b"NIL" for seconds in column(view.snapshot.saved, positions)]
+    snapshot = view.snapshot
+    times = dates(view.mailbox, snapshot, positions, saved=True)
+    if times is None:
+        times = column(snapshot.saved, positions)
+    return [render_date_time(seconds) if seconds > 0 else b"NIL" for seconds in times]
+
+
+def _received(view: View, positions: Positions) -> Sequence[bytes]:
+    times = dates(view.mailbox, view.snapshot, positions)
+    return render_date_times(column(view.snapshot.received, positions) if times is None else times)
 
 
 UID: Final = FromSnapshot(b"UID", b"%d", lambda view, positions: column(view.snapshot.uids, positions))
 FLAGS: Final = FromSnapshot(b"FLAGS", b"%b", lambda view, positions: view.flag_lists(positions))
 MODSEQ: Final = FromSnapshot(b"MODSEQ", b"(%d)", lambda view, positions: column(view.snapshot.modseqs, positions))
 SAVEDATE: Final = FromSnapshot(b"SAVEDATE", b"%b", _saved)
-INTERNALDATE: Final = FromSnapshot(
-    b"INTERNALDATE", b"%b", lambda view, positions: render_date_times(column(view.snapshot.received, positions))
-)
+INTERNALDATE: Final = FromSnapshot(b"INTERNALDATE", b"%b", _received)
 # RFC 8474 5.2: no threads are kept track of.
 THREADID: Final = FromSnapshot(b"THREADID", b"%b", lambda view, positions: [b"NIL"] * len(positions))
 # The one of its kind that may have to read messages, once for each.

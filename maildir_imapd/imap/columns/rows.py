@@ -16,7 +16,7 @@ from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
 from maildir_imapd.imap.columns.cached import MANY, PIECE_MESSAGES, add_values, hurry, keep
 from maildir_imapd.imap.columns.message import Streamed, read, report
 from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
-from maildir_imapd.store.mailbox import nearby
+from maildir_imapd.store.mailbox import nearby, see
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -66,8 +66,10 @@ def send(session: Session, plan: Plan, positions: Positions, reply: Reply) -> Mi
     hear = _hearing(session, plan)
     size = max(1, min(CHUNK_ROWS, CHUNK_VALUES // len(plan)))
     cached = [c.field for c in plan if isinstance(c, Cached)]
-    if cached and not plan.has_bodies and hurry(view, cached, positions):
-        size = min(size, PIECE_MESSAGES)
+    if cached and not plan.has_bodies:
+        see(view.mailbox, len(positions))
+        if hurry(view, cached, positions):
+            size = min(size, PIECE_MESSAGES)
     for start in range(0, len(positions), size):
         view.progress.part(start, len(positions))
         work(view, plan, template, positions[start : start + size], reply, missing, hear)

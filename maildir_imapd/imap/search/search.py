@@ -27,6 +27,7 @@ from maildir_imapd.imap.search import marks, proposals, relevancy, results
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import Positions, column
 from maildir_imapd.message import order, text
+from maildir_imapd.store.mailbox import see
 from maildir_imapd.wire import commands as ast
 from maildir_imapd.wire import render, search_keys
 
@@ -220,6 +221,7 @@ class Finder:
         """
         needle = text.fold(key.text)
         among, sure = proposals.propose(self.view, among, needle, body_only=key.body_only)
+        see(self.view.mailbox, len(among))
         uids, cache = self.view.uids_at(among), self.view.cache
         made: list[tuple[int, bytes]] = []
         read: dict[int, int] = {}

@@ -38,7 +38,7 @@ class OpenMessage(NamedTuple):
     number: int
     status: os.stat_result
     base: bytes
-    known: int  # the fingerprint that the index has of it
+    known: int | None  # the fingerprint that the index has of it; None: nobody has looked at the files yet
 
 
 def open_message(
@@ -94,7 +94,7 @@ class Plain(NamedTuple):
     data: bytes
     status: os.stat_result
     base: bytes
-    known: int  # as of OpenMessage
+    known: int | None  # as of OpenMessage
 
 
 def read_plain(
@@ -131,7 +131,7 @@ def read_plain(
         os.close(fd)
     if len(data) != octets or packed.may_be(data):
         return None
-    return Plain(data, status, rows.name(at), rows.fingerprints[at])
+    return Plain(data, status, rows.name(at), _fingerprint(rows, at))
 
 
 def read(
@@ -226,13 +226,18 @@ def still(folder: Folder, rows: Snapshot, uid: int, fingerprint: int) -> bool:
     return status is None or not scan.rewritten(fingerprint, scan.fingerprint(status))
 
 
-def _place(folder: Folder, rows: Snapshot, uid: int, under: int) -> tuple[bytes, bytes, int]:
+def _fingerprint(rows: Snapshot, at: int) -> int | None:
+    """The fingerprint of a message; None where nobody has looked at the files yet."""
+    return rows.fingerprints[at] if rows.has("fingerprints") else None
+
+
+def _place(folder: Folder, rows: Snapshot, uid: int, under: int) -> tuple[bytes, bytes, int | None]:
     """The base of a message, the path below the folder where it should be, its fingerprint; raises MessageGone."""
     at = rows.position(uid)
     if at < 0 or rows.uidvalidity != under:
         raise _gone(folder, uid)
     base = rows.name(at)
-    return base, folder.files.place(rows, at), rows.fingerprints[at]
+    return base, folder.files.place(rows, at), _fingerprint(rows, at)
 
 
 def _by_base(folder: Folder, base: bytes) -> bytes | None:

@@ -18,22 +18,44 @@ from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.index.columns import FILE_COLUMNS, OF_FILES
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN
 from maildir_imapd.store.maildir import filename, scan
+from maildir_imapd.store.maildir.filename import known_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from maildir_imapd.store.disk.descriptors import Descriptor
     from maildir_imapd.store.folder.files import Files
     from maildir_imapd.store.index.chunks import Names
     from maildir_imapd.store.index.columns import Columns, ColumnSource
+    from maildir_imapd.store.index.snapshot import Snapshot
 
 _Row = tuple[int, int, int, int]
+_Few = tuple[int, int, int]
 _GONE: Final[_Row] = (0, 0, SIZE_UNKNOWN, 0)
 
 
 def of(files: Files, directory: Descriptor, rows: Columns) -> UnseenFiles:
     """Return a source for what *rows*, messages of *files*, lack."""
     return UnseenFiles(files, directory, len(rows), lambda: rows.names, rows.source)
+
+
+def look_at(files: Files, directory: Descriptor, rows: Snapshot, positions: Sequence[int]) -> list[_Few] | None:
+    """Return when some messages were received, and their sizes, by a look at their files and no others.
+
+    None where one is not in its place: then a look at all of them tells. Nothing is kept of it.
+    """
+    found = []
+    try:
+        with directory.use():
+            for at in positions:
+                base = rows.name(at)
+                status = files.inspect(files.place(rows, at, base))
+                if status is None:
+                    return None
+                found.append((int(status[stat.ST_MTIME]), int(status[stat.ST_CTIME]), known_size(base, status.st_size)))
+    except OSError:
+        return None
+    return found
 
 
 class UnseenFiles:
