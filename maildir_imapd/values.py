@@ -149,6 +149,30 @@ def location(value: Any) -> str:
     return written
 
 
+_VARIABLES = re.compile(r"%(L?[und]|%)?")
+
+
+def template(value: Any) -> str:
+    """A text with the variables %u, %n and %d, or %Lu, %Ln and %Ld, in it."""
+    written = text(value)
+    if any(not found[1] for found in _VARIABLES.finditer(written)):
+        raise ValueError("may use the variables %u (user), %n (before the @) and %d (after it)")
+    return written
+
+
+def name_form(value: Any) -> str:
+    """How a user name is spelled: a template with %u or %n in it."""
+    written = template(value)
+    if not re.search("%L?[un]", written):
+        raise ValueError("must have %u or %n in it, for example %Lu")
+    return written
+
+
+def users_file(value: Any) -> str:
+    """A path with the variables of a template."""
+    return template(path(value))
+
+
 def delimiter(value: Any) -> str:
     """One character between the levels of a mailbox name, or auto."""
     if value not in ("auto", ".", "/", "|", "^"):

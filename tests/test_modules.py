@@ -84,6 +84,7 @@ ELSEWHERE = {
     "mutf7": "test_wire_names",
     "phrases": "test_languages",
     "server/extracting": "test_server_indexing",
+    "setting/auth": "test_config test_server_settings test_cli",
     "setting/limits": "test_config test_server_settings test_cli",
     "setting/listening": "test_config test_server_settings test_cli",
     "setting/mailboxes": "test_config test_server_settings test_cli",

@@ -509,7 +509,7 @@ def _mail_user(config: Config, users: Chain) -> pwd.struct_passwd | None:
 
 def _nobodies(users: Chain) -> dict[str, object]:
     """Say for the log who cannot log in, since root itself serves nobody: how many have no uid, and one of them."""
-    found = [who.user for who in users.everybody() if who.uid is None]
+    found = [who.user for who in users.everybody(at_hand=True) if who.uid is None]
     return {"without_uid": len(found), "refused": found[0]} if found else {}
 
 
@@ -518,6 +518,8 @@ def _mail(config: Config, users: Chain) -> list[bytes]:
     mail = settings.mail(config)
     if mail.user is None or not settings.confinement(config).landlock:
         return []
+    if not users.at_hand:
+        return [b"/"]  # another program says where its users' mail is, once they come
     return confine.of_users(mail, users.everybody())
 
 

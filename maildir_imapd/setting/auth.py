@@ -1,0 +1,100 @@
+"""Back ends that say who may log in: which are asked, in which order, and how."""
+
+from __future__ import annotations
+
+from maildir_imapd.setting.setting import Setting
+from maildir_imapd.values import choice, duration, name_form, number, text
+
+# The back ends that can check a password, and those that can say who a user is.
+CHECKING = ("passwd-file",)
+KNOWING = ("passwd-file",)
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "auth",
+        choice(*CHECKING),
+        (),
+        f"Who checks passwords, in the order in which they are asked: {', '.join(CHECKING)}. The first that knows the "
+        "user decides; when one cannot be asked, those behind it are not, and the login is answered NO [UNAVAILABLE].",
+        "NAME",
+        "Logins",
+        many=True,
+        shown="passwd-file",
+    ),
+    Setting(
+        "userdb",
+        choice(*KNOWING),
+        (),
+        f"Who is asked for home, uid, gid, mail and limits of a user: {', '.join(KNOWING)}. The first that knows the "
+        "user decides, and whom none knows cannot log in; what the back end that checked has said goes before it.",
+        "NAME",
+        "Logins",
+        many=True,
+        shown="the back end that checked the password",
+    ),
+    Setting(
+        "auth_timeout",
+        duration(1, 120),
+        10.0,
+        "The most that a back end is waited for, in all; then the login is answered NO [UNAVAILABLE].",
+        "TIME",
+        "Logins",
+        shown="10s",
+    ),
+    Setting(
+        "auth_connections",
+        number(1, 1000),
+        5,
+        "How many questions each worker asks one back end at the same time; the others wait, for no longer than "
+        "auth_timeout.",
+        "NUMBER",
+        "Logins",
+    ),
+    Setting(
+        "auth_cache_time",
+        duration(0, 86400),
+        300.0,
+        "How long a password that was right is remembered (as a keyed digest, in memory), so that a client "
+        "with many connections does not pay for the slow hash each time. 0 switches it off.",
+        "TIME",
+        "Logins",
+        shown="5m",
+    ),
+    Setting(
+        "auth_failure_delay",
+        duration(0, 60),
+        2.0,
+        "Time from a wrong password to its answer; doubled at each further one of the connection, and as failures of "
+        "all connections from that address, from its /64 or for that user mount up; a minute at most.",
+        "TIME",
+        "Logins",
+        shown="2s",
+    ),
+    Setting(
+        "auth_cache_negative_time",
+        duration(0, 3600),
+        5.0,
+        "How long it is remembered that a back end does not know a user. What it has said of one whom it knows holds "
+        "for auth_cache_time, or until that user's next password is checked. Files are looked at each time.",
+        "TIME",
+        "Logins",
+        shown="5s",
+    ),
+    Setting(
+        "auth_default_realm",
+        text,
+        None,
+        "The domain that is put behind a user name that has none, before anybody is asked.",
+        "DOMAIN",
+        "Logins",
+    ),
+    Setting(
+        "auth_username_format",
+        name_form,
+        None,
+        "How user names are spelled before anybody is asked, as in Dovecot: %u as clients write them, %Lu in small "
+        "letters, %n or %Ln without the domain. Without it a name is tried as it is written, then in small letters.",
+        "FORM",
+        "Logins",
+    ),
+)
