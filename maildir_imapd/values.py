@@ -173,6 +173,25 @@ def users_file(value: Any) -> str:
     return template(path(value))
 
 
+def field_of_all(value: Any) -> tuple[str, str]:
+    """``FIELD=VALUE``, the value a template; that of mail is a location."""
+    name, equals, written = text(value).partition("=")
+    if not equals or not re.fullmatch("[a-z_]+", name):
+        raise ValueError("must be FIELD=VALUE, for example home=/srv/mail/%d/%n")
+    return name, location(written) if name in ("mail", "userdb_mail") else template(written)
+
+
+def command(value: Any) -> tuple[str, ...]:
+    """A command as a shell would take it apart: its words."""
+    try:
+        words = tuple(shlex.split(text(value)))
+    except ValueError:
+        words = ()
+    if not words:
+        raise ValueError("must be a command, for example /usr/local/bin/checkpassword")
+    return words
+
+
 def delimiter(value: Any) -> str:
     """One character between the levels of a mailbox name, or auto."""
     if value not in ("auto", ".", "/", "|", "^"):

@@ -20,6 +20,8 @@ NEIGHBOURS = "test_store_neighbour test_interop_dovecot_coexist test_interop_cou
 VALUES = "values"
 
 ELSEWHERE = {
+    "auth/beside": "test_server_aside test_auth_command",
+    "auth/pam": "test_interop_auth_pam",
     "cli/certificate": "test_server_own_certificate",
     "cli/dovecot_features": "test_cli_import_dovecot",
     "cli/dovecot_mail": "test_cli_import_dovecot",

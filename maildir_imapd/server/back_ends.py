@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.auth import command, pam
+from maildir_imapd.auth.beside import Asks, Questions
 from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
 from maildir_imapd.auth.names import variables
 from maildir_imapd.auth.passwdfile import PasswdFile, PasswdFiles
+from maildir_imapd.auth.static import Static
+from maildir_imapd.auth.system import System
+from maildir_imapd.errors import ConfigError
+from maildir_imapd.server.aside import Directly
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Authenticator, UserSource
+    from maildir_imapd.auth.beside import Answer
     from maildir_imapd.config import Config
 
 
-def opened(config: Config, *, remember: float = 0.0) -> list[Authenticator]:
+def opened(config: Config, *, remember: float = 0.0, asks: Asks | None = None) -> list[Authenticator]:
     """Open the back ends that check, in their order, each with those that know its users; raises ConfigError.
 
-    *remember*: seconds for which what another program has said of a user holds.
+    *remember*: seconds for which what another program has said of a user holds.  *asks*: whoever answers questions in
+    processes beside this one; None: they are forked from it, which must have no threads then.
     """
-    opening = _Opening(config, remember)
+    opening = _Opening(config, remember, asks)
     sources = [source for name in config.userdb for source in opening.sources(name)]
-    checking = [back_end for name in checking_names(config) for back_end in opening.checking(name)]
-    if not sources:
-        return checking
-    return [Joined(back_end, sources) for back_end in checking]
+    found: list[Authenticator] = []
+    for name in checking_names(config):
+        # PAM knows nobody, and its users are most often the system's.
+        own = sources or (opening.sources("system") if name == "pam" else [])
+        checking = opening.checking(name)
+        # Who checks and is the only one to be asked has said all there is.
+        found += [Joined(each, own) if own and list(own) != [each] else each for each in checking]
+    return found
 
 
 def checking_names(config: Config) -> tuple[str, ...]:
     """Name the back ends that check, in their order."""
     return tuple(dict.fromkeys(config.auth or ("passwd-file",)))
+
+
+def answers(config: Config) -> dict[str, Answer]:
+    """Return what is to be answered by processes beside the workers, by name; raises ConfigError."""
+    names = checking_names(config)
+    found = {}
+    if "pam" in names:
+        found["pam"] = pam.answer(config.pam_service, session=config.pam_session)
+    if "command" in names:
+        if not config.auth_command:
+            raise ConfigError("auth = command needs auth_command")
+        found["command"] = command.answer(config.auth_command)
+    return found
+
+
+def most_answers(config: Config) -> int:
+    """Return how many questions are to be answered at the same time, of all workers."""
+    return int(config.auth_connections) * 2
 
 
 def files(config: Config) -> tuple[str, ...]:
@@ -42,33 +72,67 @@ def files(config: Config) -> tuple[str, ...]:
 class _Opening:
     """Opens each back end once, whether it is to check or to know."""
 
-    def __init__(self, config: Config, remember: float) -> None:
-        self._config = config
+    def __init__(self, config: Config, remember: float, asks: Asks | None) -> None:
+        self.config = config
         self._remember = remember
-        self._open: dict[str, Sequence[Authenticator]] = {}
+        self._asks = asks
+        self._checking: dict[str, Sequence[Authenticator]] = {}
 
     def checking(self, name: str) -> Sequence[Authenticator]:
         """The back ends of a name in ``auth``."""
-        if name not in self._open:
-            self._open[name] = list(_CHECKING[name](self._config))
-        return self._open[name]
+        if name not in self._checking:
+            self._checking[name] = _CHECKING[name](self)
+        return self._checking[name]
 
     def sources(self, name: str) -> Sequence[UserSource]:
         """The back ends of a name in ``userdb``."""
+        if name in _KNOWING:
+            return _KNOWING[name](self)
         return self.checking(name)
 
-    def _kept(self, back_end: Authenticator) -> Authenticator:
+    def kept(self, back_end: Authenticator) -> Authenticator:
         """The same one, not asked again for a while who somebody is."""
-        nobody = self._config.auth_cache_negative_time
+        nobody = self.config.auth_cache_negative_time
         return LookUps(back_end, seconds=self._remember, nobody_seconds=nobody)
+
+    def questions(self, name: str) -> Questions:
+        """Questions that are answered beside this process."""
+        asks = self._asks or Directly(answers(self.config))
+        return Questions(name, asks, most=self.config.auth_connections, seconds=self.config.auth_timeout)
 
 
 # --- one function for each name -------------------------------------------------------------------
 
 
-def _passwd_files(config: Config) -> Iterator[Authenticator]:
-    for path in config.passwd_file:
-        yield PasswdFiles(path) if variables(path) else PasswdFile(path.replace("%%", "%"))
+def _passwd_files(opening: _Opening) -> list[Authenticator]:
+    return [
+        PasswdFiles(path) if variables(path) else PasswdFile(path.replace("%%", "%"))
+        for path in opening.config.passwd_file
+    ]
 
 
-_CHECKING: Final[dict[str, Callable[[Config], Iterator[Authenticator]]]] = {"passwd-file": _passwd_files}
+def _pam(opening: _Opening) -> list[Authenticator]:
+    return [pam.Pam(opening.questions("pam"))]
+
+
+def _command(opening: _Opening) -> list[Authenticator]:
+    return [command.CheckCommand(opening.questions("command"))]
+
+
+def _system(opening: _Opening) -> list[UserSource]:
+    return [System(opening.config.system_first_uid)]
+
+
+def _static(opening: _Opening) -> list[UserSource]:
+    if not opening.config.auth_static:
+        raise ConfigError("userdb = static needs auth_static")
+    return [Static(dict(opening.config.auth_static))]
+
+
+# Those that check, and may know; and those that only know.
+_CHECKING: Final[dict[str, Callable[[_Opening], list[Authenticator]]]] = {
+    "passwd-file": _passwd_files,
+    "pam": _pam,
+    "command": _command,
+}
+_KNOWING: Final[dict[str, Callable[[_Opening], list[UserSource]]]] = {"system": _system, "static": _static}

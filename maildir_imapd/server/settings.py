@@ -29,6 +29,7 @@ from maildir_imapd.store.watch import Watcher
 from maildir_imapd.wire.buffer import Limits
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.beside import Asks
     from maildir_imapd.auth.chain import FailureCount
     from maildir_imapd.config import Config
     from maildir_imapd.values import Endpoint
@@ -138,10 +139,14 @@ def policy(
 # --- users and mail -------------------------------------------------------------------------------
 
 
-def chain(config: Config, failures: FailureCount | None = None) -> Chain:
-    """Open the back ends, in their order; raises ConfigError.  *failures*: where wrong passwords are counted."""
+def chain(config: Config, failures: FailureCount | None = None, asks: Asks | None = None) -> Chain:
+    """Open the back ends, in their order; raises ConfigError.
+
+    *failures*: where wrong passwords are counted; *asks*: as of ``back_ends.opened``.
+    """
+    remember = config.auth_cache_time
     return Chain(
-        back_ends.opened(config, remember=(remember := config.auth_cache_time)),
+        back_ends.opened(config, remember=remember, asks=asks),
         remember=remember,
         delay=config.auth_failure_delay,
         failures=failures,

@@ -27,7 +27,8 @@ from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
-from maildir_imapd.server import confine, preload, settings, worker
+from maildir_imapd.server import back_ends, confine, preload, settings, worker
+from maildir_imapd.server.aside import Aside
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
@@ -112,6 +113,7 @@ class Supervisor:
     _page: Page = field(default_factory=lambda: Page(SLOTS))
     _deaths: Deaths = field(default_factory=lambda: Deaths(SLOTS))
     _stacks: Stacks | None = None
+    _aside: Aside | None = None
 
     def run(self, announce: Callable[[str], None]) -> int:
         """Serve until SIGTERM; *announce* gets one line once connections are taken."""
@@ -127,6 +129,7 @@ class Supervisor:
         settings.server_metadata(self.config)
         self._mail_user = _mail_user(self.config, users)
         self._mail = _mail(self.config, users)
+        self._aside = self._begin_aside(self.config)
         self._write_pid()
         try:
             if self._start(self.config.workers):
@@ -182,6 +185,27 @@ class Supervisor:
                     os.unlink(self.config.pid_file)
             except OSError:
                 pass  # an administrator was faster
+
+    def _begin_aside(self, config: Config) -> Aside | None:
+        """Fork the process that questions about passwords go to, if there are any; raises ConfigError."""
+        answers = back_ends.answers(config)
+        if not answers:
+            return None
+        try:
+            aside = Aside(answers, most=back_ends.most_answers(config))
+            aside.start(self._let_go)
+        except OSError as error:
+            raise ConfigError(f"cannot start the process that asks about passwords: {error.strerror}") from error
+        return aside
+
+    def _let_go(self) -> None:
+        """Close, in a process that serves no client, what is for those that do."""
+        self._signals.close()
+        for listener in self.listeners:
+            listener.sock.close()
+        for child in self.children.values():
+            if child.channel is not None:
+                child.channel.close()
 
     # --- workers ----------------------------------------------------------------------------------
 
@@ -266,6 +290,8 @@ class Supervisor:
         status = 1
         try:
             self._signals.close()  # the parent's; the child makes its own
+            if self._aside is not None:
+                self._aside.keep_only_asking()
             page = self._page
 
             def tell(text: str) -> None:
@@ -289,6 +315,7 @@ class Supervisor:
                     channel=channel,
                     failures=self._failures,
                     counts=self._counts.of(slot),
+                    asks=self._aside,
                 )
                 status = worker.run(self.config, self._tls, self.listeners, supervision)
             except ConfigError as error:
@@ -358,6 +385,7 @@ class Supervisor:
             settings.server_metadata(config)
             mail_user = _mail_user(config, users)
             mail = _mail(config, users)
+            aside = self._begin_aside(config)
             logs.set_up(config.log_level, config.log_file)
         except ConfigError as error:
             log.error("reload failed, the old settings stay", why=error.text)
@@ -365,20 +393,24 @@ class Supervisor:
         if settings.listening(config) != settings.listening(self.config):
             log.warning("new listening addresses need a restart")
         old = [child for child in self.children.values() if not child.retired]
-        before = self.config, self._tls, self._mail_user, self._mail
-        self.config, self._tls, self._mail_user, self._mail = config, tls, mail_user, mail
+        before = self.config, self._tls, self._mail_user, self._mail, self._aside
+        self.config, self._tls, self._mail_user, self._mail, self._aside = config, tls, mail_user, mail, aside
         self._share_log()
         try:
             if not self._start(config.workers):
                 return  # to end, with all of them
         except (ConfigError, OSError, MemoryError) as error:
             log.error("reload failed, the old workers stay", why=error)
-            self.config, self._tls, self._mail_user, self._mail = before
+            self.config, self._tls, self._mail_user, self._mail, self._aside = before
+            if aside is not None:
+                aside.close()
             for child in self.children.values():
                 if child not in old and not child.retired:
                     child.retired = True
                     _kill(child.pid, signal.SIGTERM)
             return
+        if before[-1] is not None:
+            before[-1].close()
         for child in old:
             if self.children.get(child.pid) is not child:
                 continue  # it has died meanwhile: its number and its slot may be another's
@@ -400,6 +432,8 @@ class Supervisor:
             if pid == 0:
                 break
             child = self.children.pop(pid, None)
+            if child is None and self._aside is not None:
+                self._aside.ended(pid, status)
             if child is not None and status:
                 self._deaths.died(child.slot)
             if child is not None:
@@ -418,6 +452,8 @@ class Supervisor:
             self._next_start = time.monotonic() + self._pause
 
     def _fill_up(self) -> None:
+        if self._aside is not None:
+            self._aside.renew(self._let_go)
         active = sum(not child.retired for child in self.children.values())
         if active < self.config.workers and time.monotonic() >= self._next_start:
             try:
@@ -477,6 +513,8 @@ class Supervisor:
         if self.children:
             # In a system call that nothing interrupts; they end with it.
             log.error("workers do not end", workers=sorted(self.children))
+        if self._aside is not None:
+            self._aside.close()
         self._signals.close()
         self._remove_pid()
         log.info("stopped")

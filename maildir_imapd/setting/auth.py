@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import choice, duration, name_form, number, text
+from maildir_imapd.values import choice, command, duration, entry, field_of_all, name_form, number, switch, text
 
 # The back ends that can check a password, and those that can say who a user is.
-CHECKING = ("passwd-file",)
-KNOWING = ("passwd-file",)
+CHECKING = ("passwd-file", "pam", "command")
+KNOWING = ("passwd-file", "system", "static")
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -95,6 +95,57 @@ SETTINGS: tuple[Setting, ...] = (
         "How user names are spelled before anybody is asked, as in Dovecot: %u as clients write them, %Lu in small "
         "letters, %n or %Ln without the domain. Without it a name is tried as it is written, then in small letters.",
         "FORM",
+        "Logins",
+    ),
+    Setting(
+        "auth_static",
+        field_of_all,
+        (),
+        "With userdb = static, what holds for every user, as home=/srv/mail/%d/%n, uid=vmail, gid=vmail: fields of "
+        "passwd-files, with the variables %u user name, %n the part before @ and %d the part after it; mail= has those "
+        "of mail_location.",
+        "FIELD=VALUE",
+        "Logins",
+        many=True,
+    ),
+    Setting(
+        "system_first_uid",
+        number(1, (1 << 32) - 2),
+        1000,
+        "With userdb = system, and with pam where userdb is not set: the first uid of a user; those below are accounts "
+        "of the system, which cannot log in.",
+        "NUMBER",
+        "Logins",
+    ),
+    Setting(
+        "pam_service",
+        entry,
+        "maildir-imapd",
+        "With auth = pam, the file in /etc/pam.d that says how. A password that is right and an account that is in "
+        "order (auth and account there) let a user in.",
+        "NAME",
+        "Logins",
+    ),
+    Setting(
+        "pam_session",
+        switch,
+        False,
+        "Open a session of PAM's at each login that is checked, and close it again at once: for modules that make a "
+        "home or count logins.",
+        "true|false",
+        "Logins",
+        shown="false",
+    ),
+    Setting(
+        "auth_command",
+        command,
+        (),
+        "With auth = command, the program that is asked, in the manner of checkpassword: it reads name, password and a "
+        "number, each with a NUL behind it, from descriptor 3, becomes the program in its arguments if they are right, "
+        "and else ends with 1, or with anything else (111) for what it cannot say now. Of its environment USER, HOME "
+        "and the fields that EXTRA names are taken; the uid that it has become is the mail's owner. It is run as "
+        "whoever starts the server, in /, with PATH in its environment.",
+        "COMMAND",
         "Logins",
     ),
 )
