@@ -181,6 +181,30 @@ def field_of_all(value: Any) -> tuple[str, str]:
     return name, location(written) if name in ("mail", "userdb_mail") else template(written)
 
 
+def query(value: Any) -> str:
+    """A query with the variables of a template, and %% for a percent sign."""
+    return template(value)
+
+
+def uri(value: Any) -> str:
+    """Where a directory is."""
+    written = text(value)
+    if not re.fullmatch(r"ldap[si]?://\S*", written):
+        raise ValueError("must be ldap://HOST, ldaps://HOST or ldapi://PATH, the slashes of the path as %2F")
+    return written
+
+
+def attribute(value: Any) -> tuple[str, str, str]:
+    """``ATTRIBUTE=FIELD`` or ``ATTRIBUTE=FIELD=TEXT``, in which ``%$`` is the value; already read, as it is."""
+    if isinstance(value, tuple):
+        return value
+    name, _, rest = text(value).partition("=")
+    field, equals, written = rest.partition("=")
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9;.-]*", name) or not re.fullmatch("[a-z_]+", field):
+        raise ValueError("must be ATTRIBUTE=FIELD or ATTRIBUTE=FIELD=TEXT, for example homeDirectory=home")
+    return name, field, written if equals else "%$"
+
+
 def command(value: Any) -> tuple[str, ...]:
     """A command as a shell would take it apart: its words."""
     try:

@@ -21,6 +21,8 @@ VALUES = "values"
 
 ELSEWHERE = {
     "auth/beside": "test_server_aside test_auth_command",
+    "auth/postgres": "test_interop_auth_postgres",
+    "auth/directory": "test_interop_auth_ldap",
     "auth/pam": "test_interop_auth_pam",
     "cli/certificate": "test_server_own_certificate",
     "cli/dovecot_features": "test_cli_import_dovecot",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,10 +23,11 @@ VARIABLES: Final = "und"
 _VARIABLE = re.compile(r"%(L?)(.?)", re.DOTALL)
 
 
-def filled(template: str, user: str) -> str:
+def filled(template: str, user: str, spell: Callable[[str], str] = str) -> str:
     """Fill in %u, %n and %d, with an L after the % in small letters, and %%; raises ValueError for another variable.
 
-    *user* must be a valid name, or what comes of it may leave its place in a path.
+    *user* must be a valid name, or what comes of it may leave its place in a path; *spell* makes of a value what keeps
+    its place in a text of another kind.
     """
     local, _, domain = user.partition("@")
     values = {"u": user, "n": local, "d": domain}
@@ -36,7 +38,7 @@ def filled(template: str, user: str) -> str:
             return "%"
         if which not in values or not which:
             raise ValueError("may use the variables %u (user), %n (before the @) and %d (after it)")
-        return values[which].lower() if low else values[which]
+        return spell(values[which].lower() if low else values[which])
 
     return _VARIABLE.sub(value, template)
 

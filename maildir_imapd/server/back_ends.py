@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.auth import command, pam
+from maildir_imapd.auth import command, directory, pam, postgres, sql
 from maildir_imapd.auth.beside import Asks, Questions
+from maildir_imapd.auth.directory import Directory, DirectorySearch, Ldap
 from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
 from maildir_imapd.auth.names import variables
 from maildir_imapd.auth.passwdfile import PasswdFile, PasswdFiles
+from maildir_imapd.auth.postgres import PostgresDatabase
+from maildir_imapd.auth.sql import Database, Queries, Sql
+from maildir_imapd.auth.sqlite import SqliteDatabase
 from maildir_imapd.auth.static import Static
 from maildir_imapd.auth.system import System
+from maildir_imapd.auth.waiting import Pool, Until
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server.aside import Directly
 
@@ -66,7 +71,15 @@ def most_answers(config: Config) -> int:
 def files(config: Config) -> tuple[str, ...]:
     """Name the files that back ends read while the server runs, also when another has taken their place."""
     # Of a path with variables what stands before the first of them.
-    return tuple(path.partition("%")[0] for path in config.passwd_file)
+    found = [path.partition("%")[0] for path in config.passwd_file]
+    if (config.sql_connect or "").startswith(_SQLITE):
+        found.append(config.sql_connect.removeprefix(_SQLITE))
+    if config.ldap_ca is not None:
+        found.append(config.ldap_ca)
+    return tuple(found)
+
+
+_SQLITE: Final = "sqlite:"
 
 
 class _Opening:
@@ -129,10 +142,84 @@ def _static(opening: _Opening) -> list[UserSource]:
     return [Static(dict(opening.config.auth_static))]
 
 
+def _sql_parts(opening: _Opening) -> tuple[Pool[Database], Queries]:
+    """Make what asks the database, and the queries; raises ConfigError."""
+    config, where = opening.config, opening.config.sql_connect
+    if where is None:
+        raise ConfigError("sql needs sql_connect")
+    secret = first_line("sql_password_file", config.sql_password_file)
+    if where.startswith(_SQLITE):
+        path = where.removeprefix(_SQLITE)
+
+        def open_line(until: Until) -> Database:
+            return SqliteDatabase(path, until)
+
+    else:
+        postgres.demand_library()
+
+        def open_line(until: Until) -> Database:
+            return PostgresDatabase(where, secret, until)
+
+    written = (config.sql_password_query, config.sql_user_query, config.sql_iterate_query)
+    queries = Queries(*(None if each is None else sql.parse(each) for each in written))
+    return Pool("sql", open_line, most=config.auth_connections, seconds=config.auth_timeout), queries
+
+
+def _sql(opening: _Opening) -> list[Authenticator]:
+    pool, queries = _sql_parts(opening)
+    if queries.password is None:
+        raise ConfigError("auth = sql needs sql_password_query")
+    return [opening.kept(Sql(pool, queries, scheme=opening.config.sql_password_scheme))]
+
+
+def _sql_users(opening: _Opening) -> list[UserSource]:
+    pool, queries = _sql_parts(opening)
+    if queries.user is None and queries.password is None:
+        raise ConfigError("userdb = sql needs sql_user_query")
+    queries = Queries(None, queries.user or queries.password, queries.everybody)
+    return [opening.kept(Sql(pool, queries, scheme=opening.config.sql_password_scheme))]
+
+
+def _ldap(opening: _Opening) -> list[Authenticator]:
+    config = opening.config
+    if not config.ldap_uri or config.ldap_base is None:
+        raise ConfigError("ldap needs ldap_uri and ldap_base")
+    directory.demand_library()
+    where = Directory(
+        uris=config.ldap_uri,
+        starttls=config.ldap_starttls,
+        ca=config.ldap_ca,
+        bind_dn=config.ldap_bind_dn,
+        bind_password=first_line("ldap_bind_password_file", config.ldap_bind_password_file),
+    )
+    search = DirectorySearch(
+        config.ldap_base, config.ldap_filter, config.ldap_name_attribute, config.ldap_user_attributes
+    )
+    most, seconds = config.auth_connections, config.auth_timeout
+    return [opening.kept(Ldap(where, search, most=most, seconds=seconds))]
+
+
+def first_line(setting: str, path: str | None) -> str | None:
+    """Read a secret; None for no file; raises ConfigError."""
+    if path is None:
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{setting} {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from error
+
+
 # Those that check, and may know; and those that only know.
 _CHECKING: Final[dict[str, Callable[[_Opening], list[Authenticator]]]] = {
     "passwd-file": _passwd_files,
     "pam": _pam,
+    "ldap": _ldap,
+    "sql": _sql,
     "command": _command,
 }
-_KNOWING: Final[dict[str, Callable[[_Opening], list[UserSource]]]] = {"system": _system, "static": _static}
+_KNOWING: Final[dict[str, Callable[[_Opening], list[UserSource]]]] = {
+    "system": _system,
+    "sql": _sql_users,
+    "static": _static,
+}

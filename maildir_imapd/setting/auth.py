@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import choice, command, duration, entry, field_of_all, name_form, number, switch, text
+from maildir_imapd.values import (
+    attribute,
+    choice,
+    command,
+    duration,
+    entry,
+    field_of_all,
+    name_form,
+    number,
+    path,
+    query,
+    switch,
+    template,
+    text,
+    uri,
+)
 
 # The back ends that can check a password, and those that can say who a user is.
-CHECKING = ("passwd-file", "pam", "command")
-KNOWING = ("passwd-file", "system", "static")
+CHECKING = ("passwd-file", "pam", "ldap", "sql", "command")
+KNOWING = ("passwd-file", "system", "ldap", "sql", "static")
+
+# Those of stored passwords that may stand without their name.
+SCHEMES = (
+    *("CRYPT", "PLAIN", "MD5-CRYPT", "SHA256-CRYPT", "SHA512-CRYPT", "BLF-CRYPT", "ARGON2ID"),
+    *("SHA", "SHA256", "SHA512", "SSHA", "SSHA256", "SSHA512"),
+)
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -102,8 +123,8 @@ SETTINGS: tuple[Setting, ...] = (
         field_of_all,
         (),
         "With userdb = static, what holds for every user, as home=/srv/mail/%d/%n, uid=vmail, gid=vmail: fields of "
-        "passwd-files, with the variables %u user name, %n the part before @ and %d the part after it; mail= has those "
-        "of mail_location.",
+        "passwd-files, with the variables %u user name, %n the part before @ and %d the part after it; mail= has "
+        "those of mail_location.",
         "FIELD=VALUE",
         "Logins",
         many=True,
@@ -112,8 +133,8 @@ SETTINGS: tuple[Setting, ...] = (
         "system_first_uid",
         number(1, (1 << 32) - 2),
         1000,
-        "With userdb = system, and with pam where userdb is not set: the first uid of a user; those below are accounts "
-        "of the system, which cannot log in.",
+        "With userdb = system, and with pam where userdb is not set: the first uid of a user; those below are "
+        "accounts of the system, which cannot log in.",
         "NUMBER",
         "Logins",
     ),
@@ -140,12 +161,147 @@ SETTINGS: tuple[Setting, ...] = (
         "auth_command",
         command,
         (),
-        "With auth = command, the program that is asked, in the manner of checkpassword: it reads name, password and a "
-        "number, each with a NUL behind it, from descriptor 3, becomes the program in its arguments if they are right, "
-        "and else ends with 1, or with anything else (111) for what it cannot say now. Of its environment USER, HOME "
-        "and the fields that EXTRA names are taken; the uid that it has become is the mail's owner. It is run as "
-        "whoever starts the server, in /, with PATH in its environment.",
+        "With auth = command, the program that is asked, in the manner of checkpassword: it reads name, password and "
+        "a number, each with a NUL behind it, from descriptor 3, becomes the program in its arguments if they are "
+        "right, and else ends with 1, or with anything else (111) for what it cannot say now. Of its environment "
+        "USER, HOME and the fields that EXTRA names are taken; the uid that it has become is the mail's owner. It is "
+        "run as whoever starts the server, in /, with PATH in its environment.",
         "COMMAND",
+        "Logins",
+    ),
+    Setting(
+        "ldap_uri",
+        uri,
+        (),
+        "The directory of auth and userdb = ldap: ldap://, ldaps:// or ldapi:// and a host, of which the first that "
+        "answers is taken. Needs maildir-imapd[ldap].",
+        "URI",
+        "Logins",
+        many=True,
+    ),
+    Setting(
+        "ldap_starttls",
+        switch,
+        False,
+        "Begin TLS on connections of ldap://; without it passwords go bare.",
+        "true|false",
+        "Logins",
+        shown="false",
+    ),
+    Setting(
+        "ldap_ca",
+        path,
+        None,
+        "The certificates that the directory's must be signed by, PEM. Default: those of the system.",
+        "FILE",
+        "Logins",
+        shown="those of the system",
+    ),
+    Setting(
+        "ldap_base",
+        template,
+        None,
+        "Below which entry users are looked for. It and ldap_filter may have %u, %n and %d in them, which are escaped.",
+        "DN",
+        "Logins",
+    ),
+    Setting(
+        "ldap_filter",
+        template,
+        "(&(objectClass=posixAccount)(uid=%u))",
+        "What finds the one entry of a user. Whoever can bind as that entry with the password that the client shows "
+        "is the user.",
+        "FILTER",
+        "Logins",
+    ),
+    Setting(
+        "ldap_bind_dn",
+        text,
+        None,
+        "As whom the directory is searched; without it as nobody.",
+        "DN",
+        "Logins",
+    ),
+    Setting(
+        "ldap_bind_password_file",
+        path,
+        None,
+        "A file with the password of ldap_bind_dn in its first line, which only the administrator may read.",
+        "FILE",
+        "Logins",
+    ),
+    Setting(
+        "ldap_name_attribute",
+        text,
+        "uid",
+        "The attribute that has the user's name as it is to be spelled, for a directory finds it in other spellings "
+        "as well.",
+        "ATTRIBUTE",
+        "Logins",
+    ),
+    Setting(
+        "ldap_user_attributes",
+        attribute,
+        (("homeDirectory", "home", "%$"), ("uidNumber", "uid", "%$"), ("gidNumber", "gid", "%$")),
+        "What attributes say, as fields of passwd-files: mailQuota=quota_rule, or with a text around the value, "
+        "which is %$: mailQuota=quota_rule=*:bytes=%$.",
+        "ATTRIBUTE=FIELD[=TEXT]",
+        "Logins",
+        many=True,
+        shown="homeDirectory=home, uidNumber=uid, gidNumber=gid",
+    ),
+    Setting(
+        "sql_connect",
+        text,
+        None,
+        "The database of auth and userdb = sql: sqlite:PATH, or for PostgreSQL a connection string as libpq takes "
+        "it, such as host=127.0.0.1 dbname=mail user=maildir-imapd. Needs maildir-imapd[sql] for the latter.",
+        "DATABASE",
+        "Logins",
+    ),
+    Setting(
+        "sql_password_file",
+        path,
+        None,
+        "A file with the password for the database in its first line, which only the administrator may read.",
+        "FILE",
+        "Logins",
+    ),
+    Setting(
+        "sql_password_query",
+        query,
+        None,
+        "What finds the password of a user: a SELECT with a column password, and fields of passwd-files in others "
+        "(home, uid, gid, mail, quota_rule, allow_nets ..., each also with userdb_ in front; nologin). A column user "
+        "has the name as it is to be spelled; without it the name counts as the client writes it, so let the query "
+        "compare as exactly. %u, %n and %d, or %Lu, %Ln and %Ld, are bound as parameters and are never part of the "
+        "text; quotes around them are taken away.",
+        "QUERY",
+        "Logins",
+    ),
+    Setting(
+        "sql_user_query",
+        query,
+        None,
+        "What finds home, uid, gid, mail and limits of a user, where sql_password_query does not: columns as there, "
+        "without the password. For userdb = sql.",
+        "QUERY",
+        "Logins",
+    ),
+    Setting(
+        "sql_iterate_query",
+        query,
+        None,
+        "What names all users, for commands: a column user, or username and domain.",
+        "QUERY",
+        "Logins",
+    ),
+    Setting(
+        "sql_password_scheme",
+        choice(*SCHEMES),
+        "CRYPT",
+        "The scheme of passwords in the database that have no {SCHEME} in front.",
+        "SCHEME",
         "Logins",
     ),
 )
