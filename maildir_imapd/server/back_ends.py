@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.auth import command, directory, pam, postgres, sql
 from maildir_imapd.auth.beside import Asks, Questions
 from maildir_imapd.auth.directory import Directory, DirectorySearch, Ldap
+from maildir_imapd.auth.dovecot import DovecotAuth
 from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
 from maildir_imapd.auth.names import variables
@@ -199,6 +200,23 @@ def _ldap(opening: _Opening) -> list[Authenticator]:
     return [opening.kept(Ldap(where, search, most=most, seconds=seconds))]
 
 
+def _dovecot(opening: _Opening) -> list[Authenticator]:
+    config = opening.config
+    if config.dovecot_auth_socket is None:
+        raise ConfigError("auth = dovecot needs dovecot_auth_socket")
+    most, seconds = config.auth_connections, config.auth_timeout
+    both = DovecotAuth(config.dovecot_auth_socket, config.dovecot_userdb_socket, most=most, seconds=seconds)
+    return [opening.kept(both)]
+
+
+def _dovecot_users(opening: _Opening) -> list[UserSource]:
+    config = opening.config
+    if config.dovecot_userdb_socket is None:
+        raise ConfigError("userdb = dovecot needs dovecot_userdb_socket")
+    most, seconds = config.auth_connections, config.auth_timeout
+    return [opening.kept(DovecotAuth(None, config.dovecot_userdb_socket, most=most, seconds=seconds))]
+
+
 def first_line(setting: str, path: str | None) -> str | None:
     """Read a secret; None for no file; raises ConfigError."""
     if path is None:
@@ -217,9 +235,11 @@ _CHECKING: Final[dict[str, Callable[[_Opening], list[Authenticator]]]] = {
     "ldap": _ldap,
     "sql": _sql,
     "command": _command,
+    "dovecot": _dovecot,
 }
 _KNOWING: Final[dict[str, Callable[[_Opening], list[UserSource]]]] = {
     "system": _system,
     "sql": _sql_users,
     "static": _static,
+    "dovecot": _dovecot_users,
 }

@@ -21,8 +21,8 @@ from maildir_imapd.values import (
 )
 
 # The back ends that can check a password, and those that can say who a user is.
-CHECKING = ("passwd-file", "pam", "ldap", "sql", "command")
-KNOWING = ("passwd-file", "system", "ldap", "sql", "static")
+CHECKING = ("passwd-file", "pam", "ldap", "sql", "command", "dovecot")
+KNOWING = ("passwd-file", "system", "ldap", "sql", "static", "dovecot")
 
 # Those of stored passwords that may stand without their name.
 SCHEMES = (
@@ -302,6 +302,24 @@ SETTINGS: tuple[Setting, ...] = (
         "CRYPT",
         "The scheme of passwords in the database that have no {SCHEME} in front.",
         "SCHEME",
+        "Logins",
+    ),
+    Setting(
+        "dovecot_auth_socket",
+        path,
+        None,
+        "With auth = dovecot, the socket of a running Dovecot's auth process for clients, such as "
+        "/run/dovecot/auth-client: it checks passwords, as it does for others that are its clients.",
+        "SOCKET",
+        "Logins",
+    ),
+    Setting(
+        "dovecot_userdb_socket",
+        path,
+        None,
+        "Its socket for look-ups of users, such as /run/dovecot/auth-userdb: home, uid, gid, mail and limits. "
+        "Without it nobody is known before he comes, and userdb is to be set.",
+        "SOCKET",
         "Logins",
     ),
 )
