@@ -30,7 +30,7 @@ MOST_OCTETS: Final = 4096
 class Asks(Protocol):
     """Whoever has questions answered, by their names."""
 
-    def ask(self, name: str, parts: Sequence[bytes], until: Until) -> bytes:
+    def put(self, name: str, parts: Sequence[bytes], until: Until) -> bytes:
         """Return the answer; raises OSError when there is none until then."""
         ...
 
@@ -48,12 +48,12 @@ class Questions:
         self._asks = asks
         self._pool = Pool(name, lambda until: _Nothing(), most=most, seconds=seconds)
 
-    def ask(self, user: str, password: bytes) -> bytes:
+    def put(self, user: str, password: bytes) -> bytes:
         """Return what belongs to a password that is right; raises AuthenticationFailed, Unavailable."""
         parts = (user.encode("utf-8", "surrogateescape"), password)
         if b"\0" in parts[0] or b"\0" in password or sum(map(len, parts)) > MOST_OCTETS:
             raise AuthenticationFailed
-        said = self._pool.ask(lambda _, until: self._asks.ask(self._name, parts, until))
+        said = self._pool.ask(lambda _, until: self._asks.put(self._name, parts, until))
         kind, rest = said[:1], said[1:]
         if kind == RIGHT:
             return rest

@@ -49,7 +49,7 @@ class CheckCommand:
         if not isinstance(credential, Password) or not credential.password:
             raise AuthenticationFailed
         user = credential.user if valid_user(credential.user) else _STRANGER
-        identity = said(user, self._questions.ask(user, credential.password))
+        identity = said(user, self._questions.put(user, credential.password))
         if user != credential.user or not valid_user(identity.user):
             raise AuthenticationFailed
         return identity

@@ -44,7 +44,7 @@ class Pam:
         if not isinstance(credential, Password) or not credential.password:
             raise AuthenticationFailed
         known = valid_user(credential.user)
-        user = self._questions.ask(credential.user if known else _STRANGER, credential.password).decode()
+        user = self._questions.put(credential.user if known else _STRANGER, credential.password).decode()
         if not known or not valid_user(user):
             raise AuthenticationFailed
         return Identity(user)

@@ -45,8 +45,8 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise OSError(_plain(error)) from error
 
-    def ask(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
-        """As ``Database.ask``; the statement ends with the time, whatever the server does."""
+    def rows(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
+        """As ``Database.rows``; the statement ends with the time, whatever the server does."""
         import psycopg
 
         connection = self._connection

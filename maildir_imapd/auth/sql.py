@@ -30,7 +30,7 @@ _MOST_ROWS: Final = 2
 class Database(Protocol):
     """An open connection to a database."""
 
-    def ask(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
+    def rows(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
         """Return the rows, *most* of them if that is said; raises LineBroken, OSError, or ConfigError for a query
         that the database does not take.
         """
@@ -184,7 +184,7 @@ class Sql:
 
     def _ask(self, query: Query, user: str, most: int | None) -> list[Row]:
         try:
-            return self._pool.ask(lambda database, until: database.ask(query, user, until, most))
+            return self._pool.ask(lambda database, until: database.rows(query, user, until, most))
         except ConfigError as error:
             # Not the user's fault, and not his business.
             log.error("the database does not take a query", name=self.name, why=error.text)

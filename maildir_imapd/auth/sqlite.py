@@ -24,8 +24,8 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise OSError(str(error)) from error
 
-    def ask(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
-        """As ``Database.ask``."""
+    def rows(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
+        """As ``Database.rows``."""
         self._database.execute(f"PRAGMA busy_timeout = {int(until.left * 1000)}")
         self._database.set_progress_handler(lambda: until.over, _STEPS)
         try:

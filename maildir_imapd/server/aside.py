@@ -109,8 +109,8 @@ class Aside:
         """Let go of what only the supervisor needs; called in a worker."""
         self._far.close()
 
-    def ask(self, name: str, parts: Sequence[bytes], until: Until) -> bytes:
-        """As ``Asks.ask``."""
+    def put(self, name: str, parts: Sequence[bytes], until: Until) -> bytes:
+        """As ``Asks.put``."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             with theirs:
@@ -145,8 +145,8 @@ class Directly:
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self._answers = answers
 
-    def ask(self, name: str, parts: Sequence[bytes], until: Until) -> bytes:
-        """As ``Asks.ask``."""
+    def put(self, name: str, parts: Sequence[bytes], until: Until) -> bytes:
+        """As ``Asks.put``."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             with theirs:

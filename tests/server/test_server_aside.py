@@ -47,33 +47,33 @@ def questions(asks: Aside | Directly, seconds: float = 30) -> Questions:
 
 
 def test_right_and_wrong(asks: Aside | Directly) -> None:
-    said = [questions(asks).ask("ann", b"secret").decode().split() for _ in range(2)]
+    said = [questions(asks).put("ann", b"secret").decode().split() for _ in range(2)]
     assert [name for name, _ in said] == ["ann", "ann"]
     # Each in a process of its own.
     assert len({process for _, process in said} | {str(os.getpid())}) == 3
     with pytest.raises(AuthenticationFailed) as caught:
-        questions(asks).ask("ann", b"wrong")
+        questions(asks).put("ann", b"wrong")
     assert caught.value.detail == "account-expired"
 
 
 @pytest.mark.parametrize("user", ["dies", "fails", "down"])
 def test_what_is_not_answered_is_not_wrong(asks: Aside | Directly, user: str) -> None:
     with pytest.raises(Unavailable):
-        questions(asks).ask(user, b"secret")
-    assert questions(asks).ask("ann", b"secret")
+        questions(asks).put(user, b"secret")
+    assert questions(asks).put("ann", b"secret")
 
 
 def test_what_hangs_is_killed_and_others_are_answered(asks: Aside | Directly) -> None:
     for _ in range(4):
         with pytest.raises(Unavailable):
-            questions(asks, 0.3).ask("hangs", b"secret")
-    assert questions(asks).ask("ann", b"secret")
+            questions(asks, 0.3).put("hangs", b"secret")
+    assert questions(asks).put("ann", b"secret")
 
 
 @pytest.mark.parametrize(("user", "password"), [("a\0b", b"secret"), ("ann", b"secret\0"), ("ann", b"s" * 5000)])
 def test_what_cannot_be_asked_is_wrong(asks: Aside | Directly, user: str, password: bytes) -> None:
     with pytest.raises(AuthenticationFailed):
-        questions(asks).ask(user, password)
+        questions(asks).put(user, password)
 
 
 def test_a_question_is_read_as_it_was_written() -> None:
@@ -90,9 +90,9 @@ def test_nonsense_and_unknown_questions_end_nothing(asks: Aside | Directly) -> N
         return
     for name in ("other", ""):
         with pytest.raises(OSError):
-            asks.ask(name, [b"ann"], Until(time.monotonic() + 5))
+            asks.put(name, [b"ann"], Until(time.monotonic() + 5))
     asks._ours.send(b"nonsense")
-    assert questions(asks).ask("ann", b"secret")
+    assert questions(asks).put("ann", b"secret")
 
 
 def test_another_one_takes_the_place_of_what_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +109,6 @@ def test_another_one_takes_the_place_of_what_has_ended(monkeypatch: pytest.Monke
     monkeypatch.setattr("maildir_imapd.server.aside._YOUNG_SECONDS", 0)
     aside.renew(lambda: None)
     assert aside.process not in (0, first)
-    assert questions(aside).ask("ann", b"secret")
+    assert questions(aside).put("ann", b"secret")
     aside.close()
     assert os.waitpid(aside.process, 0)[1] == 0
