@@ -114,8 +114,8 @@ class Chain:
             # From there he is unknown: whether the password is right must not show in how long the answer takes.
             user, registered = "", None
         identity = self._checked(back_end, _renamed(credential, user), registered)
-        if (registered is None or identity.user != registered.identity.user) and not _fits(identity, host):
-            # Only the credential said who he is, and of that nothing has been looked at yet.
+        if (registered is None or identity != registered.identity) and not _fits(identity, host):
+            # Only the credential said who he is, or from where he may come, and of that nothing has been looked at yet.
             raise AuthenticationFailed
         if credential.authzid not in (None, credential.user, identity.user):
             raise AuthorizationFailed

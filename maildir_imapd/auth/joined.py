@@ -68,10 +68,14 @@ class Joined:
 
 
 def merged(first: Identity, second: Identity) -> Identity:
-    """Fill in what *first* does not say of a user by what *second* does; uid and gid are one thing."""
+    """Fill in what *first* does not say of a user by what *second* does; uid and gid are one thing.
+
+    Where both mean one name *second* says how it is spelled: who only checks takes it as it comes.
+    """
     uid, gid = (first.uid, first.gid) if first.uid is not None else (second.uid, second.gid)
     return replace(
         first,
+        user=second.user if second.user.casefold() == first.user.casefold() else first.user,
         home=first.home if first.home is not None else second.home,
         uid=uid,
         gid=gid if first.gid is None else first.gid,

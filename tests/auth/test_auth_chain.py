@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -259,3 +260,17 @@ def test_failures_of_all_connections_make_the_pause_longer(clock: Clock) -> None
     for _ in range(500):
         shared.add("ann", "192.0.2.1")
     assert other.pause(1, "ann", "192.0.2.1") <= 60
+
+
+def test_from_where_he_may_come_may_be_known_with_the_password_only() -> None:
+    """A command knows nobody before it has seen his password."""
+
+    class Late(Fake):
+        def check(self, credential: Credential) -> Identity:
+            return replace(super().check(credential), nets=(ip_network("192.0.2.0/24"),))
+
+    chain = Chain([Late({"ann": b"a"})], remember=300)
+    for _ in range(2):
+        assert chain.identify(Password("ann", b"a"), "192.0.2.1").user == "ann"
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(Password("ann", b"a"), "198.51.100.1")

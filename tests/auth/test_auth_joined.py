@@ -85,5 +85,7 @@ def test_what_is_merged() -> None:
     )
     assert merged(Identity("ann"), whole) == whole
     assert merged(whole, Identity("ann", home="/other", uid=9, gid=9, nets=())) == whole
+    assert merged(Identity("ANN"), Identity("ann")).user == "ann"
+    assert merged(Identity("ann"), Identity("other")).user == "ann"
     # A uid goes with its own group.
     assert merged(Identity("ann", uid=7), Identity("ann", uid=1, gid=2)).gid is None

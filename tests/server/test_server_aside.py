@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import imaplib
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
+from running import Running, start_server, stop_server
 
 from maildir_imapd.auth.beside import DOWN, RIGHT, WRONG, Questions
 from maildir_imapd.auth.waiting import Until
@@ -112,3 +117,59 @@ def test_another_one_takes_the_place_of_what_has_ended(monkeypatch: pytest.Monke
     assert questions(aside).put("ann", b"secret")
     aside.close()
     assert os.waitpid(aside.process, 0)[1] == 0
+
+
+CHECK = """#!{python}
+import os, sys
+user, password, *_ = os.read(3, 4096).split(b"\\0")
+# Who asks is the parent's parent: the parent is there for this question alone.
+stat = open(f"/proc/{{os.getppid()}}/stat").read()
+with open("{base}/pids", "a") as pids:
+    print(stat.rpartition(")")[2].split()[1], file=pids)
+if (user, password) != (b"u0", b"secret"):
+    sys.exit(1)
+os.environ.update(USER="u0", HOME="{base}")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def login(running: Running, password: str = "secret") -> str:
+    with imaplib.IMAP4("127.0.0.1", running.port) as client:
+        try:
+            client.login("u0", password)
+        except imaplib.IMAP4.error as error:
+            return str(error)
+        return str(client.state)
+
+
+def logged(running: Running, event: str) -> None:
+    while event not in (running.base / "log").read_text():
+        assert running.process.poll() is None
+
+
+@pytest.mark.slow
+def test_a_server_asks_it_through_a_reload_and_after_its_end(tmp_path: Path) -> None:
+    program = tmp_path / "check"
+    program.write_text(CHECK.format(python=sys.executable, base=tmp_path))
+    program.chmod(0o755)
+    running = start_server(tmp_path, "--auth=command", f"--auth-command={program}", "--auth-cache-time=0", users=1)
+    pid = running.process.pid
+    try:
+        assert login(running) == "AUTH"
+        assert "AUTHENTICATIONFAILED" in login(running, "wrong")
+        running.process.send_signal(signal.SIGHUP)
+        logged(running, "reloaded")
+        assert login(running) == "AUTH"
+        told = (tmp_path / "pids").read_text().split()
+        # The last one was asked for by the new process.
+        os.kill(int(told[-1]), signal.SIGKILL)
+        logged(running, "the process that asks about passwords has ended")
+        assert "UNAVAILABLE" in login(running) or login(running) == "AUTH"
+        while login(running) != "AUTH":
+            pass  # it comes back
+        told = (tmp_path / "pids").read_text().split()
+    finally:
+        stop_server(running)
+    assert running.process.pid == pid
+    while Path(f"/proc/{told[-1]}").exists():
+        pass  # it ends with the server
