@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from urllib.parse import quote
 
@@ -17,6 +18,8 @@ class SqliteDatabase:
     """A database in a file, opened to be read; raises OSError."""
 
     def __init__(self, path: str, until: Until) -> None:
+        self._path = path
+        self._file = _identity(path)
         try:
             self._database = sqlite3.connect(
                 f"file:{quote(path)}?mode=ro", uri=True, timeout=until.left, check_same_thread=False
@@ -25,7 +28,9 @@ class SqliteDatabase:
             raise OSError(str(error)) from error
 
     def rows(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
-        """As ``Database.rows``."""
+        """As ``Database.rows``; another file that has taken the place of ours is to be opened."""
+        if _identity(self._path) != self._file:
+            raise LineBroken("the database is another file now")
         self._database.execute(f"PRAGMA busy_timeout = {int(until.left * 1000)}")
         self._database.set_progress_handler(lambda: until.over, _STEPS)
         try:
@@ -48,6 +53,11 @@ class SqliteDatabase:
     def close(self) -> None:
         """As ``BackEndLine.close``."""
         self._database.close()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    state = os.stat(path)
+    return state.st_dev, state.st_ino
 
 
 _PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT)

@@ -187,3 +187,14 @@ def test_a_stranger_costs_what_a_user_does(path: Path, monkeypatch: pytest.Monke
     with pytest.raises(AuthenticationFailed):
         asked.check(Password("nobody@example.org", b"x"))
     assert compared[0].startswith("{CRYPT}$6$")
+
+
+def test_another_file_in_its_place_is_opened(path: Path) -> None:
+    asked = users(path)
+    assert asked.look_up("ann@example.org")
+    other = path.with_name("other.db")
+    with sqlite3.connect(other) as database:
+        database.execute("CREATE TABLE users (username, domain, password, home, uid, gid, quota, nologin)")
+    database.close()
+    other.replace(path)
+    assert asked.look_up("ann@example.org") is None
