@@ -43,7 +43,7 @@ def users(reading: DovecotReading) -> DovecotHomes:
     homes = _userdbs(reading)
     _names(reading)
     _mechanisms(reading)
-    for setting in ("passwd_file", "auth", "userdb", "auth_static"):
+    for setting in ("passwd_file", "auth", "userdb", "auth_static", "ldap_uri"):
         if len(written := reading.out.settings.get(setting, ())) == 1:
             reading.out.settings[setting] = written[0]
     return homes
@@ -88,6 +88,8 @@ def _passdb(reading: DovecotReading, block: DovecotBlock) -> None:
         _ask(reading, "command")
     elif driver == "sql" and _sql(reading, block, "sql_password_query"):
         _ask(reading, "sql")
+    elif driver == "ldap" and is_on(block.get("ldap_bind", "bind")) and _ldap(reading, block):
+        _ask(reading, "ldap")
     else:
         reading.take(block, "args")
         _not_asked(reading, name, driver, pairs(args), str(block))
@@ -190,6 +192,46 @@ def _sql(reading: DovecotReading, block: DovecotBlock, setting: str) -> bool:
     return True
 
 
+def _ldap(reading: DovecotReading, block: DovecotBlock) -> bool:
+    """Carry over a directory whose settings stand in the configuration itself (2.4); say whether they do."""
+    out, root = reading.out, reading.root
+    uris, base = root.get("ldap_uris"), _short(block.get("ldap_base") or root.get("ldap_base"))
+    written = _short(block.get("ldap_filter", "filter"))
+    said = {"ldap_uri": uris.split(), "ldap_base": base, "ldap_filter": written}
+    if not uris or not written or not _fits(base) or not _fits(written):
+        return False
+    if any(out.settings.get(name, value) != value for name, value in said.items()):
+        return False  # users are found otherwise than their passwords
+    reading.pass_over(block)
+    out.settings |= said
+    for name in ("ldap_uris", "ldap_base", "ldap_version", "ldap_connection_group"):
+        reading.take(root, name)
+    if is_on(reading.take(root, "ldap_starttls")):
+        out.settings["ldap_starttls"] = True
+    bind = reading.take(root, "ldap_auth_dn")
+    if bind:
+        out.settings["ldap_bind_dn"] = bind
+    if reading.take(root, "ldap_auth_dn_password"):
+        out.tell("ldap_auth_dn_password", "write it into a file of its own, named in ldap_bind_password_file")
+    found = []
+    for fields in block.all("fields", "userdb_fields"):
+        for setting in fields.settings:
+            attribute = _ATTRIBUTE(setting.value)
+            if attribute is None or setting.name in ("user", "password"):
+                continue
+            around = setting.value.replace(attribute[0], "%$")
+            found.append(f"{attribute[1]}={setting.name}" + (f"={around}" if around != "%$" else ""))
+    if found:
+        out.settings["ldap_user_attributes"] = found
+    out.tell(
+        "ldap", "the name of a user is that in ldap_name_attribute (uid), whatever ldap_filter compares: set it so"
+    )
+    return True
+
+
+_ATTRIBUTE = re.compile(r"%\{ldap:([A-Za-z0-9;-]+)\}").search
+
+
 def _short(written: str) -> str:
     """Spell variables as ours, small letters and all."""
     return translated(written, low=True)
@@ -250,6 +292,9 @@ def _userdbs(reading: DovecotReading) -> DovecotHomes:
         elif driver == "sql" and _sql(reading, block, "sql_user_query"):
             each = True
             asked.append("sql")
+        elif driver == "ldap" and _ldap(reading, block):
+            each = True
+            asked.append("ldap")
         elif driver in _BY_HAND:
             out.tell(name, f"homes, uids and limits that {driver} gives need userdb = {driver}, and {_BY_HAND[driver]}")
         elif driver in _ASKED:
@@ -273,7 +318,7 @@ def _asked_for_homes(reading: DovecotReading, asked: list[str], static: dict[str
     """Say who is asked for homes, where that is not who is asked anyhow."""
     settings = reading.out.settings
     auth = settings.get("auth", [])
-    alone = {("passwd-file",): "passwd-file", ("pam",): "system", ("sql",): "sql"}.get(tuple(auth))
+    alone = {("passwd-file",): "passwd-file", ("pam",): "system", ("sql",): "sql", ("ldap",): "ldap"}.get(tuple(auth))
     if auth == ["passwd-file"]:
         del settings["auth"]  # as it is where nothing is said
     # Homes that are the same for all stand in mail_location, and users of files have lines of their own.

@@ -270,6 +270,47 @@ def test_queries_that_stand_in_it(driver: str, database: str, where: str | None,
     assert ("sql_password_file" in said) == (driver == "pgsql")
 
 
+LDAP_24 = """
+mail_driver = maildir
+mail_path = ~/Maildir
+ldap_uris = ldaps://one.example.org ldaps://two.example.org
+ldap_base = ou=people,dc=example,dc=org
+ldap_auth_dn = cn=imap,dc=example,dc=org
+ldap_auth_dn_password = secret
+passdb ldap {{
+  bind = {bind}
+  filter = (&(objectClass=posixAccount)(uid=%{{user | username}}))
+}}
+userdb ldap {{
+  filter = (&(objectClass=posixAccount)(uid=%{{user | username}}))
+  fields {{
+    home = %{{ldap:homeDirectory}}
+    quota_rule = *:bytes=%{{ldap:mailQuota}}
+  }}
+}}
+"""
+
+
+def test_a_directory_whose_settings_stand_in_it(tmp_path: Path) -> None:
+    settings, said = told(HEAD_24 + LDAP_24.format(bind="yes"), tmp_path)
+    assert {
+        name: value for name, value in settings.items() if name in ("auth", "userdb") or name.startswith("ldap")
+    } == {
+        "auth": "ldap",
+        "ldap_uri": ["ldaps://one.example.org", "ldaps://two.example.org"],
+        "ldap_base": "ou=people,dc=example,dc=org",
+        "ldap_filter": "(&(objectClass=posixAccount)(uid=%n))",
+        "ldap_bind_dn": "cn=imap,dc=example,dc=org",
+        "ldap_user_attributes": ["homeDirectory=home", "mailQuota=quota_rule=*:bytes=%$"],
+    }
+    assert "secret" not in said
+    assert "ldap_bind_password_file" in said
+    # Where it compares hashes itself, ours would need another right.
+    settings, said = told(HEAD_24 + LDAP_24.format(bind="no"), tmp_path)
+    assert "auth" not in settings
+    assert "set auth = ldap" in said
+
+
 def test_master_users_are_not_the_users(tmp_path: Path) -> None:
     masters = "passdb {\n  args = /etc/dovecot/masters\n  driver = passwd-file\n  master = yes\n}\n"
     users = "passdb {\n  args = /etc/dovecot/users\n  driver = passwd-file\n}\n"
