@@ -149,6 +149,73 @@ def location(value: Any) -> str:
     return written
 
 
+_VARIABLES = re.compile(r"%(L?[und]|%)?")
+
+
+def template(value: Any) -> str:
+    """A text with the variables %u, %n and %d, or %Lu, %Ln and %Ld, in it."""
+    written = text(value)
+    if any(not found[1] for found in _VARIABLES.finditer(written)):
+        raise ValueError("may use the variables %u (user), %n (before the @) and %d (after it)")
+    return written
+
+
+def name_form(value: Any) -> str:
+    """How a user name is spelled: a template with %u or %n in it."""
+    written = template(value)
+    if not re.search("%L?[un]", written):
+        raise ValueError("must have %u or %n in it, for example %Lu")
+    return written
+
+
+def users_file(value: Any) -> str:
+    """A path with the variables of a template."""
+    return template(path(value))
+
+
+def field_of_all(value: Any) -> tuple[str, str]:
+    """``FIELD=VALUE``, the value a template; that of mail is a location."""
+    name, equals, written = text(value).partition("=")
+    if not equals or not re.fullmatch("[a-z_]+", name):
+        raise ValueError("must be FIELD=VALUE, for example home=/srv/mail/%d/%n")
+    return name, location(written) if name in ("mail", "userdb_mail") else template(written)
+
+
+def query(value: Any) -> str:
+    """A query with the variables of a template, and %% for a percent sign."""
+    return template(value)
+
+
+def uri(value: Any) -> str:
+    """Where a directory is."""
+    written = text(value)
+    if not re.fullmatch(r"ldap[si]?://\S*", written):
+        raise ValueError("must be ldap://HOST, ldaps://HOST or ldapi://PATH, the slashes of the path as %2F")
+    return written
+
+
+def attribute(value: Any) -> tuple[str, str, str]:
+    """``ATTRIBUTE=FIELD`` or ``ATTRIBUTE=FIELD=TEXT``, in which ``%$`` is the value; already read, as it is."""
+    if isinstance(value, tuple):
+        return value
+    name, _, rest = text(value).partition("=")
+    field, equals, written = rest.partition("=")
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9;.-]*", name) or not re.fullmatch("[a-z_]+", field):
+        raise ValueError("must be ATTRIBUTE=FIELD or ATTRIBUTE=FIELD=TEXT, for example homeDirectory=home")
+    return name, field, written if equals else "%$"
+
+
+def command(value: Any) -> tuple[str, ...]:
+    """A command as a shell would take it apart: its words."""
+    try:
+        words = tuple(shlex.split(text(value)))
+    except ValueError:
+        words = ()
+    if not words:
+        raise ValueError("must be a command, for example /usr/local/bin/checkpassword")
+    return words
+
+
 def delimiter(value: Any) -> str:
     """One character between the levels of a mailbox name, or auto."""
     if value not in ("auto", ".", "/", "|", "^"):

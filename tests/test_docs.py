@@ -13,8 +13,10 @@ import click
 import pytest
 
 from maildir_imapd.cli import main
-from maildir_imapd.config import SETTINGS
+from maildir_imapd.config import BY_NAME, SETTINGS, load
+from maildir_imapd.server import settings as server_settings
 from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every layer can be imported from here
+from maildir_imapd.setting.auth import CHECKING, KNOWING
 from maildir_imapd.store.index import cache, damage, index, lock
 from maildir_imapd.store.maildir import attic, keywords
 from maildir_imapd.store.neighbours import courier_keywords
@@ -138,3 +140,30 @@ def test_readme_names_commands_and_options_that_exist() -> None:
         assert (ROOT / path).exists(), path
     for script in re.findall(r"scripts/([a-z]+)", text):
         assert (ROOT / "scripts" / script).exists(), script
+
+
+SHOWN = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs" / "authentication.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_the_examples_of_back_ends_are_settings_that_can_be_opened(shown: str, tmp_path: Path) -> None:
+    """As far as they go without the programs that they ask, none of which is asked at the start."""
+    for name in ("passwd", "ldap-password", "sql-password"):
+        (tmp_path / name).write_text("")
+    shown = re.sub(r"/etc/(mail|maildir-imapd)/(passwd|[a-z]+-password)\b", rf"{tmp_path}/\2", shown)
+    for module in [name for name in ("pamela", "psycopg", "ldap") if importlib.util.find_spec(name) is None]:
+        if {"pamela": "pam", "psycopg": "host=", "ldap": "ldap_"}[module] in shown:
+            pytest.skip(f"{module} is not installed")
+    (tmp_path / "conf").write_text(shown)
+    config = load(tmp_path / "conf", {})
+    assert server_settings.chain(config).back_ends
+
+
+def test_every_back_end_has_an_example_and_a_row() -> None:
+    text = (ROOT / "docs" / "authentication.md").read_text()
+    for name in {*CHECKING, *KNOWING}:
+        row = f"| `{name}` | {'yes' if name in CHECKING else ''} | {'yes' if name in KNOWING else ''} |"
+        assert row.replace("|  |", "| |") in text, name
+        assert any(re.search(rf'"{name}"', shown) for shown in SHOWN), name
+    for name in re.findall(r"`([a-z]+_[a-z_]+)`", text):
+        assert name in BY_NAME or name == "pam_mkhomedir", name

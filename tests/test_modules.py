@@ -20,6 +20,10 @@ NEIGHBOURS = "test_store_neighbour test_interop_dovecot_coexist test_interop_cou
 VALUES = "values"
 
 ELSEWHERE = {
+    "auth/beside": "test_server_aside test_auth_command",
+    "auth/postgres": "test_interop_auth_postgres",
+    "auth/directory": "test_interop_auth_ldap",
+    "auth/pam": "test_interop_auth_pam",
     "cli/certificate": "test_server_own_certificate",
     "cli/dovecot_features": "test_cli_import_dovecot",
     "cli/dovecot_mail": "test_cli_import_dovecot",
@@ -84,6 +88,7 @@ ELSEWHERE = {
     "mutf7": "test_wire_names",
     "phrases": "test_languages",
     "server/extracting": "test_server_indexing",
+    "setting/auth": "test_config test_server_settings test_cli",
     "setting/limits": "test_config test_server_settings test_cli",
     "setting/listening": "test_config test_server_settings test_cli",
     "setting/mailboxes": "test_config test_server_settings test_cli",

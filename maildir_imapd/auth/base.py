@@ -103,6 +103,18 @@ class Registered:
     version: object = field(default=None, repr=False)
 
 
+class UserSource(Protocol):
+    """Whoever knows users, whether it can check what they show or not.  Safe from any thread."""
+
+    def look_up(self, user: str) -> Registered | None:
+        """As of ``Authenticator``."""
+        ...
+
+    def users(self) -> Iterable[str]:
+        """As of ``Authenticator``."""
+        ...
+
+
 class Authenticator(Protocol):
     """A back end.  Safe from any thread; whoever can wait in one waits with a limit of time, and then Unavailable."""
 

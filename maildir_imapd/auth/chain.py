@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from maildir_imapd.auth.base import Authenticator, Credential, External, Identity, Password, Registered
-from maildir_imapd.auth.names import valid_user
+from maildir_imapd.auth.names import Spelling, valid_user
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
 from maildir_imapd.events import Log
 from maildir_imapd.store.threads import locks
@@ -27,6 +27,7 @@ MAX_FAILURES: Final = 4
 # Seconds, whatever has been counted: below login_timeout.
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _CACHE_SIZE: Final = 10_000
+_AS_SHOWN: Final = Spelling()
 
 
 class FailureCount(Protocol):
@@ -45,7 +46,7 @@ class Chain:
     """The back ends of a process; safe from any thread.
 
     *remember*: seconds for which a credential that was right needs no back end to check it.  *delay*: seconds from a
-    wrong one to its answer, before they are doubled.
+    wrong one to its answer, before they are doubled.  *spelling*: how names are spelled before a back end is asked.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Chain:
         remember: float = 0.0,
         delay: float = 0.0,
         failures: FailureCount | None = None,
+        spelling: Spelling = _AS_SHOWN,
     ) -> None:
         self.back_ends = tuple(back_ends)
+        self._spelling = spelling
         self.failures = failures
         self._remember = remember
         self._delay = delay
@@ -69,18 +72,28 @@ class Chain:
 
     def find(self, user: str) -> Identity | None:
         """Say who *user* is, by this very name and without a credential; raises Unavailable."""
+        return self._named(self._spelling.of(user))
+
+    def _named(self, user: str) -> Identity | None:
         for back_end in self.back_ends:
             registered = back_end.look_up(user)
             if registered is not None:
                 return registered.identity
         return None
 
-    def everybody(self) -> Iterator[Identity]:
-        """Go through all users that the back ends have a list of; raises Unavailable."""
+    @property
+    def at_hand(self) -> bool:
+        """Whether all back ends have their users here, so that ``everybody`` asks no other program."""
+        return all(getattr(back_end, "at_hand", True) for back_end in self.back_ends)
+
+    def everybody(self, *, at_hand: bool = False) -> Iterator[Identity]:
+        """Go through all users that the back ends have a list of, or only those *at_hand*; raises Unavailable."""
         seen: set[str] = set()
         for back_end in self.back_ends:
+            if at_hand and not getattr(back_end, "at_hand", True):
+                continue
             for name in back_end.users():
-                if name not in seen and (found := self.find(name)) is not None:
+                if name not in seen and (found := self._named(name)) is not None:
                     seen.add(name)
                     yield found
 
@@ -94,15 +107,15 @@ class Chain:
         able = [back_end for back_end in self.back_ends if isinstance(credential, back_end.takes)]
         if not able:
             raise Unavailable
-        user = credential.user
+        user = self._spelling.of(credential.user)
         # Of a name that can be nobody's the back ends are asked as of nobody: it takes as long as a wrong password.
         back_end, user, registered = _first(able, user if valid_user(user) else "")
         if registered is not None and host is not None and not registered.identity.may_come_from(host):
             # From there he is unknown: whether the password is right must not show in how long the answer takes.
             user, registered = "", None
         identity = self._checked(back_end, _renamed(credential, user), registered)
-        if (registered is None or identity.user != registered.identity.user) and not _fits(identity, host):
-            # Only the credential said who he is, and of that nothing has been looked at yet.
+        if (registered is None or identity != registered.identity) and not _fits(identity, host):
+            # Only the credential said who he is, or from where he may come, and of that nothing has been looked at yet.
             raise AuthenticationFailed
         if credential.authzid not in (None, credential.user, identity.user):
             raise AuthorizationFailed

@@ -1,18 +1,22 @@
 """Dovecot's extra fields, made into an identity: ``key=value`` words, whatever back end they stand in.
 
-    userdb_mail, mail                where the mail is
-    userdb_quota_rule, quota_rule    *:storage=1G:messages=1000
-    userdb_acl_groups, acl_groups    groups for access rights, joined by commas
-    allow_nets                       from where he may log in: 192.0.2.0/24,2001:db8::/32
-    userdb_search_index, search_index  yes or no: whether what his messages say is indexed
-    nologin                          he may not log in at all
+    home, uid, gid     where passwd-files have a place of their own for them and others do not; names or numbers
+    mail               where the mail is
+    quota_rule         *:storage=1G:messages=1000
+    acl_groups         groups for access rights, joined by commas
+    allow_nets         from where he may log in: 192.0.2.0/24,2001:db8::/32
+    connections        how many he may have at once; 0 for no limit
+    search_index       yes or no: whether what his messages say is indexed
+    nologin            he may not log in at all
 
-The first of two names goes before the second; a word that is not here is passed over.
+Each may have ``userdb_`` in front, and then goes before the one without; a word that is not here is passed over.
 """
 
 from __future__ import annotations
 
+import grp
 import ipaddress
+import pwd
 from collections.abc import Mapping
 
 from maildir_imapd.auth.base import Identity, Network, QuotaLimits
@@ -34,28 +38,63 @@ def words(written: str) -> dict[str, str]:
 def identity(
     user: str, fields: Mapping[str, str], *, home: str | None = None, uid: int | None = None, gid: int | None = None
 ) -> Identity:
-    """Make the identity of *user*; raises ValueError, without the value, for ``allow_nets`` that is none.
+    """Make the identity of *user*; raises ValueError, without the value, for ``allow_nets``, uid or gid that is none.
 
-    A quota that cannot be understood is passed over with a line in the log: the settings' holds then.
+    A quota, or a number of connections, that cannot be understood is passed over with a line in the log: the settings'
+    holds then.
     """
-    groups = fields.get("userdb_acl_groups") or fields.get("acl_groups") or ""
-    nets = fields.get("allow_nets")
+
+    def said(name: str) -> str | None:
+        return fields.get(f"userdb_{name}") or fields.get(name)
+
+    nets = fields.get("userdb_allow_nets", fields.get("allow_nets"))
     return Identity(
         user,
-        home=home,
-        uid=uid,
-        gid=gid,
-        mail=fields.get("userdb_mail") or fields.get("mail"),
-        groups=frozenset(group.strip() for group in groups.split(",") if group.strip()),
-        quota=_quota(user, fields.get("userdb_quota_rule") or fields.get("quota_rule")),
-        search_index=_search_index(user, fields.get("userdb_search_index") or fields.get("search_index")),
+        home=home if home is not None else said("home"),
+        uid=uid if uid is not None else owner(said("uid") or ""),
+        gid=gid if gid is not None else group(said("gid") or ""),
+        mail=said("mail"),
+        groups=frozenset(each.strip() for each in (said("acl_groups") or "").split(",") if each.strip()),
+        quota=_quota(user, said("quota_rule")),
+        search_index=_search_index(user, said("search_index")),
+        connections=_connections(user, said("connections")),
         nets=None if nets is None else networks(nets),
     )
 
 
+# The messages hold nothing of the line: where a field is missing, the password may stand in its place.
+
+
+def owner(written: str) -> int | None:
+    """Read a uid, or the name of a user of this machine; None for ""; raises ValueError."""
+    if not written:
+        return None
+    try:
+        return _number(written) if written.isdigit() else pwd.getpwnam(written).pw_uid
+    except (KeyError, OverflowError):
+        raise ValueError("the uid is not a user of this machine") from None
+
+
+def group(written: str) -> int | None:
+    """Read a gid, or the name of a group of this machine; None for ""; raises ValueError."""
+    if not written:
+        return None
+    try:
+        return _number(written) if written.isdigit() else grp.getgrnam(written).gr_gid
+    except (KeyError, OverflowError):
+        raise ValueError("the gid is not a group of this machine") from None
+
+
+def _number(written: str) -> int:
+    number = int(written) if written.isascii() and len(written) <= 10 else 1 << 32
+    if number >= (1 << 32) - 1:
+        raise OverflowError
+    return number
+
+
 def may_log_in(fields: Mapping[str, str]) -> bool:
     """Whether nothing keeps the user from logging in."""
-    return "nologin" not in fields
+    return "nologin" not in fields and "userdb_nologin" not in fields
 
 
 def _search_index(user: str, written: str | None) -> bool | None:
@@ -65,6 +104,16 @@ def _search_index(user: str, written: str | None) -> bool | None:
         return switch(written)
     except ValueError as error:
         log.error("search_index passed over", user=user, why=error)
+        return None
+
+
+def _connections(user: str, written: str | None) -> int | None:
+    if written is None:
+        return None
+    try:
+        return number(0, MOST)(written)
+    except ValueError as error:
+        log.error("connections passed over", user=user, why=error)
         return None
 
 

@@ -86,17 +86,24 @@ def _leaves(block: DovecotBlock, path: str) -> Iterator[tuple[str, DovecotSettin
         yield from _leaves(inner, f"{path}{inner}/")
 
 
-def translated(path: str) -> str:
-    """Spell the variables of a path as ours; those that we have not stay as they are."""
+def translated(path: str, *, low: bool = False) -> str:
+    """Spell the variables of a path as ours; those that we have not stay as they are.
+
+    *low*: keep that they are in small letters, as %Lu, which no path here can say.
+    """
 
     def short(match: re.Match[str]) -> str:
         words = [word.strip() for word in match[1].split("|")]
+        letters = "%L" if "lower" in words else "%"
         words = [word for word in words if word != "lower"]
         if len(words) == 1:
-            return _SHORT.get(words[0], match[0])
-        return _FILTERED.get((words[0], " ".join(words[1:])), match[0])
+            found = _SHORT.get(words[0])
+        else:
+            found = _FILTERED.get((words[0], " ".join(words[1:])))
+        return match[0] if found is None else found.replace("%", letters)
 
-    return re.sub(r"%L([undh])", r"%\1", re.sub(r"%\{([^}]*)\}", short, path))
+    found = re.sub(r"%\{([^}]*)\}", short, path)
+    return found if low else re.sub(r"%L([undh])", r"%\1", found)
 
 
 def pairs(written: str) -> dict[str, str]:

@@ -48,7 +48,7 @@ HARMLESS: Final[dict[str, str]] = {
         """,
     "keys are agreed on by elliptic curves": "ssl_dh ssl_server_dh_file ssl_dh_parameters_length ssl_options",
     "Dovecot as a client of other servers": "ssl_client_*",
-    "only users of the passwd_file are served, and root's mail never": """
+    "root's mail is never served, nor that of accounts of the system (system_first_uid)": """
         first_valid_uid last_valid_uid first_valid_gid last_valid_gid
         """,
     "other formats than Maildir": """

@@ -35,13 +35,14 @@ def serve(config_file: str | None, **given: Any) -> None:
           --mail-location 'maildir:/srv/mail/%n/Maildir' \\
           --passwd-file /srv/mail/passwd --plaintext-login loopback
     """
+    from maildir_imapd.server import back_ends
     from maildir_imapd.server.supervisor import Supervisor
 
     def read() -> Config:
         return with_certificate(read_config(config_file, given))
 
     config = read()
-    if config.passwd_file is None:
+    if not config.passwd_file and back_ends.checking_names(config) == ("passwd-file",):
         raise ConfigError("no users: give --passwd-file FILE (see 'maildir-imapd user add --help')")
     logs.set_up(config.log_level, config.log_file)
     _warn_of_own_certificate(config)

@@ -73,7 +73,8 @@ def try_(maildir: Path | None, imap: str, imaps: str) -> None:
         "imap": (imap,),
         "imaps": (imaps,),
         "mail_location": location,
-        "passwd_file": str(users),
+        "passwd_file": (str(users).replace("%", "%%"),),
+        "auth": ("passwd-file",),
         # Root's own mail, and nobody else's.
         **({"mail_user": "root"} if os.geteuid() == 0 else {}),
         "plaintext_login": "loopback",

@@ -14,7 +14,7 @@ import click
 
 from maildir_imapd.auth import schemes
 from maildir_imapd.auth.base import Identity, Password
-from maildir_imapd.auth.names import valid_user
+from maildir_imapd.auth.names import filled, valid_user, variables
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.cli.options import config_option, read_config, setting_options
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, ImapdError, LockTimeout, Refused, StoreError
@@ -24,6 +24,7 @@ from maildir_imapd.store.maildir.instead import spelled
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.chain import Chain
     from maildir_imapd.config import Config
 
 # Seconds for which another who changes the file is waited for.
@@ -78,14 +79,25 @@ def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return config_option(setting_options(["passwd_file"])(function))
 
 
-def _path(config_file: str | None, passwd_file: str | None) -> str:
-    return _file(read_config(config_file, {"passwd_file": passwd_file}))
-
-
-def _file(config: Config) -> str:
-    if config.passwd_file is None:
+def _place(config: Config, name: str) -> tuple[str, str]:
+    """The file that a user stands, or is to stand, in, and the name that he has there; raises ConfigError."""
+    if not config.passwd_file:
         raise ConfigError("which file? give --passwd-file FILE or set passwd_file")
-    return str(config.passwd_file)
+    places = []
+    for template in config.passwd_file:
+        used = variables(template)
+        if used and not valid_user(name):
+            continue
+        if "d" not in used:
+            places.append((filled(template, name), name))
+        elif "@" in name:
+            # In the file of a domain he may stand without it.
+            places += [(filled(template, name), each) for each in (name, name.partition("@")[0])]
+    if not places:
+        raise ConfigError(f"which file? passwd_file has one for each domain, and {name!r} has none")
+    # Of several the one that has him, or else the first.
+    there = [(path, each) for path, each in places if os.path.exists(path) and PasswdFile(path).look_up(each)]
+    return (there or places)[0]
 
 
 @user.command("add")
@@ -110,7 +122,7 @@ def _file(config: Config) -> str:
 def add(
     name: str,
     config_file: str | None,
-    passwd_file: str | None,
+    passwd_file: tuple[str, ...],
     scheme: str,
     home: str,
     uid: str | None,
@@ -129,12 +141,12 @@ def add(
     owner = _owner(name, uid, gid, guess=os.geteuid() == 0 and config.mail_user is None)
     if ":" in home or "\n" in home:
         raise ConfigError("a home directory cannot have a colon or a line end in it")
-    path = _file(config)
+    path, key = _place(config, name)
     numbers = ":".join("" if number is None else str(number) for number in owner)
-    line = f"{name}:{make_password(read_password(), scheme)}:{numbers}::{home}::\n"
+    line = f"{key}:{make_password(read_password(), scheme)}:{numbers}::{home}::\n"
 
     def change(lines: list[str]) -> list[str]:
-        if any(old.startswith(name + ":") for old in lines):
+        if any(old.startswith(key + ":") for old in lines):
             raise ImapdError(f"the user {name} exists already; 'maildir-imapd user passwd' changes the password")
         return [*lines, line]
 
@@ -207,14 +219,14 @@ def _number(what: str, written: str) -> int:
 @click.argument("name")
 @file_options
 @scheme_option
-def passwd(name: str, config_file: str | None, passwd_file: str | None, scheme: str) -> None:
+def passwd(name: str, config_file: str | None, passwd_file: tuple[str, ...], scheme: str) -> None:
     """Change a user's password.  A running server takes the change at once."""
-    path = _path(config_file, passwd_file)
+    path, key = _place(read_config(config_file, {"passwd_file": passwd_file}), name)
     made = make_password(read_password("New password"), scheme)
 
     def change(lines: list[str]) -> list[str]:
         for k, old in enumerate(lines):
-            if old.startswith(name + ":"):
+            if old.startswith(key + ":"):
                 fields = old.rstrip("\n").split(":")
                 fields[1] = made
                 return [*lines[:k], ":".join(fields) + "\n", *lines[k + 1 :]]
@@ -227,12 +239,12 @@ def passwd(name: str, config_file: str | None, passwd_file: str | None, scheme: 
 @user.command("remove")
 @click.argument("name")
 @file_options
-def remove(name: str, config_file: str | None, passwd_file: str | None) -> None:
+def remove(name: str, config_file: str | None, passwd_file: tuple[str, ...]) -> None:
     """Remove a user from the file.  The mail stays where it is."""
-    path = _path(config_file, passwd_file)
+    path, key = _place(read_config(config_file, {"passwd_file": passwd_file}), name)
 
     def change(lines: list[str]) -> list[str]:
-        kept = [line for line in lines if not line.startswith(name + ":")]
+        kept = [line for line in lines if not line.startswith(key + ":")]
         if len(kept) == len(lines):
             raise ImapdError(f"there is no user {name} in {path}")
         return kept
@@ -243,24 +255,37 @@ def remove(name: str, config_file: str | None, passwd_file: str | None) -> None:
 
 @user.command("list")
 @file_options
-def list_users(config_file: str | None, passwd_file: str | None) -> None:
-    """List the users of the file, one a line."""
-    for name in PasswdFile(_path(config_file, passwd_file)).users():
+def list_users(config_file: str | None, passwd_file: tuple[str, ...]) -> None:
+    """List the users of the back ends that have a list, one a line."""
+    for name in dict.fromkeys(
+        name for back_end in _chain(config_file, passwd_file).back_ends for name in back_end.users()
+    ):
         click.echo(name)
 
 
 @user.command("check")
 @click.argument("name")
 @file_options
-def check(name: str, config_file: str | None, passwd_file: str | None) -> None:
-    """Say whether a password is right; exit status 1 when it is not."""
-    users = PasswdFile(_path(config_file, passwd_file))
+def check(name: str, config_file: str | None, passwd_file: tuple[str, ...]) -> None:
+    """Say whether a password is right; exit status 1 when it is not.
+
+    Whoever checks passwords for the server (auth) is asked.
+    """
+    chain = _chain(config_file, passwd_file)
     try:
-        users.check(Password(name, read_password(confirm=False)))
+        chain.identify(Password(name, read_password(confirm=False)))
     except AuthenticationFailed:
         click.echo(f"{name}: user or password is wrong", err=True)
         sys.exit(1)
     click.echo(f"{name}: the password is right")
+
+
+def _chain(config_file: str | None, passwd_file: tuple[str, ...]) -> Chain:
+    """Open the back ends that the server asks; raises ConfigError where there is none."""
+    chain = settings.chain(read_config(config_file, {"passwd_file": passwd_file}))
+    if not chain.back_ends:
+        raise ConfigError("which file? give --passwd-file FILE or set passwd_file")
+    return chain
 
 
 def _check_name(name: str) -> None:

@@ -59,7 +59,8 @@ def wanted(config: Config) -> bool:
     if settings.mail(config).search_index:
         return True
     users = settings.chain(config)
-    return any(who.search_index for who in users.everybody())
+    # What another program says of its users is not known before they come.
+    return not users.at_hand or any(who.search_index for who in users.everybody())
 
 
 def possible() -> bool:

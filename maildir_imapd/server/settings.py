@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.auth.chain import Chain
-from maildir_imapd.auth.passwdfile import PasswdFile
+from maildir_imapd.auth.names import Spelling
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.imap.policy import Policy
-from maildir_imapd.server import memory
+from maildir_imapd.server import back_ends, memory
 from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Room
@@ -29,6 +29,7 @@ from maildir_imapd.store.watch import Watcher
 from maildir_imapd.wire.buffer import Limits
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.beside import Asks
     from maildir_imapd.auth.chain import FailureCount
     from maildir_imapd.config import Config
     from maildir_imapd.values import Endpoint
@@ -138,10 +139,19 @@ def policy(
 # --- users and mail -------------------------------------------------------------------------------
 
 
-def chain(config: Config, failures: FailureCount | None = None) -> Chain:
-    """Open the back ends, in their order; raises ConfigError.  *failures*: where wrong passwords are counted."""
-    back_ends = [PasswdFile(config.passwd_file)] if config.passwd_file else []
-    return Chain(back_ends, remember=config.auth_cache_time, delay=config.auth_failure_delay, failures=failures)
+def chain(config: Config, failures: FailureCount | None = None, asks: Asks | None = None) -> Chain:
+    """Open the back ends, in their order; raises ConfigError.
+
+    *failures*: where wrong passwords are counted; *asks*: as of ``back_ends.opened``.
+    """
+    remember = config.auth_cache_time
+    return Chain(
+        back_ends.opened(config, remember=remember, asks=asks),
+        remember=remember,
+        delay=config.auth_failure_delay,
+        failures=failures,
+        spelling=Spelling(config.auth_default_realm or "", config.auth_username_format or ""),
+    )
 
 
 def keeping(config: Config) -> Keeping:
@@ -211,6 +221,6 @@ def confinement(config: Config) -> Confinement:
         landlock=config.landlock,
         core_dumps=config.core_dumps,
         memory_limit=config.memory_limit,
-        reads=tuple(file for file in (config.passwd_file, config.server_metadata) if file is not None),
+        reads=(*back_ends.files(config), *(file for file in (config.server_metadata,) if file is not None)),
         log_file=config.log_file,
     )

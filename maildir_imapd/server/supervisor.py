@@ -27,7 +27,8 @@ from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
-from maildir_imapd.server import confine, preload, settings, worker
+from maildir_imapd.server import back_ends, confine, preload, settings, worker
+from maildir_imapd.server.aside import Aside
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
@@ -113,6 +114,7 @@ class Supervisor:
     _page: Page = field(default_factory=lambda: Page(SLOTS))
     _deaths: Deaths = field(default_factory=lambda: Deaths(SLOTS))
     _stacks: Stacks | None = None
+    _aside: Aside | None = None
 
     def run(self, announce: Callable[[str], None]) -> int:
         """Serve until SIGTERM; *announce* gets one line once connections are taken."""
@@ -128,6 +130,7 @@ class Supervisor:
         settings.server_metadata(self.config)
         self._mail_user = _mail_user(self.config, users)
         self._mail = _mail(self.config, users)
+        self._aside = self._begin_aside(self.config)
         self._write_pid()
         try:
             if self._start(self.config.workers):
@@ -183,6 +186,27 @@ class Supervisor:
                     os.unlink(self.config.pid_file)
             except OSError:
                 pass  # an administrator was faster
+
+    def _begin_aside(self, config: Config) -> Aside | None:
+        """Fork the process that questions about passwords go to, if there are any; raises ConfigError."""
+        answers = back_ends.answers(config)
+        if not answers:
+            return None
+        try:
+            aside = Aside(answers, most=back_ends.most_answers(config))
+            aside.start(self._let_go)
+        except OSError as error:
+            raise ConfigError(f"cannot start the process that asks about passwords: {error.strerror}") from error
+        return aside
+
+    def _let_go(self) -> None:
+        """Close, in a process that serves no client, what is for those that do."""
+        self._signals.close()
+        for listener in self.listeners:
+            listener.sock.close()
+        for child in self.children.values():
+            if child.channel is not None:
+                child.channel.close()
 
     # --- workers ----------------------------------------------------------------------------------
 
@@ -267,6 +291,8 @@ class Supervisor:
         status = 1
         try:
             self._signals.close()  # the parent's; the child makes its own
+            if self._aside is not None:
+                self._aside.keep_only_asking()
             page = self._page
 
             def tell(text: str) -> None:
@@ -290,6 +316,7 @@ class Supervisor:
                     channel=channel,
                     failures=self._failures,
                     counts=self._counts.of(slot),
+                    asks=self._aside,
                 )
                 status = worker.run(self.config, self._tls, self.listeners, supervision)
             except ConfigError as error:
@@ -361,6 +388,7 @@ class Supervisor:
             settings.server_metadata(config)
             mail_user = _mail_user(config, users)
             mail = _mail(config, users)
+            aside = self._begin_aside(config)
             logs.set_up(config.log_level, config.log_file)
         except ConfigError as error:
             log.error("reload failed, the old settings stay", why=error.text)
@@ -368,20 +396,24 @@ class Supervisor:
         if settings.listening(config) != settings.listening(self.config):
             log.warning("new listening addresses need a restart")
         old = [child for child in self.children.values() if not child.retired]
-        before = self.config, self._tls, self._mail_user, self._mail
-        self.config, self._tls, self._mail_user, self._mail = config, tls, mail_user, mail
+        before = self.config, self._tls, self._mail_user, self._mail, self._aside
+        self.config, self._tls, self._mail_user, self._mail, self._aside = config, tls, mail_user, mail, aside
         self._share_log()
         try:
             if not self._start(config.workers):
                 return  # to end, with all of them
         except (ConfigError, OSError, MemoryError) as error:
             log.error("reload failed, the old workers stay", why=error)
-            self.config, self._tls, self._mail_user, self._mail = before
+            self.config, self._tls, self._mail_user, self._mail, self._aside = before
+            if aside is not None:
+                aside.close()
             for child in self.children.values():
                 if child not in old and not child.retired:
                     child.retired = True
                     _kill(child.pid, signal.SIGTERM)
             return
+        if before[-1] is not None:
+            before[-1].close()
         for child in old:
             if self.children.get(child.pid) is not child:
                 continue  # it has died meanwhile: its number and its slot may be another's
@@ -403,6 +435,8 @@ class Supervisor:
             if pid == 0:
                 break
             child = self.children.pop(pid, None)
+            if child is None and self._aside is not None:
+                self._aside.ended(pid, status)
             if child is not None and status:
                 self._deaths.died(child.slot)
             if child is not None:
@@ -421,6 +455,8 @@ class Supervisor:
             self._next_start = time.monotonic() + self._pause
 
     def _fill_up(self) -> None:
+        if self._aside is not None:
+            self._aside.renew(self._let_go)
         active = sum(not child.retired for child in self.children.values())
         if active < self.config.workers and time.monotonic() >= self._next_start:
             try:
@@ -480,6 +516,8 @@ class Supervisor:
         if self.children:
             # In a system call that nothing interrupts; they end with it.
             log.error("workers do not end", workers=sorted(self.children))
+        if self._aside is not None:
+            self._aside.close()
         self._signals.close()
         self._remove_pid()
         log.info("stopped")
@@ -512,7 +550,7 @@ def _mail_user(config: Config, users: Chain) -> pwd.struct_passwd | None:
 
 def _nobodies(users: Chain) -> dict[str, object]:
     """Say for the log who cannot log in, since root itself serves nobody: how many have no uid, and one of them."""
-    found = [who.user for who in users.everybody() if who.uid is None]
+    found = [who.user for who in users.everybody(at_hand=True) if who.uid is None]
     return {"without_uid": len(found), "refused": found[0]} if found else {}
 
 
@@ -521,6 +559,8 @@ def _mail(config: Config, users: Chain) -> list[bytes]:
     mail = settings.mail(config)
     if mail.user is None or not settings.confinement(config).landlock:
         return []
+    if not users.at_hand:
+        return [b"/"]  # another program says where its users' mail is, once they come
     return confine.of_users(mail, users.everybody())
 
 

@@ -35,6 +35,7 @@ from maildir_imapd.store.threads.bell import Bell
 from maildir_imapd.store.threads.longlived import BEAT_SECONDS, LongLived, no_beat
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.beside import Asks
     from maildir_imapd.config import Config
     from maildir_imapd.server.beside import Processes
     from maildir_imapd.server.counts import WorkerCounts
@@ -222,11 +223,12 @@ class Worker:
         failures: Failures | None = None,
         counts: WorkerCounts | None = None,
         background: Processes | None = None,
+        asks: Asks | None = None,
     ) -> None:
         self.tls = tls
         self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
         accounts = Accounts(settings.mail(config), self.watcher, background=background)
-        self.door = Door(settings.chain(config, failures), accounts, settings.room(config), counts)
+        self.door = Door(settings.chain(config, failures, asks), accounts, settings.room(config), counts)
         self.sessions = Sessions()
         # What is served, by the name that a listener has for it.
         self.ports: dict[str, Port] = {
@@ -350,6 +352,8 @@ class Supervision:
     """Where all workers count logins that fail."""
     counts: WorkerCounts | None = None
     """Where this one counts the connections of each user, for all to see."""
+    asks: Asks | None = None
+    """Whoever answers questions about passwords in processes of their own."""
 
 
 def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor], supervision: Supervision) -> int:
@@ -366,7 +370,9 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
         imap_service.note_dangers(supervision.notes)
     beats = Beats()
     main = beats.of("main")
-    worker = Worker(config, tls, listeners, beats, supervision.failures, supervision.counts, background)
+    worker = Worker(
+        config, tls, listeners, beats, supervision.failures, supervision.counts, background, supervision.asks
+    )
     if supervision.stacks is not None:
         supervision.stacks.answer(supervision.told)
     worker.start()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import duration, entry, location, path, text
+from maildir_imapd.values import entry, location, text, users_file
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "passwd_file",
-        path,
-        None,
-        "Users, in Dovecot's passwd-file format: user:{SCHEME}hash:uid:gid::home::extra. Read again when it changes.",
+        users_file,
+        (),
+        "Users, in Dovecot's passwd-file format: user:{SCHEME}hash:uid:gid::home::extra. Read again when it changes. "
+        "Of several the first that knows the user decides. The path may have variables, so that each domain has a file "
+        "of its own: %u user name, %n the part before @, %d the part after it (/etc/mail/%d/passwd), where users may "
+        "stand without their domain; a file that is not there has nobody in it.",
         "FILE",
         "Users",
+        many=True,
     ),
     Setting(
         "mail_location",
@@ -46,25 +50,5 @@ SETTINGS: tuple[Setting, ...] = (
         "System user that owns all spools; the server becomes it once its ports are bound. Needs root.",
         "NAME",
         "Users",
-    ),
-    Setting(
-        "auth_cache_time",
-        duration(0, 86400),
-        300.0,
-        "How long a password that was right is remembered (as a keyed digest, in memory), so that a client "
-        "with many connections does not pay for the slow hash each time. 0 switches it off.",
-        "TIME",
-        "Users",
-        shown="5m",
-    ),
-    Setting(
-        "auth_failure_delay",
-        duration(0, 60),
-        2.0,
-        "Time from a wrong password to its answer; doubled at each further one of the connection, and as failures of "
-        "all connections from that address, from its /64 or for that user mount up; a minute at most.",
-        "TIME",
-        "Users",
-        shown="2s",
     ),
 )

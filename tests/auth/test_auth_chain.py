@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from fake_back_end import Clock, Fake
 
-from maildir_imapd.auth.base import Credential, External, Identity, Password, Registered, Token
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Token
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
 from maildir_imapd.server.failures import Failures
-
-
-class Fake:
-    """A back end of a few users; *down* makes it one that cannot be asked."""
-
-    name = "fake"
-
-    def __init__(self, secrets: dict[str, bytes], *, takes: tuple[type[Credential], ...] = (Password,)) -> None:
-        self.secrets = secrets
-        self.takes = takes
-        self.identities: dict[str, Identity] = {}
-        self.asked: list[str] = []
-        self.down = False
-
-    def identity(self, user: str) -> Identity:
-        return self.identities.get(user, Identity(user))
-
-    def look_up(self, user: str) -> Registered | None:
-        if self.down:
-            raise Unavailable
-        return Registered(self.identity(user), self.secrets[user]) if user in self.secrets else None
-
-    def check(self, credential: Credential) -> Identity:
-        self.asked.append(credential.user)
-        match credential:
-            case Password(user, secret) if self.secrets.get(user) == secret:
-                return self.identity(user)
-            case Token(_, token):
-                for user, secret in self.secrets.items():
-                    if secret == token:
-                        return self.identity(user)
-            case External(user) if user in self.secrets:
-                return self.identity(user)
-        raise AuthenticationFailed
-
-    def users(self) -> Iterable[str]:
-        return list(self.secrets)
-
-
-class Clock:
-    """Time as a test has it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 @pytest.fixture
@@ -311,3 +260,17 @@ def test_failures_of_all_connections_make_the_pause_longer(clock: Clock) -> None
     for _ in range(500):
         shared.add("ann", "192.0.2.1")
     assert other.pause(1, "ann", "192.0.2.1") <= 60
+
+
+def test_from_where_he_may_come_may_be_known_with_the_password_only() -> None:
+    """A command knows nobody before it has seen his password."""
+
+    class Late(Fake):
+        def check(self, credential: Credential) -> Identity:
+            return replace(super().check(credential), nets=(ip_network("192.0.2.0/24"),))
+
+    chain = Chain([Late({"ann": b"a"})], remember=300)
+    for _ in range(2):
+        assert chain.identify(Password("ann", b"a"), "192.0.2.1").user == "ann"
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(Password("ann", b"a"), "198.51.100.1")

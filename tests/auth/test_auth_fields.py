@@ -79,3 +79,21 @@ def test_networks_that_are_none(nets: str) -> None:
     with pytest.raises(ValueError, match="list of networks") as caught:
         made(f"allow_nets={nets}")
     assert "secret" not in str(caught.value)
+
+
+def test_homes_and_limits_where_no_place_is_theirs() -> None:
+    found = made("home=/h userdb_home=/u uid=1000 gid=100 connections=7")
+    assert (found.home, found.uid, found.gid, found.connections) == ("/u", 1000, 100, 7)
+    assert made("uid=root userdb_gid=root") == Identity("ann", uid=0, gid=0)
+    given = fields.identity("ann", fields.words("home=/h uid=1 gid=2"), home="/own", uid=5, gid=6)
+    assert (given.home, given.uid, given.gid) == ("/own", 5, 6)
+    for wrong in ("uid=secret", "gid=secret", "uid=4294967295", "uid=-1"):
+        with pytest.raises(ValueError, match="of this machine") as caught:
+            made(wrong)
+        assert "secret" not in str(caught.value)
+
+
+def test_a_number_of_connections_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    assert made("connections=many").connections is None
+    assert "connections passed over" in caplog.text
+    assert made("connections=0").connections == 0

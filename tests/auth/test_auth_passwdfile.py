@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from maildir_imapd.auth import schemes
+from maildir_imapd.auth import passwdfile, schemes
 from maildir_imapd.auth.base import External, Password, Token
-from maildir_imapd.auth.passwdfile import PasswdFile, parse
+from maildir_imapd.auth.passwdfile import PasswdFile, PasswdFiles, parse
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
 
 
@@ -228,3 +228,95 @@ def test_yescrypt_as_a_system_writes_it(tmp_path: Path) -> None:
         assert users.check(Password(user, "Grüße 1".encode())).user == user
         with pytest.raises(AuthenticationFailed):
             users.check(Password(user, b"wrong"))
+
+
+# --- one file a domain ----------------------------------------------------------------------------
+
+
+def domain(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).mkdir(exist_ok=True)
+    (tmp_path / name / "passwd").write_text(text)
+
+
+def test_a_file_for_each_domain(tmp_path: Path) -> None:
+    domain(tmp_path, "example.org", "ann:{PLAIN}org::::/org/ann::\nben@example.org:{PLAIN}b\n")
+    domain(tmp_path, "example.net", "ann:{PLAIN}net\nleft@elsewhere.example:{PLAIN}x\n")
+    users = PasswdFiles(f"{tmp_path}/%d/passwd")
+    assert users.check(Password("ann@example.org", b"org")).home == "/org/ann"
+    assert users.check(Password("ann@example.net", b"net")).user == "ann@example.net"
+    assert users.check(Password("ben@example.org", b"b")).user == "ben@example.org"
+    for user, password in [
+        ("ann@example.net", b"org"),
+        ("ann", b"org"),
+        ("ann@nowhere.example", b"org"),
+        ("ann@..", b"org"),
+        ("ann@example.org/../example.org", b"org"),
+        ("ann@*", b"org"),
+        ("", b""),
+    ]:
+        with pytest.raises(AuthenticationFailed):
+            users.check(Password(user, password))
+    assert users.look_up("ann@nowhere.example") is None
+    assert users.look_up("ann@../x") is None
+    assert list(users.users()) == ["ann@example.net", "ann@example.org", "ben@example.org"]
+    domain(tmp_path, "new.example", "eve:{PLAIN}e\n")
+    assert users.check(Password("eve@new.example", b"e")).user == "eve@new.example"
+    (tmp_path / "new.example" / "passwd").unlink()
+    assert users.look_up("eve@new.example") is None
+
+
+def test_a_change_in_a_domains_file_is_another_version(tmp_path: Path) -> None:
+    domain(tmp_path, "example.org", "ann:{PLAIN}one\n")
+    users = PasswdFiles(f"{tmp_path}/%d/passwd")
+    before = users.look_up("ann@example.org")
+    assert before == users.look_up("ann@example.org")
+    domain(tmp_path, "example.org", "ann:{PLAIN}other\n")
+    assert users.look_up("ann@example.org") != before
+
+
+def test_a_domains_file_that_cannot_be_read_is_no_wrong_password(tmp_path: Path) -> None:
+    (tmp_path / "example.org" / "passwd").mkdir(parents=True)
+    users = PasswdFiles(f"{tmp_path}/%d/passwd")
+    with pytest.raises(Unavailable):
+        users.look_up("ann@example.org")
+
+
+def test_an_unknown_domain_costs_what_the_dearest_known_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dear = "{BLF-CRYPT}$2y$12$" + "a" * 53
+    domain(tmp_path, "example.org", f"ann:{dear}\n")
+    domain(tmp_path, "example.net", "ann:{PLAIN}x\n")
+    users = PasswdFiles(f"{tmp_path}/%d/passwd")
+    assert users.look_up("ann@example.org")
+    assert users.look_up("ann@example.net")
+    asked: list[str] = []
+    monkeypatch.setattr(schemes, "verify", lambda stored, password: asked.append(stored))
+    with pytest.raises(AuthenticationFailed):
+        users.check(Password("nobody@nowhere.example", b"x"))
+    assert asked == [dear]
+
+
+def test_a_second_line_counts_where_the_first_cannot_be_used(tmp_path: Path) -> None:
+    users = write(tmp_path / "users", "ann:{NTLM}x\nann:{PLAIN}y\nann:{PLAIN}z\n")
+    assert users.check(Password("ann", b"y"))
+    assert users.users() == ["ann"]
+
+
+def test_a_large_file_is_understood_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes while somebody else looks through the new file gets his answer by one line of it."""
+    path = tmp_path / "users"
+    users = write(path, "ann:{PLAIN}one\n")
+    path.write_text("".join(f"u{n}:{{PLAIN}}x\n" for n in range(5000)) + "ann:{PLAIN}two\n")
+    looking = []
+
+    def look(self: PasswdFile, lines: object) -> None:
+        looking.append(lines)
+
+    monkeypatch.setattr(PasswdFile, "_look_through", look)
+    understood = []
+    of_line = passwdfile._line
+    monkeypatch.setattr(passwdfile, "_line", lambda line: understood.append(line) or of_line(line))
+    assert users.check(Password("ann", b"two"))
+    assert understood == ["ann:{PLAIN}two"]
+    assert len(looking) == 1

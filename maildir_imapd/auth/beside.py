@@ -1,0 +1,64 @@
+"""Checks that are made in a process of their own: by PAM, or by a program of the administrator's.
+
+What they run may hold on for long, crash, or need rights that whoever serves mail has given up.  So a process beside
+the workers forks one for each question (``server/aside.py``) and kills it when its time is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeAlias
+
+from maildir_imapd.auth.waiting import Pool, Until
+from maildir_imapd.errors import AuthenticationFailed, Unavailable
+from maildir_imapd.events import Log
+
+log = Log(__name__)
+
+# How an answer begins; behind it comes more.
+RIGHT: Final = b"+"
+WRONG: Final = b"-"
+DOWN: Final = b"!"
+
+# Answers a question in a process of its own, which it may spoil: by one of the above and what belongs to it.
+Answer: TypeAlias = Callable[[Sequence[bytes], Until], bytes]
+
+# What one question may have in it, in octets: no password is longer.
+MOST_OCTETS: Final = 4096
+
+
+class Asks(Protocol):
+    """Whoever has questions answered, by their names."""
+
+    def put(self, name: str, parts: Sequence[bytes], until: Until) -> bytes:
+        """Return the answer; raises OSError when there is none until then."""
+        ...
+
+
+class _Nothing:
+    def close(self) -> None:
+        pass
+
+
+class Questions:
+    """One kind of question, so many at a time."""
+
+    def __init__(self, name: str, asks: Asks, *, most: int, seconds: float) -> None:
+        self._name = name
+        self._asks = asks
+        self._pool = Pool(name, lambda until: _Nothing(), most=most, seconds=seconds)
+
+    def put(self, user: str, password: bytes) -> bytes:
+        """Return what belongs to a password that is right; raises AuthenticationFailed, Unavailable."""
+        parts = (user.encode("utf-8", "surrogateescape"), password)
+        if b"\0" in parts[0] or b"\0" in password or sum(map(len, parts)) > MOST_OCTETS:
+            raise AuthenticationFailed
+        said = self._pool.ask(lambda _, until: self._asks.put(self._name, parts, until))
+        kind, rest = said[:1], said[1:]
+        if kind == RIGHT:
+            return rest
+        why = rest.decode("utf-8", "replace")
+        if kind == WRONG:
+            raise AuthenticationFailed(detail=why)
+        log.error("back end cannot be asked", name=self._name, why=why or "no answer")
+        raise Unavailable(detail=f"{self._name}: {why}")

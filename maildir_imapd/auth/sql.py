@@ -1,0 +1,227 @@
+"""The back end over a database: users are rows, whose columns are called as Dovecot's fields are.
+
+A query has %u, %n and %d in it, which become parameters: what a client sends is never part of the text.  Only what
+reaches the database is a matter of its own file here, for SQLite and for PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+from maildir_imapd.auth import fields, schemes
+from maildir_imapd.auth.base import Credential, Identity, Password, Registered
+from maildir_imapd.auth.names import valid_user
+from maildir_imapd.auth.waiting import Pool, Until
+from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
+from maildir_imapd.events import Log
+
+log = Log(__name__)
+
+# Names that go with a query, by their columns; None: NULL.
+Row: TypeAlias = Mapping[str, str | None]
+_VARIABLE: Final = re.compile(r"""'%(L?[und])'|%(L?[und])|%(%)|(%)""")
+_MOST_ROWS: Final = 2
+
+
+class Database(Protocol):
+    """An open connection to a database."""
+
+    def rows(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
+        """Return the rows, *most* of them if that is said; raises LineBroken, OSError, or ConfigError for a query
+        that the database does not take.
+        """
+        ...
+
+    def close(self) -> None:
+        """As ``BackEndLine.close``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query in pieces: text, and between two of them the name of a parameter ("u", "Ln" ...)."""
+
+    text: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+    def with_marks(self, mark: str, escape: Callable[[str], str] = str) -> str:
+        """Join it, with *mark* for each parameter."""
+        return mark.join(map(escape, self.text))
+
+    def values(self, user: str) -> list[str]:
+        """Return the parameters for a user."""
+        local, _, domain = user.partition("@")
+        all_of = {"u": user, "n": local, "d": domain}
+        return [all_of[name[-1]].lower() if name[0] == "L" else all_of[name] for name in self.parameters]
+
+
+def parse(written: str) -> Query:
+    """Read a query: %u, %n, %d (with an L in small letters), with or without quotes around, are parameters, %% is a
+    percent sign; raises ValueError.
+    """
+    text = [""]
+    parameters = []
+    end = 0
+    for found in _VARIABLE.finditer(written):
+        text[-1] += written[end : found.start()]
+        end = found.end()
+        if found[4]:
+            raise ValueError("a query may use the variables %u, %n and %d, and %% for a percent sign")
+        if found[3]:
+            text[-1] += "%"
+        else:
+            parameters.append(found[1] or found[2])
+            text.append("")
+    text[-1] += written[end:]
+    return Query(tuple(text), tuple(parameters))
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """The queries for a password with what else is known of a user, for a user without it, and for all names.
+
+    None: for nothing; of *user* that it is known from *password* alone.
+    """
+
+    password: Query | None
+    user: Query | None
+    everybody: Query | None
+
+
+class Sql:
+    """The back end over a database.  Safe from any thread.
+
+    *scheme*: of stored passwords that do not say theirs.
+    """
+
+    takes = (Password,)
+
+    def __init__(self, pool: Pool[Database], queries: Queries, *, scheme: str) -> None:
+        self.name = pool.name
+        self._pool = pool
+        self._queries = queries
+        self._scheme = scheme
+        self._dummy: str | None = None
+
+    def look_up(self, user: str) -> Registered | None:
+        """As ``Authenticator.look_up``; a column ``user`` has the name in the spelling that counts."""
+        if not valid_user(user):
+            return None
+        stored: str | None = None
+        said: dict[str, str] = {}
+        query, more = self._queries.password, self._queries.user
+        if query is not None:
+            row = self._row(query, user)
+            if row is None:
+                return None
+            stored = row.get("password")
+            said = _said(row)
+        if more is not None:
+            row = self._row(more, said.get("user", user))
+            if row is None:
+                return None
+            said = _said(row) | said
+        return Registered(self._identity(user, said), (stored, tuple(sorted(said.items()))))
+
+    def check(self, credential: Credential) -> Identity:
+        """As ``Authenticator.check``; the database is asked first, then the hash waits for its turn."""
+        if not isinstance(credential, Password) or self._queries.password is None:
+            raise AuthenticationFailed
+        user, password = credential.user, credential.password
+        row = self._row(self._queries.password, user) if valid_user(user) else None
+        stored = self._with_scheme((row or {}).get("password") or "")
+        known = bool(stored)
+        with schemes.turn():
+            try:
+                good, why = schemes.verify(stored or self._stand_in(), password), ""
+            except ValueError as error:
+                log.warning("stored password cannot be used", user=user, why=error)
+                good, why = False, "stored-password"
+        if stored and not why:
+            self._note_cost(stored)
+        if row is None or not known or not good or not password:
+            raise AuthenticationFailed(detail=why)
+        said = _said(row)
+        if not fields.may_log_in(said):
+            raise AuthenticationFailed
+        found = self.look_up(user)
+        if found is None:
+            log.warning("sql_user_query does not know the user", user=user)
+            raise AuthenticationFailed(detail="not-in-user-query")
+        return found.identity
+
+    def _identity(self, user: str, said: Mapping[str, str]) -> Identity:
+        try:
+            return fields.identity(said.get("user") or user, said)
+        except ValueError as error:
+            log.error("what the database says cannot be used", user=user, why=error)
+            raise Unavailable(detail=f"{self.name}: {error}") from error
+
+    def _with_scheme(self, stored: str) -> str:
+        return stored if not stored or stored.startswith("{") else f"{{{self._scheme}}}{stored}"
+
+    def _note_cost(self, stored: str) -> None:
+        """Keep the dearest hash that was seen: a stranger is to cost what a user does."""
+        if self._dummy is None or schemes.cost(stored) > schemes.cost(self._dummy):
+            self._dummy = stored
+
+    def _stand_in(self) -> str:
+        if self._dummy is None:
+            self._dummy = schemes.make(os.urandom(16).hex().encode())
+        return self._dummy
+
+    def _row(self, query: Query, user: str) -> Row | None:
+        """Return the row of a user, if there is one and no other."""
+        rows = self._ask(query, user, _MOST_ROWS)
+        if len(rows) > 1:
+            log.error("more than one row for a user", user=user, name=self.name)
+            raise Unavailable(detail=f"{self.name}: more than one row")
+        return rows[0] if rows else None
+
+    def _ask(self, query: Query, user: str, most: int | None) -> list[Row]:
+        try:
+            return self._pool.ask(lambda database, until: database.rows(query, user, until, most))
+        except ConfigError as error:
+            # Not the user's fault, and not his business.
+            log.error("the database does not take a query", name=self.name, why=error.text)
+            raise Unavailable(detail=f"{self.name}: {error.text}") from error
+
+    def users(self) -> Iterable[str]:
+        """As ``Authenticator.users``: the column ``user``, or ``username`` and ``domain``, of sql_iterate_query."""
+        if self._queries.everybody is None:
+            return []
+        names = []
+        for row in self._ask(self._queries.everybody, "", None):
+            name = row.get("user") or row.get("username") or ""
+            domain = row.get("domain")
+            whole = f"{name}@{domain}" if domain and "@" not in name else name
+            if valid_user(whole):
+                names.append(whole)
+        return names
+
+
+def _said(row: Row) -> dict[str, str]:
+    """Fields of a row: NULL and "" say nothing, and a column ``nologin`` nothing by a value that is false."""
+    false = ("", "0", "f", "n", "no", "false")
+    return {
+        name: value
+        for name, value in row.items()
+        if value is not None
+        and value != ""
+        and name != "password"
+        and not (name in ("nologin", "userdb_nologin") and value.lower() in false)
+    }
+
+
+def texts(names: Sequence[str], values: Sequence[object]) -> Row:
+    """Make a row of what a database has given; numbers and the like become texts; raises ValueError for octets."""
+    row: dict[str, str | None] = {}
+    for name, value in zip(names, values, strict=True):
+        if isinstance(value, bytes):
+            value = value.decode()
+        row[name.lower()] = None if value is None else str(value)
+    return row

@@ -1,0 +1,189 @@
+"""Dovecot's auth protocol, beside servers that say what they should not."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from maildir_imapd.auth import dovecot
+from maildir_imapd.auth.base import Identity, Password
+from maildir_imapd.auth.dovecot import DovecotAuth
+from maildir_imapd.errors import AuthenticationFailed, Unavailable
+
+HELLO = b"VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\nSPID\t7\nCUID\t1\nCOOKIE\tabc\nDONE\n"
+ANSWERS = {
+    b"ann": b"OK\t%s\tuser=Ann\thome=/home/ann\tuserdb_quota_rule=*:bytes=5\n",
+    b"off": b"OK\t%s\tuser=off\tnologin\n",
+    b"temp": b"FAIL\t%s\tuser=temp\ttemp\n",
+    b"temp3": b"FAIL\t%s\tuser=temp\tcode=temp_fail\n",
+    b"gone": b"FAIL\t%s\tuser=gone\tcode=user_disabled\n",
+    b"odd": b"OK\t%s\tuser=../odd\n",
+    b"owner": b"OK\t%s\tuid=no such user\n",
+    b"other": b"CONT\t%s\t\nOK\t9999\tuser=root\nFAIL\t%s\n",
+}
+
+
+class FakeDovecot:
+    """Listens at *path*; says what *hello* is, then what *answer* makes of each line."""
+
+    def __init__(self, path: Path, hello: bytes, answer: Callable[[bytes], bytes]) -> None:
+        self.path, self._hello, self._answer = str(path), hello, answer
+        self.heard: list[bytes] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        self._listener.listen()
+        self._open: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            sock, _ = self._listener.accept()
+            self._open.append(sock)
+            if len(self._open) > 1 and self._open[0] is self._listener:
+                return
+            thread = threading.Thread(target=self._serve, args=(sock,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with sock.makefile("rb") as lines:
+            try:
+                sock.sendall(self._hello)
+                for line in lines:
+                    self.heard.append(line)
+                    if line.split(b"\t")[0] in (b"AUTH", b"USER", b"LIST"):
+                        said = self._answer(line.rstrip(b"\n"))
+                        if not said:
+                            break
+                        sock.sendall(said)
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the other side has gone
+
+    def close(self) -> None:
+        """End; by a last connection, which is not served."""
+        self._open.insert(0, self._listener)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self.path)
+            self._threads[0].join()
+        for each in self._open[1:]:
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended
+        for thread in self._threads:
+            thread.join()
+        for each in self._open:
+            each.close()
+
+
+def checks(line: bytes) -> bytes:
+    _, number, *parts = line.split(b"\t")
+    _, user, password = base64.b64decode(parts[-1].partition(b"=")[2]).split(b"\0")
+    said = ANSWERS.get(user, b"FAIL\t%s\tuser=x\n") if password == b"secret" else b"FAIL\t%s\tuser=x\n"
+    return said.replace(b"%s", number)
+
+
+def users(line: bytes) -> bytes:
+    kind, number, *parts = line.split(b"\t")
+    if kind == b"LIST":
+        return b"LIST\t%b\tann\nLIST\t%b\t../x\nLIST\t%b\tben\nDONE\t%b\n" % ((number,) * 4)
+    return {
+        b"ann": b"USER\t%b\tann\tuid=1000\tgid=100\thome=/home/a\x01tb\n" % number,
+        b"Ann": b"USER\t%b\tann\tuid=1000\tgid=100\n" % number,
+        b"down": b"FAIL\t%b\treason=database down\n" % number,
+    }.get(parts[0], b"NOTFOUND\t%b\n" % number)
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[tuple[FakeDovecot, FakeDovecot]]:
+    found = (
+        FakeDovecot(tmp_path / "client", HELLO, checks),
+        FakeDovecot(tmp_path / "userdb", b"VERSION\t1\t1\nSPID\t1\n", users),
+    )
+    yield found
+    for each in found:
+        each.close()
+
+
+def made(checks: FakeDovecot | None, knows: FakeDovecot | None = None, seconds: float = 30) -> DovecotAuth:
+    return DovecotAuth(checks and checks.path, knows and knows.path, most=1, seconds=seconds)
+
+
+def test_checking_alone(servers: tuple[FakeDovecot, FakeDovecot]) -> None:
+    asked = made(servers[0])
+    found = asked.check(Password("ann", b"secret"))
+    assert (found.user, found.home) == ("Ann", "/home/ann")
+    for user, password in [
+        ("ann", b"wrong"),
+        ("off", b"secret"),
+        ("other", b"secret"),
+        ("x", b""),
+        ("a\tb", b"secret"),
+    ]:
+        with pytest.raises(AuthenticationFailed):
+            asked.check(Password(user, password))
+    with pytest.raises(AuthenticationFailed) as gone:
+        asked.check(Password("gone", b"secret"))
+    assert gone.value.detail == "user-disabled"
+    for user in ("temp", "temp3", "odd", "owner"):
+        with pytest.raises(Unavailable):
+            asked.check(Password(user, b"secret"))
+    assert asked.look_up("anybody") is not None
+    assert list(asked.users()) == []
+    # One connection for all of it, and no name with a tab went by it.
+    assert sum(line.startswith(b"CPID") for line in servers[0].heard) == 1
+    assert all(line.count(b"\t") == 6 for line in servers[0].heard if line.startswith(b"AUTH"))
+
+
+def test_looking_up(servers: tuple[FakeDovecot, FakeDovecot]) -> None:
+    asked = made(servers[0], servers[1])
+    found = asked.look_up("ann")
+    assert found is not None
+    assert found.identity == Identity("ann", home="/home/a\tb", uid=1000, gid=100)
+    for name in ("nobody", "a\tb", "a\nLIST\t1", ""):
+        assert asked.look_up(name) is None
+    with pytest.raises(Unavailable):
+        asked.look_up("down")
+    assert asked.check(Password("ann", b"secret")) == Identity("ann", uid=1000, gid=100)
+    assert list(asked.users()) == ["ann", "ben"]
+    assert made(None, servers[1]).look_up("ann") == found
+    with pytest.raises(AuthenticationFailed):
+        made(None, servers[1]).check(Password("ann", b"secret"))
+
+
+@pytest.mark.parametrize(
+    "hello", [b"VERSION\t2\t0\nDONE\n", b"HELLO\n", b"x" * 40000, b"VERSION\t1\t1\nMECH\tLOGIN\nDONE\n"]
+)
+def test_another_protocol_is_no_wrong_password(tmp_path: Path, hello: bytes) -> None:
+    server = FakeDovecot(tmp_path / "client", hello, checks)
+    with pytest.raises(Unavailable):
+        made(server).check(Password("ann", b"secret"))
+    server.close()
+
+
+def test_one_that_hangs_up_or_says_nothing(tmp_path: Path) -> None:
+    server = FakeDovecot(tmp_path / "client", HELLO, lambda line: b"")
+    with pytest.raises(Unavailable):
+        made(server).check(Password("ann", b"secret"))
+    server.close()
+    silent = FakeDovecot(tmp_path / "silent", HELLO, lambda line: b"NEWS\t1\n")
+    with pytest.raises(Unavailable):
+        made(silent, seconds=0.3).check(Password("ann", b"secret"))
+    silent.close()
+    with pytest.raises(Unavailable):
+        DovecotAuth(str(tmp_path / "none"), None, most=1, seconds=1).check(Password("ann", b"secret"))
+
+
+def test_words_end_neither_themselves_nor_their_line() -> None:
+    for word in (b"plain", b"a\tb", b"\0\1\t\r\n", b"\1t", b"\1\1", b""):
+        written = dovecot.escaped(word)
+        assert not set(written) & set(b"\0\t\r\n")
+        assert dovecot.words(written + b"\t" + written) == [word, word]
+    assert dovecot.words(b"\1x\1") == [b"x\1"]

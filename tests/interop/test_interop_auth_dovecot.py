@@ -1,0 +1,124 @@
+"""A real Dovecot's auth process, asked by its two sockets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dovecot import is_24
+from running import open_to_all, program
+
+from maildir_imapd.auth.base import Password
+from maildir_imapd.auth.chain import Chain
+from maildir_imapd.config import load
+from maildir_imapd.errors import AuthenticationFailed, Unavailable
+from maildir_imapd.server import settings
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
+
+CONFIGURATION = """
+protocols = lmtp
+log_path = {base}/log
+ssl = no
+base_dir = {base}/run
+state_dir = {base}/state
+stats_writer_socket_path =
+auth_failure_delay = 0
+first_valid_uid = 1
+service auth {{
+  unix_listener auth-client {{
+    mode = 0666
+  }}
+  unix_listener auth-userdb {{
+    mode = 0666
+  }}
+}}
+"""
+DATABASES_23 = """
+default_vsz_limit = 0
+passdb {{
+  driver = passwd-file
+  args = {base}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = {base}/users
+}}
+"""
+DATABASES_24 = """
+default_vsz_limit = unlimited
+passdb passwd-file {{
+  passwd_file_path = {base}/users
+}}
+userdb passwd-file {{
+  passwd_file_path = {base}/users
+}}
+"""
+USERS = """ann@example.org:{PLAIN}secret:1001:1002::/home/ann::userdb_quota_rule=*:bytes=5
+ben:{PLAIN}b e:1003:1004::/home/ben::
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    name = program("dovecot")
+    if os.geteuid() != 0:
+        pytest.skip("only root can start all of Dovecot")
+    base = tmp_path_factory.mktemp("dovecot")
+    open_to_all(base)
+    (base / "users").write_text(USERS)
+    head = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n" if is_24() else ""
+    databases = DATABASES_24 if is_24() else DATABASES_23
+    (base / "conf").write_text(head + CONFIGURATION.format(base=base) + databases.format(base=base))
+    running = subprocess.Popen([name, "-F", "-c", str(base / "conf")])
+    while not (base / "run" / "auth-userdb").exists():
+        assert running.poll() is None, (base / "log").read_text()
+    yield base
+    running.terminate()
+    running.wait(60)
+
+
+def chain(base: Path, **more: Any) -> Chain:
+    given = {
+        "auth": "dovecot",
+        "dovecot_auth_socket": str(base / "run" / "auth-client"),
+        "dovecot_userdb_socket": str(base / "run" / "auth-userdb"),
+        **more,
+    }
+    return settings.chain(load(None, given))
+
+
+def test_right_and_wrong(base: Path) -> None:
+    asked = chain(base)
+    found = asked.identify(Password("ann@example.org", b"secret"))
+    assert (found.user, found.home, found.uid, found.gid) == ("ann@example.org", "/home/ann", 1001, 1002)
+    assert asked.identify(Password("ben", b"b e")).home == "/home/ben"
+    names = ["ann@example.org", "ben", "nobody", "*", "a\tb", "ann@example.org\n", "a/b", "a%n", "a\0b", ""]
+    for name in names:
+        with pytest.raises(AuthenticationFailed):
+            asked.identify(Password(name, b"wrong"))
+    assert asked.find("nobody") is None
+    assert {who.user for who in asked.everybody()} == {"ann@example.org", "ben"}
+
+
+def test_checking_alone_with_homes_from_elsewhere(base: Path) -> None:
+    asked = chain(base, dovecot_userdb_socket=None, userdb="static", auth_static=["home=/srv/%d/%n"])
+    assert asked.identify(Password("ann@example.org", b"secret")).home == "/srv/example.org/ann"
+
+
+def test_looking_up_alone(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("ben:{PLAIN}mine\nnobody:{PLAIN}x\n")
+    asked = chain(base, auth="passwd-file", userdb="dovecot", passwd_file=str(tmp_path / "users"))
+    assert asked.identify(Password("ben", b"mine")).uid == 1003
+    with pytest.raises(AuthenticationFailed):
+        asked.identify(Password("nobody", b"x"))
+
+
+def test_a_dovecot_that_is_away(base: Path) -> None:
+    asked = chain(base, dovecot_auth_socket=str(base / "nowhere"))
+    with pytest.raises(Unavailable):
+        asked.identify(Password("ben", b"b e"))
