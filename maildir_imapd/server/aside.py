@@ -271,7 +271,11 @@ def _fork(
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        back.send(answer(parts, until))
+        said = answer(parts, until)
+        try:
+            back.send(said)
+        except OSError:
+            pass  # whoever asked has ended meanwhile
     except BaseException:
         log.exception("a question about a password has failed")
     finally:

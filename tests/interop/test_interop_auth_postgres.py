@@ -58,7 +58,7 @@ class Server:
     def stand_still(self, number: signal.Signals) -> None:
         """SIGSTOP or SIGCONT for the server and all its processes."""
         pid = (self.directory / "data" / "postmaster.pid").read_text().split()[0]
-        children = subprocess.run(["ps", "--ppid", pid, "-o", "pid="], capture_output=True, text=True).stdout.split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for each in (pid, *children):
             try:
                 os.kill(int(each), number)
