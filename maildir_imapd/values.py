@@ -102,6 +102,12 @@ def choice(*words: str) -> Callable[[Any], str]:
     return check
 
 
+def upper_choice(*words: str) -> Callable[[Any], str]:
+    """One of some words in capitals, however it is written."""
+    check = choice(*words)
+    return lambda value: check(value.upper() if isinstance(value, str) else value)
+
+
 def prefix(value: Any) -> str:
     """auto, none, or a prefix; "" is none."""
     written = text(value)

@@ -15,7 +15,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
-from maildir_imapd.auth.base import Authenticator, Credential, External, Identity, Password, Registered
+from maildir_imapd.auth.base import (
+    Authenticator,
+    Credential,
+    Identity,
+    Password,
+    Proven,
+    Registered,
+    Token,
+    keeper,
+)
 from maildir_imapd.auth.names import Spelling, valid_user
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
 from maildir_imapd.events import Log
@@ -47,6 +56,7 @@ class Chain:
 
     *remember*: seconds for which a credential that was right needs no back end to check it.  *delay*: seconds from a
     wrong one to its answer, before they are doubled.  *spelling*: how names are spelled before a back end is asked.
+    *salt_key*: what salts are made up from, for users who have none; whoever does not know it cannot tell them.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class Chain:
         delay: float = 0.0,
         failures: FailureCount | None = None,
         spelling: Spelling = _AS_SHOWN,
+        salt_key: bytes = b"",
     ) -> None:
         self.back_ends = tuple(back_ends)
         self._spelling = spelling
@@ -64,6 +75,7 @@ class Chain:
         self._remember = remember
         self._delay = delay
         self._key = os.urandom(32)
+        self._salt_key = salt_key or self._key
         self._lock = locks.make(locks.Rank.GUARD)  # guards _known
         # By digest: what the back end had on record, what it answered, and until when that holds.
         self._known: OrderedDict[bytes, tuple[Registered, Identity, float]] = OrderedDict()
@@ -97,6 +109,38 @@ class Chain:
                     seen.add(name)
                     yield found
 
+    # --- secrets ----------------------------------------------------------------------------------
+
+    def stored(self, user: str, host: str | None = None) -> str | None:
+        """Tell the secret that is kept of *user*; None where there is none that lets him in from the address *host*.
+
+        Raises Unavailable.
+        """
+        user = self._spelling.of(user)
+        if not valid_user(user):
+            return None
+        back_end, user, registered = _first(self._able(Proven), user)
+        keeps = keeper(back_end)
+        if keeps is None or registered is None or not registered.may_log_in or not _fits(registered.identity, host):
+            return None
+        return keeps.stored(user)
+
+    def salt(self, user: str) -> bytes:
+        """Make up a salt for one of whom no secret is kept, the same each time."""
+        name = self._spelling.of(user).lower().encode("utf-8", "surrogatepass")
+        return hmac.digest(self._salt_key, b"salt\0" + name, hashlib.sha256)[:16]
+
+    def _able(self, kind: type[Credential]) -> list[Authenticator]:
+        """The back ends that decide about a kind of credentials; raises Unavailable where there is none.
+
+        A proof stands in the place of a password: whoever would decide about that decides.
+        """
+        kinds = {kind, Password} if kind is Proven else {kind}
+        able = [back_end for back_end in self.back_ends if not kinds.isdisjoint(back_end.takes)]
+        if not any(kind in back_end.takes for back_end in able):
+            raise Unavailable
+        return able
+
     # --- who is this ------------------------------------------------------------------------------
 
     def identify(self, credential: Credential, host: str | None = None) -> Identity:
@@ -104,9 +148,7 @@ class Chain:
 
         Raises AuthenticationFailed, AuthorizationFailed for one who may not act as whom he names, Unavailable.
         """
-        able = [back_end for back_end in self.back_ends if isinstance(credential, back_end.takes)]
-        if not able:
-            raise Unavailable
+        able = self._able(type(credential))
         user = self._spelling.of(credential.user)
         # Of a name that can be nobody's the back ends are asked as of nobody: it takes as long as a wrong password.
         back_end, user, registered = _first(able, user if valid_user(user) else "")
@@ -122,6 +164,10 @@ class Chain:
         return identity
 
     def _checked(self, back_end: Authenticator, credential: Credential, registered: Registered | None) -> Identity:
+        if isinstance(credential, Proven):
+            if Proven not in back_end.takes:
+                raise AuthenticationFailed
+            return back_end.check(credential)  # it has cost nothing, and comes but once
         digest = hmac.digest(self._key, _octets(credential), hashlib.sha256)
         now = time.monotonic()
         with self._lock:
@@ -209,7 +255,7 @@ def _octets(credential: Credential) -> bytes:
     secret = b""
     if isinstance(credential, Password):
         secret = credential.password
-    elif not isinstance(credential, External):
+    elif isinstance(credential, Token):
         secret = credential.token
     # None of the names can have a NUL in it: what is before the secret is read in one way only.
     names = (type(credential).__name__, credential.user, credential.authzid or "")

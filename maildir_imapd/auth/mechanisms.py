@@ -2,17 +2,17 @@
 
 All octets are in decoded form, and nothing here knows the protocol that carries them: base64, cancelling and the
 initial response are its own.  What raises AuthenticationFailed here could be nobody's credential, so no back end is
-asked.
+asked.  Whoever may log in at all may use what is here: it is for connections over which a password may be sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeAlias
 
 from maildir_imapd.auth.base import Credential, Password
-from maildir_imapd.errors import AuthenticationFailed
+from maildir_imapd.errors import AuthenticationFailed, PrivacyRequired, Refused
 
 Exchange: TypeAlias = Generator[bytes, bytes, Credential]
 
@@ -22,12 +22,29 @@ USER_LIMIT_CHARACTERS: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Mechanism:
-    """One row of the table; *bare*: who listens on the line could use what is sent, so it is for TLS."""
+class Situation:
+    """All that an exchange may know of where it happens, when it begins: STARTTLS changes it.
 
-    name: bytes
-    begin: Callable[[], Exchange]
-    bare: bool
+    *bindings*: what binds an exchange to this connection, by the name of the kind (RFC 5929).  *stored*: gives the
+    secret that is kept of a user, None where there is none that could let him in from here.  *salt*: makes up a salt
+    for a user, the same each time.
+    """
+
+    bindings: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    stored: Callable[[str], str | None] = lambda user: None
+    salt: Callable[[str], bytes] = lambda user: bytes(16)
+
+
+class Ways(Protocol):
+    """The mechanisms by which one connection may log in."""
+
+    def offered(self, *, private: bool) -> Sequence[bytes]:
+        """Name those to announce; *private*: whether a password may be sent over the connection as it is."""
+        ...
+
+    def begin(self, name: bytes, *, private: bool) -> Exchange:
+        """Begin one; raises Refused, PrivacyRequired."""
+        ...
 
 
 def password(user: bytes, secret: bytes, authzid: bytes = b"") -> Password:
@@ -63,16 +80,26 @@ def login() -> Exchange:
     return password(user, secret)
 
 
-# In the order in which they are announced.
-MECHANISMS: Final[dict[bytes, Mechanism]] = {
-    row.name: row
-    for row in (
-        Mechanism(b"PLAIN", plain, bare=True),
-        Mechanism(b"LOGIN", login, bare=True),
-    )
-}
+_BY_PASSWORD: Final[Mapping[bytes, Callable[[], Exchange]]] = {b"PLAIN": plain, b"LOGIN": login}
 
 
-def offered(*, private: bool) -> tuple[bytes, ...]:
-    """Name the mechanisms to announce; *private*: a password may be sent over this connection as it is."""
-    return tuple(row.name for row in MECHANISMS.values() if private or not row.bare)
+class Passwords:
+    """The ways of who knows nothing but passwords."""
+
+    def offered(self, *, private: bool) -> tuple[bytes, ...]:
+        """As ``Ways.offered``."""
+        return tuple(_BY_PASSWORD) if private else ()
+
+    def begin(self, name: bytes, *, private: bool) -> Exchange:
+        """As ``Ways.begin``."""
+        begin = _BY_PASSWORD.get(name)
+        if begin is None:
+            raise unknown()
+        if not private:
+            raise PrivacyRequired
+        return begin()
+
+
+def unknown() -> Refused:
+    """The answer to a mechanism that is not there."""
+    return Refused("This authentication mechanism is not supported")

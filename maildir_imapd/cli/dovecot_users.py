@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maildir_imapd.auth.mechanisms import MECHANISMS
+from maildir_imapd.auth.offered import MECHANISMS
 from maildir_imapd.cli.dovecot_config import DovecotBlock
 from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on, pairs, translated
 
@@ -69,7 +69,7 @@ def _passdb(reading: DovecotReading, block: DovecotBlock) -> None:
     if driver == "passwd-file":
         path = _path(reading, block)
         for filtered in reading.take(block, "mechanisms_filter", "mechanisms").upper().split():
-            if filtered.encode() not in MECHANISMS:
+            if filtered not in MECHANISMS:
                 out.tell(name, f"its users log in with {filtered}, which is not offered here")
         if master:
             out.tell(name, f"the master users of {path} cannot log in as others: there are none here")
@@ -197,8 +197,7 @@ def _names(reading: DovecotReading) -> None:
 
 
 def _mechanisms(reading: DovecotReading) -> None:
-    offered = {name.decode() for name in MECHANISMS}
-    lacking = [name for name in reading.take_imap("auth_mechanisms").upper().split() if name not in offered]
+    lacking = [name for name in reading.take_imap("auth_mechanisms").upper().split() if name not in MECHANISMS]
     if lacking:
-        why = f"clients that are set to {', '.join(lacking)} cannot log in: there are {' and '.join(sorted(offered))}"
+        why = f"clients that are set to {', '.join(lacking)} cannot log in: there are {', '.join(MECHANISMS)}"
         reading.out.tell("auth_mechanisms", why)

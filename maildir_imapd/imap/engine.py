@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.auth import mechanisms
 from maildir_imapd.budget import UNLIMITED, Budget
 from maildir_imapd.errors import (
     BadCharsetName,
@@ -49,6 +50,7 @@ from maildir_imapd.wire.parse import parse, parse_rest, peek_command, peek_tag
 from maildir_imapd.wire.parse_append import AppendReader
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.mechanisms import Ways
     from maildir_imapd.imap.gate import Access, Gate
     from maildir_imapd.imap.policy import Policy
     from maildir_imapd.imap.progress import Client, Meanwhile
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
+_PASSWORDS: Final = mechanisms.Passwords()
 # RFC 3501 7.5: the client may send its literal.
 _GO_ON: Final = b"+ OK\r\n"
 
@@ -79,6 +82,7 @@ class Engine:
         self,
         policy: Policy,
         gate: Gate = gates.closed,
+        ways: Ways = _PASSWORDS,
         *,
         secure: bool = False,
         wake: Callable[[], None] = lambda: None,
@@ -93,6 +97,7 @@ class Engine:
         self.session = Session(
             policy,
             gate,
+            ways,
             secure=secure,
             wake=wake,
             peer=peer,

@@ -27,6 +27,7 @@ from maildir_imapd.wire.parse import begins_command
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from maildir_imapd.auth.mechanisms import Ways
     from maildir_imapd.imap.gate import Access, Gate
     from maildir_imapd.imap.name_changes import NameChange
     from maildir_imapd.imap.policy import Policy
@@ -127,6 +128,7 @@ class Session:
         self,
         policy: Policy,
         gate: Gate,
+        ways: Ways,
         *,
         secure: bool,
         wake: Callable[[], None],
@@ -141,6 +143,8 @@ class Session:
         self.policy = policy
         # Who logs in is asked for here; it may block for as long as the door wants.
         self.gate = gate
+        # By which mechanisms.
+        self.ways = ways
         # Whether the line is safe from others' eyes: TLS, or the same machine.
         self.secure = secure
         # Makes the thread that owns the connection call the engine's ``announce``.

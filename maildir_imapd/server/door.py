@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.auth.mechanisms import Situation
+from maildir_imapd.auth.offered import Offered
 from maildir_imapd.errors import Goodbye, LimitReached
 from maildir_imapd.events import Log
 from maildir_imapd.imap.gate import Access
@@ -17,6 +21,7 @@ from maildir_imapd.store.threads import locks
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Credential, Identity
     from maildir_imapd.auth.chain import Chain
+    from maildir_imapd.auth.mechanisms import Ways
     from maildir_imapd.imap.gate import Gate
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.counts import WorkerCounts
@@ -145,6 +150,11 @@ class Door:
             return self.admit(tries.identify(credential), visit)
 
         return come
+
+    def ways(self, visit: Visit, named: Sequence[str]) -> Ways:
+        """The mechanisms by which a connection may log in; *named*: as of ``Offered``."""
+        stored = partial(self.chain.stored, host=visit.host)
+        return Offered(self.chain, named, lambda: Situation(stored=stored, salt=self.chain.salt))
 
     def admit(self, identity: Identity, visit: Visit) -> Access:
         """Open the mail of a user who has been identified; raises Unavailable, LimitReached, StoreError.

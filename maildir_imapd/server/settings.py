@@ -5,6 +5,8 @@ Each function reads its settings, and files that they name, and keeps nothing; w
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import ssl
 from collections.abc import Callable
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 # For large messages, however small the machine: what the least memory_limit gives.
 LEAST_LARGE_OCTETS: Final = 32 << 20
+_MACHINE_ID: Final = "/etc/machine-id"
 
 
 # --- the connection -------------------------------------------------------------------------------
@@ -146,7 +149,21 @@ def chain(config: Config, failures: FailureCount | None = None) -> Chain:
         delay=config.auth_failure_delay,
         failures=failures,
         spelling=Spelling(config.auth_default_realm or "", config.auth_username_format or ""),
+        salt_key=_salt_key(),
     )
+
+
+def _salt_key() -> bytes:
+    """Make what salts for unknown users come from: the same in all workers and after each start; b"" for no such.
+
+    systemd says of the machine's id that it is confidential, and that it is to be used as a key, as it is here.
+    """
+    try:
+        with open(_MACHINE_ID, "rb") as file:
+            machine = file.read(64).strip()
+    except OSError:
+        return b""
+    return hmac.digest(machine, b"maildir-imapd salts", hashlib.sha256) if machine else b""
 
 
 def keeping(config: Config) -> Keeping:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import choice, duration, name_form, number, text
+from maildir_imapd.values import choice, duration, name_form, number, text, upper_choice
 
 # The back ends that can check a password, and those that can say who a user is.
 CHECKING = ("passwd-file",)
 KNOWING = ("passwd-file",)
+MECHANISMS = ("PLAIN", "LOGIN")
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -31,6 +32,18 @@ SETTINGS: tuple[Setting, ...] = (
         "Logins",
         many=True,
         shown="the back end that checked the password",
+    ),
+    Setting(
+        "auth_mechanisms",
+        upper_choice(*MECHANISMS),
+        (),
+        f"The SASL mechanisms by which clients may log in: {', '.join(MECHANISMS)}. What cannot succeed here is not "
+        "announced, named or not, and none is before TLS where plaintext_login does not allow passwords. The command "
+        "LOGIN is there even so.",
+        "NAME",
+        "Logins",
+        many=True,
+        shown="all that are of use to every user",
     ),
     Setting(
         "auth_timeout",
