@@ -28,11 +28,13 @@ class Situation:
     *bindings*: what binds an exchange to this connection, by the name of the kind (RFC 5929).  *stored*: gives the
     secret that is kept of a user, None where there is none that could let him in from here.  *salt*: makes up a salt
     for a user, the same each time.
+    *offered*: the names of the mechanisms that there are.
     """
 
     bindings: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     stored: Callable[[str], str | None] = lambda user: None
     salt: Callable[[str], bytes] = lambda user: bytes(16)
+    offered: frozenset[str] = frozenset()
 
 
 class Ways(Protocol):

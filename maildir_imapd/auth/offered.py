@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
-from maildir_imapd.auth import mechanisms
-from maildir_imapd.auth.base import Credential, Password, keeper
+from maildir_imapd.auth import mechanisms, scram_exchange
+from maildir_imapd.auth.base import Credential, Password, Proven, keeper
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.mechanisms import Exchange, Situation
 from maildir_imapd.errors import PrivacyRequired
@@ -18,19 +19,37 @@ class Mechanism:
     """One row of the table.
 
     *shows*: the kind of credential that comes of it.  *schemes*: how a secret has to be stored for it, where that
-    matters.
+    matters.  *binds*: it binds to the connection.
     """
 
     name: str
     begin: Callable[[Situation], Exchange]
     shows: type[Credential]
     schemes: frozenset[str] = frozenset()
+    binds: bool = False
 
+
+def _scram(name: str) -> Mechanism:
+    return Mechanism(
+        name,
+        partial(scram_exchange.exchange, name),
+        Proven,
+        scram_exchange.usable(name),
+        binds=name.endswith("-PLUS"),
+    )
+
+
+# What clients bind to if they know one kind only: of TLS 1.2 and before, and of TLS 1.3 (RFC 5802 6, RFC 9266).
+_DEFAULT_BINDINGS: Final = frozenset({"tls-unique", "tls-exporter"})
 
 # In the order in which they are announced.
 MECHANISMS: Final[dict[str, Mechanism]] = {
     row.name: row
     for row in (
+        _scram("SCRAM-SHA-256-PLUS"),
+        _scram("SCRAM-SHA-1-PLUS"),
+        _scram("SCRAM-SHA-256"),
+        _scram("SCRAM-SHA-1"),
         Mechanism("PLAIN", lambda _: mechanisms.plain(), Password),
         Mechanism("LOGIN", lambda _: mechanisms.login(), Password),
     )
@@ -52,8 +71,7 @@ class Offered:
         """As ``Ways.offered``."""
         if not private:
             return ()
-        situation = self._situation()
-        return tuple(row.name.encode("ascii") for row in MECHANISMS.values() if self._can_succeed(row, situation))
+        return tuple(name.encode("ascii") for name in self._names(self._situation()))
 
     def begin(self, name: bytes, *, private: bool) -> Exchange:
         """As ``Ways.begin``."""
@@ -63,9 +81,13 @@ class Offered:
         if not private:
             raise PrivacyRequired
         situation = self._situation()
-        if not self._can_succeed(row, situation):
+        names = self._names(situation)
+        if row.name not in names:
             raise mechanisms.unknown()
-        return row.begin(situation)
+        return row.begin(replace(situation, offered=frozenset(names)))
+
+    def _names(self, situation: Situation) -> list[str]:
+        return [name for name, row in MECHANISMS.items() if self._can_succeed(row, situation)]
 
     def _can_succeed(self, row: Mechanism, situation: Situation) -> bool:
         """Whether a row can let somebody in; where it is not named, whether it lets in whoever has a password.
@@ -74,7 +96,9 @@ class Offered:
         alone shuts the others out, unless the administrator knows that it does not.
         """
         named = row.name in self._named
-        if self._named and not named:
+        if (self._named and not named) or (row.binds and not situation.bindings):
+            return False
+        if row.binds and not named and _DEFAULT_BINDINGS.isdisjoint(situation.bindings):
             return False
         able = [back_end for back_end in self._chain.back_ends if row.shows in back_end.takes]
         if not able or not row.schemes or named:

@@ -199,5 +199,5 @@ def _names(reading: DovecotReading) -> None:
 def _mechanisms(reading: DovecotReading) -> None:
     lacking = [name for name in reading.take_imap("auth_mechanisms").upper().split() if name not in MECHANISMS]
     if lacking:
-        why = f"clients that are set to {', '.join(lacking)} cannot log in: there are {', '.join(MECHANISMS)}"
+        why = f"clients that are set to {', '.join(lacking)} cannot log in: these mechanisms are not here"
         reading.out.tell("auth_mechanisms", why)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.counts import WorkerCounts
     from maildir_imapd.server.sessions import Visit
+    from maildir_imapd.server.transport import Transport
 
 log = Log(__name__)
 
@@ -151,10 +152,14 @@ class Door:
 
         return come
 
-    def ways(self, visit: Visit, named: Sequence[str]) -> Ways:
+    def ways(self, visit: Visit, transport: Transport, named: Sequence[str]) -> Ways:
         """The mechanisms by which a connection may log in; *named*: as of ``Offered``."""
         stored = partial(self.chain.stored, host=visit.host)
-        return Offered(self.chain, named, lambda: Situation(stored=stored, salt=self.chain.salt))
+
+        def situation() -> Situation:
+            return Situation(bindings=transport.bindings, stored=stored, salt=self.chain.salt)
+
+        return Offered(self.chain, named, situation)
 
     def admit(self, identity: Identity, visit: Visit) -> Access:
         """Open the mail of a user who has been identified; raises Unavailable, LimitReached, StoreError.

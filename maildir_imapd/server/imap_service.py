@@ -127,7 +127,7 @@ class ImapPort:
         engine = Engine(
             self._near if visit.host.startswith(_LOOPBACK) else self._far,
             self._door.gate(visit),
-            self._door.ways(visit, self._mechanisms),
+            self._door.ways(visit, transport, self._mechanisms),
             secure=secure,
             wake=transport.bell.ring,
             peer=visit.peer,

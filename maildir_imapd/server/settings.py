@@ -18,7 +18,7 @@ from maildir_imapd.auth.names import Spelling
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.imap.policy import Policy
-from maildir_imapd.server import back_ends, memory
+from maildir_imapd.server import back_ends, bindings, memory
 from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Room
@@ -64,6 +64,8 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
         reason = getattr(error, "reason", None) or error
         what = "no certificate chain and key without a passphrase that fit each other"
         raise ConfigError(f"tls_cert {config.tls_cert}: {what} ({reason})") from error
+    with open(config.tls_cert, "rb") as file:
+        bindings.note_certificate(context, file.read())
     return context
 
 
