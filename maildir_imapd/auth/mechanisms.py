@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
-from maildir_imapd.auth.base import Credential, Password
+from maildir_imapd.auth.base import Credential, External, Password
 from maildir_imapd.errors import AuthenticationFailed, PrivacyRequired, Refused
 
 Exchange: TypeAlias = Generator[bytes, bytes, Credential]
@@ -28,12 +28,13 @@ class Situation:
     *bindings*: what binds an exchange to this connection, by the name of the kind (RFC 5929).  *stored*: gives the
     secret that is kept of a user, None where there is none that could let him in from here.  *salt*: makes up a salt
     for a user, the same each time.
-    *offered*: the names of the mechanisms that there are.
+    *certified*: whom the client's certificate names.  *offered*: the names of the mechanisms that there are.
     """
 
     bindings: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     stored: Callable[[str], str | None] = lambda user: None
     salt: Callable[[str], bytes] = lambda user: bytes(16)
+    certified: str | None = None
     offered: frozenset[str] = frozenset()
 
 
@@ -80,6 +81,17 @@ def login() -> Exchange:
     user = yield b"Username:"
     secret = yield b"Password:"
     return password(user, secret)
+
+
+def external(situation: Situation) -> Exchange:
+    """EXTERNAL (RFC 4422): the client's certificate says who it is; the message, as whom it wants to act."""
+    message = yield b""
+    if not situation.certified:
+        raise AuthenticationFailed
+    try:
+        return External(situation.certified, message.decode("utf-8") or None)
+    except UnicodeDecodeError as error:
+        raise AuthenticationFailed from error
 
 
 _BY_PASSWORD: Final[Mapping[bytes, Callable[[], Exchange]]] = {b"PLAIN": plain, b"LOGIN": login}

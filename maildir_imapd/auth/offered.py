@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from maildir_imapd.auth import mechanisms, scram_exchange
-from maildir_imapd.auth.base import Credential, Password, Proven, keeper
+from maildir_imapd.auth.base import Credential, External, Password, Proven, keeper
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.mechanisms import Exchange, Situation
 from maildir_imapd.errors import PrivacyRequired
@@ -50,6 +50,7 @@ MECHANISMS: Final[dict[str, Mechanism]] = {
         _scram("SCRAM-SHA-1-PLUS"),
         _scram("SCRAM-SHA-256"),
         _scram("SCRAM-SHA-1"),
+        Mechanism("EXTERNAL", mechanisms.external, External),
         Mechanism("PLAIN", lambda _: mechanisms.plain(), Password),
         Mechanism("LOGIN", lambda _: mechanisms.login(), Password),
     )
@@ -97,6 +98,8 @@ class Offered:
         """
         named = row.name in self._named
         if (self._named and not named) or (row.binds and not situation.bindings):
+            return False
+        if row.shows is External and situation.certified is None:
             return False
         if row.binds and not named and _DEFAULT_BINDINGS.isdisjoint(situation.bindings):
             return False

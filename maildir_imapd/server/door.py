@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -13,7 +12,7 @@ from maildir_imapd.auth.offered import Offered
 from maildir_imapd.errors import Goodbye, LimitReached
 from maildir_imapd.events import Log
 from maildir_imapd.imap.gate import Access
-from maildir_imapd.server import owners
+from maildir_imapd.server import client_certificate, owners
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.failures import network
 from maildir_imapd.store.threads import locks
@@ -45,6 +44,14 @@ class Room:
     connections_per_address: int
     connections_per_user: int
     connections_per_user_and_address: int
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """How clients may log in, as the settings say: auth_mechanisms, tls_client_name."""
+
+    mechanisms: tuple[str, ...] = ()
+    client_name: str = "commonName"
 
 
 def _at(user: str, visit: Visit) -> str:
@@ -152,14 +159,20 @@ class Door:
 
         return come
 
-    def ways(self, visit: Visit, transport: Transport, named: Sequence[str]) -> Ways:
-        """The mechanisms by which a connection may log in; *named*: as of ``Offered``."""
+    def ways(self, visit: Visit, transport: Transport, logins: Logins) -> Ways:
+        """The mechanisms by which a connection may log in."""
         stored = partial(self.chain.stored, host=visit.host)
 
         def situation() -> Situation:
-            return Situation(bindings=transport.bindings, stored=stored, salt=self.chain.salt)
+            shown = transport.client_certificate
+            return Situation(
+                bindings=transport.bindings,
+                stored=stored,
+                salt=self.chain.salt,
+                certified=client_certificate.user(shown, logins.client_name) if shown is not None else None,
+            )
 
-        return Offered(self.chain, named, situation)
+        return Offered(self.chain, logins.mechanisms, situation)
 
     def admit(self, identity: Identity, visit: Visit) -> Access:
         """Open the mail of a user who has been identified; raises Unavailable, LimitReached, StoreError.

@@ -21,7 +21,7 @@ from maildir_imapd.imap.policy import Policy
 from maildir_imapd.server import back_ends, bindings, memory
 from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
-from maildir_imapd.server.door import Room
+from maildir_imapd.server.door import Logins, Room
 from maildir_imapd.server.extracting import Extracting
 from maildir_imapd.store.folder.keeping import Keeping
 from maildir_imapd.store.maildir import packed
@@ -66,7 +66,31 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
         raise ConfigError(f"tls_cert {config.tls_cert}: {what} ({reason})") from error
     with open(config.tls_cert, "rb") as file:
         bindings.note_certificate(context, file.read())
+    if config.tls_client_ca is not None:
+        _ask_for_certificates(context, config.tls_client_ca)
     return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext, path: str) -> None:
+    """Have clients asked for a certificate of these authorities; who has none may go on, who has another may not.
+
+    Raises ConfigError.  Where the file has lists of what was revoked, they are kept to.
+    """
+    try:
+        context.load_verify_locations(cafile=path)
+        with open(path, "rb") as file:
+            revoked = b"-----BEGIN X509 CRL-----" in file.read()
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror
+        raise ConfigError(f"tls_client_ca {path}: no certificates of authorities ({reason})") from error
+    context.verify_mode = ssl.CERT_OPTIONAL
+    if revoked:
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+
+
+def logins(config: Config) -> Logins:
+    """Say how clients may log in."""
+    return Logins(config.auth_mechanisms, config.tls_client_name)
 
 
 def listening(config: Config) -> list[tuple[Endpoint, bool]]:

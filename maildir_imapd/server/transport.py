@@ -284,6 +284,11 @@ class Transport:
         """All that an exchange can be bound to here (``bindings.of``); nothing without TLS."""
         return bindings.of(self._sock) if isinstance(self._sock, ssl.SSLSocket) else {}
 
+    @property
+    def client_certificate(self) -> bytes | None:
+        """The certificate that the client has shown, and which is good; DER."""
+        return self._sock.getpeercert(binary_form=True) if isinstance(self._sock, ssl.SSLSocket) else None
+
     def close(self) -> None:
         """Close the connection; safe to call twice."""
         try:

@@ -8,7 +8,7 @@ from maildir_imapd.values import choice, duration, name_form, number, text, uppe
 # The back ends that can check a password, and those that can say who a user is.
 CHECKING = ("passwd-file",)
 KNOWING = ("passwd-file",)
-MECHANISMS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
+MECHANISMS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "EXTERNAL", "PLAIN", "LOGIN")
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(

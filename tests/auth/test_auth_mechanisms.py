@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from maildir_imapd.auth.base import Credential, Password
+from maildir_imapd.auth.base import Credential, External, Password
 from maildir_imapd.auth.mechanisms import (
     PASSWORD_LIMIT_OCTETS,
     USER_LIMIT_CHARACTERS,
     Exchange,
     Passwords,
+    Situation,
+    external,
     login,
     password,
     plain,
@@ -73,3 +75,14 @@ def test_who_knows_nothing_but_passwords() -> None:
         ways.begin(b"PLAIN", private=False)
     with pytest.raises(Refused, match="not supported"):
         ways.begin(b"SCRAM-SHA-256", private=True)
+
+
+def test_external() -> None:
+    where = Situation(certified="ann")
+    assert run(external(where), b"") == ([b""], External("ann"))
+    assert run(external(where), b"ben") == ([b""], External("ann", "ben"))
+    for situation, message in ((where, b"\xff"), (Situation(), b""), (Situation(certified=""), b"ann")):
+        exchange = external(situation)
+        next(exchange)
+        with pytest.raises(AuthenticationFailed):
+            exchange.send(message)
