@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from maildir_imapd import location as locations
 
@@ -177,6 +178,25 @@ def name_form(value: Any) -> str:
 def users_file(value: Any) -> str:
     """A path with the variables of a template."""
     return template(path(value))
+
+
+def web_url(value: Any) -> str:
+    """A URL of HTTPS, or on this machine of HTTP."""
+    written = text(value)
+    parts = urlsplit(written)
+    near = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if (
+        not parts.hostname
+        or parts.username is not None
+        or not (parts.scheme == "https" or (near and parts.scheme == "http"))
+    ):
+        raise ValueError("must be a URL that begins with https://, or on this machine with http://")
+    return written
+
+
+def web_or_file(value: Any) -> str:
+    """A URL as of ``web_url``, or a path."""
+    return web_url(value) if "://" in text(value) else path(value)
 
 
 def delimiter(value: Any) -> str:

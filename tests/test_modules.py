@@ -87,6 +87,7 @@ ELSEWHERE = {
     "setting/auth": "test_config test_server_settings test_cli",
     "setting/limits": "test_config test_server_settings test_cli",
     "setting/listening": "test_config test_server_settings test_cli",
+    "setting/oauth": "test_server_back_ends test_config",
     "setting/mailboxes": "test_config test_server_settings test_cli",
     "setting/running": "test_config test_server_settings test_cli",
     "setting/setting": "test_config test_server_settings test_cli",

@@ -70,11 +70,15 @@ class Password:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token of an issuer's; *user*: whom the client says it is for, "" where it says nothing."""
+    """A bearer token of an issuer's; *user*: whom the client says it is for, "" where it says nothing.
+
+    *refusal*: a challenge that the client gets, and answers, before it hears that the token is not good; b"" for none.
+    """
 
     user: str
     token: bytes = field(repr=False)
     authzid: str | None = None
+    refusal: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

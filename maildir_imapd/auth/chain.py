@@ -159,15 +159,29 @@ class Chain:
         if (registered is None or identity.user != registered.identity.user) and not _fits(identity, host):
             # Only the credential said who he is, and of that nothing has been looked at yet.
             raise AuthenticationFailed
-        if credential.authzid not in (None, credential.user, identity.user):
+        if not self._himself(credential, identity):
             raise AuthorizationFailed
         return identity
 
+    def _himself(self, credential: Credential, identity: Identity) -> bool:
+        """Whether the client wants to act as whom it has shown to be."""
+        wanted = credential.authzid
+        # Of a token the name that the client says is shown by nothing.
+        if (
+            wanted is None
+            or wanted == identity.user
+            or (wanted == credential.user and not isinstance(credential, Token))
+        ):
+            return True
+        spelled = self._spelling.of(wanted)
+        return valid_user(wanted) and identity.user in (spelled, spelled.lower())
+
     def _checked(self, back_end: Authenticator, credential: Credential, registered: Registered | None) -> Identity:
-        if isinstance(credential, Proven):
-            if Proven not in back_end.takes:
+        if not isinstance(credential, Password):
+            # A proof has cost nothing, and comes but once; a token ends, which its back end knows.
+            if not isinstance(credential, back_end.takes):
                 raise AuthenticationFailed
-            return back_end.check(credential)  # it has cost nothing, and comes but once
+            return back_end.check(credential)
         digest = hmac.digest(self._key, _octets(credential), hashlib.sha256)
         now = time.monotonic()
         with self._lock:
@@ -250,13 +264,8 @@ def _renamed(credential: Credential, user: str) -> Credential:
     return credential if credential.user == user else replace(credential, user=user)
 
 
-def _octets(credential: Credential) -> bytes:
-    """Make a digest that two credentials of one kind have alike only if they are one."""
-    secret = b""
-    if isinstance(credential, Password):
-        secret = credential.password
-    elif isinstance(credential, Token):
-        secret = credential.token
+def _octets(credential: Password) -> bytes:
+    """Make a digest that two passwords have alike only if they are one."""
     # None of the names can have a NUL in it: what is before the secret is read in one way only.
-    names = (type(credential).__name__, credential.user, credential.authzid or "")
-    return "\0".join(names).encode() + b"\0" + secret
+    names = (credential.user, credential.authzid or "")
+    return "\0".join(names).encode() + b"\0" + credential.password

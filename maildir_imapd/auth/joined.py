@@ -53,6 +53,8 @@ class Joined:
         if known is None:
             log.warning("no back end of userdb knows the user", user=identity.user, checked_by=self.name)
             raise AuthenticationFailed(detail="not-in-userdb")
+        if not known.may_log_in:
+            raise AuthenticationFailed(detail="locked-in-userdb")
         return merged(identity, known.identity)
 
     def stored(self, user: str) -> str | None:

@@ -29,12 +29,15 @@ class Situation:
     secret that is kept of a user, None where there is none that could let him in from here.  *salt*: makes up a salt
     for a user, the same each time.
     *certified*: whom the client's certificate names.  *offered*: the names of the mechanisms that there are.
+    *scope*, *discovery*: where to get which tokens, for a client that has shown a bad one (RFC 7628 3.2.2).
     """
 
     bindings: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     stored: Callable[[str], str | None] = lambda user: None
     salt: Callable[[str], bytes] = lambda user: bytes(16)
     certified: str | None = None
+    scope: str = ""
+    discovery: str = ""
     offered: frozenset[str] = frozenset()
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from maildir_imapd.auth import mechanisms, scram_exchange
-from maildir_imapd.auth.base import Credential, External, Password, Proven, keeper
+from maildir_imapd.auth import bearer, mechanisms, scram_exchange
+from maildir_imapd.auth.base import Credential, External, Password, Proven, Token, keeper
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.mechanisms import Exchange, Situation
 from maildir_imapd.errors import PrivacyRequired
@@ -50,6 +50,8 @@ MECHANISMS: Final[dict[str, Mechanism]] = {
         _scram("SCRAM-SHA-1-PLUS"),
         _scram("SCRAM-SHA-256"),
         _scram("SCRAM-SHA-1"),
+        Mechanism("OAUTHBEARER", bearer.oauthbearer, Token),
+        Mechanism("XOAUTH2", bearer.xoauth2, Token),
         Mechanism("EXTERNAL", mechanisms.external, External),
         Mechanism("PLAIN", lambda _: mechanisms.plain(), Password),
         Mechanism("LOGIN", lambda _: mechanisms.login(), Password),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from maildir_imapd.auth.base import External, Token
 from maildir_imapd.auth.offered import MECHANISMS
 from maildir_imapd.cli.dovecot_config import DovecotBlock
 from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on, pairs, translated
@@ -197,7 +198,8 @@ def _names(reading: DovecotReading) -> None:
 
 
 def _mechanisms(reading: DovecotReading) -> None:
-    lacking = [name for name in reading.take_imap("auth_mechanisms").upper().split() if name not in MECHANISMS]
+    names = reading.take_imap("auth_mechanisms").upper().split()
+    lacking = [name for name in names if name not in MECHANISMS or MECHANISMS[name].shows in (Token, External)]
     if lacking:
-        why = f"clients that are set to {', '.join(lacking)} cannot log in: these mechanisms are not here"
+        why = f"clients that are set to {', '.join(lacking)} cannot log in: nothing is set up for these mechanisms"
         reading.out.tell("auth_mechanisms", why)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
-from maildir_imapd.auth.names import variables
+from maildir_imapd.auth.names import Spelling, variables
+from maildir_imapd.auth.oauth import Introspection, Jwts, KeySet, OAuth, Wanted, file_of_keys
 from maildir_imapd.auth.passwdfile import PasswdFile, PasswdFiles
+from maildir_imapd.auth.web import Web
+from maildir_imapd.errors import ConfigError
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Authenticator, UserSource
@@ -36,7 +40,10 @@ def checking_names(config: Config) -> tuple[str, ...]:
 def files(config: Config) -> tuple[str, ...]:
     """Name the files that back ends read while the server runs, also when another has taken their place."""
     # Of a path with variables what stands before the first of them.
-    return tuple(path.partition("%")[0] for path in config.passwd_file)
+    found = [path.partition("%")[0] for path in config.passwd_file]
+    if config.oauth_keys and "://" not in config.oauth_keys:
+        found.append(config.oauth_keys)
+    return tuple(found)
 
 
 class _Opening:
@@ -71,4 +78,50 @@ def _passwd_files(config: Config) -> Iterator[Authenticator]:
         yield PasswdFiles(path) if variables(path) else PasswdFile(path.replace("%%", "%"))
 
 
-_CHECKING: Final[dict[str, Callable[[Config], Iterator[Authenticator]]]] = {"passwd-file": _passwd_files}
+def _oauth(config: Config) -> Iterator[Authenticator]:
+    """Raise ConfigError where a token could not be checked, or anybody's would do."""
+    wanted = Wanted(
+        config.oauth_issuer or "",
+        config.oauth_audience,
+        config.oauth_algorithms,
+        config.oauth_user_claim,
+        config.oauth_scope,
+    )
+    if not wanted.issuer or not (config.oauth_keys or config.oauth_introspection):
+        raise ConfigError("auth = oauth needs oauth_issuer, and oauth_keys or oauth_introspection")
+    if config.oauth_keys and not wanted.audiences:
+        raise ConfigError("oauth_keys needs oauth_audience, or tokens for any other service would let in here")
+    try:
+        tls = None if config.oauth_ca is None else ssl.create_default_context(cafile=config.oauth_ca)
+    except OSError as error:
+        raise ConfigError(f"oauth_ca {config.oauth_ca}: {error.strerror or error}") from error
+
+    def web(url: str) -> Web:
+        return Web(url, most=config.auth_connections, seconds=config.auth_timeout, tls=tls)
+
+    checks: list[Jwts | Introspection] = []
+    if config.oauth_keys:
+        fetch = web(config.oauth_keys).fetch if "://" in config.oauth_keys else file_of_keys(config.oauth_keys)
+        checks.append(Jwts(KeySet(fetch), wanted))
+    if config.oauth_introspection:
+        client, secret = config.oauth_client_id or "", _secret(config.oauth_client_secret_file)
+        asks = web(config.oauth_introspection)
+        checks.append(Introspection(asks, wanted, client=client, secret=secret, remember=config.auth_cache_time))
+    spelling = Spelling(config.auth_default_realm or "", config.auth_username_format or "")
+    yield OAuth(checks, wanted, spelling)
+
+
+def _secret(path: str | None) -> str:
+    if path is None:
+        raise ConfigError("oauth_introspection needs oauth_client_id and oauth_client_secret_file")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"oauth_client_secret_file {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+_CHECKING: Final[dict[str, Callable[[Config], Iterator[Authenticator]]]] = {
+    "passwd-file": _passwd_files,
+    "oauth": _oauth,
+}

@@ -48,10 +48,12 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Logins:
-    """How clients may log in, as the settings say: auth_mechanisms, tls_client_name."""
+    """How clients may log in, as the settings say; *scope* and *discovery* as of ``Situation``."""
 
     mechanisms: tuple[str, ...] = ()
     client_name: str = "commonName"
+    scope: str = ""
+    discovery: str = ""
 
 
 def _at(user: str, visit: Visit) -> str:
@@ -169,6 +171,8 @@ class Door:
                 bindings=transport.bindings,
                 stored=stored,
                 salt=self.chain.salt,
+                scope=logins.scope,
+                discovery=logins.discovery,
                 certified=client_certificate.user(shown, logins.client_name) if shown is not None else None,
             )
 

@@ -90,7 +90,11 @@ def _ask_for_certificates(context: ssl.SSLContext, path: str) -> None:
 
 def logins(config: Config) -> Logins:
     """Say how clients may log in."""
-    return Logins(config.auth_mechanisms, config.tls_client_name)
+    issuer = config.oauth_issuer or ""
+    # OpenID Connect Discovery 4; RFC 7628 wants a URL of https.
+    discovery = f"{issuer.rstrip('/')}/.well-known/openid-configuration" if issuer.startswith("https://") else ""
+    scope = " ".join(config.oauth_scope)
+    return Logins(config.auth_mechanisms, config.tls_client_name, scope, discovery)
 
 
 def listening(config: Config) -> list[tuple[Endpoint, bool]]:

@@ -6,9 +6,19 @@ from maildir_imapd.setting.setting import Setting
 from maildir_imapd.values import choice, duration, name_form, number, text, upper_choice
 
 # The back ends that can check a password, and those that can say who a user is.
-CHECKING = ("passwd-file",)
+CHECKING = ("passwd-file", "oauth")
 KNOWING = ("passwd-file",)
-MECHANISMS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "EXTERNAL", "PLAIN", "LOGIN")
+MECHANISMS = (
+    "SCRAM-SHA-256-PLUS",
+    "SCRAM-SHA-1-PLUS",
+    "SCRAM-SHA-256",
+    "SCRAM-SHA-1",
+    "OAUTHBEARER",
+    "XOAUTH2",
+    "EXTERNAL",
+    "PLAIN",
+    "LOGIN",
+)
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
