@@ -180,6 +180,16 @@ def users_file(value: Any) -> str:
     return template(path(value))
 
 
+def separator(value: Any) -> str:
+    """One character that is in no user name."""
+    if not isinstance(value, str) or len(value) != 1 or not value.isprintable() or value.isspace() or _IN_NAME(value):
+        raise ValueError("must be one character that no user name can have, for example *")
+    return value
+
+
+_IN_NAME = re.compile(r"[\w.+@=~&'-]").fullmatch
+
+
 def web_url(value: Any) -> str:
     """A URL of HTTPS, or on this machine of HTTP."""
     written = text(value)

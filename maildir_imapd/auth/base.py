@@ -43,6 +43,11 @@ class Identity:
     connections: int | None = None
     """How many he may have, in place of the setting connections_per_user."""
 
+    acts_for: tuple[str, ...] | None = None
+    """Patterns of the users for whom a master may act; None where nothing is said."""
+    acting: str | None = None
+    """The master who acts for him now."""
+
     def may_come_from(self, host: str) -> bool:
         """Say whether he may log in from the address *host*, which may carry a zone; what is no address may not."""
         if self.nets is None:

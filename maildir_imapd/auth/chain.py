@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from maildir_imapd.auth.base import (
     Authenticator,
     Credential,
+    External,
     Identity,
     Password,
     Proven,
@@ -25,6 +26,7 @@ from maildir_imapd.auth.base import (
     Token,
     keeper,
 )
+from maildir_imapd.auth.masters import Masters, nobody_such
 from maildir_imapd.auth.names import Spelling, valid_user
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
 from maildir_imapd.events import Log
@@ -57,6 +59,7 @@ class Chain:
     *remember*: seconds for which a credential that was right needs no back end to check it.  *delay*: seconds from a
     wrong one to its answer, before they are doubled.  *spelling*: how names are spelled before a back end is asked.
     *salt_key*: what salts are made up from, for users who have none; whoever does not know it cannot tell them.
+    *masters*: those who may act for others.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Chain:
         failures: FailureCount | None = None,
         spelling: Spelling = _AS_SHOWN,
         salt_key: bytes = b"",
+        masters: Masters | None = None,
     ) -> None:
         self.back_ends = tuple(back_ends)
         self._spelling = spelling
@@ -76,6 +80,7 @@ class Chain:
         self._delay = delay
         self._key = os.urandom(32)
         self._salt_key = salt_key or self._key
+        self._masters = masters
         self._lock = locks.make(locks.Rank.GUARD)  # guards _known
         # By digest: what the back end had on record, what it answered, and until when that holds.
         self._known: OrderedDict[bytes, tuple[Registered, Identity, float]] = OrderedDict()
@@ -116,6 +121,9 @@ class Chain:
 
         Raises Unavailable.
         """
+        apart = self._masters.of(user) if self._masters is not None else None
+        if self._masters is not None and apart is not None:
+            return self._masters.stored(apart[1], host)
         user = self._spelling.of(user)
         if not valid_user(user):
             return None
@@ -148,6 +156,33 @@ class Chain:
 
         Raises AuthenticationFailed, AuthorizationFailed for one who may not act as whom he names, Unavailable.
         """
+        masters = self._masters
+        acting = masters.acting(credential) if masters is not None else None
+        if masters is None or acting is None:
+            return self._identified(credential, host)
+        shown, user = acting
+        return self._acted_for(masters, masters.check(shown, host), user, host)
+
+    def answerable(self, credential: Credential) -> str:
+        """Name whoever it is whose secret was tried: of ``user*master`` the master."""
+        apart = self._masters.of(credential.user) if self._masters is not None else None
+        return credential.user if apart is None else apart[1]
+
+    def _acted_for(self, masters: Masters, master: Identity, user: str, host: str | None) -> Identity:
+        """Say who *user* is, for whom *master* acts: somebody who could log in himself, from here."""
+        user = self._spelling.of(user)
+        if not valid_user(user) or not self.back_ends:
+            raise nobody_such()
+        back_end, user, registered = _first(self.back_ends, user)
+        masters.demand_right(master, user)
+        if registered is None or not registered.may_log_in or not _fits(registered.identity, host):
+            raise nobody_such()
+        # One that cannot say whether he is locked out lets nobody act for him.
+        if External not in back_end.takes:
+            raise AuthenticationFailed(detail="acts-for-unchecked")
+        return replace(back_end.check(External(user)), acting=master.user)
+
+    def _identified(self, credential: Credential, host: str | None) -> Identity:
         able = self._able(type(credential))
         user = self._spelling.of(credential.user)
         # Of a name that can be nobody's the back ends are asked as of nobody: it takes as long as a wrong password.
@@ -159,9 +194,13 @@ class Chain:
         if (registered is None or identity.user != registered.identity.user) and not _fits(identity, host):
             # Only the credential said who he is, and of that nothing has been looked at yet.
             raise AuthenticationFailed
-        if not self._himself(credential, identity):
+        if self._himself(credential, identity):
+            return identity
+        if self._masters is None or credential.authzid is None:
             raise AuthorizationFailed
-        return identity
+        # Only now is it known whose token it is, or by which name a certificate goes.
+        master = self._masters.demand_master(identity.user, host)
+        return self._acted_for(self._masters, master, credential.authzid, host)
 
     def _himself(self, credential: Credential, identity: Identity) -> bool:
         """Whether the client wants to act as whom it has shown to be."""
@@ -225,16 +264,19 @@ class Tries:
         began = time.monotonic()
         chain, user = self._chain, credential.user
         try:
-            return chain.identify(credential, self._host)
+            identity = chain.identify(credential, self._host)
+            if identity.acting is not None:
+                log.info("acts for another", master=identity.acting, user=identity.user, peer=self._peer)
+            return identity
         except AuthenticationFailed as error:
             self._failures += 1
             if chain.failures is not None:
-                chain.failures.add(user, self._host)
+                chain.failures.add(chain.answerable(credential), self._host)
             # Where it is not the user's fault, an administrator has something to mend.
             why = {"why": error.detail} if error.detail else {}
             log.warning("login failed", user=user, peer=self._peer, tries=self._failures, **why)
             # In this connection's thread only: others do not wait.
-            left = began + chain.pause(self._failures, user, self._host) - time.monotonic()
+            left = began + chain.pause(self._failures, chain.answerable(credential), self._host) - time.monotonic()
             if left > 0:
                 time.sleep(left)
             if self._failures >= MAX_FAILURES:

@@ -73,7 +73,7 @@ def _passdb(reading: DovecotReading, block: DovecotBlock) -> None:
             if filtered not in MECHANISMS:
                 out.tell(name, f"its users log in with {filtered}, which is not offered here")
         if master:
-            out.tell(name, f"the master users of {path} cannot log in as others: there are none here")
+            out.tell(name, f"the master users of {path} cannot log in as others before auth_master_file is set")
         elif deny:
             out.tell(name, f"the users of {path} are locked out by Dovecot: give them nologin in the passwd_file")
         elif not path or "%" in path:
@@ -175,7 +175,7 @@ def _names(reading: DovecotReading) -> None:
         out.tell("auth_default_realm", f"who leaves @{realm} out logs in there, and not here: add lines for those")
     separator = reading.take(root, "auth_master_user_separator")
     if separator:
-        out.tell("auth_master_user_separator", f"USER{separator}MASTER logs nobody in: there are no master users here")
+        out.tell("auth_master_user_separator", f"USER{separator}MASTER logs nobody in before auth_master_file is set")
     size, ttl = reading.take(root, "auth_cache_size"), reading.take(root, "auth_cache_ttl")
     if size not in ("", "0"):
         # Times are written there as "1 hour".

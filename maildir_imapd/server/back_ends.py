@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
+from maildir_imapd.auth.masters import Masters
 from maildir_imapd.auth.names import Spelling, variables
 from maildir_imapd.auth.oauth import Introspection, Jwts, KeySet, OAuth, Wanted, file_of_keys
 from maildir_imapd.auth.passwdfile import PasswdFile, PasswdFiles
@@ -43,21 +44,41 @@ def files(config: Config) -> tuple[str, ...]:
     found = [path.partition("%")[0] for path in config.passwd_file]
     if config.oauth_keys and "://" not in config.oauth_keys:
         found.append(config.oauth_keys)
+    if config.auth_master_file is not None:
+        found.append(config.auth_master_file)
     return tuple(found)
+
+
+def spelling(config: Config) -> Spelling:
+    """Say how names are spelled before a back end is asked."""
+    return Spelling(config.auth_default_realm or "", config.auth_username_format or "")
+
+
+def masters(config: Config) -> Masters | None:
+    """Open the file of those who may act for others; raises ConfigError."""
+    path = config.auth_master_file
+    return None if path is None else Masters(PasswdFile(path), config.auth_master_separator)
+
+
+def tokens(config: Config) -> tuple[str, str]:
+    """Return the scope that a token must have, and where to get one (OpenID Connect Discovery 4), or "" for each."""
+    issuer = config.oauth_issuer or ""
+    discovery = f"{issuer.rstrip('/')}/.well-known/openid-configuration" if issuer.startswith("https://") else ""
+    return " ".join(config.oauth_scope), discovery
 
 
 class _Opening:
     """Opens each back end once, whether it is to check or to know."""
 
     def __init__(self, config: Config, remember: float) -> None:
-        self._config = config
-        self._remember = remember
+        self.config = config
+        self.remember = remember
         self._open: dict[str, Sequence[Authenticator]] = {}
 
     def checking(self, name: str) -> Sequence[Authenticator]:
         """The back ends of a name in ``auth``."""
         if name not in self._open:
-            self._open[name] = list(_CHECKING[name](self._config))
+            self._open[name] = list(_CHECKING[name](self))
         return self._open[name]
 
     def sources(self, name: str) -> Sequence[UserSource]:
@@ -66,20 +87,21 @@ class _Opening:
 
     def _kept(self, back_end: Authenticator) -> Authenticator:
         """The same one, not asked again for a while who somebody is."""
-        nobody = self._config.auth_cache_negative_time
-        return LookUps(back_end, seconds=self._remember, nobody_seconds=nobody)
+        nobody = self.config.auth_cache_negative_time
+        return LookUps(back_end, seconds=self.remember, nobody_seconds=nobody)
 
 
 # --- one function for each name -------------------------------------------------------------------
 
 
-def _passwd_files(config: Config) -> Iterator[Authenticator]:
-    for path in config.passwd_file:
+def _passwd_files(opening: _Opening) -> Iterator[Authenticator]:
+    for path in opening.config.passwd_file:
         yield PasswdFiles(path) if variables(path) else PasswdFile(path.replace("%%", "%"))
 
 
-def _oauth(config: Config) -> Iterator[Authenticator]:
+def _oauth(opening: _Opening) -> Iterator[Authenticator]:
     """Raise ConfigError where a token could not be checked, or anybody's would do."""
+    config = opening.config
     wanted = Wanted(
         config.oauth_issuer or "",
         config.oauth_audience,
@@ -106,9 +128,8 @@ def _oauth(config: Config) -> Iterator[Authenticator]:
     if config.oauth_introspection:
         client, secret = config.oauth_client_id or "", _secret(config.oauth_client_secret_file)
         asks = web(config.oauth_introspection)
-        checks.append(Introspection(asks, wanted, client=client, secret=secret, remember=config.auth_cache_time))
-    spelling = Spelling(config.auth_default_realm or "", config.auth_username_format or "")
-    yield OAuth(checks, wanted, spelling)
+        checks.append(Introspection(asks, wanted, client=client, secret=secret, remember=opening.remember))
+    yield OAuth(checks, wanted, spelling(config))
 
 
 def _secret(path: str | None) -> str:
@@ -121,7 +142,7 @@ def _secret(path: str | None) -> str:
         raise ConfigError(f"oauth_client_secret_file {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-_CHECKING: Final[dict[str, Callable[[Config], Iterator[Authenticator]]]] = {
+_CHECKING: Final[dict[str, Callable[[_Opening], Iterator[Authenticator]]]] = {
     "passwd-file": _passwd_files,
     "oauth": _oauth,
 }

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.auth.chain import Chain
-from maildir_imapd.auth.names import Spelling
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.imap.policy import Policy
@@ -90,10 +89,7 @@ def _ask_for_certificates(context: ssl.SSLContext, path: str) -> None:
 
 def logins(config: Config) -> Logins:
     """Say how clients may log in."""
-    issuer = config.oauth_issuer or ""
-    # OpenID Connect Discovery 4; RFC 7628 wants a URL of https.
-    discovery = f"{issuer.rstrip('/')}/.well-known/openid-configuration" if issuer.startswith("https://") else ""
-    scope = " ".join(config.oauth_scope)
+    scope, discovery = back_ends.tokens(config)
     return Logins(config.auth_mechanisms, config.tls_client_name, scope, discovery)
 
 
@@ -178,8 +174,9 @@ def chain(config: Config, failures: FailureCount | None = None) -> Chain:
         remember=remember,
         delay=config.auth_failure_delay,
         failures=failures,
-        spelling=Spelling(config.auth_default_realm or "", config.auth_username_format or ""),
+        spelling=back_ends.spelling(config),
         salt_key=_salt_key(),
+        masters=back_ends.masters(config),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import choice, duration, name_form, number, text, upper_choice
+from maildir_imapd.values import choice, duration, name_form, number, path, separator, text, upper_choice
 
 # The back ends that can check a password, and those that can say who a user is.
 CHECKING = ("passwd-file", "oauth")
@@ -54,6 +54,24 @@ SETTINGS: tuple[Setting, ...] = (
         "Logins",
         many=True,
         shown="all that are of use to every user",
+    ),
+    Setting(
+        "auth_master_file",
+        path,
+        None,
+        "Those who may act for other users, in passwd-file format: as USER*MASTER with the master's password, or by an "
+        "authorization identity. The extra field acts_for says for whom (acts_for=*@example.org), without it for "
+        "everybody. Nobody can act for one who could not log in himself from where he is.",
+        "FILE",
+        "Logins",
+    ),
+    Setting(
+        "auth_master_separator",
+        separator,
+        "*",
+        "What stands between the user and the master in a name, where there is an auth_master_file.",
+        "CHARACTER",
+        "Logins",
     ),
     Setting(
         "auth_timeout",
