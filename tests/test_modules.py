@@ -21,6 +21,7 @@ VALUES = "values"
 
 ELSEWHERE = {
     "cli/certificate": "test_server_own_certificate",
+    "cli/devices": "test_cli_devices",
     "cli/dovecot_features": "test_cli_import_dovecot",
     "cli/dovecot_mail": "test_cli_import_dovecot",
     "cli/dovecot_reading": "test_cli_import_dovecot",

@@ -47,6 +47,10 @@ class Identity:
     """Patterns of the users for whom a master may act; None where nothing is said."""
     acting: str | None = None
     """The master who acts for him now."""
+    device: str | None = None
+    """The device whose password he has shown."""
+    read_only: bool = False
+    """Whether he may change nothing, by what he has shown."""
 
     def may_come_from(self, host: str) -> bool:
         """Say whether he may log in from the address *host*, which may carry a zone; what is no address may not."""

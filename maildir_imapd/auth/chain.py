@@ -26,6 +26,7 @@ from maildir_imapd.auth.base import (
     Token,
     keeper,
 )
+from maildir_imapd.auth.devices import Devices
 from maildir_imapd.auth.masters import Masters, nobody_such
 from maildir_imapd.auth.names import Spelling, valid_user
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
@@ -59,7 +60,7 @@ class Chain:
     *remember*: seconds for which a credential that was right needs no back end to check it.  *delay*: seconds from a
     wrong one to its answer, before they are doubled.  *spelling*: how names are spelled before a back end is asked.
     *salt_key*: what salts are made up from, for users who have none; whoever does not know it cannot tell them.
-    *masters*: those who may act for others.
+    *masters*: those who may act for others.  *devices*: passwords of users' devices.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Chain:
         spelling: Spelling = _AS_SHOWN,
         salt_key: bytes = b"",
         masters: Masters | None = None,
+        devices: Devices | None = None,
     ) -> None:
         self.back_ends = tuple(back_ends)
         self._spelling = spelling
@@ -81,6 +83,7 @@ class Chain:
         self._key = os.urandom(32)
         self._salt_key = salt_key or self._key
         self._masters = masters
+        self._devices = devices
         self._lock = locks.make(locks.Rank.GUARD)  # guards _known
         # By digest: what the back end had on record, what it answered, and until when that holds.
         self._known: OrderedDict[bytes, tuple[Registered, Identity, float]] = OrderedDict()
@@ -190,6 +193,11 @@ class Chain:
         if registered is not None and host is not None and not registered.identity.may_come_from(host):
             # From there he is unknown: whether the password is right must not show in how long the answer takes.
             user, registered = "", None
+        identity = self._by_device(back_end, credential, registered)
+        if identity is not None:
+            if not self._himself(credential, identity):
+                raise AuthorizationFailed
+            return identity
         identity = self._checked(back_end, _renamed(credential, user), registered)
         if (registered is None or identity.user != registered.identity.user) and not _fits(identity, host):
             # Only the credential said who he is, and of that nothing has been looked at yet.
@@ -201,6 +209,24 @@ class Chain:
         # Only now is it known whose token it is, or by which name a certificate goes.
         master = self._masters.demand_master(identity.user, host)
         return self._acted_for(self._masters, master, credential.authzid, host)
+
+    def _by_device(
+        self, back_end: Authenticator, credential: Credential, registered: Registered | None
+    ) -> Identity | None:
+        """Say who it is by the password of one of his devices; None where it is none of them.
+
+        Raises AuthenticationFailed for one who may not log in whatever he shows, Unavailable.
+        """
+        # A back end that cannot say who is locked out lets nobody in by what it has not checked.
+        if self._devices is None or not isinstance(credential, Password) or External not in back_end.takes:
+            return None
+        if registered is None or not registered.may_log_in:
+            return None
+        device = self._devices.find(registered.identity.user, credential.password)
+        if device is None:
+            return None
+        identity = back_end.check(External(registered.identity.user))
+        return replace(identity, device=device.name, read_only=device.read_only)
 
     def _himself(self, credential: Credential, identity: Identity) -> bool:
         """Whether the client wants to act as whom it has shown to be."""

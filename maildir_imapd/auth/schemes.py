@@ -116,7 +116,7 @@ _CRYPT = (
 _DES = re.compile(r"[./0-9A-Za-z]{13}").fullmatch
 
 # Schemes that ``user add`` and ``user passwd`` write.
-WRITTEN = ("ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "SCRAM-SHA-256", "SSHA", "PLAIN")
+WRITTEN = ("ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "SCRAM-SHA-256", "SSHA512", "SSHA", "PLAIN")
 
 
 def split(stored: str) -> tuple[str, str, str]:
@@ -302,6 +302,10 @@ def make(password: bytes, scheme: str = "ARGON2ID") -> str:
             return "{SHA256-CRYPT}" + str(handlers.sha256_crypt.hash(password))
         case "SCRAM-SHA-256":
             return scram.make(scheme, password)
+        case "SSHA512":
+            salt = os.urandom(16)
+            made = hashlib.sha512(password + salt).digest() + salt
+            return "{SSHA512}" + base64.b64encode(made).decode("ascii")
         case "SSHA":
             return str(handlers.ldap_salted_sha1.hash(password))
         case "PLAIN":

@@ -20,6 +20,7 @@ from maildir_imapd.errors import (
     ImapdError,
     MailboxMissing,
     MailGone,
+    NoPermission,
     ProtocolError,
     Refused,
     SelectedGone,
@@ -344,6 +345,8 @@ class Engine:
             if spec.states is State.SELECTED:
                 raise WrongState(why="No mailbox is selected")
             raise WrongState(why="Not in this state: you are logged in already")
+        if spec.changes and self.session.read_only:
+            raise NoPermission
         if spec.mail:
             self.session.account.demand_there()
         return spec

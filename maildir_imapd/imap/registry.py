@@ -50,6 +50,7 @@ class Spec:
     announces: Announces
     mail: bool
     impersonal: bool
+    changes: bool
     bits: int
     """The states' value, to compare with ``State.bits``."""
 
@@ -81,6 +82,7 @@ def command(
     announces: Announces = (),
     mail: bool | None = None,
     impersonal: bool = False,
+    changes: bool = False,
 ) -> Callable[[H], H]:
     """Enter a handler under its names; ``UID X`` is a name of its own, with its own policy.
 
@@ -91,6 +93,7 @@ def command(
     *announces*: capabilities that are whole with this command, in the states that know it; SELECTED means after login.
     Those after login are told before it, too, when they are a list, or *impersonal*: what is called to make it asks for
     nobody's account.  There are clients that ask once (Python's imaplib), and a login takes back nothing of it.
+    *changes*: it is refused to who may change nothing.
     *mail*: whether it is refused while the account's directory is not there; where a mailbox must be selected, that
     one tells, and of the other commands after login all do unless they say so.
     """
@@ -114,6 +117,7 @@ def command(
                 announces,
                 needs,
                 fixed,
+                changes,
                 states.value,
             )
         return handler

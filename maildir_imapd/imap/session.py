@@ -60,6 +60,10 @@ class State(enum.Flag):
 Dialogue = Callable[[bytes, "Reply"], "Done | None"]
 
 
+def unheard(client: str) -> None:
+    """Tell nobody which program the client is."""
+
+
 class Following(Protocol):
     """Changes of annotations that a client which has enabled METADATA is told of (RFC 5464 4.4)."""
 
@@ -160,6 +164,9 @@ class Session:
         self.state = State.NOT_AUTHENTICATED
         self.user: str | None = None
         self._access: Access | None = None
+        # Whether the user may change nothing at all; the client's program by ID, and who is told of it.
+        self.read_only, self.client = False, ""
+        self.used: Callable[[str], None] = unheard
         # The open mailbox.
         self.view: View | None = None
         # What ENABLE, or a command that implies it, has switched on (RFC 5161), in capitals.
@@ -283,12 +290,14 @@ class Session:
         """Enter the authenticated state."""
         self.user = access.user
         self._access = access
+        self.read_only, self.used = access.read_only, access.used
         self.state = State.AUTHENTICATED
         self.buffer.limits = self.policy.after_login
 
     def log_out(self) -> None:
         """Return to the not authenticated state; of the user nothing is left (RFC 8437)."""
         access, self._access, self.user = self._access, None, None
+        self.read_only, self.used = False, unheard
         self.enabled.clear()
         self.language = DEFAULT
         self.buffer.limits = self.policy.before_login

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.auth.devices import Devices
 from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
 from maildir_imapd.auth.masters import Masters
@@ -44,8 +45,7 @@ def files(config: Config) -> tuple[str, ...]:
     found = [path.partition("%")[0] for path in config.passwd_file]
     if config.oauth_keys and "://" not in config.oauth_keys:
         found.append(config.oauth_keys)
-    if config.auth_master_file is not None:
-        found.append(config.auth_master_file)
+    found += [file for file in (config.auth_master_file, config.auth_device_file) if file is not None]
     return tuple(found)
 
 
@@ -58,6 +58,12 @@ def masters(config: Config) -> Masters | None:
     """Open the file of those who may act for others; raises ConfigError."""
     path = config.auth_master_file
     return None if path is None else Masters(PasswdFile(path), config.auth_master_separator)
+
+
+def devices(config: Config) -> Devices | None:
+    """Open the file of the passwords of devices; raises ConfigError."""
+    path = config.auth_device_file
+    return None if path is None else Devices(path)
 
 
 def tokens(config: Config) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,7 @@ from maildir_imapd.store.threads import locks
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Credential, Identity
     from maildir_imapd.auth.chain import Chain
+    from maildir_imapd.auth.last_use import LastUse
     from maildir_imapd.auth.mechanisms import Ways
     from maildir_imapd.imap.gate import Gate
     from maildir_imapd.server.accounts import Accounts
@@ -62,12 +63,23 @@ def _at(user: str, visit: Visit) -> str:
 
 
 class Door:
-    """Shared by all connections of a worker; safe from any thread. *counts*: of users, over all workers."""
+    """Shared by all connections of a worker; safe from any thread.
 
-    def __init__(self, chain: Chain, accounts: Accounts, room: Room, counts: WorkerCounts | None = None) -> None:
+    *counts*: of users, over all workers.  *last_use*: of devices.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        accounts: Accounts,
+        room: Room,
+        counts: WorkerCounts | None = None,
+        last_use: LastUse | None = None,
+    ) -> None:
         self.chain = chain
         self.accounts = accounts
         self.room = room
+        self.last_use = last_use
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._by_network: Counter[str] = Counter()  # of those who have not logged in
         self._by_user = Counts(1).of(0) if counts is None else counts
@@ -197,7 +209,10 @@ class Door:
         visit.user, visit.account = user, account
         with self._lock:
             self._no_longer_waiting(visit)
-        return Access(user, account, lambda: self._dismiss(visit), identity.groups)
+        access = Access(user, account, lambda: self._dismiss(visit), identity.groups, identity.read_only)
+        if self.last_use is None or identity.device is None:
+            return access
+        return replace(access, used=partial(self.last_use.note, user, identity.device, visit.host))
 
     def _dismiss(self, visit: Visit) -> None:
         """Take back a login: the calling thread is the process again; raises Goodbye if it cannot."""

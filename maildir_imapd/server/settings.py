@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.auth.chain import Chain
+from maildir_imapd.auth.last_use import LastUse
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.imap.policy import Policy
@@ -177,7 +178,14 @@ def chain(config: Config, failures: FailureCount | None = None) -> Chain:
         spelling=back_ends.spelling(config),
         salt_key=_salt_key(),
         masters=back_ends.masters(config),
+        devices=back_ends.devices(config),
     )
+
+
+def last_use(config: Config) -> LastUse | None:
+    """Open the file in which the last use of each device is kept."""
+    path = config.auth_device_used_file
+    return None if path is None else LastUse(path)
 
 
 def _salt_key() -> bytes:
@@ -262,4 +270,5 @@ def confinement(config: Config) -> Confinement:
         memory_limit=config.memory_limit,
         reads=(*back_ends.files(config), *(file for file in (config.server_metadata,) if file is not None)),
         log_file=config.log_file,
+        writes=tuple(filter(None, (config.auth_device_used_file,))),
     )

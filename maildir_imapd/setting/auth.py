@@ -74,6 +74,24 @@ SETTINGS: tuple[Setting, ...] = (
         "Logins",
     ),
     Setting(
+        "auth_device_file",
+        path,
+        None,
+        "Passwords of users' devices, beside the users' own: written by maildir-imapd user device, read again when it "
+        "changes. They are for LOGIN and PLAIN, of users whom the passwd-file has.",
+        "FILE",
+        "Logins",
+    ),
+    Setting(
+        "auth_device_used_file",
+        path,
+        None,
+        "Where workers note when each device was used last, once a minute at most, from which address and by which "
+        "program. They must be able to write it; its directory had better be its own.",
+        "FILE",
+        "Logins",
+    ),
+    Setting(
         "auth_timeout",
         duration(1, 120),
         10.0,

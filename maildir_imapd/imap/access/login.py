@@ -71,6 +71,7 @@ def enter(session: Session, credential: Credential, how: str) -> Done:
     client need not ask (RFC 3501 7.1).
     """
     session.log_in(session.gate(credential))
+    session.used(session.client)
     session.note("login", method=how, tls=session.secure)
     return Done("Logged in", capability_code(session))
 
