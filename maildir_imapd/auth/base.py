@@ -92,10 +92,14 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """Proof outside of what back ends know, by the client's certificate for one: that it is *user* who is there."""
+    """Proof outside of what back ends know, by the client's certificate for one: that it is *user* who is there.
+
+    *anonymous*: anybody may be this user, who may change nothing then.
+    """
 
     user: str
     authzid: str | None = None
+    anonymous: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,8 @@ class Chain:
             # Only the credential said who he is, and of that nothing has been looked at yet.
             raise AuthenticationFailed
         if self._himself(credential, identity):
-            return identity
+            anybody = isinstance(credential, External) and credential.anonymous
+            return replace(identity, read_only=True) if anybody else identity
         if self._masters is None or credential.authzid is None:
             raise AuthorizationFailed
         # Only now is it known whose token it is, or by which name a certificate goes.

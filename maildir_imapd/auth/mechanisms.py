@@ -19,6 +19,8 @@ Exchange: TypeAlias = Generator[bytes, bytes, Credential]
 # A slow hash over a megabyte is a way to stop a server.
 PASSWORD_LIMIT_OCTETS: Final = 1024
 USER_LIMIT_CHARACTERS: Final = 255
+# 255 characters (RFC 4505 2).
+_TRACE_LIMIT_OCTETS: Final = 1020
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Situation:
     *bindings*: what binds an exchange to this connection, by the name of the kind (RFC 5929).  *stored*: gives the
     secret that is kept of a user, None where there is none that could let him in from here.  *salt*: makes up a salt
     for a user, the same each time.
-    *certified*: whom the client's certificate names.  *offered*: the names of the mechanisms that there are.
+    *certified*: whom the client's certificate names; *anonymous*: who anybody may be.
+    *offered*: the names of the mechanisms that there are.
     *scope*, *discovery*: where to get which tokens, for a client that has shown a bad one (RFC 7628 3.2.2).
     """
 
@@ -36,6 +39,7 @@ class Situation:
     stored: Callable[[str], str | None] = lambda user: None
     salt: Callable[[str], bytes] = lambda user: bytes(16)
     certified: str | None = None
+    anonymous: str | None = None
     scope: str = ""
     discovery: str = ""
     offered: frozenset[str] = frozenset()
@@ -95,6 +99,18 @@ def external(situation: Situation) -> Exchange:
         return External(situation.certified, message.decode("utf-8") or None)
     except UnicodeDecodeError as error:
         raise AuthenticationFailed from error
+
+
+def anonymous(situation: Situation) -> Exchange:
+    """ANONYMOUS (RFC 4505): the message says who it is to whoever wants to believe it, and is not kept."""
+    message = yield b""
+    try:
+        message.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise AuthenticationFailed from error
+    if not situation.anonymous or len(message) > _TRACE_LIMIT_OCTETS:
+        raise AuthenticationFailed
+    return External(situation.anonymous, anonymous=True)
 
 
 _BY_PASSWORD: Final[Mapping[bytes, Callable[[], Exchange]]] = {b"PLAIN": plain, b"LOGIN": login}

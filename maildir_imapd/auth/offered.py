@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from maildir_imapd.auth import bearer, mechanisms, scram_exchange
+from maildir_imapd.auth import bearer, cram, mechanisms, schemes, scram_exchange
 from maildir_imapd.auth.base import Credential, External, Password, Proven, Token, keeper
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.mechanisms import Exchange, Situation
@@ -19,7 +19,8 @@ class Mechanism:
     """One row of the table.
 
     *shows*: the kind of credential that comes of it.  *schemes*: how a secret has to be stored for it, where that
-    matters.  *binds*: it binds to the connection.
+    matters.  *binds*: it binds to the connection.  *only_named*: it is there where it is named and nowhere else.
+    *possible*: whether the connection allows it.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Mechanism:
     shows: type[Credential]
     schemes: frozenset[str] = frozenset()
     binds: bool = False
+    only_named: bool = False
+    possible: Callable[[Situation], bool] = lambda situation: True
 
 
 def _scram(name: str) -> Mechanism:
@@ -52,9 +55,19 @@ MECHANISMS: Final[dict[str, Mechanism]] = {
         _scram("SCRAM-SHA-1"),
         Mechanism("OAUTHBEARER", bearer.oauthbearer, Token),
         Mechanism("XOAUTH2", bearer.xoauth2, Token),
-        Mechanism("EXTERNAL", mechanisms.external, External),
+        Mechanism(
+            "EXTERNAL", mechanisms.external, External, possible=lambda situation: situation.certified is not None
+        ),
         Mechanism("PLAIN", lambda _: mechanisms.plain(), Password),
         Mechanism("LOGIN", lambda _: mechanisms.login(), Password),
+        Mechanism("CRAM-MD5", cram.exchange, Proven, schemes.READABLE, only_named=True),
+        Mechanism(
+            "ANONYMOUS",
+            mechanisms.anonymous,
+            External,
+            only_named=True,
+            possible=lambda situation: situation.anonymous is not None,
+        ),
     )
 }
 
@@ -101,7 +114,7 @@ class Offered:
         named = row.name in self._named
         if (self._named and not named) or (row.binds and not situation.bindings):
             return False
-        if row.shows is External and situation.certified is None:
+        if not row.possible(situation) or (row.only_named and not named):
             return False
         if row.binds and not named and _DEFAULT_BINDINGS.isdisjoint(situation.bindings):
             return False

@@ -53,6 +53,7 @@ class Logins:
 
     mechanisms: tuple[str, ...] = ()
     client_name: str = "commonName"
+    anonymous: str | None = None
     scope: str = ""
     discovery: str = ""
 
@@ -183,6 +184,7 @@ class Door:
                 bindings=transport.bindings,
                 stored=stored,
                 salt=self.chain.salt,
+                anonymous=logins.anonymous,
                 scope=logins.scope,
                 discovery=logins.discovery,
                 certified=client_certificate.user(shown, logins.client_name) if shown is not None else None,

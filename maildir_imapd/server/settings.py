@@ -91,7 +91,8 @@ def _ask_for_certificates(context: ssl.SSLContext, path: str) -> None:
 def logins(config: Config) -> Logins:
     """Say how clients may log in."""
     scope, discovery = back_ends.tokens(config)
-    return Logins(config.auth_mechanisms, config.tls_client_name, scope, discovery)
+    anonymous = config.auth_anonymous_user or None
+    return Logins(config.auth_mechanisms, config.tls_client_name, anonymous, scope, discovery)
 
 
 def listening(config: Config) -> list[tuple[Endpoint, bool]]:

@@ -18,6 +18,8 @@ MECHANISMS = (
     "EXTERNAL",
     "PLAIN",
     "LOGIN",
+    "CRAM-MD5",
+    "ANONYMOUS",
 )
 
 SETTINGS: tuple[Setting, ...] = (
@@ -48,12 +50,21 @@ SETTINGS: tuple[Setting, ...] = (
         upper_choice(*MECHANISMS),
         (),
         f"The SASL mechanisms by which clients may log in: {', '.join(MECHANISMS)}. What cannot succeed here is not "
-        "announced, named or not, and none is before TLS where plaintext_login does not allow passwords. The command "
+        "announced, named or not; CRAM-MD5 and ANONYMOUS are only where they are named, "
+        "and none is before TLS where plaintext_login does not allow passwords. The command "
         "LOGIN is there even so.",
         "NAME",
         "Logins",
         many=True,
         shown="all that are of use to every user",
+    ),
+    Setting(
+        "auth_anonymous_user",
+        text,
+        None,
+        "The user that anybody may be, where auth_mechanisms names ANONYMOUS: he may read and change nothing.",
+        "NAME",
+        "Logins",
     ),
     Setting(
         "auth_master_file",

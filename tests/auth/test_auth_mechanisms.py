@@ -11,6 +11,7 @@ from maildir_imapd.auth.mechanisms import (
     Exchange,
     Passwords,
     Situation,
+    anonymous,
     external,
     login,
     password,
@@ -83,6 +84,22 @@ def test_external() -> None:
     assert run(external(where), b"ben") == ([b""], External("ann", "ben"))
     for situation, message in ((where, b"\xff"), (Situation(), b""), (Situation(certified=""), b"ann")):
         exchange = external(situation)
+        next(exchange)
+        with pytest.raises(AuthenticationFailed):
+            exchange.send(message)
+
+
+def test_anonymous() -> None:
+    where = Situation(anonymous="guest")
+    assert run(anonymous(where), b"ann@example.org") == ([b""], External("guest", anonymous=True))
+    assert run(anonymous(where), b"")[1] == External("guest", anonymous=True)
+    for situation, message in (
+        (where, b"\xff"),
+        (where, b"x" * 1021),
+        (Situation(), b"x"),
+        (Situation(anonymous=""), b""),
+    ):
+        exchange = anonymous(situation)
         next(exchange)
         with pytest.raises(AuthenticationFailed):
             exchange.send(message)

@@ -8,7 +8,7 @@ import pytest
 from fake_back_end import Fake
 
 from maildir_imapd.auth import scram
-from maildir_imapd.auth.base import Token
+from maildir_imapd.auth.base import External, Token
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.mechanisms import Situation
 from maildir_imapd.auth.offered import MECHANISMS, Offered
@@ -91,3 +91,15 @@ def test_where_no_password_may_be_sent_nothing_is() -> None:
     assert ways.offered(private=False) == ()
     with pytest.raises(PrivacyRequired):
         ways.begin(b"PLAIN", private=False)
+
+
+def test_what_is_there_only_where_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("ann:{PLAIN}secret\n")
+    chain = Chain([PasswdFile(str(tmp_path / "passwd"))])
+    guests = Situation(anonymous="ann")
+    assert not {"CRAM-MD5", "ANONYMOUS"} & set(offered(chain, situation=guests))
+    assert offered(chain, "CRAM-MD5", "ANONYMOUS", situation=guests) == ["CRAM-MD5", "ANONYMOUS"]
+    assert offered(chain, "CRAM-MD5", "ANONYMOUS") == ["CRAM-MD5"]
+    # A guest may change nothing, whoever he is there.
+    assert chain.identify(External("ann", anonymous=True)).read_only
+    assert not chain.identify(External("ann")).read_only

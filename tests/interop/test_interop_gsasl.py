@@ -21,7 +21,9 @@ SCRAM = [f"SCRAM-SHA-{size}{plus}" for size in ("1", "256") for plus in ("", "-P
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     base = tmp_path_factory.mktemp("gsasl")
-    running = start_server(base, *(f"--auth-mechanisms={name}" for name in SCRAM), users=1)
+    names = (*SCRAM, "CRAM-MD5", "ANONYMOUS")
+    options = (*(f"--auth-mechanisms={name}" for name in names), "--auth-anonymous-user=new")
+    running = start_server(base, *options, users=1)
     made = subprocess.run(
         [program("gsasl"), "--mkpasswd", "--mechanism=SCRAM-SHA-1", "--password=secret"],
         capture_output=True,
@@ -80,6 +82,19 @@ def test_scram(running: Running, mechanism: str) -> None:
         good, said = log_in(running, mechanism, user, *binds)
         assert not good, said
         assert "[AUTHENTICATIONFAILED]" in said, said
+
+
+def test_cram_md5(running: Running) -> None:
+    assert log_in(running, "CRAM-MD5", "plain")[0]
+    for user, password in (("plain", "wrong"), ("new", "secret"), ("nobody", "secret")):
+        good, said = log_in(running, "CRAM-MD5", user, password=password)
+        assert not good, said
+        assert "[AUTHENTICATIONFAILED]" in said, said
+
+
+def test_anonymous(running: Running) -> None:
+    good, said = log_in(running, "ANONYMOUS", "x", "--anonymous-token=guest@example.org")
+    assert good, said
 
 
 def test_without_starttls_there_is_none(running: Running, tmp_path: Path) -> None:
