@@ -14,13 +14,14 @@ from typing import Any
 
 from maildir_imapd import toml_lines
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.setting import auth, limits, listening, mailboxes, running, users
+from maildir_imapd.setting import auth, limits, listening, mailboxes, oauth, running, users
 from maildir_imapd.setting.setting import Setting
 
 SETTINGS: tuple[Setting, ...] = (
     *listening.SETTINGS,
     *users.SETTINGS,
     *auth.SETTINGS,
+    *oauth.SETTINGS,
     *mailboxes.SETTINGS,
     *limits.SETTINGS,
     *running.SETTINGS,

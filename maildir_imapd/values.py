@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from maildir_imapd import location as locations
 
@@ -100,6 +101,12 @@ def choice(*words: str) -> Callable[[Any], str]:
         return str(value)
 
     return check
+
+
+def upper_choice(*words: str) -> Callable[[Any], str]:
+    """One of some words in capitals, however it is written."""
+    check = choice(*words)
+    return lambda value: check(value.upper() if isinstance(value, str) else value)
 
 
 def prefix(value: Any) -> str:
@@ -214,6 +221,35 @@ def command(value: Any) -> tuple[str, ...]:
     if not words:
         raise ValueError("must be a command, for example /usr/local/bin/checkpassword")
     return words
+
+
+def separator(value: Any) -> str:
+    """One character that is in no user name."""
+    if not isinstance(value, str) or len(value) != 1 or not value.isprintable() or value.isspace() or _IN_NAME(value):
+        raise ValueError("must be one character that no user name can have, for example *")
+    return value
+
+
+_IN_NAME = re.compile(r"[\w.+@=~&'-]").fullmatch
+
+
+def web_url(value: Any) -> str:
+    """A URL of HTTPS, or on this machine of HTTP."""
+    written = text(value)
+    parts = urlsplit(written)
+    near = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if (
+        not parts.hostname
+        or parts.username is not None
+        or not (parts.scheme == "https" or (near and parts.scheme == "http"))
+    ):
+        raise ValueError("must be a URL that begins with https://, or on this machine with http://")
+    return written
+
+
+def web_or_file(value: Any) -> str:
+    """A URL as of ``web_url``, or a path."""
+    return web_url(value) if "://" in text(value) else path(value)
 
 
 def delimiter(value: Any) -> str:

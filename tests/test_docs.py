@@ -148,14 +148,17 @@ SHOWN = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs" / "authentication.md")
 @pytest.mark.parametrize("shown", SHOWN)
 def test_the_examples_of_back_ends_are_settings_that_can_be_opened(shown: str, tmp_path: Path) -> None:
     """As far as they go without the programs that they ask, none of which is asked at the start."""
-    for name in ("passwd", "ldap-password", "sql-password"):
-        (tmp_path / name).write_text("")
-    shown = re.sub(r"/etc/(mail|maildir-imapd)/(passwd|[a-z]+-password)\b", rf"{tmp_path}/\2", shown)
+    for name in ("passwd", "ldap-password", "sql-password", "oauth-secret", "devices"):
+        (tmp_path / name).write_text("secret\n" if name == "oauth-secret" else "")
+    files = r"/etc/(?:mail|maildir-imapd)/(passwd|[a-z]+-password|oauth-secret|devices)\b"
+    shown = re.sub(files, rf"{tmp_path}/\1", shown)
     for module in [name for name in ("pamela", "psycopg", "ldap") if importlib.util.find_spec(name) is None]:
         if {"pamela": "pam", "psycopg": "host=", "ldap": "ldap_"}[module] in shown:
             pytest.skip(f"{module} is not installed")
     (tmp_path / "conf").write_text(shown)
-    config = load(tmp_path / "conf", {})
+    # What goes with any back end is shown without one.
+    alone = not re.search("^(auth|passwd_file) =", shown, re.MULTILINE)
+    config = load(tmp_path / "conf", {"passwd_file": [str(tmp_path / "passwd")]} if alone else {})
     assert server_settings.chain(config).back_ends
 
 

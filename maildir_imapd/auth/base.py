@@ -7,9 +7,9 @@ spelling of a back end's.  What a back end has no word for is None, and the serv
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -43,6 +43,15 @@ class Identity:
     connections: int | None = None
     """How many he may have, in place of the setting connections_per_user."""
 
+    acts_for: tuple[str, ...] | None = None
+    """Patterns of the users for whom a master may act; None where nothing is said."""
+    acting: str | None = None
+    """The master who acts for him now."""
+    device: str | None = None
+    """The device whose password he has shown."""
+    read_only: bool = False
+    """Whether he may change nothing, by what he has shown."""
+
     def may_come_from(self, host: str) -> bool:
         """Say whether he may log in from the address *host*, which may carry a zone; what is no address may not."""
         if self.nets is None:
@@ -70,22 +79,44 @@ class Password:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token of an issuer's; *user*: whom the client says it is for, "" where it says nothing."""
+    """A bearer token of an issuer's; *user*: whom the client says it is for, "" where it says nothing.
+
+    *refusal*: a challenge that the client gets, and answers, before it hears that the token is not good; b"" for none.
+    """
 
     user: str
     token: bytes = field(repr=False)
     authzid: str | None = None
+    refusal: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """Proof by the connection itself: *user* is the name in the client's certificate."""
+    """Proof outside of what back ends know, by the client's certificate for one: that it is *user* who is there.
+
+    *anonymous*: anybody may be this user, who may change nothing then.
+    """
 
     user: str
     authzid: str | None = None
+    anonymous: bool = False
 
 
-Credential: TypeAlias = Password | Token | External
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """The outcome of an exchange in which no password is sent: whether *user* knows the secret that is kept of him.
+
+    *stored*: the secret that his proof was compared with, as the back end has it; "" where there was none.
+    """
+
+    user: str
+    mechanism: str
+    holds: bool
+    stored: str = field(repr=False)
+    authzid: str | None = None
+
+
+Credential: TypeAlias = Password | Token | External | Proven
 
 
 # --- what a back end is asked ---------------------------------------------------------------------
@@ -96,11 +127,12 @@ class Registered:
     """A user as a back end has him on record, before anything secret is looked at.
 
     *version* compares unequal once a credential that was right may be wrong: it is of the stored secret, where the
-    back end can see one.
+    back end can see one.  *may_log_in*: False of one who is locked out, as far as the back end can see that here.
     """
 
     identity: Identity
     version: object = field(default=None, repr=False)
+    may_log_in: bool = True
 
 
 class UserSource(Protocol):
@@ -144,3 +176,20 @@ class Authenticator(Protocol):
     def users(self) -> Iterable[str]:
         """Name all users, in an order of its own; nobody where it has no list.  Raises Unavailable."""
         ...
+
+
+class SecretKeeper(Authenticator, Protocol):
+    """A back end that takes ``Proven``, for it can tell the secrets that it keeps."""
+
+    def stored(self, user: str) -> str | None:
+        """Tell the secret of *user* as it is stored, ``{SCHEME}data``; None for nobody's.  Raises Unavailable."""
+        ...
+
+    def all_kept_as(self, schemes: Container[str]) -> bool:
+        """Whether every user who has a secret has it in one of *schemes*; False where that cannot be known."""
+        ...
+
+
+def keeper(back_end: Authenticator) -> SecretKeeper | None:
+    """The same one as one that keeps secrets, if it does."""
+    return cast(SecretKeeper, back_end) if Proven in back_end.takes else None

@@ -15,7 +15,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
-from maildir_imapd.auth.base import Authenticator, Credential, External, Identity, Password, Registered
+from maildir_imapd.auth.base import (
+    Authenticator,
+    Credential,
+    External,
+    Identity,
+    Password,
+    Proven,
+    Registered,
+    Token,
+    keeper,
+)
+from maildir_imapd.auth.devices import Devices
+from maildir_imapd.auth.masters import Masters, nobody_such
 from maildir_imapd.auth.names import Spelling, valid_user
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
 from maildir_imapd.events import Log
@@ -47,6 +59,8 @@ class Chain:
 
     *remember*: seconds for which a credential that was right needs no back end to check it.  *delay*: seconds from a
     wrong one to its answer, before they are doubled.  *spelling*: how names are spelled before a back end is asked.
+    *salt_key*: what salts are made up from, for users who have none; whoever does not know it cannot tell them.
+    *masters*: those who may act for others.  *devices*: passwords of users' devices.
     """
 
     def __init__(
@@ -57,6 +71,9 @@ class Chain:
         delay: float = 0.0,
         failures: FailureCount | None = None,
         spelling: Spelling = _AS_SHOWN,
+        salt_key: bytes = b"",
+        masters: Masters | None = None,
+        devices: Devices | None = None,
     ) -> None:
         self.back_ends = tuple(back_ends)
         self._spelling = spelling
@@ -64,6 +81,9 @@ class Chain:
         self._remember = remember
         self._delay = delay
         self._key = os.urandom(32)
+        self._salt_key = salt_key or self._key
+        self._masters = masters
+        self._devices = devices
         self._lock = locks.make(locks.Rank.GUARD)  # guards _known
         # By digest: what the back end had on record, what it answered, and until when that holds.
         self._known: OrderedDict[bytes, tuple[Registered, Identity, float]] = OrderedDict()
@@ -97,6 +117,41 @@ class Chain:
                     seen.add(name)
                     yield found
 
+    # --- secrets ----------------------------------------------------------------------------------
+
+    def stored(self, user: str, host: str | None = None) -> str | None:
+        """Tell the secret that is kept of *user*; None where there is none that lets him in from the address *host*.
+
+        Raises Unavailable.
+        """
+        apart = self._masters.of(user) if self._masters is not None else None
+        if self._masters is not None and apart is not None:
+            return self._masters.stored(apart[1], host)
+        user = self._spelling.of(user)
+        if not valid_user(user):
+            return None
+        back_end, user, registered = _first(self._able(Proven), user)
+        keeps = keeper(back_end)
+        if keeps is None or registered is None or not registered.may_log_in or not _fits(registered.identity, host):
+            return None
+        return keeps.stored(user)
+
+    def salt(self, user: str) -> bytes:
+        """Make up a salt for one of whom no secret is kept, the same each time."""
+        name = self._spelling.of(user).lower().encode("utf-8", "surrogatepass")
+        return hmac.digest(self._salt_key, b"salt\0" + name, hashlib.sha256)[:16]
+
+    def _able(self, kind: type[Credential]) -> list[Authenticator]:
+        """The back ends that decide about a kind of credentials; raises Unavailable where there is none.
+
+        A proof stands in the place of a password: whoever would decide about that decides.
+        """
+        kinds = {kind, Password} if kind is Proven else {kind}
+        able = [back_end for back_end in self.back_ends if not kinds.isdisjoint(back_end.takes)]
+        if not any(kind in back_end.takes for back_end in able):
+            raise Unavailable
+        return able
+
     # --- who is this ------------------------------------------------------------------------------
 
     def identify(self, credential: Credential, host: str | None = None) -> Identity:
@@ -104,24 +159,95 @@ class Chain:
 
         Raises AuthenticationFailed, AuthorizationFailed for one who may not act as whom he names, Unavailable.
         """
-        able = [back_end for back_end in self.back_ends if isinstance(credential, back_end.takes)]
-        if not able:
-            raise Unavailable
+        masters = self._masters
+        acting = masters.acting(credential) if masters is not None else None
+        if masters is None or acting is None:
+            return self._identified(credential, host)
+        shown, user = acting
+        return self._acted_for(masters, masters.check(shown, host), user, host)
+
+    def answerable(self, credential: Credential) -> str:
+        """Name whoever it is whose secret was tried: of ``user*master`` the master."""
+        apart = self._masters.of(credential.user) if self._masters is not None else None
+        return credential.user if apart is None else apart[1]
+
+    def _acted_for(self, masters: Masters, master: Identity, user: str, host: str | None) -> Identity:
+        """Say who *user* is, for whom *master* acts: somebody who could log in himself, from here."""
+        user = self._spelling.of(user)
+        if not valid_user(user) or not self.back_ends:
+            raise nobody_such()
+        back_end, user, registered = _first(self.back_ends, user)
+        masters.demand_right(master, user)
+        if registered is None or not registered.may_log_in or not _fits(registered.identity, host):
+            raise nobody_such()
+        # One that cannot say whether he is locked out lets nobody act for him.
+        if External not in back_end.takes:
+            raise AuthenticationFailed(detail="acts-for-unchecked")
+        return replace(back_end.check(External(user)), acting=master.user)
+
+    def _identified(self, credential: Credential, host: str | None) -> Identity:
+        able = self._able(type(credential))
         user = self._spelling.of(credential.user)
         # Of a name that can be nobody's the back ends are asked as of nobody: it takes as long as a wrong password.
         back_end, user, registered = _first(able, user if valid_user(user) else "")
         if registered is not None and host is not None and not registered.identity.may_come_from(host):
             # From there he is unknown: whether the password is right must not show in how long the answer takes.
             user, registered = "", None
+        identity = self._by_device(back_end, credential, registered)
+        if identity is not None:
+            if not self._himself(credential, identity):
+                raise AuthorizationFailed
+            return identity
         identity = self._checked(back_end, _renamed(credential, user), registered)
         if (registered is None or identity != registered.identity) and not _fits(identity, host):
             # Only the credential said who he is, or from where he may come, and of that nothing has been looked at yet.
             raise AuthenticationFailed
-        if credential.authzid not in (None, credential.user, identity.user):
+        if self._himself(credential, identity):
+            anybody = isinstance(credential, External) and credential.anonymous
+            return replace(identity, read_only=True) if anybody else identity
+        if self._masters is None or credential.authzid is None:
             raise AuthorizationFailed
-        return identity
+        # Only now is it known whose token it is, or by which name a certificate goes.
+        master = self._masters.demand_master(identity.user, host)
+        return self._acted_for(self._masters, master, credential.authzid, host)
+
+    def _by_device(
+        self, back_end: Authenticator, credential: Credential, registered: Registered | None
+    ) -> Identity | None:
+        """Say who it is by the password of one of his devices; None where it is none of them.
+
+        Raises AuthenticationFailed for one who may not log in whatever he shows, Unavailable.
+        """
+        # A back end that cannot say who is locked out lets nobody in by what it has not checked.
+        if self._devices is None or not isinstance(credential, Password) or External not in back_end.takes:
+            return None
+        if registered is None or not registered.may_log_in:
+            return None
+        device = self._devices.find(registered.identity.user, credential.password)
+        if device is None:
+            return None
+        identity = back_end.check(External(registered.identity.user))
+        return replace(identity, device=device.name, read_only=device.read_only)
+
+    def _himself(self, credential: Credential, identity: Identity) -> bool:
+        """Whether the client wants to act as whom it has shown to be."""
+        wanted = credential.authzid
+        # Of a token the name that the client says is shown by nothing.
+        if (
+            wanted is None
+            or wanted == identity.user
+            or (wanted == credential.user and not isinstance(credential, Token))
+        ):
+            return True
+        spelled = self._spelling.of(wanted)
+        return valid_user(wanted) and identity.user in (spelled, spelled.lower())
 
     def _checked(self, back_end: Authenticator, credential: Credential, registered: Registered | None) -> Identity:
+        if not isinstance(credential, Password):
+            # A proof has cost nothing, and comes but once; a token ends, which its back end knows.
+            if not isinstance(credential, back_end.takes):
+                raise AuthenticationFailed
+            return back_end.check(credential)
         digest = hmac.digest(self._key, _octets(credential), hashlib.sha256)
         now = time.monotonic()
         with self._lock:
@@ -165,16 +291,19 @@ class Tries:
         began = time.monotonic()
         chain, user = self._chain, credential.user
         try:
-            return chain.identify(credential, self._host)
+            identity = chain.identify(credential, self._host)
+            if identity.acting is not None:
+                log.info("acts for another", master=identity.acting, user=identity.user, peer=self._peer)
+            return identity
         except AuthenticationFailed as error:
             self._failures += 1
             if chain.failures is not None:
-                chain.failures.add(user, self._host)
+                chain.failures.add(chain.answerable(credential), self._host)
             # Where it is not the user's fault, an administrator has something to mend.
             why = {"why": error.detail} if error.detail else {}
             log.warning("login failed", user=user, peer=self._peer, tries=self._failures, **why)
             # In this connection's thread only: others do not wait.
-            left = began + chain.pause(self._failures, user, self._host) - time.monotonic()
+            left = began + chain.pause(self._failures, chain.answerable(credential), self._host) - time.monotonic()
             if left > 0:
                 time.sleep(left)
             if self._failures >= MAX_FAILURES:
@@ -204,13 +333,8 @@ def _renamed(credential: Credential, user: str) -> Credential:
     return credential if credential.user == user else replace(credential, user=user)
 
 
-def _octets(credential: Credential) -> bytes:
-    """Make a digest that two credentials of one kind have alike only if they are one."""
-    secret = b""
-    if isinstance(credential, Password):
-        secret = credential.password
-    elif not isinstance(credential, External):
-        secret = credential.token
+def _octets(credential: Password) -> bytes:
+    """Make a digest that two passwords have alike only if they are one."""
     # None of the names can have a NUL in it: what is before the secret is read in one way only.
-    names = (type(credential).__name__, credential.user, credential.authzid or "")
-    return "\0".join(names).encode() + b"\0" + secret
+    names = (credential.user, credential.authzid or "")
+    return "\0".join(names).encode() + b"\0" + credential.password

@@ -7,6 +7,7 @@
     allow_nets         from where he may log in: 192.0.2.0/24,2001:db8::/32
     connections        how many he may have at once; 0 for no limit
     search_index       yes or no: whether what his messages say is indexed
+    acts_for           of a master user: for whom he may act, joined by commas: *@example.org
     nologin            he may not log in at all
 
 Each may have ``userdb_`` in front, and then goes before the one without; a word that is not here is passed over.
@@ -59,7 +60,12 @@ def identity(
         search_index=_search_index(user, said("search_index")),
         connections=_connections(user, said("connections")),
         nets=None if nets is None else networks(nets),
+        acts_for=_names(fields.get("acts_for")),
     )
+
+
+def _names(written: str | None) -> tuple[str, ...] | None:
+    return None if written is None else tuple(each.strip() for each in written.split(",") if each.strip())
 
 
 # The messages hold nothing of the line: where a field is missing, the password may stand in its place.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
-from maildir_imapd.auth.base import Authenticator, Credential, Identity, Registered, UserSource
+from maildir_imapd.auth.base import Authenticator, Credential, Identity, Registered, UserSource, keeper
 from maildir_imapd.errors import AuthenticationFailed
 from maildir_imapd.events import Log
 
@@ -43,7 +43,8 @@ class Joined:
         known = self._known(found.identity.user)
         if known is None:
             return None
-        return Registered(merged(found.identity, known.identity), (found.version, known.version))
+        may_log_in = found.may_log_in and known.may_log_in
+        return Registered(merged(found.identity, known.identity), (found.version, known.version), may_log_in)
 
     def check(self, credential: Credential) -> Identity:
         """As ``Authenticator.check``."""
@@ -52,7 +53,19 @@ class Joined:
         if known is None:
             log.warning("no back end of userdb knows the user", user=identity.user, checked_by=self.name)
             raise AuthenticationFailed(detail="not-in-userdb")
+        if not known.may_log_in:
+            raise AuthenticationFailed(detail="locked-in-userdb")
         return merged(identity, known.identity)
+
+    def stored(self, user: str) -> str | None:
+        """As ``SecretKeeper.stored``."""
+        keeps = keeper(self._checks)
+        return keeps.stored(user) if keeps is not None else None
+
+    def all_kept_as(self, schemes: Container[str]) -> bool:
+        """As ``SecretKeeper.all_kept_as``."""
+        keeps = keeper(self._checks)
+        return keeps is not None and keeps.all_kept_as(schemes)
 
     def _known(self, user: str) -> Registered | None:
         for source in self._sources:

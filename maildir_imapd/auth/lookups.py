@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
-from maildir_imapd.auth.base import Authenticator, Credential, Identity, Registered
+from maildir_imapd.auth.base import Authenticator, Credential, Identity, Registered, keeper
 from maildir_imapd.errors import AuthenticationFailed
 from maildir_imapd.store.threads import locks
 
@@ -66,6 +66,16 @@ class LookUps:
             raise
         self._forget(credential.user)
         return identity
+
+    def stored(self, user: str) -> str | None:
+        """As ``SecretKeeper.stored``, asked each time."""
+        keeps = keeper(self._back_end)
+        return keeps.stored(user) if keeps is not None else None
+
+    def all_kept_as(self, schemes: Container[str]) -> bool:
+        """As ``SecretKeeper.all_kept_as``."""
+        keeps = keeper(self._back_end)
+        return keeps is not None and keeps.all_kept_as(schemes)
 
     def _forget(self, user: str) -> None:
         with self._lock:

@@ -2,32 +2,59 @@
 
 All octets are in decoded form, and nothing here knows the protocol that carries them: base64, cancelling and the
 initial response are its own.  What raises AuthenticationFailed here could be nobody's credential, so no back end is
-asked.
+asked.  Whoever may log in at all may use what is here: it is for connections over which a password may be sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeAlias
 
-from maildir_imapd.auth.base import Credential, Password
-from maildir_imapd.errors import AuthenticationFailed
+from maildir_imapd.auth.base import Credential, External, Password
+from maildir_imapd.errors import AuthenticationFailed, PrivacyRequired, Refused
 
 Exchange: TypeAlias = Generator[bytes, bytes, Credential]
 
 # A slow hash over a megabyte is a way to stop a server.
 PASSWORD_LIMIT_OCTETS: Final = 1024
 USER_LIMIT_CHARACTERS: Final = 255
+# 255 characters (RFC 4505 2).
+_TRACE_LIMIT_OCTETS: Final = 1020
 
 
 @dataclass(frozen=True, slots=True)
-class Mechanism:
-    """One row of the table; *bare*: who listens on the line could use what is sent, so it is for TLS."""
+class Situation:
+    """All that an exchange may know of where it happens, when it begins: STARTTLS changes it.
 
-    name: bytes
-    begin: Callable[[], Exchange]
-    bare: bool
+    *bindings*: what binds an exchange to this connection, by the name of the kind (RFC 5929).  *stored*: gives the
+    secret that is kept of a user, None where there is none that could let him in from here.  *salt*: makes up a salt
+    for a user, the same each time.
+    *certified*: whom the client's certificate names; *anonymous*: who anybody may be.
+    *offered*: the names of the mechanisms that there are.
+    *scope*, *discovery*: where to get which tokens, for a client that has shown a bad one (RFC 7628 3.2.2).
+    """
+
+    bindings: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    stored: Callable[[str], str | None] = lambda user: None
+    salt: Callable[[str], bytes] = lambda user: bytes(16)
+    certified: str | None = None
+    anonymous: str | None = None
+    scope: str = ""
+    discovery: str = ""
+    offered: frozenset[str] = frozenset()
+
+
+class SaslOffer(Protocol):
+    """The mechanisms by which one connection may log in."""
+
+    def offered(self, *, private: bool) -> Sequence[bytes]:
+        """Name those to announce; *private*: whether a password may be sent over the connection as it is."""
+        ...
+
+    def begin(self, name: bytes, *, private: bool) -> Exchange:
+        """Begin one; raises Refused, PrivacyRequired."""
+        ...
 
 
 def password(user: bytes, secret: bytes, authzid: bytes = b"") -> Password:
@@ -63,16 +90,49 @@ def login() -> Exchange:
     return password(user, secret)
 
 
-# In the order in which they are announced.
-MECHANISMS: Final[dict[bytes, Mechanism]] = {
-    row.name: row
-    for row in (
-        Mechanism(b"PLAIN", plain, bare=True),
-        Mechanism(b"LOGIN", login, bare=True),
-    )
-}
+def external(situation: Situation) -> Exchange:
+    """EXTERNAL (RFC 4422): the client's certificate says who it is; the message, as whom it wants to act."""
+    message = yield b""
+    if not situation.certified:
+        raise AuthenticationFailed
+    try:
+        return External(situation.certified, message.decode("utf-8") or None)
+    except UnicodeDecodeError as error:
+        raise AuthenticationFailed from error
 
 
-def offered(*, private: bool) -> tuple[bytes, ...]:
-    """Name the mechanisms to announce; *private*: a password may be sent over this connection as it is."""
-    return tuple(row.name for row in MECHANISMS.values() if private or not row.bare)
+def anonymous(situation: Situation) -> Exchange:
+    """ANONYMOUS (RFC 4505): the message says who it is to whoever wants to believe it, and is not kept."""
+    message = yield b""
+    try:
+        message.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise AuthenticationFailed from error
+    if not situation.anonymous or len(message) > _TRACE_LIMIT_OCTETS:
+        raise AuthenticationFailed
+    return External(situation.anonymous, anonymous=True)
+
+
+_BY_PASSWORD: Final[Mapping[bytes, Callable[[], Exchange]]] = {b"PLAIN": plain, b"LOGIN": login}
+
+
+class Passwords:
+    """The ways of who knows nothing but passwords."""
+
+    def offered(self, *, private: bool) -> tuple[bytes, ...]:
+        """As ``SaslOffer.offered``."""
+        return tuple(_BY_PASSWORD) if private else ()
+
+    def begin(self, name: bytes, *, private: bool) -> Exchange:
+        """As ``SaslOffer.begin``."""
+        begin = _BY_PASSWORD.get(name)
+        if begin is None:
+            raise unknown()
+        if not private:
+            raise PrivacyRequired
+        return begin()
+
+
+def unknown() -> Refused:
+    """The answer to a mechanism that is not there."""
+    return Refused("This authentication mechanism is not supported")

@@ -17,12 +17,12 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from maildir_imapd.auth import fields, schemes
-from maildir_imapd.auth.base import Credential, Identity, Password, Registered
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Proven, Registered
 from maildir_imapd.auth.names import filled, valid_user, variables
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
 from maildir_imapd.events import Log
@@ -152,6 +152,14 @@ class _Lines:
         stored = (entry.stored for entry in list(self._entries.values()) if entry is not None and entry.stored)
         return max(stored, key=schemes.cost, default=None)
 
+    def schemes(self) -> frozenset[str]:
+        """The schemes of all stored passwords."""
+        return frozenset(
+            schemes.split(entry.stored)[0]
+            for entry in list(self._entries.values())
+            if entry is not None and entry.stored
+        )
+
 
 def _understood(number: int, line: str) -> PasswdEntry | PassedOver:
     try:
@@ -182,7 +190,7 @@ def _line(line: str) -> PasswdEntry:
 class PasswdFile:
     """The back end over one file, which is read again whenever it has changed.  Safe from any thread."""
 
-    takes = (Password,)
+    takes = (Password, Proven, External)
 
     def __init__(self, path: str) -> None:
         self.path = self.name = path
@@ -192,6 +200,7 @@ class PasswdFile:
         self._lines = _Lines()
         self._passed_over: list[PassedOver] = []
         self._dummy: str | None = None
+        self._schemes: frozenset[str] = frozenset()
         try:
             self._current()
         except OSError as error:
@@ -220,10 +229,10 @@ class PasswdFile:
 
     def _look_through(self, lines: _Lines) -> None:
         """Say which lines are passed over, those that were said before left out."""
-        passed_over, dearest = lines.passed_over(), lines.dearest()
+        passed_over, dearest, kept = lines.passed_over(), lines.dearest(), lines.schemes()
         with self._lock:
             said = {(over.line, over.why) for over in self._passed_over}
-            self._passed_over, self._dummy = passed_over, dearest
+            self._passed_over, self._dummy, self._schemes = passed_over, dearest, kept
         _say((over for over in passed_over if (over.line, over.why) not in said), self.path)
 
     def _read(self) -> _Lines:
@@ -237,12 +246,23 @@ class PasswdFile:
     def look_up(self, user: str) -> Registered | None:
         """As ``Authenticator.look_up``."""
         entry = self._read().entry(user)
-        return Registered(entry.identity, entry) if entry is not None else None
+        return Registered(entry.identity, entry, entry.may_log_in) if entry is not None else None
+
+    def stored(self, user: str) -> str | None:
+        """As ``SecretKeeper.stored``."""
+        entry = self._read().entry(user)
+        return (entry.stored or None) if entry is not None else None
+
+    def all_kept_as(self, schemes: Container[str]) -> bool:
+        """As ``SecretKeeper.all_kept_as``, of the file as it was read last."""
+        with self._lock:
+            kept = self._schemes
+        return bool(kept) and all(scheme in schemes for scheme in kept)
 
     def check(self, credential: Credential) -> Identity:
         """As ``Authenticator.check``; the hash waits for its turn (``schemes.turn``)."""
         if not isinstance(credential, Password):
-            raise AuthenticationFailed
+            return self._check_proof(credential)
         user, password = credential.user, credential.password
         with schemes.turn():
             lines = self._read()
@@ -257,6 +277,24 @@ class PasswdFile:
             raise AuthenticationFailed(detail=self._why_not(user, lines))
         if not entry.stored or not good or not password or not entry.may_log_in:
             raise AuthenticationFailed(detail=why if entry.stored else "")
+        return entry.identity
+
+    def _check_proof(self, credential: Credential) -> Identity:
+        """Check what needs no hash."""
+        lines = self._read()
+        entry = lines.entry(credential.user)
+        if entry is None:
+            raise AuthenticationFailed(detail=self._why_not(credential.user, lines))
+        match credential:
+            case External():
+                good = True
+            case Proven(holds=holds, stored=stored):
+                # What it was compared with may have been changed meanwhile.
+                good = holds and bool(stored) and stored == entry.stored
+            case _:
+                good = False
+        if not good or not entry.may_log_in:
+            raise AuthenticationFailed
         return entry.identity
 
     def _why_not(self, user: str, lines: _Lines) -> str:
@@ -285,7 +323,7 @@ class PasswdFiles:
     In the file of a domain a user may stand with his domain or without.  A file that is not there has nobody in it.
     """
 
-    takes = (Password,)
+    takes = (Password, Proven, External)
 
     def __init__(self, template: str) -> None:
         self.name = template
@@ -337,16 +375,24 @@ class PasswdFiles:
         if found is None:
             return None
         _, registered = found
-        return Registered(replace(registered.identity, user=user), registered.version)
+        return replace(registered, identity=replace(registered.identity, user=user))
+
+    def stored(self, user: str) -> str | None:
+        """As ``SecretKeeper.stored``."""
+        found = self._find(user)
+        return found[0].stored(found[1].identity.user) if found is not None else None
+
+    def all_kept_as(self, schemes: Container[str]) -> bool:
+        """As ``SecretKeeper.all_kept_as``: False, for nobody knows all files."""
+        return False
 
     def check(self, credential: Credential) -> Identity:
         """As ``Authenticator.check``."""
-        if not isinstance(credential, Password):
-            raise AuthenticationFailed
         found = self._find(credential.user)
         if found is None:
-            with schemes.turn():
-                schemes.verify(self._stand_in(), credential.password)
+            if isinstance(credential, Password):
+                with schemes.turn():
+                    schemes.verify(self._stand_in(), credential.password)
             raise AuthenticationFailed
         file, registered = found
         identity = file.check(replace(credential, user=registered.identity.user))

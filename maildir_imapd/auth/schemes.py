@@ -18,12 +18,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from passlib import hash as handlers
 from passlib.exc import PasslibSecurityError
 
-from maildir_imapd.auth import libcrypt
+from maildir_imapd.auth import libcrypt, scram
 from maildir_imapd.errors import Unavailable
 from maildir_imapd.store.threads import locks
 
@@ -75,11 +76,16 @@ _TEXT: dict[str, Text] = {
     "DES-CRYPT": _handler("des_crypt"),
     "PBKDF2": _pbkdf2,
     "CRYPT": libcrypt.verify,
+    "SCRAM-SHA-1": partial(scram.verify, "SCRAM-SHA-1"),
+    "SCRAM-SHA-256": partial(scram.verify, "SCRAM-SHA-256"),
     "PLAIN": _plain,
     "PLAINTEXT": _plain,
     "CLEAR": _plain,
     "CLEARTEXT": _plain,
 }
+
+# Of these, those that have the password itself.
+READABLE: Final = frozenset({"PLAIN", "PLAINTEXT", "CLEAR", "CLEARTEXT"})
 
 # Schemes whose data is octets, a digest with or without a salt behind it: the digest, whether there is a salt,
 # and how the octets are written when the scheme's name does not say.
@@ -110,7 +116,7 @@ _CRYPT = (
 _DES = re.compile(r"[./0-9A-Za-z]{13}").fullmatch
 
 # Schemes that ``user add`` and ``user passwd`` write.
-WRITTEN = ("ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "SSHA", "PLAIN")
+WRITTEN = ("ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "SCRAM-SHA-256", "SSHA512", "SSHA", "PLAIN")
 
 
 def split(stored: str) -> tuple[str, str, str]:
@@ -188,6 +194,17 @@ def verify(stored: str, password: bytes) -> bool:
         raise ValueError(str(error)) from error
 
 
+def readable(stored: str) -> bytes | None:
+    """Tell the password itself where it is stored as it is; None where it is not, or cannot be understood."""
+    try:
+        scheme, encoding, data = split(stored)
+        if scheme not in READABLE:
+            return None
+        return _decode(data, encoding) if encoding else data.encode("utf-8", "surrogateescape")
+    except ValueError:
+        return None
+
+
 # A password that each scheme is tried with, and what it is stored as: as cheap as the scheme can be.
 _TRIED: Final = b"tried"
 _SAMPLES: Final = (
@@ -203,6 +220,11 @@ _SAMPLES: Final = (
     "{DES-CRYPT}maUAULJ2YktqI",
     "{PBKDF2}$1$maildir$1$75b183c4719aec49427f4fdf9a4f11b158774631",
     "{SHA}xIMrNkS7UhMH5SJPSo8D0d7aYxg=",
+    "{SCRAM-SHA-1}4096,bWFpbGRpcmltYXBk,868JUZrbx2B2Fsgmr1A91Pi4W60=,FBs8KQazZeJSpnJnmWokXqlicyw=",
+    (
+        "{SCRAM-SHA-256}4096,bWFpbGRpcmltYXBk,B8w/dKJA2F0T8XoWPay3SUEcBvOoEmWqI04CsexiT4g"
+        "=,5qLcviQ3ssMlRsWs8R4lbpe+4hlG9PATga1dRIBbhBk="
+    ),
 )
 
 
@@ -254,6 +276,9 @@ def cost(stored: str) -> float:
     if scheme in ("SHA512-CRYPT", "SHA256-CRYPT"):
         match = re.match(r"\$[56]\$rounds=(\d{1,9})\$", data)
         return 1.0 * (int(match[1]) if match else 5000)
+    if scheme in scram.SCHEMES:
+        match = re.match(r"(\d{1,8}),", data)
+        return 0.3 * int(match[1]) if match else 0.0
     if scheme == "PBKDF2":
         match = re.match(r"\$1\$[^$]*\$(\d{1,8})\$", data)
         return 0.5 * int(match[1]) if match else 0.0
@@ -275,6 +300,12 @@ def make(password: bytes, scheme: str = "ARGON2ID") -> str:
             return "{SHA512-CRYPT}" + str(handlers.sha512_crypt.hash(password))
         case "SHA256-CRYPT":
             return "{SHA256-CRYPT}" + str(handlers.sha256_crypt.hash(password))
+        case "SCRAM-SHA-256":
+            return scram.make(scheme, password)
+        case "SSHA512":
+            salt = os.urandom(16)
+            made = hashlib.sha512(password + salt).digest() + salt
+            return "{SSHA512}" + base64.b64encode(made).decode("ascii")
         case "SSHA":
             return str(handlers.ldap_salted_sha1.hash(password))
         case "PLAIN":

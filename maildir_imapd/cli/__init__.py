@@ -7,6 +7,7 @@ import sys
 import click
 
 from maildir_imapd import __version__
+from maildir_imapd.cli import devices as _devices  # noqa: F401  # a group of user
 from maildir_imapd.cli.adopt import adopt
 from maildir_imapd.cli.import_config import import_config
 from maildir_imapd.cli.migrate import release

@@ -97,7 +97,7 @@ MEANINGS: Final[dict[str, str]] = {
     "a proxy in front that sends PROXY lines is not understood: connections through it fail": "haproxy_*",
     "no policy server is asked at logins": "auth_policy_*",
     "user names are letters, digits and . _ + @ = & ' -": "auth_username_chars auth_username_translation",
-    "nobody logs in with a certificate or a ticket": """
+    "logins with certificates are set anew (tls_client_ca, tls_client_name), and there are none with tickets": """
         auth_ssl* auth_gssapi* auth_krb5* auth_winbind* auth_use_winbind ssl_ca ssl_verify_client_cert ssl_require_crl
         ssl_cert_username_field ssl_server_ca_file ssl_server_request_client_cert ssl_server_require_crl
         ssl_server_cert_username_field

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from maildir_imapd.auth.mechanisms import MECHANISMS
+from maildir_imapd.auth.base import External, Token
+from maildir_imapd.auth.offered import MECHANISMS
 from maildir_imapd.cli.dovecot_config import DovecotBlock
 from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on, pairs, translated
 from maildir_imapd.config import BY_NAME
 
 _SYSTEM = ("passwd", "shadow", "bsdauth")
 # Of these a passwd_file for us has to be made, and its lines can say what the others are asked for.
-_ASKED = ("lua", "dict", "imap", "oauth2")
+_ASKED = ("lua", "dict", "imap")
 # These are asked here too, by settings that an administrator has to carry over where they stand in another file.
 _BY_HAND = {
     "sql": "sql_connect, sql_password_query and sql_user_query",
     "ldap": "ldap_uri, ldap_base, ldap_filter and ldap_user_attributes",
+    "oauth2": "oauth_issuer, oauth_audience, and oauth_keys or oauth_introspection",
 }
 # Hashes that are known without a scheme.
 _CRYPT = ("CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "BLF-CRYPT", "MD5-CRYPT")
@@ -109,7 +111,7 @@ def _not_asked(reading: DovecotReading, name: str, driver: str, args: dict[str, 
         out.tell(name, "users of the system log in with their passwords there: here that is asked of PAM (auth = pam)")
     elif driver in _BY_HAND:
         behind = f" by {where}" if where else ""
-        out.tell(name, f"set auth = {driver}, and {_BY_HAND[driver]}{behind}: until then its users cannot log in")
+        out.tell(name, f"set auth = {driver.removesuffix('2')}, and {_BY_HAND[driver]}{behind}: until then its users cannot log in")
     else:
         asked = f" whom {driver} finds" + (f" ({where})" if where else "")
         out.tell(name, f"the users{asked} cannot log in: write them into a passwd_file")
@@ -126,11 +128,13 @@ def _passwd_file(reading: DovecotReading, block: DovecotBlock, *, master: bool, 
     out, name = reading.out, "passdb passwd-file"
     path = _path(reading, block)
     for filtered in reading.take(block, "mechanisms_filter", "mechanisms").upper().split():
-        if filtered.encode() not in MECHANISMS:
+        if filtered not in MECHANISMS:
             out.tell(name, f"its users log in with {filtered}, which is not offered here")
     ours = _short(path)
-    if master:
-        out.tell(name, f"the master users of {path} cannot log in as others: there are none here")
+    if master and path and _fits(ours) and "%" not in ours and "auth_master_file" not in out.settings:
+        out.settings["auth_master_file"] = ours
+    elif master:
+        out.tell(name, f"the master users of {path} cannot log in as others: there is one auth_master_file")
     elif deny:
         out.tell(name, f"the users of {path} are locked out by Dovecot: give them nologin in the passwd_file")
     elif not path or not _fits(ours):
@@ -379,8 +383,10 @@ def _names(reading: DovecotReading) -> None:
     if realm:
         out.settings["auth_default_realm"] = realm
     separator = reading.take(root, "auth_master_user_separator")
-    if separator:
-        out.tell("auth_master_user_separator", f"USER{separator}MASTER logs nobody in: there are no master users here")
+    if separator and _fits(separator, "auth_master_separator"):
+        out.settings["auth_master_separator"] = separator
+    elif separator:
+        out.tell("auth_master_user_separator", f"USER{separator}MASTER logs nobody in: it must be one character")
     size, ttl = reading.take(root, "auth_cache_size"), reading.take(root, "auth_cache_ttl")
     if size not in ("", "0"):
         # Times are written there as "1 hour".
@@ -403,8 +409,8 @@ def _names(reading: DovecotReading) -> None:
 
 
 def _mechanisms(reading: DovecotReading) -> None:
-    offered = {name.decode() for name in MECHANISMS}
-    lacking = [name for name in reading.take_imap("auth_mechanisms").upper().split() if name not in offered]
+    names = reading.take_imap("auth_mechanisms").upper().split()
+    lacking = [name for name in names if name not in MECHANISMS or MECHANISMS[name].shows in (Token, External)]
     if lacking:
-        why = f"clients that are set to {', '.join(lacking)} cannot log in: there are {' and '.join(sorted(offered))}"
+        why = f"clients that are set to {', '.join(lacking)} cannot log in: nothing is set up for these mechanisms"
         reading.out.tell("auth_mechanisms", why)

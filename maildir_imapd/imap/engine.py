@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.auth import mechanisms
 from maildir_imapd.budget import UNLIMITED, Budget
 from maildir_imapd.errors import (
     BadCharsetName,
@@ -19,6 +20,7 @@ from maildir_imapd.errors import (
     ImapdError,
     MailboxMissing,
     MailGone,
+    NoPermission,
     ProtocolError,
     Refused,
     SelectedGone,
@@ -49,6 +51,7 @@ from maildir_imapd.wire.parse import parse, parse_rest, peek_command, peek_tag
 from maildir_imapd.wire.parse_append import AppendReader
 
 if TYPE_CHECKING:
+    from maildir_imapd.auth.mechanisms import SaslOffer
     from maildir_imapd.imap.gate import Access, Gate
     from maildir_imapd.imap.policy import Policy
     from maildir_imapd.imap.progress import Client, Meanwhile
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
+_PASSWORDS: Final = mechanisms.Passwords()
 # RFC 3501 7.5: the client may send its literal.
 _GO_ON: Final = b"+ OK\r\n"
 # A client is silent for so long after SELECT before the mailbox settles in.
@@ -83,6 +87,7 @@ class Engine:
         self,
         policy: Policy,
         gate: Gate = gates.closed,
+        ways: SaslOffer = _PASSWORDS,
         *,
         secure: bool = False,
         wake: Callable[[], None] = lambda: None,
@@ -97,6 +102,7 @@ class Engine:
         self.session = Session(
             policy,
             gate,
+            ways,
             secure=secure,
             wake=wake,
             peer=peer,
@@ -375,6 +381,8 @@ class Engine:
             if spec.states is State.SELECTED:
                 raise WrongState(why="No mailbox is selected")
             raise WrongState(why="Not in this state: you are logged in already")
+        if spec.changes and self.session.read_only:
+            raise NoPermission
         if spec.mail:
             self.session.account.demand_there()
         return spec

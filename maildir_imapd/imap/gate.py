@@ -23,6 +23,10 @@ class Access:
     """Called when he leaves and the connection stays (RFC 8437); raises Goodbye if it can't."""
     groups: frozenset[str] = frozenset()
     """That he is in, for access rights."""
+    read_only: bool = False
+    """Whether he may change nothing."""
+    used: Callable[[str], None] = lambda client: None
+    """Called with the name of the client's program, "" where it has not said: at the login, and when it says so."""
 
 
 class Gate(Protocol):

@@ -51,6 +51,7 @@ class Spec:
     mail: bool
     impersonal: bool
     idle: Done | None
+    changes: bool
     bits: int
     """The states' value, to compare with ``State.bits``."""
 
@@ -83,6 +84,7 @@ def command(
     mail: bool | None = None,
     impersonal: bool = False,
     idle: Done | None = None,
+    changes: bool = False,
 ) -> Callable[[H], H]:
     """Enter a handler under its names; ``UID X`` is a name of its own, with its own policy.
 
@@ -94,6 +96,7 @@ def command(
     Those after login are told before it, too, when they are a list, or *impersonal*: what is called to make it asks for
     nobody's account.  There are clients that ask once (Python's imaplib), and a login takes back nothing of it.
     *idle*: the answer, known before, where it is sent without arguments and no mailbox is open.
+    *changes*: it is refused to who may change nothing.
     *mail*: whether it is refused while the account's directory is not there; where a mailbox must be selected, that
     one tells, and of the other commands after login all do unless they say so.
     """
@@ -118,6 +121,7 @@ def command(
                 needs,
                 fixed,
                 idle,
+                changes,
                 states.value,
             )
         return handler

@@ -27,6 +27,7 @@ from maildir_imapd.wire.parse import begins_command
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from maildir_imapd.auth.mechanisms import SaslOffer
     from maildir_imapd.imap.gate import Access, Gate
     from maildir_imapd.imap.name_changes import NameChange
     from maildir_imapd.imap.policy import Policy
@@ -57,6 +58,10 @@ class State(enum.Flag):
 
 # Takes one line of the client's; Done ends the dialogue, and with it the command that began it.
 Dialogue = Callable[[bytes, "Reply"], "Done | None"]
+
+
+def unheard(client: str) -> None:
+    """Tell nobody which program the client is."""
 
 
 class Following(Protocol):
@@ -127,6 +132,7 @@ class Session:
         self,
         policy: Policy,
         gate: Gate,
+        ways: SaslOffer,
         *,
         secure: bool,
         wake: Callable[[], None],
@@ -141,6 +147,8 @@ class Session:
         self.policy = policy
         # Who logs in is asked for here; it may block for as long as the door wants.
         self.gate = gate
+        # By which mechanisms.
+        self.ways = ways
         # Whether the line is safe from others' eyes: TLS, or the same machine.
         self.secure = secure
         # Makes the thread that owns the connection call the engine's ``announce``.
@@ -156,6 +164,9 @@ class Session:
         self.state = State.NOT_AUTHENTICATED
         self.user: str | None = None
         self._access: Access | None = None
+        # Whether the user may change nothing at all; the client's program by ID, and who is told of it.
+        self.read_only, self.client = False, ""
+        self.used: Callable[[str], None] = unheard
         # The open mailbox.
         self.view: View | None = None
         # What ENABLE, or a command that implies it, has switched on (RFC 5161), in capitals.
@@ -279,12 +290,14 @@ class Session:
         """Enter the authenticated state."""
         self.user = access.user
         self._access = access
+        self.read_only, self.used = access.read_only, access.used
         self.state = State.AUTHENTICATED
         self.buffer.limits = self.policy.after_login
 
     def log_out(self) -> None:
         """Return to the not authenticated state; of the user nothing is left (RFC 8437)."""
         access, self._access, self.user = self._access, None, None
+        self.read_only, self.used = False, unheard
         self.enabled.clear()
         self.language = DEFAULT
         self.buffer.limits = self.policy.before_login

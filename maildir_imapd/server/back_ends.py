@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth import command, directory, pam, postgres, sql
 from maildir_imapd.auth.beside import Asks, Questions
+from maildir_imapd.auth.devices import Devices
 from maildir_imapd.auth.directory import Directory, DirectorySearch, Ldap
 from maildir_imapd.auth.dovecot import DovecotAuth
 from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
-from maildir_imapd.auth.names import variables
+from maildir_imapd.auth.masters import Masters
+from maildir_imapd.auth.names import Spelling, variables
+from maildir_imapd.auth.oauth import Introspection, Jwts, KeySet, OAuth, Wanted, file_of_keys
 from maildir_imapd.auth.passwdfile import PasswdFile, PasswdFiles
 from maildir_imapd.auth.postgres import PostgresDatabase
 from maildir_imapd.auth.sql import Database, Queries, Sql
@@ -19,6 +23,7 @@ from maildir_imapd.auth.sqlite import SqliteDatabase
 from maildir_imapd.auth.static import Static
 from maildir_imapd.auth.system import System
 from maildir_imapd.auth.waiting import Pool, Until
+from maildir_imapd.auth.web import Web
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server.aside import Directly
 
@@ -77,10 +82,37 @@ def files(config: Config) -> tuple[str, ...]:
         found.append(config.sql_connect.removeprefix(_SQLITE))
     if config.ldap_ca is not None:
         found.append(config.ldap_ca)
+    if config.oauth_keys and "://" not in config.oauth_keys:
+        found.append(config.oauth_keys)
+    found += [file for file in (config.auth_master_file, config.auth_device_file) if file is not None]
     return tuple(found)
 
 
 _SQLITE: Final = "sqlite:"
+
+
+def spelling(config: Config) -> Spelling:
+    """Say how names are spelled before a back end is asked."""
+    return Spelling(config.auth_default_realm or "", config.auth_username_format or "")
+
+
+def masters(config: Config) -> Masters | None:
+    """Open the file of those who may act for others; raises ConfigError."""
+    path = config.auth_master_file
+    return None if path is None else Masters(PasswdFile(path), config.auth_master_separator)
+
+
+def devices(config: Config) -> Devices | None:
+    """Open the file of the passwords of devices; raises ConfigError."""
+    path = config.auth_device_file
+    return None if path is None else Devices(path)
+
+
+def tokens(config: Config) -> tuple[str, str]:
+    """Return the scope that a token must have, and where to get one (OpenID Connect Discovery 4), or "" for each."""
+    issuer = config.oauth_issuer or ""
+    discovery = f"{issuer.rstrip('/')}/.well-known/openid-configuration" if issuer.startswith("https://") else ""
+    return " ".join(config.oauth_scope), discovery
 
 
 class _Opening:
@@ -88,7 +120,7 @@ class _Opening:
 
     def __init__(self, config: Config, remember: float, asks: Asks | None) -> None:
         self.config = config
-        self._remember = remember
+        self.remember = remember
         self._asks = asks
         self._checking: dict[str, Sequence[Authenticator]] = {}
 
@@ -107,7 +139,7 @@ class _Opening:
     def kept(self, back_end: Authenticator) -> Authenticator:
         """The same one, not asked again for a while who somebody is."""
         nobody = self.config.auth_cache_negative_time
-        return LookUps(back_end, seconds=self._remember, nobody_seconds=nobody)
+        return LookUps(back_end, seconds=self.remember, nobody_seconds=nobody)
 
     def questions(self, name: str) -> Questions:
         """Questions that are answered beside this process."""
@@ -229,7 +261,51 @@ def first_line(setting: str, path: str | None) -> str | None:
 
 
 # Those that check, and may know; and those that only know.
+def _oauth(opening: _Opening) -> list[Authenticator]:
+    """Raise ConfigError where a token could not be checked, or anybody's would do."""
+    config = opening.config
+    wanted = Wanted(
+        config.oauth_issuer or "",
+        config.oauth_audience,
+        config.oauth_algorithms,
+        config.oauth_user_claim,
+        config.oauth_scope,
+    )
+    if not wanted.issuer or not (config.oauth_keys or config.oauth_introspection):
+        raise ConfigError("auth = oauth needs oauth_issuer, and oauth_keys or oauth_introspection")
+    if config.oauth_keys and not wanted.audiences:
+        raise ConfigError("oauth_keys needs oauth_audience, or tokens for any other service would let in here")
+    try:
+        tls = None if config.oauth_ca is None else ssl.create_default_context(cafile=config.oauth_ca)
+    except OSError as error:
+        raise ConfigError(f"oauth_ca {config.oauth_ca}: {error.strerror or error}") from error
+
+    def web(url: str) -> Web:
+        return Web(url, most=config.auth_connections, seconds=config.auth_timeout, tls=tls)
+
+    checks: list[Jwts | Introspection] = []
+    if config.oauth_keys:
+        fetch = web(config.oauth_keys).fetch if "://" in config.oauth_keys else file_of_keys(config.oauth_keys)
+        checks.append(Jwts(KeySet(fetch), wanted))
+    if config.oauth_introspection:
+        client, secret = config.oauth_client_id or "", _secret(config.oauth_client_secret_file)
+        asks = web(config.oauth_introspection)
+        checks.append(Introspection(asks, wanted, client=client, secret=secret, remember=opening.remember))
+    return [OAuth(checks, wanted, spelling(config))]
+
+
+def _secret(path: str | None) -> str:
+    if path is None:
+        raise ConfigError("oauth_introspection needs oauth_client_id and oauth_client_secret_file")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"oauth_client_secret_file {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
 _CHECKING: Final[dict[str, Callable[[_Opening], list[Authenticator]]]] = {
+    "oauth": _oauth,
     "passwd-file": _passwd_files,
     "pam": _pam,
     "ldap": _ldap,

@@ -55,6 +55,8 @@ class Confinement:
     reads: tuple[str, ...]
     """Files beside the mail that it reads, also when another has taken their place."""
     log_file: str | None
+    writes: tuple[str, ...] = ()
+    """Files beside the mail that it writes, in directories of theirs."""
 
 
 def _prctl(what: int, value: int = 0) -> int:
@@ -271,4 +273,5 @@ def lock_in(limits: Confinement, mail: list[bytes], *, log_file: bool) -> None:
     change = list(mail)
     if log_file and limits.log_file:
         change.append(os.fsencode(os.path.dirname(os.path.abspath(limits.log_file))))
+    change += [os.fsencode(os.path.dirname(os.path.abspath(file))) for file in limits.writes]
     landlock(to_read(limits.reads), change)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.auth.mechanisms import Situation
+from maildir_imapd.auth.offered import Offered
 from maildir_imapd.errors import Goodbye, LimitReached
 from maildir_imapd.events import Log
 from maildir_imapd.imap.gate import Access
-from maildir_imapd.server import owners
+from maildir_imapd.server import client_certificate, owners
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.failures import network
 from maildir_imapd.store.threads import locks
@@ -17,10 +20,13 @@ from maildir_imapd.store.threads import locks
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Credential, Identity
     from maildir_imapd.auth.chain import Chain
+    from maildir_imapd.auth.last_use import LastUse
+    from maildir_imapd.auth.mechanisms import SaslOffer
     from maildir_imapd.imap.gate import Gate
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.counts import WorkerCounts
     from maildir_imapd.server.sessions import Visit
+    from maildir_imapd.server.transport import Transport
 
 log = Log(__name__)
 
@@ -41,18 +47,40 @@ class Room:
     connections_per_user_and_address: int
 
 
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """How clients may log in, as the settings say; *scope* and *discovery* as of ``Situation``."""
+
+    mechanisms: tuple[str, ...] = ()
+    client_name: str = "commonName"
+    anonymous: str | None = None
+    scope: str = ""
+    discovery: str = ""
+
+
 def _at(user: str, visit: Visit) -> str:
     """Return what a user's connections from one address are counted under, which is no user's name."""
     return f"{user}\0{network(visit.host)}"
 
 
 class Door:
-    """Shared by all connections of a worker; safe from any thread. *counts*: of users, over all workers."""
+    """Shared by all connections of a worker; safe from any thread.
 
-    def __init__(self, chain: Chain, accounts: Accounts, room: Room, counts: WorkerCounts | None = None) -> None:
+    *counts*: of users, over all workers.  *last_use*: of devices.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        accounts: Accounts,
+        room: Room,
+        counts: WorkerCounts | None = None,
+        last_use: LastUse | None = None,
+    ) -> None:
         self.chain = chain
         self.accounts = accounts
         self.room = room
+        self.last_use = last_use
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._by_network: Counter[str] = Counter()  # of those who have not logged in
         self._by_user = Counts(1).of(0) if counts is None else counts
@@ -146,6 +174,24 @@ class Door:
 
         return come
 
+    def ways(self, visit: Visit, transport: Transport, logins: Logins) -> SaslOffer:
+        """The mechanisms by which a connection may log in."""
+        stored = partial(self.chain.stored, host=visit.host)
+
+        def situation() -> Situation:
+            shown = transport.client_certificate
+            return Situation(
+                bindings=transport.bindings,
+                stored=stored,
+                salt=self.chain.salt,
+                anonymous=logins.anonymous,
+                scope=logins.scope,
+                discovery=logins.discovery,
+                certified=client_certificate.user(shown, logins.client_name) if shown is not None else None,
+            )
+
+        return Offered(self.chain, logins.mechanisms, situation)
+
     def admit(self, identity: Identity, visit: Visit) -> Access:
         """Open the mail of a user who has been identified; raises Unavailable, LimitReached, StoreError.
 
@@ -165,7 +211,10 @@ class Door:
         visit.user, visit.account = user, account
         with self._lock:
             self._no_longer_waiting(visit)
-        return Access(user, account, lambda: self._dismiss(visit), identity.groups)
+        access = Access(user, account, lambda: self._dismiss(visit), identity.groups, identity.read_only)
+        if self.last_use is None or identity.device is None:
+            return access
+        return replace(access, used=partial(self.last_use.note, user, identity.device, visit.host))
 
     def _dismiss(self, visit: Visit) -> None:
         """Take back a login: the calling thread is the process again; raises Goodbye if it cannot."""

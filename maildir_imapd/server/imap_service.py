@@ -115,6 +115,7 @@ class ImapPort:
         metadata = settings.server_metadata(config)
         self._door = door
         self._budget = budget
+        self._logins = settings.logins(config)
         self._near = settings.policy(config, tls=tls, loopback=True, metadata=metadata)
         self._far = settings.policy(config, tls=tls, loopback=False, metadata=metadata)
 
@@ -127,6 +128,7 @@ class ImapPort:
         engine = Engine(
             self._near if visit.host.startswith(_LOOPBACK) else self._far,
             self._door.gate(visit),
+            self._door.ways(visit, transport, self._logins),
             secure=secure,
             wake=transport.bell.ring,
             peer=visit.peer,

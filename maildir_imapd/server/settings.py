@@ -5,6 +5,8 @@ Each function reads its settings, and files that they name, and keeps nothing; w
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import ssl
 from collections.abc import Callable
@@ -12,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.auth.chain import Chain
-from maildir_imapd.auth.names import Spelling
+from maildir_imapd.auth.last_use import LastUse
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.imap.policy import Policy
-from maildir_imapd.server import back_ends, memory
+from maildir_imapd.server import back_ends, bindings, memory
 from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
-from maildir_imapd.server.door import Room
+from maildir_imapd.server.door import Logins, Room
 from maildir_imapd.server.extracting import Extracting
 from maildir_imapd.store.folder.keeping import Keeping
 from maildir_imapd.store.maildir import packed
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 # For large messages, however small the machine: what the least memory_limit gives.
 LEAST_LARGE_OCTETS: Final = 32 << 20
+_MACHINE_ID: Final = "/etc/machine-id"
 
 
 # --- the connection -------------------------------------------------------------------------------
@@ -62,7 +65,35 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
         reason = getattr(error, "reason", None) or error
         what = "no certificate chain and key without a passphrase that fit each other"
         raise ConfigError(f"tls_cert {config.tls_cert}: {what} ({reason})") from error
+    with open(config.tls_cert, "rb") as file:
+        bindings.note_certificate(context, file.read())
+    if config.tls_client_ca is not None:
+        _ask_for_certificates(context, config.tls_client_ca)
     return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext, path: str) -> None:
+    """Have clients asked for a certificate of these authorities; who has none may go on, who has another may not.
+
+    Raises ConfigError.  Where the file has lists of what was revoked, they are kept to.
+    """
+    try:
+        context.load_verify_locations(cafile=path)
+        with open(path, "rb") as file:
+            revoked = b"-----BEGIN X509 CRL-----" in file.read()
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror
+        raise ConfigError(f"tls_client_ca {path}: no certificates of authorities ({reason})") from error
+    context.verify_mode = ssl.CERT_OPTIONAL
+    if revoked:
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+
+
+def logins(config: Config) -> Logins:
+    """Say how clients may log in."""
+    scope, discovery = back_ends.tokens(config)
+    anonymous = config.auth_anonymous_user or None
+    return Logins(config.auth_mechanisms, config.tls_client_name, anonymous, scope, discovery)
 
 
 def listening(config: Config) -> list[tuple[Endpoint, bool]]:
@@ -150,8 +181,30 @@ def chain(config: Config, failures: FailureCount | None = None, asks: Asks | Non
         remember=remember,
         delay=config.auth_failure_delay,
         failures=failures,
-        spelling=Spelling(config.auth_default_realm or "", config.auth_username_format or ""),
+        spelling=back_ends.spelling(config),
+        salt_key=_salt_key(),
+        masters=back_ends.masters(config),
+        devices=back_ends.devices(config),
     )
+
+
+def last_use(config: Config) -> LastUse | None:
+    """Open the file in which the last use of each device is kept."""
+    path = config.auth_device_used_file
+    return None if path is None else LastUse(path)
+
+
+def _salt_key() -> bytes:
+    """Make what salts for unknown users come from: the same in all workers and after each start; b"" for no such.
+
+    systemd says of the machine's id that it is confidential, and that it is to be used as a key, as it is here.
+    """
+    try:
+        with open(_MACHINE_ID, "rb") as file:
+            machine = file.read(64).strip()
+    except OSError:
+        return b""
+    return hmac.digest(machine, b"maildir-imapd salts", hashlib.sha256) if machine else b""
 
 
 def keeping(config: Config) -> Keeping:
@@ -223,4 +276,5 @@ def confinement(config: Config) -> Confinement:
         memory_limit=config.memory_limit,
         reads=(*back_ends.files(config), *(file for file in (config.server_metadata,) if file is not None)),
         log_file=config.log_file,
+        writes=tuple(filter(None, (config.auth_device_used_file,))),
     )

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from maildir_imapd.server import bindings
 from maildir_imapd.store.threads.bell import Bell
 
 # One read takes at most this many octets; of a deflated stream one read unpacks at most as many.
@@ -277,6 +278,16 @@ class Transport:
             cipher = self._sock.cipher()
             return f"{self._sock.version()} {cipher[0]}" if cipher else ""
         return ""
+
+    @property
+    def bindings(self) -> dict[str, bytes]:
+        """All that an exchange can be bound to here (``bindings.of``); nothing without TLS."""
+        return bindings.of(self._sock) if isinstance(self._sock, ssl.SSLSocket) else {}
+
+    @property
+    def client_certificate(self) -> bytes | None:
+        """The certificate that the client has shown, and which is good; DER."""
+        return self._sock.getpeercert(binary_form=True) if isinstance(self._sock, ssl.SSLSocket) else None
 
     def close(self) -> None:
         """Close the connection; safe to call twice."""

@@ -14,20 +14,35 @@ from maildir_imapd.values import (
     number,
     path,
     query,
+    separator,
     switch,
     template,
     text,
+    upper_choice,
     uri,
 )
 
 # The back ends that can check a password, and those that can say who a user is.
-CHECKING = ("passwd-file", "pam", "ldap", "sql", "command", "dovecot")
+CHECKING = ("passwd-file", "pam", "ldap", "sql", "command", "dovecot", "oauth")
 KNOWING = ("passwd-file", "system", "ldap", "sql", "static", "dovecot")
 
 # Those of stored passwords that may stand without their name.
 SCHEMES = (
     *("CRYPT", "PLAIN", "MD5-CRYPT", "SHA256-CRYPT", "SHA512-CRYPT", "BLF-CRYPT", "ARGON2ID"),
     *("SHA", "SHA256", "SHA512", "SSHA", "SSHA256", "SSHA512"),
+)
+MECHANISMS = (
+    "SCRAM-SHA-256-PLUS",
+    "SCRAM-SHA-1-PLUS",
+    "SCRAM-SHA-256",
+    "SCRAM-SHA-1",
+    "OAUTHBEARER",
+    "XOAUTH2",
+    "EXTERNAL",
+    "PLAIN",
+    "LOGIN",
+    "CRAM-MD5",
+    "ANONYMOUS",
 )
 
 SETTINGS: tuple[Setting, ...] = (
@@ -52,6 +67,63 @@ SETTINGS: tuple[Setting, ...] = (
         "Logins",
         many=True,
         shown="the back end that checked the password",
+    ),
+    Setting(
+        "auth_mechanisms",
+        upper_choice(*MECHANISMS),
+        (),
+        f"The SASL mechanisms by which clients may log in: {', '.join(MECHANISMS)}. What cannot succeed here is not "
+        "announced, named or not; CRAM-MD5 and ANONYMOUS are only where they are named, "
+        "and none is before TLS where plaintext_login does not allow passwords. The command "
+        "LOGIN is there even so.",
+        "NAME",
+        "Logins",
+        many=True,
+        shown="all that are of use to every user",
+    ),
+    Setting(
+        "auth_anonymous_user",
+        text,
+        None,
+        "The user that anybody may be, where auth_mechanisms names ANONYMOUS: he may read and change nothing.",
+        "NAME",
+        "Logins",
+    ),
+    Setting(
+        "auth_master_file",
+        path,
+        None,
+        "Those who may act for other users, in passwd-file format: as USER*MASTER with the master's password, or by an "
+        "authorization identity. The extra field acts_for says for whom (acts_for=*@example.org), without it for "
+        "everybody. Nobody can act for one who could not log in himself from where he is.",
+        "FILE",
+        "Logins",
+    ),
+    Setting(
+        "auth_master_separator",
+        separator,
+        "*",
+        "What stands between the user and the master in a name, where there is an auth_master_file.",
+        "CHARACTER",
+        "Logins",
+    ),
+    Setting(
+        "auth_device_file",
+        path,
+        None,
+        "Passwords of users' devices, beside the users' own: written by maildir-imapd user device, read again when it "
+        "changes. They are for LOGIN and PLAIN, of users whom the passwd-file has.",
+        "FILE",
+        "Logins",
+    ),
+    Setting(
+        "auth_device_used_file",
+        path,
+        None,
+        "Where workers note when each device was used last, once a minute at most, from which address and by which "
+        "program. They must be able to write it; its directory had better be its own.",
+        "FILE",
+        "Logins",
     ),
     Setting(
         "auth_timeout",

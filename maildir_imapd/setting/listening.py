@@ -62,6 +62,25 @@ SETTINGS: tuple[Setting, ...] = (
         "tls_key", path, None, "Private key, PEM. Left out, it is looked for in the certificate's file.", "FILE", "TLS"
     ),
     Setting(
+        "tls_client_ca",
+        path,
+        None,
+        "Authorities whose certificates let clients log in (SASL EXTERNAL), PEM; where the file has a list of revoked "
+        "ones, it must have one for each. Set, each client is asked for a certificate, at STARTTLS too: one without "
+        "goes on as before, one with another authority's is sent away. Read again on SIGHUP.",
+        "FILE",
+        "TLS",
+    ),
+    Setting(
+        "tls_client_name",
+        choice("commonName", "userId", "email"),
+        "commonName",
+        "Which field of a client's certificate is the user name: commonName or userId of the subject, or the address "
+        "in the subject's alternative name. A certificate with two of them is nobody's.",
+        "commonName|userId|email",
+        "TLS",
+    ),
+    Setting(
         "plaintext_login",
         choice("never", "loopback"),
         "never",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_back_end import Clock, Fake
 
-from maildir_imapd.auth.base import Credential, External, Identity, Password, Token
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Proven, Token
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
@@ -274,3 +274,45 @@ def test_from_where_he_may_come_may_be_known_with_the_password_only() -> None:
         assert chain.identify(Password("ann", b"a"), "192.0.2.1").user == "ann"
         with pytest.raises(AuthenticationFailed):
             chain.identify(Password("ann", b"a"), "198.51.100.1")
+
+
+# --- proofs ---------------------------------------------------------------------------------------
+
+
+def test_who_decides_about_a_password_decides_about_a_proof(tmp_path: Path) -> None:
+    """Whoever is in the first back end is not let in by the second, where his secret may be an older one."""
+    (tmp_path / "passwd").write_text("ann:{PLAIN}old\nben:{PLAIN}secret\n")
+    file = PasswdFile(str(tmp_path / "passwd"))
+    chain = Chain([Fake({"ann": b"new"}), file])
+    assert (chain.stored("ann"), chain.stored("BEN"), chain.stored("../ben")) == (None, "{PLAIN}secret", None)
+    assert chain.identify(Proven("ben", "X", True, "{PLAIN}secret")).user == "ben"
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Proven("ann", "X", True, "{PLAIN}old"))
+    with pytest.raises(Unavailable):
+        Chain([Fake({"ann": b"new"})]).identify(Proven("ann", "X", True, "{PLAIN}old"))
+
+
+def test_no_secret_is_told_of_who_may_not_come_in(tmp_path: Path) -> None:
+    """A right proof would show that the password is right."""
+    (tmp_path / "passwd").write_text("ann:{PLAIN}a:::::: allow_nets=192.0.2.0/24\nben:{PLAIN}b:::::: nologin\n")
+    chain = Chain([PasswdFile(str(tmp_path / "passwd"))])
+    assert chain.stored("ann", "192.0.2.9") == "{PLAIN}a"
+    assert chain.stored("ann", "198.51.100.9") is None
+    assert chain.stored("ben", "192.0.2.9") is None
+
+
+def test_a_wrong_proof_waits_as_a_wrong_password_does(clock: Clock, tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("ann:{PLAIN}a\n")
+    failures = Failures(64, clock.monotonic)
+    tries = Chain([PasswdFile(str(tmp_path / "passwd"))], delay=2, failures=failures).tries("127.0.0.1", "peer")
+    for user, stored in (("ann", "{PLAIN}a"), ("nobody", ""), ("../ann", "")):
+        with pytest.raises(AuthenticationFailed):
+            tries.identify(Proven(user, "X", False, stored))
+    assert clock.slept == [2, 4, 8]
+
+
+def test_made_up_salts_stay() -> None:
+    one, other = (Chain([], salt_key=b"key") for _ in range(2))
+    assert one.salt("ann") == other.salt("Ann") != one.salt("ben")
+    assert one.salt("ann") != Chain([], salt_key=b"another").salt("ann")
+    assert len(one.salt("\udc80\0")) == 16

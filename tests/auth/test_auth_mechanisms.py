@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from maildir_imapd.auth.base import Credential, Password
+from maildir_imapd.auth.base import Credential, External, Password
 from maildir_imapd.auth.mechanisms import (
-    MECHANISMS,
     PASSWORD_LIMIT_OCTETS,
     USER_LIMIT_CHARACTERS,
-    offered,
+    Exchange,
+    Passwords,
+    Situation,
+    anonymous,
+    external,
+    login,
     password,
+    plain,
 )
-from maildir_imapd.errors import AuthenticationFailed
+from maildir_imapd.errors import AuthenticationFailed, PrivacyRequired, Refused
 
 
-def run(name: bytes, *responses: bytes) -> tuple[list[bytes], Credential]:
+def run(exchange: Exchange, *responses: bytes) -> tuple[list[bytes], Credential]:
     """The challenges, and what comes of the responses."""
-    exchange = MECHANISMS[name].begin()
     challenges = [next(exchange), *map(exchange.send, responses[:-1])]
     with pytest.raises(StopIteration) as stop:
         exchange.send(responses[-1])
@@ -25,23 +29,23 @@ def run(name: bytes, *responses: bytes) -> tuple[list[bytes], Credential]:
 
 
 def test_plain() -> None:
-    assert run(b"PLAIN", b"\0ann\0secret") == ([b""], Password("ann", b"secret"))
-    assert run(b"PLAIN", b"ben\0ann\0secret") == ([b""], Password("ann", b"secret", "ben"))
-    assert run(b"PLAIN", "\0müller\0pä".encode())[1] == Password("müller", "pä".encode())
+    assert run(plain(), b"\0ann\0secret") == ([b""], Password("ann", b"secret"))
+    assert run(plain(), b"ben\0ann\0secret") == ([b""], Password("ann", b"secret", "ben"))
+    assert run(plain(), "\0müller\0pä".encode())[1] == Password("müller", "pä".encode())
 
 
 @pytest.mark.parametrize(
     "message", [b"", b"ann", b"ann\0secret", b"\0ann\0sec\0ret", b"\0\xff\0secret", b"\xff\0ann\0x"]
 )
 def test_what_plain_is_not(message: bytes) -> None:
-    exchange = MECHANISMS[b"PLAIN"].begin()
+    exchange = plain()
     next(exchange)
     with pytest.raises(AuthenticationFailed):
         exchange.send(message)
 
 
 def test_login() -> None:
-    assert run(b"LOGIN", b"ann", b"secret") == ([b"Username:", b"Password:"], Password("ann", b"secret"))
+    assert run(login(), b"ann", b"secret") == ([b"Username:", b"Password:"], Password("ann", b"secret"))
 
 
 @pytest.mark.parametrize(
@@ -63,10 +67,39 @@ def test_the_longest_are_taken() -> None:
     assert password(user.encode(), secret) == Password(user, secret)
 
 
-def test_what_is_announced() -> None:
-    assert offered(private=True) == (b"PLAIN", b"LOGIN")
-    assert offered(private=False) == ()
+def test_who_knows_nothing_but_passwords() -> None:
+    ways = Passwords()
+    assert ways.offered(private=True) == (b"PLAIN", b"LOGIN")
+    assert ways.offered(private=False) == ()
+    assert run(ways.begin(b"PLAIN", private=True), b"\0ann\0secret")[1] == Password("ann", b"secret")
+    with pytest.raises(PrivacyRequired):
+        ways.begin(b"PLAIN", private=False)
+    with pytest.raises(Refused, match="not supported"):
+        ways.begin(b"SCRAM-SHA-256", private=True)
 
 
-def test_a_row_stands_under_its_name() -> None:
-    assert all(name == row.name == name.upper() for name, row in MECHANISMS.items())
+def test_external() -> None:
+    where = Situation(certified="ann")
+    assert run(external(where), b"") == ([b""], External("ann"))
+    assert run(external(where), b"ben") == ([b""], External("ann", "ben"))
+    for situation, message in ((where, b"\xff"), (Situation(), b""), (Situation(certified=""), b"ann")):
+        exchange = external(situation)
+        next(exchange)
+        with pytest.raises(AuthenticationFailed):
+            exchange.send(message)
+
+
+def test_anonymous() -> None:
+    where = Situation(anonymous="guest")
+    assert run(anonymous(where), b"ann@example.org") == ([b""], External("guest", anonymous=True))
+    assert run(anonymous(where), b"")[1] == External("guest", anonymous=True)
+    for situation, message in (
+        (where, b"\xff"),
+        (where, b"x" * 1021),
+        (Situation(), b"x"),
+        (Situation(anonymous=""), b""),
+    ):
+        exchange = anonymous(situation)
+        next(exchange)
+        with pytest.raises(AuthenticationFailed):
+            exchange.send(message)

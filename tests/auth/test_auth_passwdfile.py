@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maildir_imapd.auth import passwdfile, schemes
-from maildir_imapd.auth.base import External, Password, Token
+from maildir_imapd.auth.base import External, Password, Proven, Token
 from maildir_imapd.auth.passwdfile import PasswdFile, PasswdFiles, parse
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
 
@@ -96,12 +96,11 @@ def test_who_is_on_record(tmp_path: Path) -> None:
         assert users.look_up("ann") != first
 
 
-def test_only_passwords_are_checked(tmp_path: Path) -> None:
+def test_what_is_checked(tmp_path: Path) -> None:
     users = write(tmp_path / "users", "ann:{PLAIN}secret\n")
-    assert users.takes == (Password,)
-    for credential in (Token("ann", b"secret"), External("ann")):
-        with pytest.raises(AuthenticationFailed):
-            users.check(credential)
+    assert users.takes == (Password, Proven, External)
+    with pytest.raises(AuthenticationFailed):
+        users.check(Token("ann", b"secret"))
 
 
 def test_an_unknown_user_costs_what_a_known_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,3 +319,61 @@ def test_a_large_file_is_understood_line_by_line(tmp_path: Path, monkeypatch: py
     assert users.check(Password("ann", b"two"))
     assert understood == ["ann:{PLAIN}two"]
     assert len(looking) == 1
+
+
+# --- who shows no password ------------------------------------------------------------------------
+
+
+def test_who_is_known_by_other_means(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("ann:{PLAIN}secret\nben:{PLAIN}x:::::: nologin\ncyd:\n")
+    file = PasswdFile(str(tmp_path / "passwd"))
+    assert file.check(External("ann")).user == "ann"
+    assert file.check(External("cyd")).user == "cyd"
+    for user in ("ben", "dan", ""):
+        with pytest.raises(AuthenticationFailed):
+            file.check(External(user))
+    assert [registered is not None and registered.may_log_in for registered in map(file.look_up, ("ann", "ben"))] == [
+        True,
+        False,
+    ]
+
+
+def test_a_proof_is_of_the_secret_that_stands_there_now(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("ann:{PLAIN}secret\nben:{PLAIN}x:::::: nologin\ncyd:\n")
+    file = PasswdFile(str(tmp_path / "passwd"))
+    assert file.stored("ann") == "{PLAIN}secret"
+    assert file.stored("cyd") is file.stored("dan") is None
+    assert file.check(Proven("ann", "CRAM-MD5", True, "{PLAIN}secret")).user == "ann"
+    for credential in (
+        Proven("ann", "CRAM-MD5", False, "{PLAIN}secret"),
+        Proven("ann", "CRAM-MD5", True, "{PLAIN}older"),
+        Proven("ben", "CRAM-MD5", True, "{PLAIN}x"),
+        Proven("cyd", "CRAM-MD5", True, ""),
+        Proven("dan", "CRAM-MD5", True, ""),
+        Token("ann", b"secret"),
+    ):
+        with pytest.raises(AuthenticationFailed):
+            file.check(credential)
+    assert "secret" not in repr(Proven("ann", "CRAM-MD5", True, "{PLAIN}secret"))
+
+
+def test_whether_all_have_secrets_of_a_kind(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("ann:{PLAIN}secret\ncyd:\n")
+    file = PasswdFile(str(tmp_path / "passwd"))
+    assert file.all_kept_as({"PLAIN", "CLEAR"})
+    assert not file.all_kept_as({"CLEAR"})
+    (tmp_path / "passwd").write_text("cyd:\n")
+    file.look_up("cyd")
+    assert not file.all_kept_as({"PLAIN"})
+
+
+def test_secrets_in_the_file_of_a_domain(tmp_path: Path) -> None:
+    (tmp_path / "example.org").write_text("ann:{PLAIN}secret\n")
+    files = PasswdFiles(f"{tmp_path}/%d")
+    assert files.stored("ann@example.org") == "{PLAIN}secret"
+    assert files.stored("ann@example.com") is None
+    assert files.check(External("ann@example.org")).user == "ann@example.org"
+    assert files.check(Proven("ann@example.org", "X", True, "{PLAIN}secret")).user == "ann@example.org"
+    with pytest.raises(AuthenticationFailed):
+        files.check(External("ann@example.com"))
+    assert not files.all_kept_as({"PLAIN"})

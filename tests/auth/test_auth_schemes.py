@@ -60,6 +60,10 @@ def test_dovecots_hash(stored: str) -> None:
 @pytest.mark.parametrize("scheme", schemes.WRITTEN)
 @pytest.mark.parametrize("password", [b"secret", "Grüße: 1".encode(), b"\xff\xfe"], ids=["ascii", "utf-8", "octets"])
 def test_what_is_written_verifies(scheme: str, password: bytes) -> None:
+    if scheme == "SCRAM-SHA-256" and password == b"\xff\xfe":
+        with pytest.raises(ValueError, match="UTF-8"):
+            schemes.make(password, scheme)
+        return
     stored = schemes.make(password, scheme)
     assert ":" not in stored
     assert "\n" not in stored

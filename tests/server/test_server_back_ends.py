@@ -12,7 +12,7 @@ import pytest
 from running import Running, start_server, stop_server
 
 from maildir_imapd.auth import schemes
-from maildir_imapd.auth.base import Password
+from maildir_imapd.auth.base import Password, Token
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, ConfigError
@@ -59,6 +59,37 @@ def test_a_percent_sign_in_a_path(tmp_path: Path) -> None:
 def test_what_a_worker_must_reach() -> None:
     config = load(None, {"passwd_file": ["/etc/mail/passwd", "/srv/%d/passwd"]})
     assert back_ends.files(config) == ("/etc/mail/passwd", "/srv/")
+
+
+def test_tokens_need_to_be_told_from_others(tmp_path: Path) -> None:
+    """Whatever lets anybody's token in is refused at the start."""
+    (tmp_path / "secret").write_text("s\n")
+    keys = {"auth": ["oauth"], "oauth_issuer": "https://i.example", "oauth_keys": "https://i.example/keys"}
+    asking = {
+        "auth": ["oauth"],
+        "oauth_issuer": "https://i.example",
+        "oauth_introspection": "https://i.example/introspect",
+        "oauth_client_id": "imap",
+    }
+    for wrong, match in (
+        ({"auth": ["oauth"]}, "oauth_issuer"),
+        ({**keys, "oauth_issuer": ""}, "oauth_issuer"),
+        (keys, "oauth_audience"),
+        (asking, "oauth_client_secret_file"),
+        ({**asking, "oauth_client_secret_file": str(tmp_path / "none")}, "oauth_client_secret_file"),
+        ({**keys, "oauth_audience": "imap", "oauth_ca": str(tmp_path / "secret")}, "oauth_ca"),
+        ({**keys, "oauth_keys": "http://i.example/keys"}, "https"),
+        ({**keys, "oauth_algorithms": "none"}, "oauth-algorithms|oauth_algorithms"),
+        ({**keys, "oauth_algorithms": "HS256"}, "oauth-algorithms|oauth_algorithms"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            chain(**wrong)
+    (back_end,) = chain(**keys, oauth_audience="imap").back_ends
+    assert back_end.takes == (Token,)
+    assert (
+        chain(**asking, oauth_client_secret_file=str(tmp_path / "secret")).back_ends[0].name
+        == "oauth https://i.example"
+    )
 
 
 # --- whole servers --------------------------------------------------------------------------------

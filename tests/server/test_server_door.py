@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from maildir_imapd.auth.base import Identity, Password
+from maildir_imapd.auth.last_use import LastUse
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, LimitReached
 from maildir_imapd.imap.engine import Engine
@@ -226,3 +227,19 @@ def test_a_thread_is_the_process_again(tmp_path: Path, monkeypatch: pytest.Monke
     thread.start()
     thread.join()
     assert seen == [owners.owner(54321, 54322), owners.own()]
+
+
+def test_a_device(tmp_path: Path) -> None:
+    (tmp_path / "devices").write_text("ann:{PLAIN}dddd:::reader:::made=1 scope=read\n")
+    made = make(tmp_path, auth_device_file=str(tmp_path / "devices"))
+    uses = LastUse(str(tmp_path / "used"))
+    door = Door(made.chain, made.accounts, made.room, last_use=uses)
+    own = log_in(door, arrive(door))
+    own.used("Mail")
+    assert not own.read_only
+    assert (tmp_path / "used").read_text() == ""
+    access = log_in(door, arrive(door), password=b"dddd")
+    assert access.read_only
+    access.used("Mail")
+    assert (tmp_path / "used").read_text().endswith("\tann\treader\t192.0.2.1\tMail\n")
+    uses.close()

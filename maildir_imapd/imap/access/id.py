@@ -24,5 +24,8 @@ def id_(session: Session, cmd: Id, reply: Reply) -> Done:
             for name, value in cmd.params
         )
         session.note("client-id", client=client)
+        said = {name.lower(): (value or b"").decode("utf-8", "replace") for name, value in cmd.params}
+        session.client = " ".join(filter(None, (said.get(b"name"), said.get(b"version"))))
+        session.used(session.client)
     reply.write(id_line(session.policy.server_id))
     return Done("ID completed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maildir_imapd.auth import mechanisms
-from maildir_imapd.errors import Goodbye, PrivacyRequired, Refused, WrongState
+from maildir_imapd.errors import Goodbye, PrivacyRequired, WrongState
 from maildir_imapd.imap.access import sasl
 from maildir_imapd.imap.access.capability import capability_code
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, command
@@ -55,17 +55,13 @@ def login(session: Session, cmd: Login, reply: Reply) -> Done:
     b"AUTHENTICATE",
     states=State.NOT_AUTHENTICATED,
     updates=False,
-    announces=lambda session: [b"AUTH=" + name for name in mechanisms.offered(private=session.may_log_in)],
+    announces=lambda session: [b"AUTH=" + name for name in session.ways.offered(private=session.may_log_in)],
 )
 def authenticate(session: Session, cmd: Authenticate, reply: Reply) -> Done | None:
     """Log in by a SASL mechanism (RFC 3501 6.2.2), with or without an initial response (RFC 4959)."""
-    mechanism = mechanisms.MECHANISMS.get(cmd.mechanism)
-    if mechanism is None:
-        raise Refused("This authentication mechanism is not supported")
-    if mechanism.bare and not session.may_log_in:
-        raise PrivacyRequired
-    how = mechanism.name.decode("ascii")
-    return sasl.converse(session, cmd, mechanism.begin(), lambda credential: enter(session, credential, how), reply)
+    exchange = session.ways.begin(cmd.mechanism, private=session.may_log_in)
+    how = cmd.mechanism.decode("ascii")
+    return sasl.converse(session, cmd, exchange, lambda credential: enter(session, credential, how), reply)
 
 
 def enter(session: Session, credential: Credential, how: str) -> Done:
@@ -75,6 +71,7 @@ def enter(session: Session, credential: Credential, how: str) -> Done:
     client need not ask (RFC 3501 7.1).
     """
     session.log_in(session.gate(credential))
+    session.used(session.client)
     session.note("login", method=how, tls=session.secure)
     return Done("Logged in", capability_code(session))
 

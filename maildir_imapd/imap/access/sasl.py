@@ -10,7 +10,8 @@ import binascii
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import BadArgument, ProtocolError
+from maildir_imapd.auth.base import Token
+from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, BadArgument, ProtocolError
 from maildir_imapd.wire import render
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def converse(
         try:
             challenge = exchange.send(cmd.initial)
         except StopIteration as stop:
-            return enter(stop.value)
+            return _end(session, stop.value, enter, reply)
 
     def on_line(line: bytes, reply: Reply) -> Done | None:
         if line == b"*":
@@ -46,10 +47,27 @@ def converse(
         try:
             challenge = exchange.send(decode(line))
         except StopIteration as stop:
-            return enter(stop.value)
+            return _end(session, stop.value, enter, reply)
         reply.write(render.challenge(base64.b64encode(challenge)))
         return None
 
     session.dialogue = on_line
     reply.write(render.challenge(base64.b64encode(challenge)))
+    return None
+
+
+def _end(session: Session, credential: Credential, enter: Callable[[Credential], Done], reply: Reply) -> Done | None:
+    """Give *credential* to *enter*; where it is wrong and has a refusal, the NO waits for a line of the client's."""
+    try:
+        return enter(credential)
+    except (AuthenticationFailed, AuthorizationFailed) as error:
+        if not isinstance(credential, Token) or not credential.refusal:
+            raise
+        failure = error
+
+    def on_line(line: bytes, reply: Reply) -> Done | None:
+        raise failure
+
+    session.dialogue = on_line
+    reply.write(render.challenge(base64.b64encode(credential.refusal)))
     return None

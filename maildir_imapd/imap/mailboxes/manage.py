@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Create, Delete, Rename, Subscribe, Unsubscribe
 
 
-@command(b"CREATE", states=LOGGED_IN, announces=[b"CREATE-SPECIAL-USE"])
+@command(b"CREATE", states=LOGGED_IN, changes=True, announces=[b"CREATE-SPECIAL-USE"])
 def create(session: Session, cmd: Create, reply: Reply) -> Done:
     """Make a mailbox, with special uses if asked (RFC 3501 6.3.3, RFC 6154 3).  A delimiter at the end is dropped."""
     name = _new_name(session, cmd.mailbox)
@@ -54,7 +54,7 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
     return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(mailbox, mailbox.snapshot))
 
 
-@command(b"DELETE", states=LOGGED_IN)
+@command(b"DELETE", states=LOGGED_IN, changes=True)
 def delete(session: Session, cmd: Delete, reply: Reply) -> Done:
     """Remove a mailbox (RFC 3501 6.3.4): the children stay.  A session that has it open is told BYE."""
     name = session.lookup_name(cmd.mailbox)
@@ -72,7 +72,7 @@ def delete(session: Session, cmd: Delete, reply: Reply) -> Done:
     return Done("DELETE completed")
 
 
-@command(b"RENAME", states=LOGGED_IN)
+@command(b"RENAME", states=LOGGED_IN, changes=True)
 def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
     """Rename a mailbox (RFC 3501 6.3.5): children move along; of INBOX the messages move and it stays, empty."""
     old = session.lookup_name(cmd.mailbox)
@@ -97,7 +97,7 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
     return Done("RENAME completed")
 
 
-@command(b"SUBSCRIBE", states=LOGGED_IN)
+@command(b"SUBSCRIBE", states=LOGGED_IN, changes=True)
 def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
     """Subscribe a name (RFC 3501 6.3.6): refused where there is no mailbox; it stays subscribed when that goes."""
     name = session.lookup_name(cmd.mailbox)
@@ -108,7 +108,7 @@ def subscribe(session: Session, cmd: Subscribe, reply: Reply) -> Done:
     return Done("SUBSCRIBE completed")
 
 
-@command(b"UNSUBSCRIBE", states=LOGGED_IN)
+@command(b"UNSUBSCRIBE", states=LOGGED_IN, changes=True)
 def unsubscribe(session: Session, cmd: Unsubscribe, reply: Reply) -> Done:
     """Take a subscription back (RFC 3501 6.3.7); OK for a name that is not subscribed, too (RFC 9051 6.3.8)."""
     name = session.lookup_name(cmd.mailbox)

@@ -59,7 +59,7 @@ def too_big(session: Session) -> AnnotationTooBig:
     return AnnotationTooBig(code=b"METADATA MAXSIZE %d" % min(VALUE_LIMIT_OCTETS, session.buffer.limits.literal))
 
 
-@command(b"SETMETADATA", states=LOGGED_IN, announces=[b"METADATA", b"FILTERS"], oversize=too_big)
+@command(b"SETMETADATA", states=LOGGED_IN, changes=True, announces=[b"METADATA", b"FILTERS"], oversize=too_big)
 def setmetadata(session: Session, cmd: SetMetadata, reply: Reply) -> Done:
     """Set annotations (RFC 5464 4.3): all of the values or none."""
     for entry, _ in cmd.entries:

@@ -66,7 +66,12 @@ def getquotaroot(session: Session, cmd: GetQuotaRoot, reply: Reply) -> Done:
     return Done("GETQUOTAROOT completed")
 
 
-@command(b"SETQUOTA", states=LOGGED_IN, announces=lambda session: [b"QUOTASET"] if session.may_set_quota else [])
+@command(
+    b"SETQUOTA",
+    states=LOGGED_IN,
+    changes=True,
+    announces=lambda session: [b"QUOTASET"] if session.may_set_quota else [],
+)
 def setquota(session: Session, cmd: SetQuota, reply: Reply) -> Done:
     """Set limits (RFC 9208 4.1.3): those not named go; that of MAILBOX stays, for it is not the client's."""
     if not session.may_set_quota:

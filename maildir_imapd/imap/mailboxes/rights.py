@@ -264,7 +264,7 @@ def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
     return Done("GETACL completed")
 
 
-@command(b"SETACL", states=LOGGED_IN)
+@command(b"SETACL", states=LOGGED_IN, changes=True)
 def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     """Give an identifier rights, or more, or fewer (RFC 4314 3.1)."""
     if len(cmd.identifier) > NAME_LIMIT_CHARACTERS:
@@ -293,7 +293,7 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     return Done("SETACL completed")
 
 
-@command(b"DELETEACL", states=LOGGED_IN)
+@command(b"DELETEACL", states=LOGGED_IN, changes=True)
 def deleteacl(session: Session, cmd: DeleteAcl, reply: Reply) -> Done:
     """Take an identifier off the list (RFC 4314 3.2): one that is not there is no error."""
     identifier, negative = _identifier(cmd.identifier)

@@ -132,14 +132,14 @@ def _announced(session: Session) -> list[bytes]:
     return names if session.policy.utf8 == "no" else [*names, b"UTF8=ACCEPT"]
 
 
-@command(b"APPEND", states=LOGGED_IN, literal=begin, announces=_announced, impersonal=True)
+@command(b"APPEND", states=LOGGED_IN, changes=True, literal=begin, announces=_announced, impersonal=True)
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """Put messages into a mailbox, all or none (RFC 3501 6.3.11, RFC 3502); OK when they are on disk."""
     stored = commit(session, cmd.mailbox, cmd.messages)
     return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
 
 
-@command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, literal=begin, announces=[b"REPLACE"])
+@command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, changes=True, literal=begin, announces=[b"REPLACE"])
 def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     """Put a message in the place of another (RFC 8508): it is on disk before the old one goes.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.numbers import NumberSet
 
 
-@command(b"EXPUNGE", b"UID EXPUNGE", states=State.SELECTED, announces=[b"UIDPLUS"])
+@command(b"EXPUNGE", b"UID EXPUNGE", states=State.SELECTED, changes=True, announces=[b"UIDPLUS"])
 def expunge(session: Session, cmd: Expunge, reply: Reply) -> Done:
     """Remove what is marked \\Deleted (RFC 3501 6.4.3, RFC 4315 2.1); the end of any command tells it."""
     if session.selected.read_only:

@@ -43,7 +43,7 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
         return View(
             mailbox,
             name,
-            read_only=cmd.read_only or not granted & rights.WRITING,
+            read_only=cmd.read_only or session.read_only or not granted & rights.WRITING,
             wake=session.wake,
             progress=session.progress,
             rev2=session.rev2,

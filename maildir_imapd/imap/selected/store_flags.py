@@ -31,8 +31,8 @@ SYSTEM = {name.lower() for name, _ in SYSTEM_FLAGS}
 KEYWORD_LIMIT_OCTETS = 255
 
 
-@command(b"STORE", states=State.SELECTED, uses_numbers=True, announces=[b"CONDSTORE"])
-@command(b"UID STORE", states=State.SELECTED)
+@command(b"STORE", states=State.SELECTED, changes=True, uses_numbers=True, announces=[b"CONDSTORE"])
+@command(b"UID STORE", states=State.SELECTED, changes=True)
 def store(session: Session, cmd: Store, reply: Reply) -> Done:
     """Change flags (RFC 3501 6.4.6).
 
