@@ -15,7 +15,7 @@ from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
 from maildir_imapd.auth.masters import Masters
 from maildir_imapd.auth.names import Spelling, variables
-from maildir_imapd.auth.oauth import Introspection, Jwts, KeySet, OAuth, Wanted, file_of_keys
+from maildir_imapd.auth.oauth import ALGORITHMS, Introspection, Jwts, KeySet, OAuth, Wanted, file_of_keys
 from maildir_imapd.auth.passwdfile import PasswdFile, PasswdFiles
 from maildir_imapd.auth.postgres import PostgresDatabase
 from maildir_imapd.auth.sql import Database, Queries, Sql
@@ -267,7 +267,7 @@ def _oauth(opening: _Opening) -> list[Authenticator]:
     wanted = Wanted(
         config.oauth_issuer or "",
         config.oauth_audience,
-        config.oauth_algorithms,
+        config.oauth_algorithms or ALGORITHMS,
         config.oauth_user_claim,
         config.oauth_scope,
     )

@@ -40,7 +40,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "oauth_algorithms",
         choice(*ALGORITHMS),
-        ALGORITHMS,
+        (),
         f"The signatures that are believed: {', '.join(ALGORITHMS)}.",
         "NAME",
         "Tokens",
