@@ -73,9 +73,10 @@ MECHANISMS: Final[dict[str, Mechanism]] = {
 
 
 class Offered:
-    """As ``mechanisms.SaslOffer``, of one connection.  *named*: the mechanisms that an administrator has named, () for none.
+    """As ``mechanisms.SaslOffer``, of one connection.
 
-    *situation*: says where the connection is when it is asked.
+    *named*: the mechanisms that an administrator has named, () for none.  *situation*: says where the connection is
+    when it is asked.
     """
 
     def __init__(self, chain: Chain, named: Sequence[str], situation: Callable[[], Situation]) -> None:

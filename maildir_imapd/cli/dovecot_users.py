@@ -111,7 +111,8 @@ def _not_asked(reading: DovecotReading, name: str, driver: str, args: dict[str, 
         out.tell(name, "users of the system log in with their passwords there: here that is asked of PAM (auth = pam)")
     elif driver in _BY_HAND:
         behind = f" by {where}" if where else ""
-        out.tell(name, f"set auth = {driver.removesuffix('2')}, and {_BY_HAND[driver]}{behind}: until then its users cannot log in")
+        ours, settings = driver.removesuffix("2"), _BY_HAND[driver]
+        out.tell(name, f"set auth = {ours}, and {settings}{behind}: until then its users cannot log in")
     else:
         asked = f" whom {driver} finds" + (f" ({where})" if where else "")
         out.tell(name, f"the users{asked} cannot log in: write them into a passwd_file")
@@ -383,7 +384,9 @@ def _names(reading: DovecotReading) -> None:
     if realm:
         out.settings["auth_default_realm"] = realm
     separator = reading.take(root, "auth_master_user_separator")
-    if separator and _fits(separator, "auth_master_separator"):
+    if separator == BY_NAME["auth_master_separator"].default:
+        pass
+    elif separator and _fits(separator, "auth_master_separator"):
         out.settings["auth_master_separator"] = separator
     elif separator:
         out.tell("auth_master_user_separator", f"USER{separator}MASTER logs nobody in: it must be one character")

@@ -316,7 +316,11 @@ def test_master_users_are_not_the_users(tmp_path: Path) -> None:
     users = "passdb {\n  args = /etc/dovecot/users\n  driver = passwd-file\n}\n"
     settings, said = told(HEAD + PERSONAL + masters, tmp_path)
     assert "passwd_file" not in settings
-    assert "master users of /etc/dovecot/masters cannot log in as others" in said
+    assert settings["auth_master_file"] == "/etc/dovecot/masters"
+    assert "master" not in said.replace("auth_master_file", "").replace("/etc/dovecot/masters", "")
+    twice = masters + masters.replace("masters", "more")
+    _, said = told(HEAD + PERSONAL + twice, tmp_path)
+    assert "master users of /etc/dovecot/more cannot log in as others" in said
     settings, _ = told(HEAD + PERSONAL + masters + users, tmp_path)
     assert settings["passwd_file"] == "/etc/dovecot/users"
 
