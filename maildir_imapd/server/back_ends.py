@@ -15,7 +15,6 @@ from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
 from maildir_imapd.auth.masters import Masters
 from maildir_imapd.auth.names import Spelling, variables
-from maildir_imapd.auth.oauth import ALGORITHMS, Introspection, Jwts, KeySet, OAuth, Wanted, file_of_keys
 from maildir_imapd.auth.passwdfile import PasswdFile, PasswdFiles
 from maildir_imapd.auth.postgres import PostgresDatabase
 from maildir_imapd.auth.sql import Database, Queries, Sql
@@ -23,7 +22,6 @@ from maildir_imapd.auth.sqlite import SqliteDatabase
 from maildir_imapd.auth.static import Static
 from maildir_imapd.auth.system import System
 from maildir_imapd.auth.waiting import Pool, Until
-from maildir_imapd.auth.web import Web
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server.aside import Directly
 
@@ -263,6 +261,10 @@ def first_line(setting: str, path: str | None) -> str | None:
 # Those that check, and may know; and those that only know.
 def _oauth(opening: _Opening) -> list[Authenticator]:
     """Raise ConfigError where a token could not be checked, or anybody's would do."""
+    # Here, for they bring a client of HTTP along, which takes memory in every worker.
+    from maildir_imapd.auth.oauth import ALGORITHMS, Introspection, Jwts, KeySet, OAuth, Wanted, file_of_keys
+    from maildir_imapd.auth.web import Web
+
     config = opening.config
     wanted = Wanted(
         config.oauth_issuer or "",

@@ -21,7 +21,7 @@ from maildir_imapd.cli import main
 main(prog_name="maildir-imapd")
 """
 LINE = "Grüße an alle, die das lesen: äöü\n".encode()
-# Of 96 MiB half is for large messages: one of these takes more than half of that.
+# Of 104 MiB half is for large messages: one of these takes more than half of that.
 TEXT = LINE * (7 * MIB // len(LINE))
 HEADER = b"From: a@example.org\nSubject: large\nContent-Transfer-Encoding: quoted-printable\n\n"
 
@@ -29,7 +29,7 @@ HEADER = b"From: a@example.org\nSubject: large\nContent-Transfer-Encoding: quote
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
     running = start_server(
-        tmp_path, "--memory-limit=96M", "--workers=1", users=2, program=("-c", PROGRAM), log="server.log"
+        tmp_path, "--memory-limit=104M", "--workers=1", users=2, program=("-c", PROGRAM), log="server.log"
     )
     yield running
     stop_server(running)
