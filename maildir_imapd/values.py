@@ -6,12 +6,13 @@ would be right.  Those that need a range or words return such a function.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from maildir_imapd import location as locations
 
@@ -140,6 +141,17 @@ def address(value: Any) -> Endpoint:
     if not colon or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
         raise ValueError("must be HOST:PORT, for example 127.0.0.1:143 or *:993")
     return Endpoint("::" if host in ("*", "") else host, int(port))
+
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def network(value: Any) -> Network:
+    """An address, or a network as ADDRESS/BITS."""
+    try:
+        return ipaddress.ip_network(text(value).strip(), strict=False)
+    except ValueError:
+        raise ValueError("must be an address or a network, for example 192.0.2.0/24 or 2001:db8::/32") from None
 
 
 def location(value: Any) -> str:

@@ -34,7 +34,7 @@ class FailureCount(Protocol):
     """How often logins have failed of late, counted beyond this chain (``server/failures.py``)."""
 
     def add(self, user: str, host: str) -> None:
-        """Count a failure."""
+        """Count a failure; *host* "": by no address."""
         ...
 
     def doublings(self, user: str, host: str) -> int:
@@ -155,7 +155,13 @@ class Tries:
         self._chain = chain
         self._host = host
         self._peer = peer
+        # Whether failures are counted by that address.
+        self._counted = True
         self._failures = 0
+
+    def comes_from(self, host: str, peer: str, *, counted: bool) -> None:
+        """Go on as for a client at *host*; *counted*: what is wrong counts against that address."""
+        self._host, self._peer, self._counted = host, peer, counted
 
     def identify(self, credential: Credential) -> Identity:
         """As ``Chain.identify``: a wrong one is answered late, later each time, then with Goodbye.
@@ -164,17 +170,18 @@ class Tries:
         """
         began = time.monotonic()
         chain, user = self._chain, credential.user
+        counted = self._host if self._counted else ""
         try:
             return chain.identify(credential, self._host)
         except AuthenticationFailed as error:
             self._failures += 1
             if chain.failures is not None:
-                chain.failures.add(user, self._host)
+                chain.failures.add(user, counted)
             # Where it is not the user's fault, an administrator has something to mend.
             why = {"why": error.detail} if error.detail else {}
             log.warning("login failed", user=user, peer=self._peer, tries=self._failures, **why)
             # In this connection's thread only: others do not wait.
-            left = began + chain.pause(self._failures, user, self._host) - time.monotonic()
+            left = began + chain.pause(self._failures, user, counted) - time.monotonic()
             if left > 0:
                 time.sleep(left)
             if self._failures >= MAX_FAILURES:

@@ -6,6 +6,7 @@ import re
 
 from maildir_imapd.cli.dovecot_config import HIDDEN, DovecotBlock
 from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on
+from maildir_imapd.config import BY_NAME
 
 _PROTOCOLS = {
     "lmtp": "mail is not delivered here: Dovecot's LMTP may go on beside this server, or Postfix delivers itself",
@@ -84,7 +85,7 @@ def _listening(reading: DovecotReading) -> None:
     """Carry over addresses and ports of IMAP."""
     out = reading.out
     everywhere = [_host(word) for word in re.split(r"[\s,]+", reading.take(reading.root, "listen")) if word]
-    found: dict[str, list[str]] = {"imap": [], "imaps": []}
+    found: dict[str, list[str]] = {"imap": [], "imaps": [], "imap_proxy": [], "imaps_proxy": []}
     blocks = [
         each
         for block in reading.root.all("service")
@@ -92,6 +93,8 @@ def _listening(reading: DovecotReading) -> None:
         for each in block.all("inet_listener")
     ]
     ports = {"imap": "143", "imaps": "993"}
+    proxies = _networks(reading, "haproxy_trusted_networks", "proxy_networks")
+    _networks(reading, "login_trusted_networks", "login_trusted_networks")
     listeners = {name: DovecotBlock("inet_listener", name) for name in ports} | {block.name: block for block in blocks}
     for name, block in listeners.items():
         port = reading.take(block, "port") or ports.get(name, "0")
@@ -99,15 +102,28 @@ def _listening(reading: DovecotReading) -> None:
         hosts = [
             _host(word) for word in re.split(r"[\s,]+", reading.take(block, "address", "listen")) if word
         ] or everywhere
-        if is_on(reading.take(block, "haproxy")):
-            why = f"port {port} is for a proxy that says first whose connection it is (PROXY), which is not understood"
-            out.tell(f"inet_listener {name}", why)
+        proxied = is_on(reading.take(block, "haproxy"))
+        if proxied and not proxies:
+            out.tell(f"inet_listener {name}", f"port {port} is for proxies, and haproxy_trusted_networks names none")
         elif port != "0":
             kind = "imaps" if is_on(secure) or (not secure and name == "imaps") else "imap"
-            found[kind] += [f"{host}:{port}" for host in _merged(hosts)]
+            found[f"{kind}_proxy" if proxied else kind] += [f"{host}:{port}" for host in _merged(hosts)]
     for kind, addresses in found.items():
         if addresses:
             out.settings[kind] = addresses
+
+
+def _networks(reading: DovecotReading, name: str, ours: str) -> list[str]:
+    """Carry over the setting *name* as *ours*, networks; what is none of those is named."""
+    found = []
+    for word in re.split(r"[\s,]+", reading.take(reading.root, name)):
+        try:
+            found += [str(BY_NAME[ours].check(word))] if word else []
+        except ValueError:
+            reading.out.tell(name, f"{word} is no address or network")
+    if found:
+        reading.out.settings[ours] = found
+    return found
 
 
 def _host(written: str) -> str:

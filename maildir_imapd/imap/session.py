@@ -147,6 +147,9 @@ class Session:
         self.wake = wake
         self.peer = peer
         self.clock = clock
+        # Takes the address and port for which the client has come, and returns its new name for the log; None for a
+        # client who may not say that.
+        self.forward: Callable[[str, int], str] | None = None
         # Told by every command that works message by message.
         self.progress = Progress(ticks, meanwhile, look, budget)
         # RFC 8437: UNAUTHENTICATE is no use where nobody could log in again.

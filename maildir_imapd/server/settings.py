@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.base import QuotaLimits
@@ -31,7 +32,7 @@ from maildir_imapd.wire.buffer import Limits
 if TYPE_CHECKING:
     from maildir_imapd.auth.chain import FailureCount
     from maildir_imapd.config import Config
-    from maildir_imapd.values import Endpoint
+    from maildir_imapd.values import Endpoint, Network
 
 # For large messages, however small the machine: what the least memory_limit gives.
 LEAST_LARGE_OCTETS: Final = 32 << 20
@@ -64,9 +65,34 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
     return context
 
 
-def listening(config: Config) -> list[tuple[Endpoint, bool]]:
-    """Where to listen, and whether TLS begins at once there."""
-    return [(address, False) for address in config.imap] + [(address, True) for address in config.imaps]
+@dataclass(frozen=True, slots=True)
+class ListeningPlace:
+    """Where to listen; *service* and the others as of ``worker.Acceptor``."""
+
+    address: Endpoint
+    service: str = "imap"
+    implicit_tls: bool = False
+    proxy: bool = False
+
+
+def listening(config: Config) -> list[ListeningPlace]:
+    """Where to listen, and how."""
+    return [
+        *(ListeningPlace(address) for address in config.imap),
+        *(ListeningPlace(address, implicit_tls=True) for address in config.imaps),
+        *(ListeningPlace(address, proxy=True) for address in config.imap_proxy),
+        *(ListeningPlace(address, implicit_tls=True, proxy=True) for address in config.imaps_proxy),
+    ]
+
+
+def proxies(config: Config) -> tuple[Network, ...]:
+    """Read who may say by the PROXY protocol whose connection it is."""
+    return tuple(config.proxy_networks)
+
+
+def webmail(config: Config) -> tuple[Network, ...]:
+    """Read who may say by ID for whom it comes, and send passwords as they are."""
+    return tuple(config.login_trusted_networks)
 
 
 def demand_listening(config: Config) -> None:
@@ -77,8 +103,10 @@ def demand_listening(config: Config) -> None:
             "nothing to listen on: give --imap HOST:PORT or --imaps HOST:PORT, "
             "or set imap or imaps in the configuration file"
         )
-    if config.tls_cert is None and any(implicit_tls for _, implicit_tls in places):
+    if config.tls_cert is None and any(place.implicit_tls for place in places):
         raise ConfigError("imaps needs a certificate: set tls_cert (and tls_key)")
+    if any(place.proxy for place in places) and not proxies(config):
+        raise ConfigError("imap_proxy and imaps_proxy need proxy_networks: the addresses of the proxies")
 
 
 def room(config: Config) -> Room:

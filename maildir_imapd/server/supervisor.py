@@ -141,15 +141,19 @@ class Supervisor:
 
     def _bind(self) -> None:
         settings.demand_listening(self.config)
-        for address, implicit_tls in settings.listening(self.config):
-            self.listeners += [Acceptor(sock, implicit_tls=implicit_tls) for sock in listen(address)]
+        for place in settings.listening(self.config):
+            self.listeners += [
+                Acceptor(sock, implicit_tls=place.implicit_tls, service=place.service, proxy=place.proxy)
+                for sock in listen(place.address)
+            ]
 
     def _ready_line(self) -> str:
         places = []
         for listener in self.listeners:
             host, port = listener.sock.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
-            places.append(f"{'imaps' if listener.implicit_tls else 'imap'} {host}:{port}")
+            kind = listener.service + ("s" if listener.implicit_tls else "") + ("_proxy" if listener.proxy else "")
+            places.append(f"{kind} {host}:{port}")
         count = self.config.workers
         return (
             f"maildir-imapd {__version__} ready: {', '.join(places)}; "

@@ -11,6 +11,7 @@ from maildir_imapd.auth.base import Password, QuotaLimits
 from maildir_imapd.config import BY_NAME, load
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import memory, settings
+from maildir_imapd.server.settings import ListeningPlace
 from maildir_imapd.store.maildir import packed
 from maildir_imapd.values import Endpoint
 
@@ -86,12 +87,21 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
 
 def test_where_to_listen() -> None:
     config = load(None, {"imap": ["127.0.0.1:143"], "imaps": ["*:993"], "tls_cert": "/cert"})
-    assert settings.listening(config) == [(Endpoint("127.0.0.1", 143), False), (Endpoint("::", 993), True)]
+    assert settings.listening(config) == [
+        ListeningPlace(Endpoint("127.0.0.1", 143)),
+        ListeningPlace(Endpoint("::", 993), implicit_tls=True),
+    ]
     settings.demand_listening(config)
     with pytest.raises(ConfigError, match="nothing to listen on"):
         settings.demand_listening(load(None, {}))
     with pytest.raises(ConfigError, match="needs a certificate"):
         settings.demand_listening(load(None, {"imaps": ["*:993"]}))
+    proxied = {"imap_proxy": ["127.0.0.1:144"], "imaps_proxy": ["127.0.0.1:994"], "tls_cert": "/cert"}
+    with pytest.raises(ConfigError, match="need proxy_networks"):
+        settings.demand_listening(load(None, proxied))
+    config = load(None, {**proxied, "proxy_networks": ["192.0.2.7", "2001:db8::/32"]})
+    settings.demand_listening(config)
+    assert [(place.implicit_tls, place.proxy) for place in settings.listening(config)] == [(False, True), (True, True)]
 
 
 def test_a_setting_is_read_in_one_place() -> None:
