@@ -28,6 +28,11 @@ MAX_FAILURES: Final = 4
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _CACHE_SIZE: Final = 10_000
 _AS_SHOWN: Final = Spelling()
+# Why a login failed that need not be counted: this very credential was wrong a moment ago, from the same address.
+AGAIN: Final = "again"
+# Seconds for which it is known to be wrong; the second where a back end does not show that a secret has changed.
+_WRONG_SECONDS: Final = 600.0
+_WRONG_UNSEEN_SECONDS: Final = 30.0
 
 
 class FailureCount(Protocol):
@@ -64,9 +69,11 @@ class Chain:
         self._remember = remember
         self._delay = delay
         self._key = os.urandom(32)
-        self._lock = locks.make(locks.Rank.GUARD)  # guards _known
+        self._lock = locks.make(locks.Rank.GUARD)  # guards _known and _wrong
         # By digest: what the back end had on record, what it answered, and until when that holds.
         self._known: OrderedDict[bytes, tuple[Registered, Identity, float]] = OrderedDict()
+        # By digest of a credential and an address: what the back end had on record, and until when that holds.
+        self._wrong: OrderedDict[bytes, tuple[Registered | None, float]] = OrderedDict()
 
     # --- who there is -----------------------------------------------------------------------------
 
@@ -102,7 +109,9 @@ class Chain:
     def identify(self, credential: Credential, host: str | None = None) -> Identity:
         """Check *credential*, shown from the address *host*; a right one is remembered for a while, as a keyed digest.
 
-        Raises AuthenticationFailed, AuthorizationFailed for one who may not act as whom he names, Unavailable.
+        Raises AuthenticationFailed, AuthorizationFailed for one who may not act as whom he names, Unavailable.  A
+        password that was wrong from that address a while ago is wrong again without a look at it, as long as the user
+        is the same on record: a telephone with an old one costs no hash.  The failure's detail is AGAIN then.
         """
         able = [back_end for back_end in self.back_ends if isinstance(credential, back_end.takes)]
         if not able:
@@ -113,7 +122,7 @@ class Chain:
         if registered is not None and host is not None and not registered.identity.may_come_from(host):
             # From there he is unknown: whether the password is right must not show in how long the answer takes.
             user, registered = "", None
-        identity = self._checked(back_end, _renamed(credential, user), registered)
+        identity = self._not_again(back_end, credential, user, registered, host)
         if (registered is None or identity.user != registered.identity.user) and not _fits(identity, host):
             # Only the credential said who he is, and of that nothing has been looked at yet.
             raise AuthenticationFailed
@@ -121,8 +130,29 @@ class Chain:
             raise AuthorizationFailed
         return identity
 
+    def _not_again(
+        self,
+        back_end: Authenticator,
+        credential: Credential,
+        user: str,
+        registered: Registered | None,
+        host: str | None,
+    ) -> Identity:
+        """Check *credential* for *user*, unless it is known to be wrong; raises as ``identify``."""
+        # By the name as it was shown: to a stranger the same happens as to one who is there.
+        shown = self._digest((host or "").encode() + b"\0" + _octets(credential))
+        if self._was_wrong(shown, registered):
+            raise AuthenticationFailed(detail=AGAIN)
+        try:
+            return self._checked(back_end, _renamed(credential, user), registered)
+        except AuthenticationFailed as error:
+            # A token may be right later; and where there is something to mend, that is done without a new password.
+            if isinstance(credential, Password) and not error.detail:
+                self._note_wrong(shown, registered)
+            raise
+
     def _checked(self, back_end: Authenticator, credential: Credential, registered: Registered | None) -> Identity:
-        digest = hmac.digest(self._key, _octets(credential), hashlib.sha256)
+        digest = self._digest(_octets(credential))
         now = time.monotonic()
         with self._lock:
             known = self._known.get(digest)
@@ -135,6 +165,22 @@ class Chain:
                 while len(self._known) > _CACHE_SIZE:
                     self._known.popitem(last=False)
         return identity
+
+    def _digest(self, octets: bytes) -> bytes:
+        return hmac.digest(self._key, octets, hashlib.sha256)
+
+    def _was_wrong(self, digest: bytes, registered: Registered | None) -> bool:
+        with self._lock:
+            known = self._wrong.get(digest)
+        return known is not None and known[0] == registered and time.monotonic() < known[1]
+
+    def _note_wrong(self, digest: bytes, registered: Registered | None) -> None:
+        until = time.monotonic() + (_WRONG_SECONDS if _shows_changes(registered) else _WRONG_UNSEEN_SECONDS)
+        with self._lock:
+            self._wrong[digest] = (registered, until)
+            self._wrong.move_to_end(digest)
+            while len(self._wrong) > _CACHE_SIZE:
+                self._wrong.popitem(last=False)
 
     # --- who was wrong ----------------------------------------------------------------------------
 
@@ -175,9 +221,9 @@ class Tries:
             return chain.identify(credential, self._host)
         except AuthenticationFailed as error:
             self._failures += 1
-            if chain.failures is not None:
+            if chain.failures is not None and error.detail != AGAIN:
                 chain.failures.add(user, counted)
-            # Where it is not the user's fault, an administrator has something to mend.
+            # Where it is no password that was tried now, an administrator has something to mend.
             why = {"why": error.detail} if error.detail else {}
             log.warning("login failed", user=user, peer=self._peer, tries=self._failures, **why)
             # In this connection's thread only: others do not wait.
@@ -200,6 +246,14 @@ def _first(able: Sequence[Authenticator], user: str) -> tuple[Authenticator, str
             if registered is not None:
                 return back_end, name, registered
     return able[0], user, None
+
+
+def _shows_changes(registered: Registered | None) -> bool:
+    """Whether *registered* compares unequal once another password is right; None does once there is such a user."""
+    version = None if registered is None else registered.version
+    # Of a back end that is joined with others each has its own.
+    parts = version if isinstance(version, tuple) else (version,)
+    return registered is None or None not in parts
 
 
 def _fits(identity: Identity, host: str | None) -> bool:
