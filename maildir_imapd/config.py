@@ -14,11 +14,12 @@ from typing import Any
 
 from maildir_imapd import toml_lines
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.setting import auth, door, limits, listening, mailboxes, running, users
+from maildir_imapd.setting import auth, door, limits, listening, mailboxes, running, tls, users
 from maildir_imapd.setting.setting import Setting
 
 SETTINGS: tuple[Setting, ...] = (
     *listening.SETTINGS,
+    *tls.SETTINGS,
     *door.SETTINGS,
     *users.SETTINGS,
     *auth.SETTINGS,

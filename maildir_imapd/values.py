@@ -154,6 +154,27 @@ def network(value: Any) -> Network:
         raise ValueError("must be an address or a network, for example 192.0.2.0/24 or 2001:db8::/32") from None
 
 
+_HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCertificate:
+    """A certificate for those who ask for *name*, in small letters; it may begin with ``*.``."""
+
+    name: str
+    cert: str
+    key: str | None
+
+
+def named_certificate(value: Any) -> NamedCertificate:
+    """``NAME:CERT`` or ``NAME:CERT:KEY``."""
+    name, *paths = text(value).split(":")
+    name = name.lower().removesuffix(".")
+    if not _HOST_NAME(name) or not 1 <= len(paths) <= 2 or not all(paths):
+        raise ValueError("must be NAME:CERT[:KEY], for example mail.example.net:/etc/ssl/net.pem:/etc/ssl/net.key")
+    return NamedCertificate(name, path(paths[0]), path(paths[1]) if len(paths) == 2 else None)
+
+
 def location(value: Any) -> str:
     """Dovecot's mail_location, as it is written; see location.py."""
     written = text(value)

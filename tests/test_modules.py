@@ -91,6 +91,7 @@ ELSEWHERE = {
     "setting/mailboxes": "test_config test_server_settings test_cli",
     "setting/running": "test_config test_server_settings test_cli",
     "setting/setting": "test_config test_server_settings test_cli",
+    "setting/tls": "test_config test_server_tls",
     "setting/users": "test_config test_server_settings test_cli",
     "store/threads/ahead": "test_imap_ahead test_server_field_jobs",
     "server/index_jobs": "test_server_indexing",

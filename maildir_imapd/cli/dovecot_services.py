@@ -61,8 +61,10 @@ def _tls(reading: DovecotReading) -> None:
         out.tell(
             "ssl_min_protocol", f"clients that know nothing newer than {lowest} cannot connect: TLSv1.2 is the least"
         )
-    elif lowest not in ("", "TLSv1.2", "LATEST"):
-        out.tell("ssl_min_protocol", "TLSv1.2 is taken as well")
+    elif lowest in ("TLSv1.3", "LATEST"):
+        out.settings["tls_min_version"] = "1.3"
+    elif lowest not in ("", "TLSv1.2"):
+        out.tell("ssl_min_protocol", "TLSv1.2 is the oldest that is taken")
 
 
 def _passwords(reading: DovecotReading) -> None:
@@ -168,10 +170,14 @@ def _conditional(reading: DovecotReading, block: DovecotBlock) -> None:
     out = reading.out
     if block.kind == "local_name":
         cert = reading.take(block, "ssl_cert", "ssl_server_cert_file").removeprefix("<")
-        reading.take(block, "ssl_key", "ssl_server_key_file")
-        if cert:
-            why = f"clients of {block.name} get the certificate of tls_cert, not {cert}: have one with all names"
-            out.tell(str(block), why)
+        key = reading.take(block, "ssl_key", "ssl_server_key_file").removeprefix("<")
+        hidden = HIDDEN in (cert, key)
+        for name in block.name.split() if cert else ():
+            if hidden:
+                out.tell(str(block), f"doveconf hides where its key is: add {name}:{cert.strip()}:KEY to tls_sni")
+            else:
+                written = ":".join(each.strip() for each in (name, cert, key) if each.strip())
+                out.settings["tls_sni"] = [*out.settings.get("tls_sni", ()), written]
         return
     cleartext = block.get("disable_plaintext_auth") == "no" or is_on(block.get("auth_allow_cleartext"))
     if cleartext:

@@ -6,7 +6,6 @@ Each function reads its settings, and files that they name, and keeps nothing; w
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,7 +16,7 @@ from maildir_imapd.auth.names import Spelling
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.imap.policy import Policy
-from maildir_imapd.server import back_ends, memory
+from maildir_imapd.server import back_ends, memory, tls
 from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Room
@@ -39,30 +38,6 @@ LEAST_LARGE_OCTETS: Final = 32 << 20
 
 
 # --- the connection -------------------------------------------------------------------------------
-
-
-def tls_context(config: Config) -> ssl.SSLContext | None:
-    """Read the certificate; None when none is set.  Raises ConfigError."""
-    if config.tls_cert is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    for name, path in (("tls_cert", config.tls_cert), ("tls_key", config.tls_key)):
-        if path is not None:
-            try:
-                with open(path, "rb"):
-                    pass  # OpenSSL would not say which of the two files it is
-            except OSError as error:
-                raise ConfigError(f"{name} {path}: {error.strerror}") from error
-    try:
-        # A key with a passphrase would have a daemon ask on the terminal.
-        context.load_cert_chain(config.tls_cert, config.tls_key, password=lambda: b"")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        what = "no certificate chain and key without a passphrase that fit each other"
-        raise ConfigError(f"tls_cert {config.tls_cert}: {what} ({reason})") from error
-    return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +78,7 @@ def demand_listening(config: Config) -> None:
             "nothing to listen on: give --imap HOST:PORT or --imaps HOST:PORT, "
             "or set imap or imaps in the configuration file"
         )
-    if config.tls_cert is None and any(place.implicit_tls for place in places):
+    if not tls.wanted(config) and any(place.implicit_tls for place in places):
         raise ConfigError("imaps needs a certificate: set tls_cert (and tls_key)")
     if any(place.proxy for place in places) and not proxies(config):
         raise ConfigError("imap_proxy and imaps_proxy need proxy_networks: the addresses of the proxies")

@@ -16,7 +16,6 @@ import pwd
 import resource
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
-from maildir_imapd.server import confine, preload, settings, worker
+from maildir_imapd.server import confine, preload, settings, tls, worker
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
@@ -35,6 +34,7 @@ from maildir_imapd.server.heartbeat import Page
 from maildir_imapd.server.listening import listen
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
+from maildir_imapd.server.tls import Ends, Tls
 from maildir_imapd.server.worker import Acceptor, Supervision
 from maildir_imapd.store.disk.descriptors import Descriptor
 
@@ -97,7 +97,8 @@ class Supervisor:
     reload: Callable[[], Config]
     listeners: list[Acceptor] = field(default_factory=list)
     children: dict[int, Child] = field(default_factory=dict)
-    _tls: ssl.SSLContext | None = None
+    _tls: Tls | None = None
+    _certificate_ends: Ends = field(default_factory=Ends)
     _mail_user: pwd.struct_passwd | None = None
     _mail: list[bytes] = field(default_factory=list)  # below which directories it is
     _pause: float = 0.0
@@ -122,7 +123,7 @@ class Supervisor:
         preload.load()
         self._bind()
         # Whatever is wrong with the settings shows here, and not in every worker again.
-        self._tls = settings.tls_context(self.config)
+        self._tls = tls.read(self.config)
         users = settings.chain(self.config)
         settings.server_metadata(self.config)
         self._mail_user = _mail_user(self.config, users)
@@ -294,7 +295,8 @@ class Supervisor:
                     failures=self._failures,
                     counts=self._counts.of(slot),
                 )
-                status = worker.run(self.config, self._tls, self.listeners, supervision)
+                context = None if self._tls is None else self._tls.context
+                status = worker.run(self.config, context, self.listeners, supervision)
             except ConfigError as error:
                 log.error("worker cannot start", why=error.text, detail=error.detail)
                 status = ConfigError.exit_status
@@ -350,6 +352,7 @@ class Supervisor:
                 self._reload_wanted = True
         self._reap()
         self._kill_hanging(time.monotonic())
+        self._certificate_ends.look(self._tls)
         if logs.reopen():
             self._share_log()
 
@@ -357,7 +360,7 @@ class Supervisor:
         """New workers with the new settings; the old ones finish with the clients they have."""
         try:
             config = self.reload()
-            tls = settings.tls_context(config)
+            certificates = tls.read(config)
             users = settings.chain(config)
             settings.server_metadata(config)
             mail_user = _mail_user(config, users)
@@ -370,7 +373,7 @@ class Supervisor:
             log.warning("new listening addresses need a restart")
         old = [child for child in self.children.values() if not child.retired]
         before = self.config, self._tls, self._mail_user, self._mail
-        self.config, self._tls, self._mail_user, self._mail = config, tls, mail_user, mail
+        self.config, self._tls, self._mail_user, self._mail = config, certificates, mail_user, mail
         self._share_log()
         try:
             if not self._start(config.workers):

@@ -76,15 +76,6 @@ def test_what_large_messages_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.budget(load(None, {"workers": 1000})).limit == settings.LEAST_LARGE_OCTETS
 
 
-def test_a_certificate_that_is_none(tmp_path: Path) -> None:
-    assert settings.tls_context(load(None, {})) is None
-    with pytest.raises(ConfigError, match=r"tls_cert .*No such file"):
-        settings.tls_context(load(None, {"tls_cert": str(tmp_path / "cert")}))
-    (tmp_path / "cert").write_text("x")
-    with pytest.raises(ConfigError, match=r"tls_cert .*no certificate chain"):
-        settings.tls_context(load(None, {"tls_cert": str(tmp_path / "cert")}))
-
-
 def test_where_to_listen() -> None:
     config = load(None, {"imap": ["127.0.0.1:143"], "imaps": ["*:993"], "tls_cert": "/cert"})
     assert settings.listening(config) == [
@@ -117,7 +108,7 @@ def test_a_setting_is_read_in_one_place() -> None:
     assert readers.pop("workers") == {"settings.py", "supervisor.py"}
     assert not {name: places for name, places in readers.items() if len(places) > 1}
     # What the supervisor reads is of the process, and of no connection.
-    own = {name for name, places in readers.items() if places not in ({"settings.py"}, {"back_ends.py"})}
+    own = {name for name, places in readers.items() if places not in ({"settings.py"}, {"back_ends.py"}, {"tls.py"})}
     assert own == {"pid_file", "log_level", "shutdown_timeout"}
 
 
