@@ -14,7 +14,7 @@ from typing import Any
 
 from maildir_imapd import toml_lines
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.setting import auth, door, limits, listening, mailboxes, running, tls, users
+from maildir_imapd.setting import asked, auth, door, limits, listening, mailboxes, running, tls, users
 from maildir_imapd.setting.setting import Setting
 
 SETTINGS: tuple[Setting, ...] = (
@@ -23,6 +23,7 @@ SETTINGS: tuple[Setting, ...] = (
     *door.SETTINGS,
     *users.SETTINGS,
     *auth.SETTINGS,
+    *asked.SETTINGS,
     *mailboxes.SETTINGS,
     *limits.SETTINGS,
     *running.SETTINGS,

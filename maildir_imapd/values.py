@@ -175,6 +175,29 @@ def named_certificate(value: Any) -> NamedCertificate:
     return NamedCertificate(name, path(paths[0]), path(paths[1]) if len(paths) == 2 else None)
 
 
+def asked_at(value: Any) -> Endpoint | str:
+    """An absolute path, or ``HOST:PORT`` with a loopback address."""
+    written = text(value)
+    if written.startswith("/") and "\0" not in written:
+        return written
+    try:
+        place = address(written)
+        if place.host == "localhost" or ipaddress.ip_address(place.host).is_loopback:
+            return place
+    except ValueError:
+        pass
+    raise ValueError("must be an absolute path, or a loopback address such as 127.0.0.1:12345")
+
+
+def mode(value: Any) -> int:
+    """Permissions in octal digits; a number of TOML's is read as it is written there, 0o660."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"(0o?)?[0-7]{3}", value):
+        return int(value.removeprefix("0o"), 8)
+    raise ValueError('must be a mode in octal digits, for example "0660"')
+
+
 def location(value: Any) -> str:
     """Dovecot's mail_location, as it is written; see location.py."""
     written = text(value)

@@ -84,6 +84,7 @@ ELSEWHERE = {
     "mutf7": "test_wire_names",
     "phrases": "test_languages",
     "server/extracting": "test_server_indexing",
+    "setting/asked": "test_config test_server_settings test_server_auth_service",
     "setting/auth": "test_config test_server_settings test_cli",
     "setting/door": "test_config test_server_settings test_server_proxy",
     "setting/limits": "test_config test_server_settings test_cli",

@@ -189,16 +189,20 @@ class Chain:
         doublings = max(tries - 1, self.failures.doublings(user, host) if self.failures is not None else 0)
         return float(min(self._delay * 2**doublings, _LONGEST_PAUSE_SECONDS))
 
-    def tries(self, host: str, peer: str) -> Tries:
-        """Begin to count the tries of a connection from *host*; *peer* is its name in the log."""
-        return Tries(self, host, peer)
+    def tries(self, host: str, peer: str, *, longest: float = _LONGEST_PAUSE_SECONDS) -> Tries:
+        """Begin to count the tries of a connection from *host*; *peer* is its name in the log.
+
+        *longest*: seconds that an answer may be late at the most.
+        """
+        return Tries(self, host, peer, longest)
 
 
 class Tries:
     """One connection's tries to log in.  Only the thread of that connection calls it, and sleeps in it."""
 
-    def __init__(self, chain: Chain, host: str, peer: str) -> None:
+    def __init__(self, chain: Chain, host: str, peer: str, longest: float) -> None:
         self._chain = chain
+        self._longest = longest
         self._host = host
         self._peer = peer
         # Whether failures are counted by that address.
@@ -227,7 +231,8 @@ class Tries:
             why = {"why": error.detail} if error.detail else {}
             log.warning("login failed", user=user, peer=self._peer, tries=self._failures, **why)
             # In this connection's thread only: others do not wait.
-            left = began + chain.pause(self._failures, user, counted) - time.monotonic()
+            pause = min(chain.pause(self._failures, user, counted), self._longest)
+            left = began + pause - time.monotonic()
             if left > 0:
                 time.sleep(left)
             if self._failures >= MAX_FAILURES:

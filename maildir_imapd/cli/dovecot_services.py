@@ -156,7 +156,7 @@ def _service(reading: DovecotReading, block: DovecotBlock) -> None:
             at = f"port {port}" if port else where
             postfix = "postfix" in where or listener.get("user") == "postfix"
             who = "Postfix asks" if postfix else "other programs ask"
-            why = f"{who} Dovecot for passwords at {at}: keep Dovecot's auth for that, or nobody can send mail"
+            why = f"{who} Dovecot for passwords at {at}: set auth_socket for that, or nobody can send mail"
             out.tell(f"service auth: {where}", why)
         elif block.name in ("quota-status", "policy"):
             out.tell(f"service {block.name}", "Postfix cannot ask here whether a user's quota is used up")

@@ -21,6 +21,7 @@ from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Room
 from maildir_imapd.server.extracting import Extracting
+from maildir_imapd.server.listening import SocketRights
 from maildir_imapd.store.folder.keeping import Keeping
 from maildir_imapd.store.maildir import packed
 from maildir_imapd.store.records.metadata import parse_server
@@ -44,10 +45,12 @@ LEAST_LARGE_OCTETS: Final = 32 << 20
 class ListeningPlace:
     """Where to listen; *service* and the others as of ``worker.Acceptor``."""
 
-    address: Endpoint
+    address: Endpoint | str
+    """A path where it is a str."""
     service: str = "imap"
     implicit_tls: bool = False
     proxy: bool = False
+    asked: bool = False
 
 
 def listening(config: Config) -> list[ListeningPlace]:
@@ -57,7 +60,13 @@ def listening(config: Config) -> list[ListeningPlace]:
         *(ListeningPlace(address, implicit_tls=True) for address in config.imaps),
         *(ListeningPlace(address, proxy=True) for address in config.imap_proxy),
         *(ListeningPlace(address, implicit_tls=True, proxy=True) for address in config.imaps_proxy),
+        *(ListeningPlace(place, "auth", asked=True) for place in config.auth_socket),
     ]
+
+
+def socket_rights(config: Config) -> SocketRights:
+    """Read whose the sockets are that are made for other programs."""
+    return SocketRights(config.socket_mode, config.socket_owner, config.socket_group)
 
 
 def proxies(config: Config) -> tuple[Network, ...]:

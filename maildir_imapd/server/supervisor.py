@@ -31,7 +31,7 @@ from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
-from maildir_imapd.server.listening import listen
+from maildir_imapd.server.listening import Named, listen, listen_at
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
 from maildir_imapd.server.tls import Ends, Tls
@@ -104,7 +104,8 @@ class Supervisor:
     _pause: float = 0.0
     _next_start: float = 0.0
     _looked: float = 0.0
-    _pid_file: tuple[int, int] | None = None  # device and inode of what was written
+    _pid_file: Named | None = None
+    _sockets: list[Named] = field(default_factory=list)
     _ending: bool = False  # SIGTERM or SIGINT has come
     _reload_wanted: bool = False  # SIGHUP has, since the last reload began
     _signals: Signals = field(init=False)
@@ -143,17 +144,25 @@ class Supervisor:
     def _bind(self) -> None:
         settings.demand_listening(self.config)
         for place in settings.listening(self.config):
+            if isinstance(place.address, str):
+                found = [listen_at(place.address, settings.socket_rights(self.config))]
+                self._sockets.append(Named.of(place.address))
+            else:
+                found = listen(place.address)
             self.listeners += [
-                Acceptor(sock, implicit_tls=place.implicit_tls, service=place.service, proxy=place.proxy)
-                for sock in listen(place.address)
+                Acceptor(sock, place.implicit_tls, place.service, proxy=place.proxy, asked=place.asked)
+                for sock in found
             ]
 
     def _ready_line(self) -> str:
         places = []
         for listener in self.listeners:
+            kind = listener.service + ("s" if listener.implicit_tls else "") + ("_proxy" if listener.proxy else "")
+            if listener.sock.family == socket.AF_UNIX:
+                places.append(f"{kind} {listener.sock.getsockname()}")
+                continue
             host, port = listener.sock.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
-            kind = listener.service + ("s" if listener.implicit_tls else "") + ("_proxy" if listener.proxy else "")
             places.append(f"{kind} {host}:{port}")
         count = self.config.workers
         return (
@@ -174,19 +183,9 @@ class Supervisor:
                     os.fchmod(file.fileno(), 0o644)
                     os.ftruncate(file.fileno(), 0)
                     file.write(f"{os.getpid()}\n")
-                    state = os.fstat(file.fileno())
             except OSError as error:
                 raise ConfigError(f"pid_file {self.config.pid_file}: {error.strerror}") from error
-            self._pid_file = state.st_dev, state.st_ino
-
-    def _remove_pid(self) -> None:
-        if self._pid_file is not None:
-            try:
-                state = os.lstat(self.config.pid_file)
-                if (state.st_dev, state.st_ino) == self._pid_file:
-                    os.unlink(self.config.pid_file)
-            except OSError:
-                pass  # an administrator was faster
+            self._pid_file = Named.of(self.config.pid_file)
 
     # --- workers ----------------------------------------------------------------------------------
 
@@ -485,7 +484,9 @@ class Supervisor:
             # In a system call that nothing interrupts; they end with it.
             log.error("workers do not end", workers=sorted(self.children))
         self._signals.close()
-        self._remove_pid()
+        for named in (self._pid_file, *self._sockets):
+            if named is not None:
+                named.remove()
         log.info("stopped")
 
     def _wait_until_gone(self, patience: float) -> None:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from maildir_imapd import log as logs
 from maildir_imapd.errors import LimitReached, ShuttingDown
 from maildir_imapd.events import Log
-from maildir_imapd.server import imap_service, memory, proxy, settings
+from maildir_imapd.server import asking, imap_service, memory, proxy, settings
 from maildir_imapd.server.accounts import Accounts
+from maildir_imapd.server.auth_service import AuthPort
 from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
@@ -67,13 +68,15 @@ TOO_MANY = "The server has too many connections; try again later"
 class Acceptor:
     """A bound socket, and whether TLS begins at once on it; *service* names the port of the worker that serves it.
 
-    *proxy*: each connection begins with a header of the PROXY protocol.
+    *proxy*: each connection begins with a header of the PROXY protocol.  *asked*: its connections are of programs that
+    ask, which never log in and are counted by themselves.
     """
 
     sock: socket.socket
     implicit_tls: bool
     service: str = "imap"
     proxy: bool = False
+    asked: bool = False
 
 
 # Of accept: there is nothing to take now, or what there was has gone; the next one may be there.
@@ -235,14 +238,19 @@ class Worker:
         self.sessions = Sessions()
         # What is served, by the name that a listener has for it.
         self.ports: dict[str, Port] = {
-            "imap": imap_service.ImapPort(config, self.door, tls=tls is not None, budget=settings.budget(config))
+            "imap": imap_service.ImapPort(config, self.door, tls=tls is not None, budget=settings.budget(config)),
+            "auth": AuthPort(self.door.chain),
         }
+        self._asking = threading.BoundedSemaphore(asking.CONNECTIONS)
         self._proxies = settings.proxies(config)
         self._beats = beats
         self.servers = [Server(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
 
-    def serve(self, sock: socket.socket, address: tuple[Any, ...], listener: Acceptor) -> None:
+    def serve(self, sock: socket.socket, address: tuple[Any, ...] | str, listener: Acceptor) -> None:
         """One connection, from greeting to goodbye."""
+        if listener.asked:
+            self._answer(sock, address, listener)
+            return
         origin = self._origin(sock, address, listener)
         if origin is None:
             return
@@ -268,7 +276,23 @@ class Worker:
             self.sessions.leave(visit)
             left()
 
-    def _origin(self, sock: socket.socket, address: tuple[Any, ...], listener: Acceptor) -> tuple[str, int] | None:
+    def _answer(self, sock: socket.socket, address: tuple[Any, ...] | str, listener: Acceptor) -> None:
+        """Serve a program that asks: the door, which is for those who log in, knows nothing of it."""
+        host = str(address[0]) if isinstance(address, tuple) else ""
+        visit = Visit(host, peer_name(host, address[1]) if isinstance(address, tuple) else "local", listener.service)
+        if not self._asking.acquire(blocking=False):
+            log.warning("connection refused", service=visit.service, peer=visit.peer, why="too many that ask")
+            return
+        try:
+            self.sessions.enter(visit)
+            self._converse(sock, visit, listener, lambda: None)
+        finally:
+            self.sessions.leave(visit)
+            self._asking.release()
+
+    def _origin(
+        self, sock: socket.socket, address: tuple[Any, ...] | str, listener: Acceptor
+    ) -> tuple[str, int] | None:
         """Say from which address and port the client comes, by its proxy's word where it has one; None: send it away.
 
         So long as a proxy does not say that the door knows nothing of the connection, for it counts by address.
