@@ -159,7 +159,7 @@ def _service(reading: DovecotReading, block: DovecotBlock) -> None:
             why = f"{who} Dovecot for passwords at {at}: set auth_socket for that, or nobody can send mail"
             out.tell(f"service auth: {where}", why)
         elif block.name in ("quota-status", "policy"):
-            out.tell(f"service {block.name}", "Postfix cannot ask here whether a user's quota is used up")
+            out.tell(f"service {block.name}", "set policy_socket for Postfix's question whether a quota is used up")
         elif block.name == "doveadm" and port:
             out.tell(f"service doveadm: {where}", f"programs that call doveadm over port {port} get no answer here")
     reading.pass_over(block)

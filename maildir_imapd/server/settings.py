@@ -61,6 +61,8 @@ def listening(config: Config) -> list[ListeningPlace]:
         *(ListeningPlace(address, proxy=True) for address in config.imap_proxy),
         *(ListeningPlace(address, implicit_tls=True, proxy=True) for address in config.imaps_proxy),
         *(ListeningPlace(place, "auth", asked=True) for place in config.auth_socket),
+        *(ListeningPlace(place, "lookup", asked=True) for place in config.lookup_socket),
+        *(ListeningPlace(place, "policy", asked=True) for place in config.policy_socket),
     ]
 
 

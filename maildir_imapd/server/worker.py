@@ -27,7 +27,9 @@ from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.heartbeat import Beats
+from maildir_imapd.server.lookup_service import LookupPort
 from maildir_imapd.server.networks import among
+from maildir_imapd.server.policy_service import PolicyPort
 from maildir_imapd.server.sessions import Sessions, Visit, peer_name, silent
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.transport import Transport
@@ -240,6 +242,8 @@ class Worker:
         self.ports: dict[str, Port] = {
             "imap": imap_service.ImapPort(config, self.door, tls=tls is not None, budget=settings.budget(config)),
             "auth": AuthPort(self.door.chain),
+            "lookup": LookupPort(self.door.chain),
+            "policy": PolicyPort(self.door.chain, accounts),
         }
         self._asking = threading.BoundedSemaphore(asking.CONNECTIONS)
         self._proxies = settings.proxies(config)

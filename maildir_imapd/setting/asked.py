@@ -19,6 +19,29 @@ SETTINGS: tuple[Setting, ...] = (
         many=True,
     ),
     Setting(
+        "lookup_socket",
+        asked_at,
+        (),
+        "Answer here whether there is a user, as a table of Postfix's type socketmap: virtual_mailbox_maps or "
+        "local_recipient_maps = socketmap:unix:private/users:users. Path or address as of auth_socket; who may connect "
+        "can find out which users there are. May be given several times.",
+        "PATH|HOST:PORT",
+        "Questions of other servers",
+        many=True,
+    ),
+    Setting(
+        "policy_socket",
+        asked_at,
+        (),
+        "Answer here, as a policy service of Postfix's, whether a recipient's quota has room for a message: "
+        "check_policy_service unix:private/quota in smtpd_recipient_restrictions refuses it with 552 before it is "
+        "sent. Recipients who are not known, and those whose quota cannot be known just now, are left to the other "
+        "restrictions. Path or address as of auth_socket. May be given several times.",
+        "PATH|HOST:PORT",
+        "Questions of other servers",
+        many=True,
+    ),
+    Setting(
         "socket_mode",
         mode,
         0o660,

@@ -6,13 +6,14 @@ import grp
 import re
 import smtplib
 import ssl
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import postfix
 import pytest
 from postfix import Postfix
-from running import Running, start_server, stop_server
+from running import Running, program, start_server, stop_server
 
 pytestmark = pytest.mark.interop
 
@@ -46,8 +47,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     server = start_server(
         base,
         f"--auth-socket={mta.private}/auth",
+        f"--lookup-socket={mta.private}/users",
+        f"--policy-socket={mta.private}/quota",
         "--socket-group=postfix",
+        "--quota-storage=1M",
         "--auth-failure-delay=0.2",
+        "--auth-username-format=%n",
     )
     try:
         made = (mta.private / "auth").stat()
@@ -60,6 +65,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "smtpd_tls_security_level": "may",
             "smtpd_tls_cert_file": base / "cert.pem",
             "smtpd_tls_key_file": base / "key.pem",
+            "virtual_mailbox_domains": "mail.example.org",
+            "virtual_mailbox_maps": "socketmap:unix:private/users:users",
+            "smtpd_recipient_restrictions": "reject_unauth_destination, check_policy_service unix:private/quota",
+            "virtual_transport": "lmtp:[127.0.0.1]:9",
         }
         with postfix.running(mta, main):
             yield Site(server, mta, ssl.create_default_context(cafile=str(base / "cert.pem")))
@@ -113,3 +122,54 @@ def test_a_back_end_that_is_down_is_no_wrong_password(site: Site, user: str) -> 
         users.rmdir()
         away.rename(users)
     assert site.login(user, "secret") is None
+
+
+# --- who there is, and who has room ---------------------------------------------------------------
+
+
+def recipient(site: Site, address: str, size: int = 0) -> tuple[int, str]:
+    """What Postfix says to a recipient."""
+    with site.mta.smtp() as smtp:
+        smtp.ehlo()
+        smtp.mail("sender@example.net", [f"size={size}"] if size else [])
+        code, text = smtp.rcpt(address)
+        return code, text.decode()
+
+
+def test_whom_there_is(site: Site, user: str) -> None:
+    assert recipient(site, f"{user}@mail.example.org")[0] == 250, site.mta.log
+    code, text = recipient(site, "nobody@mail.example.org")
+    assert (code, "User unknown" in text) == (550, True)
+    etc = site.mta.base / "etc"
+    words = [
+        program("postmap"),
+        "-c",
+        etc,
+        "-q",
+        f"{user}@mail.example.org",
+        f"socketmap:unix:{site.mta.private}/users:users",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{user}\n"), done.stderr
+    words[4] = "nobody@mail.example.org"
+    assert subprocess.run(words, capture_output=True).returncode == 1
+
+
+def test_whose_quota_is_used_up(site: Site) -> None:
+    user, spool = site.server.user()
+    address = f"{user}@mail.example.org"
+    spool.put("INBOX", b"Subject: x\r\n\r\n" + b"x" * 900_000 + b"\r\n")
+    assert recipient(site, address, 1000)[0] == 250
+    code, text = recipient(site, address, 500_000)
+    assert (code, text) == (552, f"5.2.2 <{address}>: Recipient address rejected: The mailbox is full")
+
+
+def test_what_cannot_be_known_comes_again(site: Site, user: str) -> None:
+    users, away = site.server.base / "passwd", site.server.base / "away"
+    users.rename(away)
+    users.mkdir()
+    try:
+        assert recipient(site, f"{user}@mail.example.org")[0] == 451, site.mta.log
+    finally:
+        users.rmdir()
+        away.rename(users)
