@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +78,17 @@ class _Choice:
         """The context for *name*: its own, or that of all names beside it."""
         name = name.lower().removesuffix(".")
         return self._named.get(name) or self._named.get("*." + name.partition(".")[2])
+
+
+def keep_unraisable(found: sys.UnraisableHookArgs) -> None:
+    """As ``sys.unraisablehook``: into the log, and no traceback for a client who asks for a name that is not ASCII.
+
+    The interpreter reads that name before it calls ``sni_callback``, and can raise to nobody; the handshake fails.
+    """
+    if isinstance(found.exc_value, UnicodeDecodeError) and isinstance(found.object, bytes):
+        log.debug("name of no certificate", name=found.object)
+        return
+    log.error("an error that nobody could catch", failure=found.exc_value, at=found.err_msg or repr(found.object))
 
 
 def _context(config: Config, cert: str, key: str | None, settings: tuple[str, str]) -> ssl.SSLContext:

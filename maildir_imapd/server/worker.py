@@ -21,6 +21,7 @@ from maildir_imapd import log as logs
 from maildir_imapd.errors import LimitReached, ShuttingDown
 from maildir_imapd.events import Log
 from maildir_imapd.server import asking, imap_service, memory, proxy, settings
+from maildir_imapd.server import tls as tls_settings
 from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.auth_service import AuthPort
 from maildir_imapd.server.beside import start as start_background
@@ -409,6 +410,7 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
     SIGTERM: BYE to all, end within the supervisor's patience.  SIGUSR1: look whether it is retired; then accept no
     more, and end when the last client has gone.
     """
+    sys.unraisablehook = tls_settings.keep_unraisable
     # First, while there is no thread.
     theirs = [listener.sock for listener in listeners]
     background = start_background(config, theirs if supervision.channel is None else [*theirs, supervision.channel])

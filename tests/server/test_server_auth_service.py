@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import signal
+import socket
+import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 from asked import Asker, answering
 from hypothesis import given
 from hypothesis import strategies as st
+from running import start_server, stop_server
 
 from maildir_imapd.server import asking
 from maildir_imapd.server.auth_service import EXCHANGES, LINE_OCTETS, escape, unescape
@@ -192,3 +197,53 @@ def test_one_who_asks_too_often_is_refused_and_nobody_else(
             asker.send(b"AUTH\t1\tPLAIN\tresp=%b\n" % plain("ann", "secret"))
             assert asker.line().startswith(b"OK")
             asker.close()
+
+
+# --- a whole server -------------------------------------------------------------------------------
+
+
+def test_the_socket_of_a_server(tmp_path: Path) -> None:
+    """All workers answer at it, also new ones; what is left of a server that was killed is replaced."""
+    path = tmp_path / "auth"
+
+    def answered() -> bytes:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(str(path))
+            with sock.makefile("rwb") as file:
+                spid = b""
+                while (line := file.readline()) != b"DONE\n":
+                    spid = line if line.startswith(b"SPID") else spid
+                file.write(b"VERSION\t1\t2\nAUTH\t1\tPLAIN\tresp=%b\n" % plain("u0", "secret"))
+                file.flush()
+                assert file.readline() == b"OK\t1\tuser=u0\n"
+        return spid
+
+    killed = start_server(tmp_path, f"--auth-socket={path}", "--socket-mode=0600", log="killed")
+    killed.process.kill()
+    killed.process.wait()
+    assert killed.process.stdout is not None
+    killed.process.stdout.close()
+    # Its workers see within a second that they are alone.
+    deadline = time.monotonic() + 30
+    while (tmp_path / "killed").read_text().count("the supervisor is gone") < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    while True:
+        try:
+            server = start_server(tmp_path, f"--auth-socket={path}", "--socket-mode=0600")
+            break
+        except AssertionError:
+            assert time.monotonic() < deadline
+    try:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        before = set()
+        while len(before) < 2:
+            before.add(answered())
+            assert time.monotonic() < deadline
+        server.process.send_signal(signal.SIGHUP)
+        while answered() in before:
+            assert time.monotonic() < deadline
+    finally:
+        stop_server(server)
+    assert not path.exists()

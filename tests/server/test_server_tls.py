@@ -78,6 +78,34 @@ def test_the_certificate_of_the_name(tmp_path: Path, asked: str | None, shown: s
     assert shake(found.context, asked)[0] == shown
 
 
+def test_a_name_that_is_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The handshake fails, and no traceback is written for it."""
+    caplog.set_level("DEBUG")
+    monkeypatch.setattr("sys.unraisablehook", tls.keep_unraisable)
+    found = read(tmp_path, "imap.example.net")
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(down, up, server_hostname="imap.example.net")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = up.read()
+    assert b"imap.example.net" in hello
+    up.write(hello.replace(b"imap.example.net", b"imap.\xff\xfeample.net"))
+    with pytest.raises(ssl.SSLError):
+        found.context.wrap_bio(up, down, server_side=True).do_handshake()
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("DEBUG", "name of no certificate")
+    caplog.clear()
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ZeroDivisionError
+
+    Broken()
+    assert "an error that nobody could catch" in caplog.text
+
+
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_versions_and_ciphers(tmp_path: Path, newest: ssl.TLSVersion) -> None:
     found = read(tmp_path, "imap.example.net", tls_ciphers="ECDHE-ECDSA-AES256-GCM-SHA384")
