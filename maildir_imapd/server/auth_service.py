@@ -159,7 +159,8 @@ class AuthService(Asking):
             exchange,
         )
         challenge = next(exchange)
-        if initial is None:
+        if not initial:
+            # Exim writes an empty one where its client has sent none.
             self._ask(login, challenge)
         else:
             self._step(login, initial)

@@ -98,6 +98,12 @@ def test_login_and_several_at_once(asker: Asker) -> None:
     assert asker.line() == b"OK\t3\tuser=ann\n"
 
 
+def test_an_empty_initial_response_is_none(asker: Asker) -> None:
+    """So Exim asks where its client has sent none."""
+    asker.send(b"AUTH\t1\tLOGIN\tservice=smtp\tnologin\tresp=\n")
+    assert asker.line() == b"CONT\t1\tVXNlcm5hbWU6\n"
+
+
 def test_from_where(asker: Asker) -> None:
     """A user whom only some networks may log in; who does not say from where is in none."""
     for rip, right in ((b"rip=192.0.2.7", True), (b"rip=198.51.100.1", False), (b"rip=x", False), (b"secured", False)):
@@ -111,7 +117,7 @@ def test_other_failures(asker: Asker) -> None:
         (b"PLAIN\tresp=%b" % base64.b64encode(b"\xff\0\xff\0\xff"), b"FAIL\t1\n"),
         (b"PLAIN\tresp=%b" % base64.b64encode(b"ann"), b"FAIL\t1\n"),
         (b"PLAIN\tresp=%b" % base64.b64encode(b"ben\0ann\0secret"), b"FAIL\t1\tuser=ann\tauthz"),
-        (b"PLAIN\tresp=", b"FAIL\t1\n"),
+        (b"PLAIN\tresp=%b" % base64.b64encode(b"\0\0"), b"FAIL\t1\tuser="),
         (b"\xff\tresp=", b"FAIL\t1\treason="),
     ):
         asker.send(b"AUTH\t1\t%b\n" % words)
