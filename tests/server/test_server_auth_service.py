@@ -181,12 +181,13 @@ def test_it_begins_with_the_version(address: tuple[str, int]) -> None:
 
 
 def test_half_a_line_has_its_time(
-    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    asker: Asker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    asker.send(b"AUTH\t1\tPLAIN\tresp=%b\n" % plain("ann", "secret"))
+    assert asker.line().startswith(b"OK")
     monkeypatch.setattr(asking, "REQUEST_SECONDS", 0.2)
-    with greeted(address) as asker:
-        asker.send(b"AUTH\t1\tPLAIN")
-        assert asker.rest() == b""
+    asker.send(b"AUTH\t2\tPLAIN")
+    assert asker.rest() == b""
     assert "request not finished service=auth" in caplog.text
 
 
