@@ -14,14 +14,17 @@ from typing import Any
 
 from maildir_imapd import toml_lines
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.setting import auth, limits, listening, mailboxes, oauth, running, users
+from maildir_imapd.setting import asked, auth, door, limits, listening, mailboxes, oauth, running, tls, users
 from maildir_imapd.setting.setting import Setting
 
 SETTINGS: tuple[Setting, ...] = (
     *listening.SETTINGS,
+    *tls.SETTINGS,
+    *door.SETTINGS,
     *users.SETTINGS,
     *auth.SETTINGS,
     *oauth.SETTINGS,
+    *asked.SETTINGS,
     *mailboxes.SETTINGS,
     *limits.SETTINGS,
     *running.SETTINGS,

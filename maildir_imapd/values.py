@@ -6,12 +6,13 @@ would be right.  Those that need a range or words return such a function.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from maildir_imapd import location as locations
@@ -147,6 +148,61 @@ def address(value: Any) -> Endpoint:
     if not colon or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
         raise ValueError("must be HOST:PORT, for example 127.0.0.1:143 or *:993")
     return Endpoint("::" if host in ("*", "") else host, int(port))
+
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def network(value: Any) -> Network:
+    """An address, or a network as ADDRESS/BITS."""
+    try:
+        return ipaddress.ip_network(text(value).strip(), strict=False)
+    except ValueError:
+        raise ValueError("must be an address or a network, for example 192.0.2.0/24 or 2001:db8::/32") from None
+
+
+_HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCertificate:
+    """A certificate for those who ask for *name*, in small letters; it may begin with ``*.``."""
+
+    name: str
+    cert: str
+    key: str | None
+
+
+def named_certificate(value: Any) -> NamedCertificate:
+    """``NAME:CERT`` or ``NAME:CERT:KEY``."""
+    name, *paths = text(value).split(":")
+    name = name.lower().removesuffix(".")
+    if not _HOST_NAME(name) or not 1 <= len(paths) <= 2 or not all(paths):
+        raise ValueError("must be NAME:CERT[:KEY], for example mail.example.net:/etc/ssl/net.pem:/etc/ssl/net.key")
+    return NamedCertificate(name, path(paths[0]), path(paths[1]) if len(paths) == 2 else None)
+
+
+def asked_at(value: Any) -> Endpoint | str:
+    """An absolute path, or ``HOST:PORT`` with a loopback address."""
+    written = text(value)
+    if written.startswith("/") and "\0" not in written:
+        return written
+    try:
+        place = address(written)
+        if place.host == "localhost" or ipaddress.ip_address(place.host).is_loopback:
+            return place
+    except ValueError:
+        pass
+    raise ValueError("must be an absolute path, or a loopback address such as 127.0.0.1:12345")
+
+
+def mode(value: Any) -> int:
+    """Permissions in octal digits; a number of TOML's is read as it is written there, 0o660."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"(0o?)?[0-7]{3}", value):
+        return int(value.removeprefix("0o"), 8)
+    raise ValueError('must be a mode in octal digits, for example "0660"')
 
 
 def location(value: Any) -> str:

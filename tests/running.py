@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ class Running:
     tls_port: int
     process: subprocess.Popen[str]
     names: Iterator[int]
+    # Of all listeners, by what the line that says it is ready calls them.
+    ports: dict[str, int] = field(default_factory=dict)
 
     def user(self, *, nested: bool = False) -> tuple[str, Spool]:
         """A user nobody has used yet, with an empty spool; the password is ``secret``."""
@@ -109,14 +112,14 @@ def start_server(
     )
     assert process.stdout is not None
     line = process.stdout.readline()
-    ports = [int(word.rstrip(",;").rpartition(":")[2]) for word in line.split() if "127.0.0.1:" in word]
-    if len(ports) != 2:
+    ports = {kind: int(port) for kind, port in re.findall(r"(\w+) 127\.0\.0\.1:(\d+)", line)}
+    if not {"imap", "imaps"} <= set(ports):
         process.kill()
         process.wait()
         process.stdout.close()
         said = base / log
         raise AssertionError(f"the server did not start: {line!r} {said.read_text() if said.exists() else ''}")
-    return Running(base, ports[0], ports[1], process, itertools.count())
+    return Running(base, ports["imap"], ports["imaps"], process, itertools.count(), ports)
 
 
 def stop_server(running: Running) -> None:

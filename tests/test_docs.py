@@ -162,6 +162,10 @@ def test_the_examples_of_back_ends_are_settings_that_can_be_opened(shown: str, t
     assert server_settings.chain(config).back_ends
 
 
+# Words of other programs, and fields of the passwd-file.
+ELSEWHERE = {"pam_mkhomedir", "allow_nets", "acts_for", "dovecot_client_ip", "local_recipient_maps"}
+
+
 def test_every_back_end_has_an_example_and_a_row() -> None:
     text = (ROOT / "docs" / "authentication.md").read_text()
     for name in {*CHECKING, *KNOWING}:
@@ -169,4 +173,4 @@ def test_every_back_end_has_an_example_and_a_row() -> None:
         assert row.replace("|  |", "| |") in text, name
         assert any(re.search(rf'"{name}"', shown) for shown in SHOWN), name
     for name in re.findall(r"`([a-z]+_[a-z_]+)`", text):
-        assert name in BY_NAME or name in ("pam_mkhomedir", "allow_nets", "acts_for"), name
+        assert name in BY_NAME or name in ELSEWHERE, name

@@ -40,13 +40,18 @@ MAX_FAILURES: Final = 4
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _CACHE_SIZE: Final = 10_000
 _AS_SHOWN: Final = Spelling()
+# Why a login failed that need not be counted: this very credential was wrong a moment ago, from the same address.
+AGAIN: Final = "again"
+# Seconds for which it is known to be wrong; the second where a back end does not show that a secret has changed.
+_WRONG_SECONDS: Final = 600.0
+_WRONG_UNSEEN_SECONDS: Final = 30.0
 
 
 class FailureCount(Protocol):
     """How often logins have failed of late, counted beyond this chain (``server/failures.py``)."""
 
     def add(self, user: str, host: str) -> None:
-        """Count a failure."""
+        """Count a failure; *host* "": by no address."""
         ...
 
     def doublings(self, user: str, host: str) -> int:
@@ -84,9 +89,11 @@ class Chain:
         self._salt_key = salt_key or self._key
         self._masters = masters
         self._devices = devices
-        self._lock = locks.make(locks.Rank.GUARD)  # guards _known
+        self._lock = locks.make(locks.Rank.GUARD)  # guards _known and _wrong
         # By digest: what the back end had on record, what it answered, and until when that holds.
         self._known: OrderedDict[bytes, tuple[Registered, Identity, float]] = OrderedDict()
+        # By digest of a credential and an address: what the back end had on record, and until when that holds.
+        self._wrong: OrderedDict[bytes, tuple[Registered | None, float]] = OrderedDict()
 
     # --- who there is -----------------------------------------------------------------------------
 
@@ -157,7 +164,9 @@ class Chain:
     def identify(self, credential: Credential, host: str | None = None) -> Identity:
         """Check *credential*, shown from the address *host*; a right one is remembered for a while, as a keyed digest.
 
-        Raises AuthenticationFailed, AuthorizationFailed for one who may not act as whom he names, Unavailable.
+        Raises AuthenticationFailed, AuthorizationFailed for one who may not act as whom he names, Unavailable.  A
+        password that was wrong from that address a while ago is wrong again without a look at it, as long as the user
+        is the same on record: a telephone with an old one costs no hash.  The failure's detail is AGAIN then.
         """
         masters = self._masters
         acting = masters.acting(credential) if masters is not None else None
@@ -193,12 +202,7 @@ class Chain:
         if registered is not None and host is not None and not registered.identity.may_come_from(host):
             # From there he is unknown: whether the password is right must not show in how long the answer takes.
             user, registered = "", None
-        identity = self._by_device(back_end, credential, registered)
-        if identity is not None:
-            if not self._himself(credential, identity):
-                raise AuthorizationFailed
-            return identity
-        identity = self._checked(back_end, _renamed(credential, user), registered)
+        identity = self._not_again(back_end, credential, user, registered, host)
         if (registered is None or identity != registered.identity) and not _fits(identity, host):
             # Only the credential said who he is, or from where he may come, and of that nothing has been looked at yet.
             raise AuthenticationFailed
@@ -212,14 +216,14 @@ class Chain:
         return self._acted_for(self._masters, master, credential.authzid, host)
 
     def _by_device(
-        self, back_end: Authenticator, credential: Credential, registered: Registered | None
+        self, back_end: Authenticator, credential: Password, registered: Registered | None
     ) -> Identity | None:
         """Say who it is by the password of one of his devices; None where it is none of them.
 
         Raises AuthenticationFailed for one who may not log in whatever he shows, Unavailable.
         """
         # A back end that cannot say who is locked out lets nobody in by what it has not checked.
-        if self._devices is None or not isinstance(credential, Password) or External not in back_end.takes:
+        if self._devices is None or External not in back_end.takes:
             return None
         if registered is None or not registered.may_log_in:
             return None
@@ -242,13 +246,37 @@ class Chain:
         spelled = self._spelling.of(wanted)
         return valid_user(wanted) and identity.user in (spelled, spelled.lower())
 
+    def _not_again(
+        self,
+        back_end: Authenticator,
+        credential: Credential,
+        user: str,
+        registered: Registered | None,
+        host: str | None,
+    ) -> Identity:
+        """Check *credential* for *user*, unless it is known to be wrong; raises as ``identify``."""
+        if not isinstance(credential, Password):
+            return self._checked(back_end, _renamed(credential, user), registered)
+        # By the name as it was shown: to a stranger the same happens as to one who is there.
+        shown = self._digest((host or "").encode() + b"\0" + _octets(credential))
+        if self._was_wrong(shown, registered):
+            raise AuthenticationFailed(detail=AGAIN)
+        try:
+            device = self._by_device(back_end, credential, registered)
+            return device or self._checked(back_end, _renamed(credential, user), registered)
+        except AuthenticationFailed as error:
+            # Where there is something to mend, that is done without a new password.
+            if not error.detail:
+                self._note_wrong(shown, registered)
+            raise
+
     def _checked(self, back_end: Authenticator, credential: Credential, registered: Registered | None) -> Identity:
         if not isinstance(credential, Password):
             # A proof has cost nothing, and comes but once; a token ends, which its back end knows.
             if not isinstance(credential, back_end.takes):
                 raise AuthenticationFailed
             return back_end.check(credential)
-        digest = hmac.digest(self._key, _octets(credential), hashlib.sha256)
+        digest = self._digest(_octets(credential))
         now = time.monotonic()
         with self._lock:
             known = self._known.get(digest)
@@ -262,6 +290,22 @@ class Chain:
                     self._known.popitem(last=False)
         return identity
 
+    def _digest(self, octets: bytes) -> bytes:
+        return hmac.digest(self._key, octets, hashlib.sha256)
+
+    def _was_wrong(self, digest: bytes, registered: Registered | None) -> bool:
+        with self._lock:
+            known = self._wrong.get(digest)
+        return known is not None and known[0] == registered and time.monotonic() < known[1]
+
+    def _note_wrong(self, digest: bytes, registered: Registered | None) -> None:
+        until = time.monotonic() + (_WRONG_SECONDS if _shows_changes(registered) else _WRONG_UNSEEN_SECONDS)
+        with self._lock:
+            self._wrong[digest] = (registered, until)
+            self._wrong.move_to_end(digest)
+            while len(self._wrong) > _CACHE_SIZE:
+                self._wrong.popitem(last=False)
+
     # --- who was wrong ----------------------------------------------------------------------------
 
     def pause(self, tries: int, user: str, host: str) -> float:
@@ -269,19 +313,29 @@ class Chain:
         doublings = max(tries - 1, self.failures.doublings(user, host) if self.failures is not None else 0)
         return float(min(self._delay * 2**doublings, _LONGEST_PAUSE_SECONDS))
 
-    def tries(self, host: str, peer: str) -> Tries:
-        """Begin to count the tries of a connection from *host*; *peer* is its name in the log."""
-        return Tries(self, host, peer)
+    def tries(self, host: str, peer: str, *, longest: float = _LONGEST_PAUSE_SECONDS) -> Tries:
+        """Begin to count the tries of a connection from *host*; *peer* is its name in the log.
+
+        *longest*: seconds that an answer may be late at the most.
+        """
+        return Tries(self, host, peer, longest)
 
 
 class Tries:
     """One connection's tries to log in.  Only the thread of that connection calls it, and sleeps in it."""
 
-    def __init__(self, chain: Chain, host: str, peer: str) -> None:
+    def __init__(self, chain: Chain, host: str, peer: str, longest: float) -> None:
         self._chain = chain
+        self._longest = longest
         self._host = host
         self._peer = peer
+        # Whether failures are counted by that address.
+        self._counted = True
         self._failures = 0
+
+    def comes_from(self, host: str, peer: str, *, counted: bool) -> None:
+        """Go on as for a client at *host*; *counted*: what is wrong counts against that address."""
+        self._host, self._peer, self._counted = host, peer, counted
 
     def identify(self, credential: Credential) -> Identity:
         """As ``Chain.identify``: a wrong one is answered late, later each time, then with Goodbye.
@@ -290,6 +344,7 @@ class Tries:
         """
         began = time.monotonic()
         chain, user = self._chain, credential.user
+        counted = self._host if self._counted else ""
         try:
             identity = chain.identify(credential, self._host)
             if identity.acting is not None:
@@ -297,13 +352,15 @@ class Tries:
             return identity
         except AuthenticationFailed as error:
             self._failures += 1
-            if chain.failures is not None:
-                chain.failures.add(chain.answerable(credential), self._host)
-            # Where it is not the user's fault, an administrator has something to mend.
+            who = chain.answerable(credential)
+            if chain.failures is not None and error.detail != AGAIN:
+                chain.failures.add(who, counted)
+            # Where it is no password that was tried now, an administrator has something to mend.
             why = {"why": error.detail} if error.detail else {}
             log.warning("login failed", user=user, peer=self._peer, tries=self._failures, **why)
             # In this connection's thread only: others do not wait.
-            left = began + chain.pause(self._failures, chain.answerable(credential), self._host) - time.monotonic()
+            pause = min(chain.pause(self._failures, who, counted), self._longest)
+            left = began + pause - time.monotonic()
             if left > 0:
                 time.sleep(left)
             if self._failures >= MAX_FAILURES:
@@ -322,6 +379,14 @@ def _first(able: Sequence[Authenticator], user: str) -> tuple[Authenticator, str
             if registered is not None:
                 return back_end, name, registered
     return able[0], user, None
+
+
+def _shows_changes(registered: Registered | None) -> bool:
+    """Whether *registered* compares unequal once another password is right; None does once there is such a user."""
+    version = None if registered is None else registered.version
+    # Of a back end that is joined with others each has its own.
+    parts = version if isinstance(version, tuple) else (version,)
+    return registered is None or None not in parts
 
 
 def _fits(identity: Identity, host: str | None) -> bool:

@@ -6,6 +6,7 @@ import re
 
 from maildir_imapd.cli.dovecot_config import HIDDEN, DovecotBlock
 from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on
+from maildir_imapd.config import BY_NAME
 
 _PROTOCOLS = {
     "lmtp": "mail is not delivered here: Dovecot's LMTP may go on beside this server, or Postfix delivers itself",
@@ -60,8 +61,10 @@ def _tls(reading: DovecotReading) -> None:
         out.tell(
             "ssl_min_protocol", f"clients that know nothing newer than {lowest} cannot connect: TLSv1.2 is the least"
         )
-    elif lowest not in ("", "TLSv1.2", "LATEST"):
-        out.tell("ssl_min_protocol", "TLSv1.2 is taken as well")
+    elif lowest in ("TLSv1.3", "LATEST"):
+        out.settings["tls_min_version"] = "1.3"
+    elif lowest not in ("", "TLSv1.2"):
+        out.tell("ssl_min_protocol", "TLSv1.2 is the oldest that is taken")
 
 
 def _passwords(reading: DovecotReading) -> None:
@@ -84,7 +87,7 @@ def _listening(reading: DovecotReading) -> None:
     """Carry over addresses and ports of IMAP."""
     out = reading.out
     everywhere = [_host(word) for word in re.split(r"[\s,]+", reading.take(reading.root, "listen")) if word]
-    found: dict[str, list[str]] = {"imap": [], "imaps": []}
+    found: dict[str, list[str]] = {"imap": [], "imaps": [], "imap_proxy": [], "imaps_proxy": []}
     blocks = [
         each
         for block in reading.root.all("service")
@@ -92,6 +95,8 @@ def _listening(reading: DovecotReading) -> None:
         for each in block.all("inet_listener")
     ]
     ports = {"imap": "143", "imaps": "993"}
+    proxies = _networks(reading, "haproxy_trusted_networks", "proxy_networks")
+    _networks(reading, "login_trusted_networks", "login_trusted_networks")
     listeners = {name: DovecotBlock("inet_listener", name) for name in ports} | {block.name: block for block in blocks}
     for name, block in listeners.items():
         port = reading.take(block, "port") or ports.get(name, "0")
@@ -99,15 +104,28 @@ def _listening(reading: DovecotReading) -> None:
         hosts = [
             _host(word) for word in re.split(r"[\s,]+", reading.take(block, "address", "listen")) if word
         ] or everywhere
-        if is_on(reading.take(block, "haproxy")):
-            why = f"port {port} is for a proxy that says first whose connection it is (PROXY), which is not understood"
-            out.tell(f"inet_listener {name}", why)
+        proxied = is_on(reading.take(block, "haproxy"))
+        if proxied and not proxies:
+            out.tell(f"inet_listener {name}", f"port {port} is for proxies, and haproxy_trusted_networks names none")
         elif port != "0":
             kind = "imaps" if is_on(secure) or (not secure and name == "imaps") else "imap"
-            found[kind] += [f"{host}:{port}" for host in _merged(hosts)]
+            found[f"{kind}_proxy" if proxied else kind] += [f"{host}:{port}" for host in _merged(hosts)]
     for kind, addresses in found.items():
         if addresses:
             out.settings[kind] = addresses
+
+
+def _networks(reading: DovecotReading, name: str, ours: str) -> list[str]:
+    """Carry over the setting *name* as *ours*, networks; what is none of those is named."""
+    found = []
+    for word in re.split(r"[\s,]+", reading.take(reading.root, name)):
+        try:
+            found += [str(BY_NAME[ours].check(word))] if word else []
+        except ValueError:
+            reading.out.tell(name, f"{word} is no address or network")
+    if found:
+        reading.out.settings[ours] = found
+    return found
 
 
 def _host(written: str) -> str:
@@ -138,10 +156,10 @@ def _service(reading: DovecotReading, block: DovecotBlock) -> None:
             at = f"port {port}" if port else where
             postfix = "postfix" in where or listener.get("user") == "postfix"
             who = "Postfix asks" if postfix else "other programs ask"
-            why = f"{who} Dovecot for passwords at {at}: keep Dovecot's auth for that, or nobody can send mail"
+            why = f"{who} Dovecot for passwords at {at}: set auth_socket for that, or nobody can send mail"
             out.tell(f"service auth: {where}", why)
         elif block.name in ("quota-status", "policy"):
-            out.tell(f"service {block.name}", "Postfix cannot ask here whether a user's quota is used up")
+            out.tell(f"service {block.name}", "set policy_socket for Postfix's question whether a quota is used up")
         elif block.name == "doveadm" and port:
             out.tell(f"service doveadm: {where}", f"programs that call doveadm over port {port} get no answer here")
     reading.pass_over(block)
@@ -152,10 +170,14 @@ def _conditional(reading: DovecotReading, block: DovecotBlock) -> None:
     out = reading.out
     if block.kind == "local_name":
         cert = reading.take(block, "ssl_cert", "ssl_server_cert_file").removeprefix("<")
-        reading.take(block, "ssl_key", "ssl_server_key_file")
-        if cert:
-            why = f"clients of {block.name} get the certificate of tls_cert, not {cert}: have one with all names"
-            out.tell(str(block), why)
+        key = reading.take(block, "ssl_key", "ssl_server_key_file").removeprefix("<")
+        hidden = HIDDEN in (cert, key)
+        for name in block.name.split() if cert else ():
+            if hidden:
+                out.tell(str(block), f"doveconf hides where its key is: add {name}:{cert.strip()}:KEY to tls_sni")
+            else:
+                written = ":".join(each.strip() for each in (name, cert, key) if each.strip())
+                out.settings["tls_sni"] = [*out.settings.get("tls_sni", ()), written]
         return
     cleartext = block.get("disable_plaintext_auth") == "no" or is_on(block.get("auth_allow_cleartext"))
     if cleartext:

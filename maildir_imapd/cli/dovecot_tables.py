@@ -93,8 +93,7 @@ MEANINGS: Final[dict[str, str]] = {
     "ID says the name of this server alone": "imap_id_*",
     "a message that cannot be read is left out, and the answer says so": "imap_fetch_failure",
     "a keyword may be as long as its line": "mail_max_keyword_length",
-    "addresses that webmail hands on are not taken: limits and log know webmail's own": "login_trusted_networks",
-    "a proxy in front that sends PROXY lines is not understood: connections through it fail": "haproxy_*",
+    "a proxy has five seconds to say for whom it comes": "haproxy_timeout",
     "no policy server is asked at logins": "auth_policy_*",
     "user names are letters, digits and . _ + @ = & ' -": "auth_username_chars auth_username_translation",
     "logins with certificates are set anew (tls_client_ca, tls_client_name), and there are none with tickets": """

@@ -145,16 +145,16 @@ class Session:
         budget: Budget = UNLIMITED,
     ) -> None:
         self.policy = policy
-        # Who logs in is asked for here; it may block for as long as the door wants.
-        self.gate = gate
-        # By which mechanisms.
-        self.ways = ways
+        # Who logs in is asked for here, which may block for as long as the door wants; and by which mechanisms.
+        self.gate, self.ways = gate, ways
         # Whether the line is safe from others' eyes: TLS, or the same machine.
         self.secure = secure
         # Makes the thread that owns the connection call the engine's ``announce``.
         self.wake = wake
-        self.peer = peer
-        self.clock = clock
+        self.peer, self.clock = peer, clock
+        # Takes the address and port for which the client has come, and returns its new name for the log; None for a
+        # client who may not say that.
+        self.forward: Callable[[str, int], str] | None = None
         # Told by every command that works message by message.
         self.progress = Progress(ticks, meanwhile, look, budget)
         # RFC 8437: UNAUTHENTICATE is no use where nobody could log in again.

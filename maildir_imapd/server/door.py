@@ -136,10 +136,13 @@ class Door:
         """Take that back, if it was counted. Under the lock."""
         if visit in self._waiting:
             del self._waiting[visit]
-            around = network(visit.host)
-            self._by_network[around] -= 1
-            if not self._by_network[around]:
-                del self._by_network[around]
+            self._one_less(network(visit.host))
+
+    def _one_less(self, around: str) -> None:
+        """Count one that has not logged in less, of a network. Under the lock."""
+        self._by_network[around] -= 1
+        if not self._by_network[around]:
+            del self._by_network[around]
 
     def _left(self, visit: Visit) -> None:
         """Keep the mail of who has gone open for a while."""
@@ -163,6 +166,16 @@ class Door:
             self._by_user.leave(user)
             self._by_user.leave(_at(user, visit))
 
+    def forward(self, visit: Visit, host: str, peer: str) -> None:
+        """Count a connection that has not logged in as one from *host*, for which it has come; *peer* as of Visit."""
+        with self._lock:
+            waiting = visit in self._waiting
+            if waiting:
+                self._one_less(network(visit.host))
+            visit.host, visit.peer, visit.shared = host, peer, False
+            if waiting:
+                self._by_network[network(host)] += 1
+
     # --- who --------------------------------------------------------------------------------------
 
     def gate(self, visit: Visit) -> Gate:
@@ -170,19 +183,19 @@ class Door:
         tries = self.chain.tries(visit.host, visit.peer)
 
         def come(credential: Credential) -> Access:
+            tries.comes_from(visit.host, visit.peer, counted=not visit.shared)
             return self.admit(tries.identify(credential), visit)
 
         return come
 
     def ways(self, visit: Visit, transport: Transport, logins: Logins) -> SaslOffer:
         """The mechanisms by which a connection may log in."""
-        stored = partial(self.chain.stored, host=visit.host)
 
         def situation() -> Situation:
             shown = transport.client_certificate
             return Situation(
                 bindings=transport.bindings,
-                stored=stored,
+                stored=partial(self.chain.stored, host=visit.host),
                 salt=self.chain.salt,
                 anonymous=logins.anonymous,
                 scope=logins.scope,

@@ -51,7 +51,7 @@ class Failures:
         self._tags, self._counts = shared.words(WAYS * rows), shared.words(WAYS * rows)
 
     def add(self, user: str, host: str) -> None:
-        """Count a failure."""
+        """Count a failure; *host* "": by no address."""
         for kind, value in _keys(user, host):
             tag, ways = self._row(kind, value)
             now = int(self._clock())
@@ -86,7 +86,9 @@ class Failures:
 
 
 def _keys(user: str, host: str) -> list[tuple[bytes, str]]:
-    keys = [(b"address", host), (b"user", user.lower())]
+    keys = [(b"user", user.lower())]
+    if host:
+        keys.append((b"address", host))
     around = network(host)
     if "/" in around:
         keys.append((b"network", around))

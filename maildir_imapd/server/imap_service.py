@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.budget import UNLIMITED, Budget
@@ -13,6 +14,8 @@ from maildir_imapd.imap.policy import Policy
 from maildir_imapd.imap.reply import Reply
 from maildir_imapd.server import settings
 from maildir_imapd.server.background import meanwhile
+from maildir_imapd.server.networks import among
+from maildir_imapd.server.sessions import peer_name
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
@@ -118,6 +121,9 @@ class ImapPort:
         self._logins = settings.logins(config)
         self._near = settings.policy(config, tls=tls, loopback=True, metadata=metadata)
         self._far = settings.policy(config, tls=tls, loopback=False, metadata=metadata)
+        # Of clients who may speak for others.
+        self._trusted = replace(self._far, plaintext_login=True)
+        self._networks = settings.webmail(config)
 
     def refusal(self, text: str) -> bytes:
         """As ``Port.refusal``."""
@@ -125,8 +131,9 @@ class ImapPort:
 
     def open(self, visit: Visit, transport: Transport, *, secure: bool) -> ImapService:
         """As ``Port.open``."""
+        visit.shared = trusted = among(visit.host, self._networks)
         engine = Engine(
-            self._near if visit.host.startswith(_LOOPBACK) else self._far,
+            self._trusted if trusted else self._near if visit.host.startswith(_LOOPBACK) else self._far,
             self._door.gate(visit),
             self._door.ways(visit, transport, self._logins),
             secure=secure,
@@ -136,7 +143,14 @@ class ImapPort:
             look=transport.look,
             budget=self._budget,
         )
+        if trusted:
+            engine.session.forward = lambda host, port: self._forward(visit, host, port)
         return ImapService(engine, transport.send, transport.send_all)
+
+    def _forward(self, visit: Visit, host: str, port: int) -> str:
+        """As ``Session.forward``."""
+        self._door.forward(visit, host, peer_name(host, port))
+        return visit.peer
 
 
 def logged_in_already(

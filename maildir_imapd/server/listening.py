@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import errno
+import grp
+import os
+import pwd
 import socket
+import stat
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import ConfigError
@@ -44,6 +49,96 @@ def listen(endpoint: Endpoint) -> list[socket.socket]:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot listen on {endpoint}: {why}") from error
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A file or socket that was made at a path: device and inode tell it from what others put there."""
+
+    path: str
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str) -> Named:
+        """Remember what is there now; raises OSError."""
+        state = os.lstat(path)
+        return cls(path, state.st_dev, state.st_ino)
+
+    def remove(self) -> None:
+        """Remove it, unless something else is there; never an error."""
+        try:
+            state = os.lstat(self.path)
+            if (state.st_dev, state.st_ino) == (self.device, self.inode):
+                os.unlink(self.path)
+        except OSError:
+            pass  # an administrator was faster
+
+
+@dataclass(frozen=True, slots=True)
+class SocketRights:
+    """Whose a socket is that is made at a path, by names of users and groups; None for whoever makes it."""
+
+    mode: int
+    owner: str | None = None
+    group: str | None = None
+
+
+def listen_at(path: str, rights: SocketRights) -> socket.socket:
+    """Make a socket at *path* and listen; raises ConfigError.
+
+    What is left of a server that has ended without removing its own is replaced; nothing else ever is.  Whoever may
+    write in the directory may put something else in its place meanwhile: it is a socket, by its inode, that gets an
+    owner.
+    """
+    try:
+        uid = -1 if rights.owner is None else pwd.getpwnam(rights.owner).pw_uid
+        gid = -1 if rights.group is None else grp.getgrnam(rights.group).gr_gid
+    except KeyError as error:
+        raise ConfigError(f"cannot listen on {path}: there is no {rights.owner} or {rights.group}") from error
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_left(path)
+        # Nobody connects before it is as it is to be.
+        before = os.umask(0o777)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(before)
+        made = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISSOCK(os.fstat(made).st_mode):
+                raise OSError(errno.ENOTSOCK, "something else is there now")
+            if (uid, gid) != (-1, -1):
+                os.chown(f"/proc/self/fd/{made}", uid, gid)
+            os.chmod(f"/proc/self/fd/{made}", rights.mode)
+        finally:
+            os.close(made)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"cannot listen on {path}: {error.strerror or error}") from error
+    sock.setblocking(False)
+    return sock
+
+
+def _remove_left(path: str) -> None:
+    """Remove a socket at which nobody listens any more; raises OSError when there is anything else."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.EEXIST, "there is something that is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.setblocking(False)
+        try:
+            trial.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:
+            pass  # a full queue is somebody's
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _addresses(endpoint: Endpoint) -> list[tuple[socket.AddressFamily, str]]:

@@ -18,16 +18,24 @@ def silent() -> None:
     """Wake nobody: there is no thread that waits, or it waits no more."""
 
 
+def peer_name(host: str, port: int) -> str:
+    """Write the address of a client as the log has it; port 0 is one that nobody knows."""
+    plain = host.removeprefix("::ffff:") if "." in host else host
+    return f"[{plain}]:{port}" if ":" in plain else f"{plain}:{port}"
+
+
 class Visit:
     """One connection.  Its own thread writes it; others read it, and only ``send_away`` changes what they find."""
 
-    __slots__ = ("account", "goodbye", "host", "peer", "ring", "service", "since", "thread", "user")
+    __slots__ = ("account", "goodbye", "host", "peer", "ring", "service", "shared", "since", "thread", "user")
 
     def __init__(self, host: str, peer: str, service: str = "imap") -> None:
         self.host = host
         # The address and the port, as the log has them.
         self.peer = peer
         self.service = service
+        # Whether its address stands for many clients, whom it does not name.
+        self.shared = False
         # Seconds since the epoch.
         self.since = time.time()
         self.thread = threading.get_ident()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.base import QuotaLimits
@@ -18,11 +18,12 @@ from maildir_imapd.auth.last_use import LastUse
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.imap.policy import Policy
-from maildir_imapd.server import back_ends, bindings, memory
+from maildir_imapd.server import back_ends, memory, tls
 from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Logins, Room
 from maildir_imapd.server.extracting import Extracting
+from maildir_imapd.server.listening import SocketRights
 from maildir_imapd.store.folder.keeping import Keeping
 from maildir_imapd.store.maildir import packed
 from maildir_imapd.store.records.metadata import parse_server
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from maildir_imapd.auth.beside import Asks
     from maildir_imapd.auth.chain import FailureCount
     from maildir_imapd.config import Config
-    from maildir_imapd.values import Endpoint
+    from maildir_imapd.values import Endpoint, Network
 
 # For large messages, however small the machine: what the least memory_limit gives.
 LEAST_LARGE_OCTETS: Final = 32 << 20
@@ -44,51 +45,6 @@ _MACHINE_ID: Final = "/etc/machine-id"
 # --- the connection -------------------------------------------------------------------------------
 
 
-def tls_context(config: Config) -> ssl.SSLContext | None:
-    """Read the certificate; None when none is set.  Raises ConfigError."""
-    if config.tls_cert is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    for name, path in (("tls_cert", config.tls_cert), ("tls_key", config.tls_key)):
-        if path is not None:
-            try:
-                with open(path, "rb"):
-                    pass  # OpenSSL would not say which of the two files it is
-            except OSError as error:
-                raise ConfigError(f"{name} {path}: {error.strerror}") from error
-    try:
-        # A key with a passphrase would have a daemon ask on the terminal.
-        context.load_cert_chain(config.tls_cert, config.tls_key, password=lambda: b"")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        what = "no certificate chain and key without a passphrase that fit each other"
-        raise ConfigError(f"tls_cert {config.tls_cert}: {what} ({reason})") from error
-    with open(config.tls_cert, "rb") as file:
-        bindings.note_certificate(context, file.read())
-    if config.tls_client_ca is not None:
-        _ask_for_certificates(context, config.tls_client_ca)
-    return context
-
-
-def _ask_for_certificates(context: ssl.SSLContext, path: str) -> None:
-    """Have clients asked for a certificate of these authorities; who has none may go on, who has another may not.
-
-    Raises ConfigError.  Where the file has lists of what was revoked, they are kept to.
-    """
-    try:
-        context.load_verify_locations(cafile=path)
-        with open(path, "rb") as file:
-            revoked = b"-----BEGIN X509 CRL-----" in file.read()
-    except OSError as error:
-        reason = getattr(error, "reason", None) or error.strerror
-        raise ConfigError(f"tls_client_ca {path}: no certificates of authorities ({reason})") from error
-    context.verify_mode = ssl.CERT_OPTIONAL
-    if revoked:
-        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
-
-
 def logins(config: Config) -> Logins:
     """Say how clients may log in."""
     scope, discovery = back_ends.tokens(config)
@@ -96,9 +52,44 @@ def logins(config: Config) -> Logins:
     return Logins(config.auth_mechanisms, config.tls_client_name, anonymous, scope, discovery)
 
 
-def listening(config: Config) -> list[tuple[Endpoint, bool]]:
-    """Where to listen, and whether TLS begins at once there."""
-    return [(address, False) for address in config.imap] + [(address, True) for address in config.imaps]
+@dataclass(frozen=True, slots=True)
+class ListeningPlace:
+    """Where to listen; *service* and the others as of ``worker.Acceptor``."""
+
+    address: Endpoint | str
+    """A path where it is a str."""
+    service: str = "imap"
+    implicit_tls: bool = False
+    proxy: bool = False
+    asked: bool = False
+
+
+def listening(config: Config) -> list[ListeningPlace]:
+    """Where to listen, and how."""
+    return [
+        *(ListeningPlace(address) for address in config.imap),
+        *(ListeningPlace(address, implicit_tls=True) for address in config.imaps),
+        *(ListeningPlace(address, proxy=True) for address in config.imap_proxy),
+        *(ListeningPlace(address, implicit_tls=True, proxy=True) for address in config.imaps_proxy),
+        *(ListeningPlace(place, "auth", asked=True) for place in config.auth_socket),
+        *(ListeningPlace(place, "lookup", asked=True) for place in config.lookup_socket),
+        *(ListeningPlace(place, "policy", asked=True) for place in config.policy_socket),
+    ]
+
+
+def socket_rights(config: Config) -> SocketRights:
+    """Read whose the sockets are that are made for other programs."""
+    return SocketRights(config.socket_mode, config.socket_owner, config.socket_group)
+
+
+def proxies(config: Config) -> tuple[Network, ...]:
+    """Read who may say by the PROXY protocol whose connection it is."""
+    return tuple(config.proxy_networks)
+
+
+def webmail(config: Config) -> tuple[Network, ...]:
+    """Read who may say by ID for whom it comes, and send passwords as they are."""
+    return tuple(config.login_trusted_networks)
 
 
 def demand_listening(config: Config) -> None:
@@ -109,8 +100,10 @@ def demand_listening(config: Config) -> None:
             "nothing to listen on: give --imap HOST:PORT or --imaps HOST:PORT, "
             "or set imap or imaps in the configuration file"
         )
-    if config.tls_cert is None and any(implicit_tls for _, implicit_tls in places):
+    if not tls.wanted(config) and any(place.implicit_tls for place in places):
         raise ConfigError("imaps needs a certificate: set tls_cert (and tls_key)")
+    if any(place.proxy for place in places) and not proxies(config):
+        raise ConfigError("imap_proxy and imaps_proxy need proxy_networks: the addresses of the proxies")
 
 
 def room(config: Config) -> Room:

@@ -16,7 +16,6 @@ import pwd
 import resource
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,15 +26,16 @@ from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
-from maildir_imapd.server import back_ends, confine, preload, settings, worker
+from maildir_imapd.server import back_ends, confine, preload, settings, tls, worker
 from maildir_imapd.server.aside import Aside
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
-from maildir_imapd.server.listening import listen
+from maildir_imapd.server.listening import Named, listen, listen_at
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
+from maildir_imapd.server.tls import Ends, Tls
 from maildir_imapd.server.warming import warm_up
 from maildir_imapd.server.worker import Acceptor, Supervision
 from maildir_imapd.store.disk.descriptors import Descriptor
@@ -99,13 +99,15 @@ class Supervisor:
     reload: Callable[[], Config]
     listeners: list[Acceptor] = field(default_factory=list)
     children: dict[int, Child] = field(default_factory=dict)
-    _tls: ssl.SSLContext | None = None
+    _tls: Tls | None = None
+    _certificate_ends: Ends = field(default_factory=Ends)
     _mail_user: pwd.struct_passwd | None = None
     _mail: list[bytes] = field(default_factory=list)  # below which directories it is
     _pause: float = 0.0
     _next_start: float = 0.0
     _looked: float = 0.0
-    _pid_file: tuple[int, int] | None = None  # device and inode of what was written
+    _pid_file: Named | None = None
+    _sockets: list[Named] = field(default_factory=list)
     _ending: bool = False  # SIGTERM or SIGINT has come
     _reload_wanted: bool = False  # SIGHUP has, since the last reload began
     _signals: Signals = field(init=False)
@@ -125,7 +127,7 @@ class Supervisor:
         preload.load()
         self._bind()
         # Whatever is wrong with the settings shows here, and not in every worker again.
-        self._tls = settings.tls_context(self.config)
+        self._tls = tls.read(self.config)
         users = settings.chain(self.config)
         settings.server_metadata(self.config)
         self._mail_user = _mail_user(self.config, users)
@@ -145,15 +147,27 @@ class Supervisor:
 
     def _bind(self) -> None:
         settings.demand_listening(self.config)
-        for address, implicit_tls in settings.listening(self.config):
-            self.listeners += [Acceptor(sock, implicit_tls=implicit_tls) for sock in listen(address)]
+        for place in settings.listening(self.config):
+            if isinstance(place.address, str):
+                found = [listen_at(place.address, settings.socket_rights(self.config))]
+                self._sockets.append(Named.of(place.address))
+            else:
+                found = listen(place.address)
+            self.listeners += [
+                Acceptor(sock, place.implicit_tls, place.service, proxy=place.proxy, asked=place.asked)
+                for sock in found
+            ]
 
     def _ready_line(self) -> str:
         places = []
         for listener in self.listeners:
+            kind = listener.service + ("s" if listener.implicit_tls else "") + ("_proxy" if listener.proxy else "")
+            if listener.sock.family == socket.AF_UNIX:
+                places.append(f"{kind} {listener.sock.getsockname()}")
+                continue
             host, port = listener.sock.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
-            places.append(f"{'imaps' if listener.implicit_tls else 'imap'} {host}:{port}")
+            places.append(f"{kind} {host}:{port}")
         count = self.config.workers
         return (
             f"maildir-imapd {__version__} ready: {', '.join(places)}; "
@@ -173,19 +187,9 @@ class Supervisor:
                     os.fchmod(file.fileno(), 0o644)
                     os.ftruncate(file.fileno(), 0)
                     file.write(f"{os.getpid()}\n")
-                    state = os.fstat(file.fileno())
             except OSError as error:
                 raise ConfigError(f"pid_file {self.config.pid_file}: {error.strerror}") from error
-            self._pid_file = state.st_dev, state.st_ino
-
-    def _remove_pid(self) -> None:
-        if self._pid_file is not None:
-            try:
-                state = os.lstat(self.config.pid_file)
-                if (state.st_dev, state.st_ino) == self._pid_file:
-                    os.unlink(self.config.pid_file)
-            except OSError:
-                pass  # an administrator was faster
+            self._pid_file = Named.of(self.config.pid_file)
 
     def _begin_aside(self, config: Config) -> Aside | None:
         """Fork the process that questions about passwords go to, if there are any; raises ConfigError."""
@@ -318,7 +322,8 @@ class Supervisor:
                     counts=self._counts.of(slot),
                     asks=self._aside,
                 )
-                status = worker.run(self.config, self._tls, self.listeners, supervision)
+                context = None if self._tls is None else self._tls.context
+                status = worker.run(self.config, context, self.listeners, supervision)
             except ConfigError as error:
                 log.error("worker cannot start", why=error.text, detail=error.detail)
                 status = ConfigError.exit_status
@@ -376,6 +381,7 @@ class Supervisor:
                 self._reload_wanted = True
         self._reap()
         self._kill_hanging(time.monotonic())
+        self._certificate_ends.look(self._tls)
         if logs.reopen():
             self._share_log()
 
@@ -383,7 +389,7 @@ class Supervisor:
         """New workers with the new settings; the old ones finish with the clients they have."""
         try:
             config = self.reload()
-            tls = settings.tls_context(config)
+            certificates = tls.read(config)
             users = settings.chain(config)
             settings.server_metadata(config)
             mail_user = _mail_user(config, users)
@@ -397,7 +403,7 @@ class Supervisor:
             log.warning("new listening addresses need a restart")
         old = [child for child in self.children.values() if not child.retired]
         before = self.config, self._tls, self._mail_user, self._mail, self._aside
-        self.config, self._tls, self._mail_user, self._mail, self._aside = config, tls, mail_user, mail, aside
+        self.config, self._tls, self._mail_user, self._mail, self._aside = config, certificates, mail_user, mail, aside
         self._share_log()
         try:
             if not self._start(config.workers):
@@ -519,7 +525,9 @@ class Supervisor:
         if self._aside is not None:
             self._aside.close()
         self._signals.close()
-        self._remove_pid()
+        for named in (self._pid_file, *self._sockets):
+            if named is not None:
+                named.remove()
         log.info("stopped")
 
     def _wait_until_gone(self, patience: float) -> None:

@@ -20,13 +20,18 @@ from typing import TYPE_CHECKING, Any
 from maildir_imapd import log as logs
 from maildir_imapd.errors import LimitReached, ShuttingDown
 from maildir_imapd.events import Log
-from maildir_imapd.server import imap_service, memory, settings
+from maildir_imapd.server import asking, imap_service, memory, proxy, settings
+from maildir_imapd.server import tls as tls_settings
 from maildir_imapd.server.accounts import Accounts
+from maildir_imapd.server.auth_service import AuthPort
 from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.heartbeat import Beats
-from maildir_imapd.server.sessions import Sessions, Visit, silent
+from maildir_imapd.server.lookup_service import LookupPort
+from maildir_imapd.server.networks import among
+from maildir_imapd.server.policy_service import PolicyPort
+from maildir_imapd.server.sessions import Sessions, Visit, peer_name, silent
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.transport import Transport
 from maildir_imapd.store.disk import descriptors
@@ -65,11 +70,17 @@ TOO_MANY = "The server has too many connections; try again later"
 
 @dataclass(frozen=True, slots=True)
 class Acceptor:
-    """A bound socket, and whether TLS begins at once on it; *service* names the port of the worker that serves it."""
+    """A bound socket, and whether TLS begins at once on it; *service* names the port of the worker that serves it.
+
+    *proxy*: each connection begins with a header of the PROXY protocol.  *asked*: its connections are of programs that
+    ask, which never log in and are counted by themselves.
+    """
 
     sock: socket.socket
     implicit_tls: bool
     service: str = "imap"
+    proxy: bool = False
+    asked: bool = False
 
 
 # Of accept: there is nothing to take now, or what there was has gone; the next one may be there.
@@ -234,15 +245,25 @@ class Worker:
         self.sessions = Sessions()
         # What is served, by the name that a listener has for it.
         self.ports: dict[str, Port] = {
-            "imap": imap_service.ImapPort(config, self.door, tls=tls is not None, budget=settings.budget(config))
+            "imap": imap_service.ImapPort(config, self.door, tls=tls is not None, budget=settings.budget(config)),
+            "auth": AuthPort(self.door.chain, settings.logins(config)),
+            "lookup": LookupPort(self.door.chain),
+            "policy": PolicyPort(self.door.chain, accounts),
         }
+        self._asking = threading.BoundedSemaphore(asking.CONNECTIONS)
+        self._proxies = settings.proxies(config)
         self._beats = beats
         self.servers = [Server(listener, self, beats.of(_accept(n))) for n, listener in enumerate(listeners)]
 
-    def serve(self, sock: socket.socket, address: tuple[Any, ...], listener: Acceptor) -> None:
+    def serve(self, sock: socket.socket, address: tuple[Any, ...] | str, listener: Acceptor) -> None:
         """One connection, from greeting to goodbye."""
-        host = str(address[0])
-        visit = Visit(host, _peer(host, address[1]), listener.service)
+        if listener.asked:
+            self._answer(sock, address, listener)
+            return
+        origin = self._origin(sock, address, listener)
+        if origin is None:
+            return
+        visit = Visit(origin[0], peer_name(*origin), listener.service)
         try:
             self.door.arrive(visit)
         except LimitReached as refusal:
@@ -263,6 +284,43 @@ class Worker:
         finally:
             self.sessions.leave(visit)
             left()
+
+    def _answer(self, sock: socket.socket, address: tuple[Any, ...] | str, listener: Acceptor) -> None:
+        """Serve a program that asks: the door, which is for those who log in, knows nothing of it."""
+        host = str(address[0]) if isinstance(address, tuple) else ""
+        visit = Visit(host, peer_name(host, address[1]) if isinstance(address, tuple) else "local", listener.service)
+        if not self._asking.acquire(blocking=False):
+            log.warning("connection refused", service=visit.service, peer=visit.peer, why="too many that ask")
+            return
+        try:
+            self.sessions.enter(visit)
+            self._converse(sock, visit, listener, lambda: None)
+        finally:
+            self.sessions.leave(visit)
+            self._asking.release()
+
+    def _origin(
+        self, sock: socket.socket, address: tuple[Any, ...] | str, listener: Acceptor
+    ) -> tuple[str, int] | None:
+        """Say from which address and port the client comes, by its proxy's word where it has one; None: send it away.
+
+        So long as a proxy does not say that the door knows nothing of the connection, for it counts by address.
+        """
+        host, port = str(address[0]), int(address[1])
+        if not listener.proxy:
+            return host, port
+        peer = peer_name(host, port)
+        if not among(host, self._proxies):
+            log.warning("connection refused", peer=peer, why="it is none of proxy_networks")
+            return None
+        try:
+            header = proxy.receive(sock)
+        except (proxy.BadProxyHeader, OSError) as error:
+            log.warning("bad PROXY header", peer=peer, why=error)
+            return None
+        if header is None:
+            return None
+        return header.source or (host, port)
 
     def _converse(self, sock: socket.socket, visit: Visit, listener: Acceptor, left: Callable[[], None]) -> None:
         """Serve a connection that the door has let in; *left* is called when it holds nothing any more."""
@@ -318,12 +376,6 @@ class Worker:
             server.start()
 
 
-def _peer(host: str, port: object) -> str:
-    """The address of a client as the log has it."""
-    plain = host.removeprefix("::ffff:") if "." in host else host
-    return f"[{plain}]:{port}" if ":" in plain else f"{plain}:{port}"
-
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -364,6 +416,7 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
     SIGTERM: BYE to all, end within the supervisor's patience.  SIGUSR1: look whether it is retired; then accept no
     more, and end when the last client has gone.
     """
+    sys.unraisablehook = tls_settings.keep_unraisable
     # First, while there is no thread.
     theirs = [listener.sock for listener in listeners]
     background = start_background(config, theirs if supervision.channel is None else [*theirs, supervision.channel])

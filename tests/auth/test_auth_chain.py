@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_back_end import Clock, Fake
 
-from maildir_imapd.auth.base import Credential, External, Identity, Password, Proven, Token
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Proven, Registered, Token
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
@@ -180,6 +180,85 @@ def test_nothing_is_remembered_where_the_setting_says_so() -> None:
     for _ in range(2):
         assert chain.identify(Password("ann", b"secret"))
     assert back_end.asked == ["ann", "ann"]
+
+
+# --- what is wrong again --------------------------------------------------------------------------
+
+
+def test_the_same_wrong_password_again_costs_no_check(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """A telephone with an old password: as late as ever, but no hash, and nobody else is slowed by it."""
+    back_end, shared = Fake({"ann": b"secret"}), Failures(64, clock.monotonic)
+    chain = Chain([back_end], delay=2, failures=shared)
+
+    def fail(user: str, password: bytes, host: str = "192.0.2.1") -> float:
+        began = clock.now
+        with pytest.raises(AuthenticationFailed):
+            chain.tries(host, "peer").identify(Password(user, password))
+        return clock.now - began
+
+    assert fail("ann", b"old") == 2
+    for _ in range(100):
+        assert fail("ann", b"old") == 2
+    assert back_end.asked == ["ann"]
+    assert chain.pause(1, "ann", "192.0.2.1") == 2
+    fields = [record.fields for record in caplog.records if record.message == "login failed"]  # type: ignore[attr-defined]
+    assert fields[0] == {"user": "ann", "peer": "peer", "tries": 1}
+    assert fields[1] == {"user": "ann", "peer": "peer", "tries": 1, "why": "again"}
+    # Another password, another user, another address: each is a guess.
+    fail("ann", b"older")
+    fail("ben", b"old")
+    fail("ann", b"old", "192.0.2.2")
+    assert back_end.asked == ["ann", "ann", "ben", "ann"]
+    # Of a stranger it is no other.
+    fail("ben", b"old")
+    assert len(back_end.asked) == 4
+    for n in range(12):
+        fail("ann", b"guess %d" % n)
+    assert chain.pause(1, "ann", "192.0.2.3") > 2
+
+
+def test_a_password_that_was_wrong_may_become_right(clock: Clock) -> None:
+    class Hidden(Fake):
+        def look_up(self, user: str) -> Registered | None:
+            found = super().look_up(user)
+            return found and Registered(found.identity, (None, 1))
+
+    for back_end, seconds in ((Fake({"ann": b"secret"}), 0), (Hidden({"ann": b"secret"}), 31)):
+        chain = Chain([back_end], remember=600)
+        for user in ("ann", "ben"):
+            with pytest.raises(AuthenticationFailed):
+                chain.identify(Password(user, b"new"), "192.0.2.1")
+        back_end.secrets.update(ann=b"new", ben=b"new")
+        clock.now += seconds
+        for user in ("ann", "ben"):
+            assert chain.identify(Password(user, b"new"), "192.0.2.1").user == user
+        back_end.secrets["ann"] = b"secret"
+        clock.now += 601
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(Password("ann", b"new"), "192.0.2.1")
+
+
+def test_what_was_wrong_is_known_for_a_while_and_in_a_bounded_number(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maildir_imapd.auth.chain._CACHE_SIZE", 3)
+    back_end = Fake({"ann": b"secret"})
+    chain = Chain([back_end])
+
+    def asked(*passwords: bytes) -> int:
+        before = len(back_end.asked)
+        for password in passwords:
+            with pytest.raises(AuthenticationFailed):
+                chain.identify(Password("ann", password), "192.0.2.1")
+        return len(back_end.asked) - before
+
+    assert asked(b"1", b"2", b"3", b"1", b"2", b"3") == 3
+    assert asked(b"4") == 1
+    assert len(chain._wrong) == 3
+    assert asked(b"4", b"1") == 1
+    clock.now += 601
+    assert asked(b"4", b"4") == 1
+    assert not any(secret in b"".join(chain._wrong) for secret in (b"ann", b"192.0.2.1"))
 
 
 # --- what is wrong waits --------------------------------------------------------------------------

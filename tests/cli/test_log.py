@@ -201,7 +201,39 @@ def test_fail2ban_bans_who_failed_and_nobody_else(tmp_path: Path) -> None:
             raise ValueError(text)
         except ValueError:
             logger.exception("failed")
-    assert hosts(tmp_path / "log", tmp_path) == ["192.0.2.7", "192.0.2.8", "2001:db8::7", *["198.51.100.1"] * 4]
+    logger.warning(
+        "login failed", extra={"fields": {"user": "ann", "peer": "203.0.113.9:1", "tries": 3, "why": "again"}}
+    )
+    logger.warning(
+        "login failed", extra={"fields": {"user": "ann", "peer": "203.0.113.8:1", "tries": 3, "why": "nets"}}
+    )
+    assert hosts(tmp_path / "log", tmp_path) == [
+        *("192.0.2.7", "192.0.2.8", "2001:db8::7"),
+        *["198.51.100.1"] * 4,
+        "203.0.113.8",
+    ]
+
+
+def test_the_jail_can_be_read(tmp_path: Path) -> None:
+    from running import program
+
+    etc = tmp_path / "fail2ban"
+    main = f"loglevel = INFO\nlogtarget = STDOUT\nsyslogsocket = auto\nsocket = {etc}/sock\npidfile = {etc}/pid\n"
+    files = {
+        "fail2ban.conf": f"[DEFAULT]\n{main}dbfile = None\ndbmaxmatches = 10\ndbpurgeage = 1d\n[Definition]\n",
+        "jail.conf": "[DEFAULT]\nbackend = polling\nusedns = no\naction =\nlogencoding = utf-8\nmaxmatches = 5\n",
+        "jail.d/maildir-imapd.conf": (FILTER.parent / "jail.conf").read_text().replace("/var/log", str(tmp_path)),
+        "filter.d/maildir-imapd.conf": FILTER.read_text(),
+    }
+    for name, text in files.items():
+        (etc / name).parent.mkdir(parents=True, exist_ok=True)
+        (etc / name).write_text(text)
+    (tmp_path / "maildir-imapd.log").touch()
+    words = [program("fail2ban-client"), "-c", str(etc), "-d"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "'addfailregex', '^ warning" in done.stdout
+    assert "'maildir-imapd', 'maxretry', 10]" in done.stdout
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:

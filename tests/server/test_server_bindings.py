@@ -16,13 +16,15 @@ from cryptography.x509.oid import NameOID
 
 from maildir_imapd.cli import certificate
 from maildir_imapd.config import load
-from maildir_imapd.server import bindings, settings
+from maildir_imapd.server import bindings, tls
 from maildir_imapd.server.transport import Transport
 
 
 def ends(tmp_path: Path, version: ssl.TLSVersion) -> tuple[Transport, ssl.SSLSocket]:
     cert, key = certificate.ensure(tmp_path)
-    context = settings.tls_context(load(None, {"tls_cert": str(cert), "tls_key": str(key)}))
+    read = tls.read(load(None, {"tls_cert": str(cert), "tls_key": str(key)}))
+    assert read is not None
+    context = read.context
     ours, theirs = socket.socketpair()
     transport = Transport(ours, tls=context)
     assert transport.bindings == {}

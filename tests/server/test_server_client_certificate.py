@@ -17,7 +17,7 @@ from running import Running, start_server, stop_server
 
 from maildir_imapd.config import load
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.server import client_certificate, settings
+from maildir_imapd.server import client_certificate, tls
 
 
 def der(file: Path) -> bytes:
@@ -43,7 +43,7 @@ def test_a_file_without_authorities(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
     for name in ("empty", "missing"):
         with pytest.raises(ConfigError, match="tls_client_ca"):
-            settings.tls_context(load(None, {"tls_cert": cert, "tls_client_ca": str(tmp_path / name)}))
+            tls.read(load(None, {"tls_cert": cert, "tls_client_ca": str(tmp_path / name)}))
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.server.listening import listen
+from maildir_imapd.server.listening import Named, SocketRights, listen, listen_at
 from maildir_imapd.values import Endpoint, address
 
 
@@ -68,3 +71,53 @@ def test_everywhere() -> None:
 def test_a_name_that_nobody_knows() -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on nowhere.invalid:143: "):
         listen(Endpoint("nowhere.invalid", 143))
+
+
+# --- at a path ------------------------------------------------------------------------------------
+
+
+def test_a_socket_at_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "auth"
+    owner = "nobody" if os.geteuid() == 0 else None
+    with listen_at(str(path), SocketRights(0o620, owner)) as sock:
+        state = path.lstat()
+        assert stat.S_ISSOCK(state.st_mode)
+        assert stat.S_IMODE(state.st_mode) == 0o620
+        if owner is not None:
+            assert state.st_uid != 0
+        assert not sock.getblocking()
+        # It is somebody's as long as he listens.
+        with pytest.raises(ConfigError, match="Address already in use"):
+            listen_at(str(path), SocketRights(0o600))
+    # And what is left of him is replaced.
+    named = Named.of(str(path))
+    os.link(path, tmp_path / "kept")  # so that its inode is not given to the next one
+    with listen_at(str(path), SocketRights(0o600)), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        named.remove()
+        assert path.exists()
+        Named.of(str(path)).remove()
+        assert not path.exists()
+
+
+def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path, other = tmp_path / "auth", tmp_path / "other"
+    other.write_text("x")
+    for make in (lambda: path.write_text("x"), lambda: path.symlink_to(other), path.mkdir):
+        make()
+        with pytest.raises(ConfigError, match="cannot listen on"):
+            listen_at(str(path), SocketRights(0o600))
+        assert other.read_text() == "x"
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
+    for where, rights in (
+        (tmp_path / "none" / "auth", SocketRights(0o600)),
+        (path, SocketRights(0o600, "no-such-user")),
+        (path, SocketRights(0o600, None, "no-such-group")),
+        (tmp_path / ("x" * 200), SocketRights(0o600)),
+    ):
+        with pytest.raises(ConfigError, match="cannot listen on"):
+            listen_at(str(where), rights)
+    assert not path.exists()

@@ -11,6 +11,7 @@ from maildir_imapd.auth.base import Password, QuotaLimits
 from maildir_imapd.config import BY_NAME, load
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import memory, settings
+from maildir_imapd.server.settings import ListeningPlace
 from maildir_imapd.store.maildir import packed
 from maildir_imapd.values import Endpoint
 
@@ -75,23 +76,23 @@ def test_what_large_messages_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.budget(load(None, {"workers": 1000})).limit == settings.LEAST_LARGE_OCTETS
 
 
-def test_a_certificate_that_is_none(tmp_path: Path) -> None:
-    assert settings.tls_context(load(None, {})) is None
-    with pytest.raises(ConfigError, match=r"tls_cert .*No such file"):
-        settings.tls_context(load(None, {"tls_cert": str(tmp_path / "cert")}))
-    (tmp_path / "cert").write_text("x")
-    with pytest.raises(ConfigError, match=r"tls_cert .*no certificate chain"):
-        settings.tls_context(load(None, {"tls_cert": str(tmp_path / "cert")}))
-
-
 def test_where_to_listen() -> None:
     config = load(None, {"imap": ["127.0.0.1:143"], "imaps": ["*:993"], "tls_cert": "/cert"})
-    assert settings.listening(config) == [(Endpoint("127.0.0.1", 143), False), (Endpoint("::", 993), True)]
+    assert settings.listening(config) == [
+        ListeningPlace(Endpoint("127.0.0.1", 143)),
+        ListeningPlace(Endpoint("::", 993), implicit_tls=True),
+    ]
     settings.demand_listening(config)
     with pytest.raises(ConfigError, match="nothing to listen on"):
         settings.demand_listening(load(None, {}))
     with pytest.raises(ConfigError, match="needs a certificate"):
         settings.demand_listening(load(None, {"imaps": ["*:993"]}))
+    proxied = {"imap_proxy": ["127.0.0.1:144"], "imaps_proxy": ["127.0.0.1:994"], "tls_cert": "/cert"}
+    with pytest.raises(ConfigError, match="need proxy_networks"):
+        settings.demand_listening(load(None, proxied))
+    config = load(None, {**proxied, "proxy_networks": ["192.0.2.7", "2001:db8::/32"]})
+    settings.demand_listening(config)
+    assert [(place.implicit_tls, place.proxy) for place in settings.listening(config)] == [(False, True), (True, True)]
 
 
 def test_a_setting_is_read_in_one_place() -> None:
@@ -107,7 +108,7 @@ def test_a_setting_is_read_in_one_place() -> None:
     assert readers.pop("workers") == {"settings.py", "supervisor.py"}
     assert not {name: places for name, places in readers.items() if len(places) > 1}
     # What the supervisor reads is of the process, and of no connection.
-    own = {name for name, places in readers.items() if places not in ({"settings.py"}, {"back_ends.py"})}
+    own = {name for name, places in readers.items() if places not in ({"settings.py"}, {"back_ends.py"}, {"tls.py"})}
     assert own == {"pid_file", "log_level", "shutdown_timeout"}
 
 

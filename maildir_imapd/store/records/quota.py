@@ -211,6 +211,10 @@ class Quota:
             if usage is not None and _too_much(usage.used, more, usage.limit):
                 raise OverQuota
 
+    def demand_message(self, octets: int) -> None:
+        """Raise OverQuota when there is no room for another message of so many octets."""
+        self.demand(Amount(octets, 1))
+
     def _usage(self, more: Amount) -> Usage | None:
         said = self._read()
         if said is None and self._limit == NOTHING:
