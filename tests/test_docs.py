@@ -23,7 +23,10 @@ from maildir_imapd.store.neighbours import courier_keywords
 from maildir_imapd.store.records import account_lock, renaming, subscriptions, texts, uidvalidity
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd.conf.5", "maildir-imapd-index.5")
+PAGES = (
+    *("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd-user.8"),
+    *("maildir-imapd.conf.5", "maildir-imapd-index.5"),
+)
 
 
 def generator() -> ModuleType:
