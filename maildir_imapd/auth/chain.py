@@ -132,9 +132,11 @@ class Chain:
             return None
         back_end, user, registered = _first(self._able(Proven), user)
         keeps = keeper(back_end)
-        if keeps is None or registered is None or not registered.may_log_in or not _fits(registered.identity, host):
+        # Of a stranger as well, for a question that is not put shows in the time.
+        secret = keeps.stored(user) if keeps is not None else None
+        if secret is None or registered is None or not registered.may_log_in or not _fits(registered.identity, host):
             return None
-        return keeps.stored(user)
+        return secret
 
     def salt(self, user: str) -> bytes:
         """Make up a salt for one of whom no secret is kept, the same each time."""
@@ -183,7 +185,12 @@ class Chain:
         # One that cannot say whether he is locked out lets nobody act for him.
         if External not in back_end.takes:
             raise AuthenticationFailed(detail="acts-for-unchecked")
-        return replace(back_end.check(External(user)), acting=master.user)
+        identity = back_end.check(External(user))
+        # The name that was asked for may be another one of his, and what was on record older than this.
+        masters.demand_right(master, identity.user)
+        if not _fits(identity, host):
+            raise nobody_such()
+        return replace(identity, acting=master.user)
 
     def _identified(self, credential: Credential, host: str | None) -> Identity:
         able = self._able(type(credential))
@@ -193,8 +200,10 @@ class Chain:
         if registered is not None and host is not None and not registered.identity.may_come_from(host):
             # From there he is unknown: whether the password is right must not show in how long the answer takes.
             user, registered = "", None
-        identity = self._by_device(back_end, credential, registered)
+        identity = self._by_device(back_end, _renamed(credential, user), registered)
         if identity is not None:
+            if not _fits(identity, host):
+                raise AuthenticationFailed
             if not self._himself(credential, identity):
                 raise AuthorizationFailed
             return identity
@@ -226,7 +235,10 @@ class Chain:
         device = self._devices.find(registered.identity.user, credential.password)
         if device is None:
             return None
-        identity = back_end.check(External(registered.identity.user))
+        identity = back_end.check(External(credential.user))
+        # What was on record may be older: whose name that was then.
+        if identity.user != registered.identity.user:
+            raise AuthenticationFailed
         return replace(identity, device=device.name, read_only=device.read_only)
 
     def _himself(self, credential: Credential, identity: Identity) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from maildir_imapd.auth import fields
-from maildir_imapd.auth.base import Credential, Identity, Password, Registered
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Registered
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.auth.waiting import LineBroken, Pool, Until
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
@@ -151,6 +151,12 @@ class _LooksUp(_Talk):
         self.send(b"USER", self.next_number(), name, b"service=imap", until=until)
         return self.answer((b"USER", b"NOTFOUND", b"FAIL"), until)
 
+    def may_log_in(self, user: str, until: Until) -> list[bytes]:
+        """Ask what is known of a user's password, and return PASS, NOTFOUND or FAIL with what is said."""
+        name = escaped(user.encode("utf-8", "surrogateescape"))
+        self.send(b"PASS", self.next_number(), name, b"service=imap", until=until)
+        return self.answer((b"PASS", b"NOTFOUND", b"FAIL"), until)
+
     def names(self, until: Until) -> list[str]:
         """Ask who there is."""
         number = self.next_number()
@@ -172,7 +178,6 @@ class DovecotAuth:
     *knows* whoever can be a user may be one.
     """
 
-    takes = (Password,)
     name = "dovecot"
 
     def __init__(self, checks: str | None, knows: str | None, *, most: int, seconds: float) -> None:
@@ -185,8 +190,13 @@ class DovecotAuth:
             None if knows is None else Pool(self.name, lambda until: _LooksUp(knows, until), most=most, seconds=seconds)
         )
 
+    @property
+    def takes(self) -> tuple[type[Credential], ...]:
+        """As ``Authenticator.takes``: who is locked out its socket for look-ups says."""
+        return (Password,) if self._knowing is None else (Password, External)
+
     def look_up(self, user: str) -> Registered | None:
-        """As ``Authenticator.look_up``."""
+        """As ``Authenticator.look_up``; user databases do not say all of who is locked out, ``check`` does."""
         if not valid_user(user):
             return None
         if self._knowing is None:
@@ -197,10 +207,13 @@ class DovecotAuth:
         if said[0] == b"FAIL":
             raise self._unavailable(named(said[2:]).get("reason", "it cannot say who a user is"))
         name = said[2].decode("utf-8", "surrogateescape") if len(said) > 2 else user
-        return Registered(self._identity(name, named(said[3:])))
+        said_of_him = named(said[3:])
+        return Registered(self._identity(name, said_of_him), may_log_in=fields.may_log_in(said_of_him))
 
     def check(self, credential: Credential) -> Identity:
         """As ``Authenticator.check``."""
+        if isinstance(credential, External):
+            return self._check_without_password(credential.user)
         if self._checking is None or not isinstance(credential, Password) or not credential.password:
             raise AuthenticationFailed
         user, password = credential.user, credential.password
@@ -219,12 +232,26 @@ class DovecotAuth:
             raise AuthenticationFailed
         name = words.pop("user", user)
         found = self.look_up(name) if self._knowing is not None else None
+        if found is not None and not found.may_log_in:
+            raise AuthenticationFailed
         if found is not None:
             return found.identity
         if self._knowing is not None:
             log.warning("Dovecot's userdb does not know the user", user=name)
             raise AuthenticationFailed(detail="not-in-userdb")
         return self._identity(name, words)
+
+    def _check_without_password(self, user: str) -> Identity:
+        """Say who a user is whom Dovecot would let in, as far as its back ends can tell without a password."""
+        found = self.look_up(user)
+        if self._knowing is None or found is None or not found.may_log_in:
+            raise AuthenticationFailed
+        said = self._knowing.ask(lambda talk, until: talk.may_log_in(user, until))
+        if said[0] == b"FAIL":
+            raise self._unavailable("it cannot say without a password whether a user may log in")
+        if said[0] == b"NOTFOUND" or not fields.may_log_in(named(said[2:])):
+            raise AuthenticationFailed
+        return found.identity
 
     def _identity(self, user: str, words: dict[str, str]) -> Identity:
         try:

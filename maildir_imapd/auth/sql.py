@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from maildir_imapd.auth import fields, schemes
-from maildir_imapd.auth.base import Credential, Identity, Password, Registered
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Proven, Registered
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.auth.waiting import Pool, Until
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
@@ -98,7 +98,7 @@ class Sql:
     *scheme*: of stored passwords that do not say theirs.
     """
 
-    takes = (Password,)
+    takes = (Password, Proven, External)
 
     def __init__(self, pool: Pool[Database], queries: Queries, *, scheme: str) -> None:
         self.name = pool.name
@@ -109,6 +109,11 @@ class Sql:
 
     def look_up(self, user: str) -> Registered | None:
         """As ``Authenticator.look_up``; a column ``user`` has the name in the spelling that counts."""
+        found = self._record(user)
+        return found[1] if found is not None else None
+
+    def _record(self, user: str) -> tuple[str, Registered] | None:
+        """Return the secret of a user, "" for none, and who he is."""
         if not valid_user(user):
             return None
         stored: str | None = None
@@ -125,12 +130,25 @@ class Sql:
             if row is None:
                 return None
             said = _said(row) | said
-        return Registered(self._identity(user, said), (stored, tuple(sorted(said.items()))))
+        version = (stored, tuple(sorted(said.items())))
+        registered = Registered(self._identity(user, said), version, fields.may_log_in(said))
+        return self._with_scheme(stored or ""), registered
+
+    def stored(self, user: str) -> str | None:
+        """As ``SecretKeeper.stored``."""
+        found = self._record(user) if self._queries.password is not None else None
+        return (found[0] or None) if found is not None else None
+
+    def all_kept_as(self, schemes: Container[str]) -> bool:
+        """As ``SecretKeeper.all_kept_as``: False, for the passwords of all are never asked for."""
+        return False
 
     def check(self, credential: Credential) -> Identity:
         """As ``Authenticator.check``; the database is asked first, then the hash waits for its turn."""
-        if not isinstance(credential, Password) or self._queries.password is None:
+        if self._queries.password is None:
             raise AuthenticationFailed
+        if not isinstance(credential, Password):
+            return self._check_proof(credential)
         user, password = credential.user, credential.password
         row = self._row(self._queries.password, user) if valid_user(user) else None
         stored = self._with_scheme((row or {}).get("password") or "")
@@ -152,7 +170,24 @@ class Sql:
         if found is None:
             log.warning("sql_user_query does not know the user", user=user)
             raise AuthenticationFailed(detail="not-in-user-query")
+        if not found.may_log_in:
+            raise AuthenticationFailed
         return found.identity
+
+    def _check_proof(self, credential: Credential) -> Identity:
+        """Check what needs no hash."""
+        found = self._record(credential.user)
+        match credential:
+            case External():
+                good = True
+            case Proven(holds=holds, stored=stored):
+                # What it was compared with may have been changed meanwhile.
+                good = holds and bool(stored) and found is not None and stored == found[0]
+            case _:
+                good = False
+        if found is None or not good or not found[1].may_log_in:
+            raise AuthenticationFailed
+        return found[1].identity
 
     def _identity(self, user: str, said: Mapping[str, str]) -> Identity:
         try:

@@ -112,7 +112,8 @@ SETTINGS: tuple[Setting, ...] = (
         path,
         None,
         "Passwords of users' devices, beside the users' own: written by maildir-imapd user device, read again when it "
-        "changes. They are for LOGIN and PLAIN, of users whom the passwd-file has.",
+        "changes. They are for LOGIN and PLAIN, of users whom a back end has that can say without a password whether "
+        "they are locked out: passwd-file, sql, ldap, and dovecot with dovecot_userdb_socket.",
         "FILE",
         "Logins",
     ),

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from maildir_imapd.auth import schemes, sql
-from maildir_imapd.auth.base import Password, Token
+from maildir_imapd.auth.base import External, Password, Proven, Token
+from maildir_imapd.auth.chain import Chain
+from maildir_imapd.auth.devices import Device, Devices, line
+from maildir_imapd.auth.joined import Joined
+from maildir_imapd.auth.lookups import LookUps
+from maildir_imapd.auth.masters import Masters
+from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.auth.sql import Database, Queries, Sql
 from maildir_imapd.auth.sqlite import SqliteDatabase
+from maildir_imapd.auth.static import Static
 from maildir_imapd.auth.waiting import Pool
-from maildir_imapd.errors import AuthenticationFailed, Unavailable
+from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Unavailable
 
 PASSWORD = (
     "SELECT username || '@' || domain AS user, password, nologin FROM users WHERE username = '%Ln' AND domain = %Ld"
@@ -198,3 +206,129 @@ def test_another_file_in_its_place_is_opened(path: Path) -> None:
     database.close()
     other.replace(path)
     assert asked.look_up("ann@example.org") is None
+
+
+def change(path: Path, statement: str) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute(statement)
+    database.close()
+
+
+def test_without_a_password_only_who_is_not_locked_out(path: Path) -> None:
+    asked = users(path)
+    assert asked.check(External("ann@example.org")).home == "/home/ann"
+    assert asked.check(External("none@example.org")).user == "none@example.org"
+    off = asked.look_up("off@example.org")
+    assert off is not None
+    assert not off.may_log_in
+    for name in ("off@example.org", "nobody@example.org", "ann' --@example.org", ""):
+        with pytest.raises(AuthenticationFailed):
+            asked.check(External(name))
+    # He is locked out where only the other query says so.
+    other = users(path, user="SELECT home, 'y' AS nologin FROM users WHERE username = %n AND domain = %d")
+    for credential in (External("ann@example.org"), Password("ann@example.org", b"secret")):
+        with pytest.raises(AuthenticationFailed):
+            other.check(credential)
+    with pytest.raises(AuthenticationFailed):
+        users(path, password=None).check(External("ann@example.org"))
+
+
+def test_secrets_are_kept_for_proofs(path: Path) -> None:
+    asked = users(path)
+    assert asked.stored("ann@example.org") == "{PLAIN}secret"
+    assert asked.stored("ben@example.org") == "{CRYPT}" + BEN
+    assert asked.stored("none@example.org") is None
+    assert asked.stored("nobody@example.org") is None
+    assert users(path, password=None).stored("ann@example.org") is None
+    assert not asked.all_kept_as(schemes.READABLE)
+    assert asked.check(Proven("ann@example.org", "X", True, "{PLAIN}secret")).home == "/home/ann"
+    for proof in (
+        Proven("ann@example.org", "X", False, "{PLAIN}secret"),
+        Proven("ann@example.org", "X", True, "{PLAIN}other"),
+        Proven("ann@example.org", "X", True, ""),
+        Proven("none@example.org", "X", True, ""),
+        Proven("off@example.org", "X", True, "{PLAIN}secret"),
+        Proven("nobody@example.org", "X", True, "{PLAIN}secret"),
+    ):
+        with pytest.raises(AuthenticationFailed):
+            asked.check(proof)
+    # Of one who is locked out no secret is told to whoever asks.
+    assert Chain([asked]).stored("off@example.org") is None
+    assert Chain([asked]).stored("ann@example.org") == "{PLAIN}secret"
+
+
+def of_all_kinds(path: Path) -> Chain:
+    """As the settings make it, with a master and a device for each."""
+    (path.parent / "masters").write_text("root:{PLAIN}power\nhelp:{PLAIN}power:::::: acts_for=*@example.com\n")
+    (path.parent / "devices").write_text(
+        "".join(line(Device(f"{name}@example.org", "phone", "{PLAIN}phone")) for name in ("ann", "off"))
+    )
+    kept = LookUps(Joined(users(path), [Static({"mail": "maildir:/m"})]), seconds=300, nobody_seconds=300)
+    masters = Masters(PasswdFile(str(path.parent / "masters")), "*")
+    return Chain([kept], masters=masters, devices=Devices(str(path.parent / "devices")), remember=300)
+
+
+def test_certificates_masters_and_devices(path: Path) -> None:
+    chain = of_all_kinds(path)
+    found = chain.identify(External("ann@example.org"))
+    assert (found.user, found.mail) == ("ann@example.org", "maildir:/m")
+    assert chain.identify(Password("ann@example.org*root", b"power")).acting == "root"
+    assert chain.identify(Password("ann@example.org", b"phone")).device == "phone"
+    assert chain.identify(Proven("ann@example.org", "X", True, "{PLAIN}secret")).home == "/home/ann"
+    shown = [
+        External("%s"),
+        Password("%s*root", b"power"),
+        Password("%s", b"phone"),
+        Proven("%s", "X", True, "{PLAIN}x"),
+    ]
+    for name in ("off@example.org", "nobody@example.org"):
+        for each in shown:
+            with pytest.raises(AuthenticationFailed):
+                chain.identify(replace(each, user=each.user.format(name)))
+    # Locked out: at once, whatever is remembered of him.
+    assert chain.find("ann@example.org") is not None
+    change(path, "UPDATE users SET nologin = 1 WHERE username = 'ann'")
+    for each in (External("ann@example.org"), Password("ann@example.org*root", b"power"),
+                 Password("ann@example.org", b"phone")):  # fmt: skip
+        with pytest.raises(AuthenticationFailed):
+            of_all_kinds(path).identify(each)
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(each)
+        assert chain.find("ann@example.org") is not None
+
+
+def test_by_another_of_his_names_a_master_gets_no_further(path: Path) -> None:
+    """The right is for the user who is found, not for what was typed."""
+    aliases = (
+        "SELECT 'ann@example.org' AS user, '{PLAIN}a' AS password WHERE %u IN ('info@example.com', 'ann@example.org')"
+    )
+    (path.parent / "masters").write_text("help:{PLAIN}power:::::: acts_for=*@example.com\n")
+    masters = Masters(PasswdFile(str(path.parent / "masters")), "*")
+    chain = Chain([users(path, password=aliases, user=None)], masters=masters)
+    assert chain.identify(Password("info@example.com", b"a")).user == "ann@example.org"
+    with pytest.raises(AuthorizationFailed):
+        chain.identify(Password("info@example.com*help", b"power"))
+
+
+def test_what_is_on_record_may_be_older_than_from_where_he_may_come(path: Path) -> None:
+    change(path, "ALTER TABLE users ADD COLUMN allow_nets")
+    query = "SELECT username AS user, password, allow_nets FROM users WHERE username = %u"
+    (path.parent / "masters").write_text("root:{PLAIN}power\n")
+    (path.parent / "devices").write_text(line(Device("ann", "phone", "{PLAIN}phone")))
+    chain = Chain(
+        [LookUps(users(path, password=query, user=None), seconds=300, nobody_seconds=300)],
+        masters=Masters(PasswdFile(str(path.parent / "masters")), "*"),
+        devices=Devices(str(path.parent / "devices")),
+    )
+    shown = [External("ann"), Password("ann*root", b"power"), Password("ann", b"phone")]
+    for each in shown:
+        assert chain.identify(each, "198.51.100.1").user == "ann"
+    assert chain.find("ann") is not None
+    change(path, "UPDATE users SET allow_nets = '192.0.2.0/24' WHERE username = 'ann'")
+    for each in shown:
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(each, "198.51.100.1")
+        change(path, "UPDATE users SET allow_nets = NULL WHERE username = 'ann'")
+        assert chain.identify(each, "198.51.100.1").user == "ann"
+        assert chain.find("ann") is not None
+        change(path, "UPDATE users SET allow_nets = '192.0.2.0/24' WHERE username = 'ann'")
