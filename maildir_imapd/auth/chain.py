@@ -159,8 +159,11 @@ class Chain:
     def identify(self, credential: Credential, host: str | None = None) -> Identity:
         """Check *credential*, shown from the address *host*; a right one is remembered for a while, as a keyed digest.
 
+        It is remembered for that address: a back end may have rules about where one comes from.
         Raises AuthenticationFailed, AuthorizationFailed for one who may not act as whom he names, Unavailable.
         """
+        if isinstance(credential, Password | External):
+            credential = replace(credential, host=host)
         masters = self._masters
         acting = masters.acting(credential) if masters is not None else None
         if masters is None or acting is None:
@@ -185,7 +188,7 @@ class Chain:
         # One that cannot say whether he is locked out lets nobody act for him.
         if External not in back_end.takes:
             raise AuthenticationFailed(detail="acts-for-unchecked")
-        identity = back_end.check(External(user))
+        identity = back_end.check(External(user, host=host))
         # The name that was asked for may be another one of his, and what was on record older than this.
         masters.demand_right(master, identity.user)
         if not _fits(identity, host):
@@ -235,7 +238,7 @@ class Chain:
         device = self._devices.find(registered.identity.user, credential.password)
         if device is None:
             return None
-        identity = back_end.check(External(credential.user))
+        identity = back_end.check(External(credential.user, host=credential.host))
         # What was on record may be older: whose name that was then.
         if identity.user != registered.identity.user:
             raise AuthenticationFailed
@@ -348,5 +351,5 @@ def _renamed(credential: Credential, user: str) -> Credential:
 def _octets(credential: Password) -> bytes:
     """Make a digest that two passwords have alike only if they are one."""
     # None of the names can have a NUL in it: what is before the secret is read in one way only.
-    names = (credential.user, credential.authzid or "")
+    names = (credential.user, credential.authzid or "", credential.host or "")
     return "\0".join(names).encode() + b"\0" + credential.password

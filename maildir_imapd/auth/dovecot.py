@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from maildir_imapd.auth import fields
-from maildir_imapd.auth.base import Credential, External, Identity, Password, Registered
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Registered, address
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.auth.waiting import LineBroken, Pool, Until
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
@@ -53,6 +53,12 @@ def named(parts: Sequence[bytes]) -> dict[str, str]:
         name, equals, value = part.decode("utf-8", "surrogateescape").partition("=")
         found[name] = value if equals else "yes"
     return found
+
+
+def _from(host: str | None) -> list[bytes]:
+    """Say from which address, if it is one."""
+    found = address(host)
+    return [] if found is None else [b"rip=" + str(found).encode()]
 
 
 class _Talk:
@@ -129,12 +135,12 @@ class _Checks(_Talk):
         if b"PLAIN" not in mechanisms:
             raise LineBroken("Dovecot does not offer PLAIN")
 
-    def check(self, user: str, password: bytes, until: Until) -> list[bytes]:
+    def check(self, user: str, password: bytes, host: str | None, until: Until) -> list[bytes]:
         """Ask whether a password is right, and return OK or FAIL with what is said."""
         number = self.next_number()
         response = base64.b64encode(b"\0" + user.encode("utf-8", "surrogateescape") + b"\0" + password)
         # That the client's own connection is safe has been seen to before.
-        more = (b"service=imap", b"secured", b"no-penalty")
+        more = (b"service=imap", *_from(host), b"secured", b"no-penalty")
         self.send(b"AUTH", number, b"PLAIN", *more, b"resp=" + response, until=until)
         return self.answer((b"OK", b"FAIL"), until)
 
@@ -151,10 +157,10 @@ class _LooksUp(_Talk):
         self.send(b"USER", self.next_number(), name, b"service=imap", until=until)
         return self.answer((b"USER", b"NOTFOUND", b"FAIL"), until)
 
-    def may_log_in(self, user: str, until: Until) -> list[bytes]:
+    def may_log_in(self, user: str, host: str | None, until: Until) -> list[bytes]:
         """Ask what is known of a user's password, and return PASS, NOTFOUND or FAIL with what is said."""
         name = escaped(user.encode("utf-8", "surrogateescape"))
-        self.send(b"PASS", self.next_number(), name, b"service=imap", until=until)
+        self.send(b"PASS", self.next_number(), name, b"service=imap", *_from(host), until=until)
         return self.answer((b"PASS", b"NOTFOUND", b"FAIL"), until)
 
     def names(self, until: Until) -> list[str]:
@@ -213,7 +219,7 @@ class DovecotAuth:
     def check(self, credential: Credential) -> Identity:
         """As ``Authenticator.check``."""
         if isinstance(credential, External):
-            return self._check_without_password(credential.user)
+            return self._check_without_password(credential.user, credential.host)
         if self._checking is None or not isinstance(credential, Password) or not credential.password:
             raise AuthenticationFailed
         user, password = credential.user, credential.password
@@ -221,7 +227,7 @@ class DovecotAuth:
         if b"\0" in password or len(password) > _PASSWORD_OCTETS:
             raise AuthenticationFailed
         asked = user if known else _STRANGER
-        said = self._checking.ask(lambda talk, until: talk.check(asked, password, until))
+        said = self._checking.ask(lambda talk, until: talk.check(asked, password, credential.host, until))
         words = named(said[2:])
         if said[0] == b"FAIL":
             # The first of these is 2.2's, the second 2.3's.
@@ -241,12 +247,12 @@ class DovecotAuth:
             raise AuthenticationFailed(detail="not-in-userdb")
         return self._identity(name, words)
 
-    def _check_without_password(self, user: str) -> Identity:
+    def _check_without_password(self, user: str, host: str | None) -> Identity:
         """Say who a user is whom Dovecot would let in, as far as its back ends can tell without a password."""
         found = self.look_up(user)
         if self._knowing is None or found is None or not found.may_log_in:
             raise AuthenticationFailed
-        said = self._knowing.ask(lambda talk, until: talk.may_log_in(user, until))
+        said = self._knowing.ask(lambda talk, until: talk.may_log_in(user, host, until))
         if said[0] == b"FAIL":
             raise self._unavailable("it cannot say without a password whether a user may log in")
         if said[0] == b"NOTFOUND" or not fields.may_log_in(named(said[2:])):

@@ -211,3 +211,16 @@ def test_without_a_password(servers: tuple[FakeDovecot, FakeDovecot]) -> None:
         made(servers[0]).check(External("ann"))
     with pytest.raises(Unavailable):
         asked.check(External("untold"))
+
+
+def test_from_where_somebody_comes_is_said(servers: tuple[FakeDovecot, FakeDovecot]) -> None:
+    asked = made(servers[0], servers[1])
+    hosts = ["192.0.2.7", "::ffff:192.0.2.7", "fe80::1%eth0", "no address\tuser=root", "", None]
+    for host in hosts:
+        asked.check(Password("ann", b"secret", host=host))
+        asked.check(External("ann", host=host))
+    said = ["192.0.2.7", "192.0.2.7", "fe80::1", None, None, None]
+    for server, kind in ((servers[0], b"AUTH"), (servers[1], b"PASS")):
+        lines = [dovecot.named(dovecot.words(line.rstrip())) for line in server.heard if line.startswith(kind)]
+        assert [words.get("rip") for words in lines] == said
+        assert not any("user" in words for words in lines)

@@ -61,6 +61,7 @@ userdb passwd-file {{
 USERS = """ann@example.org:{PLAIN}secret:1001:1002::/home/ann::userdb_quota_rule=*:bytes=5
 ben:{PLAIN}b e:1003:1004::/home/ben::
 off:{PLAIN}o:1005:1006::/home/off::nologin=y
+near:{PLAIN}n:1007:1008::/home/near::allow_nets=192.0.2.0/24
 """
 
 
@@ -103,7 +104,7 @@ def test_right_and_wrong(base: Path) -> None:
         with pytest.raises(AuthenticationFailed):
             asked.identify(Password(name, b"wrong"))
     assert asked.find("nobody") is None
-    assert {who.user for who in asked.everybody()} == {"ann@example.org", "ben", "off"}
+    assert {who.user for who in asked.everybody()} == {"ann@example.org", "ben", "off", "near"}
 
 
 def test_checking_alone_with_homes_from_elsewhere(base: Path) -> None:
@@ -133,3 +134,16 @@ def test_without_a_password_only_who_is_not_locked_out(base: Path, tmp_path: Pat
     for credential in (External("off"), Password("off*root", b"power"), External("nobody"), Password("off", b"o")):
         with pytest.raises(AuthenticationFailed):
             asked.identify(credential)
+
+
+def test_from_where_somebody_comes_is_said(base: Path, tmp_path: Path) -> None:
+    """Dovecot looks at allow_nets by itself, and does not say what stands there."""
+    (tmp_path / "masters").write_text("root:{PLAIN}power\n")
+    asked = chain(base, auth_master_file=str(tmp_path / "masters"))
+    for credential in (Password("near", b"n"), Password("near*root", b"power"), External("near")):
+        for host in ("192.0.2.7", "::ffff:192.0.2.7"):
+            assert asked.identify(credential, host).home == "/home/near"
+        # What was right is remembered, but not for everywhere.
+        for elsewhere in ("198.51.100.1", "2001:db8::1", None, "nonsense"):
+            with pytest.raises(AuthenticationFailed):
+                asked.identify(credential, elsewhere)
