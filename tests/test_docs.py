@@ -169,4 +169,4 @@ def test_every_back_end_has_an_example_and_a_row() -> None:
         assert row.replace("|  |", "| |") in text, name
         assert any(re.search(rf'"{name}"', shown) for shown in SHOWN), name
     for name in re.findall(r"`([a-z]+_[a-z_]+)`", text):
-        assert name in BY_NAME or name in ("pam_mkhomedir", "allow_nets", "acts_for"), name
+        assert name in BY_NAME or name in ("pam_mkhomedir", "allow_nets", "acts_for", "read_only"), name

@@ -26,7 +26,7 @@ from maildir_imapd.auth.base import (
     Token,
     keeper,
 )
-from maildir_imapd.auth.devices import Devices
+from maildir_imapd.auth.devices import DeviceSource, find_device
 from maildir_imapd.auth.masters import Masters, nobody_such
 from maildir_imapd.auth.names import Spelling, valid_user
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
@@ -60,7 +60,7 @@ class Chain:
     *remember*: seconds for which a credential that was right needs no back end to check it.  *delay*: seconds from a
     wrong one to its answer, before they are doubled.  *spelling*: how names are spelled before a back end is asked.
     *salt_key*: what salts are made up from, for users who have none; whoever does not know it cannot tell them.
-    *masters*: those who may act for others.  *devices*: passwords of users' devices.
+    *masters*: those who may act for others.  *devices*: where passwords of users' devices are.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Chain:
         spelling: Spelling = _AS_SHOWN,
         salt_key: bytes = b"",
         masters: Masters | None = None,
-        devices: Devices | None = None,
+        devices: Sequence[DeviceSource] = (),
     ) -> None:
         self.back_ends = tuple(back_ends)
         self._spelling = spelling
@@ -83,7 +83,7 @@ class Chain:
         self._key = os.urandom(32)
         self._salt_key = salt_key or self._key
         self._masters = masters
-        self._devices = devices
+        self._devices = tuple(devices)
         self._lock = locks.make(locks.Rank.GUARD)  # guards _known
         # By digest: what the back end had on record, what it answered, and until when that holds.
         self._known: OrderedDict[bytes, tuple[Registered, Identity, float]] = OrderedDict()
@@ -231,11 +231,11 @@ class Chain:
         Raises AuthenticationFailed for one who may not log in whatever he shows, Unavailable.
         """
         # A back end that cannot say who is locked out lets nobody in by what it has not checked.
-        if self._devices is None or not isinstance(credential, Password) or External not in back_end.takes:
+        if not self._devices or not isinstance(credential, Password) or External not in back_end.takes:
             return None
         if registered is None or not registered.may_log_in:
             return None
-        device = self._devices.find(registered.identity.user, credential.password)
+        device = find_device(self._devices, registered.identity.user, credential.password)
         if device is None:
             return None
         identity = back_end.check(External(credential.user, host=credential.host))

@@ -362,6 +362,17 @@ SETTINGS: tuple[Setting, ...] = (
         "Logins",
     ),
     Setting(
+        "sql_device_query",
+        query,
+        None,
+        "What finds the passwords of a user's devices, beside those of auth_device_file: a row for each, with the "
+        "columns name, password, and as one likes read_only and made (seconds since 1970), and no others. Variables "
+        "are as in sql_password_query, of the name that the back end has for the user. It is asked at each login with "
+        "a password.",
+        "QUERY",
+        "Logins",
+    ),
+    Setting(
         "sql_iterate_query",
         query,
         None,

@@ -16,7 +16,7 @@ from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
 from maildir_imapd.auth.masters import Masters
 from maildir_imapd.auth.passwdfile import PasswdFile
-from maildir_imapd.auth.sql import Database, Queries, Sql
+from maildir_imapd.auth.sql import Database, Queries, Sql, SqlDevices
 from maildir_imapd.auth.sqlite import SqliteDatabase
 from maildir_imapd.auth.static import Static
 from maildir_imapd.auth.waiting import Pool
@@ -265,7 +265,7 @@ def of_all_kinds(path: Path) -> Chain:
     )
     kept = LookUps(Joined(users(path), [Static({"mail": "maildir:/m"})]), seconds=300, nobody_seconds=300)
     masters = Masters(PasswdFile(str(path.parent / "masters")), "*")
-    return Chain([kept], masters=masters, devices=Devices(str(path.parent / "devices")), remember=300)
+    return Chain([kept], masters=masters, devices=[Devices(str(path.parent / "devices"))], remember=300)
 
 
 def test_certificates_masters_and_devices(path: Path) -> None:
@@ -318,7 +318,7 @@ def test_what_is_on_record_may_be_older_than_from_where_he_may_come(path: Path) 
     chain = Chain(
         [LookUps(users(path, password=query, user=None), seconds=300, nobody_seconds=300)],
         masters=Masters(PasswdFile(str(path.parent / "masters")), "*"),
-        devices=Devices(str(path.parent / "devices")),
+        devices=[Devices(str(path.parent / "devices"))],
     )
     shown = [External("ann"), Password("ann*root", b"power"), Password("ann", b"phone")]
     for each in shown:
@@ -332,3 +332,83 @@ def test_what_is_on_record_may_be_older_than_from_where_he_may_come(path: Path) 
         assert chain.identify(each, "198.51.100.1").user == "ann"
         assert chain.find("ann") is not None
         change(path, "UPDATE users SET allow_nets = '192.0.2.0/24' WHERE username = 'ann'")
+
+
+DEVICES = "SELECT name, password, read_only, made FROM devices WHERE user = '%u'"
+
+
+def devices(path: Path, query: str = DEVICES) -> SqlDevices:
+    def opened(until: object) -> Database:
+        return SqliteDatabase(str(path), until)  # type: ignore[arg-type]
+
+    return SqlDevices(Pool("sql", opened, most=2, seconds=30), sql.parse(query), scheme="PLAIN")
+
+
+@pytest.fixture
+def with_devices(path: Path) -> Path:
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE devices (user TEXT, name TEXT, password TEXT, read_only, made)")
+        rows = [
+            ("ann@example.org", "phone", "pppp", None, 1796032440),
+            ("ann@example.org", "pad", schemes.make(b"slow", "SHA512-CRYPT"), 0, None),
+            ("ann@example.org", "reader", schemes.make(b"rrrr", "SSHA512"), 1, "x"),
+            ("ann@example.org", "old", "oooo", "read", None),
+            ("ann@example.org", "none", None, 0, None),
+            ("ann@example.org", "empty", "", 0, None),
+            ("ann@example.org", "torn", "{SSHA512}!", 0, None),
+            ("ann@example.org", "a/b", "odd", 0, None),
+            ("ann@example.org", "twin", "twin", 1, None),
+            ("ann@example.org", "twin of twin", "twin", 0, None),
+            ("off@example.org", "phone", "pppp", 0, None),
+            ("nobody@example.org", "phone", "pppp", 0, None),
+        ]
+        database.executemany("INSERT INTO devices VALUES (?, ?, ?, ?, ?)", rows)
+    database.close()
+    return path
+
+
+def test_devices_in_the_database(with_devices: Path) -> None:
+    (with_devices.parent / "devices").write_text(line(Device("ann@example.org", "filed", "{PLAIN}ffff")))
+    beside = Devices(str(with_devices.parent / "devices"))
+    chain = Chain([users(with_devices)], devices=[beside, devices(with_devices)], remember=300)
+    for password, name, read_only in [
+        (b"pppp", "phone", False),
+        (b"slow", "pad", False),
+        (b"rrrr", "reader", True),
+        (b"oooo", "old", True),
+        (b"twin", "twin", True),
+        (b"ffff", "filed", False),
+        (b"secret", None, False),
+    ]:
+        found = chain.identify(Password("Ann@Example.org", password))
+        assert (found.user, found.device, found.read_only) == ("ann@example.org", name, read_only)
+    assert [each.made for each in devices(with_devices).of("ann@example.org")][:3] == [1796032440, 0, 0]
+    for user, password in [
+        ("ann@example.org", b""),
+        ("ann@example.org", b"odd"),
+        ("off@example.org", b"pppp"),
+        ("nobody@example.org", b"pppp"),
+        ("ben@example.org", b"pppp"),
+    ]:
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(Password(user, password))
+    # Revoked: at once.
+    change(with_devices, "DELETE FROM devices WHERE name = 'phone'")
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ann@example.org", b"pppp"))
+    for name in ("ann' --@example.org", "' OR 1=1 --", "*", ""):
+        assert devices(with_devices).of(name) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT name, password, read_only AS readonly FROM devices WHERE user = %u",
+        "SELECT name FROM devices WHERE user = %u",
+        "SELECT nothing FROM devices WHERE user = %u",
+    ],
+)
+def test_columns_that_are_not_meant_let_nobody_in(with_devices: Path, query: str) -> None:
+    """A scope that is spelled wrong is no scope, and must not be taken for none."""
+    with pytest.raises(Unavailable):
+        devices(with_devices, query).of("ann@example.org")

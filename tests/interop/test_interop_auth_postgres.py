@@ -195,3 +195,20 @@ def test_proofs_and_who_comes_without_a_password(server: Server, tmp_path: Path)
     ):
         with pytest.raises(AuthenticationFailed):
             chain.identify(credential)
+
+
+def test_devices(server: Server) -> None:
+    with psycopg.connect(f"host={server.directory} user=postgres password='over all'", autocommit=True) as admin:
+        admin.execute("CREATE TABLE device (owner text, label text, secret text, narrow boolean)")
+        admin.execute("INSERT INTO device VALUES ('ann@example.org', 'phone', '{PLAIN}pp', false)")
+        admin.execute("INSERT INTO device VALUES ('ann@example.org', 'reader', '{PLAIN}rr', true)")
+        admin.execute("GRANT SELECT ON device TO reader")
+    query = "SELECT label AS name, secret AS password, narrow AS read_only FROM device WHERE owner = '%u'"
+    chain = settings.chain(load(None, given(server, sql_device_query=query)))
+    for password, read_only in ((b"pp", False), (b"rr", True)):
+        found = chain.identify(Password("ANN@example.org", password))
+        assert (found.user, found.read_only) == ("ann@example.org", read_only)
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ben@example.org", b"pp"))
+    with pytest.raises(ConfigError, match="sql_device_query"):
+        settings.chain(load(None, {"sql_device_query": query}))
