@@ -148,8 +148,8 @@ SETTINGS: tuple[Setting, ...] = (
         "auth_cache_time",
         duration(0, 86400),
         300.0,
-        "How long a password that was right is remembered (as a keyed digest, in memory), so that a client "
-        "with many connections does not pay for the slow hash each time. 0 switches it off.",
+        "How long a password that was right is remembered (as a keyed digest, in memory, for the address that it came "
+        "from), so that a client with many connections does not pay for the slow hash each time. 0 switches it off.",
         "TIME",
         "Logins",
         shown="5m",

@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scramp import ScramClient
 
-from maildir_imapd.auth import schemes, sql
+from maildir_imapd.auth import schemes, scram, sql
 from maildir_imapd.auth.base import External, Password, Proven, Token
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.devices import Device, Devices, line
 from maildir_imapd.auth.joined import Joined
 from maildir_imapd.auth.lookups import LookUps
 from maildir_imapd.auth.masters import Masters
+from maildir_imapd.auth.mechanisms import Situation
+from maildir_imapd.auth.offered import Offered
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.auth.sql import Database, Queries, Sql, SqlDevices
 from maildir_imapd.auth.sqlite import SqliteDatabase
@@ -412,3 +415,39 @@ def test_columns_that_are_not_meant_let_nobody_in(with_devices: Path, query: str
     """A scope that is spelled wrong is no scope, and must not be taken for none."""
     with pytest.raises(Unavailable):
         devices(with_devices, query).of("ann@example.org")
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "right"),
+    [
+        ("cyd@example.org", "cyd's", True),
+        ("Ann@Example.org", "secret", True),
+        ("cyd@example.org", "wrong", False),
+        ("ben@example.org", "ben", False),
+        ("off@example.org", "secret", False),
+        ("nobody@example.org", "secret", False),
+    ],
+)
+def test_scram_by_secrets_of_the_database(path: Path, user: str, password: str, right: bool) -> None:
+    with sqlite3.connect(path) as database:
+        secret = scram.make("SCRAM-SHA-256", b"cyd's")
+        database.execute("INSERT INTO users (username, domain, password) VALUES ('cyd', 'example.org', ?)", [secret])
+    database.close()
+    chain = Chain([LookUps(users(path), seconds=300, nobody_seconds=300)])
+    where = Situation(stored=chain.stored, salt=chain.salt)
+    # What all have nobody knows, so it is there where it is named.
+    assert b"SCRAM-SHA-256" not in Offered(chain, (), lambda: where).offered(private=True)
+    ways = Offered(chain, ("SCRAM-SHA-256",), lambda: where)
+    assert ways.offered(private=True) == (b"SCRAM-SHA-256",)
+    ours = ways.begin(b"SCRAM-SHA-256", private=True)
+    client = ScramClient(["SCRAM-SHA-256"], user, password)
+    next(ours)
+    client.set_server_first(ours.send(client.get_client_first().encode()).decode())
+    with pytest.raises(StopIteration) as end:
+        client.set_server_final(ours.send(client.get_client_final().encode()).decode())
+        ours.send(b"")
+    if right:
+        assert chain.identify(end.value.value).user == user.lower()
+    else:
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(end.value.value)
