@@ -166,7 +166,7 @@ def test_the_examples_of_back_ends_are_settings_that_can_be_opened(shown: str, t
 
 
 # Words of other programs, and fields of the passwd-file.
-ELSEWHERE = {"pam_mkhomedir", "allow_nets", "acts_for", "dovecot_client_ip", "local_recipient_maps"}
+ELSEWHERE = {"pam_mkhomedir", "allow_nets", "acts_for", "read_only", "dovecot_client_ip", "local_recipient_maps"}
 
 
 def test_every_back_end_has_an_example_and_a_row() -> None:

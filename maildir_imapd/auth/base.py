@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, cast
 
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -56,13 +57,19 @@ class Identity:
         """Say whether he may log in from the address *host*, which may carry a zone; what is no address may not."""
         if self.nets is None:
             return True
-        try:
-            address = ipaddress.ip_address(host.partition("%")[0])
-        except ValueError:
+        found = address(host)
+        if found is None:
             return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address.version == network.version and address in network for network in self.nets)
+        return any(found.version == network.version and found in network for network in self.nets)
+
+
+def address(host: str | None) -> Address | None:
+    """Read an address, which may carry a zone; None for what is none.  One of IPv4 written as IPv6 is one of IPv4."""
+    try:
+        found = ipaddress.ip_address((host or "").partition("%")[0])
+    except ValueError:
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
 
 
 # --- what a client shows --------------------------------------------------------------------------
@@ -70,11 +77,15 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Password:
-    """A name and a password; *authzid*: as whom the client wants to act, None for himself."""
+    """A name and a password; *authzid*: as whom the client wants to act, None for himself.
+
+    *host*: the address that it was shown from, for a back end that has rules of its own about that.
+    """
 
     user: str
     password: bytes = field(repr=False)
     authzid: str | None = None
+    host: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +105,13 @@ class Token:
 class External:
     """Proof outside of what back ends know, by the client's certificate for one: that it is *user* who is there.
 
-    *anonymous*: anybody may be this user, who may change nothing then.
+    *anonymous*: anybody may be this user, who may change nothing then.  *host*: as of ``Password``.
     """
 
     user: str
     authzid: str | None = None
     anonymous: bool = False
+    host: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

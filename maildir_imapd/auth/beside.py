@@ -48,9 +48,9 @@ class Questions:
         self._asks = asks
         self._pool = Pool(name, lambda until: _Nothing(), most=most, seconds=seconds)
 
-    def put(self, user: str, password: bytes) -> bytes:
+    def put(self, user: str, password: bytes, *more: bytes) -> bytes:
         """Return what belongs to a password that is right; raises AuthenticationFailed, Unavailable."""
-        parts = (user.encode("utf-8", "surrogateescape"), password)
+        parts = (user.encode("utf-8", "surrogateescape"), password, *more)
         if b"\0" in parts[0] or b"\0" in password or sum(map(len, parts)) > MOST_OCTETS:
             raise AuthenticationFailed
         said = self._pool.ask(lambda _, until: self._asks.put(self._name, parts, until))

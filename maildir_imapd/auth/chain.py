@@ -26,7 +26,7 @@ from maildir_imapd.auth.base import (
     Token,
     keeper,
 )
-from maildir_imapd.auth.devices import Devices
+from maildir_imapd.auth.devices import DeviceSource, find_device
 from maildir_imapd.auth.masters import Masters, nobody_such
 from maildir_imapd.auth.names import Spelling, valid_user
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
@@ -65,7 +65,7 @@ class Chain:
     *remember*: seconds for which a credential that was right needs no back end to check it.  *delay*: seconds from a
     wrong one to its answer, before they are doubled.  *spelling*: how names are spelled before a back end is asked.
     *salt_key*: what salts are made up from, for users who have none; whoever does not know it cannot tell them.
-    *masters*: those who may act for others.  *devices*: passwords of users' devices.
+    *masters*: those who may act for others.  *devices*: where passwords of users' devices are.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Chain:
         spelling: Spelling = _AS_SHOWN,
         salt_key: bytes = b"",
         masters: Masters | None = None,
-        devices: Devices | None = None,
+        devices: Sequence[DeviceSource] = (),
     ) -> None:
         self.back_ends = tuple(back_ends)
         self._spelling = spelling
@@ -88,7 +88,7 @@ class Chain:
         self._key = os.urandom(32)
         self._salt_key = salt_key or self._key
         self._masters = masters
-        self._devices = devices
+        self._devices = tuple(devices)
         self._lock = locks.make(locks.Rank.GUARD)  # guards _known and _wrong
         # By digest: what the back end had on record, what it answered, and until when that holds.
         self._known: OrderedDict[bytes, tuple[Registered, Identity, float]] = OrderedDict()
@@ -139,9 +139,11 @@ class Chain:
             return None
         back_end, user, registered = _first(self._able(Proven), user)
         keeps = keeper(back_end)
-        if keeps is None or registered is None or not registered.may_log_in or not _fits(registered.identity, host):
+        # Of a stranger as well, for a question that is not put shows in the time.
+        secret = keeps.stored(user) if keeps is not None else None
+        if secret is None or registered is None or not registered.may_log_in or not _fits(registered.identity, host):
             return None
-        return keeps.stored(user)
+        return secret
 
     def salt(self, user: str) -> bytes:
         """Make up a salt for one of whom no secret is kept, the same each time."""
@@ -164,10 +166,13 @@ class Chain:
     def identify(self, credential: Credential, host: str | None = None) -> Identity:
         """Check *credential*, shown from the address *host*; a right one is remembered for a while, as a keyed digest.
 
+        It is remembered for that address: a back end may have rules about where one comes from.
         Raises AuthenticationFailed, AuthorizationFailed for one who may not act as whom he names, Unavailable.  A
         password that was wrong from that address a while ago is wrong again without a look at it, as long as the user
         is the same on record: a telephone with an old one costs no hash.  The failure's detail is AGAIN then.
         """
+        if isinstance(credential, Password | External):
+            credential = replace(credential, host=host)
         masters = self._masters
         acting = masters.acting(credential) if masters is not None else None
         if masters is None or acting is None:
@@ -192,7 +197,12 @@ class Chain:
         # One that cannot say whether he is locked out lets nobody act for him.
         if External not in back_end.takes:
             raise AuthenticationFailed(detail="acts-for-unchecked")
-        return replace(back_end.check(External(user)), acting=master.user)
+        identity = back_end.check(External(user, host=host))
+        # The name that was asked for may be another one of his, and what was on record older than this.
+        masters.demand_right(master, identity.user)
+        if not _fits(identity, host):
+            raise nobody_such()
+        return replace(identity, acting=master.user)
 
     def _identified(self, credential: Credential, host: str | None) -> Identity:
         able = self._able(type(credential))
@@ -209,7 +219,7 @@ class Chain:
         if self._himself(credential, identity):
             anybody = isinstance(credential, External) and credential.anonymous
             return replace(identity, read_only=True) if anybody else identity
-        if self._masters is None or credential.authzid is None:
+        if self._masters is None or credential.authzid is None or identity.device is not None:
             raise AuthorizationFailed
         # Only now is it known whose token it is, or by which name a certificate goes.
         master = self._masters.demand_master(identity.user, host)
@@ -223,14 +233,17 @@ class Chain:
         Raises AuthenticationFailed for one who may not log in whatever he shows, Unavailable.
         """
         # A back end that cannot say who is locked out lets nobody in by what it has not checked.
-        if self._devices is None or External not in back_end.takes:
+        if not self._devices or External not in back_end.takes:
             return None
         if registered is None or not registered.may_log_in:
             return None
-        device = self._devices.find(registered.identity.user, credential.password)
+        device = find_device(self._devices, registered.identity.user, credential.password)
         if device is None:
             return None
-        identity = back_end.check(External(registered.identity.user))
+        identity = back_end.check(External(credential.user, host=credential.host))
+        # What was on record may be older: whose name that was then.
+        if identity.user != registered.identity.user:
+            raise AuthenticationFailed
         return replace(identity, device=device.name, read_only=device.read_only)
 
     def _himself(self, credential: Credential, identity: Identity) -> bool:
@@ -262,7 +275,7 @@ class Chain:
         if self._was_wrong(shown, registered):
             raise AuthenticationFailed(detail=AGAIN)
         try:
-            device = self._by_device(back_end, credential, registered)
+            device = self._by_device(back_end, replace(credential, user=user), registered)
             return device or self._checked(back_end, _renamed(credential, user), registered)
         except AuthenticationFailed as error:
             # Where there is something to mend, that is done without a new password.
@@ -401,5 +414,5 @@ def _renamed(credential: Credential, user: str) -> Credential:
 def _octets(credential: Password) -> bytes:
     """Make a digest that two passwords have alike only if they are one."""
     # None of the names can have a NUL in it: what is before the secret is read in one way only.
-    names = (credential.user, credential.authzid or "")
+    names = (credential.user, credential.authzid or "", credential.host or "")
     return "\0".join(names).encode() + b"\0" + credential.password

@@ -4,7 +4,8 @@ They stand in a file as a passwd-file has them, a line for each, the name of the
 
     user:{SSHA512}hash:::phone:::made=1796032440 scope=read
 
-They are made by ``maildir-imapd user device add`` and are long and random, so a hash of them need not be slow.
+They are made by ``maildir-imapd user device add`` and are long and random, so a hash of them need not be slow.  They
+may stand in a database, too (``sql.py``).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import os
 import re
 import secrets
 import threading
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from maildir_imapd.auth import fields, schemes
 from maildir_imapd.auth.names import valid_user
@@ -30,6 +33,8 @@ MOST: Final = 50
 _LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 _GROUPS: Final = 5
 _GROUP: Final = 4
+# Microseconds of a hash for which one waits for one's turn.
+_SLOW: Final = 100.0
 _NAME: Final = re.compile(r"[\w.()'+@-][\w .()'+@-]{0,62}[\w.()'+@-]|[\w]").fullmatch
 
 
@@ -74,6 +79,29 @@ def parse(written: str) -> Device:
     return Device(parts[0], parts[4], parts[1], int(made), "scope" in words)
 
 
+class DeviceSource(Protocol):
+    """Whoever has passwords of devices.  Safe from any thread."""
+
+    def of(self, user: str) -> Sequence[Device]:
+        """Return the devices of *user*; raises Unavailable."""
+        ...
+
+
+def find_device(sources: Iterable[DeviceSource], user: str, password: bytes) -> Device | None:
+    """Find the device of *user* whose password this is; of several one that may read only.  Raises Unavailable."""
+    found: Device | None = None
+    if not password:
+        return None
+    for device in [each for source in sources for each in source.of(user)[:MOST]]:
+        try:
+            with schemes.turn() if schemes.cost(device.stored) > _SLOW else nullcontext():
+                if schemes.verify(device.stored, password) and (found is None or device.read_only):
+                    found = device
+        except ValueError as error:
+            log.warning("stored password cannot be used", user=user, device=device.name, why=error)
+    return found
+
+
 class Devices:
     """The file of all devices, read again when it has changed; safe from any thread.  Raises ConfigError."""
 
@@ -88,25 +116,12 @@ class Devices:
             raise ConfigError(f"auth_device_file {path}: {error.strerror}") from error
 
     def of(self, user: str) -> tuple[Device, ...]:
-        """Return the devices of *user*; raises Unavailable."""
+        """As ``DeviceSource.of``."""
         try:
             return self._current().get(user, ())
         except OSError as error:
             log.error("device file cannot be read", path=self.path, why=error.strerror)
             raise Unavailable(detail=f"{self.path}: {error.strerror}") from error
-
-    def find(self, user: str, password: bytes) -> Device | None:
-        """Find the device of *user* whose password this is; raises Unavailable."""
-        found = None
-        if not password:
-            return None
-        for device in self.of(user)[:MOST]:
-            try:
-                if schemes.verify(device.stored, password):
-                    found = device
-            except ValueError as error:
-                log.warning("stored password cannot be used", user=user, device=device.name, why=error)
-        return found
 
     def _current(self) -> dict[str, tuple[Device, ...]]:
         state = os.stat(self.path)

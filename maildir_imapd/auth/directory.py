@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from maildir_imapd.auth import fields
-from maildir_imapd.auth.base import Credential, Identity, Password, Registered
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Registered
 from maildir_imapd.auth.names import filled, valid_user
 from maildir_imapd.auth.waiting import LineBroken, Pool, Until
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
@@ -24,6 +24,12 @@ from maildir_imapd.events import Log
 log = Log(__name__)
 
 _PAGE: Final = 500
+# Where directories keep that somebody is locked out, whom a bind would not let in: OpenLDAP's policies, 389's, and
+# Active Directory's, a number of which this bit is one.
+_LOCKED_SINCE: Final = "pwdAccountLockedTime"
+_LOCKED: Final = "nsAccountLock"
+_CONTROL: Final = "userAccountControl"
+_DISABLED: Final = 2
 
 
 def demand_library() -> None:
@@ -183,7 +189,7 @@ def _answers(uri: str, seconds: float) -> bool:
 class Ldap:
     """The back end over a directory.  Safe from any thread."""
 
-    takes = (Password,)
+    takes = (Password, External)
     name = "ldap"
 
     def __init__(self, where: Directory, search: DirectorySearch, *, most: int, seconds: float) -> None:
@@ -198,10 +204,17 @@ class Ldap:
     def look_up(self, user: str) -> Registered | None:
         """As ``Authenticator.look_up``; the name is the directory's own spelling of it."""
         found = self._find(user)
-        return None if found is None else Registered(self._identity(user, found))
+        if found is None:
+            return None
+        return Registered(self._identity(user, found), may_log_in=self._may_log_in(found))
 
     def check(self, credential: Credential) -> Identity:
         """As ``Authenticator.check``.  A bind without a password would be right for anybody, so none is made."""
+        if isinstance(credential, External):
+            known = self.look_up(credential.user)
+            if known is None or not known.may_log_in:
+                raise AuthenticationFailed
+            return known.identity
         if not isinstance(credential, Password) or not credential.password:
             raise AuthenticationFailed
         user, password = credential.user, credential.password
@@ -227,7 +240,8 @@ class Ldap:
             return None
         search = self._search
         base, written = filled(search.base, user, escape_dn_chars), filled(search.filter, user, escape_filter_chars)
-        attributes = [search.name, *(attribute for attribute, _, _ in search.said)]
+        wanted = [search.name, *(attribute for attribute, _, _ in search.said), _LOCKED_SINCE, _LOCKED, _CONTROL]
+        attributes = list(dict.fromkeys(wanted))
         try:
             found = self._searching.ask(lambda connection, until: connection.search(base, written, attributes, until))
         except ConfigError as error:
@@ -236,6 +250,16 @@ class Ldap:
             log.error("more than one entry for a user", user=user)
             raise Unavailable(detail="ldap: more than one entry")
         return found[0] if found else None
+
+    def _may_log_in(self, found: _Found) -> bool:
+        """Whether nothing that can be seen in the entry locks the user out; of a password the directory says it."""
+        control = [value for value in _of(found.attributes, _CONTROL) if value.isdigit() and len(value) < 12]
+        return (
+            fields.may_log_in(self._fields(found))
+            and not _of(found.attributes, _LOCKED_SINCE)
+            and not any(value.lower() == b"true" for value in _of(found.attributes, _LOCKED))
+            and not any(int(value) & _DISABLED for value in control)
+        )
 
     def _fields(self, found: _Found) -> dict[str, str]:
         said = {}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from maildir_imapd.auth import fields
-from maildir_imapd.auth.base import Credential, Identity, Password, Registered
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Registered, address
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.auth.waiting import LineBroken, Pool, Until
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
@@ -53,6 +53,12 @@ def named(parts: Sequence[bytes]) -> dict[str, str]:
         name, equals, value = part.decode("utf-8", "surrogateescape").partition("=")
         found[name] = value if equals else "yes"
     return found
+
+
+def _from(host: str | None) -> list[bytes]:
+    """Say from which address, if it is one."""
+    found = address(host)
+    return [] if found is None else [b"rip=" + str(found).encode()]
 
 
 class _Talk:
@@ -129,12 +135,12 @@ class _Checks(_Talk):
         if b"PLAIN" not in mechanisms:
             raise LineBroken("Dovecot does not offer PLAIN")
 
-    def check(self, user: str, password: bytes, until: Until) -> list[bytes]:
+    def check(self, user: str, password: bytes, host: str | None, until: Until) -> list[bytes]:
         """Ask whether a password is right, and return OK or FAIL with what is said."""
         number = self.next_number()
         response = base64.b64encode(b"\0" + user.encode("utf-8", "surrogateescape") + b"\0" + password)
         # That the client's own connection is safe has been seen to before.
-        more = (b"service=imap", b"secured", b"no-penalty")
+        more = (b"service=imap", *_from(host), b"secured", b"no-penalty")
         self.send(b"AUTH", number, b"PLAIN", *more, b"resp=" + response, until=until)
         return self.answer((b"OK", b"FAIL"), until)
 
@@ -150,6 +156,12 @@ class _LooksUp(_Talk):
         name = escaped(user.encode("utf-8", "surrogateescape"))
         self.send(b"USER", self.next_number(), name, b"service=imap", until=until)
         return self.answer((b"USER", b"NOTFOUND", b"FAIL"), until)
+
+    def may_log_in(self, user: str, host: str | None, until: Until) -> list[bytes]:
+        """Ask what is known of a user's password, and return PASS, NOTFOUND or FAIL with what is said."""
+        name = escaped(user.encode("utf-8", "surrogateescape"))
+        self.send(b"PASS", self.next_number(), name, b"service=imap", *_from(host), until=until)
+        return self.answer((b"PASS", b"NOTFOUND", b"FAIL"), until)
 
     def names(self, until: Until) -> list[str]:
         """Ask who there is."""
@@ -172,7 +184,6 @@ class DovecotAuth:
     *knows* whoever can be a user may be one.
     """
 
-    takes = (Password,)
     name = "dovecot"
 
     def __init__(self, checks: str | None, knows: str | None, *, most: int, seconds: float) -> None:
@@ -185,8 +196,13 @@ class DovecotAuth:
             None if knows is None else Pool(self.name, lambda until: _LooksUp(knows, until), most=most, seconds=seconds)
         )
 
+    @property
+    def takes(self) -> tuple[type[Credential], ...]:
+        """As ``Authenticator.takes``: who is locked out its socket for look-ups says."""
+        return (Password,) if self._knowing is None else (Password, External)
+
     def look_up(self, user: str) -> Registered | None:
-        """As ``Authenticator.look_up``."""
+        """As ``Authenticator.look_up``; user databases do not say all of who is locked out, ``check`` does."""
         if not valid_user(user):
             return None
         if self._knowing is None:
@@ -197,10 +213,13 @@ class DovecotAuth:
         if said[0] == b"FAIL":
             raise self._unavailable(named(said[2:]).get("reason", "it cannot say who a user is"))
         name = said[2].decode("utf-8", "surrogateescape") if len(said) > 2 else user
-        return Registered(self._identity(name, named(said[3:])))
+        said_of_him = named(said[3:])
+        return Registered(self._identity(name, said_of_him), may_log_in=fields.may_log_in(said_of_him))
 
     def check(self, credential: Credential) -> Identity:
         """As ``Authenticator.check``."""
+        if isinstance(credential, External):
+            return self._check_without_password(credential.user, credential.host)
         if self._checking is None or not isinstance(credential, Password) or not credential.password:
             raise AuthenticationFailed
         user, password = credential.user, credential.password
@@ -208,7 +227,7 @@ class DovecotAuth:
         if b"\0" in password or len(password) > _PASSWORD_OCTETS:
             raise AuthenticationFailed
         asked = user if known else _STRANGER
-        said = self._checking.ask(lambda talk, until: talk.check(asked, password, until))
+        said = self._checking.ask(lambda talk, until: talk.check(asked, password, credential.host, until))
         words = named(said[2:])
         if said[0] == b"FAIL":
             # The first of these is 2.2's, the second 2.3's.
@@ -219,12 +238,26 @@ class DovecotAuth:
             raise AuthenticationFailed
         name = words.pop("user", user)
         found = self.look_up(name) if self._knowing is not None else None
+        if found is not None and not found.may_log_in:
+            raise AuthenticationFailed
         if found is not None:
             return found.identity
         if self._knowing is not None:
             log.warning("Dovecot's userdb does not know the user", user=name)
             raise AuthenticationFailed(detail="not-in-userdb")
         return self._identity(name, words)
+
+    def _check_without_password(self, user: str, host: str | None) -> Identity:
+        """Say who a user is whom Dovecot would let in, as far as its back ends can tell without a password."""
+        found = self.look_up(user)
+        if self._knowing is None or found is None or not found.may_log_in:
+            raise AuthenticationFailed
+        said = self._knowing.ask(lambda talk, until: talk.may_log_in(user, host, until))
+        if said[0] == b"FAIL":
+            raise self._unavailable("it cannot say without a password whether a user may log in")
+        if said[0] == b"NOTFOUND" or not fields.may_log_in(named(said[2:])):
+            raise AuthenticationFailed
+        return found.identity
 
     def _identity(self, user: str, words: dict[str, str]) -> Identity:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from maildir_imapd.auth.base import Credential, Identity, Password, Registered
+from maildir_imapd.auth.base import Credential, Identity, Password, Registered, address
 from maildir_imapd.auth.beside import DOWN, RIGHT, WRONG, Answer, Questions
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.auth.waiting import Until
@@ -44,7 +44,8 @@ class Pam:
         if not isinstance(credential, Password) or not credential.password:
             raise AuthenticationFailed
         known = valid_user(credential.user)
-        user = self._questions.put(credential.user if known else _STRANGER, credential.password).decode()
+        host = str(address(credential.host) or "").encode()
+        user = self._questions.put(credential.user if known else _STRANGER, credential.password, host).decode()
         if not known or not valid_user(user):
             raise AuthenticationFailed
         return Identity(user)
@@ -55,7 +56,7 @@ class Pam:
 
 
 def answer(service: str, *, session: bool) -> Answer:
-    """Return what asks PAM, in a process that it may spoil: a name and a password to the name that it has for him.
+    """Return what asks PAM, in a process that it may spoil: name, password and address to the name that it has for him.
 
     *session*: a session is opened and closed again, for modules that make a home or count logins.  Raises ConfigError.
     To be called while nothing is given up yet, for the library looks for libpam by running programs.
@@ -66,11 +67,13 @@ def answer(service: str, *, session: bool) -> Answer:
         raise ConfigError("auth = pam needs libpam and the library pamela: install maildir-imapd[pam]") from error
 
     def asked(parts: Sequence[bytes], until: Until) -> bytes:
-        user, password = parts
+        user, password, host = parts
         # The function must live as long as PAM may call it.
         talk = pamela.new_simple_password_conv((password,), "utf-8")
         try:
             handle = pamela.pam_start(service, user, conv_func=talk)
+            if host:
+                handle.set_item(pamela.PAM_RHOST, host.decode())
             # The modules' own pauses after a wrong password are ours already (auth_failure_delay).
             found = _steps(pamela, handle, session=session)
             name = handle.get_item(pamela.PAM_USER)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
-from maildir_imapd.auth import fields, schemes
-from maildir_imapd.auth.base import Credential, Identity, Password, Registered
+from maildir_imapd.auth import devices, fields, schemes
+from maildir_imapd.auth.base import Credential, External, Identity, Password, Proven, Registered
+from maildir_imapd.auth.devices import Device
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.auth.waiting import Pool, Until
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
@@ -25,6 +26,8 @@ log = Log(__name__)
 Row: TypeAlias = Mapping[str, str | None]
 _VARIABLE: Final = re.compile(r"""'%(L?[und])'|%(L?[und])|%(%)|(%)""")
 _MOST_ROWS: Final = 2
+_NEEDED: Final = frozenset({"name", "password"})
+_OF_DEVICES: Final = _NEEDED | {"read_only", "made"}
 
 
 class Database(Protocol):
@@ -98,7 +101,7 @@ class Sql:
     *scheme*: of stored passwords that do not say theirs.
     """
 
-    takes = (Password,)
+    takes = (Password, Proven, External)
 
     def __init__(self, pool: Pool[Database], queries: Queries, *, scheme: str) -> None:
         self.name = pool.name
@@ -109,6 +112,11 @@ class Sql:
 
     def look_up(self, user: str) -> Registered | None:
         """As ``Authenticator.look_up``; a column ``user`` has the name in the spelling that counts."""
+        found = self._record(user)
+        return found[1] if found is not None else None
+
+    def _record(self, user: str) -> tuple[str, Registered] | None:
+        """Return the secret of a user, "" for none, and who he is."""
         if not valid_user(user):
             return None
         stored: str | None = None
@@ -125,12 +133,25 @@ class Sql:
             if row is None:
                 return None
             said = _said(row) | said
-        return Registered(self._identity(user, said), (stored, tuple(sorted(said.items()))))
+        version = (stored, tuple(sorted(said.items())))
+        registered = Registered(self._identity(user, said), version, fields.may_log_in(said))
+        return self._with_scheme(stored or ""), registered
+
+    def stored(self, user: str) -> str | None:
+        """As ``SecretKeeper.stored``."""
+        found = self._record(user) if self._queries.password is not None else None
+        return (found[0] or None) if found is not None else None
+
+    def all_kept_as(self, schemes: Container[str]) -> bool:
+        """As ``SecretKeeper.all_kept_as``: False, for the passwords of all are never asked for."""
+        return False
 
     def check(self, credential: Credential) -> Identity:
         """As ``Authenticator.check``; the database is asked first, then the hash waits for its turn."""
-        if not isinstance(credential, Password) or self._queries.password is None:
+        if self._queries.password is None:
             raise AuthenticationFailed
+        if not isinstance(credential, Password):
+            return self._check_proof(credential)
         user, password = credential.user, credential.password
         row = self._row(self._queries.password, user) if valid_user(user) else None
         stored = self._with_scheme((row or {}).get("password") or "")
@@ -152,7 +173,24 @@ class Sql:
         if found is None:
             log.warning("sql_user_query does not know the user", user=user)
             raise AuthenticationFailed(detail="not-in-user-query")
+        if not found.may_log_in:
+            raise AuthenticationFailed
         return found.identity
+
+    def _check_proof(self, credential: Credential) -> Identity:
+        """Check what needs no hash."""
+        found = self._record(credential.user)
+        match credential:
+            case External():
+                good = True
+            case Proven(holds=holds, stored=stored):
+                # What it was compared with may have been changed meanwhile.
+                good = holds and bool(stored) and found is not None and stored == found[0]
+            case _:
+                good = False
+        if found is None or not good or not found[1].may_log_in:
+            raise AuthenticationFailed
+        return found[1].identity
 
     def _identity(self, user: str, said: Mapping[str, str]) -> Identity:
         try:
@@ -183,12 +221,7 @@ class Sql:
         return rows[0] if rows else None
 
     def _ask(self, query: Query, user: str, most: int | None) -> list[Row]:
-        try:
-            return self._pool.ask(lambda database, until: database.rows(query, user, until, most))
-        except ConfigError as error:
-            # Not the user's fault, and not his business.
-            log.error("the database does not take a query", name=self.name, why=error.text)
-            raise Unavailable(detail=f"{self.name}: {error.text}") from error
+        return _ask(self._pool, query, user, most)
 
     def users(self) -> Iterable[str]:
         """As ``Authenticator.users``: the column ``user``, or ``username`` and ``domain``, of sql_iterate_query."""
@@ -204,16 +237,57 @@ class Sql:
         return names
 
 
+class SqlDevices:
+    """Passwords of devices in a database (``devices.DeviceSource``).  *scheme*: of those that do not say theirs.
+
+    *query*: finds the devices of a user, with columns of ``_OF_DEVICES`` and no others, or a scope would be lost by a
+    slip of the pen.
+    """
+
+    def __init__(self, pool: Pool[Database], query: Query, *, scheme: str) -> None:
+        self._pool = pool
+        self._query = query
+        self._scheme = scheme
+
+    def of(self, user: str) -> list[Device]:
+        """As ``DeviceSource.of``; rows without a password, or whose name is none, are passed over."""
+        found = []
+        for row in _ask(self._pool, self._query, user, devices.MOST) if valid_user(user) else ():
+            if not _NEEDED <= set(row) <= _OF_DEVICES:
+                log.error("sql_device_query has other columns", name=self._pool.name, columns=sorted(row))
+                raise Unavailable(detail=f"{self._pool.name}: columns of sql_device_query")
+            name, stored, made = row["name"] or "", row["password"], row.get("made") or ""
+            if not devices.valid_name(name):
+                log.warning("device passed over: its name cannot be one", user=user)
+            elif stored:
+                seconds = int(made) if made.isascii() and made.isdigit() and len(made) < 12 else 0
+                whole = stored if stored.startswith("{") else f"{{{self._scheme}}}{stored}"
+                found.append(Device(user, name, whole, seconds, not _false(row.get("read_only"))))
+        return found
+
+
+def _ask(pool: Pool[Database], query: Query, user: str, most: int | None) -> list[Row]:
+    try:
+        return pool.ask(lambda database, until: database.rows(query, user, until, most))
+    except ConfigError as error:
+        # Not the user's fault, and not his business.
+        log.error("the database does not take a query", name=pool.name, why=error.text)
+        raise Unavailable(detail=f"{pool.name}: {error.text}") from error
+
+
+def _false(value: str | None) -> bool:
+    return value is None or value.lower() in ("", "0", "f", "n", "no", "false")
+
+
 def _said(row: Row) -> dict[str, str]:
     """Fields of a row: NULL and "" say nothing, and a column ``nologin`` nothing by a value that is false."""
-    false = ("", "0", "f", "n", "no", "false")
     return {
         name: value
         for name, value in row.items()
         if value is not None
         and value != ""
         and name != "password"
-        and not (name in ("nologin", "userdb_nologin") and value.lower() in false)
+        and not (name in ("nologin", "userdb_nologin") and _false(value))
     }
 
 

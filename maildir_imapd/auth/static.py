@@ -25,7 +25,7 @@ class Static:
 
     def _of(self, user: str) -> Registered:
         words = {name: value if name == "mail" else filled(value, user) for name, value in self._said.items()}
-        return Registered(fields.identity(user, words))
+        return Registered(fields.identity(user, words), may_log_in=fields.may_log_in(words))
 
     def look_up(self, user: str) -> Registered | None:
         """As ``UserSource.look_up``: anybody who can be one."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from maildir_imapd.auth import devices, last_use, schemes
-from maildir_imapd.auth.devices import Device, Devices
+from maildir_imapd.auth.devices import Device
 from maildir_imapd.auth.last_use import Use
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.cli.options import config_option, read_config, setting_options
 from maildir_imapd.cli.users import edit, user
 from maildir_imapd.errors import ConfigError, ImapdError
+from maildir_imapd.server import back_ends
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
@@ -105,7 +106,10 @@ def revoke(name: str, label: str, config_file: str | None, as_json: bool, **give
 @_options
 def list_devices(name: str, config_file: str | None, as_json: bool, **given: Any) -> None:
     """List the devices of the user NAME: when each was made, what it may, and when and from where it was used last."""
-    config, path = _config(config_file, given)
+    config = read_config(config_file, given)
+    sources = back_ends.devices(config)
+    if not sources:
+        raise ConfigError("which devices? give --auth-device-file FILE or set auth_device_file or sql_device_query")
     uses = {}
     if config.auth_device_used_file is not None:
         try:
@@ -113,7 +117,7 @@ def list_devices(name: str, config_file: str | None, as_json: bool, **given: Any
                 uses = last_use.read(file.read())
         except FileNotFoundError:
             pass  # no device has been used yet
-    found = [(each, uses.get((name, each.name))) for each in Devices(path).of(name)]
+    found = [(each, uses.get((name, each.name))) for source in sources for each in source.of(name)]
     if as_json:
         click.echo(json.dumps([_document(*each) for each in found], indent=2))
         return
@@ -121,7 +125,8 @@ def list_devices(name: str, config_file: str | None, as_json: bool, **given: Any
         scope = "may read" if each.read_only else "may all"
         used = "never used" if use is None else f"used {_moment(use.seconds)} from {use.address}"
         program = f" by {use.program}" if use is not None and use.program else ""
-        click.echo(f"{each.name}: made {_moment(each.made)}, {scope}, {used}{program}")
+        made = f"made {_moment(each.made)}" if each.made else "made nobody says when"
+        click.echo(f"{each.name}: {made}, {scope}, {used}{program}")
 
 
 def _read(line: str) -> Device | None:
@@ -135,7 +140,7 @@ def _document(each: Device, use: Use | None) -> dict[str, Any]:
     return {
         "user": each.user,
         "device": each.name,
-        "made": _moment(each.made),
+        "made": _moment(each.made) if each.made else None,
         "read_only": each.read_only,
         "last_use": None
         if use is None

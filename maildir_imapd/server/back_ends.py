@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth import command, directory, pam, postgres, sql
 from maildir_imapd.auth.beside import Asks, Questions
-from maildir_imapd.auth.devices import Devices
+from maildir_imapd.auth.devices import Devices, DeviceSource
 from maildir_imapd.auth.directory import Directory, DirectorySearch, Ldap
 from maildir_imapd.auth.dovecot import DovecotAuth
 from maildir_imapd.auth.joined import Joined
@@ -17,7 +17,7 @@ from maildir_imapd.auth.masters import Masters
 from maildir_imapd.auth.names import Spelling, variables
 from maildir_imapd.auth.passwdfile import PasswdFile, PasswdFiles
 from maildir_imapd.auth.postgres import PostgresDatabase
-from maildir_imapd.auth.sql import Database, Queries, Sql
+from maildir_imapd.auth.sql import Database, Queries, Sql, SqlDevices
 from maildir_imapd.auth.sqlite import SqliteDatabase
 from maildir_imapd.auth.static import Static
 from maildir_imapd.auth.system import System
@@ -100,10 +100,15 @@ def masters(config: Config) -> Masters | None:
     return None if path is None else Masters(PasswdFile(path), config.auth_master_separator)
 
 
-def devices(config: Config) -> Devices | None:
-    """Open the file of the passwords of devices; raises ConfigError."""
-    path = config.auth_device_file
-    return None if path is None else Devices(path)
+def devices(config: Config) -> list[DeviceSource]:
+    """Open where the passwords of devices are: the file, then the database; raises ConfigError."""
+    found: list[DeviceSource] = []
+    if config.auth_device_file is not None:
+        found.append(Devices(config.auth_device_file))
+    if config.sql_device_query is not None:
+        query = sql.parse(config.sql_device_query)
+        found.append(SqlDevices(_database(config, "sql_device_query"), query, scheme=config.sql_password_scheme))
+    return found
 
 
 def tokens(config: Config) -> tuple[str, str]:
@@ -175,9 +180,17 @@ def _static(opening: _Opening) -> list[UserSource]:
 
 def _sql_parts(opening: _Opening) -> tuple[Pool[Database], Queries]:
     """Make what asks the database, and the queries; raises ConfigError."""
-    config, where = opening.config, opening.config.sql_connect
+    config = opening.config
+    written = (config.sql_password_query, config.sql_user_query, config.sql_iterate_query)
+    queries = Queries(*(None if each is None else sql.parse(each) for each in written))
+    return _database(config, "sql"), queries
+
+
+def _database(config: Config, needed_by: str) -> Pool[Database]:
+    """Make what asks the database; raises ConfigError."""
+    where = config.sql_connect
     if where is None:
-        raise ConfigError("sql needs sql_connect")
+        raise ConfigError(f"{needed_by} needs sql_connect")
     secret = first_line("sql_password_file", config.sql_password_file)
     if where.startswith(_SQLITE):
         path = where.removeprefix(_SQLITE)
@@ -191,9 +204,7 @@ def _sql_parts(opening: _Opening) -> tuple[Pool[Database], Queries]:
         def open_line(until: Until) -> Database:
             return PostgresDatabase(where, secret, until)
 
-    written = (config.sql_password_query, config.sql_user_query, config.sql_iterate_query)
-    queries = Queries(*(None if each is None else sql.parse(each) for each in written))
-    return Pool("sql", open_line, most=config.auth_connections, seconds=config.auth_timeout), queries
+    return Pool("sql", open_line, most=config.auth_connections, seconds=config.auth_timeout)
 
 
 def _sql(opening: _Opening) -> list[Authenticator]:

@@ -112,7 +112,8 @@ SETTINGS: tuple[Setting, ...] = (
         path,
         None,
         "Passwords of users' devices, beside the users' own: written by maildir-imapd user device, read again when it "
-        "changes. They are for LOGIN and PLAIN, of users whom the passwd-file has.",
+        "changes. They are for LOGIN and PLAIN, of users whom a back end has that can say without a password whether "
+        "they are locked out: passwd-file, sql, ldap, and dovecot with dovecot_userdb_socket.",
         "FILE",
         "Logins",
     ),
@@ -147,8 +148,8 @@ SETTINGS: tuple[Setting, ...] = (
         "auth_cache_time",
         duration(0, 86400),
         300.0,
-        "How long a password that was right is remembered (as a keyed digest, in memory), so that a client "
-        "with many connections does not pay for the slow hash each time. 0 switches it off.",
+        "How long a password that was right is remembered (as a keyed digest, in memory, for the address that it came "
+        "from), so that a client with many connections does not pay for the slow hash each time. 0 switches it off.",
         "TIME",
         "Logins",
         shown="5m",
@@ -357,6 +358,17 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "What finds home, uid, gid, mail and limits of a user, where sql_password_query does not: columns as there, "
         "without the password. For userdb = sql.",
+        "QUERY",
+        "Logins",
+    ),
+    Setting(
+        "sql_device_query",
+        query,
+        None,
+        "What finds the passwords of a user's devices, beside those of auth_device_file: a row for each, with the "
+        "columns name, password, and as one likes read_only and made (seconds since 1970), and no others. Variables "
+        "are as in sql_password_query, of the name that the back end has for the user. It is asked at each login with "
+        "a password.",
         "QUERY",
         "Logins",
     ),

@@ -174,6 +174,24 @@ def test_a_remembered_password_needs_no_hash(clock: Clock) -> None:
     assert len(back_end.asked) == 4
 
 
+def test_what_was_right_is_remembered_for_where_it_came_from() -> None:
+    """A back end may let in from one address and not from another; it is told."""
+
+    class Near(Fake):
+        def check(self, credential: Credential) -> Identity:
+            if isinstance(credential, Password | External) and credential.host == "192.0.2.7":
+                return super().check(credential)
+            raise AuthenticationFailed
+
+    chain = Chain([Near({"ann": b"secret"}, takes=(Password, External))], remember=300)
+    for credential in (Password("ann", b"secret"), External("ann"), Password("ANN", b"secret", "ann")):
+        for _ in range(2):
+            assert chain.identify(credential, "192.0.2.7").user == "ann"
+            for host in ("192.0.2.8", None):
+                with pytest.raises(AuthenticationFailed):
+                    chain.identify(credential, host)
+
+
 def test_nothing_is_remembered_where_the_setting_says_so() -> None:
     back_end = Fake({"ann": b"secret"})
     chain = Chain([back_end])

@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 
 def chain(file: Path, **more: object) -> Chain:
     users = PasswdFile(str(file.parent / "users"))
-    return Chain([users], devices=Devices(str(file)), remember=300, **more)  # type: ignore[arg-type]
+    return Chain([users], devices=[Devices(str(file))], remember=300, **more)  # type: ignore[arg-type]
 
 
 def test_lines() -> None:
@@ -103,7 +103,7 @@ def test_a_device_acts_for_nobody(file: Path) -> None:
 
 def test_a_back_end_that_cannot_say_who_is_locked_out(file: Path) -> None:
     with pytest.raises(AuthenticationFailed):
-        Chain([Fake({"ann": b"own"})], devices=Devices(str(file))).identify(Password("ann", b"pppp"))
+        Chain([Fake({"ann": b"own"})], devices=[Devices(str(file))]).identify(Password("ann", b"pppp"))
 
 
 def test_a_file_that_cannot_be_read(file: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from maildir_imapd.auth import dovecot
-from maildir_imapd.auth.base import Identity, Password
+from maildir_imapd.auth.base import External, Identity, Password
 from maildir_imapd.auth.dovecot import DovecotAuth
 from maildir_imapd.errors import AuthenticationFailed, Unavailable
 
@@ -57,7 +57,7 @@ class FakeDovecot:
                 sock.sendall(self._hello)
                 for line in lines:
                     self.heard.append(line)
-                    if line.split(b"\t")[0] in (b"AUTH", b"USER", b"LIST"):
+                    if line.split(b"\t")[0] in (b"AUTH", b"USER", b"LIST", b"PASS"):
                         said = self._answer(line.rstrip(b"\n"))
                         if not said:
                             break
@@ -94,7 +94,17 @@ def users(line: bytes) -> bytes:
     kind, number, *parts = line.split(b"\t")
     if kind == b"LIST":
         return b"LIST\t%b\tann\nLIST\t%b\t../x\nLIST\t%b\tben\nDONE\t%b\n" % ((number,) * 4)
+    if kind == b"PASS":
+        return {
+            b"ann": b"PASS\t%b\tuser=ann\tpassword={PLAIN}secret\n" % number,
+            b"off": b"PASS\t%b\tuser=off\tnologin\n" % number,
+            b"untold": b"FAIL\t%b\n" % number,
+        }.get(parts[0], b"NOTFOUND\t%b\n" % number)
     return {
+        b"locked": b"USER\t%b\tlocked\tnologin=y\n" % number,
+        b"off": b"USER\t%b\toff\n" % number,
+        b"denied": b"USER\t%b\tdenied\n" % number,
+        b"untold": b"USER\t%b\tuntold\n" % number,
         b"ann": b"USER\t%b\tann\tuid=1000\tgid=100\thome=/home/a\x01tb\n" % number,
         b"Ann": b"USER\t%b\tann\tuid=1000\tgid=100\n" % number,
         b"down": b"FAIL\t%b\treason=database down\n" % number,
@@ -187,3 +197,30 @@ def test_words_end_neither_themselves_nor_their_line() -> None:
         assert not set(written) & set(b"\0\t\r\n")
         assert dovecot.words(written + b"\t" + written) == [word, word]
     assert dovecot.words(b"\1x\1") == [b"x\1"]
+
+
+def test_without_a_password(servers: tuple[FakeDovecot, FakeDovecot]) -> None:
+    asked = made(servers[0], servers[1])
+    assert External in asked.takes
+    assert External not in made(servers[0]).takes
+    assert asked.check(External("ann")) == Identity("ann", home="/home/a\tb", uid=1000, gid=100)
+    for name in ("off", "denied", "locked", "nobody", "a\tb", ""):
+        with pytest.raises(AuthenticationFailed):
+            asked.check(External(name))
+    with pytest.raises(AuthenticationFailed):
+        made(servers[0]).check(External("ann"))
+    with pytest.raises(Unavailable):
+        asked.check(External("untold"))
+
+
+def test_from_where_somebody_comes_is_said(servers: tuple[FakeDovecot, FakeDovecot]) -> None:
+    asked = made(servers[0], servers[1])
+    hosts = ["192.0.2.7", "::ffff:192.0.2.7", "fe80::1%eth0", "no address\tuser=root", "", None]
+    for host in hosts:
+        asked.check(Password("ann", b"secret", host=host))
+        asked.check(External("ann", host=host))
+    said = ["192.0.2.7", "192.0.2.7", "fe80::1", None, None, None]
+    for server, kind in ((servers[0], b"AUTH"), (servers[1], b"PASS")):
+        lines = [dovecot.named(dovecot.words(line.rstrip())) for line in server.heard if line.startswith(kind)]
+        assert [words.get("rip") for words in lines] == said
+        assert not any("user" in words for words in lines)

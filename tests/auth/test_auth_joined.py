@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 from fake_back_end import Fake
 
-from maildir_imapd.auth.base import Identity, Password, QuotaLimits, Registered
+from maildir_imapd.auth.base import External, Identity, Password, QuotaLimits, Registered
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.joined import Joined, merged
 from maildir_imapd.errors import AuthenticationFailed, Unavailable
@@ -19,11 +19,14 @@ class Users:
     def __init__(self, *known: Identity) -> None:
         self.known = {identity.user: identity for identity in known}
         self.down = False
+        self.locked: set[str] = set()
 
     def look_up(self, user: str) -> Registered | None:
         if self.down:
             raise Unavailable
-        return Registered(self.known[user], self.known[user].home) if user in self.known else None
+        if user not in self.known:
+            return None
+        return Registered(self.known[user], self.known[user].home, user not in self.locked)
 
     def users(self) -> list[str]:
         return list(self.known)
@@ -89,3 +92,23 @@ def test_what_is_merged() -> None:
     assert merged(Identity("ann"), Identity("other")).user == "ann"
     # A uid goes with its own group.
     assert merged(Identity("ann", uid=7), Identity("ann", uid=1, gid=2)).gid is None
+
+
+def test_without_a_password_both_must_let_him_in() -> None:
+    checks = Fake({"ann": b"a", "ben": b"b"}, takes=(Password, External))
+    source = Users(Identity("ann", home="/ann"), Identity("cyd", home="/cyd"))
+    joined = Joined(checks, [source])
+    assert External in joined.takes
+    assert joined.check(External("ann")) == Identity("ann", home="/ann")
+    for name in ("ben", "cyd"):
+        with pytest.raises(AuthenticationFailed):
+            joined.check(External(name))
+    source.locked.add("ann")
+    found = joined.look_up("ann")
+    assert found is not None
+    assert not found.may_log_in
+    for credential in (External("ann"), Password("ann", b"a")):
+        with pytest.raises(AuthenticationFailed):
+            joined.check(credential)
+    # Nobody asks a source alone: who checks may lock out whom it does not.
+    assert External not in Joined(Fake({"ann": b"a"}), [source]).takes

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scramp import ScramClient
 
-from maildir_imapd.auth import schemes, sql
-from maildir_imapd.auth.base import Password, Token
-from maildir_imapd.auth.sql import Database, Queries, Sql
+from maildir_imapd.auth import schemes, scram, sql
+from maildir_imapd.auth.base import External, Password, Proven, Token
+from maildir_imapd.auth.chain import Chain
+from maildir_imapd.auth.devices import Device, Devices, line
+from maildir_imapd.auth.joined import Joined
+from maildir_imapd.auth.lookups import LookUps
+from maildir_imapd.auth.masters import Masters
+from maildir_imapd.auth.mechanisms import Situation
+from maildir_imapd.auth.offered import Offered
+from maildir_imapd.auth.passwdfile import PasswdFile
+from maildir_imapd.auth.sql import Database, Queries, Sql, SqlDevices
 from maildir_imapd.auth.sqlite import SqliteDatabase
+from maildir_imapd.auth.static import Static
 from maildir_imapd.auth.waiting import Pool
-from maildir_imapd.errors import AuthenticationFailed, Unavailable
+from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Unavailable
 
 PASSWORD = (
     "SELECT username || '@' || domain AS user, password, nologin FROM users WHERE username = '%Ln' AND domain = %Ld"
@@ -198,3 +209,245 @@ def test_another_file_in_its_place_is_opened(path: Path) -> None:
     database.close()
     other.replace(path)
     assert asked.look_up("ann@example.org") is None
+
+
+def change(path: Path, statement: str) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute(statement)
+    database.close()
+
+
+def test_without_a_password_only_who_is_not_locked_out(path: Path) -> None:
+    asked = users(path)
+    assert asked.check(External("ann@example.org")).home == "/home/ann"
+    assert asked.check(External("none@example.org")).user == "none@example.org"
+    off = asked.look_up("off@example.org")
+    assert off is not None
+    assert not off.may_log_in
+    for name in ("off@example.org", "nobody@example.org", "ann' --@example.org", ""):
+        with pytest.raises(AuthenticationFailed):
+            asked.check(External(name))
+    # He is locked out where only the other query says so.
+    other = users(path, user="SELECT home, 'y' AS nologin FROM users WHERE username = %n AND domain = %d")
+    for credential in (External("ann@example.org"), Password("ann@example.org", b"secret")):
+        with pytest.raises(AuthenticationFailed):
+            other.check(credential)
+    with pytest.raises(AuthenticationFailed):
+        users(path, password=None).check(External("ann@example.org"))
+
+
+def test_secrets_are_kept_for_proofs(path: Path) -> None:
+    asked = users(path)
+    assert asked.stored("ann@example.org") == "{PLAIN}secret"
+    assert asked.stored("ben@example.org") == "{CRYPT}" + BEN
+    assert asked.stored("none@example.org") is None
+    assert asked.stored("nobody@example.org") is None
+    assert users(path, password=None).stored("ann@example.org") is None
+    assert not asked.all_kept_as(schemes.READABLE)
+    assert asked.check(Proven("ann@example.org", "X", True, "{PLAIN}secret")).home == "/home/ann"
+    for proof in (
+        Proven("ann@example.org", "X", False, "{PLAIN}secret"),
+        Proven("ann@example.org", "X", True, "{PLAIN}other"),
+        Proven("ann@example.org", "X", True, ""),
+        Proven("none@example.org", "X", True, ""),
+        Proven("off@example.org", "X", True, "{PLAIN}secret"),
+        Proven("nobody@example.org", "X", True, "{PLAIN}secret"),
+    ):
+        with pytest.raises(AuthenticationFailed):
+            asked.check(proof)
+    # Of one who is locked out no secret is told to whoever asks.
+    assert Chain([asked]).stored("off@example.org") is None
+    assert Chain([asked]).stored("ann@example.org") == "{PLAIN}secret"
+
+
+def of_all_kinds(path: Path) -> Chain:
+    """As the settings make it, with a master and a device for each."""
+    (path.parent / "masters").write_text("root:{PLAIN}power\nhelp:{PLAIN}power:::::: acts_for=*@example.com\n")
+    (path.parent / "devices").write_text(
+        "".join(line(Device(f"{name}@example.org", "phone", "{PLAIN}phone")) for name in ("ann", "off"))
+    )
+    kept = LookUps(Joined(users(path), [Static({"mail": "maildir:/m"})]), seconds=300, nobody_seconds=300)
+    masters = Masters(PasswdFile(str(path.parent / "masters")), "*")
+    return Chain([kept], masters=masters, devices=[Devices(str(path.parent / "devices"))], remember=300)
+
+
+def test_certificates_masters_and_devices(path: Path) -> None:
+    chain = of_all_kinds(path)
+    found = chain.identify(External("ann@example.org"))
+    assert (found.user, found.mail) == ("ann@example.org", "maildir:/m")
+    assert chain.identify(Password("ann@example.org*root", b"power")).acting == "root"
+    assert chain.identify(Password("ann@example.org", b"phone")).device == "phone"
+    assert chain.identify(Proven("ann@example.org", "X", True, "{PLAIN}secret")).home == "/home/ann"
+    shown = [
+        External("%s"),
+        Password("%s*root", b"power"),
+        Password("%s", b"phone"),
+        Proven("%s", "X", True, "{PLAIN}x"),
+    ]
+    for name in ("off@example.org", "nobody@example.org"):
+        for each in shown:
+            with pytest.raises(AuthenticationFailed):
+                chain.identify(replace(each, user=each.user.format(name)))
+    # Locked out: at once, whatever is remembered of him.
+    assert chain.find("ann@example.org") is not None
+    change(path, "UPDATE users SET nologin = 1 WHERE username = 'ann'")
+    for each in (External("ann@example.org"), Password("ann@example.org*root", b"power"),
+                 Password("ann@example.org", b"phone")):  # fmt: skip
+        with pytest.raises(AuthenticationFailed):
+            of_all_kinds(path).identify(each)
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(each)
+        assert chain.find("ann@example.org") is not None
+
+
+def test_by_another_of_his_names_a_master_gets_no_further(path: Path) -> None:
+    """The right is for the user who is found, not for what was typed."""
+    aliases = (
+        "SELECT 'ann@example.org' AS user, '{PLAIN}a' AS password WHERE %u IN ('info@example.com', 'ann@example.org')"
+    )
+    (path.parent / "masters").write_text("help:{PLAIN}power:::::: acts_for=*@example.com\n")
+    masters = Masters(PasswdFile(str(path.parent / "masters")), "*")
+    chain = Chain([users(path, password=aliases, user=None)], masters=masters)
+    assert chain.identify(Password("info@example.com", b"a")).user == "ann@example.org"
+    with pytest.raises(AuthorizationFailed):
+        chain.identify(Password("info@example.com*help", b"power"))
+
+
+def test_what_is_on_record_may_be_older_than_from_where_he_may_come(path: Path) -> None:
+    change(path, "ALTER TABLE users ADD COLUMN allow_nets")
+    query = "SELECT username AS user, password, allow_nets FROM users WHERE username = %u"
+    (path.parent / "masters").write_text("root:{PLAIN}power\n")
+    (path.parent / "devices").write_text(line(Device("ann", "phone", "{PLAIN}phone")))
+    chain = Chain(
+        [LookUps(users(path, password=query, user=None), seconds=300, nobody_seconds=300)],
+        masters=Masters(PasswdFile(str(path.parent / "masters")), "*"),
+        devices=[Devices(str(path.parent / "devices"))],
+    )
+    shown = [External("ann"), Password("ann*root", b"power"), Password("ann", b"phone")]
+    for each in shown:
+        assert chain.identify(each, "198.51.100.1").user == "ann"
+    assert chain.find("ann") is not None
+    change(path, "UPDATE users SET allow_nets = '192.0.2.0/24' WHERE username = 'ann'")
+    for each in shown:
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(each, "198.51.100.1")
+        change(path, "UPDATE users SET allow_nets = NULL WHERE username = 'ann'")
+        assert chain.identify(each, "198.51.100.1").user == "ann"
+        assert chain.find("ann") is not None
+        change(path, "UPDATE users SET allow_nets = '192.0.2.0/24' WHERE username = 'ann'")
+
+
+DEVICES = "SELECT name, password, read_only, made FROM devices WHERE user = '%u'"
+
+
+def devices(path: Path, query: str = DEVICES) -> SqlDevices:
+    def opened(until: object) -> Database:
+        return SqliteDatabase(str(path), until)  # type: ignore[arg-type]
+
+    return SqlDevices(Pool("sql", opened, most=2, seconds=30), sql.parse(query), scheme="PLAIN")
+
+
+@pytest.fixture
+def with_devices(path: Path) -> Path:
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE devices (user TEXT, name TEXT, password TEXT, read_only, made)")
+        rows = [
+            ("ann@example.org", "phone", "pppp", None, 1796032440),
+            ("ann@example.org", "pad", schemes.make(b"slow", "SHA512-CRYPT"), 0, None),
+            ("ann@example.org", "reader", schemes.make(b"rrrr", "SSHA512"), 1, "x"),
+            ("ann@example.org", "old", "oooo", "read", None),
+            ("ann@example.org", "none", None, 0, None),
+            ("ann@example.org", "empty", "", 0, None),
+            ("ann@example.org", "torn", "{SSHA512}!", 0, None),
+            ("ann@example.org", "a/b", "odd", 0, None),
+            ("ann@example.org", "twin", "twin", 1, None),
+            ("ann@example.org", "twin of twin", "twin", 0, None),
+            ("off@example.org", "phone", "pppp", 0, None),
+            ("nobody@example.org", "phone", "pppp", 0, None),
+        ]
+        database.executemany("INSERT INTO devices VALUES (?, ?, ?, ?, ?)", rows)
+    database.close()
+    return path
+
+
+def test_devices_in_the_database(with_devices: Path) -> None:
+    (with_devices.parent / "devices").write_text(line(Device("ann@example.org", "filed", "{PLAIN}ffff")))
+    beside = Devices(str(with_devices.parent / "devices"))
+    chain = Chain([users(with_devices)], devices=[beside, devices(with_devices)], remember=300)
+    for password, name, read_only in [
+        (b"pppp", "phone", False),
+        (b"slow", "pad", False),
+        (b"rrrr", "reader", True),
+        (b"oooo", "old", True),
+        (b"twin", "twin", True),
+        (b"ffff", "filed", False),
+        (b"secret", None, False),
+    ]:
+        found = chain.identify(Password("Ann@Example.org", password))
+        assert (found.user, found.device, found.read_only) == ("ann@example.org", name, read_only)
+    assert [each.made for each in devices(with_devices).of("ann@example.org")][:3] == [1796032440, 0, 0]
+    for user, password in [
+        ("ann@example.org", b""),
+        ("ann@example.org", b"odd"),
+        ("off@example.org", b"pppp"),
+        ("nobody@example.org", b"pppp"),
+        ("ben@example.org", b"pppp"),
+    ]:
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(Password(user, password))
+    # Revoked: at once.
+    change(with_devices, "DELETE FROM devices WHERE name = 'phone'")
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ann@example.org", b"pppp"))
+    for name in ("ann' --@example.org", "' OR 1=1 --", "*", ""):
+        assert devices(with_devices).of(name) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT name, password, read_only AS readonly FROM devices WHERE user = %u",
+        "SELECT name FROM devices WHERE user = %u",
+        "SELECT nothing FROM devices WHERE user = %u",
+    ],
+)
+def test_columns_that_are_not_meant_let_nobody_in(with_devices: Path, query: str) -> None:
+    """A scope that is spelled wrong is no scope, and must not be taken for none."""
+    with pytest.raises(Unavailable):
+        devices(with_devices, query).of("ann@example.org")
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "right"),
+    [
+        ("cyd@example.org", "cyd's", True),
+        ("Ann@Example.org", "secret", True),
+        ("cyd@example.org", "wrong", False),
+        ("ben@example.org", "ben", False),
+        ("off@example.org", "secret", False),
+        ("nobody@example.org", "secret", False),
+    ],
+)
+def test_scram_by_secrets_of_the_database(path: Path, user: str, password: str, right: bool) -> None:
+    with sqlite3.connect(path) as database:
+        secret = scram.make("SCRAM-SHA-256", b"cyd's")
+        database.execute("INSERT INTO users (username, domain, password) VALUES ('cyd', 'example.org', ?)", [secret])
+    database.close()
+    chain = Chain([LookUps(users(path), seconds=300, nobody_seconds=300)])
+    where = Situation(stored=chain.stored, salt=chain.salt)
+    # What all have nobody knows, so it is there where it is named.
+    assert b"SCRAM-SHA-256" not in Offered(chain, (), lambda: where).offered(private=True)
+    ways = Offered(chain, ("SCRAM-SHA-256",), lambda: where)
+    assert ways.offered(private=True) == (b"SCRAM-SHA-256",)
+    ours = ways.begin(b"SCRAM-SHA-256", private=True)
+    client = ScramClient(["SCRAM-SHA-256"], user, password)
+    next(ours)
+    client.set_server_first(ours.send(client.get_client_first().encode()).decode())
+    with pytest.raises(StopIteration) as end:
+        client.set_server_final(ours.send(client.get_client_final().encode()).decode())
+        ours.send(b"")
+    if right:
+        assert chain.identify(end.value.value).user == user.lower()
+    else:
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(end.value.value)

@@ -27,3 +27,9 @@ def test_but_nobody_whose_name_leads_elsewhere(name: str) -> None:
 def test_what_can_be_said_of_nobody(said: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="auth_static"):
         Static(said)
+
+
+def test_all_may_be_locked_out() -> None:
+    found = Static({"home": "/srv/%n", "nologin": "yes"}).look_up("ann")
+    assert found is not None
+    assert not found.may_log_in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,25 @@ def test_what_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["user", "device", "list", "ann"])
     assert result.exit_code != 0
     assert "auth_device_file" in result.output
+
+
+def test_those_of_a_database_are_listed(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "db") as database:
+        database.execute("CREATE TABLE device (owner, name, password, read_only, made)")
+        database.execute("INSERT INTO device VALUES ('ann', 'pad', '{PLAIN}pp', 1, NULL)")
+    database.close()
+    conf = tmp_path / "conf"
+    conf.write_text(
+        f'sql_connect = "sqlite:{tmp_path / "db"}"\n'
+        'sql_device_query = "SELECT name, password, read_only, made FROM device WHERE owner = %u"\n'
+    )
+    listed = CliRunner().invoke(main, ["user", "device", "list", "ann", f"--config={conf}"])
+    assert listed.output == "pad: made nobody says when, may read, never used\n"
+    as_json = CliRunner().invoke(main, ["user", "device", "list", "ann", "--json", f"--config={conf}"])
+    assert json.loads(as_json.output)[0]["made"] is None
+    # Beside those of a file, which is where new ones go.
+    run(tmp_path, "add", "ann", "phone", f"--config={conf}")
+    both = run(tmp_path, "list", "ann", f"--config={conf}")
+    assert [line.partition(":")[0] for line in both.splitlines()] == ["phone", "pad"]
+    nowhere = CliRunner().invoke(main, ["user", "device", "list", "ann"])
+    assert "which devices?" in nowhere.output

@@ -12,7 +12,7 @@ import pytest
 from dovecot import is_24
 from running import open_to_all, program
 
-from maildir_imapd.auth.base import Password
+from maildir_imapd.auth.base import External, Password
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, Unavailable
@@ -60,6 +60,8 @@ userdb passwd-file {{
 """
 USERS = """ann@example.org:{PLAIN}secret:1001:1002::/home/ann::userdb_quota_rule=*:bytes=5
 ben:{PLAIN}b e:1003:1004::/home/ben::
+off:{PLAIN}o:1005:1006::/home/off::nologin=y
+near:{PLAIN}n:1007:1008::/home/near::allow_nets=192.0.2.0/24
 """
 
 
@@ -102,7 +104,7 @@ def test_right_and_wrong(base: Path) -> None:
         with pytest.raises(AuthenticationFailed):
             asked.identify(Password(name, b"wrong"))
     assert asked.find("nobody") is None
-    assert {who.user for who in asked.everybody()} == {"ann@example.org", "ben"}
+    assert {who.user for who in asked.everybody()} == {"ann@example.org", "ben", "off", "near"}
 
 
 def test_checking_alone_with_homes_from_elsewhere(base: Path) -> None:
@@ -122,3 +124,26 @@ def test_a_dovecot_that_is_away(base: Path) -> None:
     asked = chain(base, dovecot_auth_socket=str(base / "nowhere"))
     with pytest.raises(Unavailable):
         asked.identify(Password("ben", b"b e"))
+
+
+def test_without_a_password_only_who_is_not_locked_out(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "masters").write_text("root:{PLAIN}power\n")
+    asked = chain(base, auth_master_file=str(tmp_path / "masters"))
+    assert asked.identify(External("ben")).home == "/home/ben"
+    assert asked.identify(Password("ann@example.org*root", b"power")).acting == "root"
+    for credential in (External("off"), Password("off*root", b"power"), External("nobody"), Password("off", b"o")):
+        with pytest.raises(AuthenticationFailed):
+            asked.identify(credential)
+
+
+def test_from_where_somebody_comes_is_said(base: Path, tmp_path: Path) -> None:
+    """Dovecot looks at allow_nets by itself, and does not say what stands there."""
+    (tmp_path / "masters").write_text("root:{PLAIN}power\n")
+    asked = chain(base, auth_master_file=str(tmp_path / "masters"))
+    for credential in (Password("near", b"n"), Password("near*root", b"power"), External("near")):
+        for host in ("192.0.2.7", "::ffff:192.0.2.7"):
+            assert asked.identify(credential, host).home == "/home/near"
+        # What was right is remembered, but not for everywhere.
+        for elsewhere in ("198.51.100.1", "2001:db8::1", None, "nonsense"):
+            with pytest.raises(AuthenticationFailed):
+                asked.identify(credential, elsewhere)

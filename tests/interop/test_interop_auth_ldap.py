@@ -7,14 +7,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import program
 
-from maildir_imapd.auth.base import Password
+from maildir_imapd.auth.base import External, Password
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.cli import certificate
 from maildir_imapd.config import load
@@ -30,6 +30,7 @@ include /etc/ldap/schema/nis.schema
 include /etc/ldap/schema/inetorgperson.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
+moduleload ppolicy
 pidfile {base}/pid
 TLSCertificateFile {cert}
 TLSCertificateKeyFile {key}
@@ -40,6 +41,8 @@ suffix "dc=example,dc=org"
 rootdn "cn=admin,dc=example,dc=org"
 rootpw over-all
 directory {base}/data
+overlay ppolicy
+ppolicy_default "cn=policy,dc=example,dc=org"
 access to attrs=userPassword by anonymous auth by * none
 access to * by dn="cn=reader,dc=example,dc=org" read by * none
 """
@@ -56,6 +59,13 @@ objectClass: organizationalRole
 objectClass: simpleSecurityObject
 cn: reader
 userPassword: let me in
+
+dn: cn=policy,dc=example,dc=org
+objectClass: organizationalRole
+objectClass: pwdPolicy
+cn: policy
+pwdAttribute: userPassword
+pwdLockout: TRUE
 
 dn: ou=people,dc=example,dc=org
 objectClass: organizationalUnit
@@ -128,6 +138,9 @@ def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
     people += [("twin1", "twin@example.org", 1003, "t"), ("twin2", "twin@example.org", 1004, "t")]
     people += [(f"many{n}", f"many{n}@example.org", 2000 + n, "x") for n in range(600)]
     entries = [PERSON.format(uid=uid, mail=mail, number=number, password=word) for uid, mail, number, word in people]
+    # As the server notes it of somebody whose account it has closed.
+    entries.append(PERSON.format(uid="locked", mail="l@example.org", number=1005, password="l"))
+    entries.append("pwdAccountLockedTime: 000001010000Z\n")
     (base / "entries").write_text(ENTRIES + "".join(entries))
     subprocess.run([program("slapadd"), "-q", "-f", base / "slapd.conf", "-l", base / "entries"], check=True)
     port, tls_port = free_port(), free_port()
@@ -199,7 +212,7 @@ def test_what_attributes_say(slapd: Slapd) -> None:
 
 def test_all_users(slapd: Slapd) -> None:
     names = list(chain(slapd).back_ends[0].users())
-    assert len(names) == 604
+    assert len(names) == 605
     assert {"ann", "Ben", "many599"} <= set(names)
 
 
@@ -250,3 +263,29 @@ def test_a_server_that_stands_still_or_starts_anew(slapd: Slapd, way: str) -> No
         asked.identify(Password("ann", b"secret"))
     slapd.start()
     assert asked.identify(Password("ann", b"secret"))
+
+
+def test_without_a_password_only_who_is_not_locked_out(slapd: Slapd, tmp_path: Path) -> None:
+    (tmp_path / "masters").write_text("root:{PLAIN}power\n")
+    (tmp_path / "devices").write_text("ann:{PLAIN}phone:::phone:::\nlocked:{PLAIN}phone:::phone:::\n")
+    more = {"auth_master_file": str(tmp_path / "masters"), "auth_device_file": str(tmp_path / "devices")}
+    asked = chain(slapd, **more)
+    assert asked.identify(External("ANN")).user == "ann"
+    assert asked.identify(Password("ann*root", b"power")).acting == "root"
+    assert asked.identify(Password("ann", b"phone")).device == "phone"
+    assert asked.identify(Password("ann", b"secret")).device is None
+    found = asked.back_ends[0].look_up("locked")
+    assert found is not None
+    assert not found.may_log_in
+    by_field = chain(slapd, ldap_user_attributes=["employeeNumber=nologin"], **more)
+    outside = [chain(slapd, ldap_filter="(&(uid=%u)(uidNumber=1002))", **more), by_field]
+    shown = [External("{}"), Password("{}*root", b"power"), Password("{}", b"phone")]
+    for users, name in [(asked, "locked"), (asked, "nobody"), *((each, "ann") for each in outside)]:
+        for each in shown:
+            with pytest.raises(AuthenticationFailed):
+                users.identify(replace(each, user=each.user.format(name)))
+    for credential in (Password("locked", b"l"), External("ann)(uid=*"), External("*")):
+        with pytest.raises(AuthenticationFailed):
+            asked.identify(credential)
+    with pytest.raises(Unavailable):
+        chain(slapd, ldap_filter="(mail=%u)").identify(External("twin@example.org"))

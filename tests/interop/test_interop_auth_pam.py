@@ -17,6 +17,7 @@ PASSWORD = "Grüße 1"
 SERVICE = """
 auth required pam_unix.so nodelay
 account required pam_unix.so
+account required pam_exec.so quiet /bin/sh {base}/note
 session required pam_exec.so quiet seteuid /usr/bin/touch {base}/session
 """
 # Over the files of /etc, for the server and its children alone.
@@ -33,6 +34,7 @@ def prepare(base: Path) -> tuple[str, ...]:
     (etc / "pam.d").mkdir(parents=True)
     (etc / "pam.d" / "maildir-imapd").write_text(SERVICE.format(base=base))
     (etc / "pam.d" / "broken").write_text("auth required pam_no_such_module.so\n")
+    (base / "note").write_text(f'echo "$PAM_RHOST" > {base}/rhost')
     users = [("ann", 2001, ""), ("old", 2002, "1"), ("sys", 202, "")]
     lines = [f"{name}:x:{uid}:{uid}::{base}/{name}:/bin/sh\n" for name, uid, _ in users]
     (etc / "passwd").write_text(Path("/etc/passwd").read_text() + "".join(lines) + "vmail:x:2003:2003::/:/bin/false\n")
@@ -70,6 +72,7 @@ def test_users_of_the_system(tmp_path: Path) -> None:
     running = start(tmp_path)
     try:
         assert login(running, "ann") == "SELECTED"
+        assert (tmp_path / "rhost").read_text() == "127.0.0.1\n"
         assert (tmp_path / "ann" / "Maildir" / ".uidvalidity").parent.stat().st_uid == 2001
         for user, password in [
             ("ann", "wrong"),

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from running import open_to_all, program
 
-from maildir_imapd.auth.base import Password
+from maildir_imapd.auth import scram
+from maildir_imapd.auth.base import External, Password, Proven
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
 from maildir_imapd.server import settings
@@ -23,9 +24,11 @@ psycopg = pytest.importorskip("psycopg")
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 TABLE = """
-CREATE TABLE mailbox (username text, domain text, password text, home text, uid int, gid int, quota bigint);
-INSERT INTO mailbox VALUES ('ann', 'example.org', '{PLAIN}secret', '/srv/ann', 1001, 1001, 1048576),
-  ('Ben', 'example.org', '{PLAIN}b', NULL, NULL, NULL, NULL);
+CREATE TABLE mailbox (username text, domain text, password text, home text, uid int, gid int, quota bigint,
+  nologin boolean);
+INSERT INTO mailbox VALUES ('ann', 'example.org', '{PLAIN}secret', '/srv/ann', 1001, 1001, 1048576, false),
+  ('Ben', 'example.org', '{PLAIN}b', NULL, NULL, NULL, NULL, false),
+  ('off', 'example.org', '{PLAIN}o', NULL, NULL, NULL, NULL, true);
 CREATE ROLE reader LOGIN PASSWORD 'let me in';
 GRANT SELECT ON mailbox TO reader;
 """
@@ -110,7 +113,7 @@ def given(server: Server, **more: object) -> dict[str, object]:
         "auth_cache_negative_time": 0,
         "sql_connect": f"host={server.directory} dbname=postgres user=reader",
         "sql_password_file": str(secret),
-        "sql_password_query": "SELECT lower(username || '@' || domain) AS user, password, uid, gid, home, "
+        "sql_password_query": "SELECT lower(username || '@' || domain) AS user, password, nologin, uid, gid, home, "
         "'*:bytes=' || quota AS quota_rule FROM mailbox WHERE lower(username) = '%Ln' AND domain = '%Ld'",
         "sql_iterate_query": "SELECT username, domain FROM mailbox WHERE username NOT LIKE '%%x%%'",
         **more,
@@ -127,7 +130,7 @@ def test_right_and_wrong(server: Server) -> None:
     for name in ("ann@example.org", "nobody@example.org", "ann", "' OR 1=1 --", "ann'@example.org", "%", "a\0", "*"):
         with pytest.raises(AuthenticationFailed):
             chain.identify(Password(name, b"wrong"))
-    assert {who.user for who in chain.everybody()} == {"ann@example.org", "ben@example.org"}
+    assert {who.user for who in chain.everybody()} == {"ann@example.org", "ben@example.org", "off@example.org"}
 
 
 def test_a_wrong_password_for_the_database_and_a_wrong_query(server: Server, caplog: pytest.LogCaptureFixture) -> None:
@@ -169,3 +172,43 @@ def test_a_server_that_stands_still_or_starts_anew(server: Server) -> None:
         chain.identify(Password("ann@example.org", b"secret"))
     server.start()
     assert chain.identify(Password("ann@example.org", b"secret"))
+
+
+def test_proofs_and_who_comes_without_a_password(server: Server, tmp_path: Path) -> None:
+    secret = scram.make("SCRAM-SHA-256", b"cyd's")
+    with psycopg.connect(f"host={server.directory} user=postgres password='over all'", autocommit=True) as admin:
+        admin.execute("INSERT INTO mailbox (username, domain, password) VALUES ('cyd', 'example.org', %s)", [secret])
+    (tmp_path / "masters").write_text("root:{PLAIN}power\n")
+    chain = settings.chain(load(None, given(server, auth_master_file=str(tmp_path / "masters"))))
+    assert chain.stored("CYD@example.org") == secret
+    assert chain.identify(Proven("CYD@example.org", "SCRAM-SHA-256", True, secret)).user == "cyd@example.org"
+    assert chain.identify(Password("cyd@example.org", b"cyd's")).user == "cyd@example.org"
+    assert chain.identify(External("ann@example.org")).home == "/srv/ann"
+    assert chain.identify(Password("ann@example.org*root", b"power")).acting == "root"
+    assert chain.stored("off@example.org") is None
+    for credential in (
+        External("off@example.org"),
+        Password("off@example.org*root", b"power"),
+        Proven("off@example.org", "SCRAM-SHA-256", True, "{PLAIN}o"),
+        Proven("cyd@example.org", "SCRAM-SHA-256", True, "{PLAIN}x"),
+        External("ann'@example.org"),
+    ):
+        with pytest.raises(AuthenticationFailed):
+            chain.identify(credential)
+
+
+def test_devices(server: Server) -> None:
+    with psycopg.connect(f"host={server.directory} user=postgres password='over all'", autocommit=True) as admin:
+        admin.execute("CREATE TABLE device (owner text, label text, secret text, narrow boolean)")
+        admin.execute("INSERT INTO device VALUES ('ann@example.org', 'phone', '{PLAIN}pp', false)")
+        admin.execute("INSERT INTO device VALUES ('ann@example.org', 'reader', '{PLAIN}rr', true)")
+        admin.execute("GRANT SELECT ON device TO reader")
+    query = "SELECT label AS name, secret AS password, narrow AS read_only FROM device WHERE owner = '%u'"
+    chain = settings.chain(load(None, given(server, sql_device_query=query)))
+    for password, read_only in ((b"pp", False), (b"rr", True)):
+        found = chain.identify(Password("ANN@example.org", password))
+        assert (found.user, found.read_only) == ("ann@example.org", read_only)
+    with pytest.raises(AuthenticationFailed):
+        chain.identify(Password("ben@example.org", b"pp"))
+    with pytest.raises(ConfigError, match="sql_device_query"):
+        settings.chain(load(None, {"sql_device_query": query}))
