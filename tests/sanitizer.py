@@ -143,7 +143,7 @@ class Sanitizer:
         self._patch(os, "open", self._open)
         self._patch(resolve, "open", self._open)
         self._patch(os, "close", self._close)
-        for name in ("eventfd", "memfd_create"):
+        for name in ("eventfd", "memfd_create", "pidfd_open"):
             self._patch(os, name, functools.partial(self._opens, name))
         for name in ("pipe", "pipe2"):
             self._patch(os, name, self._pipe)

@@ -21,6 +21,7 @@ import maildir_imapd
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
 from maildir_imapd.location import Location, expand, parse
+from maildir_imapd.store.disk.descriptors import Descriptor
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity
@@ -158,6 +159,7 @@ def landlock(read: Iterable[bytes], change: Iterable[bytes]) -> bool:
     if ruleset < 0:
         log.info("no landlock", why=os.strerror(ctypes.get_errno()))
         return False
+    held = Descriptor(ruleset, "landlock ruleset")
     try:
         for paths, rights in ((read, _READ | _EXECUTE), (change, (_ALL & ~_MAKE_DEVICES) & handled)):
             for path in dict.fromkeys(paths):
@@ -166,7 +168,7 @@ def landlock(read: Iterable[bytes], change: Iterable[bytes]) -> bool:
         if int(_libc.syscall(ctypes.c_long(_RESTRICT_SELF), ctypes.c_int(ruleset), zero)) < 0:
             raise ConfigError(f"landlock: {os.strerror(ctypes.get_errno())}")
     finally:
-        os.close(ruleset)
+        held.close()
     return True
 
 
