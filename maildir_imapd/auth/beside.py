@@ -6,9 +6,12 @@ the workers forks one for each question (``server/aside.py``) and kills it when 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeAlias
 
+from maildir_imapd.auth.base import Credential, Identity, Password, Registered
+from maildir_imapd.auth.names import valid_user
 from maildir_imapd.auth.waiting import Pool, Until
 from maildir_imapd.errors import AuthenticationFailed, Unavailable
 from maildir_imapd.events import Log
@@ -23,6 +26,8 @@ DOWN: Final = b"!"
 # Answers a question in a process of its own, which it may spoil: by one of the above and what belongs to it.
 Answer: TypeAlias = Callable[[Sequence[bytes], Until], bytes]
 
+# Not a user's name anywhere: a stranger is to cost what a known user does.
+_STRANGER: Final = "-"
 # What one question may have in it, in octets: no password is longer.
 MOST_OCTETS: Final = 4096
 
@@ -38,6 +43,38 @@ class Asks(Protocol):
 class _Nothing:
     def close(self) -> None:
         pass
+
+
+class CheckedBeside(ABC):
+    """A back end whose passwords are checked so.  It knows nobody: whoever can be a user may be one."""
+
+    takes = (Password,)
+    name = ""
+
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+
+    def look_up(self, user: str) -> Registered | None:
+        """As ``Authenticator.look_up``."""
+        return Registered(Identity(user)) if valid_user(user) else None
+
+    def check(self, credential: Credential) -> Identity:
+        """As ``Authenticator.check``; whoever is asked may say another name for the user."""
+        if not isinstance(credential, Password) or not credential.password:
+            raise AuthenticationFailed
+        known = valid_user(credential.user)
+        identity = self._ask(credential.user if known else _STRANGER, credential)
+        if not known or not valid_user(identity.user):
+            raise AuthenticationFailed
+        return identity
+
+    @abstractmethod
+    def _ask(self, user: str, credential: Password) -> Identity:
+        """Put the question for *user*, and read the answer to a password that is right; raises as ``check``."""
+
+    def users(self) -> Iterable[str]:
+        """As ``Authenticator.users``: it has no list."""
+        return ()
 
 
 class Questions:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from maildir_imapd.auth import fields
-from maildir_imapd.auth.base import Credential, Identity, Password, Registered
-from maildir_imapd.auth.beside import DOWN, RIGHT, WRONG, Answer, Questions
-from maildir_imapd.auth.names import valid_user
+from maildir_imapd.auth.base import Identity, Password
+from maildir_imapd.auth.beside import DOWN, RIGHT, WRONG, Answer, CheckedBeside
 from maildir_imapd.auth.waiting import Until
 from maildir_imapd.errors import AuthenticationFailed, Unavailable
 from maildir_imapd.events import Log
@@ -28,35 +27,15 @@ _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _REPLY: Final = ("/bin/sh", "-c", "id -u; id -g; exec env -0")
 _REPLY_OCTETS: Final = 1 << 16
 _WRONG: Final = (1, 3)
-_STRANGER: Final = "-"
 
 
-class CheckCommand:
-    """Password by the program that *questions* asks.  It knows nobody: whoever can be a user may be one."""
+class CheckCommand(CheckedBeside):
+    """Password by the program that *questions* asks."""
 
-    takes = (Password,)
     name = "command"
 
-    def __init__(self, questions: Questions) -> None:
-        self._questions = questions
-
-    def look_up(self, user: str) -> Registered | None:
-        """As ``Authenticator.look_up``."""
-        return Registered(Identity(user)) if valid_user(user) else None
-
-    def check(self, credential: Credential) -> Identity:
-        """As ``Authenticator.check``; the program may say another name for the user."""
-        if not isinstance(credential, Password) or not credential.password:
-            raise AuthenticationFailed
-        user = credential.user if valid_user(credential.user) else _STRANGER
-        identity = said(user, self._questions.put(user, credential.password))
-        if user != credential.user or not valid_user(identity.user):
-            raise AuthenticationFailed
-        return identity
-
-    def users(self) -> Iterable[str]:
-        """As ``Authenticator.users``: it has no list."""
-        return ()
+    def _ask(self, user: str, credential: Password) -> Identity:
+        return said(user, self._questions.put(user, credential.password))
 
 
 def said(user: str, reply: bytes) -> Identity:

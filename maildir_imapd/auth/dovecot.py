@@ -10,6 +10,7 @@ import base64
 import os
 import re
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -61,7 +62,7 @@ def _from(host: str | None) -> list[bytes]:
     return [] if found is None else [b"rip=" + str(found).encode()]
 
 
-class _Talk:
+class _Talk(ABC):
     """A connection to one of Dovecot's sockets; raises LineBroken for what is no word of its."""
 
     def __init__(self, path: str, until: Until) -> None:
@@ -76,8 +77,9 @@ class _Talk:
             self._socket.close()
             raise
 
+    @abstractmethod
     def _greet(self, until: Until) -> None:
-        raise NotImplementedError
+        """Begin the dialogue; raises LineBroken."""
 
     def send(self, *parts: bytes, until: Until) -> None:
         """Send a line of words that are escaped already."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from maildir_imapd.auth.base import Credential, Identity, Password, Registered, address
-from maildir_imapd.auth.beside import DOWN, RIGHT, WRONG, Answer, Questions
-from maildir_imapd.auth.names import valid_user
+from maildir_imapd.auth.base import Identity, Password, address
+from maildir_imapd.auth.beside import DOWN, RIGHT, WRONG, Answer, CheckedBeside
 from maildir_imapd.auth.waiting import Until
-from maildir_imapd.errors import AuthenticationFailed, ConfigError
+from maildir_imapd.errors import ConfigError
 
 # From security/_pam_types.h: those that say something of the user, in a word for the log.
 _WRONG: Final = {
@@ -22,37 +21,16 @@ _WRONG: Final = {
     13: "account-expired",
     16: "credentials-expired",
 }
-# Not a user's name anywhere: a stranger is to cost what a known user does.
-_STRANGER: Final = "-"
 
 
-class Pam:
-    """Password by the PAM service that *questions* asks.  It knows nobody: whoever can be a user may be one."""
+class Pam(CheckedBeside):
+    """Password by the PAM service that *questions* asks."""
 
-    takes = (Password,)
     name = "pam"
 
-    def __init__(self, questions: Questions) -> None:
-        self._questions = questions
-
-    def look_up(self, user: str) -> Registered | None:
-        """As ``Authenticator.look_up``."""
-        return Registered(Identity(user)) if valid_user(user) else None
-
-    def check(self, credential: Credential) -> Identity:
-        """As ``Authenticator.check``; a module of PAM's may say another name for the user."""
-        if not isinstance(credential, Password) or not credential.password:
-            raise AuthenticationFailed
-        known = valid_user(credential.user)
+    def _ask(self, user: str, credential: Password) -> Identity:
         host = str(address(credential.host) or "").encode()
-        user = self._questions.put(credential.user if known else _STRANGER, credential.password, host).decode()
-        if not known or not valid_user(user):
-            raise AuthenticationFailed
-        return Identity(user)
-
-    def users(self) -> Iterable[str]:
-        """As ``Authenticator.users``: it has no list."""
-        return ()
+        return Identity(self._questions.put(user, credential.password, host).decode())
 
 
 def answer(service: str, *, session: bool) -> Answer:

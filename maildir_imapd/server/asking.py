@@ -5,6 +5,7 @@ What such a program sends is bounded: one request, how long it may take to come,
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.events import Log
@@ -28,7 +29,7 @@ class BadRequest(ValueError):
     """The connection is no longer in step; the text is for the log, and holds nothing of what was sent."""
 
 
-class Asking:
+class Asking(ABC):
     """As ``service.Service``.  Subclasses cut and answer requests, and say which service it is."""
 
     service = ""
@@ -44,13 +45,13 @@ class Asking:
         self.quiet = 0.0
         self.upgrade: bytes | None = None
 
+    @abstractmethod
     def cut(self, received: bytearray) -> bytes | None:
         """Take a whole request off *received*; None: there is none yet.  Raises BadRequest."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, request: bytes) -> None:
         """Answer one; raises BadRequest."""
-        raise NotImplementedError
 
     def say(self, data: bytes) -> None:
         """Send *data*."""
@@ -90,13 +91,13 @@ class Asking:
             log.warning("bad request", **self.who, why=error)
             self.over = True
 
-    def announce(self) -> None:
+    def announce(self) -> None:  # noqa: B027  (there is nothing to do, in no subclass)
         """As ``Service.announce``: nothing ever happens elsewhere."""
 
-    def keep_alive(self) -> None:
+    def keep_alive(self) -> None:  # noqa: B027  (nor here)
         """As ``Service.keep_alive``."""
 
-    def upgraded(self, kind: bytes) -> None:
+    def upgraded(self, kind: bytes) -> None:  # noqa: B027  (nor here)
         """As ``Service.upgraded``."""
 
     def say_goodbye(self, goodbye: Goodbye) -> None:
