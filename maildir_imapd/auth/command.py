@@ -11,6 +11,7 @@ import os
 import select
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from maildir_imapd.auth import fields
@@ -68,6 +69,10 @@ def answer(words: Sequence[str]) -> Answer:
         os.write(to, b"\0".join((user, password, str(int(time.time())).encode(), b"")))
         os.close(to)
         os.chdir("/")
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError):  # that of the list itself is closed by now
+                # What whoever started the server had open, and let every program of his have, is none of its.
+                os.set_inheritable(int(name), False)
         numbers = (nothing, reply, nothing, question)
         places = [(os.POSIX_SPAWN_DUP2, number, place) for place, number in enumerate(numbers)]
         try:
