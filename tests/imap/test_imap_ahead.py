@@ -267,6 +267,19 @@ def test_what_is_left_out_and_what_fails(
     assert "message not worked out ahead" in caplog.text
 
 
+def test_a_file_that_somebody_is_writing_is_left_for_whoever_asks(tmp_path: Path) -> None:
+    """Else its first half would be shown for the whole."""
+    spool = spool_in(tmp_path, 3)
+    spool.put("INBOX", message(3)[:40], "S", when=None, base="1800000000.M1P4.host")
+    helped = Helped(tmp_path)
+    assert helped.work(Want(helped.account.inbox, (b"envelope",))) == 3
+    [*_, last] = helped.other.mailbox("INBOX").cache.get_many([1, 2, 3, 4], b"envelope")
+    assert last is None
+    (spool.root / "cur" / "1800000000.M1P4.host:2,S").write_bytes(message(3))
+    helped.ask(b"SELECT INBOX")
+    assert b"number 21" in helped.ask(b"FETCH 4 (ENVELOPE)")
+
+
 def test_nothing_that_anybody_could_ask_for_is_nothing(tmp_path: Path, reads: list[int]) -> None:
     spool_in(tmp_path, 5)
     helped = Helped(tmp_path)
