@@ -14,7 +14,7 @@ from typing import Any
 
 from maildir_imapd import toml_lines
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.setting import asked, auth, door, limits, listening, mailboxes, oauth, running, tls, users
+from maildir_imapd.setting import asked, auth, delivery, door, limits, listening, mailboxes, oauth, running, tls, users
 from maildir_imapd.setting.setting import Setting
 
 SETTINGS: tuple[Setting, ...] = (
@@ -25,6 +25,7 @@ SETTINGS: tuple[Setting, ...] = (
     *auth.SETTINGS,
     *oauth.SETTINGS,
     *asked.SETTINGS,
+    *delivery.SETTINGS,
     *mailboxes.SETTINGS,
     *limits.SETTINGS,
     *running.SETTINGS,

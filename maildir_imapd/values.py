@@ -196,6 +196,27 @@ def asked_at(value: Any) -> Endpoint | str:
     raise ValueError("must be an absolute path, or a loopback address such as 127.0.0.1:12345")
 
 
+def listen_at(value: Any) -> Endpoint | str:
+    """An absolute path, or ``HOST:PORT``."""
+    written = text(value)
+    if written.startswith("/") and "\0" not in written:
+        return written
+    try:
+        return address(written)
+    except ValueError:
+        raise ValueError("must be an absolute path, or HOST:PORT, for example 127.0.0.1:24") from None
+
+
+def delimiters(value: Any) -> str:
+    """Characters of which none is a letter, a digit or a part of an address's grammar; or none."""
+    written = text(value)
+    if not all(
+        each.isascii() and each.isprintable() and not each.isalnum() and each not in ' "@<>\\' for each in written
+    ):
+        raise ValueError("must be characters such as + or -")
+    return written
+
+
 def mode(value: Any) -> int:
     """Permissions in octal digits; a number of TOML's is read as it is written there, 0o660."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:

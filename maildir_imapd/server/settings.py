@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,12 +19,15 @@ from maildir_imapd.auth.last_use import LastUse
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.imap.policy import Policy
+from maildir_imapd.lmtp.answers import FULL, FULL_NOW, Answer
+from maildir_imapd.lmtp.dialogue import LmtpPolicy
 from maildir_imapd.server import back_ends, memory, tls
 from maildir_imapd.server.accounts import Mail
 from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Logins, Room
 from maildir_imapd.server.extracting import Extracting
 from maildir_imapd.server.listening import SocketRights
+from maildir_imapd.server.lmtp_rules import LmtpRules
 from maildir_imapd.store.folder.keeping import Keeping
 from maildir_imapd.store.maildir import packed
 from maildir_imapd.store.records.metadata import parse_server
@@ -74,12 +78,34 @@ def listening(config: Config) -> list[ListeningPlace]:
         *(ListeningPlace(place, "auth", asked=True) for place in config.auth_socket),
         *(ListeningPlace(place, "lookup", asked=True) for place in config.lookup_socket),
         *(ListeningPlace(place, "policy", asked=True) for place in config.policy_socket),
+        *(ListeningPlace(place, "lmtp", asked=True) for place in config.lmtp_listen),
     ]
 
 
 def socket_rights(config: Config) -> SocketRights:
     """Read whose the sockets are that are made for other programs."""
     return SocketRights(config.socket_mode, config.socket_owner, config.socket_group)
+
+
+def lmtp(config: Config) -> LmtpRules:
+    """Read how mail is taken by LMTP."""
+    host = socket.gethostname()
+    return LmtpRules(
+        policy=LmtpPolicy(
+            host=host if host.isascii() and host.isprintable() and " " not in host else "localhost",
+            octets=config.delivery_limit,
+            recipients=config.lmtp_recipients,
+        ),
+        networks=tuple(config.lmtp_networks),
+        delimiters=config.recipient_delimiter.encode("ascii"),
+        over_quota=over_quota(config),
+        works_ahead=works_ahead(config),
+    )
+
+
+def over_quota(config: Config) -> Answer:
+    """Say what the sender of a message is told for which there is no room."""
+    return FULL if config.delivery_over_quota == "reject" else FULL_NOW
 
 
 def proxies(config: Config) -> tuple[Network, ...]:

@@ -28,6 +28,7 @@ from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.heartbeat import Beats
+from maildir_imapd.server.lmtp_service import LmtpPort
 from maildir_imapd.server.lookup_service import LookupPort
 from maildir_imapd.server.networks import among
 from maildir_imapd.server.policy_service import PolicyPort
@@ -249,6 +250,7 @@ class Worker:
             "auth": AuthPort(self.door.chain, settings.logins(config)),
             "lookup": LookupPort(self.door.chain),
             "policy": PolicyPort(self.door.chain, accounts),
+            "lmtp": LmtpPort(settings.lmtp(config), self.door.chain, accounts),
         }
         self._asking = threading.BoundedSemaphore(asking.CONNECTIONS)
         self._proxies = settings.proxies(config)
@@ -291,6 +293,7 @@ class Worker:
         visit = Visit(host, peer_name(host, address[1]) if isinstance(address, tuple) else "local", listener.service)
         if not self._asking.acquire(blocking=False):
             log.warning("connection refused", service=visit.service, peer=visit.peer, why="too many that ask")
+            refuse(sock, self.ports[listener.service].refusal(TOO_MANY), silent=False)
             return
         try:
             self.sessions.enter(visit)

@@ -310,6 +310,21 @@ class Mailbox(CurrentFolder):
             raise
         return copy
 
+    def sharing(self, delivery: Delivery) -> Delivery:
+        """Return a delivery of this folder with a whole and dated one's message: its file under a second name.
+
+        A copy where that cannot be, or where the file would not be as open as files of this folder are. The caller
+        has looked that both folders are of one owner. Raises as ``taking``.
+        """
+        here = self._folder.directories
+        with durable.as_store_error(self.path):
+            shares = delivery.may_share(here.folder, here.mode)
+        if shares:
+            second = Delivery(here.folder, self.path, here.mode, source=delivery)
+            if second.trouble is None:
+                return second
+        return self.taking(delivery)
+
     def commit(self, deliveries: Sequence[tuple[Delivery, Flags, int]]) -> Given[int]:
         """Put messages into the mailbox, each with its flags and received date (epoch).
 

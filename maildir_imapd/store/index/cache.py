@@ -99,6 +99,13 @@ class Cache:
 
     # --- use -----------------------------------------------------------------------------------
 
+    @property
+    def fields(self) -> tuple[bytes, ...]:
+        """The fields of which something is known, those that were used last at the end."""
+        with self._lock:
+            self._look()
+            return tuple(self._fields)
+
     def get_many(self, uids: Sequence[int], field: bytes) -> list[bytes | None]:
         """Return what is known of each message, None where nothing is."""
         for _ in range(_TRIES):

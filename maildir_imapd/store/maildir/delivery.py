@@ -36,9 +36,19 @@ class Delivery:
     *directory* is the folder's, in use until ``done`` or ``abort``: whatever becomes of the mailbox, what is written
     lies in the folder it was meant for. Whoever begins a delivery ends it by one of the two; ``abort`` comes by
     itself when it is forgotten.
+
+    With *source*, one that is whole and dated, it begins as a second name of that one's file, and takes nothing more.
     """
 
-    def __init__(self, directory: Descriptor, path: bytes, mode: int = 0o600, *, packing: packed.Kind = "none") -> None:
+    def __init__(
+        self,
+        directory: Descriptor,
+        path: bytes,
+        mode: int = 0o600,
+        *,
+        packing: packed.Kind = "none",
+        source: Delivery | None = None,
+    ) -> None:
         self.trouble: errors.StoreError | None = None
         self.size_disk = 0  # before it is compressed
         self.size_crlf = 0
@@ -53,6 +63,7 @@ class Delivery:
         self.raw_from: int | None = None
         self.name = b"tmp/" + filename.unique()
         self._path = path
+        self._mode = mode
         self._packer = packed.packer(packing)
         self._packed = False  # what it takes is on the disk, compressed, and its end is, too
         self._held = b""  # CRs at the end of the last piece: the LF may be in the next one
@@ -63,7 +74,10 @@ class Delivery:
         self._end: weakref.finalize[[Descriptor, bytes, Descriptor], Delivery] | None = None
         number = directory.__enter__()
         try:
-            self._file = Descriptor(durable.create(self.name, number, mode), "message in tmp/")
+            if source is None:
+                self._file = Descriptor(durable.create(self.name, number, mode), "message in tmp/")
+            else:
+                self._link(source, number)
             self._end = weakref.finalize(self, _abandon, directory, self.name, self._file)
         except BaseException as error:
             directory.__exit__(None, None, None)
@@ -72,6 +86,13 @@ class Delivery:
             self._fail(error)
         else:
             self._end.atexit = False
+
+    def _link(self, source: Delivery, directory: int) -> None:
+        with source._directory.use() as there:
+            durable.link(source.name, self.name, there, directory)
+        self.size_disk, self.size_crlf, self.has_nul = source.size_disk, source.size_crlf, source.has_nul
+        self.received, self._dated, self.fingerprint = source.received, source._dated, source.fingerprint
+        self._packer, self._packed = None, source._packed
 
     def write(self, data: bytes | memoryview) -> None:
         """Take a piece of the message."""
@@ -154,6 +175,14 @@ class Delivery:
             yield number
         finally:
             os.close(number)
+
+    def may_share(self, folder: Descriptor, mode: int) -> bool:
+        """Whether a file in *folder* that is to have *mode* may be this one under another name."""
+        if mode != self._mode:
+            return False
+        with self._directory.use() as here, folder.use() as there:
+            one, other = os.fstat(here), os.fstat(there)
+        return one.st_dev == other.st_dev and (not mode & 0o077 or one.st_gid == other.st_gid)
 
     def is_in(self, folder: Descriptor) -> bool:
         """Whether it lies in the folder that *folder* is open at: its name may be another one's since."""
@@ -239,8 +268,9 @@ def _with_lf(piece: bytes) -> tuple[bytes, int]:
     return text, len(text) + bare(text)
 
 
-def _abandon(directory: Descriptor, name: bytes, file: Descriptor) -> None:
-    file.close()
+def _abandon(directory: Descriptor, name: bytes, file: Descriptor | None) -> None:
+    if file is not None:
+        file.close()
     try:
         durable.unlink(name, directory.number)
     except OSError:

@@ -1,0 +1,68 @@
+"""Mail that comes in: where LMTP is spoken, and how messages are put."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from maildir_imapd.setting.setting import Setting
+from maildir_imapd.values import choice, delimiters, listen_at, network, number, size
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "lmtp_listen",
+        listen_at,
+        (),
+        "Take mail here by LMTP (RFC 2033): virtual_transport = lmtp:unix:private/lmtp of Postfix's. An absolute path "
+        "is a socket that is made there, with socket_mode, socket_owner and socket_group; at HOST:PORT only "
+        "lmtp_networks are listened to. Whoever may connect puts mail into every mailbox. May be given several times.",
+        "PATH|HOST:PORT",
+        "Delivery",
+        many=True,
+    ),
+    Setting(
+        "lmtp_networks",
+        network,
+        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
+        "From where mail is taken by LMTP over TCP: addresses or networks of mail servers. There is no TLS and no "
+        "password on that way. May be given several times.",
+        "NETWORK",
+        "Delivery",
+        many=True,
+        shown="the loopback addresses",
+    ),
+    Setting(
+        "lmtp_recipients",
+        number(1, 10_000),
+        100,
+        "Recipients of one message that LMTP takes; those beyond are refused with 452, and the sender tries again.",
+        "N",
+        "Delivery",
+    ),
+    Setting(
+        "delivery_limit",
+        size(1 << 10, 1 << 40),
+        100 << 20,
+        "The largest message that is delivered.",
+        "SIZE",
+        "Delivery",
+        shown="100M",
+    ),
+    Setting(
+        "delivery_over_quota",
+        choice("reject", "defer"),
+        "reject",
+        "What the sender of a message is told for which there is no room within the quota: that it comes back (552 "
+        "5.2.2) or that it is to be tried again (452 4.2.2).",
+        "reject|defer",
+        "Delivery",
+    ),
+    Setting(
+        "recipient_delimiter",
+        delimiters,
+        "+",
+        "Characters that part a user's name from what he makes of his address, as in Postfix: mail to ann+lists is "
+        "Ann's, and goes to her folder lists if there is one. Empty: none does.",
+        "CHARACTERS",
+        "Delivery",
+    ),
+)
