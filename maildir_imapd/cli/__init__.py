@@ -9,6 +9,7 @@ import click
 from maildir_imapd import __version__
 from maildir_imapd.cli import devices as _devices  # noqa: F401  # a group of user
 from maildir_imapd.cli.adopt import adopt
+from maildir_imapd.cli.deliver import deliver
 from maildir_imapd.cli.import_config import import_config
 from maildir_imapd.cli.migrate import release
 from maildir_imapd.cli.search_index import search_index
@@ -62,6 +63,7 @@ main.add_command(search_index)
 main.add_command(import_config)
 main.add_command(user)
 main.add_command(hash_password)
+main.add_command(deliver)
 
 
 def run() -> None:

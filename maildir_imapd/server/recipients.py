@@ -66,7 +66,7 @@ class UserPlace:
 def place_of(address: Address, octets: int, chain: Chain, accounts: Accounts, rules: LmtpRules) -> UserPlace:
     """Find a recipient, who has room for a message of so many octets; raises RecipientRefused."""
     try:
-        found = _find(address, chain, rules.delimiters)
+        found = find_user(address, chain, rules.delimiters)
         if found is None:
             raise RecipientRefused(UNKNOWN_USER)
         identity, folder = found
@@ -81,7 +81,7 @@ def place_of(address: Address, octets: int, chain: Chain, accounts: Accounts, ru
     return place
 
 
-def _find(address: Address, chain: Chain, delimiters: bytes) -> tuple[Identity, str] | None:
+def find_user(address: Address, chain: Chain, delimiters: bytes) -> tuple[Identity, str] | None:
     """Return the user, and the folder that the address asks for; the whole address goes before its parts."""
     whole = recipient(chain, address.plain)
     if whole is not None:
