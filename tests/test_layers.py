@@ -22,6 +22,7 @@ FORBIDDEN = {
     "message": NO_IO | {"os", "time", "logging", "pathlib"},
     "store": {"socketserver", "ssl", "subprocess", "asyncio"},
     "imap": NO_IO,
+    "lmtp": NO_IO,
 }
 LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases", "line_ends", "budget"}
 # What others know of the store: its face, and the values that it gives and takes.
@@ -76,9 +77,10 @@ CLI_KNOWS = FACE | {
 }
 # An engine, and what it is made of.
 ENGINE = {"imap.columns.danger", "imap.engine", "imap.gate", "imap.policy", "imap.progress", "imap.reply"}
-# What fills an index of texts, and what works ahead, in processes that serve nobody.
+# What fills an index of texts, and what works ahead, in processes that serve nobody or when mail comes in.
 FILLING = {
     "imap.columns.ahead",
+    "imap.columns.fields",
     "imap.commands",
     "imap.search.filling",
     "store.records.texts",
@@ -99,6 +101,7 @@ ALLOWED = {
     # Of the store only the locks, which know nothing of it.
     "auth": {"auth", "errors", "events", "values", "store.threads.locks"},
     "imap": {"imap", "wire", "message", *IMAP_KNOWS, "auth.base", "auth.mechanisms", *LEAVES, ""},
+    "lmtp": {"lmtp", *FACE, "store.maildir.delivery", "errors", "events"},
     "location": {"store.maildir.decide", "store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
     "toml_lines": {"errors"},
@@ -108,6 +111,7 @@ ALLOWED = {
         "server",
         *ENGINE,
         *FILLING,
+        "lmtp",
         "auth",
         *SERVER_KNOWS,
         "config",
@@ -119,7 +123,7 @@ ALLOWED = {
         *LEAVES,
         "",
     },
-    "cli": {"cli", "server", *CLI_KNOWS, "auth", "config", "location", "log", "errors", "events", ""},
+    "cli": {"cli", "server", "lmtp.answers", *CLI_KNOWS, "auth", "config", "location", "log", "errors", "events", ""},
 }
 # The rooms of a layer: each imports only those that stand behind it.  "" are the files that lie in no room; a name of
 # theirs stands for such a file alone.

@@ -10,7 +10,6 @@ from maildir_imapd.errors import (
     ImapdError,
     LockTimeout,
     OverQuota,
-    ProtocolError,
 )
 
 
@@ -38,8 +37,8 @@ class Answer:
         return f"{self.code} {status}{self.text}\r\n".encode("ascii")
 
 
-class BadCommand(ProtocolError):
-    """The command was not understood"""
+class BadCommand(ValueError):
+    """A command that is none, or comes when it may not; with what is answered."""
 
     def __init__(self, answer: Answer, *, ends: bool = False) -> None:
         super().__init__(answer.text)
@@ -47,12 +46,13 @@ class BadCommand(ProtocolError):
         self.ends = ends  # nothing after it can be believed: the connection is closed
 
 
-class RecipientRefused(ProtocolError):
-    """This recipient gets nothing here"""
+class RecipientRefused(Exception):
+    """Nothing is taken for a recipient; with what is answered, and what the log alone may have."""
 
     def __init__(self, answer: Answer, *, detail: str = "") -> None:
-        super().__init__(answer.text, detail=detail)
+        super().__init__(answer.text)
         self.answer = answer
+        self.detail = detail
 
 
 OK: Final = Answer(250, "2.0.0", "OK")

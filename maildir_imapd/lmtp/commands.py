@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class EnvelopeAddress:
     """A path of MAIL or RCPT.  *written*: as it came, without its brackets and a route; empty for the null sender."""
 
     written: bytes
@@ -21,7 +21,7 @@ class Address:
         return self.local + b"@" + self.domain if self.domain else self.local
 
 
-NOBODY = Address(b"", b"", b"")
+NOBODY = EnvelopeAddress(b"", b"", b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Lhlo:
 class MailFrom:
     """MAIL; *octets* is what the message is said to have, 0 for nothing said."""
 
-    sender: Address
+    sender: EnvelopeAddress
     octets: int = 0
     utf8: bool = False
 
@@ -44,7 +44,7 @@ class MailFrom:
 class RcptTo:
     """RCPT."""
 
-    recipient: Address
+    recipient: EnvelopeAddress
 
 
 @dataclass(frozen=True, slots=True)

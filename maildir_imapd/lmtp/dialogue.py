@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 from maildir_imapd.lmtp.answers import OK, SHUTTING_DOWN, TOO_BIG, TOO_LATE, Answer, BadCommand, RecipientRefused
-from maildir_imapd.lmtp.commands import Address, Bare, Bdat, Lhlo, LmtpCommand, MailFrom, RcptTo
+from maildir_imapd.lmtp.commands import Bare, Bdat, EnvelopeAddress, Lhlo, LmtpCommand, MailFrom, RcptTo
 from maildir_imapd.lmtp.cutting import DotText, cut_command
 from maildir_imapd.lmtp.parse import demand_utf8, parse
 
@@ -54,7 +54,7 @@ class Envelope(Generic[R]):
     helo: bytes
     mail: MailFrom
     recipients: list[R] = field(default_factory=list)
-    addresses: list[Address] = field(default_factory=list)
+    addresses: list[EnvelopeAddress] = field(default_factory=list)
 
 
 class Incoming(Protocol):
@@ -73,7 +73,7 @@ class Incoming(Protocol):
 class Receiving(Protocol[R]):
     """Whoever knows recipients, and takes messages for them."""
 
-    def recipient(self, address: Address, mail: MailFrom) -> R:
+    def recipient(self, address: EnvelopeAddress, mail: MailFrom) -> R:
         """Find one; raises RecipientRefused."""
 
     def begin(self, envelope: Envelope[R]) -> Incoming:
@@ -220,7 +220,7 @@ class LmtpDialogue(Generic[R]):
         self._envelope = Envelope(self._helo, command)
         self._say(SENDER_OK)
 
-    def _rcpt(self, address: Address) -> None:
+    def _rcpt(self, address: EnvelopeAddress) -> None:
         envelope = self._envelope
         if envelope is None:
             raise BadCommand(MAIL_FIRST)

@@ -6,7 +6,7 @@ import re
 from email.utils import formatdate
 from typing import Final
 
-from maildir_imapd.lmtp.commands import Address
+from maildir_imapd.lmtp.commands import EnvelopeAddress
 
 # Of a header, what is looked at for the log.
 _LOOKED_AT_OCTETS: Final = 1 << 16
@@ -19,17 +19,17 @@ _QUEUE_ID: Final = re.compile(rb"[ \t]id[ \t]+([0-9A-Za-z-]{1,64})(?=[\s;])").se
 _FROM_LINE: Final = b"From "
 
 
-def return_path(sender: Address) -> bytes:
+def return_path(sender: EnvelopeAddress) -> bytes:
     """Write Return-Path (RFC 5321 4.4): who hears when it cannot be delivered."""
     return b"Return-Path: <%b>\n" % sender.written
 
 
-def delivered_to(recipient: Address) -> bytes:
+def delivered_to(recipient: EnvelopeAddress) -> bytes:
     """Write Delivered-To, by which mail servers notice mail that goes in circles."""
     return b"Delivered-To: %b\n" % recipient.written
 
 
-def received(helo: bytes, host: str, token: str, when: int, *, utf8: bool, recipient: Address | None) -> bytes:
+def received(helo: bytes, host: str, token: str, when: int, *, utf8: bool, recipient: EnvelopeAddress | None) -> bytes:
     """Write Received (RFC 5321 4.4, RFC 3848, RFC 6531 3.7.3); *token* stands in the log, too."""
     kind = b"UTF8LMTP" if utf8 else b"LMTP"
     lines = [b"Received: from %b\n\tby %b with %b\n\tid %b" % (helo, host.encode("ascii"), kind, token.encode("ascii"))]
@@ -39,8 +39,8 @@ def received(helo: bytes, host: str, token: str, when: int, *, utf8: bool, recip
     return b"".join(lines)
 
 
-class Looked:
-    """What is seen of a header in pieces."""
+class HeaderSeen:
+    """A header that goes by in pieces, and what the log says of it."""
 
     def __init__(self) -> None:
         self._head: bytearray | None = bytearray()

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from maildir_imapd.lmtp.answers import Answer, BadCommand
-from maildir_imapd.lmtp.commands import NOBODY, Address, Bare, Bdat, Lhlo, LmtpCommand, MailFrom, RcptTo
+from maildir_imapd.lmtp.commands import NOBODY, Bare, Bdat, EnvelopeAddress, Lhlo, LmtpCommand, MailFrom, RcptTo
 
 UNKNOWN: Final = Answer(500, "5.5.1", "Unknown command")
 NOT_SMTP: Final = Answer(500, "5.5.1", "This is LMTP: say LHLO")
@@ -76,7 +76,7 @@ def parse(line: bytes) -> LmtpCommand:
     raise BadCommand(UNKNOWN)
 
 
-def demand_utf8(address: Address, *, allowed: bool) -> None:
+def demand_utf8(address: EnvelopeAddress, *, allowed: bool) -> None:
     """Raise BadCommand for an address that is not ASCII, unless it is *allowed* and UTF-8 (RFC 6531 3.3)."""
     if address.written.isascii():
         return
@@ -110,7 +110,7 @@ def _mail(rest: bytes) -> MailFrom:
     return MailFrom(address, octets, utf8)
 
 
-def _path(rest: bytes, word: bytes, wrong: Answer) -> tuple[Address, list[tuple[bytes, bytes]]]:
+def _path(rest: bytes, word: bytes, wrong: Answer) -> tuple[EnvelopeAddress, list[tuple[bytes, bytes]]]:
     """Take a path off, behind *word*, and the parameters behind it."""
     if rest[: len(word)].upper() != word:
         raise BadCommand(wrong)
@@ -125,7 +125,7 @@ def _path(rest: bytes, word: bytes, wrong: Answer) -> tuple[Address, list[tuple[
         local = plain if plain is not None else _QUOTED(rb"\1", quoted)
         written = rest[1 : found.end() - 1]
         route = _ROUTE(written)
-        address = Address(written[route.end() :] if route else written, local, domain or b"")
+        address = EnvelopeAddress(written[route.end() :] if route else written, local, domain or b"")
         left = rest[found.end() :]
     if left and not left.startswith(b" "):
         raise BadCommand(wrong)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing, NotSelectable
 from maildir_imapd.events import Log
 from maildir_imapd.lmtp.answers import FULL, STORED, UNAVAILABLE, Answer, of, why
-from maildir_imapd.lmtp.letter import Looked
+from maildir_imapd.lmtp.letter import HeaderSeen
 
 if TYPE_CHECKING:
     from maildir_imapd.store.account import Account
@@ -30,7 +30,7 @@ INBOX: Final = "INBOX"
 _TRIES: Final = 3
 
 
-class Place(Protocol):
+class Destination(Protocol):
     """A recipient's mail."""
 
     @property
@@ -59,7 +59,7 @@ class Place(Protocol):
 class Stored:
     """A message that is in a mailbox."""
 
-    place: Place
+    destination: Destination
     mailbox: Mailbox
     uid: int
     octets: int
@@ -78,7 +78,7 @@ class Manner:
 
 @dataclass(slots=True)
 class _Part:
-    place: Place
+    destination: Destination
     name: str = INBOX
     mailbox: Mailbox | None = None
     delivery: Delivery | None = None
@@ -113,16 +113,16 @@ class Putting:
 
     def __init__(
         self,
-        places: Sequence[Place],
+        destinations: Sequence[Destination],
         top: bytes,
         manner: Manner,
         stored: Callable[[Stored], None] = lambda _: None,
     ) -> None:
-        self.looked = Looked()
+        self.looked = HeaderSeen()
         self._manner = manner
         self._stored = stored
         self._received = int(time.time())
-        self._parts = [_Part(place) for place in places]
+        self._parts = [_Part(destination) for destination in destinations]
         # Those that take the octets, one for each owner and file system; and whose they are.
         self._takers: dict[tuple[object, int], _Part] = {}
         try:
@@ -138,18 +138,18 @@ class Putting:
         if part.answer is not None:
             return
         try:
-            with part.place.acting():
+            with part.destination.acting():
                 work(part)
         except Exception as error:
             if not isinstance(error, ImapdError | OSError):
-                log.exception("delivery failed", user=part.place.user)
+                log.exception("delivery failed", user=part.destination.user)
             part.answer, part.why = of(error, over_quota=self._manner.over_quota), why(error)
 
     # --- taking -------------------------------------------------------------------------------------
 
     def _prepare(self, part: _Part) -> None:
         part.mailbox = self._open(part)
-        key = part.place.owner, part.mailbox.identity[0]
+        key = part.destination.owner, part.mailbox.identity[0]
         if key not in self._takers:
             part.delivery = part.mailbox.deliver()
             if part.delivery.trouble is not None:
@@ -157,9 +157,9 @@ class Putting:
             self._takers[key] = part
 
     def _open(self, part: _Part) -> Mailbox:
-        account = part.place.account()
+        account = part.destination.account()
         for _ in range(_TRIES):
-            part.name = choose(account, part.place.folder, made=self._manner.made)
+            part.name = choose(account, part.destination.folder, made=self._manner.made)
             try:
                 return account.mailbox(part.name)
             except (MailboxMissing, NotSelectable):
@@ -177,7 +177,7 @@ class Putting:
             delivery = part.delivery
             if delivery is not None and delivery.trouble is None:
                 # What fails takes the file away, as its owner.
-                with part.place.acting():
+                with part.destination.acting():
                     delivery.write(data)
 
     # --- putting ------------------------------------------------------------------------------------
@@ -218,11 +218,11 @@ class Putting:
         if part.delivery is not None:
             return
         assert part.mailbox is not None
-        taker = self._takers[part.place.owner, part.mailbox.identity[0]]
+        taker = self._takers[part.destination.owner, part.mailbox.identity[0]]
         assert taker.delivery is not None
         if taker.delivery.trouble is not None:
             raise taker.delivery.trouble
-        part.delivery = part.mailbox.sharing(taker.delivery)
+        part.delivery = part.mailbox.taking(taker.delivery, share=True)
 
     def _put(self, part: _Part) -> None:
         assert part.delivery is not None
@@ -230,7 +230,7 @@ class Putting:
         if part.delivery.trouble is not None:
             raise part.delivery.trouble
         octets = part.delivery.size_disk
-        account = part.place.account()
+        account = part.destination.account()
         account.quota.demand_message(octets)
         for _ in range(_TRIES):
             mailbox, delivery = part.mailbox, part.delivery
@@ -246,14 +246,14 @@ class Putting:
                     part.delivery = taken
                 continue
             part.answer = STORED
-            self._stored(Stored(part.place, mailbox, uids[0], octets))
+            self._stored(Stored(part.destination, mailbox, uids[0], octets))
             mailbox.used()
             return
         raise LockTimeout(detail=f"deleted and made anew meanwhile, tried {_TRIES} times")
 
     def _note(self, part: _Part) -> None:
         answer = part.answer or UNAVAILABLE
-        fields: dict[str, object] = {"user": part.place.user, "mailbox": part.name, **self._manner.facts}
+        fields: dict[str, object] = {"user": part.destination.user, "mailbox": part.name, **self._manner.facts}
         fields["message_id"], fields["queue_id"] = self.looked.message_id, self.looked.queue_id
         if part.delivery is not None:
             fields["octets"] = part.delivery.size_disk
@@ -268,10 +268,10 @@ class Putting:
         self._takers = {}
         for part in parts:
             try:
-                with part.place.acting():
+                with part.destination.acting():
                     if part.delivery is not None:
                         part.delivery.abort()
-                    part.place.left()
+                    part.destination.left()
             except Exception:
                 # The others' files are to go, too.
-                log.exception("delivery not ended", user=part.place.user)
+                log.exception("delivery not ended", user=part.destination.user)

@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.lmtp import letter
 from maildir_imapd.lmtp.answers import TOO_BIG, UNAVAILABLE, UNKNOWN_USER, Answer
-from maildir_imapd.lmtp.commands import Address
+from maildir_imapd.lmtp.commands import EnvelopeAddress
 from maildir_imapd.lmtp.putting import Manner, Putting
 from maildir_imapd.server import settings, spools
 from maildir_imapd.server.accounts import Accounts
-from maildir_imapd.server.jobs import become
-from maildir_imapd.server.recipients import find_user
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from maildir_imapd.auth.base import Identity
     from maildir_imapd.config import Config
+    from maildir_imapd.server.lmtp_rules import LmtpRules
     from maildir_imapd.store.account import Account
 
 _PIECE_OCTETS: Final = 1 << 16
@@ -36,7 +35,7 @@ _EMPTY: Final = Answer(554, "5.6.0", "There is no message")
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOrder:
-    """What is to be done.  *user* None: the mail of whoever runs this; *folder* empty: INBOX.
+    """A message's way, as the command line has it.  *user* None: the mail of whoever runs this; *folder* empty: INBOX.
 
     *sender* None: not known, b"" for the null sender; *recipient*: for Delivered-To, None for the user's name where one
     was given.
@@ -50,8 +49,8 @@ class DeliveryOrder:
     made: bool = False
 
 
-class _OwnPlace:
-    """As ``lmtp.putting.Place``, in a process that is the owner."""
+class _OwnDestination:
+    """As ``lmtp.putting.Destination``, in a process that is the owner."""
 
     owner = None
 
@@ -63,17 +62,17 @@ class _OwnPlace:
         self._account: Account | None = None
 
     def acting(self) -> AbstractContextManager[None]:
-        """As ``Place.acting``: nothing to do."""
+        """As ``Destination.acting``: nothing to do."""
         return nullcontext()
 
     def account(self) -> Account:
-        """As ``Place.account``."""
+        """As ``Destination.account``."""
         if self._account is None:
             self._account = self._accounts.account(self._identity, None)
         return self._account
 
     def left(self) -> None:
-        """As ``Place.left``: the process ends."""
+        """As ``Destination.left``: the process ends."""
 
 
 def deliver(config: Config, source: int, order: DeliveryOrder) -> Answer:
@@ -81,28 +80,31 @@ def deliver(config: Config, source: int, order: DeliveryOrder) -> Answer:
 
     The process is good for nothing else afterwards.
     """
-    found = _user(config, order)
+    rules = settings.lmtp(config)
+    found = _user(config, order, rules)
     if found is None:
         return UNKNOWN_USER
     identity, folder = found
     owner = spools.owner_of(config, identity)
     if owner is not None:
+        from maildir_imapd.server.jobs import become
+
         become(owner)
-    place = _OwnPlace(identity, folder, Accounts(settings.mail(config), None))
+    destination = _OwnDestination(identity, folder, Accounts(settings.mail(config), None))
     begin, ended = _begin(source)
     if not begin:
         return _EMPTY
     facts: dict[str, object] = {"service": "deliver"}
     if order.sender is not None:
         facts["sender"] = b"<%b>" % order.sender
-    manner = Manner(settings.over_quota(config), order.flags, order.made, facts)
-    putting = Putting([place], _top(order, begin), manner)
+    manner = Manner(rules.over_quota, order.flags, order.made, facts)
+    putting = Putting([destination], _top(order, begin), manner)
     try:
         octets = 0
         piece = begin
         while piece:
             octets += len(piece)
-            if octets > config.delivery_limit:
+            if octets > rules.policy.octets:
                 return TOO_BIG
             putting.write(piece)
             piece = b"" if ended else os.read(source, _PIECE_OCTETS)
@@ -111,13 +113,15 @@ def deliver(config: Config, source: int, order: DeliveryOrder) -> Answer:
         putting.close()
 
 
-def _user(config: Config, order: DeliveryOrder) -> tuple[Identity, str] | None:
+def _user(config: Config, order: DeliveryOrder, rules: LmtpRules) -> tuple[Identity, str] | None:
     """Return whose mail it is, and the folder."""
     if order.user is None:
         return spools.myself(), order.folder
     local, at, domain = os.fsencode(order.user).rpartition(b"@")
-    name = Address(os.fsencode(order.user), local if at else domain, domain if at else b"")
-    found = find_user(name, settings.chain(config), config.recipient_delimiter.encode("ascii"))
+    name = EnvelopeAddress(os.fsencode(order.user), local if at else domain, domain if at else b"")
+    from maildir_imapd.server.recipients import find_user
+
+    found = find_user(name, settings.chain(config), rules.delimiters)
     return None if found is None else (found[0], order.folder or found[1])
 
 
@@ -139,12 +143,12 @@ def _top(order: DeliveryOrder, begin: bytes) -> bytes:
     header = begin if end is None else begin[: end.start() + 1]
     top = b""
     if order.sender is not None and header[:12].lower() != b"return-path:":
-        top += letter.return_path(Address(order.sender, b"", b""))
+        top += letter.return_path(EnvelopeAddress(order.sender, b"", b""))
     recipient = order.recipient
     if recipient is None and order.user is not None:
         recipient = os.fsencode(order.user)
     if recipient:
         there = re.compile(rb"^delivered-to:[ \t]*%b[ \t\r]*$" % re.escape(recipient), re.IGNORECASE | re.MULTILINE)
         if not there.search(header):
-            top += letter.delivered_to(Address(recipient, b"", b""))
+            top += letter.delivered_to(EnvelopeAddress(recipient, b"", b""))
     return top

@@ -17,14 +17,14 @@ from maildir_imapd.lmtp.answers import Answer, RecipientRefused
 from maildir_imapd.lmtp.dialogue import LmtpDialogue
 from maildir_imapd.lmtp.putting import Manner, Putting, Stored
 from maildir_imapd.server.networks import among
-from maildir_imapd.server.recipients import UserPlace, place_of
+from maildir_imapd.server.recipients import UserDestination, destination_of
 from maildir_imapd.store.threads.ahead import Want
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.chain import Chain
     from maildir_imapd.errors import Goodbye
     from maildir_imapd.imap.columns.danger import Note
-    from maildir_imapd.lmtp.commands import Address, MailFrom
+    from maildir_imapd.lmtp.commands import EnvelopeAddress, MailFrom
     from maildir_imapd.lmtp.dialogue import Envelope
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.lmtp_rules import LmtpRules
@@ -52,7 +52,7 @@ class LmtpService:
         self._accounts = accounts
         self._rules = rules
         self._trusted = trusted
-        self._dialogue: LmtpDialogue[UserPlace] = LmtpDialogue(rules.policy, self, self._say)
+        self._dialogue: LmtpDialogue[UserDestination] = LmtpDialogue(rules.policy, self, self._say)
         self._stored: list[Stored] = []
         self.sent = 0
         self.logged_in = True
@@ -66,10 +66,10 @@ class LmtpService:
 
     # --- as dialogue.Receiving ----------------------------------------------------------------------
 
-    def recipient(self, address: Address, mail: MailFrom) -> UserPlace:
+    def recipient(self, address: EnvelopeAddress, mail: MailFrom) -> UserDestination:
         """As ``Receiving.recipient``."""
         try:
-            return place_of(address, mail.octets, self._chain, self._accounts, self._rules)
+            return destination_of(address, mail.octets, self._chain, self._accounts, self._rules)
         except RecipientRefused as error:
             log.warning(
                 "recipient refused", **self.who, recipient=address.written, sender=mail.sender.written,
@@ -77,7 +77,7 @@ class LmtpService:
             )  # fmt: skip
             raise
 
-    def begin(self, envelope: Envelope[UserPlace]) -> Putting:
+    def begin(self, envelope: Envelope[UserDestination]) -> Putting:
         """As ``Receiving.begin``."""
         mail, alone = envelope.mail, envelope.addresses[0] if len(envelope.addresses) == 1 else None
         token = secrets.token_hex(8)
@@ -123,7 +123,7 @@ class LmtpService:
             return
         for each in stored:
             try:
-                with each.place.acting():
+                with each.destination.acting():
                     _fill(each)
             except (ImapdError, OSError) as error:
                 log.debug("nothing worked out ahead", path=each.mailbox.path, why=error)

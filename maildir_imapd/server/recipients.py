@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from maildir_imapd.auth.base import Identity
     from maildir_imapd.auth.chain import Chain
-    from maildir_imapd.lmtp.commands import Address
+    from maildir_imapd.lmtp.commands import EnvelopeAddress
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.lmtp_rules import LmtpRules
     from maildir_imapd.server.owners import Owner
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 log = Log(__name__)
 
 
-class UserPlace:
-    """As ``lmtp.putting.Place``: a user's mail, as *owner* (None: as the process)."""
+class UserDestination:
+    """As ``lmtp.putting.Destination``: a user's mail, as *owner* (None: as the process)."""
 
     def __init__(self, identity: Identity, folder: str, accounts: Accounts, owner: Owner | None) -> None:
         self.user = identity.user
@@ -37,11 +37,11 @@ class UserPlace:
         self._account: Account | None = None
 
     def acting(self) -> AbstractContextManager[None]:
-        """As ``Place.acting``."""
+        """As ``Destination.acting``."""
         return owners.acting_as(self._owner)
 
     def account(self) -> Account:
-        """As ``Place.account``; mail that is not there yet is made."""
+        """As ``Destination.account``; mail that is not there yet is made."""
         if self._account is None:
             self._account = self._accounts.account(self._identity, self._owner)
         return self._account
@@ -57,31 +57,33 @@ class UserPlace:
             self._accounts.left(account)
 
     def left(self) -> None:
-        """As ``Place.left``."""
+        """As ``Destination.left``."""
         account, self._account = self._account, None
         if account is not None:
             self._accounts.left(account)
 
 
-def place_of(address: Address, octets: int, chain: Chain, accounts: Accounts, rules: LmtpRules) -> UserPlace:
+def destination_of(
+    address: EnvelopeAddress, octets: int, chain: Chain, accounts: Accounts, rules: LmtpRules
+) -> UserDestination:
     """Find a recipient, who has room for a message of so many octets; raises RecipientRefused."""
     try:
         found = find_user(address, chain, rules.delimiters)
         if found is None:
             raise RecipientRefused(UNKNOWN_USER)
         identity, folder = found
-        place = UserPlace(identity, folder, accounts, accounts.owner(identity))
-        place.demand_room(octets)
+        destination = UserDestination(identity, folder, accounts, accounts.owner(identity))
+        destination.demand_room(octets)
     except RecipientRefused:
         raise
     except OverQuota:
         raise RecipientRefused(rules.over_quota) from None
     except (ImapdError, OSError) as error:
         raise RecipientRefused(UNAVAILABLE, detail=why(error)) from error
-    return place
+    return destination
 
 
-def find_user(address: Address, chain: Chain, delimiters: bytes) -> tuple[Identity, str] | None:
+def find_user(address: EnvelopeAddress, chain: Chain, delimiters: bytes) -> tuple[Identity, str] | None:
     """Return the user, and the folder that the address asks for; the whole address goes before its parts."""
     whole = recipient(chain, address.plain)
     if whole is not None:

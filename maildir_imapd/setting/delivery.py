@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from maildir_imapd.setting.setting import Setting
 from maildir_imapd.values import choice, delimiters, listen_at, network, number, size
 
@@ -22,7 +20,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "lmtp_networks",
         network,
-        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
+        (),
         "From where mail is taken by LMTP over TCP: addresses or networks of mail servers. There is no TLS and no "
         "password on that way. May be given several times.",
         "NETWORK",

@@ -294,13 +294,17 @@ class Mailbox(CurrentFolder):
             folder, keeping = self._folder.directories, self._folder.keeping
             return Delivery(folder.folder, self.path, folder.mode, packing=keeping.compress_mail)
 
-    def taking(self, delivery: Delivery) -> Delivery:
+    def taking(self, delivery: Delivery, *, share: bool = False) -> Delivery:
         """Return a delivery that this folder can take: the same one, or its copy if it lies in another folder.
 
-        Raises MailboxMissing where nothing is left to copy (``Delivery.pieces``).
+        *share*: rather its file under a second name, for the folders are one owner's. Raises MailboxMissing where
+        nothing is left to copy (``Delivery.pieces``).
         """
-        if delivery.is_in(self._folder.directories.folder):
+        here = self._folder.directories
+        if delivery.is_in(here.folder):
             return delivery
+        if share and (second := delivery.second(here.folder, self.path, here.mode)) is not None:
+            return second
         copy = self.deliver()
         try:
             for piece in delivery.pieces():
@@ -309,21 +313,6 @@ class Mailbox(CurrentFolder):
             copy.abort()
             raise
         return copy
-
-    def sharing(self, delivery: Delivery) -> Delivery:
-        """Return a delivery of this folder with a whole and dated one's message: its file under a second name.
-
-        A copy where that cannot be, or where the file would not be as open as files of this folder are. The caller
-        has looked that both folders are of one owner. Raises as ``taking``.
-        """
-        here = self._folder.directories
-        with durable.as_store_error(self.path):
-            shares = delivery.may_share(here.folder, here.mode)
-        if shares:
-            second = Delivery(here.folder, self.path, here.mode, source=delivery)
-            if second.trouble is None:
-                return second
-        return self.taking(delivery)
 
     def commit(self, deliveries: Sequence[tuple[Delivery, Flags, int]]) -> Given[int]:
         """Put messages into the mailbox, each with its flags and received date (epoch).

@@ -176,13 +176,18 @@ class Delivery:
         finally:
             os.close(number)
 
-    def may_share(self, folder: Descriptor, mode: int) -> bool:
-        """Whether a file in *folder* that is to have *mode* may be this one under another name."""
-        if mode != self._mode:
-            return False
-        with self._directory.use() as here, folder.use() as there:
+    def second(self, folder: Descriptor, path: bytes, mode: int) -> Delivery | None:
+        """Return one in *folder* whose file is this one under another name; None where there can be no such.
+
+        This one is whole and dated. Raises StoreError.
+        """
+        with durable.as_store_error(path), self._directory.use() as here, folder.use() as there:
             one, other = os.fstat(here), os.fstat(there)
-        return one.st_dev == other.st_dev and (not mode & 0o077 or one.st_gid == other.st_gid)
+        # As open as the files of that folder are.
+        if mode != self._mode or one.st_dev != other.st_dev or (mode & 0o077 and one.st_gid != other.st_gid):
+            return None
+        found = Delivery(folder, path, mode, source=self)
+        return found if found.trouble is None else None
 
     def is_in(self, folder: Descriptor) -> bool:
         """Whether it lies in the folder that *folder* is open at: its name may be another one's since."""
