@@ -112,16 +112,17 @@ class LmtpDialogue(Generic[R]):
             if self.over:
                 return
             if self._text is not None:
-                text, data = self._text.take(data)
+                reader = self._text
+                text, data = reader.take(data)
                 self._take(text)
-                if self._text.ended:
+                if reader.ended and not self.over:
                     self._text = None
                     self._end_message()
             elif self._chunk is not None:
                 text, data = data[: self._left], data[self._left :]
                 self._left -= len(text)
                 self._take(text)
-                if not self._left:
+                if not self._left and not self.over:
                     self._end_chunk()
             else:
                 self._received += data

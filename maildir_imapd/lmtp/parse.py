@@ -30,7 +30,7 @@ _SIZE_DIGITS: Final = 20
 
 _NAME: Final = re.compile(rb"[!-~\x80-\xff]{1,255}").fullmatch
 _PATH: Final = re.compile(
-    rb"<(?:@[A-Za-z0-9.,@_\[\]:\x80-\xff-]*+:)?"
+    rb"<(?:@[^:<> ]*+:)?"
     rb'(?:([A-Za-z0-9!#$%&\'*+/=?^_`{|}~.\x80-\xff-]++)|"((?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*+)")'
     rb"(?:@([A-Za-z0-9._\x80-\xff-]++|\[[!-Z^-~]++\]))?>"
 ).match
