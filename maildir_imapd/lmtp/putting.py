@@ -139,7 +139,12 @@ class Putting:
             return
         try:
             with part.destination.acting():
-                work(part)
+                try:
+                    work(part)
+                except BaseException:
+                    if part.delivery is not None:
+                        part.delivery.abort()
+                    raise
         except Exception as error:
             if not isinstance(error, ImapdError | OSError):
                 log.exception("delivery failed", user=part.destination.user)
@@ -210,25 +215,25 @@ class Putting:
         """Have the file of a group whole, with its date, so that it can have other names."""
         assert part.delivery is not None
         part.delivery.finish()
-        if part.delivery.trouble is None:
-            part.delivery.received = self._received
-            part.delivery.date(self._received)
+        if part.delivery.trouble is not None:
+            raise part.delivery.trouble
+        part.delivery.received = self._received
+        part.delivery.date(self._received)
 
     def _share(self, part: _Part) -> None:
         if part.delivery is not None:
             return
         assert part.mailbox is not None
         taker = self._takers[part.destination.owner, part.mailbox.identity[0]]
+        if taker.answer is not None:
+            part.answer, part.why = taker.answer, taker.why
+            return
         assert taker.delivery is not None
-        if taker.delivery.trouble is not None:
-            raise taker.delivery.trouble
         part.delivery = part.mailbox.taking(taker.delivery, share=True)
 
     def _put(self, part: _Part) -> None:
         assert part.delivery is not None
         assert part.mailbox is not None
-        if part.delivery.trouble is not None:
-            raise part.delivery.trouble
         octets = part.delivery.size_disk
         account = part.destination.account()
         account.quota.demand_message(octets)

@@ -118,7 +118,9 @@ class LmtpService:
 
     def _work_ahead(self) -> None:
         """Work out what clients have asked of other messages of the folder; all has been answered by now."""
-        stored, self._stored = self._stored, []
+        # The list stays: a message that is under way knows it.
+        stored = self._stored[:]
+        self._stored.clear()
         if not self._rules.works_ahead:
             return
         for each in stored:
