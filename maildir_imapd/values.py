@@ -196,6 +196,16 @@ def asked_at(value: Any) -> Endpoint | str:
     raise ValueError("must be an absolute path, or a loopback address such as 127.0.0.1:12345")
 
 
+def hook(value: Any) -> tuple[str, tuple[str, ...]]:
+    """``FOLDER:COMMAND``, the command as a shell would take it apart: its words; already read, as it is."""
+    if isinstance(value, tuple):
+        return value
+    folder, colon, words = text(value).partition(":")
+    if not colon or not folder:
+        raise ValueError("must be FOLDER:COMMAND, for example Junk:/usr/local/bin/learn")
+    return folder, command(words)
+
+
 def listen_at(value: Any) -> Endpoint | str:
     """An absolute path, or ``HOST:PORT``."""
     written = text(value)

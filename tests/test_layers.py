@@ -61,6 +61,7 @@ SERVER_KNOWS = FACE | {
     "store.threads.bell",
     "store.threads.locks",
     "store.threads.longlived",
+    "store.threads.moves",
 }
 # Commands look into spools, and say what they see.
 CLI_KNOWS = FACE | {

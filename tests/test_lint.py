@@ -19,6 +19,8 @@ SHARED = "server/shared.py"
 EXTRACTING = "server/extracting.py"
 # In a process that has been forked for one question about a password.
 CHECKING = "auth/command.py"
+# In a job that is the owner of the mail.
+HOOKS = "server/hook_jobs.py"
 PROGRAMS = ("subprocess", "multiprocessing", "pty", "ctypes.util")
 RUNNING = ("exec", "spawn", "posix_spawn", "system", "popen")
 LEVELS = {"debug", "info", "warning", "error", "exception"}
@@ -133,7 +135,7 @@ def test_who_serves_mail_runs_no_program() -> None:
     for file, node in nodes(ast.Attribute):
         assert isinstance(node, ast.Attribute)
         runs = isinstance(node.value, ast.Name) and node.value.id == "os" and node.attr.startswith(RUNNING)
-        if runs and file not in (EXTRACTING, CHECKING):
+        if runs and file not in (EXTRACTING, CHECKING, HOOKS):
             found.append((file, node.lineno))
     assert not found, listed(found)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.maildir.layout import Places
     from maildir_imapd.store.threads.ahead import Want
+    from maildir_imapd.store.threads.moves import Moved
     from maildir_imapd.store.watch import Watcher
 
 log = Log(__name__)
@@ -61,6 +62,8 @@ class Mail:
     """How folders are kept."""
     search_index: bool = False
     """Whether what messages say is indexed."""
+    hooked: frozenset[str] = frozenset()
+    """Mailboxes for which there are hooks."""
 
     def location_of(self, identity: Identity) -> str:
         """Where the mail of one user is, with the variables not yet filled in."""
@@ -119,6 +122,13 @@ class Background(Protocol):
     @property
     def has_fields(self) -> bool:
         """Whether fields of messages are worked out ahead."""
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether hooks are run."""
+
+    def run_hooks(self, user: str, moved: Moved) -> None:
+        """Say that a client of a user's has put messages into a mailbox."""
 
     def fill_texts(self, user: str, path: bytes) -> None:
         """Say that a folder of a user's has something new for the index of texts."""
@@ -248,6 +258,8 @@ class Accounts:
         indexed = beside.has_texts and self.mail.search_index_of(identity)
         account.texts.wanted = partial(beside.fill_texts, identity.user) if indexed else None
         account.ahead.wanted = partial(beside.work_ahead, identity.user) if beside.has_fields else None
+        account.moves.wanted = partial(beside.run_hooks, identity.user) if beside.has_hooks else None
+        account.moves.folders = self.mail.hooked
 
     def left(self, account: Account) -> None:
         """Keep an account for a while whose user has gone; harmless if he is here again, or in another session."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import log as logs
 from maildir_imapd.events import Log
-from maildir_imapd.server import field_jobs, index_jobs, settings
+from maildir_imapd.server import field_jobs, hook_jobs, index_jobs, settings
 from maildir_imapd.server.extracting import adopt_orphans
 from maildir_imapd.server.job_queue import MESSAGE_OCTETS, Queue, render
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.job_queue import JobKind
     from maildir_imapd.server.jobs import Opens
     from maildir_imapd.store.threads.ahead import Want
+    from maildir_imapd.store.threads.moves import Moved
 
 log = Log(__name__)
 
@@ -73,9 +74,10 @@ class Beside:
 class Processes:
     """All that a worker, or a tunnel, has beside it; safe from any thread."""
 
-    def __init__(self, texts: Beside | None = None, fields: Beside | None = None) -> None:
+    def __init__(self, texts: Beside | None = None, fields: Beside | None = None, hooks: Beside | None = None) -> None:
         self._texts = texts
         self._fields = fields
+        self._hooks = hooks
 
     @property
     def has_texts(self) -> bool:
@@ -97,8 +99,18 @@ class Processes:
         if self._fields is not None:
             self._fields.tell(user, want.render(), urgent=urgent)
 
+    @property
+    def has_hooks(self) -> bool:
+        """As of ``Background``."""
+        return self._hooks is not None
+
+    def run_hooks(self, user: str, moved: Moved) -> None:
+        """As of ``Background``."""
+        if self._hooks is not None:
+            self._hooks.tell(user, moved.render())
+
     def _all(self) -> list[Beside]:
-        return [each for each in (self._texts, self._fields) if each is not None]
+        return [each for each in (self._texts, self._fields, self._hooks) if each is not None]
 
     def share_log(self) -> None:
         """As ``Beside``."""
@@ -125,13 +137,17 @@ def start(config: Config, theirs: Iterable[socket.socket] = (), opens: Opens | N
     on.
     """
     theirs = list(theirs)
-    texts = fields = None
+    texts = fields = hooks = None
     if index_jobs.wanted(config) and index_jobs.possible():
         texts = _start(index_jobs.kind(config, opens), theirs)
+        # The next ones are not to keep this one's end open, either: it ends when all have closed it.
+        theirs += [] if texts is None else [texts._socket]
     if settings.works_ahead(config):
-        # It is not to keep the other one's end open, either: that one ends when all have closed it.
-        fields = _start(field_jobs.kind(config, opens), theirs if texts is None else [*theirs, texts._socket])
-    return Processes(texts, fields)
+        fields = _start(field_jobs.kind(config, opens), theirs)
+        theirs += [] if fields is None else [fields._socket]
+    if settings.hooks(config):
+        hooks = _start(hook_jobs.kind(config, opens), theirs)
+    return Processes(texts, fields, hooks)
 
 
 def _start(kind: JobKind, theirs: Iterable[socket.socket]) -> Beside | None:

@@ -100,10 +100,10 @@ class Extractors:
         os.close(theirs_out)
         patience = 0.0
         try:
-            found, why = _talk(ours_in, ours_out, octets)
+            found, why = talk(ours_in, ours_out, octets)
             patience = 0.0 if why else _ENDS_SECONDS
         finally:
-            status = _end(process, patience, others)
+            status = end_program(process, patience, others)
         if not why and status:
             why = f"status {status}"
         return found, why
@@ -145,9 +145,9 @@ class Extractors:
             confine.landlock(confine.to_read(()), ())
 
 
-def _talk(stdin: int, stdout: int, octets: bytes) -> tuple[bytes, str]:
+def talk(stdin: int, stdout: int, octets: bytes, seconds: float = PATIENCE_SECONDS) -> tuple[bytes, str]:
     """Give *octets*, and take what comes until its end; returns that, and what is wrong. Closes both."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     left, found = memoryview(octets), bytearray()
     for number in (stdin, stdout):
         os.set_blocking(number, False)
@@ -183,7 +183,7 @@ def _talk(stdin: int, stdout: int, octets: bytes) -> tuple[bytes, str]:
         os.close(stdout)
 
 
-def _end(process: int, patience: float, others: frozenset[int]) -> int:
+def end_program(process: int, patience: float, others: frozenset[int]) -> int:
     """End a program with all that it has started, and return how it ended itself, within *patience* seconds.
 
     *others* are children that were there before it.

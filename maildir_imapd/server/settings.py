@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.confine import Confinement
     from maildir_imapd.server.door import Logins, Room
     from maildir_imapd.server.extracting import Extracting
+    from maildir_imapd.server.hook_jobs import Hook
     from maildir_imapd.server.lmtp_rules import LmtpRules
     from maildir_imapd.store.watch import Watcher
     from maildir_imapd.values import Endpoint, Network
@@ -265,7 +266,15 @@ def mail(config: Config) -> Mail:
         prefix=config.prefix,
         keeping=keeping(config),
         search_index=config.search_index,
+        hooked=frozenset(folder for folder, _ in config.hook_moved),
     )
+
+
+def hooks(config: Config) -> tuple[Hook, ...]:
+    """Read which commands are run for messages that are moved."""
+    from maildir_imapd.server.hook_jobs import Hook
+
+    return tuple(Hook(folder, command) for folder, command in config.hook_moved)
 
 
 def works_ahead(config: Config) -> bool:

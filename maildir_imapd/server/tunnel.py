@@ -45,6 +45,8 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
             account.texts.wanted = partial(background.fill_texts, user)
         if background.has_fields:
             account.ahead.wanted = partial(background.work_ahead, user)
+        if background.has_hooks:
+            account.moves.wanted, account.moves.folders = partial(background.run_hooks, user), mail.hooked
         transport = PipeTransport(0, 1)
 
         def end(number: int, frame: FrameType | None) -> None:

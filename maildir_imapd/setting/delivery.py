@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import choice, delimiters, listen_at, network, number, size
+from maildir_imapd.values import choice, delimiters, hook, listen_at, network, number, size
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -62,5 +62,17 @@ SETTINGS: tuple[Setting, ...] = (
         "Ann's, and goes to her folder lists if there is one. Empty: none does.",
         "CHARACTERS",
         "Delivery",
+    ),
+    Setting(
+        "hook_moved",
+        hook,
+        (),
+        "Run a command for each message that a client puts into this folder, or copies or moves out of it: to have a "
+        "filter learn what is junk. It gets the message on standard input, and in its environment MAILDIR_IMAPD_USER, "
+        "_COMMAND (APPEND, COPY or MOVE), _FROM, _TO, _UID and _FLAGS. It is run as the owner of the mail, without a "
+        "shell, one at a time of each worker, for a minute at most; nobody waits for it. May be given several times.",
+        "FOLDER:COMMAND",
+        "Delivery",
+        many=True,
     ),
 )

@@ -49,6 +49,7 @@ from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.threads.ahead import Ahead
+from maildir_imapd.store.threads.moves import Moves
 from maildir_imapd.store.trees import Trees
 from maildir_imapd.store.ways import Ways
 
@@ -120,6 +121,7 @@ class Account:
         )
         self.quota_mailboxes = quota_mailboxes
         # None of these knows the account, so that it and its mailboxes go as soon as nobody has them any more.
+        self.moves = Moves()
         self.texts, self.ahead = texts, ahead = Texts(layout.cache(self.inbox) or root), Ahead()
         keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts, ahead=ahead)
         self._mailboxes = Mailboxes(Opening(layout, keeping, watcher), Unused() if unused is None else unused)

@@ -77,7 +77,10 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
         if named and not cmd.uid:
             raise ExpungeIssued
         return None
-    session.note_own(mailbox, made=[uid for _, uid in pairs])
+    made = [uid for _, uid in pairs]
+    session.note_own(mailbox, made=made)
+    verb, name = "MOVE" if cmd.move else "COPY", session.mailbox_name(cmd.mailbox)
+    session.account.moves.note(verb, view.name, name, mailbox.path, pairs.uidvalidity, made)
     if cmd.move:
         session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
     return copyuid_code(pairs.uidvalidity, pairs)
