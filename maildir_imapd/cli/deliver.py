@@ -105,6 +105,7 @@ def deliver(
     from maildir_imapd.lmtp.answers import UNAVAILABLE, why
 
     said: Answer
+    log.set_up("critical", None)
     try:
         config = read_config(config_file, given, own=user is None, forgiving=user is None)
         _log(config)
@@ -136,7 +137,6 @@ def _log(config: Config) -> None:
             return
         except ConfigError:
             pass  # the server's, and not ours to write
-    log.set_up("critical", None)
 
 
 def _deliver(
