@@ -33,6 +33,15 @@ postlog  unix-dgram n - n - 1 postlogd
 """
 
 
+# What takes mail to where it goes, beside MASTER.
+DELIVERING = """\
+qmgr     unix  n - n 300 1 qmgr
+retry    unix  - - n - - error
+lmtp     unix  - - n - - lmtp
+local    unix  - n n - - local
+"""
+
+
 @dataclass
 class Postfix:
     """One that runs, or its directories before."""
@@ -76,8 +85,8 @@ def prepare(base: Path) -> Postfix:
 
 
 @contextmanager
-def running(found: Postfix, main: Mapping[str, object]) -> Iterator[Postfix]:
-    """Start it with these settings beside its own, and end it."""
+def running(found: Postfix, main: Mapping[str, object], services: str = "") -> Iterator[Postfix]:
+    """Start it with these settings beside its own, and *services* of master.cf, and end it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         found.port = free.getsockname()[1]
     etc = found.base / "etc"
@@ -101,7 +110,7 @@ def running(found: Postfix, main: Mapping[str, object]) -> Iterator[Postfix]:
         **main,
     }
     (etc / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
-    (etc / "master.cf").write_text(MASTER.format(smtp=f"127.0.0.1:{found.port}"))
+    (etc / "master.cf").write_text(MASTER.format(smtp=f"127.0.0.1:{found.port}") + services)
     daemons = Path(shutil.which("postconf", path="/usr/sbin:/usr/bin") or "postconf")
     where = subprocess.run([daemons, "-c", etc, "-h", "daemon_directory"], capture_output=True, text=True, check=True)
     subprocess.run([program("postfix"), "-c", etc, "check"], check=True, capture_output=True)

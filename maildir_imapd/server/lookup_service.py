@@ -38,6 +38,18 @@ def recipient(chain: Chain, written: bytes) -> Identity | None:
     return None
 
 
+def parted(written: bytes, delimiters: bytes) -> tuple[bytes, bytes] | None:
+    """Take from an address what is the user's own affair: the address without, and that; None: there is none.
+
+    *delimiters*: any of these octets stands between a user's name and it (recipient_delimiter of Postfix's).
+    """
+    local, at, domain = written.rpartition(b"@")
+    if not at:
+        local, domain = domain, b""
+    position = next((n for n, octet in enumerate(local) if n and octet in delimiters), 0)
+    return (local[:position] + at + domain, local[position + 1 :]) if position else None
+
+
 def cut_netstring(received: bytearray, most: int) -> bytes | None:
     """Take a netstring off *received*, and return what is in it; None: it is not whole.  Raises BadRequest."""
     colon = received.find(b":", 0, _LENGTH_DIGITS + 1)
@@ -68,9 +80,10 @@ class LookupService(Asking):
 
     service = "lookup"
 
-    def __init__(self, visit: Visit, transport: Transport, chain: Chain) -> None:
+    def __init__(self, visit: Visit, transport: Transport, chain: Chain, delimiters: bytes) -> None:
         super().__init__(visit, transport)
         self._chain = chain
+        self._delimiters = delimiters
 
     def cut(self, received: bytearray) -> bytes | None:
         """As ``Asking.cut``."""
@@ -88,6 +101,9 @@ class LookupService(Asking):
             return b"PERM the only map is users"
         try:
             identity = recipient(self._chain, key)
+            if identity is None and (found := parted(key, self._delimiters)) is not None:
+                # Postfix asks such a table for the whole address only.
+                identity = recipient(self._chain, found[0])
         except Exception as error:
             if isinstance(error, ImapdError):
                 log.error("lookup failed", service=self.service, user=key, why=error.detail or error.text)
@@ -98,10 +114,11 @@ class LookupService(Asking):
 
 
 class LookupPort:
-    """As ``service.Port``: whether there is a user, by *chain*."""
+    """As ``service.Port``: whether there is a user, by *chain*; *delimiters*: as of ``parted``."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, delimiters: bytes = b"") -> None:
         self._chain = chain
+        self._delimiters = delimiters
 
     def refusal(self, text: str) -> bytes:
         """As ``Port.refusal``: Postfix tries again."""
@@ -109,4 +126,4 @@ class LookupPort:
 
     def open(self, visit: Visit, transport: Transport, *, secure: bool) -> LookupService:
         """As ``Port.open``."""
-        return LookupService(visit, transport, self._chain)
+        return LookupService(visit, transport, self._chain, self._delimiters)

@@ -12,7 +12,7 @@ from maildir_imapd.errors import ImapdError, MailboxMissing, OverQuota
 from maildir_imapd.events import Log
 from maildir_imapd.server import owners
 from maildir_imapd.server.asking import Asking, BadRequest, cut_line
-from maildir_imapd.server.lookup_service import recipient
+from maildir_imapd.server.lookup_service import parted, recipient
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.chain import Chain
@@ -34,8 +34,9 @@ class PolicyService(Asking):
 
     service = "policy"
 
-    def __init__(self, visit: Visit, transport: Transport, chain: Chain, accounts: Accounts) -> None:
+    def __init__(self, visit: Visit, transport: Transport, chain: Chain, accounts: Accounts, delimiters: bytes) -> None:
         super().__init__(visit, transport)
+        self._delimiters = delimiters
         self._chain = chain
         self._accounts = accounts
         self._lines = 0
@@ -81,13 +82,9 @@ class PolicyService(Asking):
 
     def _is_full(self, to: bytes, octets: int) -> bool:
         """Whether a message of so many octets, 0 for what is not known, has no room; raises ImapdError, OSError."""
-        local, at, domain = to.rpartition(b"@")
-        if not at:
-            local, domain = to, b""
         identity = recipient(self._chain, to)
-        if identity is None and b"+" in local:
-            # What is behind the + is the user's own affair (recipient_delimiter).
-            identity = recipient(self._chain, local.partition(b"+")[0] + at + domain)
+        if identity is None and (found := parted(to, self._delimiters)) is not None:
+            identity = recipient(self._chain, found[0])
         if identity is None:
             return False
         owner = self._accounts.owner(identity)
@@ -106,9 +103,12 @@ class PolicyService(Asking):
 
 
 class PolicyPort:
-    """As ``service.Port``: whether recipients have room, by *chain* and their *accounts*."""
+    """As ``service.Port``: whether recipients have room, by *chain* and their *accounts*; *delimiters*: as of
+    ``parted``.
+    """
 
-    def __init__(self, chain: Chain, accounts: Accounts) -> None:
+    def __init__(self, chain: Chain, accounts: Accounts, delimiters: bytes = b"") -> None:
+        self._delimiters = delimiters
         self._chain = chain
         self._accounts = accounts
 
@@ -118,4 +118,4 @@ class PolicyPort:
 
     def open(self, visit: Visit, transport: Transport, *, secure: bool) -> PolicyService:
         """As ``Port.open``."""
-        return PolicyService(visit, transport, self._chain, self._accounts)
+        return PolicyService(visit, transport, self._chain, self._accounts, self._delimiters)

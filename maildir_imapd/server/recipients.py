@@ -8,7 +8,7 @@ from maildir_imapd.errors import ImapdError, MailboxMissing, OverQuota
 from maildir_imapd.events import Log
 from maildir_imapd.lmtp.answers import UNAVAILABLE, UNKNOWN_USER, RecipientRefused, why
 from maildir_imapd.server import owners
-from maildir_imapd.server.lookup_service import recipient
+from maildir_imapd.server.lookup_service import parted, recipient
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -88,9 +88,6 @@ def find_user(address: EnvelopeAddress, chain: Chain, delimiters: bytes) -> tupl
     whole = recipient(chain, address.plain)
     if whole is not None:
         return whole, ""
-    for position, octet in enumerate(address.local):
-        if octet in delimiters and position:
-            user, detail = address.local[:position], address.local[position + 1 :]
-            found = recipient(chain, user + b"@" + address.domain if address.domain else user)
-            return None if found is None else (found, detail.decode("utf-8", "replace"))
-    return None
+    parts = parted(address.plain, delimiters)
+    found = None if parts is None else recipient(chain, parts[0])
+    return None if parts is None or found is None else (found, parts[1].decode("utf-8", "replace"))

@@ -244,13 +244,14 @@ class Worker:
             settings.chain(config, failures, asks), accounts, settings.room(config), counts, settings.last_use(config)
         )
         self.sessions = Sessions()
+        rules = settings.lmtp(config)
         # What is served, by the name that a listener has for it.
         self.ports: dict[str, Port] = {
             "imap": imap_service.ImapPort(config, self.door, tls=tls is not None, budget=settings.budget(config)),
             "auth": AuthPort(self.door.chain, settings.logins(config)),
-            "lookup": LookupPort(self.door.chain),
-            "policy": PolicyPort(self.door.chain, accounts),
-            "lmtp": LmtpPort(settings.lmtp(config), self.door.chain, accounts),
+            "lookup": LookupPort(self.door.chain, rules.delimiters),
+            "policy": PolicyPort(self.door.chain, accounts, rules.delimiters),
+            "lmtp": LmtpPort(rules, self.door.chain, accounts),
         }
         self._asking = threading.BoundedSemaphore(asking.CONNECTIONS)
         self._proxies = settings.proxies(config)

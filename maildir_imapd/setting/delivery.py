@@ -10,8 +10,8 @@ SETTINGS: tuple[Setting, ...] = (
         "lmtp_listen",
         listen_at,
         (),
-        "Take mail here by LMTP (RFC 2033): virtual_transport = lmtp:unix:private/lmtp of Postfix's. An absolute path "
-        "is a socket that is made there, with socket_mode, socket_owner and socket_group; at HOST:PORT only "
+        "Take mail here by LMTP (RFC 2033): virtual_transport = lmtp:unix:private/maildir-lmtp of Postfix's. An "
+        "absolute path is a socket that is made there, with socket_mode, socket_owner and socket_group; at HOST:PORT only "
         "lmtp_networks are listened to. Whoever may connect puts mail into every mailbox. May be given several times.",
         "PATH|HOST:PORT",
         "Delivery",
