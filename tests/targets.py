@@ -15,6 +15,10 @@ from maildir_imapd import mutf7, normal
 from maildir_imapd.cli import dovecot_config
 from maildir_imapd.errors import BadCharsetName, BadMailboxName, ConfigError, ImapdError, ProtocolError, UnknownCte
 from maildir_imapd.imap.access.comparator import _matches
+from maildir_imapd.lmtp.answers import BadCommand
+from maildir_imapd.lmtp.cutting import LINE_OCTETS, DotText, cut_command
+from maildir_imapd.lmtp.letter import HeaderSeen
+from maildir_imapd.lmtp.parse import parse as parse_lmtp
 from maildir_imapd.message import charset, header, lines, mime, order, section, structure, text, thread, transfer
 from maildir_imapd.message.address import parse_addresses
 from maildir_imapd.message.envelope import render_envelope
@@ -272,7 +276,30 @@ def _configuration(octets: bytes) -> object:
     return dovecot_config.parse(octets.decode("utf-8", "replace"))
 
 
+_LMTP = (*SIGNS, b"@", b"<a@b>", b" SIZE=9", b"\r\n.", b"\r\n..", b"Received: x\r\n", b"Received: x id a\r\n ", b"\n\t")
+
+
+def _dots(octets: bytes) -> object:
+    reader = DotText()
+    return [reader.take(octets[n : n + 4096]) for n in range(0, len(octets), 4096) if not reader.ended]
+
+
+def _seen(octets: bytes) -> object:
+    seen = HeaderSeen()
+    for n in range(0, len(octets), 4096):
+        seen.take(octets[n : n + 4096])
+    seen.finish()
+    return seen
+
+
 TARGETS: dict[str, Target] = {
+    **{
+        f"LMTP {name.decode()}": Target(parse_lmtp, _LMTP, name, most=LINE_OCTETS, refusals=(BadCommand,))
+        for name in (b"MAIL FROM:<", b"MAIL FROM:<@", b'RCPT TO:<"', b"RCPT TO:<a@b> ", b"BDAT ", b"")
+    },
+    "LMTP lines": Target(lambda octets: cut_command(bytearray(octets)), _LMTP, refusals=(BadCommand,)),
+    "LMTP text": Target(_dots, _LMTP),
+    "header of a delivery": Target(_seen, _LMTP),
     "header": Target(_all_header, WORDS),
     **{f"header {name.decode()}": Target(_all_header, WORDS, name + b": ", b"\r\n\r\n") for name in _FIELDS[:2]},
     "addresses": Target(parse_addresses, WORDS),

@@ -35,7 +35,7 @@ def test_the_test_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(re.findall(r"\b(?:store|server|imap|message|wire|auth|cli)/[\w/]+\.py", RULES)))
+    "name", sorted(set(re.findall(r"\b(?:store|server|imap|lmtp|message|wire|auth|cli)/[\w/]+\.py", RULES)))
 )
 def test_the_place_is_there(name: str) -> None:
     assert any((ROOT / top / name).is_file() for top in ("maildir_imapd", "tests"))

@@ -13,7 +13,6 @@ import resource
 import shutil
 import signal
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from maildir_imapd.errors import ConfigError, ImapdError, LockTimeout, MailboxMissing, StoreError
@@ -26,6 +25,7 @@ from maildir_imapd.store.threads.moves import Moved, parse
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
     from maildir_imapd.imap.columns.danger import Message
+    from maildir_imapd.server.hook import Hook
     from maildir_imapd.server.jobs import Opens
     from maildir_imapd.store.mailbox import Mailbox
 
@@ -41,14 +41,6 @@ MEMORY_OCTETS: Final = 2 << 30
 _ENDS_SECONDS: Final = 5.0
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _SAID_OCTETS: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """A command for what comes into or goes out of the mailbox *folder*."""
-
-    folder: str
-    command: tuple[str, ...]
 
 
 def kind(config: Config, opens: Opens | None = None) -> JobKind:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.confine import Confinement
     from maildir_imapd.server.door import Logins, Room
     from maildir_imapd.server.extracting import Extracting
-    from maildir_imapd.server.hook_jobs import Hook
+    from maildir_imapd.server.hook import Hook
     from maildir_imapd.server.lmtp_rules import LmtpRules
     from maildir_imapd.store.watch import Watcher
     from maildir_imapd.values import Endpoint, Network
@@ -272,7 +272,7 @@ def mail(config: Config) -> Mail:
 
 def hooks(config: Config) -> tuple[Hook, ...]:
     """Read which commands are run for messages that are moved."""
-    from maildir_imapd.server.hook_jobs import Hook
+    from maildir_imapd.server.hook import Hook
 
     return tuple(Hook(folder, command) for folder, command in config.hook_moved)
 

@@ -11,8 +11,9 @@ SETTINGS: tuple[Setting, ...] = (
         listen_at,
         (),
         "Take mail here by LMTP (RFC 2033): virtual_transport = lmtp:unix:private/maildir-lmtp of Postfix's. An "
-        "absolute path is a socket that is made there, with socket_mode, socket_owner and socket_group; at HOST:PORT only "
-        "lmtp_networks are listened to. Whoever may connect puts mail into every mailbox. May be given several times.",
+        "absolute path is a socket that is made there, with socket_mode, socket_owner and socket_group; at HOST:PORT "
+        "only lmtp_networks are listened to. Whoever may connect puts mail into every mailbox. May be given several "
+        "times.",
         "PATH|HOST:PORT",
         "Delivery",
         many=True,

@@ -14,7 +14,7 @@ from spool import Spool
 from maildir_imapd.config import load
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import hook_jobs, jobs, owners, settings, shared
-from maildir_imapd.server.hook_jobs import Hook
+from maildir_imapd.server.hook import Hook
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.threads.moves import MESSAGES, Moved, Moves, parse
 
