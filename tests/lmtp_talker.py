@@ -19,9 +19,13 @@ class Lmtp:
         else:
             self.sock = socket.create_connection(address, timeout=30)
         self.file = self.sock.makefile("rb")
-        if greeted:
-            assert self.answer().startswith("220 ")
-            assert self.command(b"LHLO client.example.org").startswith("250 ")
+        try:
+            if greeted:
+                assert self.answer().startswith("220 ")
+                assert self.command(b"LHLO client.example.org").startswith("250 ")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

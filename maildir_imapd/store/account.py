@@ -121,8 +121,7 @@ class Account:
         )
         self.quota_mailboxes = quota_mailboxes
         # None of these knows the account, so that it and its mailboxes go as soon as nobody has them any more.
-        self.moves = Moves()
-        self.texts, self.ahead = texts, ahead = Texts(layout.cache(self.inbox) or root), Ahead()
+        self.texts, self.ahead, self.moves = texts, ahead, _ = Texts(layout.cache(self.inbox) or root), Ahead(), Moves()
         keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts, ahead=ahead)
         self._mailboxes = Mailboxes(Opening(layout, keeping, watcher), Unused() if unused is None else unused)
         self._chosen = chosen = special_use.ChosenUses(root)

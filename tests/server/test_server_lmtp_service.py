@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -273,6 +275,55 @@ def test_a_server_that_ends_says_so(tmp_path: Path) -> None:
     finally:
         stop_server(running)
     assert not [each for sub in ("cur", "new", "tmp") for each in (spool.root / sub).iterdir()]
+
+
+def test_workers_that_are_killed_lose_nothing(tmp_path: Path) -> None:
+    """What was answered is there; what was not is sent again, as a mail server does, and is there too."""
+    running = start_server(tmp_path, "--lmtp-listen=127.0.0.1:0")
+    address = ("127.0.0.1", running.ports["lmtp"])
+    try:
+        (ann, _), (ben, _) = running.user(), running.user()
+        told: set[tuple[str, int]] = set()
+        sent: Counter[tuple[str, int]] = Counter()
+
+        def bring(number: int) -> None:
+            """Send until both have it."""
+            left = [user for user in (ann, ben) if (user, number) not in told]
+            while left:
+                try:
+                    with Lmtp(address) as client:
+                        client.begin(*left)
+                        client.command(b"DATA")
+                        client.send(b"Subject: %d\r\n\r\nbody\r\n.\r\n" % number)
+                        sent.update((user, number) for user in left)
+                        told.update((user, number) for user in left if client.answer().startswith("250 "))
+                except (OSError, AssertionError):
+                    pass  # it was killed
+                left = [user for user in left if (user, number) not in told]
+
+        threads = [threading.Thread(target=lambda n=n: [bring(n * 100 + k) for k in range(30)]) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        kills = 0
+        while any(thread.is_alive() for thread in threads):
+            with open(f"/proc/{running.process.pid}/task/{running.process.pid}/children") as file:
+                workers = file.read().split()
+            if len(told) > kills * 40 and workers and kills < 4:
+                os.kill(int(workers[kills % len(workers)]), signal.SIGKILL)
+                kills += 1
+            threads[0].join(0.02)
+        assert kills > 2
+        for user in (ann, ben):
+            client = Client.to(running.port, user=user)
+            client.ok("SELECT INBOX")
+            lines = client.ok("UID FETCH 1:* (BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+            found = Counter(int(line.split()[1]) for line in lines if line.startswith(b"Subject: "))
+            assert set(found) == {n * 100 + k for n in range(4) for k in range(30)}
+            # Twice only what was sent twice.
+            assert all(count <= sent[user, number] for number, count in found.items())
+    finally:
+        Client.close_all()
+        stop_server(running)
 
 
 def test_system_users_are_kept_apart(tmp_path: Path) -> None:
