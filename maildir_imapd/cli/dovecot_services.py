@@ -9,7 +9,7 @@ from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on
 from maildir_imapd.config import BY_NAME
 
 _PROTOCOLS = {
-    "lmtp": "mail is not delivered here: Dovecot's LMTP may go on beside this server, or Postfix delivers itself",
+    "lmtp": "set lmtp_listen to take mail here, without Sieve; or Dovecot's LMTP may go on beside this server",
     "pop3": "users of POP3 cannot log in",
     "sieve": "users cannot change their filters (ManageSieve); filters run where mail is delivered",
     "managesieve": "users cannot change their filters (ManageSieve); filters run where mail is delivered",
@@ -27,6 +27,7 @@ def services(reading: DovecotReading) -> None:
     _tls(reading)
     _listening(reading)
     _passwords(reading)
+    _delivery(reading)
     for block in reading.root.all("service"):
         _service(reading, block)
     for block in reading.root.all("local_name", "local", "remote"):
@@ -81,6 +82,20 @@ def _passwords(reading: DovecotReading) -> None:
         out.tell(name, "passwords without TLS are taken from loopback addresses only; other clients must use TLS")
     if tls == "no":
         out.tell("ssl", "there is no TLS in Dovecot; here is, with a certificate that the server makes itself")
+
+
+def _delivery(reading: DovecotReading) -> None:
+    """Carry over what holds for mail that comes in, whoever takes it."""
+    delimiter = reading.take(reading.root, "recipient_delimiter")
+    try:
+        delimiter = BY_NAME["recipient_delimiter"].check(delimiter)
+    except ValueError:
+        reading.out.tell("recipient_delimiter", f"{delimiter} cannot part addresses here")
+    else:
+        if delimiter not in ("", BY_NAME["recipient_delimiter"].default):
+            reading.out.settings["recipient_delimiter"] = delimiter
+    if is_on(reading.take(reading.root, "quota_full_tempfail")):
+        reading.out.settings["delivery_over_quota"] = "defer"
 
 
 def _listening(reading: DovecotReading) -> None:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 FILTERS = "filters (Sieve) run where mail is delivered: keep Dovecot's delivery, or mail is neither sorted nor answered"
-UNMOVED = "nothing is learnt or sorted when a user moves mail to Junk or out of it: no script is run"
+UNMOVED = "scripts of Sieve are not run when a user moves mail to Junk or out of it: set hook_moved"
 UNTOLD = "no other program is told of new mail"
 UNLOGGED = "what users delete, copy and expunge is not logged one by one"
 INDEXED = "the index here (search_index) is of all strings, not of words, and has nothing to set"
@@ -65,9 +65,8 @@ HARMLESS: Final[dict[str, str]] = {
 MEANINGS: Final[dict[str, str]] = {
     FILTERS: "sieve* managesieve*",
     UNMOVED: "imapsieve* antispam*",
-    "mail is not delivered here: this is for Dovecot's delivery, if you keep it": """
-        lmtp_* lda_* deliver_* rejection_* postmaster_address hostname sendmail_path recipient_delimiter
-        quota_full_tempfail submission_host
+    "this is for Dovecot's delivery, if you keep it": """
+        lmtp_* lda_* deliver_* rejection_* postmaster_address hostname sendmail_path submission_host
         """,
     "clients cannot send through this server": "submission_*",
     "users of POP3 cannot log in": "pop3_*",
