@@ -91,7 +91,6 @@ ELSEWHERE = {
     "phrases": "test_languages",
     "lmtp/answers": "test_lmtp_parse test_server_lmtp_service",
     "lmtp/commands": "test_lmtp_parse",
-    "lmtp/putting": "test_server_lmtp_service test_cli_deliver test_crash_lmtp",
     "server/delivering": "test_cli_deliver test_crash_lmtp",
     "server/hook": VALUES,
     "server/lmtp_rules": VALUES,

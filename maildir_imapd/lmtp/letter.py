@@ -16,6 +16,8 @@ _MESSAGE_ID: Final = re.compile(rb"^message-id:[ \t\r\n]*(<[!-~]{1,996}>)", re.I
 # Of the first field of its name, which the mail server has just put there.
 _RECEIVED: Final = re.compile(rb"^received:((?:[^\n]*+\n[ \t])*+[^\n]*+)", re.IGNORECASE | re.MULTILINE).search
 _QUEUE_ID: Final = re.compile(rb"[ \t]id[ \t]+([0-9A-Za-z-]{1,64})(?=[\s;])").search
+# Whatever else a client calls itself would read as something else there.
+_HOST: Final = re.compile(rb"[A-Za-z0-9._:\[\]-]+").fullmatch
 _FROM_LINE: Final = b"From "
 
 
@@ -32,6 +34,7 @@ def delivered_to(recipient: EnvelopeAddress) -> bytes:
 def received(helo: bytes, host: str, token: str, when: int, *, utf8: bool, recipient: EnvelopeAddress | None) -> bytes:
     """Write Received (RFC 5321 4.4, RFC 3848, RFC 6531 3.7.3); *token* stands in the log, too."""
     kind = b"UTF8LMTP" if utf8 else b"LMTP"
+    helo = helo if _HOST(helo) else b"unknown"
     lines = [b"Received: from %b\n\tby %b with %b\n\tid %b" % (helo, host.encode("ascii"), kind, token.encode("ascii"))]
     if recipient is not None:
         lines.append(b"\n\tfor <%b>" % recipient.written)

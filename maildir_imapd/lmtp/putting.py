@@ -13,14 +13,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing, NotSelectable
+from maildir_imapd.errors import ImapdError, LimitReached, LockTimeout, MailboxMissing, NotSelectable
 from maildir_imapd.events import Log
 from maildir_imapd.lmtp.answers import FULL, STORED, UNAVAILABLE, Answer, of, why
 from maildir_imapd.lmtp.letter import HeaderSeen
 
 if TYPE_CHECKING:
     from maildir_imapd.store.account import Account
-    from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.mailbox import Flags, Mailbox
     from maildir_imapd.store.maildir.delivery import Delivery
 
 log = Log(__name__)
@@ -106,6 +106,15 @@ def choose(account: Account, wanted: str, *, made: bool = False) -> str:
     account.create(name)
     account.subscribe(name)
     return name
+
+
+def _flags(mailbox: Mailbox, names: Sequence[bytes]) -> Flags:
+    """Return flags and keywords; a folder that can hold no more of these gets the message without."""
+    try:
+        return mailbox.flags(names, create=True)
+    except LimitReached as error:
+        log.warning("keywords left out", path=mailbox.path, why=error.text)
+        return mailbox.flags(names, create=False)
 
 
 class Putting:
@@ -240,7 +249,7 @@ class Putting:
         for _ in range(_TRIES):
             mailbox, delivery = part.mailbox, part.delivery
             try:
-                flags = mailbox.flags(self._manner.flags, create=True)
+                flags = _flags(mailbox, self._manner.flags)
                 uids = mailbox.commit([(delivery, flags, self._received)])
             except MailboxMissing:
                 # Another one has the name now, or none has.

@@ -29,6 +29,11 @@ def test_a_header(utf8: bool, kind: str, recipient: EnvelopeAddress | None) -> N
     assert email.utils.parsedate_to_datetime(when.strip()).timestamp() == 1_000_000_000
 
 
+def test_a_client_that_calls_itself_something_else() -> None:
+    for helo in (b"a;b", b"(x", b"\xff", b"for<x>"):
+        assert received(helo, "h", "t", 0, utf8=False, recipient=None).startswith(b"Received: from unknown\n\tby h ")
+
+
 MESSAGE = (
     b"Received: from x (y [192.0.2.1])\r\n\tby z (Postfix) with ESMTP id 4ABC123\r\n\tfor <ann@x>; now\r\n"
     b"Received: by first with SMTP id OTHER; before\r\nmessage-id:\r\n <a.b@c>\r\n\r\nMessage-ID: <body@c>\r\n"
