@@ -222,13 +222,13 @@ class Accounts:
         except (ConfigError, ValueError) as error:
             log.error("no mail location", user=identity.user, why=error)
             raise Unavailable from error
-        if not make:
-            _demand_mail(places)
-        demand_ground(self.mail, stands_on, anywhere=anywhere)
         key = (places, owner)
         with self._lock:
             account = self._accounts.get(key)
             served = self._served.get(places.root)
+        if not make and account is None:
+            _demand_mail(places)
+        demand_ground(self.mail, stands_on, anywhere=anywhere)
         if served is not None:
             ground.demand_served(places.root, served)
         quota = self.mail.quota_of(identity)

@@ -54,6 +54,8 @@ class UserDestination:
                 account.quota.demand_message(max(octets, 1))
             except MailboxMissing:
                 return  # it is made with the first message, and is empty then
+            self._account = account
+            # The message may never come.
             self._accounts.left(account)
 
     def left(self) -> None:
