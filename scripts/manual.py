@@ -20,6 +20,7 @@ import click
 
 from maildir_imapd import __version__
 from maildir_imapd.cli import main as command_line
+from maildir_imapd.cli.group import each_command
 from maildir_imapd.config import BY_NAME, SETTINGS
 
 MAN = Path(__file__).parent.parent / "man"
@@ -52,7 +53,7 @@ def commands(
     group: click.Group = command_line, prefix: str = "maildir-imapd", only: Sequence[str] = ("",)
 ) -> Iterator[str]:
     """Every command, or *only* some, with its options."""
-    for name, command in group.commands.items():
+    for name, command in each_command(group):
         if only[0] and name not in only:
             continue
         if isinstance(command, click.Group):

@@ -19,13 +19,14 @@ from spool import Spool
 from maildir_imapd import __version__
 from maildir_imapd.auth import schemes
 from maildir_imapd.cli import main
+from maildir_imapd.cli.group import each_command
 from maildir_imapd.config import SETTINGS
 from maildir_imapd.errors import ConfigError
 
 
 def commands(group: click.Group = main, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [prefix]
-    for name, command in group.commands.items():
+    for name, command in each_command(group):
         if isinstance(command, click.Group):
             found += commands(command, (*prefix, name))
         else:
@@ -57,7 +58,7 @@ def test_help(words: tuple[str, ...]) -> None:
     command: click.Command = main
     for word in words:
         assert isinstance(command, click.Group)
-        command = command.commands[word]
+        command = dict(each_command(command))[word]
     assert command.help
     assert command.help.split("\n")[0].endswith(".")
     for param in command.params:
