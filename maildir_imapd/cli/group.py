@@ -7,7 +7,6 @@ subjects and the lines of help by heart, and imports a command when somebody run
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
@@ -63,14 +62,8 @@ class Lazy:
         return command
 
 
-@contextmanager
-def _usage_status() -> Iterator[None]:
-    """End with the documented status where click has one of its own for a command line that cannot be read."""
-    try:
-        yield
-    except click.UsageError as error:
-        error.exit_code = USAGE
-        raise
+# click has a status of its own, 2, for a command line that cannot be read; subclasses of this have it from here.
+click.UsageError.exit_code = USAGE
 
 
 class Group(click.Group):
@@ -102,16 +95,10 @@ class Group(click.Group):
             with formatter.section(subject):
                 formatter.write_dl([(name, each.help) for name, each in commands.items()])
 
-    def make_context(self, *args: Any, **others: Any) -> click.Context:
-        """As click has it."""
-        with _usage_status():
-            return super().make_context(*args, **others)
-
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""
         try:
-            with _usage_status():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except ImapdError as error:
             detail = f" ({error.detail})" if error.detail else ""
             for line in f"{error.text}{detail}".split("\n"):
