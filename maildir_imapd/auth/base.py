@@ -128,7 +128,15 @@ class Proven:
     authzid: str | None = None
 
 
-Credential: TypeAlias = Password | Token | External | Proven
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Something that could be nobody's credential, so that no back end is asked: it counts as a wrong one."""
+
+    user: str = ""
+    authzid: str | None = None
+
+
+Credential: TypeAlias = Password | Token | External | Proven | Unfit
 
 
 # --- what a back end is asked ---------------------------------------------------------------------

@@ -24,6 +24,7 @@ from maildir_imapd.auth.base import (
     Proven,
     Registered,
     Token,
+    Unfit,
     keeper,
 )
 from maildir_imapd.auth.devices import DeviceSource, find_device
@@ -171,6 +172,8 @@ class Chain:
         password that was wrong from that address a while ago is wrong again without a look at it, as long as the user
         is the same on record: a telephone with an old one costs no hash.  The failure's detail is AGAIN then.
         """
+        if isinstance(credential, Unfit):
+            raise AuthenticationFailed
         if isinstance(credential, Password | External):
             credential = replace(credential, host=host)
         masters = self._masters

@@ -1,8 +1,9 @@
 """SASL mechanisms: each a generator that yields challenges, is sent responses, and returns a credential.
 
 All octets are in decoded form, and nothing here knows the protocol that carries them: base64, cancelling and the
-initial response are its own.  What raises AuthenticationFailed here could be nobody's credential, so no back end is
-asked.  Whoever may log in at all may use what is here: it is for connections over which a password may be sent.
+initial response are its own.  What raises AuthenticationFailed in a mechanism could be nobody's credential: it comes
+out as ``Unfit`` (``counted``), for whoever counts wrong passwords counts that as well.  Whoever may log in at all may
+use what is here: it is for connections over which a password may be sent.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
-from maildir_imapd.auth.base import Credential, External, Password
+from maildir_imapd.auth.base import Credential, External, Password, Unfit
 from maildir_imapd.errors import AuthenticationFailed, PrivacyRequired, Refused
 
 Exchange: TypeAlias = Generator[bytes, bytes, Credential]
@@ -58,16 +59,15 @@ class SaslOffer(Protocol):
 
 
 def password(user: bytes, secret: bytes, authzid: bytes = b"") -> Password:
-    """Make a credential of what a client sent; raises AuthenticationFailed for names that are not UTF-8.
+    """Make a credential of what a client sent.
 
-    What no password can be becomes the empty one, which is never right: the back end is asked all the same, for it
-    keeps count, and its time must not tell one case from another.
+    What no name or password can be gets the empty password, which is never right: the back end is asked all the same,
+    for it keeps count, and its time must not tell one case from another.
     """
-    try:
-        name = user.decode("utf-8")
-        other = authzid.decode("utf-8") or None
-    except UnicodeDecodeError as error:
-        raise AuthenticationFailed from error
+    name = user.decode("utf-8", "replace")
+    other = authzid.decode("utf-8", "replace") or None
+    if name.encode() != user or (other or "").encode() != authzid:
+        secret = b""
     if not name or len(name) > USER_LIMIT_CHARACTERS or len(secret) > PASSWORD_LIMIT_OCTETS or b"\0" in secret:
         secret = b""
     return Password(name, secret, other)
@@ -113,6 +113,14 @@ def anonymous(situation: Situation) -> Exchange:
     return External(situation.anonymous, anonymous=True)
 
 
+def counted(exchange: Exchange) -> Exchange:
+    """Run *exchange*, and return Unfit where it comes to nothing that could be somebody's."""
+    try:
+        return (yield from exchange)
+    except AuthenticationFailed:
+        return Unfit()
+
+
 _BY_PASSWORD: Final[Mapping[bytes, Callable[[], Exchange]]] = {b"PLAIN": plain, b"LOGIN": login}
 
 
@@ -130,7 +138,7 @@ class Passwords:
             raise unknown()
         if not private:
             raise PrivacyRequired
-        return begin()
+        return counted(begin())
 
 
 def unknown() -> Refused:

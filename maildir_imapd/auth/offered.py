@@ -101,7 +101,7 @@ class Offered:
         names = self._names(situation)
         if row.name not in names:
             raise mechanisms.unknown()
-        return row.begin(replace(situation, offered=frozenset(names)))
+        return mechanisms.counted(row.begin(replace(situation, offered=frozenset(names))))
 
     def _names(self, situation: Situation) -> list[str]:
         return [name for name, row in MECHANISMS.items() if self._can_succeed(row, situation)]
