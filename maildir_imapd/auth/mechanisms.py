@@ -2,17 +2,17 @@
 
 All octets are in decoded form, and nothing here knows the protocol that carries them: base64, cancelling and the
 initial response are its own.  What raises AuthenticationFailed in a mechanism could be nobody's credential: it comes
-out as ``Unfit`` (``counted``), for whoever counts wrong passwords counts that as well.  Whoever may log in at all may
-use what is here: it is for connections over which a password may be sent.
+out as ``NoCredential`` (``counted``), for whoever counts wrong passwords counts that as well.  Whoever may log in at
+all may use what is here: it is for connections over which a password may be sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, cast
 
-from maildir_imapd.auth.base import Credential, External, Password, Unfit
+from maildir_imapd.auth.base import Authenticator, Credential, External, NoCredential, Password, Vouched
 from maildir_imapd.errors import AuthenticationFailed, PrivacyRequired, Refused
 
 Exchange: TypeAlias = Generator[bytes, bytes, Credential]
@@ -32,7 +32,7 @@ class Situation:
     secret that is kept of a user, None where there is none that could let him in from here.  *salt*: makes up a salt
     for a user, the same each time.
     *certified*: whom the client's certificate names; *anonymous*: who anybody may be.
-    *offered*: the names of the mechanisms that there are.
+    *offered*: the names of the mechanisms that there are.  *host*: the address that the client comes from.
     *scope*, *discovery*: where to get which tokens, for a client that has shown a bad one (RFC 7628 3.2.2).
     """
 
@@ -44,6 +44,7 @@ class Situation:
     scope: str = ""
     discovery: str = ""
     offered: frozenset[str] = frozenset()
+    host: str | None = None
 
 
 class SaslOffer(Protocol):
@@ -56,6 +57,24 @@ class SaslOffer(Protocol):
     def begin(self, name: bytes, *, private: bool) -> Exchange:
         """Begin one; raises Refused, PrivacyRequired."""
         ...
+
+
+class Relay(Authenticator, Protocol):
+    """A back end that takes ``Vouched``: it has mechanisms of its own, and leads their exchanges itself."""
+
+    @property
+    def relayed(self) -> tuple[str, ...]:
+        """Name them, those that are announced first; never waits for long."""
+        ...
+
+    def relay(self, name: str, situation: Situation) -> Exchange:
+        """Lead an exchange of one of them: Vouched, or NoCredential.  Raises Unavailable in each step."""
+        ...
+
+
+def relay(back_end: Authenticator) -> Relay | None:
+    """The same one as one that leads exchanges, if it does."""
+    return cast(Relay, back_end) if Vouched in back_end.takes else None
 
 
 def password(user: bytes, secret: bytes, authzid: bytes = b"") -> Password:
@@ -114,11 +133,11 @@ def anonymous(situation: Situation) -> Exchange:
 
 
 def counted(exchange: Exchange) -> Exchange:
-    """Run *exchange*, and return Unfit where it comes to nothing that could be somebody's."""
+    """Run *exchange*, and return NoCredential where it comes to nothing that could be somebody's."""
     try:
         return (yield from exchange)
     except AuthenticationFailed:
-        return Unfit()
+        return NoCredential()
 
 
 _BY_PASSWORD: Final[Mapping[bytes, Callable[[], Exchange]]] = {b"PLAIN": plain, b"LOGIN": login}

@@ -200,6 +200,7 @@ class Door:
                 anonymous=logins.anonymous,
                 scope=logins.scope,
                 discovery=logins.discovery,
+                host=visit.host,
                 certified=client_certificate.user(shown, logins.client_name) if shown is not None else None,
             )
 

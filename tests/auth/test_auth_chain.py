@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_back_end import Clock, Fake
 
-from maildir_imapd.auth.base import Credential, External, Identity, Password, Proven, Registered, Token, Unfit
+from maildir_imapd.auth.base import Credential, External, Identity, NoCredential, Password, Proven, Registered, Token
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
@@ -419,7 +419,7 @@ def test_what_is_no_credential_counts_and_asks_nobody(caplog: pytest.LogCaptureF
     tries = Chain([]).tries("192.0.2.1", "192.0.2.1:4711")
     for _ in range(3):
         with pytest.raises(AuthenticationFailed):
-            tries.identify(Unfit())
+            tries.identify(NoCredential())
     with pytest.raises(Goodbye):
-        tries.identify(Unfit())
+        tries.identify(NoCredential())
     assert [record.getMessage() for record in caplog.records].count("login failed") == 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maildir_imapd.auth.base import Credential, External, Password, Unfit
+from maildir_imapd.auth.base import Credential, External, NoCredential, Password
 from maildir_imapd.auth.mechanisms import (
     PASSWORD_LIMIT_OCTETS,
     USER_LIMIT_CHARACTERS,
@@ -50,7 +50,7 @@ def test_a_name_that_is_no_utf_8_has_no_password() -> None:
 
 @pytest.mark.parametrize("message", [b"", b"ann", b"\0ann\0sec\0ret"])
 def test_what_is_no_credential_counts_as_a_wrong_one(message: bytes) -> None:
-    assert run(Passwords().begin(b"PLAIN", private=True), message)[1] == Unfit()
+    assert run(Passwords().begin(b"PLAIN", private=True), message)[1] == NoCredential()
 
 
 def test_login() -> None:

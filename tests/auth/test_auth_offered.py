@@ -8,7 +8,7 @@ import pytest
 from fake_back_end import Fake
 
 from maildir_imapd.auth import scram
-from maildir_imapd.auth.base import External, Token, Unfit
+from maildir_imapd.auth.base import External, NoCredential, Token
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.mechanisms import Situation
 from maildir_imapd.auth.offered import MECHANISMS, Offered
@@ -74,7 +74,7 @@ def test_a_client_that_has_been_lied_to(tmp_path: Path) -> None:
     next(exchange)
     with pytest.raises(StopIteration) as end:
         exchange.send(b"y,,n=ann,r=nonce")
-    assert end.value.value == Unfit()
+    assert end.value.value == NoCredential()
 
 
 def test_what_is_not_named_is_not_there() -> None:
