@@ -24,6 +24,8 @@ _LINE_OCTETS: Final = 16384
 # How these characters stand in a word.
 _ESCAPED: Final = {b"\0": b"\x010", b"\x01": b"\x011", b"\t": b"\x01t", b"\r": b"\x01r", b"\n": b"\x01n"}
 _PLAIN: Final = {escaped[1:]: plain for plain, escaped in _ESCAPED.items()}
+# Of 2.3, and of 2.4.
+_PROTOCOL: Final = (b"service=imap", b"protocol=imap")
 _STEPS: Final = (b"CONT", b"OK", b"FAIL")
 # RFC 4422 3.1.
 _MECHANISM: Final = re.compile(rb"[A-Z0-9_-]{1,20}\Z").match
@@ -164,7 +166,7 @@ class Checks(Talk):
 
     def _begin(self, mechanism: str, host: str | None, initial: Sequence[bytes], until: Until) -> None:
         # That the client's own connection is safe has been seen to before.
-        more = (b"service=imap", *_from(host), b"secured", b"no-penalty", *initial)
+        more = (*_PROTOCOL, *_from(host), b"secured", b"no-penalty", *initial)
         self.send(b"AUTH", self.next_number(), mechanism.encode("ascii"), *more, until=until)
 
 
@@ -177,19 +179,19 @@ class LooksUp(Talk):
     def user(self, user: str, until: Until) -> list[bytes]:
         """Ask who a user is, and return USER, NOTFOUND or FAIL with what is said."""
         name = escaped(user.encode("utf-8", "surrogateescape"))
-        self.send(b"USER", self.next_number(), name, b"service=imap", until=until)
+        self.send(b"USER", self.next_number(), name, *_PROTOCOL, until=until)
         return self.answer((b"USER", b"NOTFOUND", b"FAIL"), until)
 
     def may_log_in(self, user: str, host: str | None, until: Until) -> list[bytes]:
         """Ask what is known of a user's password, and return PASS, NOTFOUND or FAIL with what is said."""
         name = escaped(user.encode("utf-8", "surrogateescape"))
-        self.send(b"PASS", self.next_number(), name, b"service=imap", *_from(host), until=until)
+        self.send(b"PASS", self.next_number(), name, *_PROTOCOL, *_from(host), until=until)
         return self.answer((b"PASS", b"NOTFOUND", b"FAIL"), until)
 
     def names(self, until: Until) -> list[str]:
         """Ask who there is."""
         number = self.next_number()
-        self.send(b"LIST", number, b"service=imap", until=until)
+        self.send(b"LIST", number, *_PROTOCOL, b"user=*", until=until)
         found: list[str] = []
         while True:
             said = self.answer((b"LIST", b"DONE"), until)

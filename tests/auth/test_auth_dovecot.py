@@ -158,7 +158,7 @@ def test_checking_alone(servers: tuple[FakeDovecot, FakeDovecot]) -> None:
     assert list(asked.users()) == []
     # One connection for all of it, and no name with a tab went by it.
     assert sum(line.startswith(b"CPID") for line in servers[0].heard) == 1
-    assert all(line.count(b"\t") == 6 for line in servers[0].heard if line.startswith(b"AUTH"))
+    assert all(line.count(b"\t") == 7 for line in servers[0].heard if line.startswith(b"AUTH"))
 
 
 def test_looking_up(servers: tuple[FakeDovecot, FakeDovecot]) -> None:
@@ -293,7 +293,7 @@ def test_mechanisms_of_its_own(leading: FakeDovecot) -> None:
     assert challenges == [b"<1@x>", b""]
     assert found == Vouched("Ann", {})
     assert asked.check(found) == Identity("Ann", home="/home/ann")
-    assert b"AUTH\t1\tCRAM-MD5\tservice=imap\trip=192.0.2.7\tsecured\tno-penalty\n" in leading.heard
+    assert b"AUTH\t1\tCRAM-MD5\tservice=imap\tprotocol=imap\trip=192.0.2.7\tsecured\tno-penalty\n" in leading.heard
     assert exchanged(asked, b"x") == [b"<1@x>", NoCredential("ben")]
     assert exchanged(asked, name="NTLM") == [NoCredential()]
 
