@@ -1,8 +1,8 @@
 """Words with the service manager (systemd): that we are ready and alive, and the sockets that it has bound for us.
 
 Its protocol is of datagrams to the socket that NOTIFY_SOCKET names (sd_notify(3)), and of descriptors from the third on
-(sd_listen_fds(3)).  The variables are taken out of the environment: no program that we start is to believe that they are
-for it.
+(sd_listen_fds(3)).  The variables are taken out of the environment: no program that we start is to believe that they
+are for it.
 """
 
 from __future__ import annotations
