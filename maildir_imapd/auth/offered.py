@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from maildir_imapd.auth import bearer, cram, mechanisms, schemes, scram_exchange
+from maildir_imapd.auth import bearer, cram, mechanisms, schemes, scram, scram_exchange
 from maildir_imapd.auth.base import Credential, External, Password, Proven, Token, keeper
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.mechanisms import Exchange, Relay, Situation
@@ -39,6 +39,7 @@ def _scram(name: str) -> Mechanism:
         Proven,
         scram_exchange.usable(name),
         binds=name.endswith("-PLUS"),
+        possible=lambda situation: scram.available(),
     )
 
 
