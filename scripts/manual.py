@@ -18,8 +18,9 @@ from pathlib import Path
 
 import click
 
-from maildir_imapd import __version__
+from maildir_imapd import __released__, __version__
 from maildir_imapd.cli import main as command_line
+from maildir_imapd.cli.group import each_command
 from maildir_imapd.config import BY_NAME, SETTINGS
 
 MAN = Path(__file__).parent.parent / "man"
@@ -52,7 +53,7 @@ def commands(
     group: click.Group = command_line, prefix: str = "maildir-imapd", only: Sequence[str] = ("",)
 ) -> Iterator[str]:
     """Every command, or *only* some, with its options."""
-    for name, command in group.commands.items():
+    for name, command in each_command(group):
         if only[0] and name not in only:
             continue
         if isinstance(command, click.Group):
@@ -132,7 +133,8 @@ def fill(template: str) -> str:
         return "\n".join(disk_format(match[2]))
 
     head = '.\\" Made by scripts/man; change the .in file or the code instead.\n'
-    return head + _FILL.sub(replace, template).replace("@VERSION@", __version__)
+    page = _FILL.sub(replace, template).replace("@VERSION@", __version__)
+    return head + re.sub(r'^(\.TH \S+ \d) ""', rf'\1 "{__released__}"', page, count=1, flags=re.MULTILINE)
 
 
 def pages() -> dict[str, str]:

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from maildir_imapd.cli import main
+from maildir_imapd.cli.group import each_command
 from maildir_imapd.config import BY_NAME, SETTINGS, load
 from maildir_imapd.server import settings as server_settings
 from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every layer can be imported from here
@@ -66,7 +67,7 @@ def test_every_command_is_there() -> None:
     page = plain("maildir-imapd.8")
 
     def look(group: click.Group, prefix: str) -> None:
-        for name, command in group.commands.items():
+        for name, command in each_command(group):
             if isinstance(command, click.Group):
                 look(command, f"{prefix} {name}")
                 continue
@@ -138,7 +139,7 @@ def test_readme_names_commands_and_options_that_exist() -> None:
     for word in re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text):
         assert word in options or word in ("--fast", "--help"), word
     for name in re.findall(r"maildir-imapd ([a-z]+)\b", text):
-        assert name in main.commands, name
+        assert name in dict(each_command(main)), name
     for path in re.findall(r"\]\(([^)#]+)\)", text):
         assert (ROOT / path).exists(), path
     for script in re.findall(r"scripts/([a-z]+)", text):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from maildir_imapd.cli import group
 from maildir_imapd.cli.options import config_option, read_config, setting_options
 
 if TYPE_CHECKING:
@@ -15,19 +16,12 @@ if TYPE_CHECKING:
 
 _FLAGS: Final = {"\\seen", "\\answered", "\\flagged", "\\draft", "\\deleted"}
 # Of answers, by code: what the mail server makes of a command that ends so (sysexits.h).
-_BY_STATUS: Final = {"5.1.1": os.EX_NOUSER, "5.2.2": os.EX_NOPERM, "5.3.4": os.EX_DATAERR, "5.6.0": os.EX_DATAERR}
-
-
-class _Delivering(click.Command):
-    """A command whose usage errors end as sysexits.h has it."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As of click."""
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            error.show()
-            ctx.exit(os.EX_USAGE)
+_BY_STATUS: Final = {
+    "5.1.1": group.NO_USER,
+    "5.2.2": group.NO_PERMISSION,
+    "5.3.4": group.DATA,
+    "5.6.0": group.DATA,
+}
 
 
 def _flag(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -50,7 +44,7 @@ def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> s
     return value
 
 
-@click.command(cls=_Delivering, short_help="Put a message from standard input into a mailbox.")
+@click.command(short_help="Put a message from standard input into a mailbox.")
 @click.option("-d", "--user", metavar="USER", callback=_address, help="Whose mail; without, that of whoever runs it.")
 @click.option("-m", "--mailbox", "folder", metavar="FOLDER", default="", help="The folder, if it is there; else INBOX.")
 @click.option("-f", "--sender", metavar="SENDER", callback=_address, help="Who sent it, for Return-Path; <> is nobody.")
@@ -85,11 +79,12 @@ def deliver(
     config_file: str | None,
     **given: Any,
 ) -> None:
-    """Put the message that comes on standard input into a mailbox, for a mail server that runs a command.
+    """Put a message from standard input into a mailbox.
 
-    It is on the disk when this ends with status 0, clients that wait are told of it, and no server need run.  As root,
-    or as mail_user, it takes USER's mail; without USER that of whoever runs it.  The line From of mbox before the
-    message is left out; Return-Path and Delivered-To are put before it unless the mail server has done so.
+    A mail server runs this for each message. It is on the disk when this ends with status 0, clients that wait are
+    told of it, and no server need run.  As root, or as mail_user, it takes USER's mail; without USER that of whoever
+    runs it.  The line From of mbox before the message is left out; Return-Path and Delivered-To are put before it
+    unless the mail server has done so.
 
     \b
     Postfix, the system's users (main.cf):   mailbox_command = maildir-imapd deliver -m "$EXTENSION"
@@ -114,7 +109,7 @@ def deliver(
         Log(__name__).error("not delivered", service="deliver", user=user, why=why(error))
         status = "4.3.5" if isinstance(error, ConfigError) else UNAVAILABLE.status
         click.echo(f"{status} {why(error)}", err=True)
-        raise SystemExit(os.EX_TEMPFAIL) from error
+        raise SystemExit(group.TRY_AGAIN) from error
     except Exception:
         # Mail waits for us to be mended, and does not come back.
         Log(__name__).exception("not delivered", service="deliver", user=user)
@@ -123,7 +118,7 @@ def deliver(
         log.reopen()
     if not said.good:
         click.echo(f"{said.status} {said.text}", err=True)
-        raise SystemExit(os.EX_TEMPFAIL if said.passing else _BY_STATUS.get(said.status, os.EX_UNAVAILABLE))
+        raise SystemExit(group.TRY_AGAIN if said.passing else _BY_STATUS.get(said.status, group.UNAVAILABLE))
 
 
 def _log(config: Config) -> None:

@@ -11,6 +11,7 @@ from maildir_imapd.errors import Goodbye
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
+    from maildir_imapd.server.new_device import Newcomer
     from maildir_imapd.store.account import Account
 
 
@@ -27,7 +28,19 @@ def peer_name(host: str, port: int) -> str:
 class Visit:
     """One connection.  Its own thread writes it; others read it, and only ``send_away`` changes what they find."""
 
-    __slots__ = ("account", "goodbye", "host", "peer", "ring", "service", "shared", "since", "thread", "user")
+    __slots__ = (
+        "account",
+        "goodbye",
+        "host",
+        "newcomer",
+        "peer",
+        "ring",
+        "service",
+        "shared",
+        "since",
+        "thread",
+        "user",
+    )
 
     def __init__(self, host: str, peer: str, service: str = "imap") -> None:
         self.host = host
@@ -43,6 +56,8 @@ class Visit:
         self.user: str | None = None
         # The mail that is open for him; the door's, too.
         self.account: Account | None = None
+        # Whether he has come from a new device; the door's as well.
+        self.newcomer: Newcomer | None = None
         # Why it is to end, once it is.
         self.goodbye: Goodbye | None = None
         # Wakes its thread, which looks whether there is a goodbye.

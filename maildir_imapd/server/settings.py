@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.base import QuotaLimits
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.extracting import Extracting
     from maildir_imapd.server.hook import Hook
     from maildir_imapd.server.lmtp_rules import LmtpRules
+    from maildir_imapd.server.new_device import DeviceMessage
     from maildir_imapd.store.watch import Watcher
     from maildir_imapd.values import Endpoint, Network
 
@@ -226,6 +228,22 @@ def last_use(config: Config) -> LastUse | None:
 
     path = config.auth_device_used_file
     return None if path is None else LastUse(path)
+
+
+def new_device(config: Config) -> DeviceMessage | None:
+    """Make the message about a new device; None where there is none.  Raises ConfigError."""
+    from maildir_imapd.server.new_device import DeviceMessage
+
+    chosen = config.new_device_message
+    if chosen in ("no", "yes"):
+        return DeviceMessage() if chosen == "yes" else None
+    try:
+        text = Path(chosen).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"new_device_message {chosen}: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"
+        ) from error
+    return DeviceMessage(text)
 
 
 def _salt_key() -> bytes:

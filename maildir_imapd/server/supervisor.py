@@ -130,6 +130,7 @@ class Supervisor:
         self._tls = tls.read(self.config)
         users = settings.chain(self.config)
         settings.server_metadata(self.config)
+        settings.new_device(self.config)
         self._mail_user = _mail_user(self.config, users)
         self._mail = _mail(self.config, users)
         self._aside = self._begin_aside(self.config)

@@ -99,7 +99,7 @@ def test_the_statuses(spool: Spool, tmp_path: Path) -> None:
     assert failed.exit_code == 3
     assert list(json.loads(failed.stdout)["kinds"]) == ["failed"]
     assert adopt(spool, "--all").exit_code == 78, "no passwd-file is given"
-    assert adopt(spool, "--no-such-option").exit_code == 2
+    assert adopt(spool, "--no-such-option").exit_code == 64
 
 
 def test_on_a_terminal_there_is_a_table_and_a_bar(spool: Spool) -> None:
