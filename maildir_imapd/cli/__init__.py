@@ -20,6 +20,8 @@ COMMANDS = {
         "hash-password": Lazy("users:hash_password", "Print the hash of a password."),
     },
     "Mail": {
+        "mailbox": Lazy("mailbox:mailbox", "List, make, remove, rename and subscribe mailboxes."),
+        "message": Lazy("message:message", "Search, print, flag, move, copy and remove messages."),
         "search-index": Lazy("search_index:search_index", "Show, fill and remove indexes for SEARCH BODY and TEXT."),
     },
     "Moving in and out": {

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import click
 
+from maildir_imapd import errors
 from maildir_imapd.errors import ConfigError, ImapdError
 
 # As sysexits.h has them; docs and manual have them in one table.
@@ -100,9 +101,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except ImapdError as error:
-            detail = f" ({error.detail})" if error.detail else ""
-            for line in f"{error.text}{detail}".split("\n"):
-                click.echo(f"maildir-imapd: {line}", err=True)
+            complain(error)
             ctx.exit(status_of(error))
         except BrokenPipeError:
             raise  # whoever read our output has enough; click ends quietly
@@ -121,13 +120,33 @@ def each_command(group: click.Group) -> Iterator[tuple[str, click.Command]]:
         yield name, command
 
 
+def complain(error: ImapdError, about: str = "") -> None:
+    """Say an error on standard error; *about* which user or mailbox it is."""
+    detail = f" ({error.detail})" if error.detail else ""
+    where = f"{about}: " if about else ""
+    for line in f"{where}{error.text}{detail}".split("\n"):
+        click.echo(f"maildir-imapd: {line}", err=True)
+
+
+# What the errors of mailboxes and messages are as an exit status; all others are FAILED.
+_STATUS_OF: Final[tuple[tuple[tuple[type[ImapdError], ...], int], ...]] = (
+    ((errors.ProtocolError,), DATA),
+    ((errors.Unavailable,), UNAVAILABLE),
+    ((errors.MailboxExists, errors.BadMailboxName), CANNOT_CREATE),
+    ((errors.LockTimeout, errors.DiskFull, errors.OverQuota, errors.SpoolGone, errors.TooManyFiles), TRY_AGAIN),
+    ((errors.SpoolUnreadable, errors.NoPermission, errors.ReadOnly), NO_PERMISSION),
+)
+
+
 def status_of(error: ImapdError | OSError) -> int:
     """Return the exit status for an error that nobody has taken care of."""
     if isinstance(error, PermissionError):
         return NO_PERMISSION
     if isinstance(error, OSError):
         return FAILED
-    return error.exit_status if isinstance(error, ConfigError | CommandFailed) else FAILED
+    if isinstance(error, ConfigError | CommandFailed):
+        return error.exit_status
+    return next((status for kinds, status in _STATUS_OF if isinstance(error, kinds)), FAILED)
 
 
 class CommandFailed(ImapdError):

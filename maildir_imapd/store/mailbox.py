@@ -585,7 +585,7 @@ class Mailbox(CurrentFolder):
         if found is None or found.uidvalidity != self.snapshot.uidvalidity:
             if self._cache_path != self._folder.directories.index_path:
                 try:
-                    os.makedirs(self._cache_path, mode=0o700, exist_ok=True)
+                    durable.make_directories(self._cache_path)
                 except OSError as error:
                     log.warning("no place for the cache", path=self._cache_path, why=error)
             found = Cache(self._cache_path, self.snapshot.uidvalidity, self._folder.keeping.cache_version)

@@ -71,7 +71,7 @@ def test_both_ways_find_the_same(client: MemoryClient) -> None:
             continue
         by_marks += 1
         assert len(marks) == len(view.snapshot)
-        assert [i for i, mark in enumerate(marks) if mark] == Finder(client.session).run(key), key
+        assert [i for i, mark in enumerate(marks) if mark] == Finder(client.session.selected, client.session.clock).run(key), key
         assert {*marks} <= {0, 1}
     assert by_marks > 300
 

@@ -80,7 +80,7 @@ def _opened(session: Session, name: str) -> View:
 
 
 def _search(session: Session, view: View, cmd: ast.Search, reply: Reply) -> list[int]:
-    search = Finder(session, view)
+    search = Finder(view, session.clock)
     found = search.run(cmd.key)
     if found:
         results.write_for_mailbox(session, reply, cmd, found, view, search.scores(cmd, found))

@@ -60,7 +60,7 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     with results.saving(session, cmd.returning):
-        search = Finder(session)
+        search = Finder(session.selected, session.clock)
         if cmd.returning is None and not session.rev2:
             # Nothing but the numbers is wanted, nor kept.
             marked = marks.marks_of(search.view, cmd.key)
@@ -75,7 +75,7 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
 
 def finder(session: Session, key: search_keys.SearchKey) -> contexts.Find:
     """Return a function that looks for *key* in the selected view, whenever it is called."""
-    search = Finder(session)
+    search = Finder(session.selected, session.clock)
     return lambda among: search.run(key, among)
 
 
@@ -86,11 +86,10 @@ def demand_one_charset(session: Session, cmd: ast.Search) -> None:
 
 
 class Finder:
-    """One search, over the session's view or another."""
+    """One search, over a view; *now* gives the time of day."""
 
-    def __init__(self, session: Session, view: View | None = None) -> None:
-        self.view: View = view or session.selected
-        self.now: Callable[[], float] = session.clock
+    def __init__(self, view: View, now: Callable[[], float]) -> None:
+        self.view, self.now = view, now
 
     def run(self, key: search_keys.SearchKey, among: Positions | None = None) -> list[int]:
         """The positions that match, ascending; of *among*, if given."""

@@ -93,6 +93,8 @@ class Folder:
                 uidvalidity=keeping.uidvalidity,
                 unseen=partial(unseen.of, self.files, where.folder),
             )
+            # With nothing to be changed the history lives in memory, beside what is on the disk.
+            self.index.writable = not durable.is_untouched()
             self.neighbour = None if self.read_only else self._meet_neighbours()
             self.turns = Turns(self.neighbour, path, coexist=self.keeping.coexist)
         except BaseException:

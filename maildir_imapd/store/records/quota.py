@@ -211,6 +211,11 @@ class Quota:
             if usage is not None and _too_much(usage.used, more, usage.limit):
                 raise OverQuota
 
+    def demand_copy(self, folder: bytes, amount: Callable[[], Amount]) -> None:
+        """Raise OverQuota when there is no room for a copy in the folder at this path; *amount* measures it."""
+        if self.look() and self.counts(folder, 0):
+            self.demand(amount())
+
     def demand_message(self, octets: int) -> None:
         """Raise OverQuota when there is no room for another message of so many octets."""
         self.demand(Amount(octets, 1))
