@@ -84,6 +84,8 @@ FILLING = {
     "store.records.texts",
     "store.records.texts_filling",
 }
+# What commands choose mailboxes and messages by.
+CHOOSING = {"imap.naming", "imap.search.chosen"}
 # Modules and whole packages below maildir_imapd that each may import; "" is the package itself, for the version.
 ALLOWED = {
     "strings": set[str](),
@@ -119,7 +121,7 @@ ALLOWED = {
         *LEAVES,
         "",
     },
-    "cli": {"cli", "server", *CLI_KNOWS, "auth", "config", "location", "log", "errors", "events", ""},
+    "cli": {"cli", "server", *CLI_KNOWS, *CHOOSING, "auth", "config", "location", "log", "errors", "events", ""},
 }
 # The rooms of a layer: each imports only those that stand behind it.  "" are the files that lie in no room; a name of
 # theirs stands for such a file alone.

@@ -11,9 +11,11 @@ import hmac
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from scramp import ScramException, ScramMechanism
+if TYPE_CHECKING:
+    from scramp import ScramMechanism
+
 
 # By scheme, which is the mechanism's name: the octets of a key.
 SCHEMES: Final = {"SCRAM-SHA-1": 20, "SCRAM-SHA-256": 32}
@@ -64,6 +66,8 @@ def derive(scheme: str, password: bytes, salt: bytes | None = None, iterations: 
 
     Raises ValueError for a password that SASLprep (RFC 4013) does not allow.
     """
+    from scramp import ScramException  # at the first password, or by schemes.load: many commands need none
+
     try:
         made = _mechanism(scheme).make_auth_info(password.decode("utf-8"), iteration_count=iterations, salt=salt)
     except UnicodeDecodeError:
@@ -92,4 +96,6 @@ def make(scheme: str, password: bytes) -> str:
 
 @cache
 def _mechanism(scheme: str) -> ScramMechanism:
+    from scramp import ScramMechanism
+
     return ScramMechanism(scheme)

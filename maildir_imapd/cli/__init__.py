@@ -16,8 +16,8 @@ COMMANDS = {
         "try": Lazy("try_:try_", "Serve one Maildir, to see it at work."),
     },
     "Users": {
-        "user": Lazy("devices:user", "Add, remove and check users."),
-        "hash-password": Lazy("users:hash_password", "Print the hash of a password."),
+        "user": Lazy("user:user", "Add, remove, show and test users."),
+        "hash-password": Lazy("passwords:hash_password", "Print the hash of a password."),
     },
     "Mail": {
         "mailbox": Lazy("mailbox:mailbox", "List, make, remove, rename and subscribe mailboxes."),

@@ -1,7 +1,9 @@
 """The command line's first step: which commands there are, and where each stands; nothing else is loaded for it.
 
-A command begins in a moment only where what it does not need is not imported.  So the group knows the names, the
-subjects and the lines of help by heart, and imports a command when somebody runs it (``Lazy``).
+A command begins in a moment only where what it does not need is not imported.  So a group knows the names, the
+subjects and the lines of help by heart, and imports a command when somebody runs it (``Lazy``).  In a command's module
+stand at the top the imports that its help needs; what does the work is imported by the function that does it, and so
+is, in ``server/settings.py`` and below it, what only some need.  ``tests/cli/test_cli_group.py`` says what each loads.
 """
 
 from __future__ import annotations

@@ -38,13 +38,13 @@ def list_mailboxes(users: Users, patterns: tuple[str, ...], subscribed: bool, as
     """
 
     def rows(user: str, account: Account) -> Iterator[Row]:
-        from maildir_imapd.wire.names import Pattern
+        from maildir_imapd.imap.naming import matcher
 
-        wanted = [Pattern(each, account.delimiter) for each in patterns or ("*",)]
+        matches = matcher(account, patterns or ("*",))
         chosen, uses = account.subscriptions(), account.special_use()
         there = {row.name: row for row in account.folders()}
         for name in [*dict.fromkeys(chosen)] if subscribed else there:
-            if any(each.matches(name) for each in wanted):
+            if matches(name):
                 row = there.get(name)
                 yield {
                     "user": user,
@@ -71,7 +71,7 @@ def status(users: Users, patterns: tuple[str, ...], as_json: bool) -> None:
 
     def rows(user: str, account: Account) -> Iterator[Row]:
         from maildir_imapd.errors import ImapdError
-        from maildir_imapd.imap.search.chosen import matching
+        from maildir_imapd.imap.naming import matching
 
         for name in matching(account, patterns or ("*",)):
             users.at(name)

@@ -16,17 +16,15 @@ from maildir_imapd.cli.output import Value, json_option, print_rows
 from maildir_imapd.cli.whose import Users, demand_consent, dry_run_option, whose, yes_option
 
 if TYPE_CHECKING:
-    from maildir_imapd.imap.search.chosen import Chosen, Summary
+    from maildir_imapd.imap.search.chosen import Chosen, Key, Summary
     from maildir_imapd.store.account import Account
     from maildir_imapd.store.mailbox import Mailbox
-    from maildir_imapd.wire.search_keys import SearchKey
 
 Row = dict[str, Value]
 
 COLUMNS: Final = ("user", "mailbox", "uid", "date", "size", "flags", "from", "subject")
 # As often a change is tried again without the messages that somebody has removed meanwhile.
 _TRIES: Final = 5
-_SYSTEM: Final = {"seen", "answered", "flagged", "deleted", "draft"}
 
 
 @click.group("message", short_help="Search, print, flag, move, copy and remove messages.")
@@ -60,7 +58,7 @@ demanded_mailbox_option = click.option(
 )
 
 
-def _criteria(words: tuple[str, ...]) -> SearchKey:
+def _criteria(words: tuple[str, ...]) -> Key:
     from maildir_imapd.errors import ProtocolError, UndefinedFilter
     from maildir_imapd.imap.search.chosen import criteria
 
@@ -74,11 +72,12 @@ def _criteria(words: tuple[str, ...]) -> SearchKey:
 
 
 def _found(
-    users: Users, user: str, account: Account, patterns: Sequence[str], key: SearchKey
+    users: Users, user: str, account: Account, patterns: Sequence[str], key: Key
 ) -> Iterator[tuple[str, Chosen]]:
     """Yield each mailbox in which the search has found something; one that cannot be searched is said."""
     from maildir_imapd.errors import ImapdError
-    from maildir_imapd.imap.search.chosen import choose, matching
+    from maildir_imapd.imap.naming import matching
+    from maildir_imapd.imap.search.chosen import choose
 
     for name in matching(account, patterns or ("*",)):
         users.at(name)
@@ -211,7 +210,7 @@ def _component(name: str) -> str:
 
 @dataclass(slots=True)
 class _Plan:
-    """What is to be done with the messages *uids* of one mailbox, which rise; *rows*, by UID, tell of each."""
+    """A change of the messages *uids* of one mailbox, which rise; *rows*, by UID, tell of each."""
 
     user: str
     mailbox: str
@@ -277,20 +276,14 @@ def _change(
     print_rows(columns, users.each(carry_out), as_json=as_json, empty="no message was found")
 
 
-def _flag(written: str) -> bytes:
-    """Read the name of a flag; raises CommandFailed."""
-    from maildir_imapd.wire import abnf
+def _flags(written: tuple[str, ...]) -> list[bytes]:
+    from maildir_imapd.errors import BadArgument
+    from maildir_imapd.imap.search.chosen import flag_name
 
-    name = written.removeprefix("\\").lower()
-    if name in _SYSTEM:
-        return b"\\" + name.capitalize().encode("ascii")
-    word = written.encode("utf-8", "surrogateescape")
-    match = abnf.ATOM(word)
-    if match is None or match.end() != len(word):
-        raise CommandFailed(
-            f"{written!r} cannot be a flag: seen, answered, flagged, deleted, draft, or a keyword", USAGE
-        )
-    return word
+    try:
+        return [flag_name(each) for each in written]
+    except BadArgument as error:
+        raise CommandFailed(f"this is no flag: {' '.join(written)}: {error.text}", USAGE) from error
 
 
 @message.command("flag", short_help="Add and remove flags.")
@@ -318,7 +311,7 @@ def flag(
     """
     if not add and not remove:
         raise CommandFailed("which flags? give --add or --remove", USAGE)
-    added, removed = [_flag(each) for each in add], [_flag(each) for each in remove]
+    added, removed = _flags(add), _flags(remove)
     if set(added) & set(removed):
         raise CommandFailed("a flag to add and to remove", USAGE)
 

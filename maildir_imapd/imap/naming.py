@@ -1,14 +1,18 @@
-"""The one spelling that a mailbox name has, whoever wrote it: a client, or a person with a command."""
+"""How a mailbox is called: the one spelling that its name has, whoever wrote it, and what identifies it for good."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from maildir_imapd import normal
-from maildir_imapd.wire.names import ancestors, decode_mailbox
+from maildir_imapd.wire.names import Pattern, ancestors, decode_mailbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from maildir_imapd.store.account import Account
+    from maildir_imapd.store.index.snapshot import Snapshot
+    from maildir_imapd.store.mailbox import Mailbox
 
 
 def name_of(account: Account, name: str) -> str:
@@ -33,3 +37,23 @@ def name_of(account: Account, name: str) -> str:
 def written_name(account: Account, written: str) -> str:
     """Return the name that a person has written, in UTF-8; raises BadMailboxName, BadArgument, StoreError."""
     return name_of(account, decode_mailbox(written.encode("utf-8", "surrogateescape"), utf8=True))
+
+
+def matcher(account: Account, patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return what says whether a name matches one of *patterns*, in which * and % are LIST's."""
+    wanted = [Pattern(each, account.delimiter) for each in patterns]
+    return lambda name: any(each.matches(name) for each in wanted)
+
+
+def matching(account: Account, patterns: Iterable[str]) -> list[str]:
+    """List the mailboxes that match one of *patterns*; raises StoreError."""
+    matches = matcher(account, patterns)
+    return [row.name for row in account.folders() if row.selectable and matches(row.name)]
+
+
+def mailbox_id(mailbox: Mailbox, snapshot: Snapshot) -> bytes:
+    """RFC 8474 4: UIDVALIDITY comes from a counter of the account that never gives a number twice, stays
+    with the folder when it is renamed, and so identifies it; where another server gave it, with a word of the folder's.
+    """
+    word = mailbox.word
+    return b"F%x-%b" % (snapshot.uidvalidity, word) if word else b"F%x" % snapshot.uidvalidity

@@ -1,6 +1,7 @@
 """From the configuration to values: the one place of ``server`` that knows what a setting means for a worker.
 
 Each function reads its settings, and files that they name, and keeps nothing; whoever made a value hands it down whole.
+What it makes values of it imports itself: a command that needs two of them does not load the whole server.
 """
 
 from __future__ import annotations
@@ -13,28 +14,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.base import QuotaLimits
-from maildir_imapd.auth.chain import Chain
-from maildir_imapd.auth.last_use import LastUse
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.imap.policy import Policy
-from maildir_imapd.server import back_ends, memory, tls
-from maildir_imapd.server.accounts import Mail
-from maildir_imapd.server.confine import Confinement
-from maildir_imapd.server.door import Logins, Room
-from maildir_imapd.server.extracting import Extracting
-from maildir_imapd.server.listening import SocketRights
-from maildir_imapd.store.folder.keeping import Keeping
-from maildir_imapd.store.maildir import packed
-from maildir_imapd.store.records.metadata import parse_server
 from maildir_imapd.store.threads.longlived import no_beat
-from maildir_imapd.store.watch import Watcher
-from maildir_imapd.wire.buffer import Limits
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.beside import Asks
-    from maildir_imapd.auth.chain import FailureCount
+    from maildir_imapd.auth.chain import Chain, FailureCount
+    from maildir_imapd.auth.last_use import LastUse
     from maildir_imapd.config import Config
+    from maildir_imapd.imap.policy import Policy
+    from maildir_imapd.server.accounts import Mail
+    from maildir_imapd.server.confine import Confinement
+    from maildir_imapd.server.door import Logins, Room
+    from maildir_imapd.server.extracting import Extracting
+    from maildir_imapd.server.listening import SocketRights
+    from maildir_imapd.store.folder.keeping import Keeping
+    from maildir_imapd.store.watch import Watcher
     from maildir_imapd.values import Endpoint, Network
 
 # For large messages, however small the machine: what the least memory_limit gives.
@@ -47,6 +43,9 @@ _MACHINE_ID: Final = "/etc/machine-id"
 
 def logins(config: Config) -> Logins:
     """Say how clients may log in."""
+    from maildir_imapd.server import back_ends
+    from maildir_imapd.server.door import Logins
+
     scope, discovery = back_ends.tokens(config)
     anonymous = config.auth_anonymous_user or None
     return Logins(config.auth_mechanisms, config.tls_client_name, anonymous, scope, discovery)
@@ -79,6 +78,8 @@ def listening(config: Config) -> list[ListeningPlace]:
 
 def socket_rights(config: Config) -> SocketRights:
     """Read whose the sockets are that are made for other programs."""
+    from maildir_imapd.server.listening import SocketRights
+
     return SocketRights(config.socket_mode, config.socket_owner, config.socket_group)
 
 
@@ -94,6 +95,8 @@ def webmail(config: Config) -> tuple[Network, ...]:
 
 def demand_listening(config: Config) -> None:
     """Raise ConfigError where the settings make no server."""
+    from maildir_imapd.server import tls
+
     places = listening(config)
     if not places:
         raise ConfigError(
@@ -108,6 +111,8 @@ def demand_listening(config: Config) -> None:
 
 def room(config: Config) -> Room:
     """How many connections a worker has room for."""
+    from maildir_imapd.server.door import Room
+
     return Room(
         connections=config.connections,
         connections_before_login=config.connections_before_login,
@@ -119,6 +124,8 @@ def room(config: Config) -> Room:
 
 def server_metadata(config: Config) -> tuple[tuple[bytes, bytes], ...]:
     """Read what the server tells of itself; raises ConfigError."""
+    from maildir_imapd.store.records.metadata import parse_server
+
     if config.server_metadata is None:
         return ()
     try:
@@ -138,6 +145,9 @@ def policy(
     metadata: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Policy:
     """Read the settings that an IMAP session goes by; *metadata* is what ``server_metadata`` gave."""
+    from maildir_imapd.imap.policy import Policy
+    from maildir_imapd.wire.buffer import Limits
+
     return Policy(
         greeting=config.greeting,
         tls_available=tls,
@@ -168,6 +178,9 @@ def chain(config: Config, failures: FailureCount | None = None, asks: Asks | Non
 
     *failures*: where wrong passwords are counted; *asks*: as of ``back_ends.opened``.
     """
+    from maildir_imapd.auth.chain import Chain
+    from maildir_imapd.server import back_ends
+
     remember = config.auth_cache_time
     return Chain(
         back_ends.opened(config, remember=remember, asks=asks),
@@ -183,6 +196,8 @@ def chain(config: Config, failures: FailureCount | None = None, asks: Asks | Non
 
 def last_use(config: Config) -> LastUse | None:
     """Open the file in which the last use of each device is kept."""
+    from maildir_imapd.auth.last_use import LastUse
+
     path = config.auth_device_used_file
     return None if path is None else LastUse(path)
 
@@ -202,6 +217,9 @@ def _salt_key() -> bytes:
 
 def keeping(config: Config) -> Keeping:
     """Read how folders are kept."""
+    from maildir_imapd.store.folder.keeping import Keeping
+    from maildir_imapd.store.maildir import packed
+
     if not packed.can_write(config.compress_mail):
         raise ConfigError("compress_mail = zstd needs the library zstandard: install maildir-imapd[compress]")
     return Keeping(
@@ -215,6 +233,8 @@ def keeping(config: Config) -> Keeping:
 
 def mail(config: Config) -> Mail:
     """Read where the mail is, and whose."""
+    from maildir_imapd.server.accounts import Mail
+
     return Mail(
         location=config.mail_location,
         user=config.mail_user,
@@ -235,11 +255,15 @@ def works_ahead(config: Config) -> bool:
 
 def extracting(config: Config) -> Extracting:
     """Read which programs make texts of attachments."""
+    from maildir_imapd.server.extracting import Extracting
+
     return Extracting(dict(config.search_extract), landlock=config.landlock)
 
 
 def watcher(config: Config, beat: Callable[[], None] = no_beat) -> Watcher:
     """Make what watches folders; its thread begins with the first of them, or by ``start``."""
+    from maildir_imapd.store.watch import Watcher
+
     return Watcher(config.watch, interval=config.poll_interval, beat=beat)
 
 
@@ -253,6 +277,8 @@ def budget(config: Config) -> Budget:
     may have is its part of half the machine, or of half the group of processes that it is in: with more the system
     would kill, and everybody's connections would go with it.
     """
+    from maildir_imapd.server import memory
+
     whole = config.memory_limit
     if whole is None:
         whole = memory.machine_octets() // 2 // config.workers
@@ -261,6 +287,9 @@ def budget(config: Config) -> Budget:
 
 def confinement(config: Config) -> Confinement:
     """Read what a process gives up before it hears a client."""
+    from maildir_imapd.server import back_ends
+    from maildir_imapd.server.confine import Confinement
+
     return Confinement(
         drop_capabilities=config.drop_capabilities,
         no_new_privs=config.no_new_privs,

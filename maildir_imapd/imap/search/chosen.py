@@ -7,33 +7,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from maildir_imapd.errors import BadArgument
 from maildir_imapd.imap.columns.cached import made_of
 from maildir_imapd.imap.progress import Progress
-from maildir_imapd.imap.search.search import Finder
+from maildir_imapd.imap.search.finder import Finder
 from maildir_imapd.imap.view import View, column
 from maildir_imapd.message import header, mime, section, text
 from maildir_imapd.message.lines import to_crlf
+from maildir_imapd.wire import abnf, search_keys
 from maildir_imapd.wire.cursor import Cursor
-from maildir_imapd.wire.names import Pattern
 from maildir_imapd.wire.parse_fetch import parse_section
 from maildir_imapd.wire.parse_search import parse_criteria
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from maildir_imapd.imap.columns.message import Content
-    from maildir_imapd.store.account import Account
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.wire.commands import Section
-    from maildir_imapd.wire.search_keys import SearchKey
 
 # Of a subject or a sender so many characters are shown.
-_SHOWN_CHARACTERS = 500
+_SHOWN_CHARACTERS: Final = 500
+_SYSTEM: Final = ("seen", "answered", "flagged", "deleted", "draft")
+
+# Search-criteria that have been read.
+Key: TypeAlias = search_keys.SearchKey
 
 
-def criteria(written: str) -> SearchKey:
+def criteria(written: str) -> Key:
     """Read search-criteria as a person writes them; raises ProtocolError."""
     return parse_criteria(written.encode("utf-8", "surrogateescape"))
 
@@ -47,10 +48,16 @@ def sections(written: str) -> Section:
     return found
 
 
-def matching(account: Account, patterns: Sequence[str]) -> list[str]:
-    """List the mailboxes that match one of *patterns*, in which * and % are LIST's; raises StoreError."""
-    wanted = [Pattern(each, account.delimiter) for each in patterns]
-    return [row.name for row in account.folders() if row.selectable and any(each.matches(row.name) for each in wanted)]
+def flag_name(written: str) -> bytes:
+    """Read the name of a flag, of which those of the system need no backslash; raises BadArgument."""
+    name = written.removeprefix("\\").lower()
+    if name in _SYSTEM:
+        return b"\\" + name.capitalize().encode("ascii")
+    word = written.encode("utf-8", "surrogateescape")
+    match = abnf.ATOM(word)
+    if match is None or match.end() != len(word):
+        raise BadArgument(f"{', '.join(_SYSTEM)}, or a keyword")
+    return word
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +75,9 @@ class Summary:
 
 
 class Chosen:
-    """What *key* finds in a mailbox at one moment; ``uids`` rise, and are of ``uidvalidity``."""
+    """The messages that *key* finds in a mailbox at one moment; ``uids`` rise, and are of ``uidvalidity``."""
 
-    def __init__(self, view: View, key: SearchKey) -> None:
+    def __init__(self, view: View, key: Key) -> None:
         self._view = view
         self._positions = Finder(view, time.time).run(key)
         self.uids: list[int] = list(view.uids_at(self._positions))
@@ -108,7 +115,7 @@ class Chosen:
 
 
 @contextmanager
-def choose(mailbox: Mailbox, name: str, key: SearchKey) -> Iterator[Chosen]:
+def choose(mailbox: Mailbox, name: str, key: Key) -> Iterator[Chosen]:
     """Search a mailbox; raises StoreError, MailboxMissing, BadArgument."""
     view = View(mailbox, name, read_only=True, wake=lambda: None, progress=Progress(time.monotonic), rev2=True)
     try:

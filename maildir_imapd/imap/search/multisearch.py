@@ -11,8 +11,9 @@ from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search import results
+from maildir_imapd.imap.search.finder import Finder
 from maildir_imapd.imap.search.relevancy import demand_fuzzy
-from maildir_imapd.imap.search.search import Finder, demand_one_charset, finder
+from maildir_imapd.imap.search.search import demand_one_charset, finder
 from maildir_imapd.imap.view import View
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search import relevancy, results
-from maildir_imapd.imap.search.search import Finder, finder
+from maildir_imapd.imap.search.finder import Finder
+from maildir_imapd.imap.search.search import finder
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.message import order, thread
