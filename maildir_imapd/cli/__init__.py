@@ -22,6 +22,12 @@ COMMANDS = {
     "Mail": {
         "mailbox": Lazy("mailbox:mailbox", "List, make, remove, rename and subscribe mailboxes."),
         "message": Lazy("message:message", "Search, print, flag, move, copy and remove messages."),
+        "quota": Lazy("quota:quota", "Show quotas, and count anew what is used of them."),
+    },
+    "Looking into spools": {
+        "doctor": Lazy("doctor:doctor", "Say what is wrong with a spool, and mend it."),
+        "explain": Lazy("explain:explain", "Say all that is known of a message."),
+        "index": Lazy("index:index", "Show indexes, verify them, and make them anew."),
         "search-index": Lazy("search_index:search_index", "Show, fill and remove indexes for SEARCH BODY and TEXT."),
     },
     "Moving in and out": {

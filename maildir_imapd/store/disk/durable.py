@@ -217,6 +217,18 @@ def make_directories(path: bytes) -> None:
     os.makedirs(path, mode=0o700, exist_ok=True)
 
 
+def allow(path: bytes, mode: int) -> None:
+    """Let the owner of a file or directory do more with it: the bits of *mode* are added; a link is not followed."""
+    if step is not None:
+        step("chmod", path)
+    fd = descriptors.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # By /proc, for a descriptor that needs no right to the file changes nothing itself.
+        os.chmod(b"/proc/self/fd/%d" % fd, stat.S_IMODE(os.fstat(fd).st_mode) | mode)
+    finally:
+        os.close(fd)
+
+
 def remove_directory(path: bytes) -> None:
     """Remove an empty directory."""
     if step is not None:

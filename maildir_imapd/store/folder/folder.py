@@ -141,6 +141,12 @@ class Folder:
                 self.lock.release_threads()
 
     @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Shut everybody out, and take nothing in; raises LockTimeout, StoreError."""
+        with self.shared(), self._file_lock(None):
+            yield
+
+    @contextmanager
     def exclusive(self, *, adds: bool = False, settles: bool = False, patience: float | None = None) -> Iterator[None]:
         """Shut everybody out, and begin with the folder's history as it is now.
 
@@ -198,7 +204,10 @@ class Folder:
                     if not durable.cannot_write(error):
                         raise
             else:
-                index.load()
+                try:
+                    index.load()
+                except (Unfit, FileNotFoundError):
+                    self.adopt()  # it is broken, and we may not mend it: what the directory says is what there is
         else:
             self.adopt()
 

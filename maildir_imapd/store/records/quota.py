@@ -204,6 +204,15 @@ class Quota:
         """Return what is used now; None without a quota."""
         return self._usage(NOTHING) if self.look() else None
 
+    def recount(self) -> Usage | None:
+        """Count all messages, whatever the file says, and write it; None without a quota. Raises StoreError."""
+        return self._count_anew() if self.look() else None
+
+    def said(self) -> Amount | None:
+        """Return what the file says is used; None where it says nothing."""
+        said = self._read()
+        return None if said is None else said.used
+
     def demand(self, more: Amount) -> None:
         """Raise OverQuota when there is no room for *more*."""
         if self.look():
