@@ -208,8 +208,8 @@ def rebuild(mailbox: Mailbox) -> Snapshot:
                 folder.commit(batch)
             folder.index.rotate()
             directory = folder.ground.index.number
-            for name in (OLD, *(each + damage.DAMAGED for each in (CHECKPOINT, OLD, JOURNAL))):
-                _remove(name, directory)
+            for name in (CHECKPOINT, OLD, JOURNAL):
+                _remove(name + damage.DAMAGED, directory)
         finally:
             after = mailbox._adopt_rows()
     with durable.as_store_error(folder.path):

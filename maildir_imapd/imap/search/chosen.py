@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,13 +31,26 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS: Final = 500
 _SYSTEM: Final = ("seen", "answered", "flagged", "deleted", "draft")
 
+_CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]").search
+# A quoted string, or a word with octets that no atom has.
+_UNQUOTED: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[^ ()"]*[\x80-\xff][^ ()"]*').sub
 # Search-criteria that have been read.
 Key: TypeAlias = search_keys.SearchKey
 
 
 def criteria(written: str) -> Key:
-    """Read search-criteria as a person writes them; raises ProtocolError."""
-    return parse_criteria(written.encode("utf-8", "surrogateescape"))
+    """Read search-criteria as a person writes them, where a word may have letters that IMAP has in quotes only.
+
+    Raises ProtocolError, UndefinedFilter.
+    """
+    octets = written.encode("utf-8", "surrogateescape")
+    if _CONTROL(octets):
+        raise BadArgument("one line of text")
+    return parse_criteria(_UNQUOTED(_quoted, octets))
+
+
+def _quoted(word: re.Match[bytes]) -> bytes:
+    return word[0] if word[0].startswith(b'"') else b'"%b"' % word[0].replace(b"\\", b"\\\\")
 
 
 def sections(written: str) -> Section:
