@@ -25,7 +25,7 @@ FORBIDDEN = {
 }
 LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases", "line_ends", "budget"}
 # What others know of the store: its face, and the values that it gives and takes.
-FACE = {"store.account", "store.mailbox", "store.names", "store.results", "store.watch"}
+FACE = {"store.account", "store.mailbox", "store.names", "store.results", "store.upkeep", "store.watch"}
 IMAP_KNOWS = FACE | {
     "store.index.cache",
     "store.index.chunks",
@@ -45,6 +45,7 @@ IMAP_KNOWS = FACE | {
 # How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.
 SERVER_KNOWS = FACE | {
     "store.disk.descriptors",
+    "store.disk.durable",
     "store.disk.unused",
     "store.folder.keeping",
     "store.index.constants",
@@ -54,6 +55,7 @@ SERVER_KNOWS = FACE | {
     "store.maildir.instead",
     "store.maildir.layout",
     "store.maildir.packed",
+    "store.neighbours.dotlock",
     "store.neighbours.takeover",
     "store.records.metadata",
     "store.threads.ahead",
@@ -70,6 +72,7 @@ CLI_KNOWS = FACE | {
     "store.maildir.layout",
     "store.maildir.layouts",
     "store.neighbours.neighbour",
+    "store.records.quota",
     "store.records.special_use",
     "store.records.texts_filling",
     "store.threads.locks",

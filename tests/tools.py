@@ -1,4 +1,4 @@
-"""Commands that look into a spool and change it: run in this process, or in one of their own; and the tree they leave."""
+"""Commands that look into a spool and change it, run in this process or in one of their own."""
 
 from __future__ import annotations
 

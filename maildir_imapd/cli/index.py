@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from maildir_imapd.cli import completing
 from maildir_imapd.cli.group import FAILED
 from maildir_imapd.cli.output import Value, json_option, print_rows
 from maildir_imapd.cli.whose import Users, dry_run_option, whose
@@ -68,7 +69,7 @@ def _shown(user: str, account: Account, name: str) -> Row:
 
 
 @index.command("show", short_help="Say how indexes are, and how large.")
-@click.argument("patterns", nargs=-1, metavar="[MAILBOX]...")
+@click.argument("patterns", nargs=-1, metavar="[MAILBOX]...", shell_complete=completing.mailboxes)
 @json_option
 @whose
 def show(users: Users, patterns: tuple[str, ...], as_json: bool) -> None:
@@ -81,7 +82,7 @@ def show(users: Users, patterns: tuple[str, ...], as_json: bool) -> None:
 
 
 @index.command("verify", short_help="Say what is wrong with indexes.")
-@click.argument("patterns", nargs=-1, metavar="[MAILBOX]...")
+@click.argument("patterns", nargs=-1, metavar="[MAILBOX]...", shell_complete=completing.mailboxes)
 @json_option
 @whose
 def verify(users: Users, patterns: tuple[str, ...], as_json: bool) -> None:
@@ -111,7 +112,7 @@ def verify(users: Users, patterns: tuple[str, ...], as_json: bool) -> None:
 
 
 @index.command("rebuild", short_help="Make indexes anew.")
-@click.argument("patterns", nargs=-1, required=True, metavar="MAILBOX...")
+@click.argument("patterns", nargs=-1, required=True, metavar="MAILBOX...", shell_complete=completing.mailboxes)
 @dry_run_option
 @json_option
 @whose

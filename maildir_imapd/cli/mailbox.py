@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from maildir_imapd.cli import completing
 from maildir_imapd.cli.output import Value, json_option, print_rows
 from maildir_imapd.cli.whose import Users, dry_run_option, whose, yes_option
 
@@ -27,7 +28,7 @@ def mailbox() -> None:
 
 
 @mailbox.command("list", short_help="List mailboxes.")
-@click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=completing.mailboxes)
 @click.option("--subscribed", is_flag=True, help="Only those that are subscribed, existing or not.")
 @json_option
 @whose
@@ -60,7 +61,7 @@ def list_mailboxes(users: Users, patterns: tuple[str, ...], subscribed: bool, as
 
 
 @mailbox.command("status", short_help="Say how many messages mailboxes have.")
-@click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=completing.mailboxes)
 @json_option
 @whose
 def status(users: Users, patterns: tuple[str, ...], as_json: bool) -> None:
@@ -107,7 +108,7 @@ def _change(users: Users, as_json: bool, do: Callable[[Account], str], *, dry_ru
 
 
 @mailbox.command("create", short_help="Make a mailbox.")
-@click.argument("name", metavar="MAILBOX")
+@click.argument("name", metavar="MAILBOX", shell_complete=completing.mailboxes)
 @click.option(
     "--special-use", "-s", "uses", multiple=True, metavar="USE", help="Such as Sent, Drafts, Junk, Trash, Archive."
 )
@@ -138,7 +139,7 @@ def create(users: Users, name: str, uses: tuple[str, ...], subscribing: bool, as
 
 
 @mailbox.command("delete", short_help="Remove a mailbox with its messages.")
-@click.argument("name", metavar="MAILBOX")
+@click.argument("name", metavar="MAILBOX", shell_complete=completing.mailboxes)
 @dry_run_option
 @yes_option
 @json_option
@@ -169,7 +170,7 @@ def delete(users: Users, name: str, dry_run: bool, yes: bool, as_json: bool) -> 
 
 
 @mailbox.command("rename", short_help="Rename a mailbox.")
-@click.argument("old", metavar="MAILBOX")
+@click.argument("old", metavar="MAILBOX", shell_complete=completing.mailboxes)
 @click.argument("new", metavar="NEW")
 @json_option
 @whose
@@ -189,7 +190,7 @@ def rename(users: Users, old: str, new: str, as_json: bool) -> None:
 
 
 @mailbox.command("subscribe", short_help="Subscribe a mailbox.")
-@click.argument("name", metavar="MAILBOX")
+@click.argument("name", metavar="MAILBOX", shell_complete=completing.mailboxes)
 @json_option
 @whose
 def subscribe(users: Users, name: str, as_json: bool) -> None:
@@ -205,7 +206,7 @@ def subscribe(users: Users, name: str, as_json: bool) -> None:
 
 
 @mailbox.command("unsubscribe", short_help="Take a subscription back.")
-@click.argument("name", metavar="MAILBOX")
+@click.argument("name", metavar="MAILBOX", shell_complete=completing.mailboxes)
 @json_option
 @whose
 def unsubscribe(users: Users, name: str, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from maildir_imapd.cli import completing
 from maildir_imapd.cli.group import DATA, USAGE, CommandFailed
 from maildir_imapd.cli.output import Value, json_option, print_rows
 from maildir_imapd.cli.whose import Users, demand_consent, dry_run_option, whose, yes_option
@@ -45,6 +46,7 @@ mailbox_option = click.option(
     "patterns",
     multiple=True,
     metavar="PATTERN",
+    shell_complete=completing.mailboxes,
     help="Mailboxes, with the * and % of IMAP's LIST; may be given several times. Default: all.",
 )
 demanded_mailbox_option = click.option(
@@ -54,6 +56,7 @@ demanded_mailbox_option = click.option(
     multiple=True,
     required=True,
     metavar="PATTERN",
+    shell_complete=completing.mailboxes,
     help="Mailboxes, with the * and % of IMAP's LIST; may be given several times.",
 )
 
@@ -334,7 +337,11 @@ def flag(
 
 
 to_option = click.option(
-    "--to", required=True, metavar="MAILBOX", help="The mailbox of the same user; it must be there."
+    "--to",
+    required=True,
+    metavar="MAILBOX",
+    shell_complete=completing.mailboxes,
+    help="The mailbox of the same user; it must be there.",
 )
 
 

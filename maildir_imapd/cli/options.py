@@ -13,6 +13,8 @@ from maildir_imapd.errors import ConfigError
 
 DEFAULT_FILE = "/etc/maildir-imapd.conf"
 # As a reader knows it; XDG_CONFIG_HOME may put it elsewhere.
+# Those of commands that look into spools: where users and mail are.
+SPOOL_SETTINGS = ("passwd_file", "mail_location", "delimiter", "follow_links", "fsync", "mail_user")
 OWN_FILE = "~/.config/maildir-imapd/maildir-imapd.conf"
 
 

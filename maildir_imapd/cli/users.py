@@ -48,7 +48,7 @@ def _place(config: Config, name: str) -> tuple[str, str]:
     return (there or places)[0]
 
 
-@click.command("add")
+@click.command("add", short_help="Add a user, and make the Maildir.")
 @click.argument("name")
 @file_options
 @setting_options(["mail_location", "mail_user", "spool_marker"])
@@ -167,7 +167,7 @@ def _number(what: str, written: str) -> int:
     return int(written)
 
 
-@click.command("passwd")
+@click.command("passwd", short_help="Change a user's password.")
 @click.argument("name")
 @file_options
 @scheme_option
@@ -188,7 +188,7 @@ def passwd(name: str, config_file: str | None, passwd_file: tuple[str, ...], sch
     click.echo(f"changed the password of {name}")
 
 
-@click.command("remove")
+@click.command("remove", short_help="Remove a user from the file.")
 @click.argument("name")
 @file_options
 def remove(name: str, config_file: str | None, passwd_file: tuple[str, ...]) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from maildir_imapd.cli import completing
 from maildir_imapd.cli.group import USAGE, CommandFailed, complain, status_of
-from maildir_imapd.cli.options import config_option, read_config, setting_options
+from maildir_imapd.cli.options import SPOOL_SETTINGS, config_option, read_config, setting_options
 from maildir_imapd.cli.output import plain_text
 from maildir_imapd.errors import ImapdError
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from maildir_imapd.store.account import Account
 
 T = TypeVar("T")
-
-SETTINGS = ("passwd_file", "mail_location", "delimiter", "follow_links", "fsync", "mail_user")
 
 dry_run_option = click.option("--dry-run", "-n", is_flag=True, help="Say what would be done, and change nothing.")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
@@ -108,7 +107,7 @@ def whose(function: Callable[..., Any]) -> Callable[..., Any]:
     def command(*args: Any, config_file: str | None, names: tuple[str, ...], everybody: bool, **others: Any) -> Any:
         from maildir_imapd import log
 
-        given = {name: others.pop(name) for name in SETTINGS}
+        given = {name: others.pop(name) for name in SPOOL_SETTINGS}
         if names and everybody:
             raise click.UsageError("--user or --all-users, not both")
         config = read_config(config_file, given, own=not names and not everybody, forgiving=True)
@@ -121,11 +120,17 @@ def whose(function: Callable[..., Any]) -> Callable[..., Any]:
     # Options and arguments that stand above us in the source.
     command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
     for decorate in (
-        setting_options(SETTINGS),
+        setting_options(SPOOL_SETTINGS),
         config_option,
         click.option("--all-users", "--all", "everybody", is_flag=True, help="Every user that the back ends list."),
         click.option(
-            "--user", "-u", "names", multiple=True, metavar="NAME", help="This user; may be given several times."
+            "--user",
+            "-u",
+            "names",
+            multiple=True,
+            metavar="NAME",
+            shell_complete=completing.users,
+            help="This user; may be given several times.",
         ),
     ):
         command = decorate(command)

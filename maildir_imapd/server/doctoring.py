@@ -1,4 +1,4 @@
-"""What is wrong with a user's spool, and what can be mended: values, by kinds with stable keys, which cli/ prints."""
+"""Spools are examined for what is wrong, and what of it can be mended: values, by kinds, which cli/ prints."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What an administrator asks of a mailbox: how large its index is, whether it is sound, what has happened to a message.
+"""The face for an administrator: how large an index is, whether it is sound, what has happened to a message.
 
-And has done: an index made anew, of which the UIDs stay.
+And making an index anew, of which the UIDs stay, and names that tell true sizes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import MessageGone
 from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.folder.folder import locked
 from maildir_imapd.store.folder.reading import crlf_octets
 from maildir_imapd.store.index import cache, checkpoint, damage, journal, loading
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, OLD
@@ -32,7 +33,7 @@ _WITHOUT_SIZES: Final = re.compile(rb",[SW]=[0-9]{1,15}(?=,|\Z)").sub
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class IndexSizes:
     """The files of an index, in octets; None for one that is not there."""
 
     checkpoint: int | None
@@ -62,7 +63,7 @@ class Event:
     words: str = ""
 
 
-def extent(mailbox: Mailbox) -> Extent:
+def extent(mailbox: Mailbox) -> IndexSizes:
     """Say how large the files of a mailbox's index are."""
     folder = mailbox._folder
 
@@ -75,7 +76,7 @@ def extent(mailbox: Mailbox) -> Extent:
     path = folder.directories.index_path
     damaged = sum(octets(path, name + damage.DAMAGED) or 0 for name in (CHECKPOINT, OLD, JOURNAL))
     sizes = {name: octets(path, name) for name in (CHECKPOINT, OLD, JOURNAL)}
-    return Extent(sizes[CHECKPOINT], sizes[OLD], sizes[JOURNAL], octets(mailbox.cache_path, cache.NAME), damaged)
+    return IndexSizes(sizes[CHECKPOINT], sizes[OLD], sizes[JOURNAL], octets(mailbox.cache_path, cache.NAME), damaged)
 
 
 # --- is it sound? ---------------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ def faults(mailbox: Mailbox) -> list[Fault]:
     Under the folder's lock; nothing is changed. Raises LockTimeout, StoreError.
     """
     folder = mailbox._folder
-    with folder.locked(), durable.as_store_error(folder.path):
+    with locked(folder), durable.as_store_error(folder.path):
         directory = folder.ground.index.number
         if not loading.exists(directory):
             return [Fault("no-index", "no server of ours has opened the folder yet", pending=True)]

@@ -141,12 +141,6 @@ class Folder:
                 self.lock.release_threads()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Shut everybody out, and take nothing in; raises LockTimeout, StoreError."""
-        with self.shared(), self._file_lock(None):
-            yield
-
-    @contextmanager
     def exclusive(self, *, adds: bool = False, settles: bool = False, patience: float | None = None) -> Iterator[None]:
         """Shut everybody out, and begin with the folder's history as it is now.
 
@@ -482,6 +476,13 @@ class Folder:
             delivery.clean_tmp(self.fd, time.time())
         except OSError:
             pass
+
+
+@contextmanager
+def locked(folder: Folder) -> Iterator[None]:
+    """Shut everybody out, and take nothing in; raises LockTimeout, StoreError."""
+    with folder.shared(), folder._file_lock(None):
+        yield
 
 
 def _listed_uidvalidity(neighbour: Neighbour | None) -> int:
