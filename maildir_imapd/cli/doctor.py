@@ -49,8 +49,7 @@ def doctor(users: Users, fix: bool, deep: bool, dry_run: bool, yes: bool, as_jso
     left = listed
     if mending and planned:
         demand_consent(f"Mend {planned} of {len(listed)}?", yes=yes)
-        for user, account in users.each(lambda user, account: [(user, account)]):
-            _mend(users, user, account, found.get(user, []), deep=deep)
+        list(users.each(lambda user, account: _mend(users, user, account, found.get(user, []), deep=deep)))
         left = list(users.each(rows, look=True))
         _say(listed, left, as_json=as_json)
     elif mending and as_json:
@@ -81,7 +80,7 @@ def _row(user: str, each: Trouble) -> dict[str, Value]:
     }
 
 
-def _mend(users: Users, user: str, account: Account, planned: list[Trouble], *, deep: bool) -> None:
+def _mend(users: Users, user: str, account: Account, planned: list[Trouble], *, deep: bool) -> tuple[()]:
     """Mend what was planned and is so still: it is looked for anew, for others may have been here meanwhile."""
     from maildir_imapd.errors import ImapdError
     from maildir_imapd.server import doctoring
@@ -96,3 +95,4 @@ def _mend(users: Users, user: str, account: Account, planned: list[Trouble], *, 
                 users.failed(error, f"{user}: {trouble.where}")
             except OSError as error:
                 users.failed(CommandFailed(error.strerror or str(error)), f"{user}: {trouble.where}")
+    return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -213,13 +214,12 @@ def _component(name: str) -> str:
 
 @dataclass(slots=True)
 class _Plan:
-    """A change of the messages *uids* of one mailbox, which rise; *rows*, by UID, tell of each."""
+    """A change of the messages *uids* of one mailbox, which rise."""
 
     user: str
     mailbox: str
     uidvalidity: int
-    uids: list[int]
-    rows: dict[int, Row]
+    uids: Sequence[int]
 
 
 # Does it with the messages of a plan, and gives the UIDs of those that it was done with, and what to say of each.
@@ -244,37 +244,48 @@ def _change(
     for a user, and gives the name of a mailbox whose messages stay as they are.
     """
     key = _criteria(words)
-    plans: list[_Plan] = []
 
-    def look(user: str, account: Account) -> Iterator[_Plan]:
+    def plan(user: str, account: Account) -> Iterator[_Plan]:
         left_alone = check(account)
         for name, chosen in _found(users, user, account, patterns, key):
             if name != left_alone:
-                rows = {each.uid: _row(user, name, each) for each in chosen.summaries()}
-                yield _Plan(user, name, chosen.uidvalidity, chosen.uids, rows)
+                yield _Plan(user, name, chosen.uidvalidity, array("I", chosen.uids))
 
-    plans = list(users.each(look, look=dry_run))
+    def told(user: str, account: Account) -> Iterator[Row]:
+        left_alone = check(account)
+        for name, chosen in _found(users, user, account, patterns, key):
+            if name != left_alone:
+                for each in chosen.summaries():
+                    yield _row(user, name, each)
+
     if dry_run:
-        rows = [row for plan in plans for row in plan.rows.values()]
+        rows = users.each(told, look=True)
         print_rows(COLUMNS, rows, as_json=as_json, empty="no message was found", title="What would be changed")
         return
-    count = sum(len(plan.uids) for plan in plans)
+    plans = list(users.each(plan))
+    count = sum(len(each.uids) for each in plans)
     if count:
         consent(f"{count} message{'s' if count != 1 else ''}")
 
     def carry_out(user: str, account: Account) -> Iterator[Row]:
         from maildir_imapd.errors import ImapdError
+        from maildir_imapd.imap.search.chosen import choose
 
-        for plan in plans:
-            if plan.user == user:
-                users.at(plan.mailbox)
-                try:
-                    done = act(account, account.mailbox(plan.mailbox), plan)
-                except ImapdError as error:
-                    users.failed(error, f"{user}: {plan.mailbox}")
-                else:
-                    for uid, more in done.items():
-                        yield {**plan.rows[uid], **more}
+        for each in plans:
+            if each.user != user:
+                continue
+            users.at(each.mailbox)
+            try:
+                mailbox = account.mailbox(each.mailbox)
+                # By their UIDs: what has come meanwhile was not asked for.
+                with choose(mailbox, each.mailbox, _criteria(()), each.uids) as chosen:
+                    known = {one.uid: _row(user, each.mailbox, one) for one in chosen.summaries()}
+                done = act(account, mailbox, each)
+            except ImapdError as error:
+                users.failed(error, f"{user}: {each.mailbox}")
+            else:
+                for uid, more in done.items():
+                    yield {**known.get(uid, {"user": user, "mailbox": each.mailbox, "uid": uid}), **more}
 
     print_rows(columns, users.each(carry_out), as_json=as_json, empty="no message was found")
 
@@ -368,7 +379,7 @@ def _carry(
 
         name = written_name(account, to)
         target = account.mailbox(name)
-        uids = plan.uids
+        uids: Sequence[int] = plan.uids
         for _ in range(_TRIES):
             if not move:
                 account.quota.demand_copy(target.path, lambda uids=uids: mailbox.amount(uids))  # type: ignore[misc]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +164,50 @@ def test_what_controls_a_terminal_is_not_printed(spool: Spool) -> None:
     out = text(spool, "message", "search")
     assert "\x1b" not in out
     assert "\x07" not in out
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", 2), ("y", 0)])
+def test_it_asks_on_a_terminal(full: Spool, answer: str, left: int) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        words = ("message", "expunge", "ALL", "-m", "old", f"--mail-location=maildir:{full.root}")
+        command = subprocess.Popen(
+            [sys.executable, "-m", "maildir_imapd", *words],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            env={**os.environ, "TERM": "dumb"},
+        )
+        seen = b""
+        while b"Remove 2 messages for good?" not in seen:
+            seen += os.read(ours, 1024)
+        os.write(ours, f"{answer}\n".encode())
+        printed, _ = command.communicate(timeout=60)
+        assert len(printed.splitlines()) == 2 - left
+        assert command.returncode == (FAILED if left else 0)
+        assert len(full.files("old")) == left
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_what_comes_between_the_plan_and_the_deed_stays(full: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has said yes to two messages has not said so to a third."""
+    from maildir_imapd.cli import message
+
+    monkeypatch.setattr(message, "demand_consent", lambda question, yes: full.simple("old", 1, "T"))
+    assert [row["uid"] for row in rows(full, "message", "expunge", "DELETED", "-m", "old")] == [1, 2]
+    assert len(full.files("old")) == 1
+
+
+def test_a_mailbox_that_is_made_anew_meanwhile_is_left_alone(full: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maildir_imapd.cli import message
+
+    def again(question: str, yes: bool) -> None:
+        run(full, "mailbox", "delete", "old", "--yes")
+        run(full, "mailbox", "create", "old")
+        full.simple("old", 2, "T")
+
+    monkeypatch.setattr(message, "demand_consent", again)
+    assert "UIDVALIDITY" in said(full, "message", "expunge", "DELETED", "-m", "old", status=FAILED)
+    assert len(full.files("old")) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -89,11 +89,15 @@ class Summary:
 
 
 class Chosen:
-    """The messages that *key* finds in a mailbox at one moment; ``uids`` rise, and are of ``uidvalidity``."""
+    """The messages that *key* finds in a mailbox at one moment; ``uids`` rise, and are of ``uidvalidity``.
 
-    def __init__(self, view: View, key: Key) -> None:
+    *among*: UIDs, rising, if no others are to be looked at.
+    """
+
+    def __init__(self, view: View, key: Key, among: Sequence[int] | None = None) -> None:
         self._view = view
-        self._positions = Finder(view, time.time).run(key)
+        positions = None if among is None else [at for at in view.snapshot.positions(among) if at >= 0]
+        self._positions = Finder(view, time.time).run(key, positions)
         self.uids: list[int] = list(view.uids_at(self._positions))
         self.uidvalidity = view.snapshot.uidvalidity
 
@@ -129,11 +133,11 @@ class Chosen:
 
 
 @contextmanager
-def choose(mailbox: Mailbox, name: str, key: Key) -> Iterator[Chosen]:
-    """Search a mailbox; raises StoreError, MailboxMissing, BadArgument."""
+def choose(mailbox: Mailbox, name: str, key: Key, among: Sequence[int] | None = None) -> Iterator[Chosen]:
+    """Search a mailbox, as of ``Chosen``; raises StoreError, MailboxMissing, BadArgument."""
     view = View(mailbox, name, read_only=True, wake=lambda: None, progress=Progress(time.monotonic), rev2=True)
     try:
-        yield Chosen(view, key)
+        yield Chosen(view, key, among)
     finally:
         view.close()
 
