@@ -268,26 +268,31 @@ def _change(
         consent(f"{count} message{'s' if count != 1 else ''}")
 
     def carry_out(user: str, account: Account) -> Iterator[Row]:
-        from maildir_imapd.errors import ImapdError
-        from maildir_imapd.imap.search.chosen import choose
-
         for each in plans:
-            if each.user != user:
-                continue
-            users.at(each.mailbox)
-            try:
-                mailbox = account.mailbox(each.mailbox)
-                # By their UIDs: what has come meanwhile was not asked for.
-                with choose(mailbox, each.mailbox, _criteria(()), each.uids) as chosen:
-                    known = {one.uid: _row(user, each.mailbox, one) for one in chosen.summaries()}
-                done = act(account, mailbox, each)
-            except ImapdError as error:
-                users.failed(error, f"{user}: {each.mailbox}")
-            else:
-                for uid, more in done.items():
-                    yield {**known.get(uid, {"user": user, "mailbox": each.mailbox, "uid": uid}), **more}
+            if each.user == user:
+                users.at(each.mailbox)
+                yield from _carried_out(users, account, each, act)
 
     print_rows(columns, users.each(carry_out), as_json=as_json, empty="no message was found")
+
+
+def _carried_out(users: Users, account: Account, plan: _Plan, act: Act) -> Iterator[Row]:
+    """Do what was planned in one mailbox, and yield a row for each message that it was done with."""
+    from maildir_imapd.errors import ImapdError
+    from maildir_imapd.imap.search.chosen import choose
+
+    known: dict[int, Row] = {}
+    try:
+        mailbox = account.mailbox(plan.mailbox)
+        # By their UIDs: what has come meanwhile was not asked for.
+        with choose(mailbox, plan.mailbox, _criteria(()), plan.uids) as chosen:
+            known = {each.uid: _row(plan.user, plan.mailbox, each) for each in chosen.summaries()}
+        done = act(account, mailbox, plan)
+    except ImapdError as error:
+        users.failed(error, f"{plan.user}: {plan.mailbox}")
+        return
+    for uid, more in done.items():
+        yield {**known.get(uid, {"user": plan.user, "mailbox": plan.mailbox, "uid": uid}), **more}
 
 
 def _flags(written: tuple[str, ...]) -> list[bytes]:

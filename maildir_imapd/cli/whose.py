@@ -18,6 +18,7 @@ from maildir_imapd.errors import ImapdError
 if TYPE_CHECKING:
     from rich.status import Status
 
+    from maildir_imapd.auth.base import Identity
     from maildir_imapd.config import Config
     from maildir_imapd.store.account import Account
 
@@ -50,28 +51,29 @@ class Users:
         self._shown: Status | None = None
         self._user = ""
 
-    @property
-    def many(self) -> bool:
-        """Whether it may be more than one."""
-        return self.everybody or len(self.names) > 1
-
     def each(self, do: Callable[[str, Account], Iterable[T]], *, look: bool = False) -> Iterator[T]:
         """Yield what *do* makes of the mail of each user, as its owner; *look*: nothing on the disk is changed."""
-        with self._working():
-            yield from self._each(do, look=look)
-
-    def _each(self, do: Callable[[str, Account], Iterable[T]], *, look: bool) -> Iterator[T]:
         from maildir_imapd.server import spools
         from maildir_imapd.store.disk import durable
 
-        for identity in spools.chosen(self.config, self.names, everybody=self.everybody):
-            self._user = identity.user
-            self.at("")
-            try:
-                with durable.untouched() if look else nullcontext(), spools.opened(self.config, identity) as account:
-                    yield from do(identity.user, account)
-            except ImapdError as error:
-                self.failed(error, identity.user)
+        def opened(identity: Identity) -> Iterator[T]:
+            with durable.untouched() if look else nullcontext(), spools.opened(self.config, identity) as account:
+                yield from do(identity.user, account)
+
+        yield from self.each_identity(opened)
+
+    def each_identity(self, do: Callable[[Identity], Iterable[T]]) -> Iterator[T]:
+        """Yield what *do* makes of each user, for who opens the mail himself."""
+        from maildir_imapd.server import spools
+
+        with self._working():
+            for identity in spools.chosen(self.config, self.names, everybody=self.everybody):
+                self._user = identity.user
+                self.at("")
+                try:
+                    yield from do(identity)
+                except ImapdError as error:
+                    self.failed(error, identity.user)
 
     @contextmanager
     def _working(self) -> Iterator[None]:
@@ -101,13 +103,13 @@ class Users:
             sys.exit(self.status)
 
 
-def whose(function: Callable[..., Any]) -> Callable[..., Any]:
+def whose(function: Callable[..., Any], settings: tuple[str, ...] = SPOOL_SETTINGS) -> Callable[..., Any]:
     """Give a command the options that say whose mail it is about, as ``users: Users``; without any it is one's own."""
 
     def command(*args: Any, config_file: str | None, names: tuple[str, ...], everybody: bool, **others: Any) -> Any:
         from maildir_imapd import log
 
-        given = {name: others.pop(name) for name in SPOOL_SETTINGS}
+        given = {name: others.pop(name) for name in settings}
         if names and everybody:
             raise click.UsageError("--user or --all-users, not both")
         config = read_config(config_file, given, own=not names and not everybody, forgiving=True)
@@ -120,7 +122,7 @@ def whose(function: Callable[..., Any]) -> Callable[..., Any]:
     # Options and arguments that stand above us in the source.
     command.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
     for decorate in (
-        setting_options(SPOOL_SETTINGS),
+        setting_options(settings),
         config_option,
         click.option("--all-users", "--all", "everybody", is_flag=True, help="Every user that the back ends list."),
         click.option(
@@ -135,3 +137,8 @@ def whose(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = decorate(command)
     return command
+
+
+def whose_with(*more: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """As ``whose``, with more settings."""
+    return lambda function: whose(function, (*SPOOL_SETTINGS, *more))

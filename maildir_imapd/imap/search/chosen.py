@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from maildir_imapd.errors import BadArgument
+from maildir_imapd.errors import BadArgument, BadSyntax
 from maildir_imapd.imap.columns.cached import made_of
 from maildir_imapd.imap.progress import Progress
 from maildir_imapd.imap.search.finder import Finder
@@ -44,8 +44,9 @@ def criteria(written: str) -> Key:
     Raises ProtocolError, UndefinedFilter.
     """
     octets = written.encode("utf-8", "surrogateescape")
-    if _CONTROL(octets):
-        raise BadArgument("one line of text")
+    control = _CONTROL(octets)
+    if control is not None:
+        raise BadSyntax("the end of the command", control.start())
     return parse_criteria(_UNQUOTED(_quoted, octets))
 
 
@@ -58,7 +59,7 @@ def sections(written: str) -> Section:
     at = Cursor(b"[%b]" % written.encode("utf-8", "surrogateescape"))
     found, _ = parse_section(at)
     if not at.at_end():
-        at.fail("one section of a message")
+        at.fail("the end of the command")
     return found
 
 
@@ -70,7 +71,7 @@ def flag_name(written: str) -> bytes:
     word = written.encode("utf-8", "surrogateescape")
     match = abnf.ATOM(word)
     if match is None or match.end() != len(word):
-        raise BadArgument(f"{', '.join(_SYSTEM)}, or a keyword")
+        raise BadArgument("a flag that this server knows")
     return word
 
 
