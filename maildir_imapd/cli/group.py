@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 
 from maildir_imapd import errors
+from maildir_imapd.cli.output import plain_text
 from maildir_imapd.errors import ConfigError, ImapdError
 
 # As sysexits.h has them; docs and manual have them in one table.
@@ -127,7 +128,8 @@ def complain(error: ImapdError, about: str = "") -> None:
     detail = f" ({error.detail})" if error.detail else ""
     where = f"{about}: " if about else ""
     for line in f"{where}{error.text}{detail}".split("\n"):
-        click.echo(f"maildir-imapd: {line}", err=True)
+        # It may have names of files in it, or what a client wrote.
+        click.echo(f"maildir-imapd: {plain_text(line)}", err=True)
 
 
 # What the errors of mailboxes and messages are as an exit status; all others are FAILED.

@@ -131,6 +131,16 @@ def test_names_with_the_wrong_size(spool: Spool) -> None:
     box.close()
 
 
+def test_another_servers_list_has_the_names_that_are_true(spool: Spool) -> None:
+    spool.put("INBOX", b"a\nb\n", "S", base="1.M1P1.h,S=9")
+    box = Mailbox(os.fsencode(spool.root), fsync="never", mirror="dovecot")
+    box.sync(look=True)
+    assert b":1.M1P1.h,S=9\n" in (spool.root / "dovecot-uidlist").read_bytes()
+    assert upkeep.correct_sizes(box, upkeep.wrong_sizes(box, deep=False)) == 1
+    assert b"1 :1.M1P1.h,S=4,W=6\n" in (spool.root / "dovecot-uidlist").read_bytes()
+    box.close()
+
+
 def test_a_packed_message_has_the_size_that_it_unpacks_to(spool: Spool) -> None:
     import gzip
 
