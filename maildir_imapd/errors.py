@@ -2,6 +2,7 @@
 
     ImapdError
         ConfigError                 the process does not start; exit status 78
+            NoUser                  a command is for somebody who is not there; 67
         ProtocolError               tagged BAD
             BadSyntax               with what was expected and where
             BadArgument             reads well, and is none of what can stand there
@@ -47,6 +48,12 @@ class ConfigError(ImapdError):
     """The configuration cannot be used"""
 
     exit_status: ClassVar[int] = 78
+
+
+class NoUser(ConfigError):
+    """There is no such user"""
+
+    exit_status = 67
 
 
 # --- BAD ------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 LIMIT = 30
 JOINER = "\N{COMBINING GRAPHEME JOINER}"
@@ -41,11 +42,22 @@ def _ranges(codes: Iterable[int]) -> str:
     return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
 
 
-# All of plane 1 stands for the marks in it, which would make the search slow; there are none beyond.
-_MARK = f"[{_ranges(code for code in range(0x300, 0x10000) if _is_mark(chr(code)))}\U00010000-\U0001ffff]"
-_RUN = re.compile(f".?{_MARK}{{{_LOOK_FROM},}}", re.DOTALL)
-# It begins with the class alone, which the engine looks for in a quick loop.
-_has_run = re.compile(f"{_MARK}{_MARK}{{{_LOOK_FROM - 1},}}").search
+@cache
+def _runs() -> tuple[re.Pattern[str], Callable[[str], object]]:
+    """Return what finds runs with the character before each, and what says whether there is one.
+
+    Made when the first text needs them: to look at each code point takes longer than many a command.
+    """
+    # All of plane 1 stands for the marks in it, which would make the search slow; there are none beyond.
+    mark = f"[{_ranges(code for code in range(0x300, 0x10000) if _is_mark(chr(code)))}\U00010000-\U0001ffff]"
+    run = re.compile(f".?{mark}{{{_LOOK_FROM},}}", re.DOTALL)
+    # It begins with the class alone, which the engine looks for in a quick loop.
+    return run, re.compile(f"{mark}{mark}{{{_LOOK_FROM - 1},}}").search
+
+
+def load() -> None:
+    """Make what is made late, for a process that will have many texts."""
+    _runs()
 
 
 def bounded(text: str) -> str:
@@ -55,7 +67,8 @@ def bounded(text: str) -> str:
     try:
         text.encode("latin-1")  # the quickest way to know that there are no marks
     except UnicodeEncodeError:
-        return _RUN.sub(_broken, text) if _has_run(text) else text
+        run, has_run = _runs()
+        return run.sub(_broken, text) if has_run(text) else text
     return text
 
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from maildir_imapd import location as locations
-
 
 def text(value: Any) -> str:
     """A string."""
@@ -246,6 +244,8 @@ def mode(value: Any) -> int:
 def location(value: Any) -> str:
     """Dovecot's mail_location, as it is written; see location.py."""
     written = text(value)
+    from maildir_imapd import location as locations  # as of cli/group.py: for commands without mail it is too much
+
     locations.parse(written)
     return written
 

@@ -1,10 +1,11 @@
 """Make the manual: man/*.in, hand-written, with the settings, the commands and the disk formats filled in.
 
-    scripts/man             write man/
-    scripts/man --check     write nothing; exit status 1 if man/ is not what the code says
+    scripts/man             write man/ and contrib/completion/
+    scripts/man --check     write nothing; exit status 1 if they are not what the code says
 
 A line ``.\\" @NAME@`` in a template is replaced: by every setting (SETTINGS), by every command (COMMANDS) or some
-(COMMANDS name,name), or by the table in a module's docstring (FORMAT module).
+(COMMANDS name,name), by the exit statuses (STATUSES), or by the table in a module's docstring (FORMAT module).
+A command with a page of its own is a line on the page of all commands.
 """
 
 from __future__ import annotations
@@ -17,13 +18,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
+from click.shell_completion import get_completion_class
 
 from maildir_imapd import __released__, __version__
 from maildir_imapd.cli import main as command_line
-from maildir_imapd.cli.group import each_command
+from maildir_imapd.cli.group import STATUSES, each_command
 from maildir_imapd.config import BY_NAME, SETTINGS
 
 MAN = Path(__file__).parent.parent / "man"
+COMPLETION = MAN.parent / "contrib" / "completion"
+# Commands that have a page of their own, and which.
+OWN_PAGES = {
+    "mailbox": "mailbox",
+    "quota": "mailbox",
+    "message": "message",
+    "doctor": "doctor",
+    "explain": "doctor",
+    "index": "doctor",
+}
 _FILL = re.compile(r'^\.\\" @([A-Z]+)(?: (\S+))?@$', re.MULTILINE)
 
 
@@ -55,6 +67,11 @@ def commands(
     """Every command, or *only* some, with its options."""
     for name, command in each_command(group):
         if only[0] and name not in only:
+            continue
+        if not only[0] and group is command_line and name in OWN_PAGES:
+            yield f".SS {escape(f'{prefix} {name}')}"
+            yield escape(command.get_short_help_str(limit=200))
+            yield f"See\n.BR maildir\\-imapd\\-{OWN_PAGES[name]} (8)."
             continue
         if isinstance(command, click.Group):
             yield from commands(command, f"{prefix} {name}")
@@ -108,6 +125,26 @@ def prose(text: str) -> Iterator[str]:
             yield escape(" ".join(block.split()))
 
 
+def statuses() -> Iterator[str]:
+    """Every exit status, and when a command ends with it."""
+    for status, words in STATUSES.items():
+        yield ".TP"
+        yield f".B {status}"
+        yield escape(words)
+
+
+def completions() -> dict[str, str]:
+    """Return what a shell reads to complete our commands, by the names of the files."""
+    files = {"bash": "maildir-imapd.bash", "zsh": "_maildir-imapd", "fish": "maildir-imapd.fish"}
+    found = {}
+    for shell, name in files.items():
+        kind = get_completion_class(shell)
+        assert kind is not None
+        made = kind(command_line, {}, "maildir-imapd", "_MAILDIR_IMAPD_COMPLETE")
+        found[name] = (made.source_template % made.source_vars()).strip() + "\n"
+    return found
+
+
 def disk_format(module: str) -> Iterator[str]:
     """The indented table in a module's docstring: there it stands beside the code that must obey it."""
     text = importlib.import_module(module).__doc__ or ""
@@ -129,6 +166,8 @@ def fill(template: str) -> str:
             return "\n".join(settings())
         if match[1] == "COMMANDS":
             return "\n".join(commands(only=(match[2] or "").split(",")))
+        if match[1] == "STATUSES":
+            return "\n".join(statuses())
         assert match[1] == "FORMAT", match[0]
         return "\n".join(disk_format(match[2]))
 
@@ -145,14 +184,16 @@ def pages() -> dict[str, str]:
 def main() -> int:
     """Write the pages, or compare them."""
     stale = []
-    for name, text in pages().items():
-        path = MAN / name
+    made = {MAN / name: text for name, text in pages().items()}
+    for path, text in {**made, **{COMPLETION / name: text for name, text in completions().items()}}.items():
+        name = path.relative_to(MAN.parent)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv[1:]:
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(text, encoding="utf-8")
     for name in stale:
-        print(f"man/{name} {'is stale: run scripts/man' if '--check' in sys.argv[1:] else 'written'}")
+        print(f"{name} {'is stale: run scripts/man' if '--check' in sys.argv[1:] else 'written'}")
     return 1 if stale and "--check" in sys.argv[1:] else 0
 
 

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from maildir_imapd.cli import main
-from maildir_imapd.cli.group import each_command
+from maildir_imapd.cli.group import STATUSES, each_command
 from maildir_imapd.config import BY_NAME, SETTINGS, load
 from maildir_imapd.server import settings as server_settings
 from maildir_imapd.server.worker import Worker as _Worker  # noqa: F401  # every layer can be imported from here
@@ -26,6 +26,7 @@ from maildir_imapd.store.records import account_lock, renaming, subscriptions, t
 ROOT = Path(__file__).parent.parent
 PAGES = (
     *("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd-user.8", "maildir-imapd-deliver.8"),
+    *("maildir-imapd-mailbox.8", "maildir-imapd-message.8", "maildir-imapd-doctor.8"),
     *("maildir-imapd.conf.5", "maildir-imapd-index.5"),
 )
 
@@ -64,20 +65,30 @@ def test_every_setting_is_there() -> None:
 
 
 def test_every_command_is_there() -> None:
-    page = plain("maildir-imapd.8")
+    pages = generator().OWN_PAGES
 
-    def look(group: click.Group, prefix: str) -> None:
+    def look(group: click.Group, prefix: str, page: str) -> None:
         for name, command in each_command(group):
+            own, here = pages.get(name) if group is main else None, page
+            if own is not None:
+                assert f"See\n.BR maildir-imapd-{own} (8)." in page
+                here = plain(f"maildir-imapd-{own}.8")
             if isinstance(command, click.Group):
-                look(command, f"{prefix} {name}")
+                look(command, f"{prefix} {name}", here)
                 continue
-            assert f".SS {prefix} {name}" in page
+            assert f".SS {prefix} {name}" in here
             for param in command.params:
                 if isinstance(param, click.Option) and param.name not in {setting.name for setting in SETTINGS}:
                     for word in param.opts:
-                        assert word in page
+                        assert word in here
 
-    look(main, "maildir-imapd")
+    look(main, "maildir-imapd", plain("maildir-imapd.8"))
+
+
+def test_every_exit_status_is_there() -> None:
+    page = plain("maildir-imapd.8")
+    for status, words in STATUSES.items():
+        assert f".B {status}\n{words}" in page
 
 
 def test_every_file_on_disk_is_there() -> None:

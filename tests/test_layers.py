@@ -26,7 +26,7 @@ FORBIDDEN = {
 }
 LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases", "line_ends", "budget"}
 # What others know of the store: its face, and the values that it gives and takes.
-FACE = {"store.account", "store.mailbox", "store.names", "store.results", "store.watch"}
+FACE = {"store.account", "store.mailbox", "store.names", "store.results", "store.upkeep", "store.watch"}
 IMAP_KNOWS = FACE | {
     "store.index.cache",
     "store.index.chunks",
@@ -46,6 +46,7 @@ IMAP_KNOWS = FACE | {
 # How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.
 SERVER_KNOWS = FACE | {
     "store.disk.descriptors",
+    "store.disk.durable",
     "store.disk.unused",
     "store.folder.keeping",
     "store.index.constants",
@@ -55,6 +56,7 @@ SERVER_KNOWS = FACE | {
     "store.maildir.instead",
     "store.maildir.layout",
     "store.maildir.packed",
+    "store.neighbours.dotlock",
     "store.neighbours.takeover",
     "store.records.metadata",
     "store.records.seen",
@@ -73,6 +75,7 @@ CLI_KNOWS = FACE | {
     "store.maildir.layout",
     "store.maildir.layouts",
     "store.neighbours.neighbour",
+    "store.records.quota",
     "store.records.special_use",
     "store.records.texts_filling",
     "store.threads.locks",
@@ -88,6 +91,8 @@ FILLING = {
     "store.records.texts",
     "store.records.texts_filling",
 }
+# What commands choose mailboxes and messages by.
+CHOOSING = {"imap.naming", "imap.search.chosen"}
 # Modules and whole packages below maildir_imapd that each may import; "" is the package itself, for the version.
 ALLOWED = {
     "strings": set[str](),
@@ -125,7 +130,20 @@ ALLOWED = {
         *LEAVES,
         "",
     },
-    "cli": {"cli", "server", "lmtp.answers", *CLI_KNOWS, "auth", "config", "location", "log", "errors", "events", ""},
+    "cli": {
+        "cli",
+        "server",
+        "lmtp.answers",
+        *CLI_KNOWS,
+        *CHOOSING,
+        "auth",
+        "config",
+        "location",
+        "log",
+        "errors",
+        "events",
+        "",
+    },
 }
 # The rooms of a layer: each imports only those that stand behind it.  "" are the files that lie in no room; a name of
 # theirs stands for such a file alone.

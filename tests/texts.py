@@ -35,7 +35,12 @@ def answers() -> dict[str, type[errors.ImapdError]]:
     while kinds:
         kind = kinds.pop()
         found[kind.__name__] = kind
-        kinds += (below for below in kind.__subclasses__() if below is not errors.ConfigError)
+        kinds += (
+            below
+            for below in kind.__subclasses__()
+            # What commands say is for whoever runs them.
+            if below is not errors.ConfigError and not below.__module__.startswith("maildir_imapd.cli")
+        )
     return found
 
 

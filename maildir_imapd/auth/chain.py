@@ -100,7 +100,11 @@ class Chain:
 
     def find(self, user: str) -> Identity | None:
         """Say who *user* is, by this very name and without a credential; raises Unavailable."""
-        return self._named(self._spelling.of(user))
+        return self._named(self.spelled(user))
+
+    def spelled(self, user: str) -> str:
+        """Say by which name back ends are asked for whom a client calls *user*."""
+        return self._spelling.of(user)
 
     def _named(self, user: str) -> Identity | None:
         for back_end in self.back_ends:

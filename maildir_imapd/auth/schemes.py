@@ -19,10 +19,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
-
-from passlib import hash as handlers
-from passlib.exc import PasslibSecurityError
+from importlib import import_module
+from typing import Any, Final
 
 from maildir_imapd.auth import libcrypt, scram
 from maildir_imapd.errors import Unavailable
@@ -43,12 +41,17 @@ _turns = threading.BoundedSemaphore(_HASHES)
 Text = Callable[[str, bytes], bool]
 
 
+def _library(name: str) -> Any:
+    """The hash *name* of passlib, loaded when the first password needs one, or by ``load``: many commands need none."""
+    return getattr(import_module("passlib.hash"), name)
+
+
 def _plain(stored: str, password: bytes) -> bool:
     return hmac.compare_digest(stored.encode("utf-8", "surrogateescape"), password)
 
 
 def _bcrypt(stored: str, password: bytes) -> bool:
-    return bool(handlers.bcrypt.verify(password[:_BCRYPT_LIMIT_OCTETS], stored))
+    return bool(_library("bcrypt").verify(password[:_BCRYPT_LIMIT_OCTETS], stored))
 
 
 def _pbkdf2(stored: str, password: bytes) -> bool:
@@ -61,8 +64,7 @@ def _pbkdf2(stored: str, password: bytes) -> bool:
 
 
 def _handler(name: str) -> Text:
-    handler = getattr(handlers, name)
-    return lambda stored, password: bool(handler.verify(password, stored))
+    return lambda stored, password: bool(_library(name).verify(password, stored))
 
 
 _TEXT: dict[str, Text] = {
@@ -190,6 +192,8 @@ def verify(stored: str, password: bytes) -> bool:
         return _digest(scheme, encoding, data, password)
     if encoding:
         data = _decode(data, encoding).decode("utf-8", "surrogateescape")
+    from passlib.exc import PasslibSecurityError  # as of ``_library``
+
     try:
         return _TEXT[scheme](data, password)
     except (PasslibSecurityError, IndexError, TypeError) as error:
@@ -212,6 +216,7 @@ _TRIED: Final = b"tried"
 _SAMPLES: Final = (
     "{ARGON2ID}$argon2id$v=19$m=8,t=1,p=1$bWFpbGRpcmltYXBk$EAeJXm+jLFxVYCJf0AWUg+hLNQiL/jIJSychf1fjKQU",
     "{ARGON2I}$argon2i$v=19$m=8,t=1,p=1$bWFpbGRpcmltYXBk$oK7I/1GTLuBnkoQyiDI38F7EoS7915qV9oKPFULAhjo",
+    "{ARGON2}$argon2i$v=19$m=8,t=1,p=1$bWFpbGRpcmltYXBk$oK7I/1GTLuBnkoQyiDI38F7EoS7915qV9oKPFULAhjo",
     "{BLF-CRYPT}$2b$04$maildirimapdmaildirimukh7Th9nS7FSYkrZLE7Hdf0kRatiDLKi",
     (
         "{SHA512-CRYPT}$6$rounds=1000$maildirimapd"
@@ -291,17 +296,17 @@ def make(password: bytes, scheme: str = "ARGON2ID") -> str:
     """Hash a new password, scheme in front; raises ValueError for what cannot be written."""
     match scheme:
         case "ARGON2ID":
-            return "{ARGON2ID}" + str(handlers.argon2.using(type="ID").hash(password))
+            return "{ARGON2ID}" + str(_library("argon2").using(type="ID").hash(password))
         case "BLF-CRYPT":
             if len(password) > _BCRYPT_LIMIT_OCTETS:
                 raise ValueError(
                     f"BLF-CRYPT looks at the first {_BCRYPT_LIMIT_OCTETS} octets only; take another scheme"
                 )
-            return "{BLF-CRYPT}" + str(handlers.bcrypt.hash(password))
+            return "{BLF-CRYPT}" + str(_library("bcrypt").hash(password))
         case "SHA512-CRYPT":
-            return "{SHA512-CRYPT}" + str(handlers.sha512_crypt.hash(password))
+            return "{SHA512-CRYPT}" + str(_library("sha512_crypt").hash(password))
         case "SHA256-CRYPT":
-            return "{SHA256-CRYPT}" + str(handlers.sha256_crypt.hash(password))
+            return "{SHA256-CRYPT}" + str(_library("sha256_crypt").hash(password))
         case "SCRAM-SHA-256":
             return scram.make(scheme, password)
         case "SSHA512":
@@ -309,7 +314,7 @@ def make(password: bytes, scheme: str = "ARGON2ID") -> str:
             made = hashlib.sha512(password + salt).digest() + salt
             return "{SSHA512}" + base64.b64encode(made).decode("ascii")
         case "SSHA":
-            return str(handlers.ldap_salted_sha1.hash(password))
+            return str(_library("ldap_salted_sha1").hash(password))
         case "PLAIN":
             # A colon or a line end would be another field or another user.
             if re.fullmatch(rb"[\x21-\x39\x3b-\x7e]+", password):

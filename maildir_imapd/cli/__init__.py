@@ -16,11 +16,19 @@ COMMANDS = {
         "try": Lazy("try_:try_", "Serve one Maildir, to see it at work."),
     },
     "Users": {
-        "user": Lazy("devices:user", "Add, remove and check users."),
-        "hash-password": Lazy("users:hash_password", "Print the hash of a password."),
+        "user": Lazy("user:user", "Add, remove, show and test users."),
+        "hash-password": Lazy("passwords:hash_password", "Print the hash of a password."),
     },
     "Mail": {
         "deliver": Lazy("deliver:deliver", "Put a message from standard input into a mailbox."),
+        "mailbox": Lazy("mailbox:mailbox", "List, make, remove, rename and subscribe mailboxes."),
+        "message": Lazy("message:message", "Search, print, flag, move, copy and remove messages."),
+        "quota": Lazy("quota:quota", "Show quotas, and count anew what is used of them."),
+    },
+    "Looking into spools": {
+        "doctor": Lazy("doctor:doctor", "Say what is wrong with a spool, and mend it."),
+        "explain": Lazy("explain:explain", "Say all that is known of a message."),
+        "index": Lazy("index:index", "Show indexes, verify them, and make them anew."),
         "search-index": Lazy("search_index:search_index", "Show, fill and remove indexes for SEARCH BODY and TEXT."),
     },
     "Moving in and out": {

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from maildir_imapd.auth import devices, last_use, schemes
+from maildir_imapd.auth import devices, last_use
 from maildir_imapd.auth.devices import Device
 from maildir_imapd.auth.last_use import Use
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.cli.options import config_option, read_config, setting_options
-from maildir_imapd.cli.users import edit, user
+from maildir_imapd.cli.users import edit
 from maildir_imapd.errors import ConfigError, ImapdError
-from maildir_imapd.server import back_ends
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _SCHEME: Final = "SSHA512"
 
 
-@user.group("device", short_help="Passwords of a user's devices.")
+@click.group("device", short_help="Passwords of a user's devices.")
 def device() -> None:
     """Passwords of a user's devices, each good for one and revoked alone."""
 
@@ -58,6 +57,8 @@ def add(name: str, label: str, read_only: bool, config_file: str | None, as_json
         raise ConfigError(f"{name!r} cannot be a user name")
     if not devices.valid_name(label):
         raise ConfigError(f"{label!r} cannot be the name of a device: letters, digits, blanks and . _ ( ) ' + @ - only")
+    from maildir_imapd.auth import schemes
+
     password = devices.new_password()
     stored = schemes.make(password.encode("ascii"), _SCHEME)
     made = Device(name, label, stored, int(time.time()), read_only)
@@ -107,6 +108,8 @@ def revoke(name: str, label: str, config_file: str | None, as_json: bool, **give
 def list_devices(name: str, config_file: str | None, as_json: bool, **given: Any) -> None:
     """List the devices of the user NAME: when each was made, what it may, and when and from where it was used last."""
     config = read_config(config_file, given)
+    from maildir_imapd.server import back_ends
+
     sources = back_ends.devices(config)
     if not sources:
         raise ConfigError("which devices? give --auth-device-file FILE or set auth_device_file or sql_device_query")

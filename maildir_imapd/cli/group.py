@@ -1,7 +1,9 @@
 """The command line's first step: which commands there are, and where each stands; nothing else is loaded for it.
 
-A command begins in a moment only where what it does not need is not imported.  So the group knows the names, the
-subjects and the lines of help by heart, and imports a command when somebody runs it (``Lazy``).
+A command begins in a moment only where what it does not need is not imported.  So a group knows the names, the
+subjects and the lines of help by heart, and imports a command when somebody runs it (``Lazy``).  In a command's module
+stand at the top the imports that its help needs; what does the work is imported by the function that does it, and so
+is, in ``server/settings.py`` and below it, what only some need.  ``tests/cli/test_cli_group.py`` says what each loads.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import Any, Final
 
 import click
 
+from maildir_imapd import errors
+from maildir_imapd.cli.output import plain_text
 from maildir_imapd.errors import ConfigError, ImapdError
 
 # As sysexits.h has them; docs and manual have them in one table.
@@ -100,9 +104,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except ImapdError as error:
-            detail = f" ({error.detail})" if error.detail else ""
-            for line in f"{error.text}{detail}".split("\n"):
-                click.echo(f"maildir-imapd: {line}", err=True)
+            complain(error)
             ctx.exit(status_of(error))
         except BrokenPipeError:
             raise  # whoever read our output has enough; click ends quietly
@@ -121,13 +123,34 @@ def each_command(group: click.Group) -> Iterator[tuple[str, click.Command]]:
         yield name, command
 
 
+def complain(error: ImapdError, about: str = "") -> None:
+    """Say an error on standard error; *about* which user or mailbox it is."""
+    detail = f" ({error.detail})" if error.detail else ""
+    where = f"{about}: " if about else ""
+    for line in f"{where}{error.text}{detail}".split("\n"):
+        # It may have names of files in it, or what a client wrote.
+        click.echo(f"maildir-imapd: {plain_text(line)}", err=True)
+
+
+# What the errors of mailboxes and messages are as an exit status; all others are FAILED.
+_STATUS_OF: Final[tuple[tuple[tuple[type[ImapdError], ...], int], ...]] = (
+    ((errors.ProtocolError,), DATA),
+    ((errors.Unavailable,), UNAVAILABLE),
+    ((errors.MailboxExists, errors.BadMailboxName), CANNOT_CREATE),
+    ((errors.LockTimeout, errors.DiskFull, errors.OverQuota, errors.SpoolGone, errors.TooManyFiles), TRY_AGAIN),
+    ((errors.SpoolUnreadable, errors.NoPermission, errors.ReadOnly), NO_PERMISSION),
+)
+
+
 def status_of(error: ImapdError | OSError) -> int:
     """Return the exit status for an error that nobody has taken care of."""
     if isinstance(error, PermissionError):
         return NO_PERMISSION
     if isinstance(error, OSError):
         return FAILED
-    return error.exit_status if isinstance(error, ConfigError | CommandFailed) else FAILED
+    if isinstance(error, ConfigError | CommandFailed):
+        return error.exit_status
+    return next((status for kinds, status in _STATUS_OF if isinstance(error, kinds)), FAILED)
 
 
 class CommandFailed(ImapdError):

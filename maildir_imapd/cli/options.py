@@ -13,10 +13,12 @@ from maildir_imapd.errors import ConfigError
 
 DEFAULT_FILE = "/etc/maildir-imapd/maildir-imapd.toml"
 # As a reader knows it; XDG_CONFIG_HOME may put it elsewhere.
-OWN_FILE = "~/.config/maildir-imapd/maildir-imapd.toml"
 # Where they were before 0.2.0; read where there is no other.
 OLD_DEFAULT_FILE = "/etc/maildir-imapd.conf"
+OWN_FILE = "~/.config/maildir-imapd/maildir-imapd.toml"
 _OLD_OWN_NAME = "maildir-imapd.conf"
+# Those of commands that look into spools: where users and mail are.
+SPOOL_SETTINGS = ("passwd_file", "mail_location", "delimiter", "follow_links", "fsync", "mail_user")
 
 
 def setting_options(names: Iterable[str] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -7,9 +7,7 @@ from typing import Any
 
 import click
 
-from maildir_imapd import log
 from maildir_imapd.cli.options import config_option, read_config, setting_options
-from maildir_imapd.server import spools
 
 
 @click.command(short_help="Speak IMAP on stdin and stdout, for ssh.")
@@ -41,6 +39,8 @@ def tunnel(config_file: str | None, **given: Any) -> None:
     mbsync:  Tunnel "ssh -q HOST maildir-imapd tunnel"
     mutt:    set tunnel="ssh -q HOST maildir-imapd tunnel"
     """
+    from maildir_imapd import log
+    from maildir_imapd.server import spools
     from maildir_imapd.server.tunnel import serve
 
     config = read_config(config_file, given, own=True, forgiving=True)

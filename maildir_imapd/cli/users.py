@@ -1,82 +1,28 @@
-"""maildir-imapd user, maildir-imapd hash-password"""
+"""maildir-imapd user add, passwd and remove: lines of a passwd-file."""
 
 from __future__ import annotations
 
 import grp
 import os
 import pwd
-import sys
 import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from maildir_imapd.auth import schemes
-from maildir_imapd.auth.base import Identity, Password
+from maildir_imapd.auth.base import Identity
 from maildir_imapd.auth.names import filled, valid_user, variables
-from maildir_imapd.auth.passwdfile import PasswdFile
-from maildir_imapd.cli.options import config_option, read_config, setting_options
-from maildir_imapd.errors import AuthenticationFailed, ConfigError, ImapdError, LockTimeout, Refused, StoreError
-from maildir_imapd.server import owners, settings
-from maildir_imapd.server.accounts import Accounts
-from maildir_imapd.store.maildir.instead import spelled
+from maildir_imapd.cli.options import read_config, setting_options
+from maildir_imapd.cli.passwords import file_options, make_password, read_password, scheme_option
+from maildir_imapd.errors import ConfigError, ImapdError, LockTimeout, NoUser, Refused, StoreError
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
-    from maildir_imapd.auth.chain import Chain
     from maildir_imapd.config import Config
 
 # Seconds for which another who changes the file is waited for.
 LOCK_SECONDS = 10.0
-
-scheme_option = click.option(
-    "--scheme",
-    type=click.Choice(schemes.WRITTEN, case_sensitive=False),
-    default="ARGON2ID",
-    show_default=True,
-    metavar="SCHEME",
-    help=f"How the password is stored: {', '.join(schemes.WRITTEN)}.",
-)
-
-
-def read_password(prompt: str = "Password", *, confirm: bool = True) -> bytes:
-    """Ask on a terminal, or take the first line of standard input; raises ConfigError for an empty one."""
-    if sys.stdin.isatty():
-        password = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm)
-    else:
-        password = sys.stdin.readline().rstrip("\n")
-    if not password:
-        raise ConfigError("an empty password would let nobody in")
-    return str(password).encode("utf-8", "surrogateescape")
-
-
-def make_password(password: bytes, scheme: str) -> str:
-    """Hash a password; raises ConfigError for one that the scheme cannot hold."""
-    try:
-        return schemes.make(password, scheme.upper())
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-@click.command("hash-password", short_help="Print the hash of a password.")
-@scheme_option
-def hash_password(scheme: str) -> None:
-    """Print the hash of a password, for a passwd-file.
-
-    The password is asked for, or read from standard input.
-    """
-    click.echo(make_password(read_password(), scheme))
-
-
-@click.group(short_help="Add, remove and check users.")
-def user() -> None:
-    """Add, remove and check users of a passwd-file."""
-
-
-def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which file."""
-    return config_option(setting_options(["passwd_file"])(function))
 
 
 def _place(config: Config, name: str) -> tuple[str, str]:
@@ -95,12 +41,14 @@ def _place(config: Config, name: str) -> tuple[str, str]:
             places += [(filled(template, name), each) for each in (name, name.partition("@")[0])]
     if not places:
         raise ConfigError(f"which file? passwd_file has one for each domain, and {name!r} has none")
+    from maildir_imapd.auth.passwdfile import PasswdFile
+
     # Of several the one that has him, or else the first.
     there = [(path, each) for path, each in places if os.path.exists(path) and PasswdFile(path).look_up(each)]
     return (there or places)[0]
 
 
-@user.command("add")
+@click.command("add", short_help="Add a user, and make the Maildir.")
 @click.argument("name")
 @file_options
 @setting_options(["mail_location", "mail_user", "spool_marker"])
@@ -163,6 +111,10 @@ def add(
 
 def _make_maildir(config: Config, identity: Identity, *, needed: bool) -> None:
     """Make a new user's Maildir, acting as its owner as a login would; raises ImapdError where it is *needed*."""
+    from maildir_imapd.server import owners, settings
+    from maildir_imapd.server.accounts import Accounts
+    from maildir_imapd.store.maildir.instead import spelled
+
     accounts = Accounts(settings.mail(config), None)
     try:
         owner = accounts.owner(identity)
@@ -215,7 +167,7 @@ def _number(what: str, written: str) -> int:
     return int(written)
 
 
-@user.command("passwd")
+@click.command("passwd", short_help="Change a user's password.")
 @click.argument("name")
 @file_options
 @scheme_option
@@ -230,13 +182,13 @@ def passwd(name: str, config_file: str | None, passwd_file: tuple[str, ...], sch
                 fields = old.rstrip("\n").split(":")
                 fields[1] = made
                 return [*lines[:k], ":".join(fields) + "\n", *lines[k + 1 :]]
-        raise ImapdError(f"there is no user {name} in {path}")
+        raise NoUser(f"there is no user {name} in {path}")
 
     edit(path, change)
     click.echo(f"changed the password of {name}")
 
 
-@user.command("remove")
+@click.command("remove", short_help="Remove a user from the file.")
 @click.argument("name")
 @file_options
 def remove(name: str, config_file: str | None, passwd_file: tuple[str, ...]) -> None:
@@ -246,46 +198,11 @@ def remove(name: str, config_file: str | None, passwd_file: tuple[str, ...]) -> 
     def change(lines: list[str]) -> list[str]:
         kept = [line for line in lines if not line.startswith(key + ":")]
         if len(kept) == len(lines):
-            raise ImapdError(f"there is no user {name} in {path}")
+            raise NoUser(f"there is no user {name} in {path}")
         return kept
 
     edit(path, change)
     click.echo(f"removed {name}; the mail was not touched")
-
-
-@user.command("list")
-@file_options
-def list_users(config_file: str | None, passwd_file: tuple[str, ...]) -> None:
-    """List the users of the back ends that have a list, one a line."""
-    for name in dict.fromkeys(
-        name for back_end in _chain(config_file, passwd_file).back_ends for name in back_end.users()
-    ):
-        click.echo(name)
-
-
-@user.command("check")
-@click.argument("name")
-@file_options
-def check(name: str, config_file: str | None, passwd_file: tuple[str, ...]) -> None:
-    """Say whether a password is right; exit status 1 when it is not.
-
-    Whoever checks passwords for the server (auth) is asked.
-    """
-    chain = _chain(config_file, passwd_file)
-    try:
-        chain.identify(Password(name, read_password(confirm=False)))
-    except AuthenticationFailed:
-        click.echo(f"{name}: user or password is wrong", err=True)
-        sys.exit(1)
-    click.echo(f"{name}: the password is right")
-
-
-def _chain(config_file: str | None, passwd_file: tuple[str, ...]) -> Chain:
-    """Open the back ends that the server asks; raises ConfigError where there is none."""
-    chain = settings.chain(read_config(config_file, {"passwd_file": passwd_file}))
-    if not chain.back_ends:
-        raise ConfigError("which file? give --passwd-file FILE or set passwd_file")
-    return chain
 
 
 def _check_name(name: str) -> None:

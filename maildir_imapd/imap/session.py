@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
-from maildir_imapd import normal
 from maildir_imapd.budget import UNLIMITED, Budget
 from maildir_imapd.errors import BadMailboxName, MailboxMissing, WrongState
 from maildir_imapd.events import Log
 from maildir_imapd.imap.languages import DEFAULT, TAILS
+from maildir_imapd.imap.naming import name_of
 from maildir_imapd.imap.progress import Progress
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
 from maildir_imapd.wire.buffer import CommandBuffer
-from maildir_imapd.wire.names import ancestors, decode_mailbox, encode_mailbox
+from maildir_imapd.wire.names import decode_mailbox, encode_mailbox
 from maildir_imapd.wire.parse import begins_command
 
 if TYPE_CHECKING:
@@ -386,23 +386,8 @@ class Session:
     # --- names of mailboxes ---------------------------------------------------------------------------
 
     def mailbox_name(self, raw: bytes) -> str:
-        """Decode a mailbox name from the wire; raises BadMailboxName.
-
-        INBOX in any case is INBOX as a first level too: one mailbox has one name.  What is not in Normalization Form C
-        names what it is in that form (RFC 9051 5.1), unless just that name, or its parent, is shown beside the
-        composed one: other programs have made both.  A delimiter at the end is dropped: CREATE may have one (6.3.3),
-        and clients that were served by nested directories put it elsewhere, too.
-        """
-        name = decode_mailbox(raw, utf8=self.utf8)
-        if len(name) > 1:
-            name = name.removesuffix(self.account.delimiter)
-        if not name.isascii() and not normal.is_composed(name):
-            shown = {folder.name for folder in self.account.folders()}
-            names = (name, *ancestors(name, self.account.delimiter))
-            there = next((known for known in names if known in shown), "")
-            name = there + normal.composed(name[len(there) :])
-        first, delimiter, rest = name.partition(self.account.delimiter)
-        return f"INBOX{delimiter}{rest}" if first.isascii() and first.upper() == "INBOX" else name
+        """Decode a mailbox name from the wire, and find its one spelling (naming.py); raises BadMailboxName."""
+        return name_of(self.account, decode_mailbox(raw, utf8=self.utf8))
 
     def lookup_name(self, raw: bytes) -> str:
         """Decode a name that should exist already: one that cannot be a name names nothing."""

@@ -190,7 +190,7 @@ def _adopt(account: Account, user: str, row: Listed, report: Callable[[int], Non
     if not found.server and counted.messages and not ours and _dovecots(row.path):
         words = "Dovecot has been here and its dovecot-uidlist is not: does mail_location lack CONTROL=?"
         findings.append(Finding("uids-missing", user, row.name, words, counted.messages))
-    findings += _of_files(counted, user, row.name)
+    findings += of_files(counted, user, row.name)
     notes = tuple(_notes(account, row.name, found, ours=ours))
     folder = replace(folder, messages=counted.messages, notes=notes)
     if dry_run or (found.closed is not None and not ours):
@@ -216,7 +216,8 @@ def _of_uids(found: Found, user: str, mailbox: str) -> Iterator[Finding]:
         yield Finding(kind, user, mailbox, "; ".join(found.problems[:3]), len(found.problems))
 
 
-def _of_files(counted: census.Census, user: str, mailbox: str) -> Iterator[Finding]:
+def of_files(counted: census.Census, user: str, mailbox: str) -> Iterator[Finding]:
+    """Say what is odd among the files of a folder."""
     if counted.encrypted:
         count = counted.encrypted
         words = f"{count} message{'s are' if count != 1 else ' is'} encrypted (mail_crypt): decrypt with Dovecot first"

@@ -1,7 +1,7 @@
 """From the configuration to values: the one place of ``server`` that knows what a setting means for a worker.
 
 Each function reads its settings, and files that they name, and keeps nothing; whoever made a value hands it down whole.
-It imports what it makes: a command that needs the mail alone, once for each message, is not to load all others.
+What it makes values of it imports itself: a command that needs two of them does not load the whole server.
 """
 
 from __future__ import annotations
@@ -17,27 +17,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth.base import QuotaLimits
+from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.lmtp.answers import FULL, FULL_NOW
-from maildir_imapd.server.accounts import Mail
-from maildir_imapd.server.listening import SocketRights
-from maildir_imapd.store.folder.keeping import Keeping
-from maildir_imapd.store.maildir import packed
 from maildir_imapd.store.threads.longlived import no_beat
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.beside import Asks
     from maildir_imapd.auth.chain import Chain, FailureCount
     from maildir_imapd.auth.last_use import LastUse
-    from maildir_imapd.budget import Budget
     from maildir_imapd.config import Config
     from maildir_imapd.imap.policy import Policy
+    from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.confine import Confinement
     from maildir_imapd.server.door import Logins, Room
     from maildir_imapd.server.extracting import Extracting
     from maildir_imapd.server.hook import Hook
+    from maildir_imapd.server.listening import SocketRights
     from maildir_imapd.server.lmtp_rules import LmtpRules
     from maildir_imapd.server.new_device import DeviceMessage
+    from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.watch import Watcher
     from maildir_imapd.values import Endpoint, Network
 
@@ -89,11 +87,14 @@ def listening(config: Config) -> list[ListeningPlace]:
 
 def socket_rights(config: Config) -> SocketRights:
     """Read whose the sockets are that are made for other programs."""
+    from maildir_imapd.server.listening import SocketRights
+
     return SocketRights(config.socket_mode, config.socket_owner, config.socket_group)
 
 
 def lmtp(config: Config) -> LmtpRules:
     """Read how mail is taken by LMTP."""
+    from maildir_imapd.lmtp.answers import FULL, FULL_NOW
     from maildir_imapd.lmtp.dialogue import LmtpPolicy
     from maildir_imapd.server.lmtp_rules import LmtpRules
 
@@ -261,6 +262,9 @@ def _salt_key() -> bytes:
 
 def keeping(config: Config) -> Keeping:
     """Read how folders are kept."""
+    from maildir_imapd.store.folder.keeping import Keeping
+    from maildir_imapd.store.maildir import packed
+
     if not packed.can_write(config.compress_mail):
         raise ConfigError("compress_mail = zstd needs the library zstandard: install maildir-imapd[compress]")
     return Keeping(
@@ -274,6 +278,8 @@ def keeping(config: Config) -> Keeping:
 
 def mail(config: Config) -> Mail:
     """Read where the mail is, and whose."""
+    from maildir_imapd.server.accounts import Mail
+
     return Mail(
         location=config.mail_location,
         user=config.mail_user,
@@ -324,7 +330,6 @@ def budget(config: Config) -> Budget:
     may have is its part of half the machine, or of half the group of processes that it is in: with more the system
     would kill, and everybody's connections would go with it.
     """
-    from maildir_imapd.budget import Budget
     from maildir_imapd.server import memory
 
     whole = config.memory_limit

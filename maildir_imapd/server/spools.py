@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from maildir_imapd.auth.base import Identity
-from maildir_imapd.errors import ConfigError, MailboxMissing
+from maildir_imapd.errors import ConfigError, MailboxMissing, NoUser
 from maildir_imapd.location import expand
 from maildir_imapd.server import owners, settings
 from maildir_imapd.server.accounts import Accounts
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def chosen(config: Config, users: tuple[str, ...], *, everybody: bool) -> list[Identity]:
     """The users a command is for: those named, all of the passwd-file, or whoever runs it.
 
-    Raises ConfigError for one that is not there.
+    Raises NoUser for one that is not there, ConfigError, Unavailable.
     """
     if not users and not everybody:
         return [myself()]
@@ -40,7 +40,7 @@ def chosen(config: Config, users: tuple[str, ...], *, everybody: bool) -> list[I
         identity = chain.find(name)
         if identity is None:
             places = ", ".join(back_end.name for back_end in chain.back_ends)
-            raise ConfigError(f"there is no user {name} in {places}")
+            raise NoUser(f"there is no user {name} in {places}")
         found.append(identity)
     return found
 

@@ -439,9 +439,10 @@ def _renamed(chosen: special_use.ChosenUses, delimiter: str, opened: int, old: s
 def _make_inbox(layout: Layout) -> None:
     """Make the root and INBOX, for their owner only, if they are not there; raises StoreError."""
     with durable.as_store_error(layout.root):
-        os.makedirs(layout.root, mode=0o700, exist_ok=True)
-        for name in (b"cur", b"new", b"tmp"):
-            os.makedirs(os.path.join(layout.inbox, name), mode=0o700, exist_ok=True)
+        if not durable.is_untouched():
+            os.makedirs(layout.root, mode=0o700, exist_ok=True)
+            for name in (b"cur", b"new", b"tmp"):
+                os.makedirs(os.path.join(layout.inbox, name), mode=0o700, exist_ok=True)
         for path in {layout.root, layout.inbox}:
             # Whose it is, and that no link of /proc leads there, shows before anything is asked of it.
             os.close(descriptors.open_directory(path))

@@ -135,7 +135,7 @@ class Mailbox(CurrentFolder):
         keeping = replace(keeping, **other) if other else keeping
         super().__init__(Folder(path, keeping, root=root, index=index, control=control, seed=seed), watcher)
         self._shared_sync = SharedSync(self._folder.sync)
-        self._cache_path = cache or self.index_path
+        self.cache_path = cache or self.index_path
         self._word: bytes | None = None
         self.texts = keeping.texts
         self.ahead = keeping.ahead
@@ -587,12 +587,12 @@ class Mailbox(CurrentFolder):
         """Derived blobs by UID and field; disposable."""
         found = self._cache
         if found is None or found.uidvalidity != self.snapshot.uidvalidity:
-            if self._cache_path != self._folder.directories.index_path:
+            if self.cache_path != self._folder.directories.index_path:
                 try:
-                    os.makedirs(self._cache_path, mode=0o700, exist_ok=True)
+                    durable.make_directories(self.cache_path)
                 except OSError as error:
-                    log.warning("no place for the cache", path=self._cache_path, why=error)
-            found = Cache(self._cache_path, self.snapshot.uidvalidity, self._folder.keeping.cache_version)
+                    log.warning("no place for the cache", path=self.cache_path, why=error)
+            found = Cache(self.cache_path, self.snapshot.uidvalidity, self._folder.keeping.cache_version)
             self._cache = found
             self._rewritten(self._rounds.look(self.snapshot, demanded=True))
         return found

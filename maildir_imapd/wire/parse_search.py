@@ -24,7 +24,7 @@ from maildir_imapd.wire.commands import (
     Sort,
     Thread,
 )
-from maildir_imapd.wire.cursor import SYSTEM_FLAGS, Cursor
+from maildir_imapd.wire.cursor import SYSTEM_FLAGS, Cursor, Stored, no_filters
 from maildir_imapd.wire.parse_fetch import parse_items, parse_partial_range
 from maildir_imapd.wire.search_keys import (
     KeyAll,
@@ -414,8 +414,16 @@ LONGEST_OCTETS = 1 << 20
 
 def check_criteria(text: bytes) -> None:
     """Raise ProtocolError when *text* is not search-criteria in UTF-8; filters that it names are not looked at."""
+    parse_criteria(text, lambda name: b"ALL")
+
+
+def parse_criteria(text: bytes, stored: Stored = no_filters) -> SearchKey:
+    """Read search-criteria in UTF-8 that stand alone, without literals; raises ProtocolError.
+
+    *stored* gives the text of a filter; without it one that is named is UndefinedFilter.
+    """
     try:
-        _program(Cursor(text, stored=lambda name: b"ALL"), b"UTF-8")
+        return _program(Cursor(text, stored=stored), b"UTF-8")
     except BadCharsetName:
         raise BadSyntax("no other charset") from None
 

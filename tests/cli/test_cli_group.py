@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from spool import Spool
 
 from maildir_imapd.cli import COMMANDS, main
 from maildir_imapd.cli.group import CONFIG, NO_PERMISSION, STATUSES, USAGE, CommandFailed, Group, Lazy, each_command
+from maildir_imapd.cli.user import COMMANDS as USER_COMMANDS
+from maildir_imapd.cli.user import user
 from maildir_imapd.errors import ConfigError, Refused
 
 
 def loaded_by(*words: str) -> set[str]:
-    """Which of our modules a command has loaded when it ends."""
+    """Which modules a command has loaded when it ends."""
     script = (
         "import sys\nfrom maildir_imapd.cli import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "print(*(each for each in sys.modules if each.startswith('maildir_imapd')), file=sys.stderr)"
+        "print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
-    return set(done.stderr.split())
+    return set(done.stderr.splitlines()[-1].split())
 
 
 def test_help_loads_no_command() -> None:
@@ -31,11 +35,44 @@ def test_help_loads_no_command() -> None:
     assert not [each for each in loaded if each.startswith(("maildir_imapd.server", "maildir_imapd.store"))]
 
 
+# Libraries that take long to load: for passwords, TLS and tables.
+SLOW = {"passlib", "scramp", "cryptography", "rich", "sqlite3"}
+
+
+@pytest.mark.parametrize(
+    "words", [["user"], ["hash-password"], ["mailbox", "list"], ["message", "search"], ["doctor"], ["index", "show"]]
+)
+def test_help_loads_what_it_says_and_no_more(words: list[str]) -> None:
+    loaded = loaded_by(*words, "--help")
+    heavy = ("maildir_imapd.imap", "maildir_imapd.message", "maildir_imapd.server", "maildir_imapd.store")
+    assert not [name for name in loaded if name.startswith(heavy)]
+    assert not SLOW & loaded
+
+
+def test_users_are_listed_without_mail_and_without_passwords(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("ann:{PLAIN}x::::::\n")
+    loaded = loaded_by("user", "list", f"--passwd-file={tmp_path}/users")
+    assert "maildir_imapd.auth.passwdfile" in loaded
+    assert not [name for name in loaded if name.startswith(("maildir_imapd.imap", "maildir_imapd.store.account"))]
+    assert not {"passlib", "scramp", "cryptography", "rich"} & loaded
+
+
+def test_a_spool_is_looked_into_without_a_server(spool: Spool) -> None:
+    where = f"--mail-location=maildir:{spool.root}"
+    loaded = loaded_by("mailbox", "list", where)
+    assert "maildir_imapd.store.account" in loaded
+    assert not [name for name in loaded if name.startswith(("maildir_imapd.message", "maildir_imapd.imap.s"))]
+    assert not {"passlib", "scramp", "cryptography", "rich"} & loaded
+    loaded = loaded_by("message", "search", "ALL", where)
+    assert "maildir_imapd.imap.search.finder" in loaded
+    assert not {"maildir_imapd.imap.session", "maildir_imapd.imap.engine", "maildir_imapd.imap.registry"} & loaded
+    assert not {"passlib", "scramp", "cryptography", "rich"} & loaded
+
+
 def test_the_list_says_of_each_command_what_it_says_itself() -> None:
-    context = click.Context(main)
-    for commands in COMMANDS.values():
-        for name, lazy in commands.items():
-            command = main.get_command(context, name)
+    for group, subjects in ((main, COMMANDS), (user, USER_COMMANDS)):
+        for name, lazy in [each for commands in subjects.values() for each in commands.items()]:
+            command = group.get_command(click.Context(group), name)
             assert command is not None
             assert command.name == name
             assert command.get_short_help_str(limit=200) == lazy.help, name

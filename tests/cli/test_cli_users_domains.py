@@ -30,9 +30,9 @@ def test_a_user_is_changed_where_he_stands(config: Path) -> None:
     done = run(config, "passwd", "ann@example.org", "--scheme=SSHA", said="new\n")
     assert done.exit_code == 0, done.output
     assert (config.parent / "domains" / "example.org").read_text().startswith("ann:{SSHA}")
-    assert run(config, "check", "ann", said="new\n").exit_code == 0
-    assert run(config, "check", "Ann@example.org", said="new\n").exit_code == 0
-    assert run(config, "check", "ann@example.org", said="old\n").exit_code == 1
+    assert run(config, "test", "ann", said="new\n").exit_code == 0
+    assert run(config, "test", "Ann@example.org", said="new\n").exit_code == 0
+    assert run(config, "test", "ann@example.org", said="old\n").exit_code == 1
     assert run(config, "list").output.split() == ["ben@example.org", "ann@example.org"]
     assert run(config, "remove", "ann@example.org").exit_code == 0
     assert (config.parent / "domains" / "example.org").read_text() == ""

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from crash import die_at, run
 
+from maildir_imapd.store import upkeep
 from maildir_imapd.store.folder import first_contact as first_contact_module
 from maildir_imapd.store.folder import tidying
 from maildir_imapd.store.index import checkpoint, index
@@ -240,6 +241,20 @@ def sizes(spool: Spool) -> object:
     return rows(box)
 
 
+def made_anew(spool: Spool) -> object:
+    box = spool.open()
+    box.set_flags([2], add=Flags(FLAGGED))
+    upkeep.rebuild(box)
+    return rows(box)
+
+
+def right_sizes(spool: Spool) -> object:
+    box = spool.open()
+    found = [upkeep.Size(uid, box.snapshot.name(at), 12, 14) for at, uid in enumerate(box.snapshot.uids)]
+    upkeep.correct_sizes(box, found[1:4])
+    return rows(box)
+
+
 OPERATIONS = [
     first_contact,
     first_contact_with_new_mail,
@@ -260,6 +275,8 @@ OPERATIONS = [
     outside_changes,
     repair,
     sizes,
+    made_anew,
+    right_sizes,
 ]
 # What only these may take away: how many of the six messages.
 REMOVES = {expunge: 3, expunge_what_others_show: 2}

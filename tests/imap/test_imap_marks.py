@@ -11,7 +11,7 @@ from memory import MemoryClient
 from spool import Spool
 
 from maildir_imapd.imap.search import marks as module
-from maildir_imapd.imap.search.search import Finder
+from maildir_imapd.imap.search.finder import Finder
 from maildir_imapd.imap.view import View
 from maildir_imapd.store.account import Account
 from maildir_imapd.wire import numbers
@@ -71,7 +71,7 @@ def test_both_ways_find_the_same(client: MemoryClient) -> None:
             continue
         by_marks += 1
         assert len(marks) == len(view.snapshot)
-        assert [i for i, mark in enumerate(marks) if mark] == Finder(client.session).run(key), key
+        assert [i for i, mark in enumerate(marks) if mark] == Finder(view, client.session.clock).run(key), key
         assert {*marks} <= {0, 1}
     assert by_marks > 300
 

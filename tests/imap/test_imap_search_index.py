@@ -16,7 +16,7 @@ from texts_index import Indexed, search
 from maildir_imapd.errors import MailboxMissing
 from maildir_imapd.imap.mailboxes.status import mailbox_id
 from maildir_imapd.imap.progress import Progress
-from maildir_imapd.imap.search import search as searching
+from maildir_imapd.imap.search import finder as searching
 from maildir_imapd.message import mime, text
 from maildir_imapd.message.attached import attachments
 from maildir_imapd.store.records import texts

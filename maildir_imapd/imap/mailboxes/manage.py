@@ -16,8 +16,8 @@ from maildir_imapd.errors import (
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.mailboxes.list import tell_normalized
 from maildir_imapd.imap.mailboxes.metadata import note_own
-from maildir_imapd.imap.mailboxes.status import mailbox_id
 from maildir_imapd.imap.name_changes import NameChange
+from maildir_imapd.imap.naming import mailbox_id
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.records.special_use import SPELLED

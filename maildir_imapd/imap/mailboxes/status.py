@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.imap.mailboxes.rights import named_now, seen_now
+from maildir_imapd.imap.naming import mailbox_id
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.maildir.filename import DELETED
@@ -26,14 +27,6 @@ _OF_ITS_MOMENT: Final = frozenset(
 )
 # Responses that are kept of one mailbox: clients ask for few things, and all for the same.
 LINES: Final = 8
-
-
-def mailbox_id(mailbox: Mailbox, snapshot: Snapshot) -> bytes:
-    """RFC 8474 4: UIDVALIDITY comes from a counter of the account that never gives a number twice, stays
-    with the folder when it is renamed, and so identifies it; where another server gave it, with a word of the folder's.
-    """
-    word = mailbox.word
-    return b"F%x-%b" % (snapshot.uidvalidity, word) if word else b"F%x" % snapshot.uidvalidity
 
 
 @command(b"STATUS", states=LOGGED_IN, announces=[b"STATUS=SIZE"])

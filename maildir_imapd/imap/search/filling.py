@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from maildir_imapd.errors import ImapdError, LockTimeout, MessageGone, MessageUnreadable
 from maildir_imapd.events import Log
 from maildir_imapd.imap.columns.message import LARGE_OCTETS, Content
-from maildir_imapd.imap.mailboxes.status import mailbox_id
+from maildir_imapd.imap.naming import mailbox_id
 from maildir_imapd.imap.progress import Progress
 from maildir_imapd.message import text, transfer
 from maildir_imapd.message.attached import attachments

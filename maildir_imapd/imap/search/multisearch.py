@@ -11,8 +11,9 @@ from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search import results
+from maildir_imapd.imap.search.finder import Finder
 from maildir_imapd.imap.search.relevancy import demand_fuzzy
-from maildir_imapd.imap.search.search import Finder, demand_one_charset, finder
+from maildir_imapd.imap.search.search import demand_one_charset, finder
 from maildir_imapd.imap.view import View
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _opened(session: Session, name: str) -> View:
 
 
 def _search(session: Session, view: View, cmd: ast.Search, reply: Reply) -> list[int]:
-    search = Finder(session, view)
+    search = Finder(view, session.clock)
     found = search.run(cmd.key)
     if found:
         results.write_for_mailbox(session, reply, cmd, found, view, search.scores(cmd, found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.imap.mailboxes.status import mailbox_id
+from maildir_imapd.imap.naming import mailbox_id
 
 if TYPE_CHECKING:
     from maildir_imapd.imap.view import Positions, View

@@ -19,7 +19,8 @@ from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.imap.search import relevancy, results
-from maildir_imapd.imap.search.search import Finder, finder
+from maildir_imapd.imap.search.finder import Finder
+from maildir_imapd.imap.search.search import finder
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import Positions, View, column
 from maildir_imapd.message import order, thread
@@ -56,7 +57,7 @@ def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     view = session.selected
-    search = Finder(session)
+    search = Finder(view, session.clock)
     by_score = any(name == relevancy.RELEVANCY for name, _ in cmd.criteria)
     # What its numbers stand for now, however much later *rank* is called.
     key = contexts.frozen(cmd.key, view) if by_score else cmd.key
@@ -115,8 +116,8 @@ def thread_(session: Session, cmd: ast.Thread, reply: Reply) -> Done:
         raise BadArgument("a thread algorithm that this server knows")
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
-    found = Finder(session).run(cmd.key)
     view = session.selected
+    found = Finder(view, session.clock).run(cmd.key)
     numbers = array("I", view.uids_at(found) if cmd.uid else [i + 1 for i in found])
     asked = (cmd.algorithm, numbers, _messages(view, found))
     threads = _last_threads.get(view.mailbox, asked)

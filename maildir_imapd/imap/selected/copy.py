@@ -96,8 +96,8 @@ def _there(session: Session, uids: list[int]) -> list[int]:
 def _carry(session: Session, mailbox: Mailbox, uids: list[int], *, move: bool) -> Given[tuple[int, int]]:
     """Copy or move messages of the open mailbox, within the quota and the rights; raises as ``copy_from``."""
     view, quota = session.selected, session.account.quota
-    if not move and quota.look() and quota.counts(mailbox.path, 0):
-        quota.demand(view.mailbox.amount(uids))
+    if not move:
+        quota.demand_copy(mailbox.path, lambda: view.mailbox.amount(uids))
     keep = rights.flag_mask(rights.rights_in(session, mailbox))
     source, under = view.mailbox, view.snapshot.uidvalidity
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.errors import WrongState
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.mailboxes.list import opened_line
-from maildir_imapd.imap.mailboxes.status import LINES, mailbox_id
+from maildir_imapd.imap.mailboxes.status import LINES
+from maildir_imapd.imap.naming import mailbox_id
 from maildir_imapd.imap.news.qresync import resynchronise
 from maildir_imapd.imap.news.updates import tell_flags
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, command

@@ -19,7 +19,7 @@ from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors
 
-# Tests only: called with the name of the action and what it is about to act on.
+# Called with the name of each action and what it is about to act on: by tests, and by ``untouched``.
 step: Callable[[str, object], None] | None = None
 
 # What a file may have at most to be read whole: lists that a user or a client makes, and those of all messages.
@@ -71,6 +71,29 @@ def as_store_error(path: bytes) -> Iterator[None]:
         yield
     except OSError as error:
         raise store_error(error, path) from error
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Let this process change nothing on the disk meanwhile, as if all of it were on a read-only file system.
+
+    What is read is read under the same locks, as far as their files are there.  Not for a process of many threads.
+    """
+    global step
+    before, step = step, _refuse
+    try:
+        yield
+    finally:
+        step = before
+
+
+def _refuse(action: str, what: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def is_untouched() -> bool:
+    """Whether nothing may be changed just now (``untouched``)."""
+    return step is _refuse
 
 
 def about(action: str, what: object) -> None:
@@ -185,6 +208,25 @@ def make_directory(path: bytes, parent: bytes) -> None:
             share(fd, mode, like)
         finally:
             os.close(fd)
+
+
+def make_directories(path: bytes) -> None:
+    """Make a directory for its owner only, with the parents that it lacks, unless it is there."""
+    if step is not None and not os.path.isdir(path):
+        step("mkdir", path)
+    os.makedirs(path, mode=0o700, exist_ok=True)
+
+
+def allow(path: bytes, mode: int) -> None:
+    """Let the owner of a file or directory do more with it: the bits of *mode* are added; a link is not followed."""
+    if step is not None:
+        step("chmod", path)
+    fd = descriptors.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # By /proc, for a descriptor that needs no right to the file changes nothing itself.
+        os.chmod(b"/proc/self/fd/%d" % fd, stat.S_IMODE(os.fstat(fd).st_mode) | mode)
+    finally:
+        os.close(fd)
 
 
 def remove_directory(path: bytes) -> None:

@@ -129,7 +129,7 @@ def open_all(
 def _open_control(path: bytes, needed: bool) -> Descriptor | None:
     """Open where a neighbour's files about the folder are; where that cannot be, its list of UIDs is not kept."""
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        durable.make_directories(path)
         return Descriptor(descriptors.open(path, _FLAGS), "control directory")
     except OSError as error:
         # Beside a server that runs, its lock must be had.
@@ -142,7 +142,7 @@ def _open_control(path: bytes, needed: bool) -> Descriptor | None:
 def _open_index(path: bytes) -> Descriptor | None:
     """Open our own directory; None where there is no room or no right to make it: the history lives in memory."""
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        durable.make_directories(path)
     except OSError as error:
         if not durable.cannot_write(error):
             raise durable.store_error(error, path) from error
@@ -156,6 +156,8 @@ def _open_index(path: bytes) -> Descriptor | None:
 
 def _make_directory(folder: int, name: bytes, mode: int, path: bytes) -> None:
     """Make a directory that every Maildir has and some copies of one lack; a cur/ alone can be read."""
+    if durable.is_untouched():
+        return
     try:
         os.mkdir(name, mode & 0o777, dir_fd=folder)
     except FileExistsError:
@@ -176,7 +178,7 @@ def _is_directory(folder: int, name: bytes) -> bool:
 
 def _writable(folder: int) -> bool:
     """Say whether messages can be renamed and removed here."""
-    return all(
+    return not durable.is_untouched() and all(
         os.access(name, os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True)
         for name in (b"cur", b"new", b"tmp")
         if _is_directory(folder, name)

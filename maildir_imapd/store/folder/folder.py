@@ -93,6 +93,8 @@ class Folder:
                 uidvalidity=keeping.uidvalidity,
                 unseen=partial(unseen.of, self.files, where.folder),
             )
+            # With nothing to be changed the history lives in memory, beside what is on the disk.
+            self.index.writable = not durable.is_untouched()
             self.neighbour = None if self.read_only else self._meet_neighbours()
             self.turns = Turns(self.neighbour, path, coexist=self.keeping.coexist)
         except BaseException:
@@ -196,7 +198,10 @@ class Folder:
                     if not durable.cannot_write(error):
                         raise
             else:
-                index.load()
+                try:
+                    index.load()
+                except (Unfit, FileNotFoundError):
+                    self.adopt()  # it is broken, and we may not mend it: what the directory says is what there is
         else:
             self.adopt()
 
@@ -471,6 +476,13 @@ class Folder:
             delivery.clean_tmp(self.fd, time.time())
         except OSError:
             pass
+
+
+@contextmanager
+def locked(folder: Folder) -> Iterator[None]:
+    """Shut everybody out, and take nothing in; raises LockTimeout, StoreError."""
+    with folder.shared(), folder._file_lock(None):
+        yield
 
 
 def _listed_uidvalidity(neighbour: Neighbour | None) -> int:

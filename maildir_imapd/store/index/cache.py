@@ -191,6 +191,26 @@ class Cache:
         except (OSError, errors.LockTimeout) as error:
             log.info("cache not rewritten", path=self._path, why=error)
 
+    def fields_of(self, uid: int) -> dict[bytes, int]:
+        """Say of which fields of a message something is known, and how many octets."""
+        with self._lock:
+            self._look()
+            fields = list(self._fields)
+        found = {field: self.get_many([uid], field)[0] for field in fields}
+        return {field: len(blob) for field, blob in found.items() if blob is not None}
+
+    def remove(self) -> None:
+        """Forget all, for all processes; raises OSError."""
+        with self._lock:
+            self._forget()
+        directory = descriptors.open_directory(self._directory)
+        try:
+            durable.unlink(NAME, directory)
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(directory)
+
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:

@@ -91,6 +91,8 @@ class Attic:
             attic = descriptors.again(os.listdir, os.path.join(self._layout.root, self._layout.attic))
         except OSError:
             return  # nothing has been put there
+        if durable.is_untouched():
+            return
         for entry in attic:
             if entry.startswith((TRASH, NASCENT)) and self._abandoned(entry):
                 self.empty(entry)

@@ -327,7 +327,7 @@ def clean_tmp(folder: int, now: float) -> int:
     tmp = descriptors.open(b"tmp", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
         status = os.fstat(tmp)
-        if status.st_atime > now - 8 * 3600:
+        if status.st_atime > now - 8 * 3600 or durable.is_untouched():
             return 0
         os.utime(tmp, ns=(int(now * 1e9), status.st_mtime_ns))
         removed = 0

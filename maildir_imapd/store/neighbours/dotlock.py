@@ -64,13 +64,13 @@ class DotLock:
             # Somebody held us for dead; what we wrote in the meantime is whole all the same.
             pass
 
-    def _take_away_stale(self) -> bool:
-        """Remove a lock whose holder is gone; says whether it is worth trying at once."""
+    def is_stale(self) -> bool:
+        """Whether it is there, and its holder is gone."""
         try:
             state = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
             holder = durable.read_file(self._name, self._directory)
         except FileNotFoundError:
-            return True
+            return False
         age = time.time() - state.st_mtime
         pid, _, host = holder.partition(b":")
         dead = not holder and age > NAMELESS_AFTER_SECONDS
@@ -81,7 +81,19 @@ class DotLock:
                 dead = True
             except (PermissionError, OverflowError):
                 pass  # it lives, as somebody else
-        if not dead and age <= self._stale:
+        return dead or age > self._stale
+
+    def _take_away_stale(self) -> bool:
+        """Remove a lock whose holder is gone; says whether it is worth trying at once."""
+        try:
+            os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        return self.take_away()
+
+    def take_away(self) -> bool:
+        """Remove it if its holder is gone; says whether it was."""
+        if not self.is_stale():
             return False
         try:
             # Race: between the look and this a new holder may have come; Dovecot bears the same one.

@@ -204,12 +204,26 @@ class Quota:
         """Return what is used now; None without a quota."""
         return self._usage(NOTHING) if self.look() else None
 
+    def recount(self) -> Usage | None:
+        """Count all messages, whatever the file says, and write it; None without a quota. Raises StoreError."""
+        return self._count_anew() if self.look() else None
+
+    def said(self) -> Amount | None:
+        """Return what the file says is used; None where it says nothing."""
+        said = self._read()
+        return None if said is None else said.used
+
     def demand(self, more: Amount) -> None:
         """Raise OverQuota when there is no room for *more*."""
         if self.look():
             usage = self._usage(more)
             if usage is not None and _too_much(usage.used, more, usage.limit):
                 raise OverQuota
+
+    def demand_copy(self, folder: bytes, amount: Callable[[], Amount]) -> None:
+        """Raise OverQuota when there is no room for a copy in the folder at this path; *amount* measures it."""
+        if self.look() and self.counts(folder, 0):
+            self.demand(amount())
 
     def demand_message(self, octets: int) -> None:
         """Raise OverQuota when there is no room for another message of so many octets."""
