@@ -15,6 +15,13 @@ COMMANDS = {
         "tunnel": Lazy("tunnel:tunnel", "Speak IMAP on stdin and stdout, for ssh."),
         "try": Lazy("try_:try_", "Serve one Maildir, to see it at work."),
     },
+    "The running server": {
+        "status": Lazy("status:status", "Show how the running server is, and what is wrong now."),
+        "who": Lazy("status:who", "Show who is connected, and what each session does."),
+        "kick": Lazy("status:kick", "End a session, or all sessions of a user."),
+        "stop": Lazy("status:stop", "End the running server: BYE to all, as after SIGTERM."),
+        "reload": Lazy("status:reload", "Have the running server read its configuration again, as after SIGHUP."),
+    },
     "Users": {
         "user": Lazy("devices:user", "Add, remove and check users."),
         "hash-password": Lazy("users:hash_password", "Print the hash of a password."),

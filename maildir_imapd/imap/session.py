@@ -18,6 +18,7 @@ from maildir_imapd.errors import BadMailboxName, MailboxMissing, WrongState
 from maildir_imapd.events import Log
 from maildir_imapd.imap.languages import DEFAULT, TAILS
 from maildir_imapd.imap.progress import Progress
+from maildir_imapd.imap.tally import Tally
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
 from maildir_imapd.wire.buffer import CommandBuffer
@@ -125,7 +126,7 @@ class Session:
 
     *clock* gives the time of day, *ticks* seconds that never go back.  *meanwhile*: how long work under a lock is
     done.  *look* says whether the client is still there.  *may_leave*: whether somebody could log in again.
-    *budget*: what large things may take in memory, of all sessions.
+    *budget*: what large things may take in memory, of all sessions.  *tally*: where it is counted what it does.
     """
 
     def __init__(
@@ -143,8 +144,14 @@ class Session:
         look: Client,
         may_leave: bool,
         budget: Budget = UNLIMITED,
+        tally: Tally | None = None,
     ) -> None:
         self.policy = policy
+        # What it has done, in figures, and what it had done by the login.
+        self.tally = Tally() if tally is None else tally
+        self._at_login = (0, 0, 0, 0, 0, 0, 0.0)
+        # Whether the log has heard of the login, and is to hear of its end.
+        self.announced = False
         # Who logs in is asked for here, which may block for as long as the door wants; and by which mechanisms.
         self.gate, self.ways = gate, ways
         # Whether the line is safe from others' eyes: TLS, or the same machine.
@@ -293,9 +300,27 @@ class Session:
         self.read_only, self.used = access.read_only, access.used
         self.state = State.AUTHENTICATED
         self.buffer.limits = self.policy.after_login
+        self.tally.logins += 1
+        self._at_login = self._done()
+
+    def _done(self) -> tuple[int, int, int, int, int, int, float]:
+        tally = self.tally
+        figures = (tally.commands, tally.heard, tally.said, tally.fetched, tally.appended, tally.expunged)
+        return (*figures, self.clock())
+
+    def _note_logout(self) -> None:
+        """Write the line that says what was done since the login, if that had one."""
+        if not self.announced:
+            return
+        self.announced = False
+        done = [now - then for now, then in zip(self._done(), self._at_login, strict=True)]
+        names = ("commands", "octets_in", "octets_out", "fetched", "appended", "expunged")
+        figures = dict(zip(names, done[:-1], strict=True))
+        self.note("logout", **figures, seconds=round(max(0.0, done[-1]), 1))
 
     def log_out(self) -> None:
         """Return to the not authenticated state; of the user nothing is left (RFC 8437)."""
+        self._note_logout()
         access, self._access, self.user = self._access, None, None
         self.read_only, self.used = False, unheard
         self.enabled.clear()
@@ -317,7 +342,9 @@ class Session:
         try:
             self._let_go()
         finally:
-            self.state = State.LOGOUT
+            here, self.state = self.state in State.AUTHENTICATED | State.SELECTED, State.LOGOUT
+            if here:
+                self._note_logout()
 
     def _let_go(self) -> None:
         """Keep nothing of the account; what fails does not keep the rest."""

@@ -202,6 +202,7 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
         except MailboxMissing:
             continue
         session.note_own(mailbox, made=stored)
+        session.tally.appended += len(stored)
         session.drop_deliveries()
         return stored
     raise in_use()

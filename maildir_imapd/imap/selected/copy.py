@@ -80,6 +80,7 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
     session.note_own(mailbox, made=[uid for _, uid in pairs])
     if cmd.move:
         session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
+        session.tally.expunged += len(pairs)
     return copyuid_code(pairs.uidvalidity, pairs)
 
 

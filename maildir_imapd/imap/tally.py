@@ -1,0 +1,88 @@
+"""The figures of one session: whole numbers that only its own thread adds to, and anybody reads at any time.
+
+What a worker, or the server, has done is the sum over its sessions (``server/figures.py``); nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Final, NamedTuple, Protocol
+
+# Rows of ``kinds``: how many commands, the microseconds that they took, and how many took less than each bound.
+COUNT: Final = 0
+MICROSECONDS: Final = 1
+FIRST: Final = 2
+# The bound of a place is 4 ** place microseconds; the last one is for all that take longer than 67 seconds.
+PLACES: Final = 15
+# Seconds that a command has to take to stand among those that took long.
+LONG_SECONDS: Final = 0.1
+LONGEST: Final = 200
+_EMPTY_ROW: Final = (0,) * (FIRST + PLACES)
+
+
+class Long(NamedTuple):
+    """A command that took long."""
+
+    ended: float
+    """Seconds since the epoch."""
+    seconds: float
+    command: str
+    user: str | None
+    mailbox: str | None
+
+
+class Answers(Protocol):
+    """Knows how many octets have been answered with."""
+
+    sent: int
+
+
+class _Nothing:
+    sent = 0
+
+
+class Tally:
+    """See the module.  *long*: where commands that took long are noted; shared by all sessions of a process."""
+
+    __slots__ = ("answers", "appended", "began", "expunged", "fetched", "heard", "kinds", "logins", "long", "running")
+
+    def __init__(self, long: deque[Long] | None = None) -> None:
+        self.kinds: dict[bytes, list[int]] = {}
+        # Octets from the client, and who knows of those to it.
+        self.heard = 0
+        self.answers: Answers = _Nothing()
+        self.logins = 0
+        # Messages.
+        self.fetched = 0
+        self.appended = 0
+        self.expunged = 0
+        # The command under way; since when it is, or since when there is none (monotonic).
+        self.running: bytes | None = None
+        self.began = time.monotonic()
+        self.long: deque[Long] = deque(maxlen=LONGEST) if long is None else long
+
+    def count(self, name: bytes, seconds: float) -> None:
+        """Count one command."""
+        row = self.kinds.get(name)
+        if row is None:
+            row = self.kinds[name] = list(_EMPTY_ROW)
+        microseconds = int(seconds * 1e6)
+        place = (microseconds.bit_length() + 1) >> 1
+        row[COUNT] += 1
+        row[MICROSECONDS] += microseconds
+        row[FIRST + (place if place < PLACES else PLACES - 1)] += 1
+
+    def note_long(self, name: bytes, seconds: float, user: str | None, mailbox: str | None) -> None:
+        """Note a command that took long."""
+        self.long.append(Long(time.time(), seconds, name.decode("ascii"), user, mailbox))
+
+    @property
+    def commands(self) -> int:
+        """How many commands there were."""
+        return sum(row[COUNT] for row in list(self.kinds.values()))
+
+    @property
+    def said(self) -> int:
+        """Octets to the client."""
+        return self.answers.sent
