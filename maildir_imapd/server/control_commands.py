@@ -13,7 +13,13 @@ from maildir_imapd import __version__
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
 from maildir_imapd.server import tls
-from maildir_imapd.server.control_protocol import Fault
+from maildir_imapd.server.control_protocol import (
+    LONGEST_RAWLOG_SECONDS,
+    MOST_RAWLOG_OCTETS,
+    RAWLOG_OCTETS,
+    RAWLOG_SECONDS,
+    Fault,
+)
 from maildir_imapd.server.figures import RATES, Figures, total
 from maildir_imapd.server.rawlog import Order
 from maildir_imapd.server.troubles import Seen, joined, wrong
@@ -28,10 +34,6 @@ log = Log(__name__)
 
 # Commands that took long, of all workers, that are told.
 LONG: Final = 20
-RAWLOG_SECONDS: Final = 3600.0
-LONGEST_RAWLOG_SECONDS: Final = 7 * 86400.0
-RAWLOG_OCTETS: Final = 1 << 20
-MOST_RAWLOG_OCTETS: Final = 1 << 30
 RAWLOGS: Final = 100
 _USAGE: Final = 64
 _NO_USER: Final = 67

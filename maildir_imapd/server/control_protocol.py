@@ -14,6 +14,11 @@ from typing import Final
 VERSION: Final = 1
 # Octets of a request; whoever sends a longer line is answered with an error and cut.
 REQUEST_OCTETS: Final = 64 * 1024
+# A raw log: how long and how large, if nothing is said and at the most.
+RAWLOG_SECONDS: Final = 3600.0
+LONGEST_RAWLOG_SECONDS: Final = 7 * 86400.0
+RAWLOG_OCTETS: Final = 1 << 20
+MOST_RAWLOG_OCTETS: Final = 1 << 30
 # What control_socket may be beside a path.
 AUTO: Final = "auto"
 NONE: Final = "none"
