@@ -13,7 +13,7 @@ from maildir_imapd.phrases import Phrase
 
 
 class _Thread(threading.local):
-    """What stands in each line of a thread."""
+    """A word that stands in each line of a thread."""
 
     session: str | None = None
 

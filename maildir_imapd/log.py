@@ -298,32 +298,54 @@ def _priority(level: int) -> int:
     return 3 if level >= logging.ERROR else 4 if level >= logging.WARNING else 6 if level >= logging.INFO else 7
 
 
-class SyslogHandler(logging.handlers.SysLogHandler):
+class SyslogHandler(logging.Handler):
     """The system's log, by its socket.  It never waits: a line that finds no room there is lost."""
 
     def __init__(self, path: str = "/dev/log") -> None:
-        super().__init__(path, facility=logging.handlers.SysLogHandler.LOG_MAIL)
-        self.append_nul = False
-        self.ident = f"maildir-imapd[{os.getpid()}]: "
-        self._quiet()
+        super().__init__()
+        self._path = path
+        self._sock: socket.socket | None = self._connected()
 
-    def _quiet(self) -> None:
-        sock: socket.socket | None = getattr(self, "socket", None)
-        if sock is not None:
-            sock.setblocking(False)
-
-    def createSocket(self) -> None:
-        """As of the class, also when the system's log was started anew."""
-        super().createSocket()
-        self._quiet()
+    def _connected(self) -> socket.socket:
+        """Connect; raises OSError."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(self._path)
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one line; the process that a worker was forked from has another number."""
-        self.ident = f"maildir-imapd[{record.process}]: "
-        super().emit(record)
+        """Send one line; facility mail."""
+        priority = 2 << 3 | _priority(record.levelno)
+        line = self.format(record).replace("\n", " ")
+        data = f"<{priority}>maildir-imapd[{record.process}]: {line}".encode("utf-8", "backslashreplace")
+        for _ in range(2):
+            try:
+                if self._sock is None:
+                    self._sock = self._connected()
+                self._sock.send(data[:SYSLOG_OCTETS])
+            except BlockingIOError:
+                return
+            except OSError:
+                # It was started anew: once more, to the new one.
+                if self._sock is not None:
+                    self._sock.close()
+                self._sock = None
+            else:
+                return
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Say nothing: there is nowhere left to say it."""
+    def close(self) -> None:
+        """Close the socket; harmless twice."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        super().close()
+
+
+# What the system's logs take of one line.
+SYSLOG_OCTETS: Final = 8000
 
 
 def _journal(stream: Any) -> bool:

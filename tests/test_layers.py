@@ -75,7 +75,15 @@ CLI_KNOWS = FACE | {
     "store.threads.locks",
 }
 # An engine, and what it is made of.
-ENGINE = {"imap.columns.danger", "imap.engine", "imap.gate", "imap.policy", "imap.progress", "imap.reply"}
+ENGINE = {
+    "imap.columns.danger",
+    "imap.engine",
+    "imap.gate",
+    "imap.policy",
+    "imap.progress",
+    "imap.reply",
+    "imap.tally",
+}
 # What fills an index of texts, and what works ahead, in processes that serve nobody.
 FILLING = {
     "imap.columns.ahead",
@@ -111,6 +119,7 @@ ALLOWED = {
         "auth",
         *SERVER_KNOWS,
         "config",
+        "setting.shown",
         "values",
         "location",
         "log",
@@ -119,7 +128,21 @@ ALLOWED = {
         *LEAVES,
         "",
     },
-    "cli": {"cli", "server", *CLI_KNOWS, "auth", "config", "location", "log", "errors", "events", ""},
+    "cli": {
+        "cli",
+        "server",
+        *CLI_KNOWS,
+        "auth",
+        "config",
+        "setting.shown",
+        "toml_lines",
+        "values",
+        "location",
+        "log",
+        "errors",
+        "events",
+        "",
+    },
 }
 # The rooms of a layer: each imports only those that stand behind it.  "" are the files that lie in no room; a name of
 # theirs stands for such a file alone.

@@ -17,6 +17,8 @@ from maildir_imapd.errors import ConfigError
 from maildir_imapd.setting.shown import shown
 
 _WIDTH: Final = 100
+# A setting that has no default.
+_NOTHING: Final = '""'
 
 
 @click.group()
@@ -118,8 +120,4 @@ def default() -> None:
         many = " (one or a list)" if setting.many else ""
         for line in textwrap.wrap(f"{setting.help} Default: {setting.default_text}.{many}", _WIDTH - 2):
             click.echo(f"# {line}")
-        click.echo(f"#{setting.name} = {shown(setting.default) or _example(setting.many)}")
-
-
-def _example(many: bool) -> str:
-    return "[]" if many else '""'
+        click.echo(f"#{setting.name} = {shown(setting.default) or ('[]' if setting.many else _NOTHING)}")

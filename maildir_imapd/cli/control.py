@@ -26,7 +26,7 @@ def asking(function: Callable[..., Any]) -> Callable[..., Any]:
     return config_option(socket_option(function))
 
 
-class Server:
+class RunningServer:
     """A connection to the running server; raises CommandFailed for everything that goes wrong."""
 
     def __init__(self, config_file: str | None, socket_path: str | None, *, timeout: float | None = 30.0) -> None:

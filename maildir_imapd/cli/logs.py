@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from maildir_imapd import log as logs
-from maildir_imapd.cli.control import Server, asking
+from maildir_imapd.cli.control import RunningServer, asking
 from maildir_imapd.cli.group import CommandFailed
 from maildir_imapd.cli.output import Value, json_option, plain_text, print_rows
 from maildir_imapd.cli.status import moment, octets
@@ -38,7 +38,7 @@ def follow(user: str | None, level: str, config_file: str | None, socket_path: s
 
     Whoever reads too slowly loses events, and is told how many; the server never waits.
     """
-    server = Server(config_file, socket_path, timeout=None)
+    server = RunningServer(config_file, socket_path, timeout=None)
     wanted: dict[str, Any] = {"level": level} if user is None else {"level": level, "user": user}
     try:
         for said in server.stream("follow", **wanted):
@@ -88,7 +88,7 @@ def on(user: str, period: str, most: str, config_file: str | None, socket_path: 
         seconds, size = read_duration(1, LONGEST_RAWLOG_SECONDS)(period), read_size(1, MOST_RAWLOG_OCTETS)(most)
     except ValueError as error:
         raise click.UsageError(f"--for, --octets: {error}") from error
-    found = Server(config_file, socket_path).ask("rawlog", do="on", user=user, seconds=seconds, octets=size)
+    found = RunningServer(config_file, socket_path).ask("rawlog", do="on", user=user, seconds=seconds, octets=size)
     _print(found, as_json)
 
 
@@ -98,7 +98,7 @@ def on(user: str, period: str, most: str, config_file: str | None, socket_path: 
 @json_option
 def off(user: str, config_file: str | None, socket_path: str | None, as_json: bool) -> None:
     """End writing down the dialogues of USER; what has been written stays."""
-    _print(Server(config_file, socket_path).ask("rawlog", do="off", user=user), as_json)
+    _print(RunningServer(config_file, socket_path).ask("rawlog", do="off", user=user), as_json)
 
 
 @rawlog.command("list")
@@ -106,7 +106,7 @@ def off(user: str, config_file: str | None, socket_path: str | None, as_json: bo
 @json_option
 def list_(config_file: str | None, socket_path: str | None, as_json: bool) -> None:
     """List whose dialogues are written down, until when and where."""
-    _print(Server(config_file, socket_path).ask("rawlog", do="list"), as_json)
+    _print(RunningServer(config_file, socket_path).ask("rawlog", do="list"), as_json)
 
 
 def _print(found: dict[str, Any], as_json: bool) -> None:

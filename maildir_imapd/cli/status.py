@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from maildir_imapd.cli.control import Server, asking
+from maildir_imapd.cli.control import RunningServer, asking
 from maildir_imapd.cli.group import FAILED, UNAVAILABLE, CommandFailed
 from maildir_imapd.cli.output import Value, json_option, print_json, print_rows, print_values
 
@@ -25,7 +25,7 @@ def status(config_file: str | None, socket_path: str | None, as_json: bool) -> N
 
     Ends with 0 when all is well, with 1 when something is wrong, and with 69 when no server answers.
     """
-    found = Server(config_file, socket_path).ask("status")
+    found = RunningServer(config_file, socket_path).ask("status")
     if as_json:
         print_json(found)
     else:
@@ -85,7 +85,7 @@ def who(user: str | None, config_file: str | None, socket_path: str | None, as_j
 
     With USER only his sessions.
     """
-    found = Server(config_file, socket_path).ask("who", **({} if user is None else {"user": user}))
+    found = RunningServer(config_file, socket_path).ask("who", **({} if user is None else {"user": user}))
     rows = found["sessions"] if as_json else [_session(each) for each in found["sessions"]]
     print_rows(_SESSIONS, rows, as_json=as_json, empty="Nobody is here.")
     tell_silent(found["silent"])
@@ -119,7 +119,7 @@ def kick(whom: str, config_file: str | None, socket_path: str | None, as_json: b
     Each client is told BYE, after the command that is under way; one that does not take it is cut off after five
     seconds.
     """
-    found = Server(config_file, socket_path).ask("kick", whom=whom)
+    found = RunningServer(config_file, socket_path).ask("kick", whom=whom)
     if as_json:
         print_json(found)
     else:
@@ -132,7 +132,7 @@ def kick(whom: str, config_file: str | None, socket_path: str | None, as_json: b
 @asking
 def stop(wait: bool, config_file: str | None, socket_path: str | None) -> None:
     """End the running server: BYE to all, as after SIGTERM."""
-    server = Server(config_file, socket_path, timeout=3700.0)
+    server = RunningServer(config_file, socket_path, timeout=3700.0)
     pid = server.ask("stop")["stopping"]
     if wait and not server.wait_for_the_end():
         raise CommandFailed(f"the server (pid {pid}) has not ended yet", UNAVAILABLE)
@@ -148,7 +148,7 @@ def reload(config_file: str | None, socket_path: str | None, as_json: bool) -> N
     Says what has changed.  Where the configuration cannot be used that is said instead, the status is 78, and the
     server goes on with the old one.
     """
-    found = Server(config_file, socket_path, timeout=600.0).ask("reload")
+    found = RunningServer(config_file, socket_path, timeout=600.0).ask("reload")
     if as_json:
         print_json(found)
         return

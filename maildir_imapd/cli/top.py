@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from maildir_imapd.cli.control import Server, asking
+from maildir_imapd.cli.control import RunningServer, asking
 from maildir_imapd.cli.output import json_option, plain_text, print_json, print_rows
 from maildir_imapd.cli.status import duration, octets
 
@@ -29,8 +29,8 @@ SESSIONS: Final = 15
 
 
 @dataclass
-class View:
-    """What is seen at one look, beside the last one."""
+class Sight:
+    """A look at the server, beside the last one."""
 
     commands_a_second: float = 0.0
     octets_in_a_second: float = 0.0
@@ -43,16 +43,16 @@ class View:
 
 
 class Looks:
-    """Makes a ``View`` of two answers of the server, that of now and that of before."""
+    """Makes a ``Sight`` of two answers of the server, that of now and that of before."""
 
     def __init__(self) -> None:
         self._before: tuple[float, dict[str, Any], dict[str, dict[str, Any]]] | None = None
 
-    def look(self, status: dict[str, Any], sessions: list[dict[str, Any]], now: float) -> View:
+    def look(self, status: dict[str, Any], sessions: list[dict[str, Any]], now: float) -> Sight:
         """Take the answers of *now*, monotonic seconds; the first time rates are those of the last minute."""
         here = {str(each["session"]): each for each in sessions}
         before, self._before = self._before, (now, status, here)
-        view = View(status=status)
+        view = Sight(status=status)
         if before is None:
             rates = status["rates"]
             view.commands_a_second = rates["commands"]
@@ -112,7 +112,7 @@ def top(once: bool, interval: float, config_file: str | None, socket_path: str |
 
     q or Ctrl-C ends it.
     """
-    server, looks = Server(config_file, socket_path), Looks()
+    server, looks = RunningServer(config_file, socket_path), Looks()
     if once or as_json or not (sys.stdout.isatty() and sys.stdin.isatty()):
         _look(server, looks)
         if not as_json and not sys.stdout.isatty():
@@ -128,13 +128,13 @@ def top(once: bool, interval: float, config_file: str | None, socket_path: str |
         _live(server, looks, interval)
 
 
-def _look(server: Server, looks: Looks, after: float = 0.0) -> View:
+def _look(server: RunningServer, looks: Looks, after: float = 0.0) -> Sight:
     time.sleep(after)
     status = server.ask("status")
     return looks.look(status, server.ask("who")["sessions"], time.monotonic())
 
 
-def _live(server: Server, looks: Looks, interval: float) -> None:
+def _live(server: RunningServer, looks: Looks, interval: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
@@ -172,7 +172,7 @@ def _pressed(number: int, seconds: float) -> bool:
     return False
 
 
-def _as_json(view: View) -> dict[str, Any]:
+def _as_json(view: Sight) -> dict[str, Any]:
     return {
         "sessions": view.status["sessions"],
         "logged_in": view.status["logged_in"],
@@ -188,7 +188,7 @@ def _as_json(view: View) -> dict[str, Any]:
     }
 
 
-def _print_lines(view: View) -> None:
+def _print_lines(view: Sight) -> None:
     head = {"sessions": view.status["sessions"], "logged in": view.status["logged_in"]}
     for name, value in head.items():
         click.echo(f"{name}\t{value}")
@@ -212,7 +212,7 @@ def _table(title: str, columns: tuple[str, ...], numbers: tuple[str, ...], rows:
     return table
 
 
-def _picture(view: View, height: int) -> RenderableType:
+def _picture(view: Sight, height: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 

@@ -321,19 +321,7 @@ class Engine:
                 session.drop_deliveries()
             tally.running = None
             tally.began = ended = self._ticks()
-            self._count(name, ended - began)
-
-    def _count(self, name: bytes, seconds: float) -> None:
-        """Count a command, and say so where it was slow; what no command is called is one name, for clients make it."""
-        session = self.session
-        session.tally.count(name if name in TABLE else b"UNKNOWN", seconds)
-        if seconds < LONG_SECONDS or name not in TABLE:
-            return
-        mailbox = None if session.view is None else session.view.name
-        session.tally.note_long(name, seconds, session.user, mailbox)
-        slow = self._policy.slow_command
-        if slow and seconds >= slow:
-            session.note("slow command", command=name.decode("ascii"), mailbox=mailbox, seconds=round(seconds, 3))
+            _count(session, name, ended - began)
 
     def _headless(self, frame: Frame) -> None:
         """Say what is wrong with a line that is no command."""
@@ -515,3 +503,15 @@ class Engine:
         if isinstance(error, StoreError) and not logged:
             log.warning(error.text, user=session.user, detail=error.detail, code=code or b"")
         session.say(reply, b"NO", error.text, code, tag=tag or b"*")
+
+
+def _count(session: Session, name: bytes, seconds: float) -> None:
+    """Count a command, and say so where it was slow; what is no command has one name, for clients make these up."""
+    session.tally.count(name if name in TABLE else b"UNKNOWN", seconds)
+    if seconds < LONG_SECONDS or name not in TABLE:
+        return
+    mailbox = None if session.view is None else session.view.name
+    session.tally.note_long(name, seconds, session.user, mailbox)
+    slow = session.policy.slow_command
+    if slow and seconds >= slow:
+        session.note("slow command", command=name.decode("ascii"), mailbox=mailbox, seconds=round(seconds, 3))

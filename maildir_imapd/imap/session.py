@@ -147,11 +147,7 @@ class Session:
         tally: Tally | None = None,
     ) -> None:
         self.policy = policy
-        # What it has done, in figures, and what it had done by the login.
-        self.tally = Tally() if tally is None else tally
-        self._at_login = (0, 0, 0, 0, 0, 0, 0.0)
-        # Whether the log has heard of the login, and is to hear of its end.
-        self.announced = False
+        self.tally = Tally() if tally is None else tally  # what it has done, in figures
         # Who logs in is asked for here, which may block for as long as the door wants; and by which mechanisms.
         self.gate, self.ways = gate, ways
         # Whether the line is safe from others' eyes: TLS, or the same machine.
@@ -174,8 +170,7 @@ class Session:
         # Whether the user may change nothing at all; the client's program by ID, and who is told of it.
         self.read_only, self.client = False, ""
         self.used: Callable[[str], None] = unheard
-        # The open mailbox.
-        self.view: View | None = None
+        self.view: View | None = None  # the open mailbox
         # What ENABLE, or a command that implies it, has switched on (RFC 5161), in capitals.
         self.enabled: set[bytes] = set()
         # The language of the texts that people read (RFC 5255).
@@ -186,14 +181,13 @@ class Session:
         # Gets the client's lines as long as a dialogue goes on, AUTHENTICATE's or IDLE's.
         self.dialogue: Dialogue | None = None
         self.idling = False
-        # APPEND's: messages of the command under way, in the spool and in no mailbox; octets of those that are whole.
+        # APPEND's: messages of the command under way, in the spool and in no mailbox; octets of those that are whole;
+        # the mailbox that they are for.
         self.deliveries: list[Delivery] = []
         self.delivered = 0
-        # And the mailbox that they are for.
         self.filled: Mailbox | None = None
-        # Set by ENABLE METADATA.
+        # Set by ENABLE METADATA; set by NOTIFY, without which the rules of RFC 3501 hold.
         self.following: Following | None = None
-        # Set by NOTIFY; without it the rules of RFC 3501 hold.
         self.notify: Notified | None = None
 
     # --- what a client reads ------------------------------------------------------------------------
@@ -301,26 +295,11 @@ class Session:
         self.state = State.AUTHENTICATED
         self.buffer.limits = self.policy.after_login
         self.tally.logins += 1
-        self._at_login = self._done()
-
-    def _done(self) -> tuple[int, int, int, int, int, int, float]:
-        tally = self.tally
-        figures = (tally.commands, tally.heard, tally.said, tally.fetched, tally.appended, tally.expunged)
-        return (*figures, self.clock())
-
-    def _note_logout(self) -> None:
-        """Write the line that says what was done since the login, if that had one."""
-        if not self.announced:
-            return
-        self.announced = False
-        done = [now - then for now, then in zip(self._done(), self._at_login, strict=True)]
-        names = ("commands", "octets_in", "octets_out", "fetched", "appended", "expunged")
-        figures = dict(zip(names, done[:-1], strict=True))
-        self.note("logout", **figures, seconds=round(max(0.0, done[-1]), 1))
+        self.tally.mark(self.clock())
 
     def log_out(self) -> None:
         """Return to the not authenticated state; of the user nothing is left (RFC 8437)."""
-        self._note_logout()
+        _note_logout(self)
         access, self._access, self.user = self._access, None, None
         self.read_only, self.used = False, unheard
         self.enabled.clear()
@@ -344,7 +323,7 @@ class Session:
         finally:
             here, self.state = self.state in State.AUTHENTICATED | State.SELECTED, State.LOGOUT
             if here:
-                self._note_logout()
+                _note_logout(self)
 
     def _let_go(self) -> None:
         """Keep nothing of the account; what fails does not keep the rest."""
@@ -441,3 +420,10 @@ class Session:
     def spell(self, name: str) -> bytes:
         """Spell a mailbox name as this client reads it; ``wire.render`` quotes it."""
         return encode_mailbox(name, utf8=self.utf8)
+
+
+def _note_logout(session: Session) -> None:
+    """Write the line that says what was done since the login, where the log has heard of that."""
+    if session.tally.announced:
+        session.tally.announced = False
+        session.note("logout", **session.tally.since_mark(session.clock()))

@@ -45,7 +45,20 @@ class _Nothing:
 class Tally:
     """See the module.  *long*: where commands that took long are noted; shared by all sessions of a process."""
 
-    __slots__ = ("answers", "appended", "began", "expunged", "fetched", "heard", "kinds", "logins", "long", "running")
+    __slots__ = (
+        "_marked",
+        "announced",
+        "answers",
+        "appended",
+        "began",
+        "expunged",
+        "fetched",
+        "heard",
+        "kinds",
+        "logins",
+        "long",
+        "running",
+    )
 
     def __init__(self, long: deque[Long] | None = None) -> None:
         self.kinds: dict[bytes, list[int]] = {}
@@ -61,6 +74,23 @@ class Tally:
         self.running: bytes | None = None
         self.began = time.monotonic()
         self.long: deque[Long] = deque(maxlen=LONGEST) if long is None else long
+
+        # Whether the log has heard of the login, and is to hear of its end; and the figures of then.
+        self.announced = False
+        self._marked: tuple[int | float, ...] = (0,) * 7
+
+    def mark(self, now: float) -> None:
+        """Remember the figures of *now*, seconds since the epoch, when somebody logs in."""
+        self._marked = self._done(now)
+
+    def _done(self, now: float) -> tuple[int | float, ...]:
+        return self.commands, self.heard, self.said, self.fetched, self.appended, self.expunged, now
+
+    def since_mark(self, now: float) -> dict[str, int | float]:
+        """Say what has been done since then, as fields of the log."""
+        names = ("commands", "octets_in", "octets_out", "fetched", "appended", "expunged", "seconds")
+        done = (after - before for after, before in zip(self._done(now), self._marked, strict=True))
+        return {name: max(0, round(each, 1)) for name, each in zip(names, done, strict=True)}
 
     def count(self, name: bytes, seconds: float) -> None:
         """Count one command."""

@@ -24,7 +24,7 @@ from maildir_imapd.store.threads.bell import Bell
 from maildir_imapd.store.threads.longlived import BEAT_SECONDS, LongLived
 
 if TYPE_CHECKING:
-    from maildir_imapd.server.figures import Figures, WorkerFigures
+    from maildir_imapd.server.figures import Sums, WorkerFigures
     from maildir_imapd.server.rawlog import RawLogs
     from maildir_imapd.server.sessions import Sessions, Visit
 
@@ -138,7 +138,7 @@ class Answering:
 
     # --- what is asked ------------------------------------------------------------------------------
 
-    def figures(self) -> Figures:
+    def figures(self) -> Sums:
         """The sums of this worker, with what only the log has seen."""
         from dataclasses import replace
 

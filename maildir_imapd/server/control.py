@@ -17,18 +17,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
+from maildir_imapd.server.channels import Channels, unwatch, watch
 from maildir_imapd.server.control_protocol import REQUEST_OCTETS, VERSION, Fault, own_place
-from maildir_imapd.server.figures import Figures
+from maildir_imapd.server.figures import Sums
 from maildir_imapd.server.lines import Broken, Garbage, Lines, decode
 from maildir_imapd.server.listening import Named, SocketRights, listen_at
 
 if TYPE_CHECKING:
-    from maildir_imapd.server.control_commands import Commands
     from maildir_imapd.server.settings import ControlRights
 
 log = Log(__name__)
@@ -38,8 +38,6 @@ CLIENTS: Final = 64
 ANSWER_SECONDS: Final = 2.0
 REQUEST_SECONDS: Final = 60.0
 READING_SECONDS: Final = 30.0
-# Octets of a worker's answer.
-ANSWER_OCTETS: Final = 64 << 20
 # Octets that wait for whoever follows the log, from which on it loses lines.
 FOLLOWED_OCTETS: Final = 512 * 1024
 EVENTS: Final = 2000
@@ -52,7 +50,7 @@ _UNAVAILABLE: Final = 69
 
 
 @dataclass
-class Client:
+class Asker:
     """One connection of somebody who asks."""
 
     lines: Lines
@@ -81,6 +79,18 @@ class Request:
     answers: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
+class Begins(Protocol):
+    """Knows what a request means (``control_commands.Commands``)."""
+
+    def begin(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
+        """Begin one; raises Fault."""
+        ...
+
+    def orders(self) -> list[dict[str, object]]:
+        """Whose dialogues are written down, for a new worker."""
+        ...
+
+
 class _Heard(logging.Handler):
     """The supervisor's own events, for whoever follows the log."""
 
@@ -100,25 +110,19 @@ class Control:
         self._rights = rights
         self._socket: socket.socket | None = None
         self._named: Named | None = None
-        self._clients: dict[int, Client] = {}
-        self._workers: dict[int, Lines] = {}
-        self._pids: dict[int, int] = {}  # by descriptor
+        self._clients: dict[int, Asker] = {}
+        self.channels = Channels(self._epoll, self._hear, self._miss)
         self._requests: dict[int, Request] = {}
         self._number = 0
         self._heard = _Heard()
-        self.commands: Commands | None = None
+        self.commands: Begins | None = None
         # The sums of workers that have ended.
-        self.gone = Figures()
+        self.gone = Sums()
 
     @property
     def number(self) -> int:
         """The descriptor that can be read when there is something to do."""
         return self._epoll.fileno()
-
-    @property
-    def path(self) -> str | None:
-        """Where it listens."""
-        return None if self._named is None else self._named.path
 
     def listen(self) -> None:
         """Make the socket; raises ConfigError where the administrator has named it, else says so in the log."""
@@ -164,8 +168,9 @@ class Control:
 
     def let_go(self) -> None:
         """Close all descriptors, in a process that has its own business; the socket's name stays."""
-        for lines in [*(client.lines for client in self._clients.values()), *self._workers.values()]:
-            lines.close()
+        for client in self._clients.values():
+            client.lines.close()
+        self.channels.close()
         if self._socket is not None:
             self._socket.close()
         logs.unlisten(self._heard)
@@ -175,84 +180,47 @@ class Control:
 
     def add(self, pid: int, sock: socket.socket) -> None:
         """Take a new worker's channel, which is this object's from here on."""
-        lines = self._workers[pid] = Lines(sock, ANSWER_OCTETS)
-        self._pids[lines.number] = pid
-        self._epoll.register(lines.number, select.EPOLLIN)
+        self.channels.add(pid, sock)
         if any(client.follows for client in self._clients.values()):
-            self._tell(pid, {"ask": "follow", "on": True})
+            self.channels.tell(pid, {"ask": "follow", "on": True})
         if self.commands is not None:
-            self._tell(pid, {"ask": "rawlog", "orders": self.commands.orders()})
+            self.channels.tell(pid, {"ask": "rawlog", "orders": self.commands.orders()})
 
-    def remove(self, pid: int) -> None:
-        """Forget a worker that has ended; what it has still said counts."""
-        lines = self._workers.get(pid)
-        if lines is None:
-            return
-        self._hear(pid, lines)
-        self._drop_worker(pid)
+    def tell_all(self, question: Mapping[str, object]) -> None:
+        """Tell all workers, and wait for no answer."""
+        for pid in self.channels.pids():
+            self.channels.tell(pid, question)
 
-    def _drop_worker(self, pid: int) -> None:
-        lines = self._workers.pop(pid, None)
-        if lines is None:
-            return
-        self._pids.pop(lines.number, None)
-        self._unregister(lines.number)
-        lines.close()
+    def _hear(self, pid: int, said: Mapping[str, Any]) -> None:
+        """Take in what a worker says; raises KeyError, TypeError or ValueError for what is no such thing."""
+        if "event" in said:
+            self._spread(said["event"])
+        elif "lost" in said:
+            self._spread_loss(int(said["lost"]))
+        elif "last" in said:
+            self.gone = self.gone.plus(Sums.from_json(said["last"]))
+        else:
+            self._answered(pid, said)
+
+    def _miss(self, pid: int) -> None:
+        """Wait for a worker no longer that has gone."""
         for request in list(self._requests.values()):
             request.silent.discard(pid)
             self._finish_if_whole(request)
 
-    def _hear(self, pid: int, lines: Lines) -> None:
-        """Take in what a worker says."""
-        try:
-            for line in lines.receive():
-                said = decode(line)
-                if "event" in said:
-                    self._spread(said["event"])
-                elif "lost" in said:
-                    self._spread_loss(int(said["lost"]))
-                elif "last" in said:
-                    self.gone = self.gone.plus(Figures.from_json(said["last"]))
-                else:
-                    self._answered(pid, said)
-        except (Broken, Garbage, KeyError, TypeError, ValueError) as error:
-            log.error("a worker is not understood", worker=pid, why=error)
-            self._drop_worker(pid)
-            return
-        if lines.ended:
-            self._drop_worker(pid)
-
-    def _tell(self, pid: int, question: Mapping[str, object]) -> None:
-        lines = self._workers[pid]
-        lines.put(question)
-        self._flush_worker(pid, lines)
-
-    def tell_all(self, question: Mapping[str, object]) -> None:
-        """Tell all workers, and wait for no answer."""
-        for pid in list(self._workers):
-            self._tell(pid, question)
-
-    def _flush_worker(self, pid: int, lines: Lines) -> None:
-        try:
-            lines.flush()
-        except Broken:
-            self._drop_worker(pid)
-            return
-        self._watch(lines)
-
     def ask(
         self,
-        client: Client,
+        client: Asker,
         question: Mapping[str, object],
         finish: Callable[[dict[int, dict[str, Any]], list[int]], None],
     ) -> None:
         """Ask all workers for *client*; *finish* gets their answers by process, and those that have not answered."""
         self._number += 1
         deadline = time.monotonic() + ANSWER_SECONDS
-        request = Request(self._number, deadline, set(self._workers), finish)
+        request = Request(self._number, deadline, set(self.channels.pids()), finish)
         client.request = self._requests[request.number] = request
-        for pid in list(self._workers):
-            self._tell(pid, {**question, "id": request.number})
+        for pid in self.channels.pids():
+            self.channels.tell(pid, {**question, "id": request.number})
         self._finish_if_whole(request)
 
     def _answered(self, pid: int, said: Mapping[str, Any]) -> None:
@@ -278,12 +246,8 @@ class Control:
         for number, events in self._epoll.poll(0):
             if self._socket is not None and number == self._socket.fileno():
                 self._accept()
-            elif (pid := self._pids.get(number)) is not None:
-                lines = self._workers[pid]
-                if events & select.EPOLLOUT:
-                    self._flush_worker(pid, lines)
-                if pid in self._workers:
-                    self._hear(pid, lines)
+            elif self.channels.serve(number, events):
+                continue
             elif (client := self._clients.get(number)) is not None:
                 self._serve(client)
         while self._heard.events:
@@ -301,6 +265,7 @@ class Control:
             if now >= request.deadline:
                 self._finish_if_whole(request, late=True)
         for client in list(self._clients.values()):
+            self._tell_loss(client)
             self._flush(client, now)
             idle = client.request is None and client.follows is None and client.lines.waiting == 0
             if idle and now - client.heard > REQUEST_SECONDS:
@@ -318,7 +283,7 @@ class Control:
             sock.close()
             return
         groups = {gid, *_groups(sock)}
-        client = Client(Lines(sock, REQUEST_OCTETS), uid, self._rights.may_change(uid, groups), time.monotonic())
+        client = Asker(Lines(sock, REQUEST_OCTETS), uid, self._rights.may_change(uid, groups), time.monotonic())
         refusal: Fault | None = None
         if not client.may_change and not self._rights.may_read(uid, groups):
             log.warning("control connection refused", uid=uid, process=pid)
@@ -336,7 +301,7 @@ class Control:
         self._clients[client.lines.number] = client
         self._epoll.register(client.lines.number, select.EPOLLIN)
 
-    def _serve(self, client: Client) -> None:
+    def _serve(self, client: Asker) -> None:
         try:
             lines = client.lines.receive()
         except Broken as error:
@@ -354,10 +319,10 @@ class Control:
             if client.request is None:
                 client.closing = True
             client.follows = None
-            self._unregister(client.lines.number)
+            unwatch(self._epoll, client.lines.number)
         self._flush(client, time.monotonic())
 
-    def _begin(self, client: Client) -> None:
+    def _begin(self, client: Asker) -> None:
         """Begin with the next request where none is under way; one that follows the log has had its last."""
         while client.waiting and client.request is None and client.follows is None and not client.closing:
             line = client.waiting.popleft()
@@ -375,24 +340,24 @@ class Control:
                 log.exception("control request failed")
                 self.fail(client, Fault("internal", f"internal error: {type(error).__name__}", 70))
 
-    def hold(self, client: Client) -> None:
+    def hold(self, client: Asker) -> None:
         """Have a request stand whose answer is no worker's."""
         client.request = Request(0, float("inf"), set(), lambda answers, silent: None)
 
-    def release(self, client: Client) -> None:
+    def release(self, client: Asker) -> None:
         """Let it be answered."""
         client.request = None
 
-    def result(self, client: Client, found: Mapping[str, object]) -> None:
+    def result(self, client: Asker, found: Mapping[str, object]) -> None:
         """End a request."""
         self._put(client, {"version": VERSION, "result": found})
         self._begin(client)
 
-    def fail(self, client: Client, fault: Fault) -> None:
+    def fail(self, client: Asker, fault: Fault) -> None:
         """End a request with an error."""
         self._put(client, {"version": VERSION, "error": fault.as_json()})
 
-    def _put(self, client: Client, value: object) -> None:
+    def _put(self, client: Asker, value: object) -> None:
         if client.lines.number < 0:
             return
         client.lines.put(value)
@@ -400,7 +365,7 @@ class Control:
             client.closing = True
         self._flush(client, time.monotonic())
 
-    def _flush(self, client: Client, now: float) -> None:
+    def _flush(self, client: Asker, now: float) -> None:
         lines = client.lines
         if lines.number < 0:
             return
@@ -415,26 +380,12 @@ class Control:
         if (client.closing and not lines.waiting) or now - client.took > READING_SECONDS:
             self._drop(client)
         else:
-            self._watch(lines)
+            watch(self._epoll, lines)
 
-    def _watch(self, lines: Lines) -> None:
-        events = (0 if lines.ended else select.EPOLLIN) | (select.EPOLLOUT if lines.waiting else 0)
-        try:
-            self._epoll.modify(lines.number, events)
-        except FileNotFoundError:
-            if events:
-                self._epoll.register(lines.number, events)
-
-    def _unregister(self, number: int) -> None:
-        try:
-            self._epoll.unregister(number)
-        except (OSError, ValueError):
-            pass  # it is not there any more
-
-    def _drop(self, client: Client) -> None:
+    def _drop(self, client: Asker) -> None:
         if self._clients.pop(client.lines.number, None) is None:
             return
-        self._unregister(client.lines.number)
+        unwatch(self._epoll, client.lines.number)
         client.lines.close()
         client.closing = True
         if client.follows is not None:
@@ -468,7 +419,7 @@ class Control:
                 client.lost += lost
                 self._tell_loss(client)
 
-    def _tell_loss(self, client: Client) -> None:
+    def _tell_loss(self, client: Asker) -> None:
         if client.lost and client.lines.waiting <= FOLLOWED_OCTETS:
             lost, client.lost = client.lost, 0
             client.lines.put({"version": VERSION, "lost": lost})

@@ -1,4 +1,4 @@
-"""What the requests of the control socket mean: which of them change something, and what is made of the answers."""
+"""The requests of the control socket: which of them change something, and what is made of the answers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from maildir_imapd.server.control_protocol import (
     RAWLOG_SECONDS,
     Fault,
 )
-from maildir_imapd.server.figures import RATES, Figures, total
+from maildir_imapd.server.figures import RATES, Sums, total
 from maildir_imapd.server.rawlog import Order
 from maildir_imapd.server.troubles import Seen, joined, wrong
 
 if TYPE_CHECKING:
     from maildir_imapd.server.children import Child
-    from maildir_imapd.server.control import Client, Control
+    from maildir_imapd.server.control import Asker, Control
     from maildir_imapd.server.tls import Tls
     from maildir_imapd.server.troubles import Troubles
 
@@ -88,10 +88,10 @@ class Commands:
         self._house = house
         self._orders: dict[str, Order] = {}
         # Who waits for the reload under way, and who for the next one.
-        self._reloading: list[Client] = []
-        self._next: list[Client] = []
+        self._reloading: list[Asker] = []
+        self._next: list[Asker] = []
 
-    def begin(self, control: Control, client: Client, said: Mapping[str, Any]) -> None:
+    def begin(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """Begin a request; raises Fault."""
         name = said.get("command")
         found = COMMANDS.get(name) if isinstance(name, str) else None
@@ -106,7 +106,7 @@ class Commands:
 
     # --- looking --------------------------------------------------------------------------------------
 
-    def status(self, control: Control, client: Client, said: Mapping[str, Any]) -> None:
+    def status(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """Sum the workers up, and say what is wrong."""
 
         def finish(answers: dict[int, dict[str, Any]], silent: list[int]) -> None:
@@ -117,7 +117,7 @@ class Commands:
     def _status(self, control: Control, answers: dict[int, dict[str, Any]], silent: list[int]) -> dict[str, object]:
         house, now = self._house, time.time()
         said = list(answers.values())
-        figures = total([control.gone, *(Figures.from_json(each["figures"]) for each in said)])
+        figures = total([control.gone, *(Sums.from_json(each["figures"]) for each in said)])
         seen = joined(
             [*house.troubles.seen(), *(Seen.from_json(trouble) for each in said for trouble in each["troubles"])]
         )
@@ -179,7 +179,7 @@ class Commands:
             if end - now <= tls.WARN_SECONDS
         ]
 
-    def who(self, control: Control, client: Client, said: Mapping[str, Any]) -> None:
+    def who(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """List the sessions, of one user or of all."""
         user = said.get("user")
 
@@ -190,7 +190,7 @@ class Commands:
 
         control.ask(client, {"ask": "who", **({} if user is None else {"user": _text(user, "user")})}, finish)
 
-    def follow(self, control: Control, client: Client, said: Mapping[str, Any]) -> None:
+    def follow(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """Stream the log, from a level on, of all or of one user; a session's later lines count as its user's."""
         user = said.get("user")
         level = _LEVELS.get(str(said.get("level", "debug")))
@@ -201,7 +201,7 @@ class Commands:
 
     # --- changing -------------------------------------------------------------------------------------
 
-    def kick(self, control: Control, client: Client, said: Mapping[str, Any]) -> None:
+    def kick(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """Send away a session or all of a user."""
         whom = _text(said.get("whom"), "whom")
 
@@ -214,12 +214,12 @@ class Commands:
 
         control.ask(client, {"ask": "kick", "whom": whom}, finish)
 
-    def stop(self, control: Control, client: Client, said: Mapping[str, Any]) -> None:
+    def stop(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """End the server: the answer comes at once, and the connection ends with it."""
         control.result(client, {"stopping": os.getpid()})
         self._house.stop()
 
-    def reload(self, control: Control, client: Client, said: Mapping[str, Any]) -> None:
+    def reload(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """Read the settings again; the answer comes when that is done."""
         # Its answer is no worker's: the request stands until then.
         self._next.append(client)
@@ -244,7 +244,7 @@ class Commands:
                 ]
                 control.result(client, {"changed": changed, "workers": self._house.workers})
 
-    def rawlog(self, control: Control, client: Client, said: Mapping[str, Any]) -> None:
+    def rawlog(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """Begin or end writing a user's dialogue down, or list whose is."""
         do = said.get("do")
         if do == "on":
@@ -281,7 +281,7 @@ class Commands:
 
 
 # Whether a command changes something, and what it does.
-COMMANDS: Final[dict[str, tuple[bool, Callable[[Commands, Control, Client, Mapping[str, Any]], None]]]] = {
+COMMANDS: Final[dict[str, tuple[bool, Callable[[Commands, Control, Asker, Mapping[str, Any]], None]]]] = {
     "status": (False, Commands.status),
     "who": (False, Commands.who),
     "follow": (False, Commands.follow),

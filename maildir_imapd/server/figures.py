@@ -1,6 +1,6 @@
-"""What the server has done, in figures: one value, for a session, a worker and the server alike, made by adding.
+"""The figures of the server: one value, for a session, a worker and the server alike, made by adding.
 
-Whatever shows figures (``status``, ``top``, an exporter) is made from a ``Figures``.  A worker counts nothing itself:
+Whatever shows figures (``status``, ``top``, an exporter) is made from a ``Sums``.  A worker counts nothing itself:
 it adds up what its sessions have counted (``imap/tally.py``), those that have ended included.
 """
 
@@ -21,7 +21,7 @@ SAMPLE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Sums:
     """Sums since the beginning; they never fall.  A new figure is a field here, and is added by that."""
 
     connections: int = 0
@@ -40,14 +40,14 @@ class Figures:
         """How many commands."""
         return sum(row[COUNT] for row in self.kinds.values())
 
-    def plus(self, other: Figures) -> Figures:
+    def plus(self, other: Sums) -> Sums:
         """Add."""
         kinds = dict(self.kinds)
         for name, row in other.kinds.items():
             before = kinds.get(name)
             kinds[name] = row if before is None else tuple(a + b for a, b in zip(before, row, strict=True))
         sums = {name: getattr(self, name) + getattr(other, name) for name in _NUMBERS}
-        return Figures(**sums, kinds=kinds)
+        return Sums(**sums, kinds=kinds)
 
     def as_json(self) -> dict[str, object]:
         """Make an object of it."""
@@ -55,28 +55,28 @@ class Figures:
         return {**numbers, "commands": self.commands, "kinds": {name: list(row) for name, row in self.kinds.items()}}
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Figures:
+    def from_json(cls, said: Mapping[str, Any]) -> Sums:
         """Read what ``as_json`` has made; raises KeyError, TypeError or ValueError."""
         kinds = {str(name): tuple(int(each) for each in row) for name, row in said["kinds"].items()}
         return cls(**{name: int(said[name]) for name in _NUMBERS}, kinds=kinds)
 
 
-_NUMBERS: Final = tuple(each.name for each in fields(Figures) if each.name != "kinds")
+_NUMBERS: Final = tuple(each.name for each in fields(Sums) if each.name != "kinds")
 # The figures that have a rate.
 RATES: Final = ("connections", "logins", "commands", "octets_in", "octets_out")
 
 
-def total(each: Iterable[Figures]) -> Figures:
+def total(each: Iterable[Sums]) -> Sums:
     """Add many."""
-    found = Figures()
+    found = Sums()
     for one in each:
         found = found.plus(one)
     return found
 
 
-def of_session(tally: Tally) -> Figures:
+def of_session(tally: Tally) -> Sums:
     """Read the figures of one session."""
-    return Figures(
+    return Sums(
         connections=1,
         logins=tally.logins,
         octets_in=tally.heard,
@@ -96,7 +96,7 @@ class WorkerFigures:
         self._clock = clock
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._here: dict[int, Tally] = {}
-        self._gone = Figures()
+        self._gone = Sums()
         self._samples: deque[tuple[float, dict[str, int]]] = deque([(clock(), dict.fromkeys(RATES, 0))])
 
     def begin(self) -> Tally:
@@ -113,7 +113,7 @@ class WorkerFigures:
             if self._here.pop(id(tally), None) is not None:
                 self._gone = self._gone.plus(found)
 
-    def now(self) -> Figures:
+    def now(self) -> Sums:
         """Add up all that this worker has done."""
         with self._lock:
             here, gone = list(self._here.values()), self._gone
@@ -130,7 +130,7 @@ class WorkerFigures:
             while len(self._samples) > 2 and now - self._samples[1][0] >= RATE_SECONDS:
                 self._samples.popleft()
 
-    def rates(self, found: Figures) -> dict[str, float]:
+    def rates(self, found: Sums) -> dict[str, float]:
         """Say how many there were a second of late, *found* being the figures of now."""
         with self._lock:
             since, before = self._samples[0]

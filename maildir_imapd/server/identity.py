@@ -1,4 +1,4 @@
-"""What a server is as a process: whom its workers become, what they reach, how much they may have open."""
+"""The server as a process: whom its workers become, what they reach, how much they may have open."""
 
 from __future__ import annotations
 

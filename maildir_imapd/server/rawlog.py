@@ -54,7 +54,7 @@ class Order:
 
 
 class Masker:
-    """What a client sends, without its secrets: octets in any pieces in, whole lines out.
+    """Takes a client's secrets out of what it sends: octets in any pieces in, whole lines out.
 
     Masked are all arguments of LOGIN and of AUTHENTICATE, literals among them, words that are nearly these, and lines
     of a dialogue that is none of IDLE's.  Whether a literal really comes, only the server's answer says; so within one

@@ -459,7 +459,7 @@ class Supervisor:
             if child is not None:
                 self._counts.born(child.slot)
                 if self._control is not None:
-                    self._control.remove(pid)
+                    self._control.channels.remove(pid)
             if child is not None and child.channel is not None:
                 child.channel.close()
             if child is None or child.retired:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 MASK: Final = "***"
 # Settings name the files that hold secrets; what may have one all the same is a URL, a line for a database, a command.
+_A_SECRET: Final = re.compile(r"(?i)(pass|passwd|password|secret|token)\Z").match
 _IN_URL: Final = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]*@")
 _IN_WORDS: Final = re.compile(r"(?i)\b(pass|passwd|password|secret|token)(\s*=\s*)('[^']*'|\S+)")
 
@@ -26,6 +27,8 @@ def written(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, tuple) and len(value) == 2 and _A_SECRET(str(value[0])):
+        value = (value[0], MASK)
     if isinstance(value, tuple | list):
         return "[" + ", ".join(written(each) for each in value) + "]"
     if isinstance(value, Mapping):

@@ -506,18 +506,21 @@ def test_follow_tells_the_events_of_all_workers(server: Running) -> None:
 
 def test_follow_as_a_command(server: Running) -> None:
     words = [sys.executable, "-m", "maildir_imapd", "log", "follow", f"--socket={control_place(server.base)}", "--json"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        user, _ = server.user()
-        assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-        said = ""
-        deadline = time.monotonic() + 30
-        while f'"user": "{user}"' not in said:
-            assert time.monotonic() < deadline
-            Client.to(server.port, user=user).close()
-            said += process.stdout.read() or ""
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+    user, _ = server.user()
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            os.set_blocking(process.stdout.fileno(), False)
+            said = b""
+            deadline = time.monotonic() + 30
+            while f'"user": "{user}"'.encode() not in said:
+                assert time.monotonic() < deadline
+                Client.to(server.port, user=user).close()
+                said += process.stdout.read() or b""
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
     assert all(json.loads(line) for line in said.splitlines()[:-1])
 
 
