@@ -25,7 +25,7 @@ from maildir_imapd.store.records import account_lock, renaming, subscriptions, t
 
 ROOT = Path(__file__).parent.parent
 PAGES = (
-    *("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd-user.8"),
+    *("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd-user.8", "maildir-imapd-control.8"),
     *("maildir-imapd.conf.5", "maildir-imapd-index.5"),
 )
 

@@ -296,7 +296,7 @@ class Engine:
             self._errors = self._nonsense = 0
             done = ready.idle
             session.say(reply, done.kind, done.text, tag=tag)
-            session.tally.count(name, 0.0)
+            session.tally.noops += 1
             return
         tally = session.tally
         tally.running = name

@@ -57,11 +57,14 @@ class Tally:
         "kinds",
         "logins",
         "long",
+        "noops",
         "running",
     )
 
     def __init__(self, long: deque[Long] | None = None) -> None:
+        # By name; NOOPs with nothing to do, which are most of some clients' commands, by themselves.
         self.kinds: dict[bytes, list[int]] = {}
+        self.noops = 0
         # Octets from the client, and who knows of those to it.
         self.heard = 0
         self.answers: Answers = _Nothing()
@@ -110,7 +113,17 @@ class Tally:
     @property
     def commands(self) -> int:
         """How many commands there were."""
-        return sum(row[COUNT] for row in list(self.kinds.values()))
+        return self.noops + sum(row[COUNT] for row in list(self.kinds.values()))
+
+    def rows(self) -> dict[str, tuple[int, ...]]:
+        """All commands, each name with its row."""
+        found = {name.decode("ascii"): tuple(row) for name, row in list(self.kinds.items())}
+        if self.noops:
+            row = list(found.get("NOOP", _EMPTY_ROW))
+            row[COUNT] += self.noops
+            row[FIRST] += self.noops
+            found["NOOP"] = tuple(row)
+        return found
 
     @property
     def said(self) -> int:

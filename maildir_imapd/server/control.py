@@ -208,7 +208,7 @@ class Control:
             request.silent.discard(pid)
             self._finish_if_whole(request)
 
-    def ask(
+    def inquire(
         self,
         client: Asker,
         question: Mapping[str, object],

@@ -112,7 +112,7 @@ class Commands:
         def finish(answers: dict[int, dict[str, Any]], silent: list[int]) -> None:
             control.result(client, self._status(control, answers, silent))
 
-        control.ask(client, {"ask": "status"}, finish)
+        control.inquire(client, {"ask": "status"}, finish)
 
     def _status(self, control: Control, answers: dict[int, dict[str, Any]], silent: list[int]) -> dict[str, object]:
         house, now = self._house, time.time()
@@ -188,7 +188,7 @@ class Commands:
             found.sort(key=lambda row: float(row["since"]))
             control.result(client, {"sessions": found, "silent": silent})
 
-        control.ask(client, {"ask": "who", **({} if user is None else {"user": _text(user, "user")})}, finish)
+        control.inquire(client, {"ask": "who", **({} if user is None else {"user": _text(user, "user")})}, finish)
 
     def follow(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """Stream the log, from a level on, of all or of one user; a session's later lines count as its user's."""
@@ -212,7 +212,7 @@ class Commands:
             else:
                 control.result(client, {"kicked": found, "silent": silent})
 
-        control.ask(client, {"ask": "kick", "whom": whom}, finish)
+        control.inquire(client, {"ask": "kick", "whom": whom}, finish)
 
     def stop(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """End the server: the answer comes at once, and the connection ends with it."""

@@ -84,7 +84,7 @@ def of_session(tally: Tally) -> Sums:
         messages_fetched=tally.fetched,
         messages_appended=tally.appended,
         messages_expunged=tally.expunged,
-        kinds={name.decode("ascii"): tuple(row) for name, row in list(tally.kinds.items())},
+        kinds=tally.rows(),
     )
 
 
