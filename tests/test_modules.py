@@ -88,7 +88,6 @@ ELSEWHERE = {
     "imap/selected/fetch": f"{SCRIPTS} test_imap_told",
     "imap/selected/select": f"{SCRIPTS} test_imap_identity",
     "imap/selected/store_flags": f"{SCRIPTS} test_imap_told",
-    "imap/tally": "test_server_figures",
     "imap/view": "test_imap_advance test_imap_model test_imap_told",
     "location": "test_config test_store_layout",
     "mutf7": "test_wire_names",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +44,6 @@ def server() -> Iterator[Running]:
         base,
         f"--rawlog-dir={base}/raw",
         "--control-readers=nobody",
-        "--slow-command=0.2",
         "--workers=3",
         users=60,
     )
@@ -543,21 +547,6 @@ def test_whoever_reads_slowly_loses_lines_and_is_told(server: Running) -> None:
     assert told(server.base, "status")["ok"]
 
 
-def test_a_slow_command_is_named(server: Running) -> None:
-    """And a login, whose hash takes time, may be one; its arguments stand nowhere."""
-    user, spool = server.user()
-    for _ in range(400):
-        spool.put("INBOX", MESSAGE + b"word " * 20_000)
-    with Client.to(server.port, user=user) as client:
-        client.ok("SELECT INBOX")
-        client.ok("SEARCH BODY nowhere-to-be-found")
-    lines = [line for line in (server.base / "log").read_text().splitlines() if " slow command " in line]
-    (line,) = [line for line in lines if f"user={user} " in line and "command=SEARCH" in line]
-    assert re.search(r"mailbox=INBOX seconds=\d+\.?\d* session=\S+$", line)
-    assert "nowhere" not in line
-    assert "SEARCH" in {each["command"] for each in told(server.base, "status")["long"] if each["user"] == user}
-
-
 # --- top ----------------------------------------------------------------------------------------------
 
 
@@ -571,6 +560,41 @@ def test_top_once(server: Running) -> None:
         assert found["sessions"] >= 1
         lines = run(server.base, "top").stdout
         assert lines.startswith("sessions\t")
+
+
+@pytest.mark.parametrize("key", [b"q", b"\x03"])
+def test_top_on_a_terminal(server: Running, key: bytes) -> None:
+    """It shows a live client, ends by q or Ctrl-C, and leaves the terminal as it was."""
+    user, _ = server.user()
+    client = Client.to(server.port, user=user)
+    client.ok("SELECT INBOX")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50, 150, 0, 0))
+    before = termios.tcgetattr(theirs)
+    words = [sys.executable, "-m", "maildir_imapd", "top", f"--socket={control_place(server.base)}", "--interval=0.2"]
+    process = subprocess.Popen(
+        words,
+        stdin=theirs,
+        stdout=theirs,
+        env={**os.environ, "TERM": "xterm"},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    try:
+        said = b""
+        while user.encode() not in said or b"Sessions" not in said:
+            said += os.read(ours, 65536)
+        os.write(ours, key)
+        while process.poll() is None:
+            if select.select([ours], [], [], 0.1)[0]:
+                os.read(ours, 65536)
+        assert process.returncode == 0
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
 
 
 # --- raw logs -----------------------------------------------------------------------------------------
