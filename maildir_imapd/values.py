@@ -122,6 +122,13 @@ def choice(*words: str) -> Callable[[Any], str]:
     return check
 
 
+def switch_or_path(value: Any) -> str:
+    """``no``, ``yes``, or a path."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if value in ("no", "yes") else path(value)
+
+
 def upper_choice(*words: str) -> Callable[[Any], str]:
     """One of some words in capitals, however it is written."""
     check = choice(*words)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from maildir_imapd import __version__
+from maildir_imapd import __released__, __version__
 from maildir_imapd.cli import main as command_line
 from maildir_imapd.cli.group import each_command
 from maildir_imapd.config import BY_NAME, SETTINGS
@@ -133,7 +133,8 @@ def fill(template: str) -> str:
         return "\n".join(disk_format(match[2]))
 
     head = '.\\" Made by scripts/man; change the .in file or the code instead.\n'
-    return head + _FILL.sub(replace, template).replace("@VERSION@", __version__)
+    page = _FILL.sub(replace, template).replace("@VERSION@", __version__)
+    return head + re.sub(r'^(\.TH \S+ \d) ""', rf'\1 "{__released__}"', page, count=1, flags=re.MULTILINE)
 
 
 def pages() -> dict[str, str]:

@@ -56,6 +56,7 @@ SERVER_KNOWS = FACE | {
     "store.maildir.packed",
     "store.neighbours.takeover",
     "store.records.metadata",
+    "store.records.seen",
     "store.threads.ahead",
     "store.threads.bell",
     "store.threads.locks",

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "auth/beside": "test_server_aside test_auth_command",
     "auth/postgres": "test_interop_auth_postgres",
     "auth/directory": "test_interop_auth_ldap",
+    "auth/dovecot_talk": "test_auth_dovecot test_interop_auth_dovecot",
     "auth/pam": "test_interop_auth_pam",
     "cli/certificate": "test_server_own_certificate",
     "cli/devices": "test_cli_devices",

@@ -7,7 +7,7 @@ spelling of a back end's.  What a back end has no word for is None, and the serv
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, cast
 
@@ -128,7 +128,27 @@ class Proven:
     authzid: str | None = None
 
 
-Credential: TypeAlias = Password | Token | External | Proven
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """The outcome of an exchange that a back end has led itself and found good: *user*, and what it *said* of him.
+
+    Only that back end's own exchange makes one.
+    """
+
+    user: str
+    said: Mapping[str, str] = field(repr=False, compare=False)
+    authzid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoCredential:
+    """Something that could be nobody's credential, so that no back end is asked: it counts as a wrong one."""
+
+    user: str = ""
+    authzid: str | None = None
+
+
+Credential: TypeAlias = Password | Token | External | Proven | Vouched | NoCredential
 
 
 # --- what a back end is asked ---------------------------------------------------------------------

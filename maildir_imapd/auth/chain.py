@@ -20,6 +20,7 @@ from maildir_imapd.auth.base import (
     Credential,
     External,
     Identity,
+    NoCredential,
     Password,
     Proven,
     Registered,
@@ -124,6 +125,11 @@ class Chain:
                     seen.add(name)
                     yield found
 
+    @property
+    def has_devices(self) -> bool:
+        """Whether users may have passwords of devices beside their own."""
+        return bool(self._devices)
+
     # --- secrets ----------------------------------------------------------------------------------
 
     def stored(self, user: str, host: str | None = None) -> str | None:
@@ -171,6 +177,8 @@ class Chain:
         password that was wrong from that address a while ago is wrong again without a look at it, as long as the user
         is the same on record: a telephone with an old one costs no hash.  The failure's detail is AGAIN then.
         """
+        if isinstance(credential, NoCredential):
+            raise AuthenticationFailed
         if isinstance(credential, Password | External):
             credential = replace(credential, host=host)
         masters = self._masters

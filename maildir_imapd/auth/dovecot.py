@@ -1,182 +1,37 @@
-"""The back end that asks a running Dovecot: its auth process, by the socket for clients and the one for user look-ups.
-
-Lines of words with tabs between them.  Both sides say their version first; then a client says its process, and a server
-what it can do until DONE.  A question has a number, and so has its answer.
-"""
+"""The back end that asks a running Dovecot: passwords, users, and whole exchanges of mechanisms that are its own."""
 
 from __future__ import annotations
 
-import base64
-import os
-import re
-import socket
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Final
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from maildir_imapd.auth import fields
-from maildir_imapd.auth.base import Credential, External, Identity, Password, Registered, address
+from maildir_imapd.auth.base import Credential, External, Identity, NoCredential, Password, Registered, Vouched
+from maildir_imapd.auth.dovecot_talk import Checks, LooksUp, challenge, named
 from maildir_imapd.auth.names import valid_user
 from maildir_imapd.auth.waiting import LineBroken, Pool, Until
 from maildir_imapd.errors import AuthenticationFailed, ConfigError, Unavailable
 from maildir_imapd.events import Log
+from maildir_imapd.store.threads import locks
+
+if TYPE_CHECKING:
+    from maildir_imapd.auth.mechanisms import Exchange, Situation
 
 log = Log(__name__)
 
-_MAJOR: Final = b"1"
-_LINE_OCTETS: Final = 16384
+T = TypeVar("T")
+
 _PASSWORD_OCTETS: Final = 4096
-# How these characters stand in a word.
-_ESCAPED: Final = {b"\0": b"\x010", b"\x01": b"\x011", b"\t": b"\x01t", b"\r": b"\x01r", b"\n": b"\x01n"}
-_PLAIN: Final = {escaped[1:]: plain for plain, escaped in _ESCAPED.items()}
-_ESCAPE: Final = re.compile(rb"\x01(.)", re.DOTALL).sub
 _STRANGER: Final = "-"
-
-
-def escaped(word: bytes) -> bytes:
-    """Write a word so that it ends neither itself nor its line."""
-    return b"".join(_ESCAPED.get(bytes((octet,)), bytes((octet,))) for octet in word)
-
-
-def words(line: bytes) -> list[bytes]:
-    """Take a line apart."""
-    return [_unescaped(word) for word in line.split(b"\t")]
-
-
-def _unescaped(word: bytes) -> bytes:
-    return _ESCAPE(lambda found: _PLAIN.get(found[1], found[1]), word)
-
-
-def named(parts: Sequence[bytes]) -> dict[str, str]:
-    """Read ``name=value`` words; one without a value is "yes"."""
-    found = {}
-    for part in parts:
-        name, equals, value = part.decode("utf-8", "surrogateescape").partition("=")
-        found[name] = value if equals else "yes"
-    return found
-
-
-def _from(host: str | None) -> list[bytes]:
-    """Say from which address, if it is one."""
-    found = address(host)
-    return [] if found is None else [b"rip=" + str(found).encode()]
-
-
-class _Talk(ABC):
-    """A connection to one of Dovecot's sockets; raises LineBroken for what is no word of its."""
-
-    def __init__(self, path: str, until: Until) -> None:
-        self._number = 0
-        self._read = b""
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._socket.settimeout(until.left)
-            self._socket.connect(path)
-            self._greet(until)
-        except BaseException:
-            self._socket.close()
-            raise
-
-    @abstractmethod
-    def _greet(self, until: Until) -> None:
-        """Begin the dialogue; raises LineBroken."""
-
-    def send(self, *parts: bytes, until: Until) -> None:
-        """Send a line of words that are escaped already."""
-        self._socket.settimeout(until.left)
-        self._socket.sendall(b"\t".join(parts) + b"\n")
-
-    def line(self, until: Until) -> list[bytes]:
-        """Receive a line, as its words."""
-        while b"\n" not in self._read:
-            self._socket.settimeout(until.left)
-            more = self._socket.recv(_LINE_OCTETS)
-            if not more or len(self._read) > _LINE_OCTETS:
-                raise LineBroken("the connection was closed" if not more else "a line without end")
-            self._read += more
-            if until.over:
-                raise TimeoutError("no answer in time")
-        line, _, self._read = self._read.partition(b"\n")
-        return words(line)
-
-    def version(self, until: Until, *more: Sequence[bytes]) -> None:
-        """Say our version and *more*, and hear the other's; raises LineBroken for one that we do not know."""
-        self._socket.settimeout(until.left)
-        lines = [(b"VERSION", _MAJOR, b"1"), *more]
-        self._socket.sendall(b"".join(b"\t".join(line) + b"\n" for line in lines))
-        said = self.line(until)
-        if said[:2] != [b"VERSION", _MAJOR]:
-            raise LineBroken("another version of the protocol")
-
-    def answer(self, kinds: Sequence[bytes], until: Until) -> list[bytes]:
-        """Receive the answer to the last question; lines that are for nobody are passed over."""
-        while True:
-            said = self.line(until)
-            if said[0] in kinds and said[1:2] == [b"%d" % self._number]:
-                return said
-
-    def next_number(self) -> bytes:
-        """Count the questions; their numbers have 32 bits there."""
-        self._number = self._number % 0x7FFFFFFF + 1
-        return b"%d" % self._number
-
-    def close(self) -> None:
-        """As ``BackEndLine.close``."""
-        self._socket.close()
-
-
-class _Checks(_Talk):
-    """The socket for clients."""
-
-    def _greet(self, until: Until) -> None:
-        self.version(until, (b"CPID", b"%d" % os.getpid()))
-        mechanisms = set()
-        while (said := self.line(until))[0] != b"DONE":
-            if said[0] == b"MECH":
-                mechanisms.add(said[1:2] and said[1].upper())
-        if b"PLAIN" not in mechanisms:
-            raise LineBroken("Dovecot does not offer PLAIN")
-
-    def check(self, user: str, password: bytes, host: str | None, until: Until) -> list[bytes]:
-        """Ask whether a password is right, and return OK or FAIL with what is said."""
-        number = self.next_number()
-        response = base64.b64encode(b"\0" + user.encode("utf-8", "surrogateescape") + b"\0" + password)
-        # That the client's own connection is safe has been seen to before.
-        more = (b"service=imap", *_from(host), b"secured", b"no-penalty")
-        self.send(b"AUTH", number, b"PLAIN", *more, b"resp=" + response, until=until)
-        return self.answer((b"OK", b"FAIL"), until)
-
-
-class _LooksUp(_Talk):
-    """The socket for look-ups of users."""
-
-    def _greet(self, until: Until) -> None:
-        self.version(until)
-
-    def user(self, user: str, until: Until) -> list[bytes]:
-        """Ask who a user is, and return USER, NOTFOUND or FAIL with what is said."""
-        name = escaped(user.encode("utf-8", "surrogateescape"))
-        self.send(b"USER", self.next_number(), name, b"service=imap", until=until)
-        return self.answer((b"USER", b"NOTFOUND", b"FAIL"), until)
-
-    def may_log_in(self, user: str, host: str | None, until: Until) -> list[bytes]:
-        """Ask what is known of a user's password, and return PASS, NOTFOUND or FAIL with what is said."""
-        name = escaped(user.encode("utf-8", "surrogateescape"))
-        self.send(b"PASS", self.next_number(), name, b"service=imap", *_from(host), until=until)
-        return self.answer((b"PASS", b"NOTFOUND", b"FAIL"), until)
-
-    def names(self, until: Until) -> list[str]:
-        """Ask who there is."""
-        number = self.next_number()
-        self.send(b"LIST", number, b"service=imap", until=until)
-        found: list[str] = []
-        while True:
-            said = self.answer((b"LIST", b"DONE"), until)
-            if said[0] == b"DONE":
-                if b"fail" in said[2:]:
-                    raise ConfigError("its users cannot be listed")
-                return found
-            found += [name.decode("utf-8", "replace") for name in said[2:3]]
+# Seconds for which its list of mechanisms holds, and after which it is asked again where it could not be had.
+_LIST_SECONDS: Final = 60.0
+# Exchanges that go on at the same time: a client may take its time for each step, and each has a connection.
+_EXCHANGES: Final = 100
+# These are sent as passwords, or are ours to decide about: a certificate, and who anybody may be.
+_OUR_OWN: Final = frozenset({"PLAIN", "LOGIN", "EXTERNAL", "ANONYMOUS"})
 
 
 class DovecotAuth:
@@ -189,19 +44,24 @@ class DovecotAuth:
     name = "dovecot"
 
     def __init__(self, checks: str | None, knows: str | None, *, most: int, seconds: float) -> None:
+        self._open = partial(Checks, checks or "")
+        self._seconds = seconds
+        self._exchanges = threading.BoundedSemaphore(_EXCHANGES)
+        self._listing = locks.make(locks.Rank.GUARD)  # guards _list
+        # What it offers, and until when that is not asked again.
+        self._list: tuple[tuple[str, ...], float] = ((), 0.0)
         self._checking = (
-            None
-            if checks is None
-            else Pool(self.name, lambda until: _Checks(checks, until), most=most, seconds=seconds)
+            None if checks is None else Pool(self.name, lambda until: Checks(checks, until), most=most, seconds=seconds)
         )
         self._knowing = (
-            None if knows is None else Pool(self.name, lambda until: _LooksUp(knows, until), most=most, seconds=seconds)
+            None if knows is None else Pool(self.name, lambda until: LooksUp(knows, until), most=most, seconds=seconds)
         )
 
     @property
     def takes(self) -> tuple[type[Credential], ...]:
         """As ``Authenticator.takes``: who is locked out its socket for look-ups says."""
-        return (Password,) if self._knowing is None else (Password, External)
+        shown: tuple[type[Credential], ...] = (Password, External)
+        return (*shown[: 1 if self._knowing is None else 2], *(() if self._checking is None else (Vouched,)))
 
     def look_up(self, user: str) -> Registered | None:
         """As ``Authenticator.look_up``; user databases do not say all of who is locked out, ``check`` does."""
@@ -222,6 +82,10 @@ class DovecotAuth:
         """As ``Authenticator.check``."""
         if isinstance(credential, External):
             return self._check_without_password(credential.user, credential.host)
+        if isinstance(credential, Vouched):
+            if not valid_user(credential.user):
+                raise AuthenticationFailed
+            return self._let_in(credential.user, dict(credential.said))
         if self._checking is None or not isinstance(credential, Password) or not credential.password:
             raise AuthenticationFailed
         user, password = credential.user, credential.password
@@ -232,13 +96,16 @@ class DovecotAuth:
         said = self._checking.ask(lambda talk, until: talk.check(asked, password, credential.host, until))
         words = named(said[2:])
         if said[0] == b"FAIL":
-            # The first of these is 2.2's, the second 2.3's.
-            if "temp" in words or words.get("code") == "temp_fail":
-                raise self._unavailable("its own back ends cannot be asked")
+            self._demand_no_trouble(words)
             raise AuthenticationFailed(detail=words.get("code", "").replace("_", "-"))
-        if not known or not fields.may_log_in(words):
+        if not known:
             raise AuthenticationFailed
-        name = words.pop("user", user)
+        return self._let_in(words.pop("user", user), words)
+
+    def _let_in(self, name: str, words: dict[str, str]) -> Identity:
+        """Say who it is whom Dovecot has let in with *words*; raises as ``check``."""
+        if not fields.may_log_in(words):
+            raise AuthenticationFailed
         found = self.look_up(name) if self._knowing is not None else None
         if found is not None and not found.may_log_in:
             raise AuthenticationFailed
@@ -248,6 +115,68 @@ class DovecotAuth:
             log.warning("Dovecot's userdb does not know the user", user=name)
             raise AuthenticationFailed(detail="not-in-userdb")
         return self._identity(name, words)
+
+    def _demand_no_trouble(self, words: dict[str, str]) -> None:
+        """Raise Unavailable where a failure says nothing of the client."""
+        # The first of these is 2.2's, the second 2.3's.
+        if "temp" in words or words.get("code") == "temp_fail":
+            raise self._unavailable("its own back ends cannot be asked")
+
+    # --- mechanisms of its own --------------------------------------------------------------------
+
+    @property
+    def relayed(self) -> tuple[str, ...]:
+        """As ``Relay.relayed``: as it has said a while ago; a Dovecot that cannot be asked offers what it has offered.
+
+        One thread asks, the others go on with what is known.
+        """
+        names, until = self._list
+        if self._checking is None or time.monotonic() < until or not self._listing.acquire(blocking=False):
+            return names
+        try:
+            names = self._checking.ask(lambda talk, until: talk.mechanisms)
+        except Unavailable:
+            pass  # which the log has
+        finally:
+            # Bound to a connection that is not this one: nothing could be bound.
+            kept = tuple(name for name in names if name not in _OUR_OWN and not name.endswith("-PLUS"))
+            self._list = (kept, time.monotonic() + _LIST_SECONDS)
+            self._listing.release()
+        return kept
+
+    def relay(self, name: str, situation: Situation) -> Exchange:
+        """As ``Relay.relay``: each exchange has a connection to Dovecot, for as long as it goes on."""
+        if not self._exchanges.acquire(blocking=False):
+            raise self._unavailable("too many exchanges go on")
+        talk: Checks | None = None
+        try:
+            talk = self._waited(self._open)
+            said = self._waited(lambda until: talk.begin(name, situation.host, until))
+            while said[0] == b"CONT":
+                response = yield challenge(said)
+                said = self._waited(partial(talk.go_on, response))
+        except LineBroken as error:
+            raise self._unavailable(str(error)) from error
+        finally:
+            # Also when the client has left in the middle of it.
+            if talk is not None:
+                talk.close()
+            self._exchanges.release()
+        words = named(said[2:])
+        if said[0] == b"FAIL":
+            self._demand_no_trouble(words)
+            return NoCredential(words.get("user", ""))
+        return Vouched(words.pop("user", ""), words)
+
+    def _waited(self, step: Callable[[Until], T]) -> T:
+        """Take a step of an exchange, within the limit of time; raises Unavailable."""
+        until = Until(time.monotonic() + self._seconds)
+        try:
+            return step(until)
+        except (OSError, LineBroken) as error:
+            raise self._unavailable(str(error) or "no answer in time") from error
+
+    # --- who somebody is --------------------------------------------------------------------------
 
     def _check_without_password(self, user: str, host: str | None) -> Identity:
         """Say who a user is whom Dovecot would let in, as far as its back ends can tell without a password."""

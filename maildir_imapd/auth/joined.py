@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from maildir_imapd.auth.base import Authenticator, Credential, Identity, Registered, UserSource, keeper
+from maildir_imapd.auth.mechanisms import Exchange, Situation, relay, unknown
 from maildir_imapd.errors import AuthenticationFailed
 from maildir_imapd.events import Log
 
@@ -56,6 +57,19 @@ class Joined:
         if not known.may_log_in:
             raise AuthenticationFailed(detail="locked-in-userdb")
         return merged(identity, known.identity)
+
+    @property
+    def relayed(self) -> tuple[str, ...]:
+        """As ``Relay.relayed``."""
+        relays = relay(self._checks)
+        return relays.relayed if relays is not None else ()
+
+    def relay(self, name: str, situation: Situation) -> Exchange:
+        """As ``Relay.relay``."""
+        relays = relay(self._checks)
+        if relays is None:
+            raise unknown()
+        return relays.relay(name, situation)
 
     def stored(self, user: str) -> str | None:
         """As ``SecretKeeper.stored``."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hmac
 import re
+import sys
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -106,13 +108,27 @@ SAMPLES: Final = (
 )
 
 
+def _pythons_own() -> Crypt | None:
+    """Return crypt(3) as Python has it until 3.12, None for later ones; no other thread runs while it hashes."""
+    if sys.version_info >= (3, 13):
+        return None
+    try:
+        with warnings.catch_warnings():
+            # That it goes with 3.13 is no news: Debian has the library from there on.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import crypt
+    except ImportError:
+        return None
+    return crypt.crypt
+
+
 @cache
 def _library() -> Crypt | str:
     """Load the library, once; where it is not there, say why not."""
     try:
         import legacycrypt
     except (ImportError, OSError, AttributeError) as error:
-        return str(error)
+        return _pythons_own() or str(error)
     crypt: Crypt = legacycrypt.crypt
     if getattr(legacycrypt, "_crypt_r_func", None) is not None:
         return crypt

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable
 from typing import Final
 
 from maildir_imapd.auth.base import Authenticator, Credential, Identity, Registered, keeper
+from maildir_imapd.auth.mechanisms import Exchange, Situation, relay, unknown
 from maildir_imapd.errors import AuthenticationFailed
 from maildir_imapd.store.threads import locks
 
@@ -66,6 +67,19 @@ class LookUps:
             raise
         self._forget(credential.user)
         return identity
+
+    @property
+    def relayed(self) -> tuple[str, ...]:
+        """As ``Relay.relayed``."""
+        relays = relay(self._back_end)
+        return relays.relayed if relays is not None else ()
+
+    def relay(self, name: str, situation: Situation) -> Exchange:
+        """As ``Relay.relay``."""
+        relays = relay(self._back_end)
+        if relays is None:
+            raise unknown()
+        return relays.relay(name, situation)
 
     def stored(self, user: str) -> str | None:
         """As ``SecretKeeper.stored``, asked each time."""

@@ -1,17 +1,18 @@
 """SASL mechanisms: each a generator that yields challenges, is sent responses, and returns a credential.
 
 All octets are in decoded form, and nothing here knows the protocol that carries them: base64, cancelling and the
-initial response are its own.  What raises AuthenticationFailed here could be nobody's credential, so no back end is
-asked.  Whoever may log in at all may use what is here: it is for connections over which a password may be sent.
+initial response are its own.  What raises AuthenticationFailed in a mechanism could be nobody's credential: it comes
+out as ``NoCredential`` (``counted``), for whoever counts wrong passwords counts that as well.  Whoever may log in at
+all may use what is here: it is for connections over which a password may be sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, cast
 
-from maildir_imapd.auth.base import Credential, External, Password
+from maildir_imapd.auth.base import Authenticator, Credential, External, NoCredential, Password, Vouched
 from maildir_imapd.errors import AuthenticationFailed, PrivacyRequired, Refused
 
 Exchange: TypeAlias = Generator[bytes, bytes, Credential]
@@ -31,7 +32,7 @@ class Situation:
     secret that is kept of a user, None where there is none that could let him in from here.  *salt*: makes up a salt
     for a user, the same each time.
     *certified*: whom the client's certificate names; *anonymous*: who anybody may be.
-    *offered*: the names of the mechanisms that there are.
+    *offered*: the names of the mechanisms that there are.  *host*: the address that the client comes from.
     *scope*, *discovery*: where to get which tokens, for a client that has shown a bad one (RFC 7628 3.2.2).
     """
 
@@ -43,6 +44,7 @@ class Situation:
     scope: str = ""
     discovery: str = ""
     offered: frozenset[str] = frozenset()
+    host: str | None = None
 
 
 class SaslOffer(Protocol):
@@ -57,17 +59,34 @@ class SaslOffer(Protocol):
         ...
 
 
-def password(user: bytes, secret: bytes, authzid: bytes = b"") -> Password:
-    """Make a credential of what a client sent; raises AuthenticationFailed for names that are not UTF-8.
+class Relay(Authenticator, Protocol):
+    """A back end that takes ``Vouched``: it has mechanisms of its own, and leads their exchanges itself."""
 
-    What no password can be becomes the empty one, which is never right: the back end is asked all the same, for it
-    keeps count, and its time must not tell one case from another.
+    @property
+    def relayed(self) -> tuple[str, ...]:
+        """Name them, those that are announced first; never waits for long."""
+        ...
+
+    def relay(self, name: str, situation: Situation) -> Exchange:
+        """Lead an exchange of one of them: Vouched, or NoCredential.  Raises Unavailable in each step."""
+        ...
+
+
+def relay(back_end: Authenticator) -> Relay | None:
+    """The same one as one that leads exchanges, if it does."""
+    return cast(Relay, back_end) if Vouched in back_end.takes else None
+
+
+def password(user: bytes, secret: bytes, authzid: bytes = b"") -> Password:
+    """Make a credential of what a client sent.
+
+    What no name or password can be gets the empty password, which is never right: the back end is asked all the same,
+    for it keeps count, and its time must not tell one case from another.
     """
-    try:
-        name = user.decode("utf-8")
-        other = authzid.decode("utf-8") or None
-    except UnicodeDecodeError as error:
-        raise AuthenticationFailed from error
+    name = user.decode("utf-8", "replace")
+    other = authzid.decode("utf-8", "replace") or None
+    if name.encode() != user or (other or "").encode() != authzid:
+        secret = b""
     if not name or len(name) > USER_LIMIT_CHARACTERS or len(secret) > PASSWORD_LIMIT_OCTETS or b"\0" in secret:
         secret = b""
     return Password(name, secret, other)
@@ -113,6 +132,14 @@ def anonymous(situation: Situation) -> Exchange:
     return External(situation.anonymous, anonymous=True)
 
 
+def counted(exchange: Exchange) -> Exchange:
+    """Run *exchange*, and return NoCredential where it comes to nothing that could be somebody's."""
+    try:
+        return (yield from exchange)
+    except AuthenticationFailed:
+        return NoCredential()
+
+
 _BY_PASSWORD: Final[Mapping[bytes, Callable[[], Exchange]]] = {b"PLAIN": plain, b"LOGIN": login}
 
 
@@ -130,7 +157,7 @@ class Passwords:
             raise unknown()
         if not private:
             raise PrivacyRequired
-        return begin()
+        return counted(begin())
 
 
 def unknown() -> Refused:

@@ -38,6 +38,7 @@ LEEWAY_SECONDS: Final = 30
 # Seconds between two questions for keys because of one that is not known, and until they are asked for anyway.
 KEYS_AT_MOST_EVERY_SECONDS: Final = 30.0
 KEYS_OLD_SECONDS: Final = 900.0
+_LEAST_PYJWT: Final = [2, 12]
 # Answers of the issuer's that are remembered.
 _ANSWERS: Final = 10_000
 
@@ -48,9 +49,12 @@ def demand_library() -> None:
     """Raise ConfigError where the library is not installed; loads it as long as everything can be read."""
     try:
         import jwt
-        import jwt.algorithms  # noqa: F401
+        import jwt.algorithms
     except ImportError as error:
         raise ConfigError("auth = oauth needs the library PyJWT: install maildir-imapd[oauth]") from error
+    if [int(part) for part in jwt.__version__.split(".")[:2]] < _LEAST_PYJWT:
+        # Older ones take a key in another form only, and tokens that say what nobody here understands (crit).
+        raise ConfigError(f"auth = oauth needs PyJWT 2.12 or newer, and here is {jwt.__version__}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from maildir_imapd.auth import bearer, cram, mechanisms, schemes, scram_exchange
+from maildir_imapd.auth import bearer, cram, mechanisms, schemes, scram, scram_exchange
 from maildir_imapd.auth.base import Credential, External, Password, Proven, Token, keeper
 from maildir_imapd.auth.chain import Chain
-from maildir_imapd.auth.mechanisms import Exchange, Situation
+from maildir_imapd.auth.mechanisms import Exchange, Relay, Situation
 from maildir_imapd.errors import PrivacyRequired
 
 
@@ -39,6 +39,7 @@ def _scram(name: str) -> Mechanism:
         Proven,
         scram_exchange.usable(name),
         binds=name.endswith("-PLUS"),
+        possible=lambda situation: scram.available(),
     )
 
 
@@ -92,19 +93,44 @@ class Offered:
 
     def begin(self, name: bytes, *, private: bool) -> Exchange:
         """As ``SaslOffer.begin``."""
-        row = MECHANISMS.get(name.decode("ascii", "replace"))
-        if row is None or (self._named and row.name not in self._named):
+        wanted = name.decode("ascii", "replace")
+        row = MECHANISMS.get(wanted)
+        known = row is not None or self._relaying(wanted) is not None
+        if not known or (self._named and wanted not in self._named):
             raise mechanisms.unknown()
         if not private:
             raise PrivacyRequired
         situation = self._situation()
         names = self._names(situation)
-        if row.name not in names:
+        if wanted not in names:
             raise mechanisms.unknown()
-        return row.begin(replace(situation, offered=frozenset(names)))
+        if row is not None and self._can_succeed(row, situation):
+            return mechanisms.counted(row.begin(replace(situation, offered=frozenset(names))))
+        relays = self._relaying(wanted)
+        if relays is None:
+            raise mechanisms.unknown()
+        return relays.relay(wanted, situation)
 
     def _names(self, situation: Situation) -> list[str]:
-        return [name for name, row in MECHANISMS.items() if self._can_succeed(row, situation)]
+        relayed = {name for relays in self._relays() for name in relays.relayed}
+        if not self._named and (self._chain.has_devices or not self._one_decides()):
+            # By these only the users of that back end come in, and nobody by a device's password.
+            relayed = set()
+        relayed &= set(self._named or relayed)
+        own = [name for name, row in MECHANISMS.items() if name in relayed or self._can_succeed(row, situation)]
+        # What a client takes if it has the choice stands first: what sends no password.
+        return [*sorted(relayed.difference(own)), *own]
+
+    def _relays(self) -> list[Relay]:
+        found = [mechanisms.relay(back_end) for back_end in self._chain.back_ends]
+        return [each for each in found if each is not None]
+
+    def _relaying(self, name: str) -> Relay | None:
+        return next((relays for relays in self._relays() if name in relays.relayed), None)
+
+    def _one_decides(self) -> bool:
+        """Whether one back end alone decides about passwords."""
+        return len([back_end for back_end in self._chain.back_ends if Password in back_end.takes]) == 1
 
     def _can_succeed(self, row: Mechanism, situation: Situation) -> bool:
         """Whether a row can let somebody in; where it is not named, whether it lets in whoever has a password.
@@ -122,6 +148,8 @@ class Offered:
         able = [back_end for back_end in self._chain.back_ends if row.shows in back_end.takes]
         if not able or not row.schemes or named:
             return bool(able)
+        if self._chain.has_devices:
+            return False  # the password of a device would be wrong
         with_passwords = [back_end for back_end in self._chain.back_ends if Password in back_end.takes]
         keepers = [keeper(back_end) for back_end in with_passwords]
         return all(keeps is not None and keeps.all_kept_as(row.schemes) for keeps in keepers)

@@ -68,6 +68,8 @@ def _handler(name: str) -> Text:
 _TEXT: dict[str, Text] = {
     "ARGON2ID": _handler("argon2"),
     "ARGON2I": _handler("argon2"),
+    # Dovecot 2.4's name for both.
+    "ARGON2": _handler("argon2"),
     "BLF-CRYPT": _bcrypt,
     "BCRYPT": _bcrypt,
     "SHA512-CRYPT": _handler("sha512_crypt"),

@@ -1,6 +1,7 @@
 """Secrets as SCRAM has them (RFC 5802): ``iterations,salt,stored_key,server_key`` behind the scheme, as in Dovecot.
 
-The algorithms are scramp's.  Whoever has such a secret can check a proof with it, and also a password.
+The algorithms are scramp's.  Whoever has such a secret can check a proof with it, and also a password.  Without that
+library, or with one that is too old (1.4 passes an authorization identity over), there is no SCRAM.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import hmac
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final
+from importlib import metadata
+from typing import TYPE_CHECKING, Final
 
-from scramp import ScramException, ScramMechanism
+if TYPE_CHECKING:
+    from scramp import ScramMechanism
 
 # By scheme, which is the mechanism's name: the octets of a key.
 SCHEMES: Final = {"SCRAM-SHA-1": 20, "SCRAM-SHA-256": 32}
+_LEAST: Final = [1, 5]
 # Of secrets that are made here, by Dovecot, and for users whom nobody knows.
 ITERATIONS: Final = 4096
 # A line of the file must not be able to stop the server; scramp takes no more.
@@ -62,8 +66,12 @@ def parse(scheme: str, data: str) -> ScramSecret:
 def derive(scheme: str, password: bytes, salt: bytes | None = None, iterations: int = ITERATIONS) -> ScramSecret:
     """Make the secret of a password, with a new salt where none is given.
 
-    Raises ValueError for a password that SASLprep (RFC 4013) does not allow.
+    Raises ValueError for a password that SASLprep (RFC 4013) does not allow, and where there is no library.
     """
+    if not available():
+        raise ValueError("SCRAM needs the library scramp, 1.5 or newer")
+    from scramp import ScramException  # at the first password, or by schemes.load: many commands need none
+
     try:
         made = _mechanism(scheme).make_auth_info(password.decode("utf-8"), iteration_count=iterations, salt=salt)
     except UnicodeDecodeError:
@@ -91,5 +99,16 @@ def make(scheme: str, password: bytes) -> str:
 
 
 @cache
+def available() -> bool:
+    """Whether there is a library that can do it; loads none."""
+    try:
+        return [int(part) for part in metadata.version("scramp").split(".")[:2]] >= _LEAST
+    except (metadata.PackageNotFoundError, ValueError):
+        return False
+
+
+@cache
 def _mechanism(scheme: str) -> ScramMechanism:
+    from scramp import ScramMechanism
+
     return ScramMechanism(scheme)

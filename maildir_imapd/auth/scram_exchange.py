@@ -9,16 +9,16 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Mapping
-from typing import Final
-
-from scramp import ScramException, ScramMechanism
-from scramp.core import ScramServer
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.auth import schemes, scram
 from maildir_imapd.auth.base import Proven
 from maildir_imapd.auth.mechanisms import PASSWORD_LIMIT_OCTETS, USER_LIMIT_CHARACTERS, Exchange, Situation
 from maildir_imapd.errors import AuthenticationFailed
 from maildir_imapd.events import Log
+
+if TYPE_CHECKING:
+    from scramp.core import ScramServer
 
 log = Log(__name__)
 
@@ -37,6 +37,8 @@ def exchange(name: str, situation: Situation) -> Exchange:
 
     Where its -PLUS is offered, a client that can bind and says that we cannot has been lied to (RFC 5802 6).
     """
+    from scramp import ScramException  # an optional library
+
     first = _text((yield b""))
     user = _User(name.removesuffix(_PLUS), situation)
     binds = name.endswith(_PLUS) or name + _PLUS in situation.offered
@@ -70,6 +72,8 @@ def _text(message: bytes) -> str:
 
 def _server(name: str, first: str, bindings: Mapping[str, bytes], user: _User) -> ScramServer:
     """Make the library's server, with the binding that the client names, or one of ours; raises ScramException."""
+    from scramp import ScramMechanism
+
     flag = first.partition(",")[0]
     kind = flag.removeprefix("p=")
     if kind != flag and not name.endswith(_PLUS):

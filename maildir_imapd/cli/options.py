@@ -11,9 +11,12 @@ import click
 from maildir_imapd.config import BY_NAME, SETTINGS, Config, load
 from maildir_imapd.errors import ConfigError
 
-DEFAULT_FILE = "/etc/maildir-imapd.conf"
+DEFAULT_FILE = "/etc/maildir-imapd/maildir-imapd.toml"
 # As a reader knows it; XDG_CONFIG_HOME may put it elsewhere.
-OWN_FILE = "~/.config/maildir-imapd/maildir-imapd.conf"
+OWN_FILE = "~/.config/maildir-imapd/maildir-imapd.toml"
+# Where they were before 0.2.0; read where there is no other.
+OLD_DEFAULT_FILE = "/etc/maildir-imapd.conf"
+_OLD_OWN_NAME = "maildir-imapd.conf"
 
 
 def setting_options(names: Iterable[str] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -50,8 +53,13 @@ config_option = click.option(
 def own_file() -> str | None:
     """The configuration file of whoever runs a command, where he has one."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-    path = os.path.join(base, "maildir-imapd", os.path.basename(OWN_FILE))
-    return path if os.path.lexists(path) else None
+    paths = [os.path.join(base, "maildir-imapd", name) for name in (os.path.basename(OWN_FILE), _OLD_OWN_NAME)]
+    return next((path for path in paths if os.path.lexists(path)), None)
+
+
+def machines_file() -> str | None:
+    """The configuration file of the machine, where it has one."""
+    return next((path for path in (DEFAULT_FILE, OLD_DEFAULT_FILE) if os.path.exists(path)), None)
 
 
 def read_config(
@@ -64,13 +72,13 @@ def read_config(
     """
     if config_file is None and own:
         config_file = own_file()
-    if config_file is None and os.path.exists(DEFAULT_FILE):
+    if config_file is None and (machines := machines_file()) is not None:
         try:
-            with open(DEFAULT_FILE, "rb"):
-                config_file = DEFAULT_FILE
+            with open(machines, "rb"):
+                config_file = machines
         except OSError as error:
             if not forgiving:
-                raise ConfigError(f"{DEFAULT_FILE}: {error.strerror}") from error
-            said = f"maildir-imapd: {DEFAULT_FILE}: {error.strerror}; going on with the defaults"
+                raise ConfigError(f"{machines}: {error.strerror}") from error
+            said = f"maildir-imapd: {machines}: {error.strerror}; going on with the defaults"
             click.echo(said, err=True)
     return load(config_file, given)

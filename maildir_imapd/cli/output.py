@@ -50,7 +50,7 @@ def print_values(values: Mapping[str, Value], *, as_json: bool) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print *value*, of which datetimes become RFC 3339 in UTC; names that are no UTF-8 come through as they can."""
+    """Print *value*, of which datetimes become texts (ISO 8601); names that are no UTF-8 come through as they can."""
     text = json.dumps(value, ensure_ascii=False, indent=2, default=_plain)
     click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 

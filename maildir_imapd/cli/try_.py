@@ -32,7 +32,7 @@ from maildir_imapd.store.maildir.layout import Places
 def try_(maildir: Path | None, imap: str, imaps: str) -> None:
     """Serve one MAILDIR on this machine to try the server, and say what to type into a client.
 
-    Without MAILDIR it takes what mail_location in ~/.config/maildir-imapd/maildir-imapd.conf says, or ~/Maildir; where
+    Without MAILDIR it takes what mail_location in ~/.config/maildir-imapd/maildir-imapd.toml says, or ~/Maildir; where
     there is none it makes a sample one with a dozen messages.  User, password and certificate are made at the first
     start and kept in ~/.local/state/maildir-imapd.
     """

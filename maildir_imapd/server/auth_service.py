@@ -11,7 +11,7 @@ import binascii
 import ipaddress
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -69,6 +69,11 @@ def unescape(octets: bytes) -> bytes:
     return b"".join(parts)
 
 
+def _answering(response: bytes) -> Callable[[Exchange], bytes]:
+    """Make the step that gives an exchange what a client has sent; it raises binascii.Error, and ends it."""
+    return lambda exchange: exchange.send(base64.b64decode(response, validate=True))
+
+
 def offer(chain: Chain, logins: Logins, host: str = "") -> SaslOffer:
     """The mechanisms that can let somebody in who comes from *host* to whoever asks.
 
@@ -76,7 +81,9 @@ def offer(chain: Chain, logins: Logins, host: str = "") -> SaslOffer:
     whom nobody knows: he could send mail.
     """
     stored = partial(chain.stored, host=host or None)
-    situation = Situation(stored=stored, salt=chain.salt, scope=logins.scope, discovery=logins.discovery)
+    situation = Situation(
+        stored=stored, salt=chain.salt, scope=logins.scope, discovery=logins.discovery, host=host or None
+    )
     return Offered(chain, logins.mechanisms, lambda: situation)
 
 
@@ -84,7 +91,8 @@ def lines(there: SaslOffer) -> Iterator[bytes]:
     """Give the line for each mechanism."""
     for name in there.offered(private=True):
         # Whether a secret may go over the line as it is decides the program that asks; this word tells it which are.
-        bare = MECHANISMS[name.decode("ascii")].shows in (Password, Token)
+        row = MECHANISMS.get(name.decode("ascii"))
+        bare = row is not None and row.shows in (Password, Token)
         yield b"MECH\t%b%b\n" % (name, b"\tplaintext" if bare else b"")
 
 
@@ -170,36 +178,31 @@ class AuthService(Asking):
             peer_name(host, int(port) if port.isdigit() and len(port) <= 5 else 0) if host else self._visit.peer,
             exchange,
         )
-        challenge = next(exchange)
-        if not initial:
-            # Exim writes an empty one where its client has sent none.
-            self._ask(login, challenge)
-        else:
-            self._step(login, initial)
+        # Exim writes an empty one where its client has sent none.
+        self._go_on(login, [next, _answering(initial)] if initial else [next])
 
     def _continue(self, words: list[bytes]) -> None:
         login = self._under_way.pop(words[0], None) if words else None
         if login is None or len(words) < 2:
             raise BadRequest("CONT for nothing that goes on")
-        self._step(login, words[1])
+        self._go_on(login, [_answering(words[1])])
 
     def _ask(self, login: AskedLogin, challenge: bytes) -> None:
         self._under_way[login.number] = login
         self.say(b"CONT\t%b\t%b\n" % (login.number, base64.b64encode(challenge)))
 
-    def _step(self, login: AskedLogin, response: bytes) -> None:
-        """Go on with what the client has sent; the end of it is OK or FAIL."""
+    def _go_on(self, login: AskedLogin, steps: Sequence[Callable[[Exchange], bytes]]) -> None:
+        """Take steps of an exchange; the end of it is OK or FAIL."""
+        challenge = b""
         try:
-            octets = base64.b64decode(response, validate=True)
-        except (binascii.Error, ValueError):
-            self._fail(login, b"code=invalid_base64", b"reason=This is not base64")
-            return
-        try:
-            challenge = login.exchange.send(octets)
+            for step in steps:
+                challenge = step(login.exchange)
         except StopIteration as stop:
             self._decide(login, stop.value)
-        except AuthenticationFailed:
-            self._fail(login)
+        except binascii.Error:
+            self._fail(login, b"code=invalid_base64", b"reason=This is not base64")
+        except Exception as error:
+            self._trouble(login, error)
         else:
             self._ask(login, challenge)
 
@@ -214,13 +217,7 @@ class AuthService(Asking):
         except AuthorizationFailed:
             self._fail(login, user, b"authz", b"code=authz_fail")
         except Exception as error:
-            # Trouble of ours is no wrong password: the program tells its client to come again.
-            if not isinstance(error, ImapdError):
-                log.exception("login failed by an error", **self.who)
-            if self._knows_temp:
-                self._fail(login, user, b"temp", b"code=temp_fail")
-            else:
-                self.over = True
+            self._trouble(login, error, user)
         else:
             log.info(
                 "authenticated",
@@ -230,6 +227,15 @@ class AuthService(Asking):
                 method=login.mechanism,
             )
             self.say(b"OK\t%b\tuser=%b\n" % (login.number, escape(identity.user)))
+
+    def _trouble(self, login: AskedLogin, error: Exception, *fields: bytes) -> None:
+        """Say that trouble of ours is no wrong password: the program tells its client to come again."""
+        if not isinstance(error, ImapdError):
+            log.error("login failed by an error", failure=error, **self.who)
+        if self._knows_temp:
+            self._fail(login, *fields, b"temp", b"code=temp_fail")
+        else:
+            self.over = True
 
     def _fail(self, login: AskedLogin, *fields: bytes) -> None:
         self.say(b"\t".join((b"FAIL", login.number, *fields)) + b"\n")

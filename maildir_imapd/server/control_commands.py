@@ -22,7 +22,7 @@ from maildir_imapd.server.control_protocol import (
 )
 from maildir_imapd.server.figures import RATES, Sums, total
 from maildir_imapd.server.rawlog import Order
-from maildir_imapd.server.troubles import Seen, joined, wrong
+from maildir_imapd.server.troubles import EventCount, joined, wrong
 
 if TYPE_CHECKING:
     from maildir_imapd.server.children import Child
@@ -119,7 +119,7 @@ class Commands:
         said = list(answers.values())
         figures = total([control.gone, *(Sums.from_json(each["figures"]) for each in said)])
         seen = joined(
-            [*house.troubles.seen(), *(Seen.from_json(trouble) for each in said for trouble in each["troubles"])]
+            [*house.troubles.seen(), *(EventCount.from_json(trouble) for each in said for trouble in each["troubles"])]
         )
         problems = wrong(seen, now)
         problems += [

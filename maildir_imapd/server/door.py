@@ -15,9 +15,12 @@ from maildir_imapd.imap.gate import Access
 from maildir_imapd.server import client_certificate, owners
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.failures import network
+from maildir_imapd.server.new_device import Newcomer
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from maildir_imapd.auth.base import Credential, Identity
     from maildir_imapd.auth.chain import Chain
     from maildir_imapd.auth.last_use import LastUse
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.gate import Gate
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.counts import WorkerCounts
+    from maildir_imapd.server.new_device import DeviceMessage
     from maildir_imapd.server.sessions import Visit
     from maildir_imapd.server.transport import Transport
 
@@ -58,6 +62,11 @@ class Logins:
     discovery: str = ""
 
 
+def _each(called: Sequence[Callable[[str], None]], program: str) -> None:
+    for each in called:
+        each(program)
+
+
 def _at(user: str, visit: Visit) -> str:
     """Return what a user's connections from one address are counted under, which is no user's name."""
     return f"{user}\0{network(visit.host)}"
@@ -66,7 +75,8 @@ def _at(user: str, visit: Visit) -> str:
 class Door:
     """Shared by all connections of a worker; safe from any thread.
 
-    *counts*: of users, over all workers.  *last_use*: of devices.
+    *counts*: of users, over all workers.  *last_use*: of devices.  *new_device*: what a user gets who
+    comes from a new one.
     """
 
     def __init__(
@@ -76,11 +86,13 @@ class Door:
         room: Room,
         counts: WorkerCounts | None = None,
         last_use: LastUse | None = None,
+        new_device: DeviceMessage | None = None,
     ) -> None:
         self.chain = chain
         self.accounts = accounts
         self.room = room
         self.last_use = last_use
+        self.new_device = new_device
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._by_network: Counter[str] = Counter()  # of those who have not logged in
         self._by_user = Counts(1).of(0) if counts is None else counts
@@ -146,6 +158,9 @@ class Door:
 
     def _left(self, visit: Visit) -> None:
         """Keep the mail of who has gone open for a while."""
+        newcomer, visit.newcomer = visit.newcomer, None
+        if newcomer is not None:
+            newcomer.judge()
         account, visit.account = visit.account, None
         if account is not None:
             self.accounts.left(account)
@@ -200,6 +215,7 @@ class Door:
                 anonymous=logins.anonymous,
                 scope=logins.scope,
                 discovery=logins.discovery,
+                host=visit.host,
                 certified=client_certificate.user(shown, logins.client_name) if shown is not None else None,
             )
 
@@ -225,9 +241,14 @@ class Door:
         with self._lock:
             self._no_longer_waiting(visit)
         access = Access(user, account, lambda: self._dismiss(visit), identity.groups, identity.read_only)
-        if self.last_use is None or identity.device is None:
-            return access
-        return replace(access, used=partial(self.last_use.note, user, identity.device, visit.host))
+        used: list[Callable[[str], None]] = []
+        if self.last_use is not None and identity.device is not None:
+            used.append(partial(self.last_use.note, user, identity.device, visit.host))
+        # Who acts for a user is an administrator, and a webmail that does not say for whom it comes says nothing.
+        if self.new_device is not None and identity.acting is None and not visit.shared:
+            visit.newcomer = Newcomer(self.new_device, user, account, visit.host, identity.device or "")
+            used.append(visit.newcomer.used)
+        return replace(access, used=partial(_each, used)) if used else access
 
     def _dismiss(self, visit: Visit) -> None:
         """Take back a login: the calling thread is the process again; raises Goodbye if it cannot."""

@@ -12,6 +12,7 @@ from maildir_imapd.imap.tally import Tally
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
+    from maildir_imapd.server.new_device import Newcomer
     from maildir_imapd.store.account import Account
 
 
@@ -48,6 +49,7 @@ class Visit:
         "host",
         "look",
         "name",
+        "newcomer",
         "peer",
         "ring",
         "service",
@@ -79,6 +81,8 @@ class Visit:
         self.user: str | None = None
         # The mail that is open for him; the door's, too.
         self.account: Account | None = None
+        # Whether he has come from a new device; the door's as well.
+        self.newcomer: Newcomer | None = None
         # Why it is to end, once it is.
         self.goodbye: Goodbye | None = None
         # Wakes its thread, which looks whether there is a goodbye.

@@ -12,6 +12,7 @@ import os
 import pwd
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import log as logs
@@ -27,6 +28,7 @@ from maildir_imapd.server.confine import Confinement
 from maildir_imapd.server.door import Logins, Room
 from maildir_imapd.server.extracting import Extracting
 from maildir_imapd.server.listening import SocketRights
+from maildir_imapd.server.new_device import DeviceMessage
 from maildir_imapd.store.folder.keeping import Keeping
 from maildir_imapd.store.maildir import packed
 from maildir_imapd.store.records.metadata import parse_server
@@ -189,6 +191,20 @@ def last_use(config: Config) -> LastUse | None:
     """Open the file in which the last use of each device is kept."""
     path = config.auth_device_used_file
     return None if path is None else LastUse(path)
+
+
+def new_device(config: Config) -> DeviceMessage | None:
+    """Make the message about a new device; None where there is none.  Raises ConfigError."""
+    chosen = config.new_device_message
+    if chosen in ("no", "yes"):
+        return DeviceMessage() if chosen == "yes" else None
+    try:
+        text = Path(chosen).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"new_device_message {chosen}: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"
+        ) from error
+    return DeviceMessage(text)
 
 
 def _salt_key() -> bytes:

@@ -122,6 +122,7 @@ class Supervisor:
         self._tls = tls.read(self.config)
         users = settings.chain(self.config)
         settings.server_metadata(self.config)
+        settings.new_device(self.config)
         self._mail_user = identity.mail_user(self.config, users)
         self._mail = identity.mail(self.config, users)
         self._control = Control(settings.control(self.config))

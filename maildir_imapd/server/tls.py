@@ -145,9 +145,12 @@ def _end(path: str) -> float:
     """When the first certificate in a file ends, which is the server's own; never where that cannot be read."""
     try:
         with open(path, "rb") as file:
-            return x509.load_pem_x509_certificate(file.read()).not_valid_after_utc.timestamp()
+            certificate = x509.load_pem_x509_certificate(file.read())
     except (OSError, ValueError):
         return float("inf")  # OpenSSL has taken it: it knows better
+    # Before cryptography 42, which is not in Debian 12, the moment does not say that it is of UTC.
+    moment = getattr(certificate, "not_valid_after_utc", None) or certificate.not_valid_after.replace(tzinfo=dt.UTC)
+    return float(moment.timestamp())
 
 
 class Ends:

@@ -39,7 +39,7 @@ LOGIN_FAILED: Final = "login failed"
 
 
 @dataclass(slots=True)
-class Seen:
+class EventCount:
     """One event.  *last*: seconds since the epoch; *facts*: the fields of the last one, as the log has them."""
 
     level: str
@@ -59,7 +59,7 @@ class Seen:
         }
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Seen:
+    def from_json(cls, said: Mapping[str, Any]) -> EventCount:
         """Read what ``as_json`` has made; raises KeyError, TypeError or ValueError."""
         return cls(str(said["level"]), str(said["event"]), int(said["count"]), float(said["last"]), str(said["facts"]))
 
@@ -69,7 +69,7 @@ class Troubles(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, EventCount] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """As ``logging.Handler``."""
@@ -78,7 +78,7 @@ class Troubles(logging.Handler):
         if found is None:
             if len(self._seen) >= EVENTS:
                 return
-            found = self._seen[event] = Seen("", event, 0, 0.0, "")
+            found = self._seen[event] = EventCount("", event, 0, 0.0, "")
         found.level = record.levelname.lower()
         found.count += 1
         found.last = record.created
@@ -88,7 +88,7 @@ class Troubles(logging.Handler):
         """Begin anew: what a parent has seen is the parent's."""
         self._seen = {}
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[EventCount]:
         """All events so far."""
         self.acquire()
         try:
@@ -102,13 +102,13 @@ class Troubles(logging.Handler):
         return 0 if found is None else found.count
 
 
-def joined(each: Iterable[Seen]) -> list[Seen]:
+def joined(each: Iterable[EventCount]) -> list[EventCount]:
     """Add up what several processes have seen, the latest first."""
-    found: dict[str, Seen] = {}
+    found: dict[str, EventCount] = {}
     for seen in each:
         before = found.get(seen.event)
         if before is None:
-            found[seen.event] = Seen(seen.level, seen.event, seen.count, seen.last, seen.facts)
+            found[seen.event] = EventCount(seen.level, seen.event, seen.count, seen.last, seen.facts)
             continue
         before.count += seen.count
         if seen.last > before.last:
@@ -116,7 +116,7 @@ def joined(each: Iterable[Seen]) -> list[Seen]:
     return sorted(found.values(), key=lambda seen: -seen.last)
 
 
-def wrong(each: Iterable[Seen], now: float | None = None) -> list[dict[str, object]]:
+def wrong(each: Iterable[EventCount], now: float | None = None) -> list[dict[str, object]]:
     """List what of it is wrong now: by the table, and every error of late."""
     now = time.time() if now is None else now
     found: list[dict[str, object]] = []

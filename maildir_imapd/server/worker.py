@@ -250,7 +250,12 @@ class Worker:
         self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
         accounts = Accounts(settings.mail(config), self.watcher, background=background)
         self.door = Door(
-            settings.chain(config, failures, asks), accounts, settings.room(config), counts, settings.last_use(config)
+            settings.chain(config, failures, asks),
+            accounts,
+            settings.room(config),
+            counts,
+            settings.last_use(config),
+            settings.new_device(config),
         )
         self.sessions = Sessions()
         # What is served, by the name that a listener has for it.

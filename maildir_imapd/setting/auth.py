@@ -16,6 +16,7 @@ from maildir_imapd.values import (
     query,
     separator,
     switch,
+    switch_or_path,
     template,
     text,
     upper_choice,
@@ -124,6 +125,18 @@ SETTINGS: tuple[Setting, ...] = (
         "Where workers note when each device was used last, once a minute at most, from which address and by which "
         "program. They must be able to write it; its directory had better be its own.",
         "FILE",
+        "Logins",
+    ),
+    Setting(
+        "new_device_message",
+        switch_or_path,
+        "no",
+        "A message in INBOX when a user's mail is opened from where it never was: by a program (by ID, without its "
+        "version) or from surroundings (a /16 of IPv4, a /32 of IPv6) that are new, or by a new device's password. "
+        "The first one of a user is not told, nor are more than ten a day. What is known is in the file "
+        "maildir-imapd.seen beside INBOX. A file in the place of yes has the text: header fields, an empty line, what "
+        "it says, with $user, $address, $program, $time and $server.",
+        "no|yes|FILE",
         "Logins",
     ),
     Setting(

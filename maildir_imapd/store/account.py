@@ -45,6 +45,7 @@ from maildir_imapd.store.records.account_lock import AccountLock
 from maildir_imapd.store.records.acl import Acl, Acls
 from maildir_imapd.store.records.metadata import Metadata
 from maildir_imapd.store.records.quota import Amount, Quota
+from maildir_imapd.store.records.seen import SeenDevices
 from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
@@ -130,7 +131,7 @@ class Account:
         self._trees = Trees(layout, self._changing)
         self.census = partial(census.of, layout)
         self.metadata = Metadata(root, find, self._changing)
-        self.acls = Acls(find, self._changing)
+        self.acls, self.seen = Acls(find, self._changing), SeenDevices(root, self._changing)
         self.listing = Listing(self._layout, self.acls.among, None if watcher is None else watcher.still)
         self.ways = Ways(layout, self.acls.among, self._mailboxes)
         self.names = Names(self, watcher, renaming.INTENT)

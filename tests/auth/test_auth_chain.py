@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_back_end import Clock, Fake
 
-from maildir_imapd.auth.base import Credential, External, Identity, Password, Proven, Registered, Token
+from maildir_imapd.auth.base import Credential, External, Identity, NoCredential, Password, Proven, Registered, Token
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Goodbye, Unavailable
@@ -413,3 +413,13 @@ def test_made_up_salts_stay() -> None:
     assert one.salt("ann") == other.salt("Ann") != one.salt("ben")
     assert one.salt("ann") != Chain([], salt_key=b"another").salt("ann")
     assert len(one.salt("\udc80\0")) == 16
+
+
+def test_what_is_no_credential_counts_and_asks_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    tries = Chain([]).tries("192.0.2.1", "192.0.2.1:4711")
+    for _ in range(3):
+        with pytest.raises(AuthenticationFailed):
+            tries.identify(NoCredential())
+    with pytest.raises(Goodbye):
+        tries.identify(NoCredential())
+    assert [record.getMessage() for record in caplog.records].count("login failed") == 4

@@ -24,7 +24,7 @@ from maildir_imapd.auth.names import Spelling
 from maildir_imapd.auth.oauth import Introspection, Jwts, KeySet, OAuth, Wanted, file_of_keys
 from maildir_imapd.auth.passwdfile import PasswdFile
 from maildir_imapd.auth.web import Web
-from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, Unavailable
+from maildir_imapd.errors import AuthenticationFailed, AuthorizationFailed, ConfigError, Unavailable
 from maildir_imapd.setting import oauth as oauth_settings
 
 OTHER = RSAKey.generate_key(2048, {"kid": "first"})
@@ -371,3 +371,9 @@ def test_whatever_comes_is_no_token(issuer: Issuer, octets: bytes) -> None:
 
 
 BACK_ENDS: dict[str, OAuth] = {}
+
+
+def test_a_library_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jwt.__version__", "2.10.1")
+    with pytest.raises(ConfigError, match=r"PyJWT 2\.12 or newer, and here is 2\.10\.1"):
+        oauth.demand_library()

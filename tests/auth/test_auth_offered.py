@@ -8,12 +8,12 @@ import pytest
 from fake_back_end import Fake
 
 from maildir_imapd.auth import scram
-from maildir_imapd.auth.base import External, Token
+from maildir_imapd.auth.base import External, NoCredential, Token
 from maildir_imapd.auth.chain import Chain
 from maildir_imapd.auth.mechanisms import Situation
 from maildir_imapd.auth.offered import MECHANISMS, Offered
 from maildir_imapd.auth.passwdfile import PasswdFile
-from maildir_imapd.errors import AuthenticationFailed, PrivacyRequired, Refused
+from maildir_imapd.errors import PrivacyRequired, Refused
 from maildir_imapd.setting import auth
 
 
@@ -72,8 +72,9 @@ def test_a_client_that_has_been_lied_to(tmp_path: Path) -> None:
         b"SCRAM-SHA-256", private=True
     )
     next(exchange)
-    with pytest.raises(AuthenticationFailed):
+    with pytest.raises(StopIteration) as end:
         exchange.send(b"y,,n=ann,r=nonce")
+    assert end.value.value == NoCredential()
 
 
 def test_what_is_not_named_is_not_there() -> None:

@@ -46,6 +46,7 @@ $2y$05$JWkxl.pn.iGsZeiEtFYGium91Qj1L8LNLpSSvS30IYCvUjEaThWFG
 {ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$+jp+c3rmXqxIO6ARWKQAlA$BBNJhAehm0dv8eFgTAACes0ugtoms9sWztl2898ZmHY
 $argon2id$v=19$m=65536,t=3,p=1$+jp+c3rmXqxIO6ARWKQAlA$BBNJhAehm0dv8eFgTAACes0ugtoms9sWztl2898ZmHY
 {ARGON2I}$argon2i$v=19$m=32768,t=4,p=1$uV/6OTIsZkcw0kNV2qQ1Ig$xo0UsyAbYXXE2ZNRFrtwJ/TXX3MkLRjnrK4/FIh4jKM
+{ARGON2}$argon2i$v=19$m=32768,t=4,p=1$uV/6OTIsZkcw0kNV2qQ1Ig$xo0UsyAbYXXE2ZNRFrtwJ/TXX3MkLRjnrK4/FIh4jKM
 {PBKDF2}$1$tge80l9oBq2rmlDk$5000$dd1d3197c99827656b3421b258c2a969a6d79bd0
 """.splitlines()
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
+
 import pytest
+from fake_back_end import Fake
 
 from maildir_imapd.auth import schemes, scram
+from maildir_imapd.auth.base import Password, Proven
+from maildir_imapd.auth.chain import Chain
+from maildir_imapd.auth.mechanisms import Situation
+from maildir_imapd.auth.offered import Offered
 
 # Made by ``gsasl --mkpasswd --password pencil --iteration-count 4096 --mechanism`` and their names.
 MADE = {
@@ -73,3 +80,24 @@ def test_passwords_that_can_be_read() -> None:
     assert schemes.readable("{PLAIN}secret") == schemes.readable("{CLEARTEXT.B64}c2VjcmV0") == b"secret"
     for stored in ("{PLAIN.B64}!", "{NONE}x", "", MADE["SCRAM-SHA-256"], "{SSHA}afYEmDogHOBsTnOT5XOZj9sQxK+HsV5E"):
         assert schemes.readable(stored) is None
+
+
+@pytest.mark.parametrize("version", [None, "1.4.5", "x"])
+def test_without_a_library_that_will_do(version: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def known(name: str) -> str:
+        if version is None:
+            raise PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr("importlib.metadata.version", known)
+    scram.available.cache_clear()
+    try:
+        assert not scram.available()
+        with pytest.raises(ValueError, match=r"SCRAM needs the library scramp, 1\.5 or newer"):
+            scram.make("SCRAM-SHA-256", b"secret")
+        assert "SCRAM-SHA-256" in dict(schemes.load())
+        chain = Chain([Fake({"ann": b"secret"}, takes=(Password, Proven))])
+        named = Offered(chain, ("SCRAM-SHA-256", "PLAIN"), Situation)
+        assert named.offered(private=True) == (b"PLAIN",)
+    finally:
+        scram.available.cache_clear()

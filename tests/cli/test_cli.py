@@ -20,6 +20,7 @@ from maildir_imapd import __version__
 from maildir_imapd.auth import schemes
 from maildir_imapd.cli import main
 from maildir_imapd.cli.group import each_command
+from maildir_imapd.cli.options import machines_file
 from maildir_imapd.config import SETTINGS
 from maildir_imapd.errors import ConfigError
 
@@ -175,7 +176,7 @@ def test_names_that_nobody_may_have(name: str, tmp_path: Path) -> None:
 
 
 def test_what_user_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maildir_imapd.cli.options.DEFAULT_FILE", str(tmp_path / "none"))
+    monkeypatch.setattr("maildir_imapd.cli.options.machines_file", lambda: None)
     assert "which file?" in fails("user", "list", status=78)
     assert "No such file" in fails("user", "list", f"--passwd-file={tmp_path}/none", status=78)
     assert "No such file" in fails("user", "add", "ann", f"--passwd-file={tmp_path}/x/y", said="x\n", status=78)
@@ -270,9 +271,9 @@ def as_if(machine: Path, home: Path, *words: str, said: str = "") -> subprocess.
     return subprocess.run(command, env=env, input=said, capture_output=True, text=True, timeout=60)
 
 
-def own_configuration(home: Path, text: str) -> None:
-    own = home / ".config" / "maildir-imapd" / "maildir-imapd.conf"
-    own.parent.mkdir(parents=True)
+def own_configuration(home: Path, text: str, name: str = "maildir-imapd.toml") -> None:
+    own = home / ".config" / "maildir-imapd" / name
+    own.parent.mkdir(parents=True, exist_ok=True)
     own.write_text(text)
 
 
@@ -294,6 +295,27 @@ def test_the_users_own_file_goes_before_the_machines(tmp_path: Path) -> None:
     assert '"|" Mine' in as_if(machine, tmp_path, "tunnel", "-c", str(other), said=LIST).stdout
 
 
+def test_the_places_of_old_are_read_where_there_are_no_others(tmp_path: Path) -> None:
+    own_configuration(tmp_path, 'delimiter = "|"\n', "maildir-imapd.conf")
+    Spool(tmp_path / "Maildir").simple("Mine", 1)
+    assert '"|" Mine' in as_if(tmp_path / "none", tmp_path, "tunnel", said=LIST).stdout
+    own_configuration(tmp_path, 'delimiter = "/"\n')
+    assert '"/" Mine' in as_if(tmp_path / "none", tmp_path, "tunnel", said=LIST).stdout
+
+
+def test_the_machines_file_of_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = tmp_path / "old.conf", tmp_path / "new.toml"
+    monkeypatch.setattr("maildir_imapd.cli.options.OLD_DEFAULT_FILE", str(old))
+    monkeypatch.setattr("maildir_imapd.cli.options.DEFAULT_FILE", str(new))
+    assert machines_file() is None
+    old.write_text(f'passwd_file = "{tmp_path}/none"\n')
+    assert machines_file() == str(old)
+    assert f"{tmp_path}/none" in fails("user", "list", status=78)
+    new.write_text("")
+    assert machines_file() == str(new)
+    assert "which file?" in fails("user", "list", status=78)
+
+
 def test_try_takes_what_the_users_own_file_says(tmp_path: Path) -> None:
     own_configuration(tmp_path, 'mail_location = "maildir:~/Post:LAYOUT=fs"\nwrong = 1\n')
     done = as_if(tmp_path / "none", tmp_path, "try")
@@ -303,7 +325,7 @@ def test_try_takes_what_the_users_own_file_says(tmp_path: Path) -> None:
     assert "is empty" in done.stderr
     Spool(tmp_path / "Post").simple("INBOX", 1)
     done = as_if(tmp_path / "none", tmp_path, "try")
-    assert "maildir-imapd.conf:2: unknown setting 'wrong'" in done.stderr
+    assert "maildir-imapd.toml:2: unknown setting 'wrong'" in done.stderr
 
 
 def test_home_says_where_ones_own_mail_is(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from fake_back_end import Fake
 from memory import POLICY
 
-from maildir_imapd.auth.base import Credential, Token
+from maildir_imapd.auth.base import Credential, NoCredential, Token
 from maildir_imapd.auth.chain import Chain
-from maildir_imapd.auth.mechanisms import Situation
+from maildir_imapd.auth.mechanisms import Exchange, Situation
 from maildir_imapd.auth.offered import Offered
 from maildir_imapd.errors import Unavailable
 from maildir_imapd.imap.engine import Engine
@@ -101,3 +101,27 @@ def test_after_too_many_it_is_over(client: BearerClient) -> None:
         client.send(b"AQ==")
     assert client.send(b"a AUTHENTICATE OAUTHBEARER " + message(b"bad"))[-1].startswith((b"* BYE", b"a NO"))
     assert client.engine.over
+
+
+class Refusing:
+    """Leads one mechanism, which is over before the client has said anything."""
+
+    def offered(self, *, private: bool) -> tuple[bytes, ...]:
+        return (b"NTLM",)
+
+    def begin(self, name: bytes, *, private: bool) -> Exchange:
+        return self._exchange()
+
+    def _exchange(self) -> Exchange:
+        if self.offered(private=True):
+            return NoCredential("ann")
+        yield b""
+
+
+@pytest.mark.parametrize("initial", [b"", b" YQ=="])
+def test_an_exchange_that_is_over_at_once(client: BearerClient, initial: bytes) -> None:
+    client.engine.session.ways = Refusing()
+    (answer,) = client.send(b"a AUTHENTICATE NTLM%b" % initial)
+    assert answer.startswith(b"a NO [AUTHENTICATIONFAILED]")
+    (answer,) = client.send(b"b NOOP")
+    assert answer.startswith(b"b OK")

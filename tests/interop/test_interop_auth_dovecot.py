@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dovecot import is_24
 from running import open_to_all, program
+from scramp import ScramClient
 
-from maildir_imapd.auth.base import External, Password
+from maildir_imapd.auth.base import Credential, External, Password, Vouched
 from maildir_imapd.auth.chain import Chain
+from maildir_imapd.auth.mechanisms import Exchange, Situation
+from maildir_imapd.auth.offered import Offered
 from maildir_imapd.config import load
 from maildir_imapd.errors import AuthenticationFailed, Unavailable
 from maildir_imapd.server import settings
@@ -28,6 +32,7 @@ base_dir = {base}/run
 state_dir = {base}/state
 stats_writer_socket_path =
 auth_failure_delay = 0
+auth_mechanisms = plain login scram-sha-256 cram-md5
 first_valid_uid = 1
 service auth {{
   unix_listener auth-client {{
@@ -147,3 +152,51 @@ def test_from_where_somebody_comes_is_said(base: Path, tmp_path: Path) -> None:
         for elsewhere in ("198.51.100.1", "2001:db8::1", None, "nonsense"):
             with pytest.raises(AuthenticationFailed):
                 asked.identify(credential, elsewhere)
+
+
+def test_mechanisms_of_its_own(base: Path) -> None:
+    """SCRAM and CRAM-MD5 between the client and Dovecot; we hand on what each says."""
+    asked = chain(base)
+    assert Offered(asked, (), Situation).offered(private=True) == (b"SCRAM-SHA-256", b"PLAIN", b"LOGIN", b"CRAM-MD5")
+    for mechanism, client in (("SCRAM-SHA-256", scram_client), ("CRAM-MD5", cram_client)):
+        for secret, holds in (("b e", True), ("wrong", False)):
+            exchange = Offered(asked, (), Situation).begin(mechanism.encode(), private=True)
+            credential = led(exchange, client("ben", secret))
+            if holds:
+                assert asked.identify(credential, "192.0.2.7").home == "/home/ben"
+            else:
+                with pytest.raises(AuthenticationFailed):
+                    asked.identify(credential, "192.0.2.7")
+    # Dovecot knows from where somebody comes.
+    for host, holds in (("192.0.2.7", True), ("198.51.100.1", False)):
+        situation = Situation(host=host)
+        exchange = Offered(asked, (), lambda situation=situation: situation).begin(b"SCRAM-SHA-256", private=True)
+        credential = led(exchange, scram_client("near", "n"))
+        assert isinstance(credential, Vouched) is holds
+
+
+def led(exchange: Exchange, client: Generator[bytes, bytes, None]) -> Credential:
+    """Have a client and an exchange talk until the exchange is over."""
+    challenge = next(exchange)
+    next(client)
+    while True:
+        try:
+            challenge = exchange.send(client.send(challenge))
+        except StopIteration as stop:
+            found: Credential = stop.value
+            return found
+
+
+def scram_client(user: str, password: str) -> Generator[bytes, bytes, None]:
+    client = ScramClient(["SCRAM-SHA-256"], user, password)
+    yield b""
+    challenge = yield client.get_client_first().encode()
+    client.set_server_first(challenge.decode())
+    challenge = yield client.get_client_final().encode()
+    client.set_server_final(challenge.decode())
+    yield b""
+
+
+def cram_client(user: str, password: str) -> Generator[bytes, bytes, None]:
+    challenge = yield b""
+    yield f"{user} {hmac.new(password.encode(), challenge, 'md5').hexdigest()}".encode()

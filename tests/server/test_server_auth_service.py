@@ -152,8 +152,8 @@ def test_from_where(asker: Asker) -> None:
 def test_other_failures(asker: Asker) -> None:
     for words, answer in (
         (b"CRAM-NONE\tresp=", b"FAIL\t1\treason="),
-        (b"PLAIN\tresp=%b" % base64.b64encode(b"\xff\0\xff\0\xff"), b"FAIL\t1\n"),
-        (b"PLAIN\tresp=%b" % base64.b64encode(b"ann"), b"FAIL\t1\n"),
+        (b"PLAIN\tresp=%b" % base64.b64encode(b"\xff\0\xff\0\xff"), b"FAIL\t1\tuser=\xef\xbf\xbd\n"),
+        (b"PLAIN\tresp=%b" % base64.b64encode(b"ann"), b"FAIL\t1\tuser=\n"),
         (b"PLAIN\tresp=%b" % base64.b64encode(b"ben\0ann\0secret"), b"FAIL\t1\tuser=ann\tauthz"),
         (b"PLAIN\tresp=%b" % base64.b64encode(b"\0\0"), b"FAIL\t1\tuser="),
         (b"\xff\tresp=", b"FAIL\t1\treason="),

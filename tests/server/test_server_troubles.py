@@ -5,7 +5,7 @@ import time
 
 from maildir_imapd.events import Log
 from maildir_imapd.server import troubles
-from maildir_imapd.server.troubles import Seen, Troubles, joined, wrong
+from maildir_imapd.server.troubles import EventCount, Troubles, joined, wrong
 
 log = Log("maildir_imapd.test_troubles")
 
@@ -40,11 +40,11 @@ def test_a_defect_that_makes_events_up_takes_no_memory() -> None:
 def test_what_is_wrong_now() -> None:
     now = time.time()
     each = [
-        Seen("error", "something new", 3, now - 10, "a=1"),
-        Seen("error", "long ago", 1, now - 2 * troubles.LATELY_SECONDS, ""),
-        Seen("warning", "login failed", 9, now, "user=ann"),
-        Seen("warning", "index in memory only", 1, now - 60, "path=/x"),
-        Seen("error", "back end cannot be asked", 1, now - troubles.SOON_SECONDS - 1, "name=ldap"),
+        EventCount("error", "something new", 3, now - 10, "a=1"),
+        EventCount("error", "long ago", 1, now - 2 * troubles.LATELY_SECONDS, ""),
+        EventCount("warning", "login failed", 9, now, "user=ann"),
+        EventCount("warning", "index in memory only", 1, now - 60, "path=/x"),
+        EventCount("error", "back end cannot be asked", 1, now - troubles.SOON_SECONDS - 1, "name=ldap"),
     ]
     assert [(one["what"], one["text"]) for one in wrong(each, now)] == [
         ("error", "something new (a=1)"),
@@ -53,7 +53,7 @@ def test_what_is_wrong_now() -> None:
 
 
 def test_several_processes_are_added_up() -> None:
-    one, other = Seen("warning", "a", 2, 10.0, "old"), Seen("error", "a", 3, 20.0, "new")
+    one, other = EventCount("warning", "a", 2, 10.0, "old"), EventCount("error", "a", 3, 20.0, "new")
     (found,) = joined([one, other])
     assert (found.level, found.count, found.last, found.facts) == ("error", 5, 20.0, "new")
     assert one.count == 2

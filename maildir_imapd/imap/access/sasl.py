@@ -34,12 +34,12 @@ def converse(
     session: Session, cmd: Authenticate, exchange: Exchange, enter: Callable[[Credential], Done], reply: Reply
 ) -> Done | None:
     """Run *exchange* until it ends, and give what it returns to *enter*; at once when the initial response is all."""
-    challenge = next(exchange)
-    if cmd.initial is not None:
-        try:
+    try:
+        challenge = next(exchange)
+        if cmd.initial is not None:
             challenge = exchange.send(cmd.initial)
-        except StopIteration as stop:
-            return _end(session, stop.value, enter, reply)
+    except StopIteration as stop:
+        return _end(session, stop.value, enter, reply)
 
     def on_line(line: bytes, reply: Reply) -> Done | None:
         if line == b"*":

@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntFlag
 from typing import Final
-
-import inotify_simple
 
 from maildir_imapd.store.disk import descriptors
 
-# The library looks for libc by running programs (ldconfig, gcc), which a process that serves mail must not: it is here.
-inotify_simple._libc = ctypes.CDLL(None, use_errno=True)
 
-_FLAGS = inotify_simple.flags
+class _Flags(IntFlag):
+    """The bits of inotify(7) that are used here."""
+
+    MODIFY = 0x2
+    CLOSE_WRITE = 0x8
+    MOVED_FROM = 0x40
+    MOVED_TO = 0x80
+    CREATE = 0x100
+    DELETE = 0x200
+    DELETE_SELF = 0x400
+    MOVE_SELF = 0x800
+    UNMOUNT = 0x2000
+    Q_OVERFLOW = 0x4000
+    IGNORED = 0x8000
+    ONLYDIR = 0x1000000
+    DONT_FOLLOW = 0x2000000
+    MASK_ADD = 0x20000000
+    ONESHOT = 0x80000000
+
+
+_FLAGS = _Flags
 DIRECTORY: Final = int(_FLAGS.CREATE | _FLAGS.MOVED_TO | _FLAGS.MOVED_FROM | _FLAGS.DELETE | _FLAGS.ONLYDIR)
 # A folder of which everything counts that comes and goes, and what is written to the file of NAME.
 FOLDER: Final = int(DIRECTORY | _FLAGS.CLOSE_WRITE | _FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF)
@@ -33,6 +53,40 @@ _OVERFLOW: Final = int(_FLAGS.Q_OVERFLOW)
 _IGNORED: Final = int(_FLAGS.IGNORED)
 # What is watched is no longer where it was.
 _DISPLACED: Final = int(_FLAGS.MOVE_SELF | _FLAGS.DELETE_SELF | _FLAGS.UNMOUNT)
+# Three calls by ctypes and not a library: Debian has none of those that leave the descriptor to us.
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_HEAD: Final = struct.Struct("iIII")  # watch, mask, cookie, octets of the name with the NULs behind it
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """Something that happened; *name* is of a file in a directory that is watched, "" of what is watched itself."""
+
+    watch: int
+    mask: int
+    name: str
+
+
+def _events(data: bytes) -> Iterator[_Event]:
+    """Take apart what was read; the kernel gives whole events only."""
+    at = 0
+    while at < len(data):
+        watch, mask, _, octets = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        yield _Event(watch, mask, os.fsdecode(data[at : at + octets].rstrip(b"\0")))
+        at += octets
+
+
+def _called(result: int) -> int:
+    """Return what a call has returned; raises OSError where it failed."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def _init() -> int:
+    return _called(_LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
 
 
 class Inotify:
@@ -42,9 +96,7 @@ class Inotify:
     """
 
     def __init__(self, name: bytes) -> None:
-        # The library knows the number and does not close it: it has one owner.
-        self._inotify = descriptors.again(inotify_simple.INotify, nonblocking=True, closefd=False)
-        self._descriptor = descriptors.Descriptor(self._inotify.fileno(), "inotify")
+        self._descriptor = descriptors.Descriptor(descriptors.again(_init), "inotify")
         descriptors.watch_level(self._descriptor.number)
         self._name = os.fsdecode(name)
         # Those where every file counts.
@@ -59,8 +111,10 @@ class Inotify:
 
         A path that is watched already has the same number, and is watched for these events too.
         """
-        with self._descriptor.use():
-            number = int(self._inotify.add_watch(os.fsdecode(path), mask | _ADD))
+        if b"\0" in path:
+            raise ValueError("embedded null byte")
+        with self._descriptor.use() as inotify:
+            number = _called(_LIBC.inotify_add_watch(inotify, path, ctypes.c_uint32(mask | _ADD)))
         if mask & _WIDE:
             self._wide.add(number)
         return number
@@ -69,8 +123,8 @@ class Inotify:
         """End a watch; harmless if it ended by itself."""
         self._wide.discard(watch)
         try:
-            with self._descriptor.use():
-                self._inotify.rm_watch(watch)
+            with self._descriptor.use() as inotify:
+                _called(_LIBC.inotify_rm_watch(inotify, watch))
         except OSError:
             pass  # its directory is gone, and the watch with it, or all of them are
 
@@ -90,22 +144,22 @@ class Inotify:
                 data = os.read(number, 1 << 16)
         except BlockingIOError:
             return fired, ended, displaced, lost
-        for event in inotify_simple.parse_events(data):
+        for event in _events(data):
             if event.mask & _OVERFLOW:
                 lost = True
             elif event.mask & _IGNORED:
-                ended.add(int(event.wd))
+                ended.add(event.watch)
             elif self._counts(event):
-                fired.add(int(event.wd))
+                fired.add(event.watch)
                 if event.mask & _DISPLACED:
-                    displaced.add(int(event.wd))
+                    displaced.add(event.watch)
         self._wide -= ended
         return fired, ended, displaced, lost
 
-    def _counts(self, event: inotify_simple.Event) -> bool:
+    def _counts(self, event: _Event) -> bool:
         if not event.name or event.name == self._name:
             return True
-        return event.wd in self._wide and not event.mask & _WRITTEN
+        return event.watch in self._wide and not event.mask & _WRITTEN
 
     def close(self) -> None:
         """Let go.  Harmless twice."""

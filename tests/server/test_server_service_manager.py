@@ -1,0 +1,126 @@
+"""Words with the service manager, and the sockets that it gives."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maildir_imapd.server.service_manager import ServiceManager, inherited
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(30)
+        yield sock
+
+
+def test_from_ready_to_the_end(manager: socket.socket) -> None:
+    environ = {"NOTIFY_SOCKET": manager.getsockname(), "HOME": "/"}
+    told = ServiceManager(environ)
+    assert environ == {"HOME": "/"}
+    told.ready("2 workers")
+    assert manager.recv(999).decode() == f"READY=1\nSTATUS=2 workers\nMAINPID={os.getpid()}"
+    told.status("2 workers")
+    told.status("3 sessions")
+    assert manager.recv(999) == b"STATUS=3 sessions"
+    told.reloading()
+    kind, moment = manager.recv(999).decode().split("\n")
+    assert kind == "RELOADING=1"
+    assert moment.removeprefix("MONOTONIC_USEC=").isdigit()
+    told.reloaded()
+    assert b"READY=1\nSTATUS=3 sessions" in manager.recv(999)
+    told.stopping()
+    assert manager.recv(999) == b"STOPPING=1"
+
+
+def test_signs_of_life(manager: socket.socket) -> None:
+    environ = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}
+    told = ServiceManager(environ)
+    assert environ == {}
+    assert told.patience == 30
+    for now in (1000.0, 1001.0, 1029.9, 1030.0, 1031.0):
+        told.alive(now)
+    told.stopping()
+    assert [manager.recv(99) for _ in range(3)] == [b"WATCHDOG=1", b"WATCHDOG=1", b"STOPPING=1"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}],
+    ids=["none", "bad", "not us"],
+)
+def test_where_nobody_waits_for_signs_of_life(manager: socket.socket, more: dict[str, str]) -> None:
+    told = ServiceManager({"NOTIFY_SOCKET": manager.getsockname(), **more})
+    told.alive(1000.0)
+    told.stopping()
+    assert manager.recv(99) == b"STOPPING=1"
+
+
+def test_an_abstract_name_and_one_where_nobody_is(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(f"\0maildir-imapd-{os.getpid()}")
+        ServiceManager({"NOTIFY_SOCKET": f"@maildir-imapd-{os.getpid()}"}).stopping()
+        assert sock.recv(99) == b"STOPPING=1"
+    nobody = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "nowhere")})
+    nobody.ready("x")
+    nobody.stopping()
+    assert [record.getMessage() for record in caplog.records] == ["the service manager does not hear"]
+    ServiceManager({}).ready("x")
+
+
+# Says what it has inherited: names, and ports.
+TAKES = """
+import os, sys
+os.environ["LISTEN_PID"] = str(os.getpid()) if sys.argv[1] == "us" else "1"
+from maildir_imapd.errors import ConfigError
+from maildir_imapd.server.service_manager import inherited
+try:
+    for name, sock in inherited(os.environ):
+        print(name, sock.getsockname()[1], sock.getblocking(), os.get_inheritable(sock.fileno()))
+except ConfigError as error:
+    print(error)
+print(*(name for name in os.environ if name.startswith("LISTEN")))
+"""
+
+
+def takes(whose: str, sockets: list[int], names: str | None) -> list[str]:
+    """Run that with *sockets* from the third descriptor on."""
+    kept = [os.dup(number) for number in sockets]
+    moved = "".join(f"os.dup2({number}, {100 + at}); " for at, number in enumerate(kept))
+    moved += "".join(f"os.dup2({100 + at}, {3 + at}); " for at in range(len(kept)))
+    script = f"import os, sys\n{moved}\nos.execv(sys.executable, [sys.executable, '-c', {TAKES!r}, {whose!r}])"
+    environ = {**os.environ, "LISTEN_FDS": str(len(kept)), **({} if names is None else {"LISTEN_FDNAMES": names})}
+    done = subprocess.run(
+        [sys.executable, "-c", script], pass_fds=kept, env=environ, capture_output=True, text=True, check=True
+    )
+    for number in kept:
+        os.close(number)
+    return done.stdout.splitlines()
+
+
+def test_sockets_that_were_bound_for_us() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        numbers, ports = [one.fileno(), other.fileno()], [one.getsockname()[1], other.getsockname()[1]]
+        said = takes("us", numbers, "imap:imaps")
+        assert said == [f"imap {ports[0]} False False", f"imaps {ports[1]} False False", ""]
+        assert takes("us", numbers, None)[0] == f" {ports[0]} False False"
+        assert takes("others", numbers, "imap:imaps") == [""]
+
+
+def test_what_does_not_listen_is_named() -> None:
+    with socket.socket() as sock, open(os.devnull) as file:
+        assert takes("us", [sock.fileno()], "imap")[0] == "descriptor 3 (imap) is no socket that listens"
+        assert takes("us", [file.fileno()], "imap")[0].startswith("descriptor 3 (imap) is no socket: ")
+
+
+def test_without_the_variables() -> None:
+    assert inherited({"HOME": "/"}) == []
+    assert inherited({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "x"}) == []
