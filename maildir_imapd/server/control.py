@@ -7,6 +7,7 @@ log.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 log = Log(__name__)
 
 CLIENTS: Final = 64
+# Requests that may wait for the one under way.
+WAITING: Final = 1000
+# Of accept; and seconds to wait then.
+_SHORTAGE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+SHORTAGE_SECONDS: Final = 0.1
 # Seconds that workers have for an answer, clients for a request, and for taking what they are sent.
 ANSWER_SECONDS: Final = 2.0
 REQUEST_SECONDS: Final = 60.0
@@ -47,6 +53,7 @@ _GROUPS_OCTETS: Final = 1024  # all that Python reads
 _DENIED: Final = 77
 _USAGE: Final = 64
 _UNAVAILABLE: Final = 69
+_SOFTWARE: Final = 70
 
 
 @dataclass
@@ -59,6 +66,7 @@ class Asker:
     heard: float
     waiting: deque[bytes] = field(default_factory=deque)  # requests that have not begun
     request: Request | None = None
+    beginning: bool = False
     # What of the log is told, while it follows.
     follows: Callable[[Mapping[str, object]], bool] | None = None
     lost: int = 0
@@ -234,10 +242,15 @@ class Control:
     def _finish_if_whole(self, request: Request, *, late: bool = False) -> None:
         if (request.silent and not late) or self._requests.pop(request.number, None) is None:
             return
-        for client in self._clients.values():
-            if client.request is request:
-                client.request = None
-        request.finish(request.answers, sorted(request.silent))
+        asker = next((client for client in self._clients.values() if client.request is request), None)
+        if asker is None:
+            return  # it has gone
+        asker.request = None
+        try:
+            request.finish(request.answers, sorted(request.silent))
+        except Exception as error:
+            log.exception("control request failed")
+            self.fail(asker, Fault("internal", f"internal error: {type(error).__name__}", _SOFTWARE))
 
     # --- clients ------------------------------------------------------------------------------------
 
@@ -249,7 +262,12 @@ class Control:
             elif self.channels.serve(number, events):
                 continue
             elif (client := self._clients.get(number)) is not None:
-                self._serve(client)
+                try:
+                    self._serve(client)
+                except Exception:
+                    # The loop is the whole server's.
+                    log.exception("control connection failed")
+                    self._drop(client)
         while self._heard.events:
             self._spread(self._heard.events.popleft())
         self._look(time.monotonic())
@@ -275,8 +293,11 @@ class Control:
         assert self._socket is not None
         try:
             sock, _ = self._socket.accept()
-        except OSError:
-            return  # it has gone, or there is no descriptor: the next turn looks again
+        except OSError as error:
+            # It has gone; or there is no descriptor: then it stays where it is, and the next turn looks again.
+            if error.errno in _SHORTAGE:
+                time.sleep(SHORTAGE_SECONDS)
+            return
         try:
             pid, uid, gid = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         except OSError:
@@ -288,7 +309,7 @@ class Control:
         if not client.may_change and not self._rights.may_read(uid, groups):
             log.warning("control connection refused", uid=uid, process=pid)
             refusal = Fault("denied", "you may not ask this server (control_admins, control_readers)", _DENIED)
-        elif len(self._clients) >= CLIENTS:
+        elif _full(self._clients.values(), may_change=client.may_change):
             refusal = Fault("busy", "too many ask at once", _UNAVAILABLE)
         if refusal is not None:
             try:
@@ -314,6 +335,10 @@ class Control:
             client.heard = time.monotonic()
         client.waiting.extend(line for line in lines if line.strip())
         self._begin(client)
+        if len(client.waiting) > WAITING:
+            client.waiting.clear()
+            self.fail(client, Fault("busy", "too many requests before the first was answered", _UNAVAILABLE))
+            client.closing = True
         if client.lines.ended:
             # Whoever has only ended what it sends may still read an answer; but nobody follows who cannot be heard.
             if client.request is None:
@@ -324,29 +349,33 @@ class Control:
 
     def _begin(self, client: Asker) -> None:
         """Begin with the next request where none is under way; one that follows the log has had its last."""
-        while client.waiting and client.request is None and client.follows is None and not client.closing:
-            line = client.waiting.popleft()
-            try:
-                said = decode(line)
-                if said.get("version") != VERSION:
-                    raise Fault("bad-version", f"this server speaks version {VERSION}", _USAGE)
-                assert self.commands is not None
-                self.commands.begin(self, client, said)
-            except Garbage as error:
-                self.fail(client, Fault("bad-request", str(error), _USAGE))
-            except Fault as fault:
-                self.fail(client, fault)
-            except Exception as error:
-                log.exception("control request failed")
-                self.fail(client, Fault("internal", f"internal error: {type(error).__name__}", 70))
+        if client.beginning:
+            return  # one loop is enough, however many are answered at once
+        client.beginning = True
+        try:
+            while client.waiting and client.request is None and client.follows is None and not client.closing:
+                self._begin_one(client, client.waiting.popleft())
+        finally:
+            client.beginning = False
+
+    def _begin_one(self, client: Asker, line: bytes) -> None:
+        try:
+            said = decode(line)
+            if said.get("version") != VERSION:
+                raise Fault("bad-version", f"this server speaks version {VERSION}", _USAGE)
+            assert self.commands is not None
+            self.commands.begin(self, client, said)
+        except Garbage as error:
+            self.fail(client, Fault("bad-request", str(error), _USAGE))
+        except Fault as fault:
+            self.fail(client, fault)
+        except Exception as error:
+            log.exception("control request failed")
+            self.fail(client, Fault("internal", f"internal error: {type(error).__name__}", _SOFTWARE))
 
     def hold(self, client: Asker) -> None:
-        """Have a request stand whose answer is no worker's."""
+        """Have a request stand whose answer is no worker's, until ``Asker.request`` is None again."""
         client.request = Request(0, float("inf"), set(), lambda answers, silent: None)
-
-    def release(self, client: Asker) -> None:
-        """Let it be answered."""
-        client.request = None
 
     def result(self, client: Asker, found: Mapping[str, object]) -> None:
         """End a request."""
@@ -356,6 +385,7 @@ class Control:
     def fail(self, client: Asker, fault: Fault) -> None:
         """End a request with an error."""
         self._put(client, {"version": VERSION, "error": fault.as_json()})
+        self._begin(client)
 
     def _put(self, client: Asker, value: object) -> None:
         if client.lines.number < 0:
@@ -423,6 +453,13 @@ class Control:
         if client.lost and client.lines.waiting <= FOLLOWED_OCTETS:
             lost, client.lost = client.lost, 0
             client.lines.put({"version": VERSION, "lost": lost})
+
+
+def _full(here: Collection[Asker], *, may_change: bool) -> bool:
+    """Whether there are too many; those who only look leave half of the room to the others."""
+    if may_change:
+        return len(here) >= CLIENTS
+    return sum(not client.may_change for client in here) >= CLIENTS // 2
 
 
 def _groups(sock: socket.socket) -> Collection[int]:

@@ -234,7 +234,7 @@ class Commands:
         """Answer who waited for it."""
         waiting, self._reloading = self._reloading, []
         for client in waiting:
-            control.release(client)
+            client.request = None
             if found.failed is not None:
                 control.fail(client, Fault("configuration", found.failed, _CONFIG))
             else:

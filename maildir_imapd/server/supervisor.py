@@ -129,8 +129,8 @@ class Supervisor:
         self._control.commands = self._commands
         self._aside = self._begin_aside(self.config)
         self._write_pid()
-        self._control.listen()
         try:
+            self._control.listen()
             if self._start(self.config.workers):
                 announce(self._ready_line())
                 log.info("started", version=__version__, workers=self.config.workers)

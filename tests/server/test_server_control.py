@@ -458,6 +458,18 @@ def test_requests_in_pieces_and_in_a_row(server: Running) -> None:
         assert talk.read() is None
 
 
+def test_thousands_of_requests_in_a_row(server: Running) -> None:
+    """Those that are answered at once, or are nonsense, nest in nothing; those that wait are bounded."""
+    with Talk(server.base) as talk:
+        talk.raw(b'{"version":1,"command":"rawlog","do":"list"}\n' * 3000 + b"nonsense\n" * 3000)
+        assert sum("result" in talk.read() for _ in range(3000)) == 3000
+        assert {talk.read()["error"]["code"] for _ in range(3000)} == {"bad-request"}
+    with Talk(server.base) as talk:
+        talk.raw(b'{"version":1,"command":"kick","whom":"x"}\n{"version":1,"command":"status"}\n')
+        assert talk.read()["error"]["code"] == "not-here"
+        assert "result" in talk.read()
+
+
 def test_whoever_ends_what_he_sends_still_hears_the_answer(server: Running) -> None:
     with Talk(server.base) as talk:
         talk.send({"version": 1, "command": "status"})
