@@ -411,6 +411,10 @@ class TooManyErrors(Goodbye):
     """Too many invalid commands"""
 
 
+class Kicked(Goodbye):
+    """The administrator has ended this session"""
+
+
 class ShuttingDown(Goodbye):
     """Server is shutting down"""
 

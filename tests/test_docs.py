@@ -26,7 +26,7 @@ from maildir_imapd.store.records import account_lock, renaming, subscriptions, t
 ROOT = Path(__file__).parent.parent
 PAGES = (
     *("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd-user.8", "maildir-imapd-deliver.8"),
-    *("maildir-imapd-mailbox.8", "maildir-imapd-message.8", "maildir-imapd-doctor.8"),
+    *("maildir-imapd-mailbox.8", "maildir-imapd-message.8", "maildir-imapd-doctor.8", "maildir-imapd-control.8"),
     *("maildir-imapd.conf.5", "maildir-imapd-index.5"),
 )
 

@@ -81,7 +81,15 @@ CLI_KNOWS = FACE | {
     "store.threads.locks",
 }
 # An engine, and what it is made of.
-ENGINE = {"imap.columns.danger", "imap.engine", "imap.gate", "imap.policy", "imap.progress", "imap.reply"}
+ENGINE = {
+    "imap.columns.danger",
+    "imap.engine",
+    "imap.gate",
+    "imap.policy",
+    "imap.progress",
+    "imap.reply",
+    "imap.tally",
+}
 # What fills an index of texts, and what works ahead, in processes that serve nobody or when mail comes in.
 FILLING = {
     "imap.columns.ahead",
@@ -122,6 +130,7 @@ ALLOWED = {
         "auth",
         *SERVER_KNOWS,
         "config",
+        "setting.shown",
         "values",
         "location",
         "log",
@@ -138,6 +147,9 @@ ALLOWED = {
         *CHOOSING,
         "auth",
         "config",
+        "setting.shown",
+        "toml_lines",
+        "values",
         "location",
         "log",
         "errors",

@@ -42,6 +42,7 @@ from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.progress import at_once, is_there
 from maildir_imapd.imap.registry import TABLE, Literal, Spec
 from maildir_imapd.imap.session import Session, State
+from maildir_imapd.imap.tally import LONG_SECONDS, Tally
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
@@ -98,6 +99,7 @@ class Engine:
         meanwhile: Meanwhile = at_once,
         look: Client = is_there,
         budget: Budget = UNLIMITED,
+        tally: Tally | None = None,
     ) -> None:
         self.session = Session(
             policy,
@@ -112,6 +114,7 @@ class Engine:
             look=look,
             may_leave=preauth is None,
             budget=budget,
+            tally=tally,
         )
         self._policy = policy
         self._ticks = ticks
@@ -187,6 +190,7 @@ class Engine:
         Stops early when the transport must be upgraded first.  The reply is flushed at the end.
         """
         session = self.session
+        session.tally.heard += len(data)
         session.buffer.feed(data)
         if session.view is not None:
             session.view.look_again()
@@ -292,7 +296,11 @@ class Engine:
             self._errors = self._nonsense = 0
             done = ready.idle
             session.say(reply, done.kind, done.text, tag=tag)
+            session.tally.noops += 1
             return
+        tally = session.tally
+        tally.running = name
+        tally.began = began = self._ticks()
         try:
             spec = self._allowed(name)
             try:
@@ -311,6 +319,9 @@ class Engine:
             session.progress.end()
             if session.deliveries:
                 session.drop_deliveries()
+            tally.running = None
+            tally.began = ended = self._ticks()
+            _count(session, name, ended - began)
 
     def _headless(self, frame: Frame) -> None:
         """Say what is wrong with a line that is no command."""
@@ -492,3 +503,15 @@ class Engine:
         if isinstance(error, StoreError) and not logged:
             log.warning(error.text, user=session.user, detail=error.detail, code=code or b"")
         session.say(reply, b"NO", error.text, code, tag=tag or b"*")
+
+
+def _count(session: Session, name: bytes, seconds: float) -> None:
+    """Count a command, and say so where it was slow; what is no command has one name, for clients make these up."""
+    session.tally.count(name if name in TABLE else b"UNKNOWN", seconds)
+    if seconds < LONG_SECONDS or name not in TABLE:
+        return
+    mailbox = None if session.view is None else session.view.name
+    session.tally.note_long(name, seconds, session.user, mailbox)
+    slow = session.policy.slow_command
+    if slow and seconds >= slow:
+        session.note("slow command", command=name.decode("ascii"), mailbox=mailbox, seconds=round(seconds, 3))

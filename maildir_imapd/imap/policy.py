@@ -31,6 +31,8 @@ class Policy:
     """The tag of the language that LANGUAGE default chooses."""
     quota_set: bool = False
     """Whether users may set the limits of their quota, where no setting has one."""
+    slow_command: float = 0.0
+    """Seconds from which on a command has a line in the log of its own; 0: never."""
     nonsense_before_login: int = 3
     """Lines that are no command of IMAP at all: an HTTP request ends here."""
     errors_in_a_row: int = 20

@@ -60,6 +60,7 @@ def send(session: Session, plan: Plan, positions: Positions, reply: Reply) -> Mi
     Raises LimitReached before a row that would be much larger than its message.
     """
     view = session.selected
+    session.tally.fetched += len(positions)
     missing = Missing()
     template = plan.template
     work = _send_bodies if plan.has_bodies else _send_columns

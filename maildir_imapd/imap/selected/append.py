@@ -204,6 +204,7 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
         session.note_own(mailbox, made=stored)
         name = session.mailbox_name(raw)
         session.account.moves.note("APPEND", "", name, mailbox.path, stored.uidvalidity, stored)
+        session.tally.appended += len(stored)
         session.drop_deliveries()
         return stored
     raise in_use()

@@ -83,6 +83,7 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
     session.account.moves.note(verb, view.name, name, mailbox.path, pairs.uidvalidity, made)
     if cmd.move:
         session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
+        session.tally.expunged += len(pairs)
     return copyuid_code(pairs.uidvalidity, pairs)
 
 

@@ -49,4 +49,5 @@ def expunge_deleted(session: Session, only: NumberSet | None) -> bool:
         return False
     removed = view.mailbox.expunge(uids, under=view.snapshot.uidvalidity, flagged=DELETED)
     session.note_own(view.mailbox, removed=removed)
+    session.tally.expunged += len(removed)
     return bool(removed)
