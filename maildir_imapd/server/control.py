@@ -24,7 +24,7 @@ from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
 from maildir_imapd.server.channels import Channels, unwatch, watch
-from maildir_imapd.server.control_protocol import REQUEST_OCTETS, VERSION, RequestRefused, own_place
+from maildir_imapd.server.control_protocol import REQUEST_OCTETS, VERSION, Refusal, own_place
 from maildir_imapd.server.figures import Sums
 from maildir_imapd.server.lines import Broken, Garbage, Lines, decode
 from maildir_imapd.server.listening import Named, SocketRights, listen_at
@@ -91,7 +91,7 @@ class Begins(Protocol):
     """Knows what a request means (``control_commands.Commands``)."""
 
     def begin(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
-        """Begin one; raises RequestRefused."""
+        """Begin one; raises Refusal."""
         ...
 
     def orders(self) -> list[dict[str, object]]:
@@ -250,7 +250,7 @@ class Control:
             request.finish(request.answers, sorted(request.silent))
         except Exception as error:
             log.exception("control request failed")
-            self.fail(asker, RequestRefused("internal", f"internal error: {type(error).__name__}", _SOFTWARE))
+            self.fail(asker, Refusal("internal", f"internal error: {type(error).__name__}", _SOFTWARE))
 
     # --- clients ------------------------------------------------------------------------------------
 
@@ -305,12 +305,12 @@ class Control:
             return
         groups = {gid, *_groups(sock)}
         client = Asker(Lines(sock, REQUEST_OCTETS), uid, self._rights.may_change(uid, groups), time.monotonic())
-        refusal: RequestRefused | None = None
+        refusal: Refusal | None = None
         if not client.may_change and not self._rights.may_read(uid, groups):
             log.warning("control connection refused", uid=uid, process=pid)
-            refusal = RequestRefused("denied", "you may not ask this server (control_admins, control_readers)", _DENIED)
+            refusal = Refusal("denied", "you may not ask this server (control_admins, control_readers)", _DENIED)
         elif _full(self._clients.values(), may_change=client.may_change):
-            refusal = RequestRefused("busy", "too many ask at once", _UNAVAILABLE)
+            refusal = Refusal("busy", "too many ask at once", _UNAVAILABLE)
         if refusal is not None:
             try:
                 client.lines.put({"version": VERSION, "error": refusal.as_json()})
@@ -327,7 +327,7 @@ class Control:
             lines = client.lines.receive()
         except Broken as error:
             if str(error) == "a line is too long":
-                self.fail(client, RequestRefused("bad-request", "the line is too long", _USAGE))
+                self.fail(client, Refusal("bad-request", "the line is too long", _USAGE))
             client.closing = True
             self._flush(client, time.monotonic())
             return
@@ -337,7 +337,7 @@ class Control:
         self._begin(client)
         if len(client.waiting) > WAITING:
             client.waiting.clear()
-            self.fail(client, RequestRefused("busy", "too many requests before the first was answered", _UNAVAILABLE))
+            self.fail(client, Refusal("busy", "too many requests before the first was answered", _UNAVAILABLE))
             client.closing = True
         if client.lines.ended:
             # Whoever has only ended what it sends may still read an answer; but nobody follows who cannot be heard.
@@ -362,16 +362,16 @@ class Control:
         try:
             said = decode(line)
             if said.get("version") != VERSION:
-                raise RequestRefused("bad-version", f"this server speaks version {VERSION}", _USAGE)
+                raise Refusal("bad-version", f"this server speaks version {VERSION}", _USAGE)
             assert self.commands is not None
             self.commands.begin(self, client, said)
         except Garbage as error:
-            self.fail(client, RequestRefused("bad-request", str(error), _USAGE))
-        except RequestRefused as fault:
+            self.fail(client, Refusal("bad-request", str(error), _USAGE))
+        except Refusal as fault:
             self.fail(client, fault)
         except Exception as error:
             log.exception("control request failed")
-            self.fail(client, RequestRefused("internal", f"internal error: {type(error).__name__}", _SOFTWARE))
+            self.fail(client, Refusal("internal", f"internal error: {type(error).__name__}", _SOFTWARE))
 
     def hold(self, client: Asker) -> None:
         """Have a request stand whose answer is no worker's, until ``Asker.request`` is None again."""
@@ -382,7 +382,7 @@ class Control:
         self._put(client, {"version": VERSION, "result": found})
         self._begin(client)
 
-    def fail(self, client: Asker, fault: RequestRefused) -> None:
+    def fail(self, client: Asker, fault: Refusal) -> None:
         """End a request with an error."""
         self._put(client, {"version": VERSION, "error": fault.as_json()})
         self._begin(client)

@@ -18,7 +18,7 @@ from maildir_imapd.server.control_protocol import (
     MOST_RAWLOG_OCTETS,
     RAWLOG_OCTETS,
     RAWLOG_SECONDS,
-    RequestRefused,
+    Refusal,
 )
 from maildir_imapd.server.figures import RATES, Sums, total
 from maildir_imapd.server.rawlog import Order
@@ -92,16 +92,14 @@ class Commands:
         self._next: list[Asker] = []
 
     def begin(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
-        """Begin a request; raises RequestRefused."""
+        """Begin a request; raises Refusal."""
         name = said.get("command")
         found = COMMANDS.get(name) if isinstance(name, str) else None
         if found is None:
-            raise RequestRefused(
-                "bad-request", f"there is no such command; there are {', '.join(sorted(COMMANDS))}", _USAGE
-            )
+            raise Refusal("bad-request", f"there is no such command; there are {', '.join(sorted(COMMANDS))}", _USAGE)
         changes, command = found
         if changes and not client.may_change:
-            raise RequestRefused("denied", "you may look at this server and change nothing (control_admins)", _DENIED)
+            raise Refusal("denied", "you may look at this server and change nothing (control_admins)", _DENIED)
         if changes:
             log.info("control", command=str(name), uid=client.uid, whom=said.get("whom"), user=said.get("user"))
         command(self, control, client, said)
@@ -197,7 +195,7 @@ class Commands:
         user = said.get("user")
         level = _LEVELS.get(str(said.get("level", "debug")))
         if level is None or not (user is None or isinstance(user, str)):
-            raise RequestRefused("bad-request", f"level is one of {', '.join(_LEVELS)}, user a name", _USAGE)
+            raise Refusal("bad-request", f"level is one of {', '.join(_LEVELS)}, user a name", _USAGE)
         client.follows = _filter(user, level)
         control.follow_if_wanted()
 
@@ -210,9 +208,7 @@ class Commands:
         def finish(answers: dict[int, dict[str, Any]], silent: list[int]) -> None:
             found = sorted(name for each in answers.values() for name in each["kicked"])
             if not found and not silent:
-                control.fail(
-                    client, RequestRefused("not-here", f"there is no session of that name or user: {whom}", _NO_USER)
-                )
+                control.fail(client, Refusal("not-here", f"there is no session of that name or user: {whom}", _NO_USER))
             else:
                 control.result(client, {"kicked": found, "silent": silent})
 
@@ -240,7 +236,7 @@ class Commands:
         for client in waiting:
             client.request = None
             if found.failed is not None:
-                control.fail(client, RequestRefused("configuration", found.failed, _CONFIG))
+                control.fail(client, Refusal("configuration", found.failed, _CONFIG))
             else:
                 changed = [
                     {"setting": name, "before": before, "after": after}
@@ -255,14 +251,14 @@ class Commands:
             order = self._order(said)
             self.orders()
             if len(self._orders) >= RAWLOGS and order.user not in self._orders:
-                raise RequestRefused("busy", f"no more than {RAWLOGS} users at once", _USAGE)
+                raise Refusal("busy", f"no more than {RAWLOGS} users at once", _USAGE)
             self._orders[order.user] = order
         elif do == "off":
             user = _text(said.get("user"), "user")
             if self._orders.pop(user, None) is None:
-                raise RequestRefused("not-here", f"nothing is written down of {user}", _NO_USER)
+                raise Refusal("not-here", f"nothing is written down of {user}", _NO_USER)
         elif do != "list":
-            raise RequestRefused("bad-request", "do is one of on, off, list", _USAGE)
+            raise Refusal("bad-request", "do is one of on, off, list", _USAGE)
         if do != "list":
             control.tell_all({"ask": "rawlog", "orders": self.orders()})
         control.result(client, {"rawlogs": self.orders()})
@@ -270,11 +266,11 @@ class Commands:
     def _order(self, said: Mapping[str, Any]) -> Order:
         directory = self._house.rawlog_directory
         if directory is None:
-            raise RequestRefused("configuration", "rawlog_dir is not set: there is no directory for raw logs", _CONFIG)
+            raise Refusal("configuration", "rawlog_dir is not set: there is no directory for raw logs", _CONFIG)
         seconds, octets = said.get("seconds", RAWLOG_SECONDS), said.get("octets", RAWLOG_OCTETS)
         for value, most, name in ((seconds, LONGEST_RAWLOG_SECONDS, "seconds"), (octets, MOST_RAWLOG_OCTETS, "octets")):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-                raise RequestRefused("bad-request", f"{name} is a number up to {most:.0f}", _USAGE)
+                raise Refusal("bad-request", f"{name} is a number up to {most:.0f}", _USAGE)
         return Order(_text(said.get("user"), "user"), time.time() + seconds, int(octets), directory)
 
     def orders(self) -> list[dict[str, object]]:
@@ -298,7 +294,7 @@ COMMANDS: Final[dict[str, tuple[bool, Callable[[Commands, Control, Asker, Mappin
 
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str) or not value:
-        raise RequestRefused("bad-request", f"{name} is missing, or no text", _USAGE)
+        raise Refusal("bad-request", f"{name} is missing, or no text", _USAGE)
     return value
 
 

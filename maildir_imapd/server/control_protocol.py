@@ -26,7 +26,7 @@ NONE: Final = "none"
 SYSTEM_PLACE: Final = "/run/maildir-imapd/control"
 
 
-class RequestRefused(Exception):
+class Refusal(Exception):
     """An answer that says why nothing was done.  *code*: never changes; *status*: of sysexits."""
 
     def __init__(self, code: str, text: str, status: int = 1) -> None:
