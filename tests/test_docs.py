@@ -181,6 +181,31 @@ def test_the_examples_of_back_ends_are_settings_that_can_be_opened(shown: str, t
 ELSEWHERE = {"pam_mkhomedir", "allow_nets", "acts_for", "read_only", "dovecot_client_ip", "local_recipient_maps"}
 
 
+CONFIGURATIONS = [
+    pytest.param(text, id=f"{path.stem}-{number}")
+    for path in sorted((ROOT / "docs").glob("*.md"))
+    for number, text in enumerate(re.findall(r"^```toml\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS)
+def test_every_configuration_that_is_shown_can_be_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "conf").write_text(text)
+    load(tmp_path / "conf", {})
+
+
+def test_every_page_of_the_documents_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        assert f"(docs/{path.name})" in text, path.name
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+            assert (path.parent / link).exists(), (path.name, link)
+
+
 def test_every_back_end_has_an_example_and_a_row() -> None:
     text = (ROOT / "docs" / "authentication.md").read_text()
     for name in {*CHECKING, *KNOWING}:

@@ -12,7 +12,7 @@ import hmac
 import os
 import pwd
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -125,11 +125,11 @@ def webmail(config: Config) -> tuple[Network, ...]:
     return tuple(config.login_trusted_networks)
 
 
-def demand_listening(config: Config) -> None:
-    """Raise ConfigError where the settings make no server."""
+def demand_listening(config: Config, inherited: Sequence[ListeningPlace] = ()) -> None:
+    """Raise ConfigError where the settings make no server; *inherited*: what was bound for it already."""
     from maildir_imapd.server import tls
 
-    places = listening(config)
+    places = [*inherited, *listening(config)]
     if not places:
         raise ConfigError(
             "nothing to listen on: give --imap HOST:PORT or --imaps HOST:PORT, "

@@ -28,6 +28,7 @@ from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
 from maildir_imapd.server import back_ends, confine, control_commands, identity, preload, settings, tls, worker
 from maildir_imapd.server.aside import Aside
+from maildir_imapd.server.bound import Bound
 from maildir_imapd.server.children import Child, pair
 from maildir_imapd.server.control import Control
 from maildir_imapd.server.control_commands import Commands, Reloaded
@@ -35,14 +36,14 @@ from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
-from maildir_imapd.server.listening import Named, listen, listen_at
+from maildir_imapd.server.service_manager import ServiceManager
 from maildir_imapd.server.sessions import base36
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
 from maildir_imapd.server.tls import Ends, Tls
 from maildir_imapd.server.troubles import Troubles
 from maildir_imapd.server.warming import warm_up
-from maildir_imapd.server.worker import Acceptor, Supervision
+from maildir_imapd.server.worker import Supervision
 from maildir_imapd.setting.shown import shown
 from maildir_imapd.store.disk.descriptors import Descriptor
 
@@ -80,7 +81,7 @@ class Supervisor:
 
     config: Config
     reload: Callable[[], Config]
-    listeners: list[Acceptor] = field(default_factory=list)
+    bound: Bound = field(default_factory=Bound)
     children: dict[int, Child] = field(default_factory=dict)
     _tls: Tls | None = None
     _certificate_ends: Ends = field(default_factory=Ends)
@@ -89,8 +90,6 @@ class Supervisor:
     _pause: float = 0.0
     _next_start: float = 0.0
     _looked: float = 0.0
-    _pid_file: Named | None = None
-    _sockets: list[Named] = field(default_factory=list)
     _ending: bool = False  # SIGTERM or SIGINT has come
     _reload_wanted: bool = False  # SIGHUP has, since the last reload began
     _signals: Signals = field(init=False)
@@ -105,6 +104,7 @@ class Supervisor:
     since: float = field(default_factory=time.time)
     troubles: Troubles = field(default_factory=Troubles)
     _born: int = 0
+    _manager: ServiceManager = field(default_factory=lambda: ServiceManager(os.environ))
 
     def __post_init__(self) -> None:
         self._commands = Commands(self)
@@ -117,7 +117,7 @@ class Supervisor:
         identity.raise_descriptor_limit()
         # Once for all workers, and while nothing is given up yet.
         preload.load()
-        self._bind()
+        self.bound.bind(self.config, os.environ)
         # Whatever is wrong with the settings shows here, and not in every worker again.
         self._tls = tls.read(self.config)
         users = settings.chain(self.config)
@@ -128,64 +128,26 @@ class Supervisor:
         self._control = Control(settings.control(self.config))
         self._control.commands = self._commands
         self._aside = self._begin_aside(self.config)
-        self._write_pid()
+        self.bound.write_pid(self.config.pid_file)
         try:
             self._control.listen()
             if self._start(self.config.workers):
-                announce(self._ready_line())
+                line = self.bound.ready_line(self.config.workers)
+                announce(line)
                 log.info("started", version=__version__, workers=self.config.workers)
+                self._manager.ready(line.partition(": ")[2])
                 self._watch()
         finally:
             self._end()
         return 0
 
-    # --- sockets ----------------------------------------------------------------------------------
-
-    def _bind(self) -> None:
-        settings.demand_listening(self.config)
-        for place in settings.listening(self.config):
-            if isinstance(place.address, str):
-                found = [listen_at(place.address, settings.socket_rights(self.config))]
-                self._sockets.append(Named.of(place.address))
-            else:
-                found = listen(place.address)
-            self.listeners += [
-                Acceptor(sock, place.implicit_tls, place.service, proxy=place.proxy, asked=place.asked)
-                for sock in found
-            ]
-
-    def _ready_line(self) -> str:
-        places = []
-        for listener in self.listeners:
-            kind = listener.service + ("s" if listener.implicit_tls else "") + ("_proxy" if listener.proxy else "")
-            if listener.sock.family == socket.AF_UNIX:
-                places.append(f"{kind} {listener.sock.getsockname()}")
-                continue
-            host, port = listener.sock.getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
-            places.append(f"{kind} {host}:{port}")
-        count = self.config.workers
-        return (
-            f"maildir-imapd {__version__} ready: {', '.join(places)}; "
-            f"{count} worker{'s' if count != 1 else ''}, pid {os.getpid()}"
-        )
+    # --- what processes share ---------------------------------------------------------------------
 
     def _share_log(self) -> None:
         """Give the log file to workers that may not open it; new ones inherit it."""
         for child in self.children.values():
             if child.channel is not None:
                 logs.hand_over(child.channel)
-
-    def _write_pid(self) -> None:
-        if self.config.pid_file:
-            try:
-                with open(logs.open_file(self.config.pid_file), "w", encoding="ascii") as file:
-                    os.fchmod(file.fileno(), 0o644)
-                    os.ftruncate(file.fileno(), 0)
-                    file.write(f"{os.getpid()}\n")
-            except OSError as error:
-                raise ConfigError(f"pid_file {self.config.pid_file}: {error.strerror}") from error
-            self._pid_file = Named.of(self.config.pid_file)
 
     def _begin_aside(self, config: Config) -> Aside | None:
         """Fork the process that questions about passwords go to, if there are any; raises ConfigError."""
@@ -202,8 +164,7 @@ class Supervisor:
     def _let_go(self) -> None:
         """Close, in a process that serves no client, what is for those that do."""
         self._signals.close()
-        for listener in self.listeners:
-            listener.sock.close()
+        self.bound.close()
         for child in self.children.values():
             if child.channel is not None:
                 child.channel.close()
@@ -320,7 +281,7 @@ class Supervisor:
                     troubles=self.troubles,
                 )
                 context = None if self._tls is None else self._tls.context
-                status = worker.run(self.config, context, self.listeners, supervision)
+                status = worker.run(self.config, context, self.bound.listeners, supervision)
             except ConfigError as error:
                 log.error("worker cannot start", why=error.text, detail=error.detail)
                 status = ConfigError.exit_status
@@ -362,7 +323,9 @@ class Supervisor:
                 if self._reload_wanted and not self._ending:
                     self._reload_wanted = False
                     self._commands.reload_begins()
+                    self._manager.reloading()
                     done = self._reload()
+                    self._manager.reloaded()
                     if self._control is not None and done is not None:
                         self._commands.reload_ended(self._control, done)
                 self._fill_up()
@@ -376,6 +339,7 @@ class Supervisor:
         control = self._control
         if control is not None:
             also, patience = [*also, control.number], min(patience, control.patience)
+        self._manager.alive(time.monotonic())
         info = self._signals.wait(patience, also)
         if info is not None:
             if info.number in (signal.SIGTERM, signal.SIGINT):
@@ -525,8 +489,8 @@ class Supervisor:
 
     def _end(self) -> None:
         """Have every worker say goodbye; what is left after the deadline is killed."""
-        for listener in self.listeners:
-            listener.sock.close()
+        self._manager.stopping()
+        self.bound.close()
         for child in self.children.values():
             _kill(child.pid, signal.SIGTERM)
         self._wait_until_gone(self.config.shutdown_timeout + 2.0)
@@ -541,9 +505,7 @@ class Supervisor:
         if self._control is not None:
             self._control.close()
         self._signals.close()
-        for named in (self._pid_file, *self._sockets):
-            if named is not None:
-                named.remove()
+        self.bound.remove()
         log.info("stopped")
 
     # --- as control_commands.House --------------------------------------------------------------------
