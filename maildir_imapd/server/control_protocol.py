@@ -40,6 +40,10 @@ class Refusal(Exception):
 
 def own_place() -> str | None:
     """Where the socket of this user's server is, if nothing else is said; None where there is no such place."""
+    given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    if given:
+        # Made for us by the service manager, whoever we are.
+        return os.path.join(given, "control")
     if os.geteuid() == 0:
         return SYSTEM_PLACE
     base = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"

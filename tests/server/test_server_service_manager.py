@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from maildir_imapd.cli import certificate
+from maildir_imapd.server import control_protocol
 from maildir_imapd.server.service_manager import ServiceManager, inherited
 
 
@@ -201,3 +203,13 @@ def test_a_socket_that_cannot_be_served(manager: socket.socket, tmp_path: Path, 
     _, said = process.communicate(timeout=60)
     assert process.returncode == 78
     assert why in said
+
+
+def test_the_places_that_it_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/one:/run/two")
+    assert certificate.state_dir() == Path("/var/lib/one")
+    assert control_protocol.own_place() == "/run/one/control"
+    monkeypatch.delenv("STATE_DIRECTORY")
+    monkeypatch.setenv("XDG_STATE_HOME", "/home/ann/state")
+    assert certificate.state_dir() == Path("/home/ann/state/maildir-imapd")
