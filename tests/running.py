@@ -66,9 +66,12 @@ def give_to(path: Path, uid: int) -> None:
             os.chown(each, uid, uid)
 
 
-def control_place(base: Path) -> str:
-    """Where a test's server has its control socket: a path that no directory makes too long."""
-    return f"{tempfile.gettempdir()}/imapd-{zlib.crc32(os.fsencode(base)):08x}.{os.getpid()}"
+def control_place(base: Path, log: str = "log") -> str:
+    """Where a test's server has its control socket: a path that no directory makes too long.
+
+    Of several servers in *base* each has a log of its own.
+    """
+    return f"{tempfile.gettempdir()}/imapd-{zlib.crc32(os.fsencode(base / log)):08x}.{os.getpid()}"
 
 
 def start_server(
@@ -112,7 +115,7 @@ def start_server(
             "--auth-failure-delay=0",
             f"--log-file={base}/{log}",
             # Not where the machine's own server, or another test, may have one.
-            f"--control-socket={control_place(base)}",
+            f"--control-socket={control_place(base, log)}",
             *options,
         ],
         stdout=subprocess.PIPE,
