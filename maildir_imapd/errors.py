@@ -10,6 +10,7 @@
             TooLong                 a line, a literal or a command beyond its limit
             UnknownCommand
             WrongState              a command that this state does not know
+            UidRequired             sequence numbers from who has enabled UIDONLY
         Refused                     tagged NO, with the class's response code
             MailboxMissing MailboxExists BadMailboxName CannotDo ...
         StoreError                  tagged NO, and a line in the log
@@ -110,6 +111,12 @@ class BadCombination(ProtocolError):
 
 class WrongState(ProtocolError):
     """{why}"""
+
+
+class UidRequired(ProtocolError):
+    """Messages are named by UID alone once UIDONLY is enabled"""
+
+    code = b"UIDREQUIRED"
 
 
 # --- NO -------------------------------------------------------------------------------------------

@@ -101,11 +101,10 @@ class Plan:
         """The names of the items; two plans of the same labels are answered alike."""
         return tuple(column.label for column in self.columns)
 
-    @property
-    def template(self) -> bytes:
-        """The line of one message, with a slot for its number and one for each column."""
+    def template(self, beginning: bytes) -> bytes:
+        """The line of one message, with a slot for each column; *beginning* has one for its number."""
         items = b" ".join(column.label.replace(b"%", b"%%") + b" " + column.slot for column in self.columns)
-        return b"* %d FETCH (" + items + b")\r\n"
+        return beginning + items + b")\r\n"
 
     @property
     def has_bodies(self) -> bool:

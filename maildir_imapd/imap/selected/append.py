@@ -139,7 +139,15 @@ def append(session: Session, cmd: Append, reply: Reply) -> Done:
     return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
 
 
-@command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, changes=True, literal=begin, announces=[b"REPLACE"])
+@command(
+    b"REPLACE",
+    b"UID REPLACE",
+    states=State.SELECTED,
+    changes=True,
+    takes_numbers=True,
+    literal=begin,
+    announces=[b"REPLACE"],
+)
 def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     """Put a message in the place of another (RFC 8508): it is on disk before the old one goes.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Copy
 
 
-@command(b"COPY", b"UID COPY", states=State.SELECTED, changes=True)
+@command(b"COPY", b"UID COPY", states=State.SELECTED, changes=True, takes_numbers=True)
 def copy(session: Session, cmd: Copy, reply: Reply) -> Done:
     """Copy messages, all that are there or none (RFC 3501 6.4.7); COPYUID as in RFC 4315 3.
 
@@ -32,7 +32,7 @@ def copy(session: Session, cmd: Copy, reply: Reply) -> Done:
     return Done("COPY completed", code)
 
 
-@command(b"MOVE", b"UID MOVE", states=State.SELECTED, changes=True, announces=[b"MOVE"])
+@command(b"MOVE", b"UID MOVE", states=State.SELECTED, changes=True, takes_numbers=True, announces=[b"MOVE"])
 def move(session: Session, cmd: Copy, reply: Reply) -> Done:
     """Move messages (RFC 6851): COPYUID comes untagged, before the EXPUNGE responses that the command's end brings."""
     if session.selected.read_only:

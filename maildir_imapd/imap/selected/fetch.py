@@ -48,7 +48,7 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
         since = cmd.changed_since
         positions = [i for i, modseq in zip(positions, modseqs, strict=True) if modseq > since]
         plan = plan.followed_by([MODSEQ])
-    if cmd.uid or UID in plan:
+    if UID in plan or (cmd.uid and not session.uid_only):
         plan = plan.uid_first()
     if _sets_seen(cmd) and not view.read_only and "s" in view.rights:
         positions, changed = _set_seen(session, positions, reply)
