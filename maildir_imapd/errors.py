@@ -113,6 +113,12 @@ class WrongState(ProtocolError):
     """{why}"""
 
 
+class WrongOrder(ProtocolError):
+    """The second of the two numbers is the smaller one"""
+
+    code = b"CLIENTBUG"
+
+
 class UidRequired(ProtocolError):
     """Messages are named by UID alone once UIDONLY is enabled"""
 
@@ -138,6 +144,12 @@ class TryCreate(Refused):
     """Mailbox doesn't exist; CREATE it first"""
 
     code = b"TRYCREATE"
+
+
+class TooFew(Refused):
+    """A batch must have more messages"""
+
+    code = b"TOOFEW"
 
 
 class MailboxExists(Refused):
