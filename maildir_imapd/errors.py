@@ -146,6 +146,10 @@ class TryCreate(Refused):
     code = b"TRYCREATE"
 
 
+class MessageLimit(Refused):
+    """That is more messages than one command may be about; ask for fewer"""
+
+
 class TooFew(Refused):
     """A batch must have more messages"""
 

@@ -23,6 +23,10 @@ class Policy:
     idle_keepalive: float = 120.0
     """After so much silence a client in IDLE is told that we are there; 0: never."""
     append_limit: int = 100 * 1024 * 1024
+    message_limit: int = 0
+    """How many messages a command may be about (RFC 9738); 0: any."""
+    save_limit: int = 0
+    """How many COPY and APPEND may store; 0: any."""
     utf8: Literal["lenient", "strict", "no"] = "lenient"
     """Whether UTF8=ACCEPT is there, and refuses UTF-8 headers of others (RFC 6855 4)."""
     server_metadata: tuple[tuple[bytes, bytes], ...] = ()

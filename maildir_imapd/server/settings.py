@@ -186,6 +186,8 @@ def policy(
         idle_keepalive=config.idle_keepalive,
         compress=compress,
         append_limit=config.append_limit,
+        message_limit=config.message_limit or 0,
+        save_limit=config.save_limit or 0,
         utf8=config.utf8,
         server_metadata=metadata,
         acl=config.acl,

@@ -24,6 +24,7 @@ from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.search import limit
 from maildir_imapd.imap.selected import catenate
 from maildir_imapd.imap.selected.store_flags import check_flags
 from maildir_imapd.imap.session import State
@@ -135,6 +136,7 @@ def _announced(session: Session) -> list[bytes]:
 @command(b"APPEND", states=LOGGED_IN, changes=True, literal=begin, announces=_announced, impersonal=True)
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """Put messages into a mailbox, all or none (RFC 3501 6.3.11, RFC 3502); OK when they are on disk."""
+    limit.demand_saved(session, None, len(cmd.messages))
     stored = commit(session, cmd.mailbox, cmd.messages)
     return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
 
