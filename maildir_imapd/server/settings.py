@@ -191,6 +191,7 @@ def policy(
         utf8=config.utf8,
         server_metadata=metadata,
         acl=config.acl,
+        xlist=config.xlist,
         language=config.language,
         quota_set=config.quota_set,
         after_login=Limits(

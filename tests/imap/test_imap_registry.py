@@ -64,11 +64,11 @@ def test_what_is_announced(login: bool, names: list[str], tmp_path: Path) -> Non
 
 
 def test_what_a_setting_takes_away_is_not_announced(tmp_path: Path) -> None:
-    policy = replace(POLICY, acl=False, utf8="no", quota_set=True, compress=True)
+    policy = replace(POLICY, acl=False, utf8="no", quota_set=True, compress=True, xlist=True)
     client = MemoryWires(tmp_path / "Maildir", policy).connect(login=True)
     found = set(client.command(b"a CAPABILITY")[0].decode().split()[2:])
     assert set(AFTER) - found == {"ACL", "RIGHTS=texk", "LIST-MYRIGHTS", "UTF8=ACCEPT"}
-    assert found - set(AFTER) == {"QUOTASET", "COMPRESS=DEFLATE", *QUOTA}
+    assert found - set(AFTER) == {"QUOTASET", "COMPRESS=DEFLATE", "XLIST", *QUOTA}
     stranger = MemoryWires(tmp_path / "Maildir", policy).connect(login=False)
     early = set(stranger.command(b"a CAPABILITY")[0].decode().split()[2:])
     assert found - early == PERSONAL

@@ -173,7 +173,9 @@ def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
     return Done("LSUB completed")
 
 
-@command(b"XLIST", states=LOGGED_IN)
+@command(
+    b"XLIST", states=LOGGED_IN, announces=lambda session: [b"XLIST"] if session.policy.xlist else [], impersonal=True
+)
 def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
     """List mailboxes with their special uses, as Gmail did before SPECIAL-USE: some clients send it unasked."""
     special = session.account.special_use()
