@@ -52,6 +52,7 @@ SERVER_KNOWS = FACE | {
     "store.index.constants",
     "store.maildir.census",
     "store.maildir.decide",
+    "store.maildir.delivery",
     "store.maildir.ground",
     "store.maildir.instead",
     "store.maildir.layout",
@@ -85,6 +86,7 @@ ENGINE = {"imap.columns.danger", "imap.engine", "imap.gate", "imap.policy", "ima
 # What fills an index of texts, and what works ahead, in processes that serve nobody or when mail comes in.
 FILLING = {
     "imap.columns.ahead",
+    "imap.columns.attached",
     "imap.columns.fields",
     "imap.commands",
     "imap.search.filling",

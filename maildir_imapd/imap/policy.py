@@ -27,6 +27,8 @@ class Policy:
     """How many messages a command may be about (RFC 9738); 0: any."""
     save_limit: int = 0
     """How many COPY and APPEND may store; 0: any."""
+    attachment_keywords: bool = False
+    """Whether messages that come in get a keyword that says whether they have attachments."""
     utf8: Literal["lenient", "strict", "no"] = "lenient"
     """Whether UTF8=ACCEPT is there, and refuses UTF-8 headers of others (RFC 6855 4)."""
     server_metadata: tuple[tuple[bytes, bytes], ...] = ()

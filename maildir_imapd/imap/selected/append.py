@@ -9,6 +9,7 @@ from maildir_imapd.errors import (
     BadArgument,
     BadMessage,
     ExpungeIssued,
+    LimitReached,
     LockTimeout,
     MailboxMissing,
     NeedsUtf8,
@@ -20,6 +21,7 @@ from maildir_imapd.errors import (
     TryCreate,
     UnknownCte,
 )
+from maildir_imapd.imap.columns.attached import keywords_of
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.registry import LOGGED_IN, command
@@ -38,6 +40,8 @@ from maildir_imapd.wire.parse_append import Role
 from maildir_imapd.wire.render import appenduid_code
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Given, Mailbox
@@ -192,6 +196,18 @@ def _freed(session: Session, uids: list[int]) -> Amount:
     return session.selected.mailbox.amount(uids) if uids and session.account.quota.look() else NOTHING
 
 
+def _flags(session: Session, mailbox: Mailbox, given: Sequence[bytes], delivery: Delivery) -> Flags:
+    """Return the flags of a message: those of the client, and whether it has attachments, where that is kept."""
+    flags = mailbox.flags(given, create=True)
+    if not session.policy.attachment_keywords:
+        return flags
+    try:
+        return flags | mailbox.flags(keywords_of(delivery, given), create=True)
+    except LimitReached:
+        # That many keywords are the user's, and no reason to refuse a message.
+        return flags
+
+
 def _demand_room(session: Session, size: int, messages: int, freed: Amount) -> None:
     """Raise OverQuota when the account has no room for so many octets and *messages* more."""
     if session.account.quota.look():
@@ -263,7 +279,7 @@ def _prepared(
         if session.policy.utf8 == "strict" and not session.utf8 and delivery.has_utf8_header():
             raise NeedsUtf8
         check_flags(message.flags)
-        flags = mailbox.flags(rights.settable(granted, message.flags), create=True)
+        flags = _flags(session, mailbox, rights.settable(granted, message.flags), delivery)
         received = delivery.received
         if received is None:
             received = _received(session, message)
