@@ -72,8 +72,6 @@ FLAGS: Final = FromSnapshot(b"FLAGS", b"%b", lambda view, positions: view.flag_l
 MODSEQ: Final = FromSnapshot(b"MODSEQ", b"(%d)", lambda view, positions: column(view.snapshot.modseqs, positions))
 SAVEDATE: Final = FromSnapshot(b"SAVEDATE", b"%b", _saved)
 INTERNALDATE: Final = FromSnapshot(b"INTERNALDATE", b"%b", _received)
-# RFC 8474 5.2: no threads are kept track of.
-THREADID: Final = FromSnapshot(b"THREADID", b"%b", lambda view, positions: [b"NIL"] * len(positions))
 # The one of its kind that may have to read messages, once for each.
 SIZE: Final = FromSnapshot(b"RFC822.SIZE", b"%d", lambda view, positions: view.sizes(positions))
 
