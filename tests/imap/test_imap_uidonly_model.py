@@ -10,6 +10,7 @@ import random
 import re
 from pathlib import Path
 
+import grammar
 import pytest
 from memory import MemoryWires
 from model_client import numbers
@@ -69,6 +70,8 @@ class UidClient:
 
     def hear(self, line: str) -> None:
         assert not NUMBERED.match(line), line
+        if line.startswith(("* ", "t")) and not line.endswith("}"):
+            grammar.parse(line.encode() + b"\r\n")
         if match := re.fullmatch(r"\* (\d+) EXISTS", line):
             self.count = int(match[1])
         elif match := re.fullmatch(r"\* VANISHED( \(EARLIER\))? (\S+)", line):
