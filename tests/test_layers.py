@@ -52,6 +52,7 @@ SERVER_KNOWS = FACE | {
     "store.index.constants",
     "store.maildir.census",
     "store.maildir.decide",
+    "store.maildir.delivery",
     "store.maildir.ground",
     "store.maildir.instead",
     "store.maildir.layout",
@@ -93,6 +94,7 @@ ENGINE = {
 # What fills an index of texts, and what works ahead, in processes that serve nobody or when mail comes in.
 FILLING = {
     "imap.columns.ahead",
+    "imap.columns.attached",
     "imap.columns.fields",
     "imap.commands",
     "imap.search.filling",

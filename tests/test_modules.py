@@ -112,6 +112,7 @@ ELSEWHERE = {
     "setting/delivery": "test_config test_server_settings test_server_lmtp_service test_server_hook_jobs",
     "store/threads/moves": "test_server_hook_jobs",
     "server/answering": "test_server_control",
+    "server/bound": "test_server_service_manager test_server_supervisor test_server_listening",
     "server/channels": "test_server_control",
     "server/children": "test_server_supervisor test_server_heartbeat",
     "server/control_commands": "test_server_control",

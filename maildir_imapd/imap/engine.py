@@ -28,6 +28,7 @@ from maildir_imapd.errors import (
     TooLong,
     TooManyErrors,
     TryCreate,
+    UidRequired,
     UndefinedFilter,
     UnknownCommand,
     WrongState,
@@ -309,6 +310,8 @@ class Engine:
                 if spec.refused is not None:
                     spec.refused(session, frame.text)
                 raise
+            if session.uid_only and spec.numbers(cmd):
+                raise UidRequired
             session.progress.begin(tag, reply, session.say)
             self._run(spec, cmd, reply)
         except Exception as error:
@@ -392,6 +395,8 @@ class Engine:
             if spec.states is State.SELECTED:
                 raise WrongState(why="No mailbox is selected")
             raise WrongState(why="Not in this state: you are logged in already")
+        if spec.numbered and self.session.uid_only:
+            raise UidRequired
         if spec.changes and self.session.read_only:
             raise NoPermission
         if spec.mail:

@@ -249,21 +249,24 @@ class Session:
         return self.secure or self.policy.plaintext_login
 
     @property
-    def may_set_quota(self) -> bool:
-        """Whether SETQUOTA is there for this user."""
-        return self.policy.quota_set and self.account.quota.settable
-
-    @property
     def rev2(self) -> bool:
         """Whether the client has switched to IMAP4rev2 (RFC 9051)."""
         return b"IMAP4REV2" in self.enabled
 
     @property
+    def uid_only(self) -> bool:
+        """Whether messages are named by their UIDs and in no other way (RFC 9586)."""
+        return b"UIDONLY" in self.enabled
+
+    @property
     def names_uid(self) -> bool:
         """Whether FETCH responses that were not asked for have the UID.
 
-        RFC 7162 3.2.4 (for CONDSTORE, too, where QRESYNC is there), RFC 5465 5.1, RFC 9051 7.5.2.
+        RFC 7162 3.2.4 (for CONDSTORE, too, where QRESYNC is there), RFC 5465 5.1, RFC 9051 7.5.2.  Those of UIDONLY
+        begin with it (RFC 9586 3.3).
         """
+        if self.uid_only:
+            return False
         return self.rev2 or self.notify is not None or b"CONDSTORE" in self.enabled
 
     @property

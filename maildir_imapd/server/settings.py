@@ -13,7 +13,7 @@ import os
 import pwd
 import socket
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -102,7 +102,7 @@ def lmtp(config: Config) -> LmtpRules:
     from maildir_imapd.server.lmtp_rules import LmtpRules
 
     host = socket.gethostname()
-    return LmtpRules(
+    rules = LmtpRules(
         policy=LmtpPolicy(
             host=host if host.isascii() and host.isprintable() and " " not in host else "localhost",
             octets=config.delivery_limit,
@@ -113,6 +113,12 @@ def lmtp(config: Config) -> LmtpRules:
         over_quota=FULL if config.delivery_over_quota == "reject" else FULL_NOW,
         works_ahead=works_ahead(config),
     )
+    if not config.attachment_keywords:
+        return rules
+    # A command that delivers begins sooner without it.
+    from maildir_imapd.imap.columns.attached import keywords_of
+
+    return replace(rules, keywords=keywords_of)
 
 
 def proxies(config: Config) -> tuple[Network, ...]:
@@ -189,9 +195,13 @@ def policy(
         idle_keepalive=config.idle_keepalive,
         compress=compress,
         append_limit=config.append_limit,
+        message_limit=config.message_limit or 0,
+        save_limit=config.save_limit or 0,
         utf8=config.utf8,
         server_metadata=metadata,
         acl=config.acl,
+        attachment_keywords=config.attachment_keywords,
+        xlist=config.xlist,
         language=config.language,
         quota_set=config.quota_set,
         slow_command=config.slow_command,
