@@ -26,16 +26,29 @@ from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
-from maildir_imapd.server import back_ends, confine, control_commands, identity, preload, settings, tls, worker
+from maildir_imapd.server import (
+    back_ends,
+    confine,
+    control_commands,
+    identity,
+    preload,
+    readiness,
+    settings,
+    tls,
+    worker,
+)
+from maildir_imapd.server.announcing import ready_line
 from maildir_imapd.server.aside import Aside
 from maildir_imapd.server.children import Child, pair
 from maildir_imapd.server.control import Control
 from maildir_imapd.server.control_commands import Commands, Reloaded
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
+from maildir_imapd.server.exporting import Exporting
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
 from maildir_imapd.server.listening import Named, listen, listen_at
+from maildir_imapd.server.readiness import Readiness
 from maildir_imapd.server.sessions import base36
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
@@ -101,6 +114,8 @@ class Supervisor:
     _stacks: Stacks | None = None
     _aside: Aside | None = None
     _control: Control | None = None
+    _exporting: Exporting = field(default_factory=Exporting)
+    _started: bool = False  # the first workers take connections
     _commands: Commands = field(init=False)
     since: float = field(default_factory=time.time)
     troubles: Troubles = field(default_factory=Troubles)
@@ -118,6 +133,7 @@ class Supervisor:
         # Once for all workers, and while nothing is given up yet.
         preload.load()
         self._bind()
+        self._exporting = Exporting(settings.exports(self.config))
         # Whatever is wrong with the settings shows here, and not in every worker again.
         self._tls = tls.read(self.config)
         users = settings.chain(self.config)
@@ -131,8 +147,10 @@ class Supervisor:
         self._write_pid()
         try:
             self._control.listen()
+            self._exporting.renew(self._control, self._let_go)
             if self._start(self.config.workers):
-                announce(self._ready_line())
+                self._started = True
+                announce(ready_line(self.listeners, self._exporting.addresses, self.config.workers))
                 log.info("started", version=__version__, workers=self.config.workers)
                 self._watch()
         finally:
@@ -154,27 +172,12 @@ class Supervisor:
                 for sock in found
             ]
 
-    def _ready_line(self) -> str:
-        places = []
-        for listener in self.listeners:
-            kind = listener.service + ("s" if listener.implicit_tls else "") + ("_proxy" if listener.proxy else "")
-            if listener.sock.family == socket.AF_UNIX:
-                places.append(f"{kind} {listener.sock.getsockname()}")
-                continue
-            host, port = listener.sock.getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
-            places.append(f"{kind} {host}:{port}")
-        count = self.config.workers
-        return (
-            f"maildir-imapd {__version__} ready: {', '.join(places)}; "
-            f"{count} worker{'s' if count != 1 else ''}, pid {os.getpid()}"
-        )
-
     def _share_log(self) -> None:
         """Give the log file to workers that may not open it; new ones inherit it."""
         for child in self.children.values():
             if child.channel is not None:
                 logs.hand_over(child.channel)
+        self._exporting.share_log()
 
     def _write_pid(self) -> None:
         if self.config.pid_file:
@@ -204,9 +207,14 @@ class Supervisor:
         self._signals.close()
         for listener in self.listeners:
             listener.sock.close()
+        self._let_go_of_children()
+
+    def _let_go_of_children(self) -> None:
+        """Close, in any child, what leads to the others, and to those who ask."""
         for child in self.children.values():
             if child.channel is not None:
                 child.channel.close()
+        self._exporting.let_go()
         if self._control is not None:
             self._control.let_go()
 
@@ -269,11 +277,7 @@ class Supervisor:
                 raise ConfigError(f"cannot start a worker: {error.strerror}") from error
             if pid == 0:
                 ours_alone.close()
-                for other in self.children.values():
-                    if other.channel is not None:
-                        other.channel.close()
-                if self._control is not None:
-                    self._control.let_go()
+                self._let_go_of_children()
                 self._child(slot, supervisor, theirs, far, asked)
             ours_alone.pop_all()
         child = self.children[pid] = Child(pid, slot, now, channel=channel)
@@ -402,7 +406,7 @@ class Supervisor:
             settings.server_metadata(config)
             mail_user = identity.mail_user(config, users)
             mail = identity.mail(config, users)
-            rights = settings.control(config)
+            rights, exports = settings.control(config), settings.exports(config)
             aside = self._begin_aside(config)
             settings.set_up_log(config)
         except ConfigError as error:
@@ -440,6 +444,7 @@ class Supervisor:
         self._pause = self._next_start = 0.0
         if self._control is not None:
             self._control.renew(rights)
+        self._exporting.change(exports)
         log.info("reloaded", workers=config.workers)
         return control_commands.differences(before[0].values, config.values, shown)
 
@@ -455,6 +460,7 @@ class Supervisor:
             child = self.children.pop(pid, None)
             if child is None and self._aside is not None:
                 self._aside.ended(pid, status)
+            self._exporting.ended(pid, status)
             if child is not None and status:
                 self._deaths.died(child.slot)
             if child is not None:
@@ -477,6 +483,7 @@ class Supervisor:
     def _fill_up(self) -> None:
         if self._aside is not None:
             self._aside.renew(self._let_go)
+        self._exporting.renew(self._control, self._let_go)
         active = sum(not child.retired for child in self.children.values())
         if active < self.config.workers and time.monotonic() >= self._next_start:
             try:
@@ -538,6 +545,7 @@ class Supervisor:
             log.error("workers do not end", workers=sorted(self.children))
         if self._aside is not None:
             self._aside.close()
+        self._exporting.close()
         if self._control is not None:
             self._control.close()
         self._signals.close()
@@ -563,6 +571,11 @@ class Supervisor:
         """Where raw logs go."""
         return settings.rawlog_directory(self.config)
 
+    def readiness(self) -> Readiness:
+        """Whether clients are taken."""
+        now = time.monotonic()
+        return readiness.look(self.children.values(), self._page, now, started=self._started, ending=self._ending)
+
     def stop(self) -> None:
         """End, as after SIGTERM."""
         self._ending = True
@@ -579,6 +592,8 @@ class Supervisor:
         while self.children and time.monotonic() < deadline:
             self._signals.wait(0.1)
             self._reap()
+            if self._control is not None:
+                self._control.turn()
 
 
 def _kill(pid: int, number: signal.Signals) -> None:
