@@ -289,7 +289,7 @@ class Control:
             if now >= request.deadline:
                 self._finish_if_whole(request, late=True)
         for client in list(self._clients.values()):
-            self._tell_loss(client)
+            _tell_loss(client)
             self._flush(client, now)
             idle = client.request is None and client.follows is None and client.lines.waiting == 0
             if idle and not client.lasting and now - client.heard > REQUEST_SECONDS:
@@ -452,19 +452,21 @@ class Control:
             if client.lines.waiting > FOLLOWED_OCTETS:
                 client.lost += 1
                 continue
-            self._tell_loss(client)
+            _tell_loss(client)
             self._put(client, {"version": VERSION, "event": event})
 
     def _spread_loss(self, lost: int) -> None:
         for client in self._clients.values():
             if client.follows is not None:
                 client.lost += lost
-                self._tell_loss(client)
+                _tell_loss(client)
 
-    def _tell_loss(self, client: Asker) -> None:
-        if client.lost and client.lines.waiting <= FOLLOWED_OCTETS:
-            lost, client.lost = client.lost, 0
-            client.lines.put({"version": VERSION, "lost": lost})
+
+def _tell_loss(client: Asker) -> None:
+    """Tell who follows the log how many lines it has missed, once there is room for that."""
+    if client.lost and client.lines.waiting <= FOLLOWED_OCTETS:
+        lost, client.lost = client.lost, 0
+        client.lines.put({"version": VERSION, "lost": lost})
 
 
 def _full(here: Collection[Asker], *, may_change: bool) -> bool:

@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import log as logs
@@ -22,29 +21,17 @@ from maildir_imapd.events import Log
 from maildir_imapd.server import confine, identity
 from maildir_imapd.server.announcing import place
 from maildir_imapd.server.children import pair
+from maildir_imapd.server.exports import Exports
 from maildir_imapd.server.listening import Named, listen, listen_at
 
 if TYPE_CHECKING:
-    from maildir_imapd.server.confine import Confinement
     from maildir_imapd.server.control import Control
-    from maildir_imapd.server.listening import SocketRights
-    from maildir_imapd.values import Endpoint
 
 log = Log(__name__)
 
 # Seconds from one start to the next.
 YOUNG_SECONDS: Final = 5.0
 _NOBODY: Final = "nobody"
-
-
-@dataclass(frozen=True, slots=True)
-class Exports:
-    """Where figures are served by HTTP, and whether there is a page for people as well."""
-
-    places: tuple[Endpoint | str, ...] = ()
-    status_page: bool = False
-    rights: SocketRights | None = None
-    limits: Confinement | None = None
 
 
 class Exporting:

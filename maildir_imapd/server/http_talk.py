@@ -88,7 +88,7 @@ def parse(head: bytes) -> HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What is answered; *kind* is its Content-Type."""
+    """An answer; *kind* is its Content-Type."""
 
     status: HTTPStatus
     body: bytes

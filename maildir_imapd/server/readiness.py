@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from maildir_imapd.server.children import Child
-    from maildir_imapd.server.heartbeat import Page
+from typing import Any, Final
 
 # Seconds since a worker's last beat from which on it counts as none; it beats every second.
 BEATS_SECONDS: Final = 15.0
@@ -30,12 +26,12 @@ class Readiness:
         """Make an object of it."""
         return {"ready": self.ready, "why": self.why, "beating": self.beating}
 
-
-def look(children: Iterable[Child], page: Page, now: float, *, started: bool, ending: bool) -> Readiness:
-    """Judge it at *now*, monotonic."""
-    beating = sum(not child.retired and now - page.moment(child.slot) <= BEATS_SECONDS for child in children)
-    if ending:
-        return Readiness(beating, "the server ends")
-    if not started:
-        return Readiness(beating, "the server starts")
-    return Readiness(beating, "" if beating else "no worker is alive")
+    @classmethod
+    def of(cls, beats: Iterable[float], now: float, *, started: bool, ending: bool) -> Readiness:
+        """Judge it at *now* by the last beats of the workers that take connections; monotonic, 0.0 for none."""
+        beating = sum(bool(beat) and now - beat <= BEATS_SECONDS for beat in beats)
+        if ending:
+            return cls(beating, "the server ends")
+        if not started:
+            return cls(beating, "the server starts")
+        return cls(beating, "" if beating else "no worker is alive")

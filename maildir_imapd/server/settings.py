@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.confine import Confinement
     from maildir_imapd.server.door import Logins, Room
-    from maildir_imapd.server.exporting import Exports
+    from maildir_imapd.server.exports import Exports
     from maildir_imapd.server.extracting import Extracting
     from maildir_imapd.server.hook import Hook
     from maildir_imapd.server.listening import SocketRights
@@ -378,7 +378,7 @@ def exports(config: Config) -> Exports:
     """Read where figures are served; raises ConfigError."""
     import importlib.util
 
-    from maildir_imapd.server.exporting import Exports
+    from maildir_imapd.server.exports import Exports
 
     if config.metrics_listen and importlib.util.find_spec("prometheus_client") is None:
         raise ConfigError(

@@ -26,17 +26,7 @@ from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
-from maildir_imapd.server import (
-    back_ends,
-    confine,
-    control_commands,
-    identity,
-    preload,
-    readiness,
-    settings,
-    tls,
-    worker,
-)
+from maildir_imapd.server import back_ends, confine, control_commands, identity, preload, settings, tls, worker
 from maildir_imapd.server.announcing import ready_line
 from maildir_imapd.server.aside import Aside
 from maildir_imapd.server.children import Child, pair
@@ -573,8 +563,8 @@ class Supervisor:
 
     def readiness(self) -> Readiness:
         """Whether clients are taken."""
-        now = time.monotonic()
-        return readiness.look(self.children.values(), self._page, now, started=self._started, ending=self._ending)
+        beats = [self._page.moment(child.slot) for child in self.children.values() if not child.retired]
+        return Readiness.of(beats, time.monotonic(), started=self._started, ending=self._ending)
 
     def stop(self) -> None:
         """End, as after SIGTERM."""
