@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,15 @@ def free_port() -> int:
 
 
 def ask(port: int, path: str) -> Any:
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        heard = get(port, path, host=f"127.0.0.1:{port}")
+        connection.request("GET", path)
+        heard = connection.getresponse()
+        return json.loads(heard.read()) if heard.status == 200 else None
     except ConnectionRefusedError:
         return None  # it starts
-    return json.loads(heard.body) if heard.status == 200 else None
+    finally:
+        connection.close()
 
 
 @pytest.fixture
