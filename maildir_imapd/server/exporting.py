@@ -80,6 +80,8 @@ class Exporting:
                 ours_alone.close()
                 self._live(asks_figures, asks_state, far, let_go)
             ours_alone.pop_all()
+        if self._channel is not None:
+            self._channel.close()
         self.process, self._channel = process, channel
         control.attach(figures)
         control.attach(state)

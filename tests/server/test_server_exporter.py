@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from asking import Talk, told
@@ -24,8 +25,10 @@ from running import Running, open_to_all, start_server, stop_server
 
 from maildir_imapd.config import load
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.server import settings
-from maildir_imapd.server.exporter import CONNECTIONS, _is_ours
+from maildir_imapd.server import exporter, http_talk, settings
+from maildir_imapd.server.exporter import ANSWER_SECONDS, CONNECTIONS, FRESH_SECONDS, Link, _is_ours
+from maildir_imapd.server.http_talk import REQUEST_SECONDS
+from maildir_imapd.server.lines import Broken
 
 ROOT = os.geteuid() == 0
 
@@ -300,6 +303,93 @@ def test_many_at_once_all_get_an_answer(server: Running) -> None:
         for sock in socks:
             sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         assert {hear(sock).status for sock in socks} == {200}
+
+
+# --- time, by a clock of the test's ---------------------------------------------------------------
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_several_want_is_asked_once_and_holds_for_a_second() -> None:
+    ours, theirs = socket.socketpair()
+    clock = Clock()
+    heard: list[object] = []
+    with ours, theirs:
+        theirs.settimeout(10)
+        link = Link(ours, clock)
+        link.want("status", heard.append)
+        link.want("status", heard.append)
+        link.serve()
+        assert theirs.recv(65536).count(b"\n") == 1
+        theirs.sendall(b'{"version":1,"result":{"a":1}}\n')
+        link.serve()
+        link.want("status", heard.append)
+        assert heard == [{"a": 1}] * 3
+        clock.now += FRESH_SECONDS + 0.1
+        link.want("status", heard.append)
+        link.serve()
+        assert len(heard) == 3
+        assert theirs.recv(65536).count(b"\n") == 1
+
+
+def test_a_supervisor_that_answers_late_or_with_an_error_or_not_at_all() -> None:
+    ours, theirs = socket.socketpair()
+    clock = Clock()
+    heard: list[object] = []
+
+    def fails(told: object) -> None:
+        heard.append(told)
+        raise ValueError("not for this one")
+
+    with ours:
+        with theirs:
+            link = Link(ours, clock)
+            link.want("ready", fails)
+            link.want("ready", heard.append)
+            clock.now += ANSWER_SECONDS + 0.1
+            link.serve()
+            assert heard == [None, None]
+            theirs.sendall(b'{"version":1,"result":{"late":1}}\n')
+            link.serve()
+            link.want("ready", heard.append)
+            assert heard[2:] == [{"late": 1}]
+            link.want("who", heard.append)
+            theirs.sendall(b'{"version":1,"error":{"code":"internal"}}\n')
+            link.serve()
+            assert heard[3:] == [None]
+        with pytest.raises(Broken):
+            link.serve()
+
+
+def test_whoever_does_not_ask_in_time_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(exporter, "time", SimpleNamespace(monotonic=clock, time=time.time, sleep=time.sleep))
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    pairs = [socket.socketpair() for _ in range(3)]
+    with ExitStack() as stack:
+        for sock in (listening, *(each for pair in pairs for each in pair)):
+            stack.enter_context(sock)
+        pairs[2][0].setblocking(False)
+        here = exporter.Exporter([listening], pairs[0][0], pairs[1][0], pairs[2][0], status_page=False)
+        slow = stack.enter_context(opened(listening.getsockname()[1]))
+        slow.sendall(b"GET /metr")
+        asks = stack.enter_context(opened(listening.getsockname()[1]))
+        asks.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
+        for _ in range(4):
+            here.turn(0.2)
+        clock.now += REQUEST_SECONDS + 0.1
+        here.turn(0)
+        clock.now += http_talk.ANSWER_SECONDS
+        here.turn(0)
+        assert hear(slow).status == 408
+        heard = hear(asks)
+        assert (heard.status, heard.text) == (503, "the supervisor does not answer\n")
 
 
 # --- the page -------------------------------------------------------------------------------------
