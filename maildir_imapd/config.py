@@ -14,7 +14,20 @@ from typing import Any
 
 from maildir_imapd import toml_lines
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.setting import asked, auth, delivery, door, limits, listening, mailboxes, oauth, running, tls, users
+from maildir_imapd.setting import (
+    asked,
+    auth,
+    delivery,
+    door,
+    limits,
+    listening,
+    mailboxes,
+    monitoring,
+    oauth,
+    running,
+    tls,
+    users,
+)
 from maildir_imapd.setting.setting import Setting
 
 SETTINGS: tuple[Setting, ...] = (
@@ -29,6 +42,7 @@ SETTINGS: tuple[Setting, ...] = (
     *mailboxes.SETTINGS,
     *limits.SETTINGS,
     *running.SETTINGS,
+    *monitoring.SETTINGS,
 )
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -34,6 +34,8 @@ from maildir_imapd.message import (
 )
 from maildir_imapd.message.address import parse_addresses
 from maildir_imapd.message.envelope import render_envelope
+from maildir_imapd.server.http_talk import HEAD_OCTETS, BadHttp
+from maildir_imapd.server.http_talk import parse as parse_http
 from maildir_imapd.store.index import checkpoint, journal
 from maildir_imapd.store.maildir import filename, keywords, packed
 from maildir_imapd.store.neighbours import courier_files, dovecot_index, uidlist
@@ -316,6 +318,8 @@ TARGETS: dict[str, Target] = {
     "LMTP text": Target(_dots, _LMTP),
     "header of a delivery": Target(_seen, _LMTP),
     "header": Target(_all_header, WORDS),
+    "HTTP": Target(parse_http, WORDS, b"GET / HTTP/1.0\r\nA: ", most=HEAD_OCTETS, refusals=(BadHttp,)),
+    "HTTP request": Target(parse_http, WORDS, b"GET ", most=HEAD_OCTETS, refusals=(BadHttp,)),
     **{f"header {name.decode()}": Target(_all_header, WORDS, name + b": ", b"\r\n\r\n") for name in _FIELDS[:2]},
     "addresses": Target(parse_addresses, WORDS),
     "an address in angles": Target(parse_addresses, WORDS, b"a <", b">"),

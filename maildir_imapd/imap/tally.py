@@ -32,6 +32,23 @@ class Long(NamedTuple):
     mailbox: str | None
 
 
+class CacheUse:
+    """How often this process's folders knew already what was asked of a message, and how often it had to be read.
+
+    Any thread adds: the interpreter changes threads at calls and loops only, and there is neither in ``+=``.
+    """
+
+    __slots__ = ("hits", "misses")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+
+
+# Of the process, and not of a session: those who look into caches know views alone.
+cache_use: Final = CacheUse()
+
+
 class Answers(Protocol):
     """Knows how many octets have been answered with."""
 

@@ -120,7 +120,10 @@ def _flags(mailbox: Mailbox, names: Sequence[bytes]) -> Flags:
 
 
 class Putting:
-    """As ``dialogue.Incoming``; *top* goes before the message.  *stored* hears of each that is in its mailbox."""
+    """As ``dialogue.Incoming``; *top* goes before the message.  *stored* hears of each that is in its mailbox.
+
+    *answered* hears each recipient's answer.
+    """
 
     def __init__(
         self,
@@ -128,10 +131,12 @@ class Putting:
         top: bytes,
         manner: Manner,
         stored: Callable[[Stored], None] = lambda _: None,
+        answered: Callable[[Answer], None] = lambda _: None,
     ) -> None:
         self.looked = HeaderSeen()
         self._manner = manner
         self._stored = stored
+        self._answered = answered
         self._received = int(time.time())
         # Of what is in the message, once it is whole.
         self._keywords: Sequence[bytes] = ()
@@ -272,6 +277,7 @@ class Putting:
 
     def _note(self, part: _Part) -> None:
         answer = part.answer or UNAVAILABLE
+        self._answered(answer)
         fields: dict[str, object] = {"user": part.destination.user, "mailbox": part.name, **self._manner.facts}
         fields["message_id"], fields["queue_id"] = self.looked.message_id, self.looked.queue_id
         if part.delivery is not None:

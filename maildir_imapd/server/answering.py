@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -117,7 +117,7 @@ class Answering:
         if not self.thread.join(1.0):
             return
         try:
-            self._lines.put({"last": self.figures().as_json()})
+            self._lines.put({"last": self._counted()})
             self._lines.flush()
         except Broken:
             pass  # the supervisor has gone first
@@ -153,11 +153,17 @@ class Answering:
             "since": self._since,
             "sessions": sum(visit.service == "imap" for visit in here),
             "logged_in": sum(visit.user is not None for visit in here),
-            "figures": found.as_json(),
+            "services": Counter(visit.service for visit in here),
+            "descriptors": _descriptors(),
             "rates": self._figures.rates(found),
-            "troubles": [seen.as_json() for seen in self._troubles.seen()],
+            **self._counted(found),
             "long": [each._asdict() for each in list(self._figures.long)],
         }
+
+    def _counted(self, found: Sums | None = None) -> dict[str, object]:
+        """All that never falls."""
+        figures = self.figures() if found is None else found
+        return {"figures": figures.as_json(), "troubles": [seen.as_json() for seen in self._troubles.seen()]}
 
     def _who(self, question: Mapping[str, Any]) -> dict[str, object]:
         user = question.get("user")
@@ -202,3 +208,11 @@ class Answering:
     def _rawlog(self, question: Mapping[str, Any]) -> dict[str, object]:
         self._rawlogs.set(question.get("orders", []))
         return {}
+
+
+def _descriptors() -> int | None:
+    """How many this process has open; None where it may not look."""
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1
+    except OSError:
+        return None

@@ -7,10 +7,10 @@ import socket
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import service_manager, settings
+from maildir_imapd.server.announcing import kind
 from maildir_imapd.server.listening import Named, listen, listen_at
 from maildir_imapd.server.settings import ListeningPlace
 from maildir_imapd.server.worker import Acceptor
@@ -51,7 +51,7 @@ class Bound:
                     f"{', '.join(KINDS)}"
                 )
             self._take([sock], KINDS[name])
-        settings.demand_listening(config, [KINDS[_kind(listener)] for listener in self.listeners])
+        settings.demand_listening(config, [KINDS[kind(listener)] for listener in self.listeners])
         for place in settings.listening(config):
             if isinstance(place.address, str):
                 self._take([listen_at(place.address, settings.socket_rights(config))], place)
@@ -63,21 +63,6 @@ class Bound:
         self.listeners += [
             Acceptor(sock, place.implicit_tls, place.service, proxy=place.proxy, asked=place.asked) for sock in found
         ]
-
-    def ready_line(self, workers: int) -> str:
-        """Say in one line what is served, and where."""
-        places = []
-        for listener in self.listeners:
-            if listener.sock.family == socket.AF_UNIX:
-                places.append(f"{_kind(listener)} {listener.sock.getsockname()}")
-                continue
-            host, port = listener.sock.getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
-            places.append(f"{_kind(listener)} {host}:{port}")
-        return (
-            f"maildir-imapd {__version__} ready: {', '.join(places)}; "
-            f"{workers} worker{'s' if workers != 1 else ''}, pid {os.getpid()}"
-        )
 
     def write_pid(self, path: str | None) -> None:
         """Write the process number into a file, if it is wanted; raises ConfigError."""
@@ -101,8 +86,3 @@ class Bound:
         """Remove what has names, at the end of all."""
         for named in self._named:
             named.remove()
-
-
-def _kind(listener: Acceptor) -> str:
-    """Return the name of what is served at a socket, as in KINDS."""
-    return listener.service + ("s" if listener.implicit_tls else "") + ("_proxy" if listener.proxy else "")

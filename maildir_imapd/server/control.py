@@ -25,9 +25,9 @@ from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
 from maildir_imapd.server.channels import Channels, unwatch, watch
 from maildir_imapd.server.control_protocol import REQUEST_OCTETS, VERSION, Refusal, own_place
-from maildir_imapd.server.figures import Sums
 from maildir_imapd.server.lines import Broken, Garbage, Lines, decode
 from maildir_imapd.server.listening import Named, SocketRights, listen_at
+from maildir_imapd.server.past import Past
 
 if TYPE_CHECKING:
     from maildir_imapd.server.settings import ControlRights
@@ -67,6 +67,8 @@ class Asker:
     waiting: deque[bytes] = field(default_factory=deque)  # requests that have not begun
     request: Request | None = None
     beginning: bool = False
+    # A process of ours that asks as long as it lives.
+    lasting: bool = False
     # What of the log is told, while it follows.
     follows: Callable[[Mapping[str, object]], bool] | None = None
     lost: int = 0
@@ -124,8 +126,8 @@ class Control:
         self._number = 0
         self._heard = _Heard()
         self.commands: Begins | None = None
-        # The sums of workers that have ended.
-        self.gone = Sums()
+        # What the workers have done, also those that have ended or do not answer.
+        self.past = Past()
 
     @property
     def number(self) -> int:
@@ -206,12 +208,13 @@ class Control:
         elif "lost" in said:
             self._spread_loss(int(said["lost"]))
         elif "last" in said:
-            self.gone = self.gone.plus(Sums.from_json(said["last"]))
+            self.past.note(pid, said["last"])
         else:
             self._answered(pid, said)
 
     def _miss(self, pid: int) -> None:
         """Wait for a worker no longer that has gone."""
+        self.past.end(pid)
         for request in list(self._requests.values()):
             request.silent.discard(pid)
             self._finish_if_whole(request)
@@ -232,11 +235,14 @@ class Control:
         self._finish_if_whole(request)
 
     def _answered(self, pid: int, said: Mapping[str, Any]) -> None:
+        answer = said["answer"]
+        if "figures" in answer:
+            self.past.note(pid, answer)
         request = self._requests.get(said.get("id", 0))
         if request is None:
             return  # too late
         request.silent.discard(pid)
-        request.answers[pid] = said["answer"]
+        request.answers[pid] = answer
         self._finish_if_whole(request)
 
     def _finish_if_whole(self, request: Request, *, late: bool = False) -> None:
@@ -283,11 +289,17 @@ class Control:
             if now >= request.deadline:
                 self._finish_if_whole(request, late=True)
         for client in list(self._clients.values()):
-            self._tell_loss(client)
+            _tell_loss(client)
             self._flush(client, now)
             idle = client.request is None and client.follows is None and client.lines.waiting == 0
-            if idle and now - client.heard > REQUEST_SECONDS:
+            if idle and not client.lasting and now - client.heard > REQUEST_SECONDS:
                 self._drop(client)
+
+    def attach(self, sock: socket.socket) -> None:
+        """Answer a process of ours that looks and changes nothing; the socket is this object's from here on."""
+        client = Asker(Lines(sock, REQUEST_OCTETS), os.geteuid(), False, time.monotonic(), lasting=True)
+        self._clients[client.lines.number] = client
+        self._epoll.register(client.lines.number, select.EPOLLIN)
 
     def _accept(self) -> None:
         assert self._socket is not None
@@ -440,19 +452,21 @@ class Control:
             if client.lines.waiting > FOLLOWED_OCTETS:
                 client.lost += 1
                 continue
-            self._tell_loss(client)
+            _tell_loss(client)
             self._put(client, {"version": VERSION, "event": event})
 
     def _spread_loss(self, lost: int) -> None:
         for client in self._clients.values():
             if client.follows is not None:
                 client.lost += lost
-                self._tell_loss(client)
+                _tell_loss(client)
 
-    def _tell_loss(self, client: Asker) -> None:
-        if client.lost and client.lines.waiting <= FOLLOWED_OCTETS:
-            lost, client.lost = client.lost, 0
-            client.lines.put({"version": VERSION, "lost": lost})
+
+def _tell_loss(client: Asker) -> None:
+    """Tell who follows the log how many lines it has missed, once there is room for that."""
+    if client.lost and client.lines.waiting <= FOLLOWED_OCTETS:
+        lost, client.lost = client.lost, 0
+        client.lines.put({"version": VERSION, "lost": lost})
 
 
 def _full(here: Collection[Asker], *, may_change: bool) -> bool:

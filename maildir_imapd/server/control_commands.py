@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -20,13 +21,14 @@ from maildir_imapd.server.control_protocol import (
     RAWLOG_SECONDS,
     Refusal,
 )
-from maildir_imapd.server.figures import RATES, Sums, total
+from maildir_imapd.server.figures import RATES
 from maildir_imapd.server.rawlog import Order
-from maildir_imapd.server.troubles import EventCount, joined, wrong
+from maildir_imapd.server.troubles import joined, wrong
 
 if TYPE_CHECKING:
     from maildir_imapd.server.children import Child
     from maildir_imapd.server.control import Asker, Control
+    from maildir_imapd.server.readiness import Readiness
     from maildir_imapd.server.tls import Tls
     from maildir_imapd.server.troubles import Troubles
 
@@ -70,6 +72,10 @@ class House(Protocol):
     @property
     def rawlog_directory(self) -> str | None:
         """Where raw logs go."""
+        ...
+
+    def readiness(self) -> Readiness:
+        """Whether clients are taken."""
         ...
 
     def stop(self) -> None:
@@ -117,10 +123,8 @@ class Commands:
     def _status(self, control: Control, answers: dict[int, dict[str, Any]], silent: list[int]) -> dict[str, object]:
         house, now = self._house, time.time()
         said = list(answers.values())
-        figures = total([control.gone, *(Sums.from_json(each["figures"]) for each in said)])
-        seen = joined(
-            [*house.troubles.seen(), *(EventCount.from_json(trouble) for each in said for trouble in each["troubles"])]
-        )
+        figures = control.past.sums()
+        seen = joined([*house.troubles.seen(), *control.past.events()])
         problems = wrong(seen, now)
         problems += [
             {"what": "no-answer", "text": f"worker {pid} does not answer", "count": 1, "last": round(now, 3)}
@@ -142,6 +146,8 @@ class Commands:
             "workers": [self._worker(child, answers.get(pid)) for pid, child in sorted(house.children.items())],
             "sessions": sum(int(each["sessions"]) for each in said),
             "logged_in": sum(int(each["logged_in"]) for each in said),
+            "services": dict(sum((Counter(each["services"]) for each in said), Counter[str]())),
+            "ready": house.readiness().as_json(),
             "rates": {name: round(sum(float(each["rates"][name]) for each in said), 3) for name in RATES},
             "figures": figures.as_json(),
             "warnings": sum(each.count for each in seen if each.level == "warning"),
@@ -155,10 +161,12 @@ class Commands:
     def _worker(self, child: Child, said: Mapping[str, Any] | None) -> dict[str, object]:
         return {
             "pid": child.pid,
+            "slot": child.slot,
             "answers": said is not None,
             "retired": child.retired,
             "age_seconds": round(time.monotonic() - child.started, 1),
             "memory_octets": _memory(child.pid),
+            "descriptors": None if said is None else said["descriptors"],
             "sessions": None if said is None else said["sessions"],
             "logged_in": None if said is None else said["logged_in"],
             "commands": None if said is None else said["figures"]["commands"],
@@ -178,6 +186,10 @@ class Commands:
             for path, end in found.ends.items()
             if end - now <= tls.WARN_SECONDS
         ]
+
+    def ready(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
+        """Say whether clients are taken, at once: no worker is asked."""
+        control.result(client, self._house.readiness().as_json())
 
     def who(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """List the sessions, of one user or of all."""
@@ -283,6 +295,7 @@ class Commands:
 # Whether a command changes something, and what it does.
 COMMANDS: Final[dict[str, tuple[bool, Callable[[Commands, Control, Asker, Mapping[str, Any]], None]]]] = {
     "status": (False, Commands.status),
+    "ready": (False, Commands.ready),
     "who": (False, Commands.who),
     "follow": (False, Commands.follow),
     "kick": (True, Commands.kick),

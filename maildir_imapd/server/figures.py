@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from maildir_imapd.imap.tally import COUNT, LONGEST, Long, Tally
+from maildir_imapd.imap.tally import COUNT, LONGEST, Long, Tally, cache_use
 from maildir_imapd.store.threads import locks
 
 # Seconds over which rates are told, and between two of the figures that are kept for that.
@@ -32,6 +32,15 @@ class Sums:
     messages_fetched: int = 0
     messages_appended: int = 0
     messages_expunged: int = 0
+    # Messages of which a folder's cache knew what was asked, and those that were read for it.
+    cache_hits: int = 0
+    cache_misses: int = 0
+    # Locks that were found in other hands.
+    lock_waits: int = 0
+    # By LMTP, for each recipient.
+    delivered: int = 0
+    deliveries_refused: int = 0
+    deliveries_deferred: int = 0
     kinds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Commands by name: how many, microseconds in all, and how many by how long they took (``tally.PLACES``)."""
 
@@ -97,6 +106,9 @@ class WorkerFigures:
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._here: dict[int, Tally] = {}
         self._gone = Sums()
+        self._delivered = [0, 0, 0]
+        # Of the process, from before there was a client.
+        self._before = cache_use.hits, cache_use.misses, locks.waited.count
         self._samples: deque[tuple[float, dict[str, int]]] = deque([(clock(), dict.fromkeys(RATES, 0))])
 
     def begin(self) -> Tally:
@@ -113,11 +125,24 @@ class WorkerFigures:
             if self._here.pop(id(tally), None) is not None:
                 self._gone = self._gone.plus(found)
 
+    def deliver(self, code: int) -> None:
+        """Count one recipient of a message that was answered with *code*: taken, refused for good, or for now."""
+        with self._lock:
+            self._delivered[0 if code < 400 else 1 if code >= 500 else 2] += 1
+
     def now(self) -> Sums:
         """Add up all that this worker has done."""
         with self._lock:
-            here, gone = list(self._here.values()), self._gone
-        return total([gone, *map(of_session, here)])
+            here, gone, (good, refused, deferred) = list(self._here.values()), self._gone, self._delivered
+        process = Sums(
+            cache_hits=cache_use.hits - self._before[0],
+            cache_misses=cache_use.misses - self._before[1],
+            lock_waits=locks.waited.count - self._before[2],
+            delivered=good,
+            deliveries_refused=refused,
+            deliveries_deferred=deferred,
+        )
+        return total([gone, process, *map(of_session, here)])
 
     def sample(self) -> None:
         """Note the figures for rates, if it is time for that; called every second or so."""

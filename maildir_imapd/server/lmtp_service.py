@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import IdleTooLong, ImapdError
@@ -44,7 +45,15 @@ class LmtpService:
     """As ``service.Service``."""
 
     def __init__(
-        self, visit: Visit, transport: Transport, chain: Chain, accounts: Accounts, rules: LmtpRules, *, trusted: bool
+        self,
+        visit: Visit,
+        transport: Transport,
+        chain: Chain,
+        accounts: Accounts,
+        rules: LmtpRules,
+        *,
+        trusted: bool,
+        count: Callable[[int], None],
     ) -> None:
         self._visit = visit
         self._transport = transport
@@ -52,6 +61,7 @@ class LmtpService:
         self._accounts = accounts
         self._rules = rules
         self._trusted = trusted
+        self._count = count
         self._dialogue: LmtpDialogue[UserDestination] = LmtpDialogue(rules.policy, self, self._say)
         self._stored: list[Stored] = []
         self.sent = 0
@@ -75,6 +85,7 @@ class LmtpService:
                 "recipient refused", **self.who, recipient=address.written, sender=mail.sender.written,
                 code=error.answer.code, status=error.answer.status, why=error.detail,
             )  # fmt: skip
+            self._count(error.answer.code)
             raise
 
     def begin(self, envelope: Envelope[UserDestination]) -> Putting:
@@ -89,7 +100,7 @@ class LmtpService:
         top += letter.received(envelope.helo, host, token, now, utf8=mail.utf8, recipient=alone)
         facts: dict[str, object] = {**self.who, "sender": b"<%b>" % mail.sender.written, "id": token}
         manner = Manner(self._rules.over_quota, facts=facts, keywords=self._rules.keywords)
-        return Putting(envelope.recipients, top, manner, self._stored.append)
+        return Putting(envelope.recipients, top, manner, self._stored.append, lambda answer: self._count(answer.code))
 
     # --- as service.Service -------------------------------------------------------------------------
 
@@ -189,9 +200,15 @@ def _fill(stored: Stored) -> None:
 
 
 class LmtpPort:
-    """As ``service.Port``: mail for the users of *chain*, into their *accounts*."""
+    """As ``service.Port``: mail for the users of *chain*, into their *accounts*.
 
-    def __init__(self, rules: LmtpRules, chain: Chain, accounts: Accounts) -> None:
+    *count* hears the code of each recipient's answer.
+    """
+
+    def __init__(
+        self, rules: LmtpRules, chain: Chain, accounts: Accounts, count: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._count = count
         self._rules = rules
         self._chain = chain
         self._accounts = accounts
@@ -203,4 +220,6 @@ class LmtpPort:
     def open(self, visit: Visit, transport: Transport, *, secure: bool) -> LmtpService:
         """As ``Port.open``."""
         trusted = not visit.host or among(visit.host, self._rules.networks)
-        return LmtpService(visit, transport, self._chain, self._accounts, self._rules, trusted=trusted)
+        return LmtpService(
+            visit, transport, self._chain, self._accounts, self._rules, trusted=trusted, count=self._count
+        )

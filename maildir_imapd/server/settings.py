@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.confine import Confinement
     from maildir_imapd.server.door import Logins, Room
+    from maildir_imapd.server.exports import Exports
     from maildir_imapd.server.extracting import Extracting
     from maildir_imapd.server.hook import Hook
     from maildir_imapd.server.listening import SocketRights
@@ -381,6 +382,22 @@ def _numbers(setting: str, names: tuple[str, ...]) -> tuple[frozenset[int], froz
             what = f"group {name[1:]!r}" if name.startswith("@") else f"user {name!r}"
             raise ConfigError(f"{setting}: there is no {what}") from None
     return frozenset(users), frozenset(groups)
+
+
+def exports(config: Config) -> Exports:
+    """Read where figures are served; raises ConfigError."""
+    import importlib.util
+
+    from maildir_imapd.server.exports import Exports
+
+    if config.metrics_listen and importlib.util.find_spec("prometheus_client") is None:
+        raise ConfigError(
+            "metrics_listen needs the library prometheus_client: install maildir-imapd[metrics], "
+            "or Debian's python3-prometheus-client"
+        )
+    if config.status_page and not config.metrics_listen:
+        raise ConfigError("status_page needs metrics_listen: where the page is to be")
+    return Exports(config.metrics_listen, config.status_page, socket_rights(config), confinement(config))
 
 
 def rawlog_directory(config: Config) -> str | None:

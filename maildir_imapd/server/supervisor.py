@@ -27,6 +27,7 @@ from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
 from maildir_imapd.server import back_ends, confine, control_commands, identity, preload, settings, tls, worker
+from maildir_imapd.server.announcing import ready_line
 from maildir_imapd.server.aside import Aside
 from maildir_imapd.server.bound import Bound
 from maildir_imapd.server.children import Child, pair
@@ -34,8 +35,10 @@ from maildir_imapd.server.control import Control
 from maildir_imapd.server.control_commands import Commands, Reloaded
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
+from maildir_imapd.server.exporting import Exporting
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
+from maildir_imapd.server.readiness import Readiness
 from maildir_imapd.server.service_manager import ServiceManager
 from maildir_imapd.server.sessions import base36
 from maildir_imapd.server.signals import Signals
@@ -100,6 +103,8 @@ class Supervisor:
     _stacks: Stacks | None = None
     _aside: Aside | None = None
     _control: Control | None = None
+    _exporting: Exporting = field(default_factory=Exporting)
+    _started: bool = False  # the first workers take connections
     _commands: Commands = field(init=False)
     since: float = field(default_factory=time.time)
     troubles: Troubles = field(default_factory=Troubles)
@@ -118,6 +123,7 @@ class Supervisor:
         # Once for all workers, and while nothing is given up yet.
         preload.load()
         self.bound.bind(self.config, os.environ)
+        self._exporting = Exporting(settings.exports(self.config))
         # Whatever is wrong with the settings shows here, and not in every worker again.
         self._tls = tls.read(self.config)
         users = settings.chain(self.config)
@@ -131,8 +137,10 @@ class Supervisor:
         self.bound.write_pid(self.config.pid_file)
         try:
             self._control.listen()
+            self._exporting.renew(self._control, self._let_go)
             if self._start(self.config.workers):
-                line = self.bound.ready_line(self.config.workers)
+                self._started = True
+                line = ready_line(self.bound.listeners, self._exporting.addresses, self.config.workers)
                 announce(line)
                 log.info("started", version=__version__, workers=self.config.workers)
                 self._manager.ready(line.partition(": ")[2])
@@ -148,6 +156,7 @@ class Supervisor:
         for child in self.children.values():
             if child.channel is not None:
                 logs.hand_over(child.channel)
+        self._exporting.share_log()
 
     def _begin_aside(self, config: Config) -> Aside | None:
         """Fork the process that questions about passwords go to, if there are any; raises ConfigError."""
@@ -165,9 +174,14 @@ class Supervisor:
         """Close, in a process that serves no client, what is for those that do."""
         self._signals.close()
         self.bound.close()
+        self._let_go_of_children()
+
+    def _let_go_of_children(self) -> None:
+        """Close, in any child, what leads to the others, and to those who ask."""
         for child in self.children.values():
             if child.channel is not None:
                 child.channel.close()
+        self._exporting.let_go()
         if self._control is not None:
             self._control.let_go()
 
@@ -230,11 +244,7 @@ class Supervisor:
                 raise ConfigError(f"cannot start a worker: {error.strerror}") from error
             if pid == 0:
                 ours_alone.close()
-                for other in self.children.values():
-                    if other.channel is not None:
-                        other.channel.close()
-                if self._control is not None:
-                    self._control.let_go()
+                self._let_go_of_children()
                 self._child(slot, supervisor, theirs, far, asked)
             ours_alone.pop_all()
         child = self.children[pid] = Child(pid, slot, now, channel=channel)
@@ -366,7 +376,7 @@ class Supervisor:
             settings.server_metadata(config)
             mail_user = identity.mail_user(config, users)
             mail = identity.mail(config, users)
-            rights = settings.control(config)
+            rights, exports = settings.control(config), settings.exports(config)
             aside = self._begin_aside(config)
             settings.set_up_log(config)
         except ConfigError as error:
@@ -404,6 +414,7 @@ class Supervisor:
         self._pause = self._next_start = 0.0
         if self._control is not None:
             self._control.renew(rights)
+        self._exporting.change(exports)
         log.info("reloaded", workers=config.workers)
         return control_commands.differences(before[0].values, config.values, shown)
 
@@ -419,6 +430,7 @@ class Supervisor:
             child = self.children.pop(pid, None)
             if child is None and self._aside is not None:
                 self._aside.ended(pid, status)
+            self._exporting.ended(pid, status)
             if child is not None and status:
                 self._deaths.died(child.slot)
             if child is not None:
@@ -441,6 +453,7 @@ class Supervisor:
     def _fill_up(self) -> None:
         if self._aside is not None:
             self._aside.renew(self._let_go)
+        self._exporting.renew(self._control, self._let_go)
         active = sum(not child.retired for child in self.children.values())
         if active < self.config.workers and time.monotonic() >= self._next_start:
             try:
@@ -502,6 +515,7 @@ class Supervisor:
             log.error("workers do not end", workers=sorted(self.children))
         if self._aside is not None:
             self._aside.close()
+        self._exporting.close()
         if self._control is not None:
             self._control.close()
         self._signals.close()
@@ -525,6 +539,11 @@ class Supervisor:
         """Where raw logs go."""
         return settings.rawlog_directory(self.config)
 
+    def readiness(self) -> Readiness:
+        """Whether clients are taken."""
+        beats = [self._page.moment(child.slot) for child in self.children.values() if not child.retired]
+        return Readiness.of(beats, time.monotonic(), started=self._started, ending=self._ending)
+
     def stop(self) -> None:
         """End, as after SIGTERM."""
         self._ending = True
@@ -541,6 +560,8 @@ class Supervisor:
         while self.children and time.monotonic() < deadline:
             self._signals.wait(0.1)
             self._reap()
+            if self._control is not None:
+                self._control.turn()
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

@@ -268,7 +268,7 @@ class Worker:
             "auth": AuthPort(self.door.chain, settings.logins(config)),
             "lookup": LookupPort(self.door.chain, rules.delimiters),
             "policy": PolicyPort(self.door.chain, accounts, rules.delimiters),
-            "lmtp": LmtpPort(rules, self.door.chain, accounts),
+            "lmtp": LmtpPort(rules, self.door.chain, accounts, self.figures.deliver),
         }
         self._asking = threading.BoundedSemaphore(asking.CONNECTIONS)
         self._proxies = settings.proxies(config)

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from maildir_imapd.errors import MessageGone, MessageUnreadable
 from maildir_imapd.imap.columns.danger import Note, danger
 from maildir_imapd.imap.columns.message import Content, read, report
+from maildir_imapd.imap.tally import cache_use
 from maildir_imapd.store.mailbox import nearby, see
 from maildir_imapd.store.threads.ahead import Want
 
@@ -142,6 +143,8 @@ def column_of(
     uids = view.uids_at(positions)
     found = view.cache.get_many(uids, field.key)
     missing = [k for k, blob in enumerate(found) if blob is None]
+    cache_use.misses += len(missing)
+    cache_use.hits += len(found) - len(missing)
     if not missing:
         return cast("list[bytes]", found)
     see(view.mailbox, len(missing))

@@ -16,6 +16,7 @@ from maildir_imapd.errors import LimitReached, MessageGone, MessageUnreadable
 from maildir_imapd.imap.columns.cached import MANY, PIECE_MESSAGES, add_values, hurry, keep
 from maildir_imapd.imap.columns.message import Streamed, read, report
 from maildir_imapd.imap.columns.plan import FLAGS, MODSEQ, SIZE, Cached, FromSnapshot
+from maildir_imapd.imap.tally import cache_use
 from maildir_imapd.store.mailbox import nearby, see
 
 if TYPE_CHECKING:
@@ -148,6 +149,9 @@ def _fill(
     cache = view.cache
     values = {field.key: cache.get_many(uids, field.key) for field in fields}
     wanting = sorted({k for found in values.values() for k, blob in enumerate(found) if blob is None})
+    if values:
+        cache_use.misses += len(wanting)
+        cache_use.hits += len(uids) - len(wanting)
     lost: set[int] = set()
     made: dict[bytes, list[tuple[int, bytes]]] = {field: [] for field in values}
     read_as: dict[int, int] = {}

@@ -62,6 +62,8 @@ class FolderLock:
         *patience* in seconds, None for what is set; with 0 nothing waits. Raises LockTimeout.
         """
         patience = self._timeout if patience is None else patience
+        if self._threads.locked():
+            locks.waited.count += 1
         if not (self._threads.acquire(timeout=patience) if patience > 0 else self._threads.acquire(blocking=False)):
             raise errors.LockTimeout(detail=os.fsdecode(self.path))
 

@@ -25,6 +25,18 @@ _FIRST_PAUSE_SECONDS: Final = 0.0002
 _LONGEST_PAUSE_SECONDS: Final = 0.02
 
 
+class Waits:
+    """How often a thread of this process found a folder's lock, or that of a file, in other hands; any thread adds."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+waited: Final = Waits()
+
+
 class Rank(IntEnum):
     """The order in which locks are taken: from the top downwards, never back."""
 
@@ -121,6 +133,8 @@ def flock(number: int, path: bytes, timeout: float = TIMEOUT_SECONDS, *, rank: R
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
+        if pause == _FIRST_PAUSE_SECONDS:
+            waited.count += 1
         left = deadline - time.monotonic()
         if left <= 0:
             raise errors.LockTimeout(detail=os.fsdecode(path))
