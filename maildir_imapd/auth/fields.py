@@ -7,6 +7,7 @@
     allow_nets         from where he may log in: 192.0.2.0/24,2001:db8::/32
     connections        how many he may have at once; 0 for no limit
     search_index       yes or no: whether what his messages say is indexed
+    mailboxes          as the setting, joined by ";", a blank as %20: Trash:auto=subscribe,autoexpunge=7d; or no
     acts_for           of a master user: for whom he may act, joined by commas: *@example.org
     nologin            he may not log in at all
 
@@ -57,6 +58,7 @@ def identity(
         mail=said("mail"),
         groups=frozenset(each.strip() for each in (said("acl_groups") or "").split(",") if each.strip()),
         quota=_quota(user, said("quota_rule")),
+        mailboxes=said("mailboxes"),
         search_index=_search_index(user, said("search_index")),
         connections=_connections(user, said("connections")),
         nets=None if nets is None else networks(nets),

@@ -277,7 +277,8 @@ def keeping(config: Config) -> Keeping:
 
 
 def mail(config: Config) -> Mail:
-    """Read where the mail is, and whose."""
+    """Read where the mail is, and whose; raises ConfigError."""
+    from maildir_imapd.server import usual
     from maildir_imapd.server.accounts import Mail
 
     return Mail(
@@ -291,6 +292,7 @@ def mail(config: Config) -> Mail:
         keeping=keeping(config),
         search_index=config.search_index,
         hooked=frozenset(folder for folder, _ in config.hook_moved),
+        usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
     )
 
 

@@ -446,6 +446,8 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
         main()
         supervision.beat(beats.oldest())
         background.look()
+        if supervision.retired():
+            background.retire()
 
     if _work(worker, signals, supervision, moved, background.share_log):
         _end(worker, moved, supervision.patience)

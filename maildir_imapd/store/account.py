@@ -49,6 +49,7 @@ from maildir_imapd.store.records.seen import SeenDevices
 from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
+from maildir_imapd.store.records.usual import FOR_NEW_USERS, Making, UsualMailbox, begin
 from maildir_imapd.store.threads.ahead import Ahead
 from maildir_imapd.store.threads.moves import Moves
 from maildir_imapd.store.trees import Trees
@@ -74,11 +75,18 @@ class Account:
     *quota_storage* (octets), *quota_messages*: limits, 0 for none; without either the file maildirsize decides.
     *quota_mailboxes*: how many mailboxes there may be, INBOX counted; 0 for any number.
     *unused*: the process's list of what is open unused; without, one of this account's own.
+    *welcome*: where INBOX is made here, its user is new, and is to have the mailboxes that new users have.
     """
 
     last_tree: Tree | None = None
     """The folders but INBOX, as somebody has listed them last."""
-    _uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
+    usual: tuple[UsualMailbox, ...] = ()
+    """The mailboxes that are set up for this user."""
+    arranged = False
+    """Whether those that are to be there have been made since the account was opened (arranging.py)."""
+    expiring: Callable[[], None] | None = None
+    """Has messages go that are over, in the background; None where none do."""
+    _uses: tuple[tuple[object, ...], dict[str, tuple[bytes, ...]]] | None = None
 
     def __init__(
         self,
@@ -92,6 +100,7 @@ class Account:
         quota_messages: int = 0,
         quota_mailboxes: int = 0,
         unused: Unused | None = None,
+        welcome: bool = False,
         **other: Unpack[Differing],
     ) -> None:
         keeping = replace(keeping, **other)
@@ -102,10 +111,9 @@ class Account:
         self.root = root = places.root
         self.inbox = self._layout.inbox
         self._glance = ground.glance(self.root, self.inbox)
-        self.delimiter = self._layout.delimiter
-        self._attic = Attic(self._layout)
-        _make_inbox(self._layout)
-        server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
+        self.delimiter, self._attic = layout.delimiter, Attic(layout)
+        _make_inbox(layout, welcome=welcome)
+        server = takeover.last_server(self.inbox, layout.control(self.inbox))
         self.prefix = self._layout.prefix = _usual_prefix(server, self.delimiter) if prefix == "auto" else prefix
         if keeping.mirror == "auto":
             keeping = replace(keeping, mirror=server)
@@ -121,7 +129,7 @@ class Account:
             folders=self._layout.storage,
         )
         self.quota_mailboxes = quota_mailboxes
-        # None of these knows the account, so that it and its mailboxes go as soon as nobody has them any more.
+        # None of these knows the account, so that it and they go as soon as nobody has them any more.
         self.texts, self.ahead, self.moves = texts, ahead, _ = Texts(layout.cache(self.inbox) or root), Ahead(), Moves()
         keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts, ahead=ahead)
         self._mailboxes = Mailboxes(Opening(layout, keeping, watcher), Unused() if unused is None else unused)
@@ -129,7 +137,7 @@ class Account:
         find = partial(trees.find, layout)
         self._renamed = renamed = partial(_renamed, chosen, layout.delimiter)
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
-        self._trees = Trees(layout, self._changing)
+        self.making, self._trees = Making(root, self._changing), Trees(layout, self._changing)
         self.census = partial(census.of, layout)
         self.metadata = Metadata(root, find, self._changing)
         self.acls, self.seen = Acls(find, self._changing), SeenDevices(root, self._changing)
@@ -237,11 +245,13 @@ class Account:
 
     def special_use(self) -> dict[str, tuple[bytes, ...]]:
         """The special-use attributes of mailboxes that have one (RFC 6154)."""
-        paths, chosen = self._trees.folders(), self._chosen.read()
+        paths, chosen, usual = self._trees.folders(), self._chosen.read(), self.usual
         before = self._uses
-        if before is None or before[0] is not paths or before[1] != chosen:
-            before = self._uses = (paths, chosen, special_use.by_name(paths, self.delimiter, chosen))
-        return before[2]
+        if before is None or before[0][0] is not paths or before[0][1:] != (chosen, usual):
+            settled = {each.name(self.prefix, self.delimiter): each.use for each in usual if each.use is not None}
+            uses = special_use.by_name(paths, self.delimiter, chosen, settled)
+            before = self._uses = (paths, chosen, usual), uses
+        return before[1]
 
     def set_special_use(self, name: str, attributes: tuple[bytes, ...]) -> int:
         """Give a mailbox exactly these special uses, for good, and take them from any other that was given them.
@@ -436,11 +446,16 @@ def _renamed(chosen: special_use.ChosenUses, delimiter: str, opened: int, old: s
     metadata.renamed(opened, old, new, delimiter)
 
 
-def _make_inbox(layout: Layout) -> None:
-    """Make the root and INBOX, for their owner only, if they are not there; raises StoreError."""
+def _make_inbox(layout: Layout, *, welcome: bool) -> None:
+    """Make the root and INBOX, for their owner only, if they are not there; raises StoreError.
+
+    *welcome*: where there was no mailbox at all, those for new users are noted to be made.
+    """
     with durable.as_store_error(layout.root):
         if not durable.is_untouched():
             os.makedirs(layout.root, mode=0o700, exist_ok=True)
+            if welcome and not os.path.isdir(os.path.join(layout.inbox, b"cur")) and not layout.scan().folders:
+                begin(layout.root, FOR_NEW_USERS)
             for name in (b"cur", b"new", b"tmp"):
                 os.makedirs(os.path.join(layout.inbox, name), mode=0o700, exist_ok=True)
         for path in {layout.root, layout.inbox}:
