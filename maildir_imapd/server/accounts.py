@@ -69,6 +69,11 @@ class Mail:
     usual: tuple[UsualMailbox, ...] | None = None
     """The mailboxes that are set up for users (mailboxes); None for those that new users have, for these alone."""
 
+    keep_expunged: float = 0.0
+    """Seconds for which expunged messages can be had back; 0: not."""
+    keep_expunged_storage: int = 0
+    """Octets that they may take up for one user; 0: any number."""
+
     def location_of(self, identity: Identity) -> str:
         """Where the mail of one user is, with the variables not yet filled in."""
         return identity.mail or self.location
@@ -82,6 +87,15 @@ class Mail:
         if identity.mailboxes is None:
             return self.usual
         return usual.of_user(identity.user, identity.mailboxes, self.usual)
+
+    def keep_expunged_of(self, identity: Identity) -> float:
+        """Return for how many seconds one user's expunged messages can be had back."""
+        return self.keep_expunged if identity.keep_expunged is None else identity.keep_expunged
+
+    def expires_of(self, identity: Identity) -> bool:
+        """Say whether messages of one user go by themselves, those that are kept for a while counted."""
+        usual = self.usual_of(identity) or ()
+        return bool(self.keep_expunged_of(identity)) or any(each.expires for each in usual)
 
     def quota_of(self, identity: Identity) -> QuotaLimits:
         """Return how much one user may keep."""
@@ -130,6 +144,7 @@ def open_account(
         welcome=mailboxes is None,
     )
     account.usual = mailboxes or ()
+    account.deleted.seconds, account.deleted.octets = mail.keep_expunged, mail.keep_expunged_storage
     return account
 
 
@@ -271,6 +286,8 @@ class Accounts:
         else:
             account.limit(quota.octets, quota.messages)
             account.usual = mailboxes or ()
+        account.deleted.seconds = self.mail.keep_expunged_of(identity)
+        account.deleted.octets = self.mail.keep_expunged_storage
         if make and not account.arranged:
             arrange(account)
         self._have_work_done(account, identity)
@@ -291,8 +308,9 @@ class Accounts:
         account.ahead.wanted = partial(beside.work_ahead, identity.user) if beside.has_fields else None
         account.moves.wanted = partial(beside.run_hooks, identity.user) if beside.has_hooks else None
         account.moves.folders = self.mail.hooked
-        expires = beside.has_expiry and any(each.expires for each in account.usual)
+        expires = beside.has_expiry and self.mail.expires_of(identity)
         account.expiring = partial(beside.expire, identity.user) if expires else None
+        account.deleted.wanted = account.expiring
 
     def left(self, account: Account) -> None:
         """Keep an account for a while whose user has gone; harmless if he is here again, or in another session."""

@@ -19,7 +19,6 @@ from maildir_imapd.server.job_queue import JobKind
 from maildir_imapd.store.expiring import expire
 
 if TYPE_CHECKING:
-    from maildir_imapd.auth.base import Identity
     from maildir_imapd.config import Config
     from maildir_imapd.imap.columns.danger import Message
     from maildir_imapd.server.jobs import Opens
@@ -104,20 +103,17 @@ class DailyRound:
 
 def wanted(config: Config) -> bool:
     """Whether messages of any user go by themselves, as far as that can be known now."""
-    if any(each.expires for each in settings.mail(config).usual or ()):
+    mail = settings.mail(config)
+    if mail.keep_expunged or any(each.expires for each in mail.usual or ()):
         return True
     users = settings.chain(config)
     # What another program says of its users is not known before they come.
-    return not users.at_hand or any(who.mailboxes for who in users.everybody())
+    return not users.at_hand or any(map(mail.expires_of, users.everybody()))
 
 
 def kind(config: Config, opens: Opens | None = None) -> JobKind:
     """Return how such jobs are done; *opens*: what opens the mail of a user, if not as the settings say."""
-    mail = settings.mail(config)
-
-    def concerns(who: Identity) -> bool:
-        return any(each.expires for each in mail.usual_of(who) or ())
-
+    concerns = settings.mail(config).expires_of
     found = opens or jobs.of_users(config, concerns)
 
     def begin(
@@ -172,3 +168,9 @@ def _each(account: Account, user: str, noting: jobs.Noting, now: Callable[[], fl
             continue
         if count:
             log.info("autoexpunge", user=user, mailbox=name, messages=count)
+    try:
+        count = account.deleted.expire(now(), go_on)
+    except LockTimeout:
+        return  # as above
+    if count:
+        log.info("expunged messages gone for good", user=user, messages=count)

@@ -292,6 +292,8 @@ def mail(config: Config) -> Mail:
         keeping=keeping(config),
         search_index=config.search_index,
         hooked=frozenset(folder for folder, _ in config.hook_moved),
+        keep_expunged=config.keep_expunged,
+        keep_expunged_storage=config.keep_expunged_storage,
         usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import choice, delimiter, duration, extractor, mailbox_rule, path, prefix, switch
+from maildir_imapd.values import MOST, choice, delimiter, duration, extractor, mailbox_rule, path, prefix, size, switch
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -22,6 +22,28 @@ SETTINGS: tuple[Setting, ...] = (
         "Mailboxes",
         many=True,
         shown="Drafts, Sent, Junk and Trash for new users",
+    ),
+    Setting(
+        "keep_expunged",
+        duration(0, 100 * 366 * 86400),
+        0.0,
+        "For so long messages that were expunged, or were in a mailbox that was deleted, can be had back with "
+        "maildir-imapd message undelete. They do not count for the quota. 0: not at all; what was kept before stays "
+        "then until the directory maildir-imapd.deleted in the spool is removed. The passwd-file's field "
+        "userdb_keep_expunged goes before this.",
+        "TIME",
+        "Mailboxes",
+        shown="0",
+    ),
+    Setting(
+        "keep_expunged_storage",
+        size(0, MOST),
+        1 << 30,
+        "What such messages of one user may take up on the disk; the oldest go where it is more, some seconds later. "
+        "0: any number.",
+        "SIZE",
+        "Mailboxes",
+        shown="1G",
     ),
     Setting(
         "delimiter",

@@ -26,7 +26,8 @@ from maildir_imapd.errors import (
     StoreError,
 )
 from maildir_imapd.events import Log
-from maildir_imapd.store import trees
+from maildir_imapd.store import deleted, trees
+from maildir_imapd.store.deleted import Deleted
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.unused import Unused
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
@@ -103,18 +104,17 @@ class Account:
         welcome: bool = False,
         **other: Unpack[Differing],
     ) -> None:
-        keeping = replace(keeping, **other)
-        # Kept once there is something to keep it for.
+        keeping = replace(keeping, **other)  # the layout is kept once there is something to keep it for
         self.layout = decide.decide(root if isinstance(root, Places) else Places(root))
         places = self.layout.places
         self._layout = layout = KINDS[places.kind](places, delimiter, links=keeping.follow_links == "owner")
         self.root = root = places.root
-        self.inbox = self._layout.inbox
-        self._glance = ground.glance(self.root, self.inbox)
+        self.inbox = layout.inbox
+        self._glance = ground.glance(root, self.inbox)
         self.delimiter, self._attic = layout.delimiter, Attic(layout)
         _make_inbox(layout, welcome=welcome)
         server = takeover.last_server(self.inbox, layout.control(self.inbox))
-        self.prefix = self._layout.prefix = _usual_prefix(server, self.delimiter) if prefix == "auto" else prefix
+        self.prefix = layout.prefix = _usual_prefix(server, self.delimiter) if prefix == "auto" else prefix
         if keeping.mirror == "auto":
             keeping = replace(keeping, mirror=server)
         neighbour = keeping.neighbour
@@ -128,11 +128,12 @@ class Account:
             synced=keeping.fsync != "never",
             folders=self._layout.storage,
         )
-        self.quota_mailboxes = quota_mailboxes
+        self.quota_mailboxes, unused = quota_mailboxes, Unused() if unused is None else unused
         # None of these knows the account, so that it and they go as soon as nobody has them any more.
         self.texts, self.ahead, self.moves = texts, ahead, _ = Texts(layout.cache(self.inbox) or root), Ahead(), Moves()
         keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts, ahead=ahead)
-        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher), Unused() if unused is None else unused)
+        self.deleted = _deleted(layout, places, keeping, unused)
+        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher, self.deleted.keep), unused)
         self._chosen = chosen = special_use.ChosenUses(root)
         find = partial(trees.find, layout)
         self._renamed = renamed = partial(_renamed, chosen, layout.delimiter)
@@ -330,6 +331,8 @@ class Account:
 
     def delete(self, name: str) -> None:
         """Remove a mailbox; its children stay, and with them its name (RFC 3501 6.3.4)."""
+        if self.deleted.seconds and (there := self._trees.find(name)) is not None:
+            self.deleted.keep_all(partial(self._mailboxes.at, there))
         with self._changing() as root:
             path = self._trees.find(name)
             if path is None:
@@ -431,6 +434,32 @@ class Account:
         """Take a subscription back, if there is one."""
         with self._changing():
             self._subscriptions.change(name, wanted=False)
+
+
+def _deleted(layout: Layout, places: Places, keeping: Keeping, unused: Unused) -> Deleted[Account]:
+    """Return what keeps the messages of an account that are expunged; it knows not the account, but how it is laid out.
+
+    The directory is no mailbox to any server: in Maildir++ for want of a dot, among nested ones for it is in tmp/.
+    """
+    root = os.path.join(layout.root, layout.attic, deleted.NAME)
+    places = Places(root, places.kind, utf8=places.utf8)
+
+    def opens() -> Account:
+        with durable.as_store_error(root):
+            if not durable.is_untouched():
+                os.makedirs(root, mode=0o700, exist_ok=True)
+        alone = replace(keeping, mirror="none", coexist=False)
+        return Account(places, alone, delimiter=layout.delimiter, prefix=layout.prefix, unused=unused)
+
+    return Deleted(root, partial(_name_of, layout), opens)
+
+
+def _name_of(layout: Layout, path: bytes) -> str | None:
+    """The mailbox whose folder is at *path*; None where there is none. Raises StoreError."""
+    if path == layout.inbox:
+        return "INBOX"
+    with durable.as_store_error(layout.root):
+        return next((name for name, folder in layout.scan().folders.items() if folder == path), None)
 
 
 def _usual_prefix(server: str, delimiter: str) -> str:

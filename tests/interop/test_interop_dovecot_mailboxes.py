@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from dovecot import Dovecot
 from migration import subscribed
+from spool import Spool
 
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.arranging import arrange
+from maildir_imapd.store.maildir.layout import Places
 from maildir_imapd.store.records.usual import UsualMailbox
 
 pytestmark = pytest.mark.interop
@@ -56,6 +58,26 @@ def test_dovecot_shows_what_a_new_user_has(separator: str, tmp_path: Path) -> No
     assert listed(lines) == {"INBOX", *NEW}
     assert subscribed(lines) == NEW
     assert any(line.startswith("t2 OK") for line in lines)
+
+
+@pytest.mark.parametrize("layout", ["maildir++", "fs"])
+def test_dovecot_sees_nothing_of_what_can_be_had_back(layout: str, tmp_path: Path) -> None:
+    nested = layout == "fs"
+    spool = Spool(tmp_path / "Maildir", nested=nested)
+    spool.simple("INBOX", 2)
+    spool.simple("Work", 1)
+    account = Account(Places(os.fsencode(spool.root), kind=layout), fsync="never")
+    account.deleted.seconds = 3600
+    account.mailbox("INBOX").expunge([1])
+    account.delete("Work")
+    assert account.deleted.there()
+    dovecot = Dovecot(tmp_path, options=":LAYOUT=fs" if nested else "", separator=account.delimiter)
+    lines = dovecot.talk('LIST "" *', "STATUS INBOX (MESSAGES)")
+    assert [line for line in lines if line.startswith("* LIST")] == [
+        f'* LIST (\\HasNoChildren) "{account.delimiter}" INBOX'
+    ]
+    assert "* STATUS INBOX (MESSAGES 1)" in lines
+    assert account.deleted.there()
 
 
 def test_the_same_configuration_makes_the_same(tmp_path: Path) -> None:

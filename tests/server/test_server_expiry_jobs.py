@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +20,8 @@ from running import give_to, open_to_all, start_server, stop_server
 from spool import Spool
 
 from maildir_imapd.auth.base import Identity
+from maildir_imapd.auth.fields import identity
+from maildir_imapd.auth.joined import merged
 from maildir_imapd.config import load
 from maildir_imapd.errors import Unavailable
 from maildir_imapd.server import beside, expiry_jobs, jobs, owners, shared
@@ -36,6 +43,19 @@ def config(tmp_path: Path, *mailboxes: str, fields: str = "", **given: Any) -> A
     location = f"maildir:{tmp_path}/%n/Maildir"
     said = {"passwd_file": [str(tmp_path / "users")], "mail_location": location, "fsync": "never", **given}
     return load(None, said | ({"mailboxes": list(mailboxes)} if mailboxes else {}))
+
+
+def wait_for_line(log: Path, words: str) -> None:
+    """Wait until the log has a line with these words."""
+    with subprocess.Popen(["tail", "-n", "+1", "-F", str(log)], stdout=subprocess.PIPE, text=True) as tail:
+        killer = threading.Timer(90, tail.kill)
+        killer.start()
+        try:
+            assert tail.stdout is not None
+            assert any(words in line for line in tail.stdout), log.read_text()
+        finally:
+            killer.cancel()
+            tail.kill()
 
 
 # --- the round ----------------------------------------------------------------------------------------
@@ -142,6 +162,9 @@ def test_there_is_a_process_where_messages_of_anybody_go(tmp_path: Path) -> None
     assert expiry_jobs.wanted(config(tmp_path, "Trash: autoexpunge=1d"))
     assert expiry_jobs.wanted(config(tmp_path, "Trash: autoexpunge_count=10"))
     assert expiry_jobs.wanted(config(tmp_path, fields="mailboxes=Junk:autoexpunge=1d"))
+    assert expiry_jobs.wanted(config(tmp_path, keep_expunged="1d"))
+    assert expiry_jobs.wanted(config(tmp_path, fields="keep_expunged=1d"))
+    assert not expiry_jobs.wanted(config(tmp_path, fields="keep_expunged=long"))
 
 
 def test_the_round_is_for_those_whose_messages_go(tmp_path: Path) -> None:
@@ -217,6 +240,16 @@ def test_one_that_is_retired_does_nothing_and_is_no_error(tmp_path: Path, caplog
     assert "no jobs any more" not in caplog.text
 
 
+def test_a_user_s_own_time_goes_before_the_setting_s(tmp_path: Path) -> None:
+    accounts = Accounts(mail(config(tmp_path, keep_expunged="1d", keep_expunged_storage="5M")), None)
+    deleted = accounts.account(Identity("ann")).deleted
+    assert (deleted.seconds, deleted.octets) == (86400, 5 << 20)
+    assert accounts.account(Identity("ann", keep_expunged=0.0)).deleted.seconds == 0
+    assert accounts.account(identity("ann", {"userdb_keep_expunged": "2w"})).deleted.seconds == 14 * 86400
+    assert merged(Identity("ann", keep_expunged=0.0), Identity("ann", keep_expunged=5.0)).keep_expunged == 0.0
+    assert merged(Identity("ann"), Identity("ann", keep_expunged=5.0)).keep_expunged == 5.0
+
+
 # --- a server -----------------------------------------------------------------------------------------
 
 
@@ -252,6 +285,57 @@ def test_a_server_lets_them_go_and_says_so(tmp_path: Path) -> None:
         log = (tmp_path / "log").read_text()
         assert "autoexpunge" in log
         assert "Traceback" not in log
+        for path in (tmp_path / "ann" / "Maildir").rglob("*"):
+            assert path.stat().st_uid == uid, path
+    finally:
+        Client.close_all()
+        stop_server(server)
+
+
+@pytest.mark.slow
+def test_a_server_keeps_what_is_expunged_and_gives_it_back(tmp_path: Path) -> None:
+    system_users = owners.supported()
+    open_to_all(tmp_path)
+    uid = 54321 if system_users else os.geteuid()
+    spool = Spool(tmp_path / "ann" / "Maildir")
+    spool.simple("INBOX", 3)
+    spool.simple("Work", 1)
+    give_to(tmp_path / "ann", uid)
+    users = tmp_path / "users"
+    users.write_text(f"ann:{{PLAIN}}secret:{uid}:{uid}::{tmp_path}/ann::\n")
+    location = f"maildir:{tmp_path}/%n/Maildir"
+    (tmp_path / "conf").write_text(
+        f'keep_expunged = "90m"\npasswd_file = "{users}"\nmail_location = "{location}"\n'
+        + ("" if system_users else 'mail_user = "root"\n' if os.geteuid() == 0 else "")
+    )
+    options = [f"--config={tmp_path}/conf", f"--passwd-file={users}"]
+    server = start_server(tmp_path, *options, users=1, system_users=system_users)
+    base = [sys.executable, "-m", "maildir_imapd", "message", "undelete", f"--config={tmp_path}/conf", "-u", "ann"]
+    try:
+        client = Client.to(server.port, user="ann")
+        stays = Client.to(server.port, user="ann")
+        client.ok("SELECT INBOX")
+        client.ok("STORE 1:2 +FLAGS.SILENT (\\Deleted)")
+        client.ok("EXPUNGE")
+        client.ok("DELETE Work")
+        listed = json.loads(subprocess.run([*base, "--list", "--json"], capture_output=True, check=True).stdout)
+        assert sorted(row["mailbox"] for row in listed) == ["INBOX", "INBOX", "Work"]
+        assert not any(b"deleted" in line for line in client.ok('LIST "" "*"'))
+        stays.ok("SELECT INBOX")
+        tag = stays.idle()
+        subprocess.run([*base, "UID 1", "-m", "INBOX"], capture_output=True, check=True)
+        stays.until(r"\* 2 EXISTS")
+        stays.done(tag)
+        # By new settings the others go for good: whoever comes, and leaves, has it done.
+        conf = tmp_path / "conf"
+        conf.write_text(conf.read_text().replace("90m", "1s"))
+        server.process.send_signal(signal.SIGHUP)
+        wait_for_line(tmp_path / "log", " retired ")
+        with Client.to(server.port, user="ann") as late:
+            late.ok("LOGOUT")
+        wait_for_line(tmp_path / "log", "expunged messages gone for good")
+        listed = json.loads(subprocess.run([*base, "--list", "--json"], capture_output=True, check=True).stdout)
+        assert listed == []
         for path in (tmp_path / "ann" / "Maildir").rglob("*"):
             assert path.stat().st_uid == uid, path
     finally:
