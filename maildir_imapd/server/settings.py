@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 LEAST_LARGE_OCTETS: Final = 32 << 20
 # From where mail is taken by LMTP if nothing else is said.
 LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+# Last logins that are remembered, for each last use of a device: 80 000.
+_USERS_ROOM: Final = 8
 _MACHINE_ID: Final = "/etc/machine-id"
 
 
@@ -136,6 +138,8 @@ def demand_listening(config: Config) -> None:
         raise ConfigError("imaps needs a certificate: set tls_cert (and tls_key)")
     if any(place.proxy for place in places) and not proxies(config):
         raise ConfigError("imap_proxy and imaps_proxy need proxy_networks: the addresses of the proxies")
+    if config.last_login_file is not None and config.last_login_file == config.auth_device_used_file:
+        raise ConfigError("last_login_file and auth_device_used_file must be two files")
 
 
 def room(config: Config) -> Room:
@@ -229,6 +233,14 @@ def last_use(config: Config) -> LastUse | None:
 
     path = config.auth_device_used_file
     return None if path is None else LastUse(path)
+
+
+def last_login(config: Config) -> LastUse | None:
+    """Open the file in which the last login of each user is kept."""
+    from maildir_imapd.auth.last_use import LastUse
+
+    path = config.last_login_file
+    return None if path is None else LastUse(path, room=_USERS_ROOM)
 
 
 def new_device(config: Config) -> DeviceMessage | None:
@@ -355,5 +367,5 @@ def confinement(config: Config) -> Confinement:
         memory_limit=config.memory_limit,
         reads=(*back_ends.files(config), *(file for file in (config.server_metadata,) if file is not None)),
         log_file=config.log_file,
-        writes=tuple(filter(None, (config.auth_device_used_file,))),
+        writes=tuple(filter(None, (config.auth_device_used_file, config.last_login_file))),
     )

@@ -247,6 +247,7 @@ class Worker:
             counts,
             settings.last_use(config),
             settings.new_device(config),
+            settings.last_login(config),
         )
         self.sessions = Sessions()
         rules = settings.lmtp(config)

@@ -111,6 +111,13 @@ def test_serve_has_every_setting() -> None:
         (
             [
                 *("--passwd-file={users}", "--imap=127.0.0.1:0"),
+                *("--last-login-file={missing}", "--auth-device-used-file={missing}"),
+            ],
+            "last_login_file and auth_device_used_file must be two files",
+        ),
+        (
+            [
+                *("--passwd-file={users}", "--imap=127.0.0.1:0"),
                 *("--mailboxes=Sent: use=Sent", "--mailboxes=Out: use=\\Sent"),
             ],
             "mailboxes has two of the special use Sent: Sent and Out",
