@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 
 def text(value: Any) -> str:
@@ -89,11 +89,11 @@ def size(low: int, high: int) -> Callable[[Any], int]:
     return check
 
 
-_SPANS = {"s": 1, "m": 60, "h": 3600}
+_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def duration(low: float, high: float) -> Callable[[Any], float]:
-    """Seconds, or a number with s, m or h."""
+    """Seconds, or a number with s, m, h, d or w."""
 
     def check(value: Any) -> float:
         written = str(value).strip().lower()
@@ -227,6 +227,88 @@ def hook(value: Any) -> tuple[str, tuple[str, ...]]:
     if not colon or not folder:
         raise ValueError("must be FOLDER:COMMAND, for example Junk:/usr/local/bin/learn")
     return folder, command(words)
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxRule:
+    """One item of mailboxes: the mailbox's name, in levels, and what is set up for it."""
+
+    levels: tuple[str, ...]
+    use: str | None = None
+    """Without a backslash."""
+    auto: str = "no"
+    autoexpunge: int = 0
+    autoexpunge_count: int = 0
+
+
+SPECIAL_USES = ("Drafts", "Sent", "Trash", "Junk", "Archive")
+_RULE = "must be NAME: WORD=VALUE, ..., for example Trash: use=Trash, auto=subscribe, autoexpunge=30d"
+# As of mailbox names; a name of 255 octets is what file systems have.
+_LEVELS, _NAME_OCTETS = 16, 255
+
+
+def mailbox_rule(value: Any) -> MailboxRule:
+    """``NAME: use=USE, auto=no|create|subscribe, autoexpunge=TIME, autoexpunge_count=N``, of which any may lack."""
+    if isinstance(value, MailboxRule):
+        return value
+    name, colon, written = text(value).rpartition(":")
+    if not colon or not written.strip():
+        raise ValueError(_RULE)
+    levels = _mailbox_levels(name.strip())
+    said: dict[str, Any] = {}
+    for each in written.split(","):
+        word, equals, what = (part.strip() for part in each.partition("="))
+        if word not in _RULES or not equals:
+            raise ValueError(f"has {word!r}, which is none of {', '.join(_RULES)}: it {_RULE}")
+        if word in said:
+            raise ValueError(f"says {word} twice")
+        try:
+            said[word] = _RULES[word](what)
+        except ValueError as error:
+            raise ValueError(f"has {word}={what}, which {error}") from None
+    if levels == ("INBOX",) and {"use", "auto"} & set(said):
+        raise ValueError("says use or auto of INBOX, which is always there and has no special use")
+    return MailboxRule(levels, **said)
+
+
+def _mailbox_levels(name: str) -> tuple[str, ...]:
+    """The levels of a mailbox's name, which are joined by ``/``; raises ValueError for what can be no name."""
+    levels = tuple(name.split("/"))
+    if len(levels) == 1 and name.upper() == "INBOX":
+        return ("INBOX",)
+    if not all(levels) or len(levels) > _LEVELS or len(name.encode("utf-8", "replace")) > _NAME_OCTETS:
+        raise ValueError(f"names a mailbox with an empty level, too many, or too long a name: it {_RULE}")
+    if levels[0].upper() == "INBOX":
+        raise ValueError("names a mailbox below INBOX: the names are those without the prefix of all")
+    for level in levels:
+        if level in (".", "..") or level[0] in "~" or any(not c.isprintable() or c in "*%" for c in level):
+            raise ValueError(f"names the mailbox {name!r}, which no mailbox can be called")
+        try:
+            level.encode()
+        except UnicodeEncodeError:
+            raise ValueError("names a mailbox in letters that are none") from None
+    return levels
+
+
+def _special_use(value: str) -> str:
+    found = next((use for use in SPECIAL_USES if use.lower() == value.removeprefix("\\").lower()), None)
+    if found is None:
+        raise ValueError("must be one of " + ", ".join(SPECIAL_USES))
+    return found
+
+
+_RULES: dict[str, Callable[[Any], Any]] = {
+    "use": _special_use,
+    "auto": choice("no", "create", "subscribe"),
+    "autoexpunge": lambda value: int(duration(0, 100 * 366 * 86400)(value)),
+    "autoexpunge_count": number(0, 1 << 32),
+}
+
+
+def mailbox_rules(value: Any) -> tuple[MailboxRule, ...]:
+    """Several of them, joined by ``;``, with blanks as %20; ``no`` is none."""
+    written = unquote(text(value))
+    return () if written in ("no", "") else tuple(mailbox_rule(each) for each in written.split(";") if each.strip())
 
 
 def listen_at(value: Any) -> Endpoint | str:

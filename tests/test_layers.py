@@ -45,9 +45,11 @@ IMAP_KNOWS = FACE | {
 }
 # How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.
 SERVER_KNOWS = FACE | {
+    "store.arranging",
     "store.disk.descriptors",
     "store.disk.durable",
     "store.disk.unused",
+    "store.expiring",
     "store.folder.keeping",
     "store.index.constants",
     "store.maildir.census",
@@ -61,6 +63,7 @@ SERVER_KNOWS = FACE | {
     "store.neighbours.takeover",
     "store.records.metadata",
     "store.records.seen",
+    "store.records.usual",
     "store.threads.ahead",
     "store.threads.bell",
     "store.threads.locks",

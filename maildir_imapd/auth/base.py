@@ -41,6 +41,10 @@ class Identity:
     """From where he may log in: an empty tuple is nowhere, None is anywhere."""
     search_index: bool | None = None
     """Whether what his messages say is indexed, in place of the setting search_index."""
+    mailboxes: str | None = None
+    """Which mailboxes are set up for him, in place of the setting mailboxes: its items joined by ``;``, or no."""
+    keep_expunged: float | None = None
+    """For how many seconds his expunged messages can be had back, in place of the setting keep_expunged."""
     connections: int | None = None
     """How many he may have, in place of the setting connections_per_user."""
 

@@ -7,6 +7,8 @@
     allow_nets         from where he may log in: 192.0.2.0/24,2001:db8::/32
     connections        how many he may have at once; 0 for no limit
     search_index       yes or no: whether what his messages say is indexed
+    mailboxes          as the setting, joined by ";", a blank as %20: Trash:auto=subscribe,autoexpunge=7d; or no
+    keep_expunged      for how long expunged messages can be had back: 14d
     acts_for           of a master user: for whom he may act, joined by commas: *@example.org
     nologin            he may not log in at all
 
@@ -22,7 +24,7 @@ from collections.abc import Mapping
 
 from maildir_imapd.auth.base import Identity, Network, QuotaLimits
 from maildir_imapd.events import Log
-from maildir_imapd.values import MOST, number, size, switch
+from maildir_imapd.values import MOST, duration, number, size, switch
 
 log = Log(__name__)
 
@@ -57,6 +59,8 @@ def identity(
         mail=said("mail"),
         groups=frozenset(each.strip() for each in (said("acl_groups") or "").split(",") if each.strip()),
         quota=_quota(user, said("quota_rule")),
+        mailboxes=said("mailboxes"),
+        keep_expunged=_keep_expunged(user, said("keep_expunged")),
         search_index=_search_index(user, said("search_index")),
         connections=_connections(user, said("connections")),
         nets=None if nets is None else networks(nets),
@@ -110,6 +114,16 @@ def _search_index(user: str, written: str | None) -> bool | None:
         return switch(written)
     except ValueError as error:
         log.error("search_index passed over", user=user, why=error)
+        return None
+
+
+def _keep_expunged(user: str, written: str | None) -> float | None:
+    if written is None:
+        return None
+    try:
+        return duration(0, MOST)(written)
+    except ValueError as error:
+        log.error("keep_expunged passed over", user=user, why=error)
         return None
 
 

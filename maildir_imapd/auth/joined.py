@@ -110,6 +110,8 @@ def merged(first: Identity, second: Identity) -> Identity:
         groups=first.groups or second.groups,
         quota=first.quota if first.quota is not None else second.quota,
         nets=first.nets if first.nets is not None else second.nets,
+        mailboxes=first.mailboxes if first.mailboxes is not None else second.mailboxes,
+        keep_expunged=first.keep_expunged if first.keep_expunged is not None else second.keep_expunged,
         search_index=first.search_index if first.search_index is not None else second.search_index,
         connections=first.connections if first.connections is not None else second.connections,
     )

@@ -1,6 +1,7 @@
-"""When each device was used last, from where and by which program: a file that all workers write to.
+"""When each device was used last, or each user logged in, from where and by which program: a file of all workers.
 
-A line for each use, ``seconds TAB user TAB device TAB address TAB program``; the last one of a device counts.  A file
+A line for each use, ``seconds TAB user TAB device TAB address TAB program``; the last one of a device counts.  Where it
+is of users the device is empty.  A file
 that has grown is written anew in its place, under its lock; an end in the middle of that loses no more than this.
 """
 
@@ -53,11 +54,12 @@ def read(data: bytes) -> dict[tuple[str, str], Use]:
 class LastUse:
     """The file, opened for as long as the process lives; safe from any thread.
 
-    Where it cannot be written logins go on, with a line in the log.
+    Where it cannot be written logins go on, with a line in the log.  *room*: how many times as many are remembered as
+    of devices.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, *, room: int = 1) -> None:
+        self._path, self._room = path, room
         self._lock = threading.Lock()  # guards _noted
         self._noted: OrderedDict[tuple[str, str, bool], float] = OrderedDict()
         self._writing = locks.make(locks.Rank.COUNTER)  # held while the file is written
@@ -66,7 +68,7 @@ class LastUse:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             self._number = os.open(path, flags, 0o600)
         except OSError as error:
-            log.error("last use of devices is not kept", path=path, why=error.strerror)
+            log.error("last use is not kept", path=path, why=error.strerror)
 
     def note(self, user: str, device: str, address: str, program: str = "") -> None:
         """Note a use; of each device one a minute, and another once the program is known."""
@@ -83,7 +85,7 @@ class LastUse:
         try:
             self._write(self._number, written.encode("utf-8", "replace"))
         except (OSError, LockTimeout) as error:
-            log.error("last use of a device is not kept", path=self._path, why=getattr(error, "strerror", None))
+            log.error("last use is not kept", path=self._path, why=getattr(error, "strerror", None))
 
     def _write(self, number: int, line: bytes) -> None:
         # Between threads first: they share the open file, and so the other lock.
@@ -95,9 +97,9 @@ class LastUse:
                 locks.unlock(number, rank=None)
 
     def _append(self, number: int, line: bytes) -> None:
-        if os.fstat(number).st_size > _GROWN_OCTETS:
-            uses = read(os.pread(number, _MOST_OCTETS, 0))
-            newest = sorted(uses.items(), key=lambda each: each[1].seconds)[-_KEPT:]
+        if os.fstat(number).st_size > _GROWN_OCTETS * self._room:
+            uses = read(os.pread(number, _MOST_OCTETS * self._room, 0))
+            newest = sorted(uses.items(), key=lambda each: each[1].seconds)[-_KEPT * self._room :]
             kept = "".join(
                 f"{use.seconds}\t{user}\t{device}\t{use.address}\t{use.program}\n" for (user, device), use in newest
             )

@@ -11,7 +11,7 @@ from maildir_imapd.cli.dovecot_users import DovecotHomes
 from maildir_imapd.config import BY_NAME
 from maildir_imapd.store.maildir.decide import AUTO
 from maildir_imapd.store.maildir.layouts import KINDS
-from maildir_imapd.store.records.special_use import WELL_KNOWN
+from maildir_imapd.store.records import special_use
 
 # Settings of 2.4 that are options of mail_location in 2.3.
 MAIL_2_4 = {
@@ -163,25 +163,58 @@ def _namespace(reading: DovecotReading, personal: DovecotBlock) -> None:
         out.tell(f"{personal}/prefix", f"clients do not see {prefix} before names: it {error}")
         prefix = ""
     out.settings["prefix"] = prefix or "none"
+    layout = locations.parse(out.settings["mail_location"]).layout if "mail_location" in out.settings else ""
+    _mailboxes(reading, personal, separator or ("/" if layout == "fs" else "."))
+
+
+def _mailboxes(reading: DovecotReading, personal: DovecotBlock, separator: str) -> None:
+    """Carry over what is set up for mailboxes of everybody's."""
+    rules: dict[str, str] = {}
+    uses: dict[str, str] = {}
     for block in personal.all("mailbox"):
-        _mailbox(reading, block)
+        said = _words(reading, block, uses)
+        if not said:
+            continue
+        name = "/".join(block.name.split(separator))
+        written = f"{name}: {', '.join(f'{word}={value}' for word, value in said.items())}"
+        try:
+            BY_NAME["mailboxes"].check(written)
+        except ValueError as error:
+            reading.out.tell(f"mailbox {block.name}", f"nothing is set up for it, for it {error}")
+        else:
+            rules.setdefault(name, written)
+    if rules:
+        reading.out.settings["mailboxes"] = list(rules.values())
 
 
-def _mailbox(reading: DovecotReading, block: DovecotBlock) -> None:
-    """Name what is set up for a mailbox of everybody's."""
+def _words(reading: DovecotReading, block: DovecotBlock, uses: dict[str, str]) -> dict[str, str]:
+    """Return what is said of a mailbox, as our setting has it; *uses*: by special use which mailbox has it."""
     out, name = reading.out, f"mailbox {block.name}"
+    said = {}
     for use in reading.take(block, "special_use").split():
-        known = {a.decode() for a, names in WELL_KNOWN if block.name.lower() in (each.lower() for each in names)}
-        if use not in known:
-            why = (
-                f"{block.name} is not announced as {use}, which it is not by its name: clients may choose it themselves"
-            )
-            out.tell(name, why)
-    if reading.take(block, "auto") in ("create", "subscribe"):
-        out.tell(name, "it is not made for new users: their clients make it when they need it")
-    days = reading.take(block, "autoexpunge", "autoexpunge_max_mails")
-    if days not in ("", "0"):
-        out.tell(name, f"old messages are not removed from it after {days}: have a job do so (doveadm expunge did)")
+        plain = use.removeprefix("\\")
+        if use.encode() not in special_use.ATTRIBUTES or "use" in said:
+            known = b", ".join(special_use.ATTRIBUTES).decode()
+            out.tell(name, f"it is not announced as {use}: a mailbox has one use, of {known}")
+        elif uses.setdefault(plain, block.name) == block.name:
+            said["use"] = plain
+        elif special_use.meant(block.name) != use.encode():
+            out.tell(name, f"it is not announced as {use}, which {uses[plain]} is: clients expect one")
+        # Else it has it by its name, for whom the other one is not there.
+    auto = reading.take(block, "auto")
+    if auto in ("create", "subscribe"):
+        said["auto"] = auto
+    after = reading.take(block, "autoexpunge")
+    if after not in ("", "0", "infinite"):
+        match = re.fullmatch(r"(\d+)\s*(s|m|h|d|w)[a-z]*", after.strip().lower())
+        if match and not match[0].endswith(("ms", "msecs")):
+            said["autoexpunge"] = match[1] + match[2]
+        else:
+            out.tell(name, f"old messages are not removed from it after {after}, which is no time")
+    count = reading.take(block, "autoexpunge_max_mails")
+    if count not in ("", "0", "unlimited"):
+        said["autoexpunge_count"] = count
+    return said
 
 
 def _other(reading: DovecotReading, block: DovecotBlock) -> None:

@@ -47,7 +47,7 @@ def show(
     """Say what the back ends know of the user NAME: the first that knows him decides, as at a login.
 
     Where his mail is, whose it is, how much he may keep, from where he may log in, whether he is locked out, and when
-    a device of his was used last, if auth_device_used_file keeps that.
+    and from where he came last, if last_login_file keeps that, or auth_device_used_file of his devices.
     """
     given = {"passwd_file": passwd_file, "mail_location": mail_location, "mail_user": mail_user}
     config = read_config(config_file, given)
@@ -139,14 +139,17 @@ def _maildir(config: Config, who: Identity) -> str | None:
 
 
 def _last_use(config: Config, user: str) -> Use | None:
-    """Find the last use of any of his devices."""
+    """Find his last login, or the last use of any of his devices."""
     from maildir_imapd.auth import last_use
 
-    if config.auth_device_used_file is None:
-        return None
-    try:
-        with open(config.auth_device_used_file, "rb") as file:
-            uses = last_use.read(file.read())
-    except FileNotFoundError:
-        return None
-    return max((use for (name, _), use in uses.items() if name == user), key=lambda use: use.seconds, default=None)
+    found: list[Use] = []
+    for path in (config.last_login_file, config.auth_device_used_file):
+        if path is None:
+            continue
+        try:
+            with open(path, "rb") as file:
+                uses = last_use.read(file.read())
+        except FileNotFoundError:
+            continue  # nobody has come yet
+        found += [use for (name, _), use in uses.items() if name == user]
+    return max(found, key=lambda use: use.seconds, default=None)

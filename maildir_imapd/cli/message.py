@@ -237,30 +237,33 @@ def _change(
     columns: Sequence[str] = COLUMNS,
     consent: Callable[[str], None] = lambda messages: None,
     check: Callable[[Account], str] = lambda account: "",
+    within: Callable[[Account], Account | None] = lambda account: account,
+    title: str = "What would be changed",
 ) -> None:
     """Find messages, and do something with these and no others; print those that it was, or would be, done with.
 
     *consent* is asked first, with how many, and raises where it is not given.  *check* raises where it cannot be done
-    for a user, and gives the name of a mailbox whose messages stay as they are.
+    for a user, and gives the name of a mailbox whose messages stay as they are.  *within*: where they are, if not in
+    the account itself; None for nowhere.
     """
     key = _criteria(words)
 
     def plan(user: str, account: Account) -> Iterator[_Plan]:
-        left_alone = check(account)
-        for name, chosen in _found(users, user, account, patterns, key):
+        left_alone, place = check(account), within(account)
+        for name, chosen in _found(users, user, place, patterns, key) if place is not None else ():
             if name != left_alone:
                 yield _Plan(user, name, chosen.uidvalidity, array("I", chosen.uids))
 
     def told(user: str, account: Account) -> Iterator[Row]:
-        left_alone = check(account)
-        for name, chosen in _found(users, user, account, patterns, key):
+        left_alone, place = check(account), within(account)
+        for name, chosen in _found(users, user, place, patterns, key) if place is not None else ():
             if name != left_alone:
                 for each in chosen.summaries():
                     yield _row(user, name, each)
 
     if dry_run:
         rows = users.each(told, look=True)
-        print_rows(COLUMNS, rows, as_json=as_json, empty="no message was found", title="What would be changed")
+        print_rows(COLUMNS, rows, as_json=as_json, empty="no message was found", title=title)
         return
     plans = list(users.each(plan))
     count = sum(len(each.uids) for each in plans)
@@ -271,19 +274,19 @@ def _change(
         for each in plans:
             if each.user == user:
                 users.at(each.mailbox)
-                yield from _carried_out(users, account, each, act)
+                yield from _carried_out(users, account, within(account) or account, each, act)
 
     print_rows(columns, users.each(carry_out), as_json=as_json, empty="no message was found")
 
 
-def _carried_out(users: Users, account: Account, plan: _Plan, act: Act) -> Iterator[Row]:
-    """Do what was planned in one mailbox, and yield a row for each message that it was done with."""
+def _carried_out(users: Users, account: Account, place: Account, plan: _Plan, act: Act) -> Iterator[Row]:
+    """Do what was planned in one mailbox of *place*, and yield a row for each message that it was done with."""
     from maildir_imapd.errors import ImapdError
     from maildir_imapd.imap.search.chosen import choose
 
     known: dict[int, Row] = {}
     try:
-        mailbox = account.mailbox(plan.mailbox)
+        mailbox = place.mailbox(plan.mailbox)
         # By their UIDs: what has come meanwhile was not asked for.
         with choose(mailbox, plan.mailbox, _criteria(()), plan.uids) as chosen:
             known = {each.uid: _row(plan.user, plan.mailbox, each) for each in chosen.summaries()}
@@ -460,3 +463,90 @@ def expunge(
         demand_consent(f"Remove {messages} for good?", yes=yes)
 
     _change(users, words, patterns, act, dry_run=dry_run, as_json=as_json, consent=consent)
+
+
+@message.command("undelete", short_help="Bring expunged messages back.")
+@click.argument("words", nargs=-1, metavar="[SEARCH]...")
+@mailbox_option
+@click.option(
+    "--to",
+    metavar="MAILBOX",
+    shell_complete=completing.mailboxes,
+    help="The mailbox of the same user; it must be there. Default: where they were, made if it is not there.",
+)
+@click.option("--list", "listing", is_flag=True, help="List those that can be brought back, and do nothing.")
+@dry_run_option
+@json_option
+@whose
+def undelete(
+    users: Users,
+    words: tuple[str, ...],
+    patterns: tuple[str, ...],
+    to: str | None,
+    listing: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Bring messages back that were expunged, or were in a mailbox that was deleted, within the quota.
+
+    They are there for as long as keep_expunged says.  SEARCH and --mailbox are as for search, with the mailboxes that
+    they were in; SAVEDSINCE 1-Feb-2026 finds those that were expunged since then.
+    """
+    if not words and not listing and not dry_run:
+        raise CommandFailed("which messages? give a search, ALL for all, or --list", USAGE)
+
+    def check(account: Account) -> str:
+        if to is not None:
+            from maildir_imapd.imap.naming import written_name
+
+            account.folder_of(written_name(account, to))
+        return ""
+
+    def within(account: Account) -> Account | None:
+        return account.deleted.account() if account.deleted.there() else None
+
+    def act(account: Account, kept: Mailbox, plan: _Plan) -> dict[int, Row]:
+        from maildir_imapd.imap.naming import written_name
+
+        name = plan.mailbox if to is None else written_name(account, to)
+        return {uid: {"to": name, "to_uid": new} for uid, new in _brought_back(account, kept, plan, name)}
+
+    _change(
+        users,
+        words,
+        patterns,
+        act,
+        dry_run=dry_run or listing,
+        as_json=as_json,
+        columns=(*COLUMNS, "to", "to_uid"),
+        check=check,
+        within=within,
+        title="What can be brought back",
+    )
+
+
+def _brought_back(account: Account, kept: Mailbox, plan: _Plan, name: str) -> list[tuple[int, int]]:
+    """Copy messages from where they are kept to a mailbox, and let them go there; return their UIDs, then and now."""
+    from maildir_imapd.errors import MailboxExists, MailboxMissing, MessageGone, NotSelectable
+
+    try:
+        target = account.mailbox(name)
+    except (MailboxMissing, NotSelectable):
+        try:
+            account.create(name)
+        except MailboxExists:
+            pass  # somebody was faster
+        target = account.mailbox(name)
+    uids: Sequence[int] = plan.uids
+    for _ in range(_TRIES):
+        account.quota.demand_copy(target.path, lambda uids=uids: kept.amount(uids))  # type: ignore[misc]
+        try:
+            # No move: what is kept does not count for the quota, and what comes back does.
+            pairs = list(target.copy_from(kept, uids, under=plan.uidvalidity))
+        except MessageGone:
+            found = kept.sync(look=True, keep_new=True).positions(uids)
+            uids = [uid for uid, at in zip(uids, found, strict=True) if at >= 0]
+        else:
+            kept.expunge(uids, under=plan.uidvalidity)
+            return pairs
+    raise MessageGone

@@ -14,8 +14,9 @@ from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.errors import ConfigError, MailboxMissing, NoSpool, Unavailable
 from maildir_imapd.events import Log
 from maildir_imapd.location import expand, grounds
-from maildir_imapd.server import owners
+from maildir_imapd.server import owners, usual
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.arranging import arrange
 from maildir_imapd.store.disk.unused import Cost, Shelf, Unused
 from maildir_imapd.store.maildir import ground
 from maildir_imapd.store.maildir.decide import decide
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.owners import Owner
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.maildir.layout import Places
+    from maildir_imapd.store.records.usual import UsualMailbox
     from maildir_imapd.store.threads.ahead import Want
     from maildir_imapd.store.threads.moves import Moved
     from maildir_imapd.store.watch import Watcher
@@ -64,6 +66,13 @@ class Mail:
     """Whether what messages say is indexed."""
     hooked: frozenset[str] = frozenset()
     """Mailboxes for which there are hooks."""
+    usual: tuple[UsualMailbox, ...] | None = None
+    """The mailboxes that are set up for users (mailboxes); None for those that new users have, for these alone."""
+
+    keep_expunged: float = 0.0
+    """Seconds for which expunged messages can be had back; 0: not."""
+    keep_expunged_storage: int = 0
+    """Octets that they may take up for one user; 0: any number."""
 
     def location_of(self, identity: Identity) -> str:
         """Where the mail of one user is, with the variables not yet filled in."""
@@ -72,6 +81,21 @@ class Mail:
     def search_index_of(self, identity: Identity) -> bool:
         """Say whether what one user's messages say is indexed."""
         return self.search_index if identity.search_index is None else identity.search_index
+
+    def usual_of(self, identity: Identity) -> tuple[UsualMailbox, ...] | None:
+        """Return which mailboxes are set up for one user, as ``usual``; with a line in the log for what is wrong."""
+        if identity.mailboxes is None:
+            return self.usual
+        return usual.of_user(identity.user, identity.mailboxes, self.usual)
+
+    def keep_expunged_of(self, identity: Identity) -> float:
+        """Return for how many seconds one user's expunged messages can be had back."""
+        return self.keep_expunged if identity.keep_expunged is None else identity.keep_expunged
+
+    def expires_of(self, identity: Identity) -> bool:
+        """Say whether messages of one user go by themselves, those that are kept for a while counted."""
+        usual = self.usual_of(identity) or ()
+        return bool(self.keep_expunged_of(identity)) or any(each.expires for each in usual)
 
     def quota_of(self, identity: Identity) -> QuotaLimits:
         """Return how much one user may keep."""
@@ -96,10 +120,18 @@ def _demand_mail(places: Places) -> None:
 
 
 def open_account(
-    mail: Mail, places: Places, watcher: Watcher | None, quota: QuotaLimits, unused: Unused | None = None
+    mail: Mail,
+    places: Places,
+    watcher: Watcher | None,
+    quota: QuotaLimits,
+    unused: Unused | None = None,
+    mailboxes: tuple[UsualMailbox, ...] | None = (),
 ) -> Account:
-    """Open the account at *places*; *unused*: the process's list of what is open unused."""
-    return Account(
+    """Open the account at *places*.
+
+    *unused*: the process's list of what is open unused; *mailboxes*: those that are set up, as ``Mail.usual``.
+    """
+    account = Account(
         places,
         mail.keeping,
         delimiter=mail.delimiter,
@@ -109,7 +141,11 @@ def open_account(
         quota_messages=quota.messages,
         quota_mailboxes=mail.quota_mailboxes,
         unused=unused,
+        welcome=mailboxes is None,
     )
+    account.usual = mailboxes or ()
+    account.deleted.seconds, account.deleted.octets = mail.keep_expunged, mail.keep_expunged_storage
+    return account
 
 
 class Background(Protocol):
@@ -129,6 +165,13 @@ class Background(Protocol):
 
     def run_hooks(self, user: str, moved: Moved) -> None:
         """Say that a client of a user's has put messages into a mailbox."""
+
+    @property
+    def has_expiry(self) -> bool:
+        """Whether messages go by themselves."""
+
+    def expire(self, user: str) -> None:
+        """Say that a user has left, or got mail: what is over may go."""
 
     def fill_texts(self, user: str, path: bytes) -> None:
         """Say that a folder of a user's has something new for the index of texts."""
@@ -231,17 +274,22 @@ class Accounts:
         demand_ground(self.mail, stands_on, anywhere=anywhere)
         if served is not None:
             ground.demand_served(places.root, served)
-        quota = self.mail.quota_of(identity)
+        quota, mailboxes = self.mail.quota_of(identity), self.mail.usual_of(identity)
         if account is None:
             watcher = self._watcher
             if watcher is not None and owner is not None:
                 watcher = cast("Watcher", owners.OwnedWatcher(watcher, owner))
-            made = open_account(self.mail, places, watcher, quota, self.unused)
+            made = open_account(self.mail, places, watcher, quota, self.unused, mailboxes)
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.
                 account = self._accounts.setdefault(key, made)
         else:
             account.limit(quota.octets, quota.messages)
+            account.usual = mailboxes or ()
+        account.deleted.seconds = self.mail.keep_expunged_of(identity)
+        account.deleted.octets = self.mail.keep_expunged_storage
+        if make and not account.arranged:
+            arrange(account)
         self._have_work_done(account, identity)
         with self._lock:
             self._served[account.root] = account.inbox
@@ -260,8 +308,13 @@ class Accounts:
         account.ahead.wanted = partial(beside.work_ahead, identity.user) if beside.has_fields else None
         account.moves.wanted = partial(beside.run_hooks, identity.user) if beside.has_hooks else None
         account.moves.folders = self.mail.hooked
+        expires = beside.has_expiry and self.mail.expires_of(identity)
+        account.expiring = partial(beside.expire, identity.user) if expires else None
+        account.deleted.wanted = account.expiring
 
     def left(self, account: Account) -> None:
         """Keep an account for a while whose user has gone; harmless if he is here again, or in another session."""
+        if account.expiring is not None:
+            account.expiring()
         names = 0 if account.last_tree is None else len(account.last_tree.folders)
         self._shelf.put(id(account), account, Cost(octets=_OCTETS + _NAME_OCTETS * names))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import log as logs
 from maildir_imapd.events import Log
-from maildir_imapd.server import field_jobs, hook_jobs, index_jobs, settings
+from maildir_imapd.server import expiry_jobs, field_jobs, hook_jobs, index_jobs, settings
 from maildir_imapd.server.extracting import adopt_orphans
 from maildir_imapd.server.job_queue import MESSAGE_OCTETS, Queue, render
 
@@ -39,6 +39,7 @@ class Beside:
         self._process = process
         self._name = name
         self._gone = False
+        self._closed = False
 
     def tell(self, user: str, what: bytes, *, urgent: bool = False) -> None:
         """Say what is to be done for a user, and whether he waits for it; never an error, and nothing waits."""
@@ -64,20 +65,30 @@ class Beside:
             found, status = self._process, 0
         if found:
             self._gone = True
+            if self._closed:
+                return
             log.error("no jobs any more until the next start or SIGHUP", kind=self._name, status=status)
 
     def close(self) -> None:
         """Have it end."""
+        self._closed = True
         self._socket.close()
 
 
 class Processes:
     """All that a worker, or a tunnel, has beside it; safe from any thread."""
 
-    def __init__(self, texts: Beside | None = None, fields: Beside | None = None, hooks: Beside | None = None) -> None:
+    def __init__(
+        self,
+        texts: Beside | None = None,
+        fields: Beside | None = None,
+        hooks: Beside | None = None,
+        expiry: Beside | None = None,
+    ) -> None:
         self._texts = texts
         self._fields = fields
         self._hooks = hooks
+        self._expiry = expiry
 
     @property
     def has_texts(self) -> bool:
@@ -109,8 +120,23 @@ class Processes:
         if self._hooks is not None:
             self._hooks.tell(user, moved.render())
 
+    @property
+    def has_expiry(self) -> bool:
+        """As of ``Background``."""
+        return self._expiry is not None
+
+    def expire(self, user: str) -> None:
+        """As of ``Background``."""
+        if self._expiry is not None:
+            self._expiry.tell(user, b"")
+
+    def retire(self) -> None:
+        """Let nothing go by itself any more: others have newer settings. To be called as often as one likes."""
+        if self._expiry is not None:
+            self._expiry.close()
+
     def _all(self) -> list[Beside]:
-        return [each for each in (self._texts, self._fields, self._hooks) if each is not None]
+        return [each for each in (self._texts, self._fields, self._hooks, self._expiry) if each is not None]
 
     def share_log(self) -> None:
         """As ``Beside``."""
@@ -137,7 +163,7 @@ def start(config: Config, theirs: Iterable[socket.socket] = (), opens: Opens | N
     on.
     """
     theirs = list(theirs)
-    texts = fields = hooks = None
+    texts = fields = hooks = expiry = None
     if index_jobs.wanted(config) and index_jobs.possible():
         texts = _start(index_jobs.kind(config, opens), theirs)
         # The next ones are not to keep this one's end open, either: it ends when all have closed it.
@@ -147,7 +173,10 @@ def start(config: Config, theirs: Iterable[socket.socket] = (), opens: Opens | N
         theirs += [] if fields is None else [fields._socket]
     if settings.hooks(config):
         hooks = _start(hook_jobs.kind(config, opens), theirs)
-    return Processes(texts, fields, hooks)
+        theirs += [] if hooks is None else [hooks._socket]
+    if expiry_jobs.wanted(config):
+        expiry = _start(expiry_jobs.kind(config, opens), theirs)
+    return Processes(texts, fields, hooks, expiry)
 
 
 def _start(kind: JobKind, theirs: Iterable[socket.socket]) -> Beside | None:

@@ -76,7 +76,7 @@ class Door:
     """Shared by all connections of a worker; safe from any thread.
 
     *counts*: of users, over all workers.  *last_use*: of devices.  *new_device*: what a user gets who
-    comes from a new one.
+    comes from a new one.  *last_login*: of users.
     """
 
     def __init__(
@@ -87,12 +87,14 @@ class Door:
         counts: WorkerCounts | None = None,
         last_use: LastUse | None = None,
         new_device: DeviceMessage | None = None,
+        last_login: LastUse | None = None,
     ) -> None:
         self.chain = chain
         self.accounts = accounts
         self.room = room
         self.last_use = last_use
         self.new_device = new_device
+        self.last_login = last_login
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._by_network: Counter[str] = Counter()  # of those who have not logged in
         self._by_user = Counts(1).of(0) if counts is None else counts
@@ -244,6 +246,8 @@ class Door:
         used: list[Callable[[str], None]] = []
         if self.last_use is not None and identity.device is not None:
             used.append(partial(self.last_use.note, user, identity.device, visit.host))
+        if self.last_login is not None and identity.acting is None:
+            used.append(partial(self.last_login.note, user, "", visit.host))
         # Who acts for a user is an administrator, and a webmail that does not say for whom it comes says nothing.
         if self.new_device is not None and identity.acting is None and not visit.shared:
             visit.newcomer = Newcomer(self.new_device, user, account, visit.host, identity.device or "")

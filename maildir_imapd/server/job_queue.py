@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 from maildir_imapd import log as logs
 from maildir_imapd.events import Log
@@ -28,6 +28,8 @@ FIRST_PAUSE_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 3600.0
 # Folders and users that are remembered.
 _WAITING: Final = 10_000
+# Users of a round who wait at once.
+_AT_ONCE: Final = 100
 # Seconds between two looks at a job.
 _LOOK_SECONDS: Final = 0.5
 # Seconds that a job has to end when it is asked to.
@@ -45,6 +47,16 @@ _USUAL, _URGENT = b"-", b"!"
 Work = Callable[[str, Sequence[bytes], "memoryview[int]", Collection[Message], int], int]
 
 
+class Round(Protocol):
+    """Everybody's turn, now and then."""
+
+    def patience(self) -> float:
+        """Seconds until somebody has his turn; 0: now."""
+
+    def some(self, count: int) -> list[str]:
+        """Users whose turn it is, *count* at most; [] where that is nobody, or the last has had it."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobKind:
     """How jobs of one kind are done."""
@@ -55,6 +67,8 @@ class JobKind:
     """From the first word for a user until his job begins: what comes in a burst is one job."""
     rest_seconds: float
     """From one job of a user's to the next."""
+    round: Round | None = None
+    """Whose turn it is without a word."""
 
 
 def render(user: str, what: bytes, *, urgent: bool) -> bytes:
@@ -115,6 +129,9 @@ class Queue:
         there = self._hear()
         logs.reopen()
         self._look()
+        if self._kind.round is not None and not self._waiting:
+            for user in self._kind.round.some(_AT_ONCE):
+                self.want(user, b"")
         if there and self._job is None:
             self._begin()
         return there
@@ -125,7 +142,7 @@ class Queue:
         if self._urgent is not None:
             return 0.0
         if not self._waiting:
-            return 60.0
+            return 60.0 if self._kind.round is None else min(60.0, self._kind.round.patience())
         return max(0.0, min(self._due(user) for user in self._waiting) - self._now())
 
     def _due(self, user: str) -> float:

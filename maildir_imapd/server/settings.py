@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 LEAST_LARGE_OCTETS: Final = 32 << 20
 # From where mail is taken by LMTP if nothing else is said.
 LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+# Last logins that are remembered, for each last use of a device: 80 000.
+_USERS_ROOM: Final = 8
 _MACHINE_ID: Final = "/etc/machine-id"
 
 
@@ -146,6 +148,8 @@ def demand_listening(config: Config, inherited: Sequence[ListeningPlace] = ()) -
         raise ConfigError("imaps needs a certificate: set tls_cert (and tls_key)")
     if any(place.proxy for place in places) and not proxies(config):
         raise ConfigError("imap_proxy and imaps_proxy need proxy_networks: the addresses of the proxies")
+    if config.last_login_file is not None and config.last_login_file == config.auth_device_used_file:
+        raise ConfigError("last_login_file and auth_device_used_file must be two files")
 
 
 def room(config: Config) -> Room:
@@ -246,6 +250,14 @@ def last_use(config: Config) -> LastUse | None:
     return None if path is None else LastUse(path)
 
 
+def last_login(config: Config) -> LastUse | None:
+    """Open the file in which the last login of each user is kept."""
+    from maildir_imapd.auth.last_use import LastUse
+
+    path = config.last_login_file
+    return None if path is None else LastUse(path, room=_USERS_ROOM)
+
+
 def new_device(config: Config) -> DeviceMessage | None:
     """Make the message about a new device; None where there is none.  Raises ConfigError."""
     from maildir_imapd.server.new_device import DeviceMessage
@@ -292,7 +304,8 @@ def keeping(config: Config) -> Keeping:
 
 
 def mail(config: Config) -> Mail:
-    """Read where the mail is, and whose."""
+    """Read where the mail is, and whose; raises ConfigError."""
+    from maildir_imapd.server import usual
     from maildir_imapd.server.accounts import Mail
 
     return Mail(
@@ -306,6 +319,9 @@ def mail(config: Config) -> Mail:
         keeping=keeping(config),
         search_index=config.search_index,
         hooked=frozenset(folder for folder, _ in config.hook_moved),
+        keep_expunged=config.keep_expunged,
+        keep_expunged_storage=config.keep_expunged_storage,
+        usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
     )
 
 
@@ -442,6 +458,13 @@ def confinement(config: Config) -> Confinement:
         reads=(*back_ends.files(config), *(file for file in (config.server_metadata,) if file is not None)),
         log_file=config.log_file,
         writes=tuple(
-            filter(None, (config.auth_device_used_file, config.rawlog_dir and os.path.join(config.rawlog_dir, "log")))
+            filter(
+                None,
+                (
+                    config.auth_device_used_file,
+                    config.last_login_file,
+                    config.rawlog_dir and os.path.join(config.rawlog_dir, "log"),
+                ),
+            )
         ),
     )

@@ -16,12 +16,15 @@ from maildir_imapd.server.accounts import demand_ground, open_account
 from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.transport import PipeTransport
+from maildir_imapd.store.arranging import arrange
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from maildir_imapd.config import Config
+    from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.confine import Confinement
+    from maildir_imapd.store.account import Account
     from maildir_imapd.store.maildir.layout import Places
 
 
@@ -35,18 +38,20 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     places = expand(mail.location, user, home)
     _become_owner(places)
     _confine(settings.confinement(config), places)
-    background = start_background(config, opens=lambda _: open_account(mail, places, None, mail.quota))
+    background = start_background(config, opens=lambda _: _opened(mail, places))
     watcher = settings.watcher(config)
     goodbye: list[Goodbye] = []
     try:
         demand_ground(mail, grounds(mail.location, user, home))
-        account = open_account(mail, places, watcher, mail.quota)
+        account = open_account(mail, places, watcher, mail.quota, mailboxes=mail.usual)
+        arrange(account)
         if background.has_texts:
             account.texts.wanted = partial(background.fill_texts, user)
         if background.has_fields:
             account.ahead.wanted = partial(background.work_ahead, user)
         if background.has_hooks:
             account.moves.wanted, account.moves.folders = partial(background.run_hooks, user), mail.hooked
+        background.expire(user)
         transport = PipeTransport(0, 1)
 
         def end(number: int, frame: FrameType | None) -> None:
@@ -66,6 +71,11 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     finally:
         watcher.close()
         background.close()
+
+
+def _opened(mail: Mail, places: Places) -> Account:
+    """Open the account for a job."""
+    return open_account(mail, places, None, mail.quota, mailboxes=mail.usual or ())
 
 
 def _become_owner(places: Places) -> None:

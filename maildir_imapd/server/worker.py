@@ -257,6 +257,7 @@ class Worker:
             counts,
             settings.last_use(config),
             settings.new_device(config),
+            settings.last_login(config),
         )
         self.sessions = Sessions()
         rules = settings.lmtp(config)
@@ -483,6 +484,8 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
             answering.thread.start()
         supervision.beat(beats.oldest())
         background.look()
+        if supervision.retired():
+            background.retire()
 
     if _work(worker, signals, supervision, moved, background.share_log):
         _end(worker, moved, supervision.patience)

@@ -128,6 +128,16 @@ SETTINGS: tuple[Setting, ...] = (
         "Logins",
     ),
     Setting(
+        "last_login_file",
+        path,
+        None,
+        "Where workers note when each user logged in last, once a minute at most, from which address and by which "
+        "program: user show says it. A master's login is not the user's. They must be able to write it; its directory "
+        "had better be its own. The last 80 000 users are remembered.",
+        "FILE",
+        "Logins",
+    ),
+    Setting(
         "new_device_message",
         switch_or_path,
         "no",

@@ -3,9 +3,48 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import choice, delimiter, duration, extractor, path, prefix, switch
+from maildir_imapd.values import MOST, choice, delimiter, duration, extractor, mailbox_rule, path, prefix, size, switch
 
 SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "mailboxes",
+        mailbox_rule,
+        None,
+        "What is set up for mailboxes of all users: a name, its levels joined by / and without the prefix, and of use "
+        "(a special use: Drafts, Sent, Junk, Trash, Archive), auto (no, create, or subscribe: make it where it is not "
+        "there, and subscribe it), autoexpunge (messages go for good so long after they came into it) and "
+        "autoexpunge_count (the oldest go where there are more), for example Trash: use=Trash, auto=subscribe, "
+        "autoexpunge=30d. What a client sets itself (CREATE with USE) goes before use. Without this setting a user "
+        "whose Maildir this server makes gets Drafts, Sent, Junk and Trash, subscribed, and others get none; with [] "
+        "nobody does. The passwd-file's field userdb_mailboxes= goes before this: items joined by ;, blanks as %20, or "
+        "no. May be given several times. See MAILBOXES THAT ARE THERE BY THEMSELVES in maildir-imapd(8).",
+        "NAME:WORD=VALUE,...",
+        "Mailboxes",
+        many=True,
+        shown="Drafts, Sent, Junk and Trash for new users",
+    ),
+    Setting(
+        "keep_expunged",
+        duration(0, 100 * 366 * 86400),
+        0.0,
+        "For so long messages that were expunged, or were in a mailbox that was deleted, can be had back with "
+        "maildir-imapd message undelete. They do not count for the quota. 0: not at all; what was kept before stays "
+        "then until the directory maildir-imapd.deleted in the spool is removed. The passwd-file's field "
+        "userdb_keep_expunged goes before this.",
+        "TIME",
+        "Mailboxes",
+        shown="0",
+    ),
+    Setting(
+        "keep_expunged_storage",
+        size(0, MOST),
+        1 << 30,
+        "What such messages of one user may take up on the disk; the oldest go where it is more, some seconds later. "
+        "0: any number.",
+        "SIZE",
+        "Mailboxes",
+        shown="1G",
+    ),
     Setting(
         "delimiter",
         delimiter,

@@ -26,7 +26,8 @@ from maildir_imapd.errors import (
     StoreError,
 )
 from maildir_imapd.events import Log
-from maildir_imapd.store import trees
+from maildir_imapd.store import deleted, trees
+from maildir_imapd.store.deleted import Deleted
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.disk.unused import Unused
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
@@ -49,6 +50,7 @@ from maildir_imapd.store.records.seen import SeenDevices
 from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
+from maildir_imapd.store.records.usual import FOR_NEW_USERS, Making, UsualMailbox, begin
 from maildir_imapd.store.threads.ahead import Ahead
 from maildir_imapd.store.threads.moves import Moves
 from maildir_imapd.store.trees import Trees
@@ -74,11 +76,18 @@ class Account:
     *quota_storage* (octets), *quota_messages*: limits, 0 for none; without either the file maildirsize decides.
     *quota_mailboxes*: how many mailboxes there may be, INBOX counted; 0 for any number.
     *unused*: the process's list of what is open unused; without, one of this account's own.
+    *welcome*: where INBOX is made here, its user is new, and is to have the mailboxes that new users have.
     """
 
     last_tree: Tree | None = None
     """The folders but INBOX, as somebody has listed them last."""
-    _uses: tuple[dict[str, bytes], dict[str, tuple[bytes, ...]], dict[str, tuple[bytes, ...]]] | None = None
+    usual: tuple[UsualMailbox, ...] = ()
+    """The mailboxes that are set up for this user."""
+    arranged = False
+    """Whether those that are to be there have been made since the account was opened (arranging.py)."""
+    expiring: Callable[[], None] | None = None
+    """Has messages go that are over, in the background; None where none do."""
+    _uses: tuple[tuple[object, ...], dict[str, tuple[bytes, ...]]] | None = None
 
     def __init__(
         self,
@@ -92,21 +101,20 @@ class Account:
         quota_messages: int = 0,
         quota_mailboxes: int = 0,
         unused: Unused | None = None,
+        welcome: bool = False,
         **other: Unpack[Differing],
     ) -> None:
-        keeping = replace(keeping, **other)
-        # Kept once there is something to keep it for.
+        keeping = replace(keeping, **other)  # the layout is kept once there is something to keep it for
         self.layout = decide.decide(root if isinstance(root, Places) else Places(root))
         places = self.layout.places
         self._layout = layout = KINDS[places.kind](places, delimiter, links=keeping.follow_links == "owner")
         self.root = root = places.root
-        self.inbox = self._layout.inbox
-        self._glance = ground.glance(self.root, self.inbox)
-        self.delimiter = self._layout.delimiter
-        self._attic = Attic(self._layout)
-        _make_inbox(self._layout)
-        server = takeover.last_server(self._layout.inbox, self._layout.control(self._layout.inbox))
-        self.prefix = self._layout.prefix = _usual_prefix(server, self.delimiter) if prefix == "auto" else prefix
+        self.inbox = layout.inbox
+        self._glance = ground.glance(root, self.inbox)
+        self.delimiter, self._attic = layout.delimiter, Attic(layout)
+        _make_inbox(layout, welcome=welcome)
+        server = takeover.last_server(self.inbox, layout.control(self.inbox))
+        self.prefix = layout.prefix = _usual_prefix(server, self.delimiter) if prefix == "auto" else prefix
         if keeping.mirror == "auto":
             keeping = replace(keeping, mirror=server)
         neighbour = keeping.neighbour
@@ -120,16 +128,17 @@ class Account:
             synced=keeping.fsync != "never",
             folders=self._layout.storage,
         )
-        self.quota_mailboxes = quota_mailboxes
-        # None of these knows the account, so that it and its mailboxes go as soon as nobody has them any more.
+        self.quota_mailboxes, unused = quota_mailboxes, Unused() if unused is None else unused
+        # None of these knows the account, so that it and they go as soon as nobody has them any more.
         self.texts, self.ahead, self.moves = texts, ahead, _ = Texts(layout.cache(self.inbox) or root), Ahead(), Moves()
         keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts, ahead=ahead)
-        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher), Unused() if unused is None else unused)
+        self.deleted = _deleted(layout, places, keeping, unused)
+        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher, self.deleted.keep), unused)
         self._chosen = chosen = special_use.ChosenUses(root)
         find = partial(trees.find, layout)
         self._renamed = renamed = partial(_renamed, chosen, layout.delimiter)
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
-        self._trees = Trees(layout, self._changing)
+        self.making, self._trees = Making(root, self._changing), Trees(layout, self._changing)
         self.census = partial(census.of, layout)
         self.metadata = Metadata(root, find, self._changing)
         self.acls, self.seen = Acls(find, self._changing), SeenDevices(root, self._changing)
@@ -237,11 +246,13 @@ class Account:
 
     def special_use(self) -> dict[str, tuple[bytes, ...]]:
         """The special-use attributes of mailboxes that have one (RFC 6154)."""
-        paths, chosen = self._trees.folders(), self._chosen.read()
+        paths, chosen, usual = self._trees.folders(), self._chosen.read(), self.usual
         before = self._uses
-        if before is None or before[0] is not paths or before[1] != chosen:
-            before = self._uses = (paths, chosen, special_use.by_name(paths, self.delimiter, chosen))
-        return before[2]
+        if before is None or before[0][0] is not paths or before[0][1:] != (chosen, usual):
+            settled = {each.name(self.prefix, self.delimiter): each.use for each in usual if each.use is not None}
+            uses = special_use.by_name(paths, self.delimiter, chosen, settled)
+            before = self._uses = (paths, chosen, usual), uses
+        return before[1]
 
     def set_special_use(self, name: str, attributes: tuple[bytes, ...]) -> int:
         """Give a mailbox exactly these special uses, for good, and take them from any other that was given them.
@@ -320,6 +331,8 @@ class Account:
 
     def delete(self, name: str) -> None:
         """Remove a mailbox; its children stay, and with them its name (RFC 3501 6.3.4)."""
+        if self.deleted.seconds and (there := self._trees.find(name)) is not None:
+            self.deleted.keep_all(partial(self._mailboxes.at, there))
         with self._changing() as root:
             path = self._trees.find(name)
             if path is None:
@@ -423,6 +436,32 @@ class Account:
             self._subscriptions.change(name, wanted=False)
 
 
+def _deleted(layout: Layout, places: Places, keeping: Keeping, unused: Unused) -> Deleted[Account]:
+    """Return what keeps the messages of an account that are expunged; it knows not the account, but how it is laid out.
+
+    The directory is no mailbox to any server: in Maildir++ for want of a dot, among nested ones for it is in tmp/.
+    """
+    root = os.path.join(layout.root, layout.attic, deleted.NAME)
+    places = Places(root, places.kind, utf8=places.utf8)
+
+    def opens() -> Account:
+        with durable.as_store_error(root):
+            if not durable.is_untouched():
+                os.makedirs(root, mode=0o700, exist_ok=True)
+        alone = replace(keeping, mirror="none", coexist=False)
+        return Account(places, alone, delimiter=layout.delimiter, prefix=layout.prefix, unused=unused)
+
+    return Deleted(root, partial(_name_of, layout), opens)
+
+
+def _name_of(layout: Layout, path: bytes) -> str | None:
+    """The mailbox whose folder is at *path*; None where there is none. Raises StoreError."""
+    if path == layout.inbox:
+        return "INBOX"
+    with durable.as_store_error(layout.root):
+        return next((name for name, folder in layout.scan().folders.items() if folder == path), None)
+
+
 def _usual_prefix(server: str, delimiter: str) -> str:
     """Return what stands before all names but INBOX where *server* has been."""
     # One server has no other way than to show all folders below INBOX; the files of others do not tell.
@@ -436,11 +475,16 @@ def _renamed(chosen: special_use.ChosenUses, delimiter: str, opened: int, old: s
     metadata.renamed(opened, old, new, delimiter)
 
 
-def _make_inbox(layout: Layout) -> None:
-    """Make the root and INBOX, for their owner only, if they are not there; raises StoreError."""
+def _make_inbox(layout: Layout, *, welcome: bool) -> None:
+    """Make the root and INBOX, for their owner only, if they are not there; raises StoreError.
+
+    *welcome*: where there was no mailbox at all, those for new users are noted to be made.
+    """
     with durable.as_store_error(layout.root):
         if not durable.is_untouched():
             os.makedirs(layout.root, mode=0o700, exist_ok=True)
+            if welcome and not os.path.isdir(os.path.join(layout.inbox, b"cur")) and not layout.scan().folders:
+                begin(layout.root, FOR_NEW_USERS)
             for name in (b"cur", b"new", b"tmp"):
                 os.makedirs(os.path.join(layout.inbox, name), mode=0o700, exist_ok=True)
         for path in {layout.root, layout.inbox}:

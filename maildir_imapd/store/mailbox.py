@@ -139,6 +139,7 @@ class Mailbox(CurrentFolder):
         self._word: bytes | None = None
         self.texts = keeping.texts
         self.ahead = keeping.ahead
+        self.keeps: Callable[[Mailbox, Sequence[int], int], None] | None = None  # as Deleted.keep
 
     def close(self) -> None:
         """Let go of all descriptors. The object is of no use afterwards: whoever tries gets StoreError."""
@@ -254,6 +255,8 @@ class Mailbox(CurrentFolder):
         """
         gone: list[int] = []
         for piece in _pieces(uids):
+            if self.keeps is not None:
+                self.keeps(self, piece, flagged)
             with self._changing(), self._folder.exclusive(settles=True):
                 self._demand_writable()
                 self._demand_same(under)
@@ -365,8 +368,7 @@ class Mailbox(CurrentFolder):
         """Copy messages (UIDs rising) from *source*, or move them, all or none; return (their UID, our UID) pairs.
 
         Flags, keywords (by name) and received dates come along; of the flags those in *keep*, and keywords if any
-        of their bits is. When it returns, all is on the disk, unless
-        the setting ``fsync`` is "never".
+        of their bits is. When it returns, all is on the disk, unless the setting ``fsync`` is "never".
         """
         self._demand_writable()
         if move:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -38,6 +38,8 @@ class Opening:
     layout: Layout
     keeping: Keeping
     watcher: Watcher | None
+    keeps: Callable[[Mailbox, Sequence[int], int], None] | None = None
+    """As of Mailbox."""
 
     def mailbox(self, path: bytes) -> Mailbox:
         """Make the object for a folder; at first contact it takes over what another server knew of it."""
@@ -56,6 +58,7 @@ class Opening:
             seed=seed,
             watcher=self.watcher,
         )
+        mailbox.keeps = self.keeps
         if found and found[-1].words:
             _set_keywords(mailbox, found[-1].words)
         return mailbox

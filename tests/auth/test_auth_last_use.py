@@ -71,7 +71,7 @@ def test_what_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture
         uses = LastUse(str(path))
         uses.note("ann", "phone", "192.0.2.1")
         uses.close()
-    assert caplog.text.count("last use of devices is not kept") == 3
+    assert caplog.text.count("last use is not kept") == 3
     assert not (tmp_path / "elsewhere").exists()
 
 

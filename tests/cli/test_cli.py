@@ -108,6 +108,20 @@ def test_serve_has_every_setting() -> None:
         (["--mail-location=mbox:~/mail"], "--mail-location must be maildir:PATH"),
         (["--mail-location=maildir:mail/%u"], "--mail-location must be an absolute path"),
         (["--mail-location=maildir:/m/%x"], "--mail-location may use the variables"),
+        (
+            [
+                *("--passwd-file={users}", "--imap=127.0.0.1:0"),
+                *("--last-login-file={missing}", "--auth-device-used-file={missing}"),
+            ],
+            "last_login_file and auth_device_used_file must be two files",
+        ),
+        (
+            [
+                *("--passwd-file={users}", "--imap=127.0.0.1:0"),
+                *("--mailboxes=Sent: use=Sent", "--mailboxes=Out: use=\\Sent"),
+            ],
+            "mailboxes has two of the special use Sent: Sent and Out",
+        ),
         (["--config={unknown}"], "unknown setting 'worker' (did you mean workers?)"),
         (["--config={torn}"], "{torn}:1: "),
     ],

@@ -45,6 +45,60 @@ def test_what_comes_of_it(path: Path, tmp_path: Path) -> None:
     assert text == expected
 
 
+def test_what_is_set_up_for_mailboxes(tmp_path: Path) -> None:
+    text = """
+mail_location = maildir:~/Maildir
+passdb {
+  driver = passwd-file
+  args = /etc/dovecot/users
+}
+namespace inbox {
+  inbox = yes
+  separator = /
+  mailbox Trash {
+    auto = subscribe
+    autoexpunge = 4 weeks
+    autoexpunge_max_mails = 1000
+    special_use = \\Trash
+  }
+  mailbox Papierkorb {
+    auto = create
+    special_use = \\Trash
+  }
+  mailbox Old/Rubbish {
+    autoexpunge = 30d
+    special_use = \\Trash
+  }
+  mailbox All {
+    special_use = \\All
+  }
+  mailbox Lists/* {
+    autoexpunge = 12h
+  }
+  mailbox Odd {
+    autoexpunge = soon
+  }
+  mailbox Plain {
+    auto = no
+  }
+}
+"""
+    settings, printed = told(HEAD + text, tmp_path)
+    assert settings["mailboxes"] == [
+        "Trash: use=Trash, auto=subscribe, autoexpunge=4w, autoexpunge_count=1000",
+        "Papierkorb: auto=create",
+        "Old/Rubbish: autoexpunge=30d",
+    ]
+    notes = [line for line in printed.splitlines() if line.startswith("#   mailbox")]
+    assert [line.split(":")[0] for line in notes] == [
+        "#   mailbox Old/Rubbish",
+        "#   mailbox All",
+        "#   mailbox Lists/*",
+        "#   mailbox Odd",
+    ]
+    assert "it is not announced as \\Trash, which Trash is" in notes[0]
+
+
 PERSONAL = """
 mail_location = maildir:~/Maildir
 namespace inbox {

@@ -56,6 +56,21 @@ def test_the_last_login(file: str, tmp_path: Path) -> None:
     assert told["last_address"] == "192.0.2.7"
 
 
+def test_the_last_login_of_all(file: str, tmp_path: Path) -> None:
+    (tmp_path / "used").write_text("1793613600\tann\tphone\t192.0.2.7\tK-9\n")
+    (tmp_path / "logins").write_text(
+        "1793613700\tann\t\t2001:db8::1\tMail\n1793613800\tben\t\t192.0.2.1\t\n1793613500\tann\t\t192.0.2.9\t\n"
+        "1793613700\tann\t\t2001:db8::1\tMail\n"
+    )
+    lines = f'last_login_file = "{tmp_path}/logins"\nauth_device_used_file = "{tmp_path}/used"\n'
+    (tmp_path / "conf").write_text(lines)
+    told = json.loads(run("show", "ann", file, f"--config={tmp_path}/conf", "--json").output)
+    assert (told["last_login"], told["last_address"]) == ("2026-11-02T10:01:40+00:00", "2001:db8::1")
+    (tmp_path / "logins").unlink()
+    told = json.loads(run("show", "ann", file, f"--config={tmp_path}/conf", "--json").output)
+    assert told["last_address"] == "192.0.2.7"
+
+
 def test_test(file: str) -> None:
     assert run("test", "ann", file, said="secret\n").output == "ann: the password is right\n"
     assert run("test", "ann", file, said="wrong\n").exit_code == FAILED

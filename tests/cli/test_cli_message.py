@@ -15,6 +15,7 @@ from spool import SIMPLE, Spool
 from tools import process, rows, run, said, text, tree
 
 from maildir_imapd.cli.group import DATA, FAILED, TRY_AGAIN, USAGE
+from maildir_imapd.store.account import Account
 
 LETTER = (
     "From: =?utf-8?q?J=C3=BCrgen?= <j@example.org>\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\n\nbody \u001b[2J\n".encode()
@@ -211,3 +212,71 @@ def test_a_mailbox_that_is_made_anew_meanwhile_is_left_alone(full: Spool, monkey
     monkeypatch.setattr(message, "demand_consent", again)
     assert "UIDVALIDITY" in said(full, "message", "expunge", "DELETED", "-m", "old", status=FAILED)
     assert len(full.files("old")) == 2
+
+
+# --- undelete -----------------------------------------------------------------------------------------
+
+
+def removed(spool: Spool, mailbox: str, uids: list[int], **given: int) -> Account:
+    """Have messages expunged by somebody with whom they can be had back."""
+    account = Account(os.fsencode(spool.root), fsync="never", **given)  # type: ignore[arg-type]
+    account.deleted.seconds = 86400
+    account.mailbox(mailbox).expunge(uids)
+    return account
+
+
+def test_undelete_lists_what_there_is(full: Spool) -> None:
+    assert rows(full, "message", "undelete", "--list") == []
+    assert rows(full, "message", "undelete", "ALL") == []
+    removed(full, "INBOX", [2, 4])
+    removed(full, "old", [1])
+    before = tree(full.root)
+
+    def listed(*words: str) -> list[tuple[str, str]]:
+        return [(row["mailbox"], row["subject"]) for row in rows(full, "message", "undelete", *words)]
+
+    everything = listed("--list")
+    assert [name for name, _ in everything] == ["INBOX", "INBOX", "old"]
+    assert listed("SUBJECT grüße", "--list") == [("INBOX", "Grüße")]
+    assert listed("ALL", "-m", "old", "--dry-run") == everything[2:]
+    assert listed("SAVEDBEFORE 1-Jan-2020", "--list") == []
+    assert tree(full.root) == before
+
+
+def test_undelete_brings_back_what_is_asked_for_and_where_it_was(full: Spool) -> None:
+    said(full, "message", "undelete", status=USAGE)
+    account = removed(full, "INBOX", [2, 4])
+    account.delete("old")
+    found = rows(full, "message", "undelete", "SUBJECT grüße")
+    assert [(row["mailbox"], row["to"], row["to_uid"]) for row in found] == [("INBOX", "INBOX", 5)]
+    assert found_flags(full, "UID 5", "INBOX") == ["\\Seen"]
+    # The mailbox is made, and what was marked as deleted is not any more, or the next EXPUNGE would take it again.
+    again = rows(full, "message", "undelete", "ALL", "-m", "old")
+    assert [(row["to"], row["to_uid"]) for row in again] == [("old", 1), ("old", 2)]
+    assert found_flags(full, "UID 1", "old") == []
+    assert [row["mailbox"] for row in rows(full, "message", "undelete", "--list")] == ["INBOX"]
+
+
+def found_flags(spool: Spool, search: str, mailbox: str) -> list[str]:
+    (row,) = rows(spool, "message", "search", search, "-m", mailbox)
+    return [flag for flag in row["flags"] if flag != "\\Recent"]
+
+
+def test_undelete_elsewhere_and_within_the_quota(full: Spool, tmp_path: Path) -> None:
+    account = removed(full, "INBOX", [1, 2], quota_messages=5)
+    assert "doesn't exist" in said(full, "message", "undelete", "ALL", "--to", "nowhere", status=FAILED)
+    moved = rows(full, "message", "undelete", "UID 1", "--to", "old")
+    assert [(row["mailbox"], row["to"]) for row in moved] == [("INBOX", "old")]
+    usage = account.quota.usage()
+    assert usage is not None
+    assert usage.used.messages == 5
+    # There is room for none any more.
+    (tmp_path / "conf").write_text("quota_messages = 5\n")
+    assert "quota" in said(full, "message", "undelete", "ALL", f"--config={tmp_path}/conf", status=TRY_AGAIN)
+    assert len(rows(full, "message", "undelete", "--list")) == 1
+
+
+def test_what_the_command_itself_expunges_can_be_had_back(full: Spool, tmp_path: Path) -> None:
+    (tmp_path / "conf").write_text('keep_expunged = "2w"\n')
+    text(full, "message", "expunge", "UID 1", "-m", "INBOX", "--yes", f"--config={tmp_path}/conf")
+    assert len(rows(full, "message", "undelete", "--list")) == 1

@@ -229,6 +229,21 @@ def test_a_thread_is_the_process_again(tmp_path: Path, monkeypatch: pytest.Monke
     assert seen == [owners.owner(54321, 54322), owners.own()]
 
 
+def test_the_last_login_is_noted_and_a_master_s_is_not(tmp_path: Path) -> None:
+    made = make(tmp_path)
+    logins = LastUse(str(tmp_path / "logins"), room=8)
+    door = Door(made.chain, made.accounts, made.room, last_login=logins)
+    access = log_in(door, arrive(door))
+    access.used("")
+    access.used("Mail")
+    lines = [line.split("\t")[1:] for line in (tmp_path / "logins").read_text().splitlines()]
+    assert lines == [["ann", "", "192.0.2.1", ""], ["ann", "", "192.0.2.1", "Mail"]]
+    other = arrive(door)
+    door.admit(Identity("ann", acting="boss"), other).used("")
+    assert len((tmp_path / "logins").read_text().splitlines()) == 2
+    logins.close()
+
+
 def test_a_device(tmp_path: Path) -> None:
     (tmp_path / "devices").write_text("ann:{PLAIN}dddd:::reader:::made=1 scope=read\n")
     made = make(tmp_path, auth_device_file=str(tmp_path / "devices"))

@@ -115,3 +115,17 @@ def test_compressing_without_the_library_is_told_at_the_start(monkeypatch: pytes
     monkeypatch.setattr(packed, "zstandard", None)
     with pytest.raises(ConfigError, match="zstandard"):
         settings.keeping(load(None, {"compress_mail": "zstd"}))
+
+
+def test_last_logins_and_devices_are_two_files(tmp_path: Path) -> None:
+    path = str(tmp_path / "used")
+    assert settings.last_login(load(None, {})) is None
+    with pytest.raises(ConfigError, match="must be two files"):
+        settings.demand_listening(
+            load(None, {"imap": ["127.0.0.1:0"], "last_login_file": path, "auth_device_used_file": path})
+        )
+    config = load(None, {"last_login_file": path})
+    assert settings.confinement(config).writes == (path,)
+    logins = settings.last_login(config)
+    assert logins is not None
+    logins.close()

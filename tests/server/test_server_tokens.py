@@ -29,6 +29,7 @@ def running(tmp_path: Path, issuer: Issuer) -> Iterator[Running]:
     options = {
         "auth-device-file": tmp_path / "devices",
         "auth-device-used-file": tmp_path / "used" / "used",
+        "last-login-file": tmp_path / "logins",
         "oauth-issuer": issuer.url,
         "oauth-audience": AUDIENCE,
         "oauth-keys": f"{issuer.url}/keys",
@@ -68,6 +69,8 @@ def test_tokens_and_devices(running: Running, issuer: Issuer) -> None:
         assert b"NO [NOPERM]" in client.command("CREATE Work")[-1]
     uses = last_use.read((running.base / "used" / "used").read_bytes())
     assert uses["u1", "reader"].program == "Reader"
+    logins = last_use.read((running.base / "logins").read_bytes())
+    assert {user: use.program for (user, _), use in logins.items()} == {"u0": "", "u1": "Reader"}
     log = (running.base / "log").read_text()
     assert "why=token-expired" in log
     assert "why=not-in-userdb" in log

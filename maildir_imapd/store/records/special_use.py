@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from maildir_imapd import mutf7
 from maildir_imapd.store.disk import durable
+from maildir_imapd.store.records.use_names import GMAIL, NAMES
 
 # What users have chosen, beside INBOX.
 FILE = b"maildir-imapd.special-use"
-
-# The first name of a row that exists has the attribute.  Compared without case, at the top or below INBOX.
-WELL_KNOWN: tuple[tuple[bytes, tuple[str, ...]], ...] = (
-    (b"\\Drafts", ("Drafts", "Draft")),
-    (b"\\Sent", ("Sent", "Sent Messages", "Sent Items", "Sent Mail")),
-    (b"\\Trash", ("Trash", "Deleted Messages", "Deleted Items", "Deleted")),
-    (b"\\Junk", ("Junk", "Spam", "Junk E-mail", "Junk Email", "Bulk Mail")),
-    (b"\\Archive", ("Archive", "Archives")),
-)
-
 
 # RFC 6154 4: the entry of metadata that says and sets them.
 ENTRY = b"/private/specialuse"
 
 # What CREATE may ask for.  \\All, \\Flagged and \\Important would be virtual mailboxes, which we have not.
-ATTRIBUTES = tuple(attribute for attribute, _ in WELL_KNOWN)
+ATTRIBUTES = tuple(attribute for attribute, _ in NAMES)
 # As clients may spell them, in small letters.
 SPELLED = {attribute.lower(): attribute for attribute in ATTRIBUTES}
+# By name in small letters: the use, and which of its names goes before others.
+_MEANT: Final = {name.lower(): (use, rank) for use, names in NAMES for rank, name in enumerate(names)}
 
 
 def parse(data: bytes) -> dict[str, tuple[bytes, ...]]:
@@ -48,27 +42,48 @@ def render(chosen: dict[str, tuple[bytes, ...]]) -> bytes:
     return b"".join(b"%b\t%b\n" % (b" ".join(attributes), mutf7.encode(name)) for name, attributes in chosen.items())
 
 
+def meant(name: str) -> bytes | None:
+    """The use of a mailbox of this name, at the top, where nothing else is said."""
+    found = _MEANT.get(name.lower())
+    return None if found is None else found[0]
+
+
 def by_name(
-    names: Iterable[str], delimiter: str, chosen: dict[str, tuple[bytes, ...]] | None = None
+    names: Iterable[str],
+    delimiter: str,
+    chosen: dict[str, tuple[bytes, ...]] | None = None,
+    settled: Mapping[str, bytes] | None = None,
 ) -> dict[str, tuple[bytes, ...]]:
-    """The attributes of each mailbox of *names* that has some: those *chosen*, the others by name."""
-    found: dict[str, str] = {}
-    prefix = f"inbox{delimiter}"
-    for name in names:
-        plain = name.lower().removeprefix(prefix)
-        found.setdefault(plain, name)
-    uses: dict[str, tuple[bytes, ...]] = {name: a for name, a in (chosen or {}).items() if name in found.values()}
-    taken = {attribute for attributes in uses.values() for attribute in attributes}
-    decided = set(uses)
-    for attribute, candidates in WELL_KNOWN:
-        if attribute in taken:
-            continue
-        for candidate in candidates:
-            holder = found.get(candidate.lower())
+    """The attributes of each mailbox of *names* that has some: those *chosen*, then those *settled*, others by name.
+
+    By name a mailbox has a use at the top, below INBOX, and where Gmail has its own; of several the one whose name
+    comes first in ``use_names``, Gmail's last.
+    """
+    there = list(names)
+    uses: dict[str, tuple[bytes, ...]] = {}
+    if chosen or settled:
+        known = set(there)
+        uses = {name: a for name, a in (chosen or {}).items() if name in known}
+        for name, use in (settled or {}).items():
             # One that was given its uses has these and no other, also when they are none.
-            if holder is not None and holder not in decided:
-                uses[holder] = (*uses.get(holder, ()), attribute)
-                break
+            if name in known and name not in (chosen or {}) and not any(use in each for each in uses.values()):
+                uses[name] = (use,)
+    taken = {attribute for attributes in uses.values() for attribute in attributes}
+    best: dict[bytes, tuple[tuple[bool, int], str]] = {}
+    below = f"inbox{delimiter}"
+    gmail = tuple(each + delimiter for each in GMAIL)
+    for name in there:
+        plain = name.lower().removeprefix(below)
+        of_gmail = plain.startswith(gmail)
+        found = _MEANT.get(plain.partition(delimiter)[2] if of_gmail else plain)
+        if found is None or found[0] in taken or name in uses:
+            continue
+        order = (of_gmail, found[1])
+        if found[0] not in best or order < best[found[0]][0]:
+            best[found[0]] = order, name
+    for use in ATTRIBUTES:
+        if use in best:
+            uses[best[use][1]] = (use,)
     return {name: attributes for name, attributes in uses.items() if attributes}
 
 
