@@ -168,7 +168,7 @@ class HttpConnection:
             self.over = True
             return None
         self._received += data
-        # HTTP (RFC 9112 2.2): empty lines before the request are passed over.
+        # Empty lines before the request are passed over.
         self._received = self._received.lstrip(b"\r\n")
         end = _END.search(self._received, 0, HEAD_OCTETS)
         if end is None:
