@@ -10,6 +10,7 @@ import itertools
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ from spool import Spool
 
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 COLUMNS = 100
+PAGE_SIZE = "900,1000"
+PAGE_SECONDS = 60
 ASKED = ("NOOP", "FETCH 1:20 (FLAGS BODY.PEEK[])", "SEARCH SUBJECT 7", "STORE 1 +FLAGS (\\Seen)")
 # Without the fonts that would be fetched from elsewhere.
 SVG = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace("Fira Code", "monospace")
@@ -93,9 +96,25 @@ def busy(clients: list[Client]) -> Iterator[None]:
         thread.join()
 
 
+def photograph(port: int) -> None:
+    """Write a picture of the status page, where there is a browser."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        print("no chromium: docs/pictures/page.png stays as it is", file=sys.stderr)
+        return
+    PICTURES.mkdir(exist_ok=True)
+    # Its charts have a point every few seconds.
+    time.sleep(PAGE_SECONDS)
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
+    picture = [f"--screenshot={PICTURES / 'page.png'}", f"--window-size={PAGE_SIZE}", f"http://127.0.0.1:{port}/"]
+    with tempfile.TemporaryDirectory() as profile:
+        subprocess.run([*words, f"--user-data-dir={profile}", *picture], check=True, capture_output=True)
+    print("docs/pictures/page.png", file=sys.stderr)
+
+
 def running(base: Path) -> None:
     """What is going on in a server, by status, who and top."""
-    server = start_server(base, users=3)
+    server = start_server(base, "--metrics-listen=127.0.0.1:0", "--status-page=yes", users=3)
     place = f"--socket={control_place(base)}"
     clients = []
     try:
@@ -112,6 +131,7 @@ def running(base: Path) -> None:
         clients[0].idle()
         draw("status", "maildir-imapd status", shown("status", place))
         with busy(clients[1:]):
+            photograph(server.ports["metrics"])
             draw("top", "maildir-imapd top", shown("top", "--once", place))
     finally:
         for client in clients:
