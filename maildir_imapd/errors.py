@@ -10,6 +10,7 @@
             TooLong                 a line, a literal or a command beyond its limit
             UnknownCommand
             WrongState              a command that this state does not know
+            UidRequired             sequence numbers from who has enabled UIDONLY
         Refused                     tagged NO, with the class's response code
             MailboxMissing MailboxExists BadMailboxName CannotDo ...
         StoreError                  tagged NO, and a line in the log
@@ -112,6 +113,18 @@ class WrongState(ProtocolError):
     """{why}"""
 
 
+class WrongOrder(ProtocolError):
+    """The second of the two numbers is the smaller one"""
+
+    code = b"CLIENTBUG"
+
+
+class UidRequired(ProtocolError):
+    """Messages are named by UID alone once UIDONLY is enabled"""
+
+    code = b"UIDREQUIRED"
+
+
 # --- NO -------------------------------------------------------------------------------------------
 
 
@@ -131,6 +144,16 @@ class TryCreate(Refused):
     """Mailbox doesn't exist; CREATE it first"""
 
     code = b"TRYCREATE"
+
+
+class MessageLimit(Refused):
+    """That is more messages than one command may be about; ask for fewer"""
+
+
+class TooFew(Refused):
+    """A batch must have more messages"""
+
+    code = b"TOOFEW"
 
 
 class MailboxExists(Refused):
@@ -409,6 +432,10 @@ class IdleTooLong(Goodbye):
 
 class TooManyErrors(Goodbye):
     """Too many invalid commands"""
+
+
+class Kicked(Goodbye):
+    """The administrator has ended this session"""
 
 
 class ShuttingDown(Goodbye):

@@ -7,8 +7,28 @@ his folder.  How a line looks is ``log``'s matter.  Never pass what may be secre
 from __future__ import annotations
 
 import logging
+import threading
 
 from maildir_imapd.phrases import Phrase
+
+
+class _Thread(threading.local):
+    """A word that stands in each line of a thread."""
+
+    session: str | None = None
+
+
+_thread = _Thread()
+
+
+def set_session(name: str | None) -> None:
+    """Have each line that this thread writes from now on say of which session it is."""
+    _thread.session = name
+
+
+def session_here() -> str | None:
+    """Return the session that this thread serves, for one that works for it."""
+    return _thread.session
 
 
 class Log:
@@ -47,4 +67,6 @@ class Log:
             fields = {**event.fields, **fields}
             event = event.template
         if self._logger.isEnabledFor(level):
+            if _thread.session is not None:
+                fields = {**fields, "session": _thread.session}
             self._logger.log(level, event, exc_info=failure, extra={"fields": fields}, stacklevel=3)

@@ -51,6 +51,24 @@ def number(low: int, high: int) -> Callable[[Any], int]:
     return check
 
 
+def control_socket(value: Any) -> str:
+    """auto, none, or an absolute path."""
+    written = text(value)
+    if written in ("auto", "none", ""):
+        return written or "none"
+    if not written.startswith("/") or "\0" in written or len(os.fsencode(written)) > 107:
+        raise ValueError("must be auto, none, or an absolute path of at most 107 octets")
+    return written
+
+
+def user_or_group(value: Any) -> str:
+    """The name of a user, or of a group with @ before it."""
+    written = text(value)
+    if not written.removeprefix("@"):
+        raise ValueError("must be the name of a user, or @ and the name of a group")
+    return written
+
+
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 

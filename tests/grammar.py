@@ -276,6 +276,9 @@ _PLAIN_CODES = frozenset(
         "BADCOMPARATOR",
         "TEMPFAIL",
         "MAXCONVERTMESSAGES",
+        "UIDREQUIRED",
+        "TOOFEW",
+        "TOOMANY",
     }
 )
 
@@ -295,6 +298,9 @@ def _code(c: _Cursor) -> tuple[str, Any]:
         case "UIDNEXT" | "UIDVALIDITY" | "UNSEEN":
             c.eat(b" ")
             value = _nz(c)
+        case "MESSAGELIMIT":
+            c.eat(b" ")
+            value = _nz(c), _nz(c) if c.take(b" ") else None
         case "HIGHESTMODSEQ":
             c.eat(b" ")
             value = _number(c, MAX63, least=1)
@@ -757,6 +763,7 @@ _NUMBERED: dict[bytes, Callable[[_Cursor], Any] | None] = {
     b"RECENT": None,
     b"EXPUNGE": None,
     b"FETCH": _after_space(lambda c: dict(_list(c, _attribute, least=1))),
+    b"UIDFETCH": _after_space(lambda c: dict(_list(c, _attribute, least=1))),
 }
 
 
@@ -785,7 +792,7 @@ def _parse(c: _Cursor) -> Response:
             name = c.match(_WORD, "EXISTS, RECENT, EXPUNGE or FETCH")
             if name not in _NUMBERED:
                 raise c.wrong(f"EXISTS, RECENT, EXPUNGE or FETCH, not {name!r},")
-            if name in (b"FETCH", b"EXPUNGE") and not number:
+            if name in (b"FETCH", b"UIDFETCH", b"EXPUNGE") and not number:
                 raise c.wrong("a number above 0")
             rule = _NUMBERED[name]
             response = Response("*", name.decode(), number=number, raw=raw)

@@ -11,6 +11,8 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +66,14 @@ def give_to(path: Path, uid: int) -> None:
             os.chown(each, uid, uid)
 
 
+def control_place(base: Path, log: str = "log") -> str:
+    """Where a test's server has its control socket: a path that no directory makes too long.
+
+    Of several servers in *base* each has a log of its own.
+    """
+    return f"{tempfile.gettempdir()}/imapd-{zlib.crc32(os.fsencode(base / log)):08x}.{os.getpid()}"
+
+
 def start_server(
     base: Path,
     *options: str,
@@ -104,6 +114,8 @@ def start_server(
             "--fsync=never",
             "--auth-failure-delay=0",
             f"--log-file={base}/{log}",
+            # Not where the machine's own server, or another test, may have one.
+            f"--control-socket={control_place(base, log)}",
             *options,
         ],
         stdout=subprocess.PIPE,

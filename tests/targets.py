@@ -19,7 +19,19 @@ from maildir_imapd.lmtp.answers import BadCommand
 from maildir_imapd.lmtp.cutting import LINE_OCTETS, DotText, cut_command
 from maildir_imapd.lmtp.letter import HeaderSeen
 from maildir_imapd.lmtp.parse import parse as parse_lmtp
-from maildir_imapd.message import charset, header, lines, mime, order, section, structure, text, thread, transfer
+from maildir_imapd.message import (
+    attached,
+    charset,
+    header,
+    lines,
+    mime,
+    order,
+    section,
+    structure,
+    text,
+    thread,
+    transfer,
+)
 from maildir_imapd.message.address import parse_addresses
 from maildir_imapd.message.envelope import render_envelope
 from maildir_imapd.store.index import checkpoint, journal
@@ -157,6 +169,7 @@ def _thread(octets: bytes) -> None:
     one = thread.entry(1, octets, 0)
     for algorithm in (thread.references, thread.refs, thread.ordered_subject):
         thread.render_threads(algorithm([one, one._replace(number=2)]))
+    thread.root_id(octets)
 
 
 def _mime(octets: bytes) -> None:
@@ -168,6 +181,8 @@ def _structure(octets: bytes) -> None:
     structure.render_body(root, octets)
     structure.render_bodystructure(root, octets, rev2=True)
     text.parse_pieces(text.render_pieces(text.pieces(root, octets)))
+    attached.has_attachment(root)
+    attached.attachment_keyword(lambda start, count: octets[start : start + count], len(octets))
 
 
 def _sections(octets: bytes) -> None:

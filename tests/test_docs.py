@@ -26,7 +26,7 @@ from maildir_imapd.store.records import account_lock, renaming, subscriptions, t
 ROOT = Path(__file__).parent.parent
 PAGES = (
     *("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd-user.8", "maildir-imapd-deliver.8"),
-    *("maildir-imapd-mailbox.8", "maildir-imapd-message.8", "maildir-imapd-doctor.8"),
+    *("maildir-imapd-mailbox.8", "maildir-imapd-message.8", "maildir-imapd-doctor.8", "maildir-imapd-control.8"),
     *("maildir-imapd.conf.5", "maildir-imapd-index.5"),
 )
 
@@ -179,6 +179,31 @@ def test_the_examples_of_back_ends_are_settings_that_can_be_opened(shown: str, t
 
 # Words of other programs, and fields of the passwd-file.
 ELSEWHERE = {"pam_mkhomedir", "allow_nets", "acts_for", "read_only", "dovecot_client_ip", "local_recipient_maps"}
+
+
+CONFIGURATIONS = [
+    pytest.param(text, id=f"{path.stem}-{number}")
+    for path in sorted((ROOT / "docs").glob("*.md"))
+    for number, text in enumerate(re.findall(r"^```toml\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS)
+def test_every_configuration_that_is_shown_can_be_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "conf").write_text(text)
+    load(tmp_path / "conf", {})
+
+
+def test_every_page_of_the_documents_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        assert f"(docs/{path.name})" in text, path.name
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+            assert (path.parent / link).exists(), (path.name, link)
 
 
 def test_every_back_end_has_an_example_and_a_row() -> None:

@@ -54,6 +54,7 @@ SERVER_KNOWS = FACE | {
     "store.index.constants",
     "store.maildir.census",
     "store.maildir.decide",
+    "store.maildir.delivery",
     "store.maildir.ground",
     "store.maildir.instead",
     "store.maildir.layout",
@@ -84,10 +85,19 @@ CLI_KNOWS = FACE | {
     "store.threads.locks",
 }
 # An engine, and what it is made of.
-ENGINE = {"imap.columns.danger", "imap.engine", "imap.gate", "imap.policy", "imap.progress", "imap.reply"}
+ENGINE = {
+    "imap.columns.danger",
+    "imap.engine",
+    "imap.gate",
+    "imap.policy",
+    "imap.progress",
+    "imap.reply",
+    "imap.tally",
+}
 # What fills an index of texts, and what works ahead, in processes that serve nobody or when mail comes in.
 FILLING = {
     "imap.columns.ahead",
+    "imap.columns.attached",
     "imap.columns.fields",
     "imap.commands",
     "imap.search.filling",
@@ -125,6 +135,7 @@ ALLOWED = {
         "auth",
         *SERVER_KNOWS,
         "config",
+        "setting.shown",
         "values",
         "location",
         "log",
@@ -141,6 +152,9 @@ ALLOWED = {
         *CHOOSING,
         "auth",
         "config",
+        "setting.shown",
+        "toml_lines",
+        "values",
         "location",
         "log",
         "errors",

@@ -15,6 +15,19 @@ COMMANDS = {
         "tunnel": Lazy("tunnel:tunnel", "Speak IMAP on stdin and stdout, for ssh."),
         "try": Lazy("try_:try_", "Serve one Maildir, to see it at work."),
     },
+    "The running server": {
+        "status": Lazy("status:status", "Show how the running server is, and what is wrong now."),
+        "who": Lazy("status:who", "Show who is connected, and what each session does."),
+        "kick": Lazy("status:kick", "End a session, or all sessions of a user."),
+        "top": Lazy("top:top", "Show the running server live: sessions, commands, slow commands, busy folders."),
+        "log": Lazy("logs:log", "Follow the log of the running server."),
+        "rawlog": Lazy("logs:rawlog", "Write one user's dialogue down, without passwords."),
+        "stop": Lazy("status:stop", "End the running server: BYE to all, as after SIGTERM."),
+        "reload": Lazy("status:reload", "Have the running server read its configuration again, as after SIGHUP."),
+    },
+    "Configuration": {
+        "config": Lazy("config_:config", "Check, show and begin the configuration."),
+    },
     "Users": {
         "user": Lazy("user:user", "Add, remove, show and test users."),
         "hash-password": Lazy("passwords:hash_password", "Print the hash of a password."),

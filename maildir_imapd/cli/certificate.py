@@ -13,13 +13,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from maildir_imapd.server.tls import end_of
+
 DAYS = 825
 CERT = "cert.pem"
 KEY = "key.pem"
 
 
 def state_dir() -> Path:
-    """Where what is made at a first start is kept."""
+    """Where what is made at a first start is kept: where the service manager says, or else where a user's state is."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given:
+        return Path(given)
     base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return Path(base) / "maildir-imapd"
 
@@ -29,7 +34,7 @@ def ensure(directory: Path) -> tuple[Path, Path]:
     cert, key = directory / CERT, directory / KEY
     try:
         loaded = x509.load_pem_x509_certificate(cert.read_bytes())
-        if key.exists() and loaded.not_valid_after_utc > dt.datetime.now(dt.UTC) + dt.timedelta(days=1):
+        if key.exists() and end_of(loaded) > dt.datetime.now(dt.UTC) + dt.timedelta(days=1):
             return cert, key
     except (OSError, ValueError):
         pass  # not there, or not a certificate: a new one is made

@@ -139,6 +139,8 @@ def _limits(reading: DovecotReading) -> None:
             if ours == "connections_per_user_and_address":
                 # There a user may have as many as he likes, from so many addresses.
                 out.settings["connections_per_user"] = 0
+    if "add-flags" in (reading.take(reading.root, "mail_attachment_detection_options") or ""):
+        out.settings["attachment_keywords"] = True
     for setting in reading.take_plugins(r"quota_max_mail_size"):
         _set(reading, "append_limit", setting.value)
 

@@ -9,7 +9,7 @@ import click
 from maildir_imapd.cli import completing
 from maildir_imapd.cli.group import FAILED
 from maildir_imapd.cli.output import Value, json_option, print_rows
-from maildir_imapd.cli.whose import Users, dry_run_option, whose
+from maildir_imapd.cli.whose import Users, demand_consent, dry_run_option, whose, yes_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,6 +128,32 @@ def rebuild(users: Users, patterns: tuple[str, ...], dry_run: bool, as_json: boo
 
         if not dry_run:
             upkeep.rebuild(account.mailbox(name))
+        yield _shown(user, account, name)
+
+    print_rows(_SHOWN, users.each(_each_mailbox(users, patterns, rows), look=dry_run), as_json=as_json)
+
+
+@index.command("renumber", short_help="Give messages new UIDs, after an older state was brought back.")
+@click.argument("patterns", nargs=-1, required=True, metavar="MAILBOX...", shell_complete=completing.mailboxes)
+@yes_option
+@dry_run_option
+@json_option
+@whose
+def renumber(users: Users, patterns: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Give all messages of each MAILBOX new UIDs under another UIDVALIDITY; every client downloads them again.
+
+    It is for mail that was brought back from a backup in the place of a newer state: what was given out since would be
+    given out again, and clients would take new messages for others that they know.  Where folders or messages were
+    brought back beside what was there it is not needed.  It asks first on a terminal; elsewhere --yes is needed.
+    """
+    if not dry_run:
+        demand_consent("All clients will download these mailboxes again. Go on?", yes=yes)
+
+    def rows(user: str, account: Account, name: str) -> Iterator[Row]:
+        from maildir_imapd.store import upkeep
+
+        if not dry_run:
+            upkeep.renumber(account.mailbox(name))
         yield _shown(user, account, name)
 
     print_rows(_SHOWN, users.each(_each_mailbox(users, patterns, rows), look=dry_run), as_json=as_json)

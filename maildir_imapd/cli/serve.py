@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from maildir_imapd import log as logs
 from maildir_imapd.cli import certificate
 from maildir_imapd.cli.certificate import state_dir
 from maildir_imapd.cli.options import config_option, read_config, setting_options
@@ -35,7 +34,7 @@ def serve(config_file: str | None, **given: Any) -> None:
           --mail-location 'maildir:/srv/mail/%n/Maildir' \\
           --passwd-file /srv/mail/passwd --plaintext-login loopback
     """
-    from maildir_imapd.server import back_ends
+    from maildir_imapd.server import back_ends, settings
     from maildir_imapd.server.supervisor import Supervisor
 
     def read() -> Config:
@@ -44,7 +43,7 @@ def serve(config_file: str | None, **given: Any) -> None:
     config = read()
     if not config.passwd_file and back_ends.checking_names(config) == ("passwd-file",):
         raise ConfigError("no users: give --passwd-file FILE (see 'maildir-imapd user add --help')")
-    logs.set_up(config.log_level, config.log_file)
+    settings.set_up_log(config)
     _warn_of_own_certificate(config)
     sys.exit(Supervisor(config, read).run(lambda line: click.echo(line)))
 

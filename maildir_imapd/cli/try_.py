@@ -83,6 +83,8 @@ def try_(maildir: Path | None, imap: str, imaps: str) -> None:
         "workers": 2,
         # Whoever tries it looks at the terminal for what to type, not for advice on operating a server.
         "log_level": "error",
+        # That place is the real server's.
+        "control_socket": "none",
     }
     config = load(mine, given)
     log.set_up(config.log_level, None)

@@ -28,6 +28,7 @@ from maildir_imapd.errors import (
     TooLong,
     TooManyErrors,
     TryCreate,
+    UidRequired,
     UndefinedFilter,
     UnknownCommand,
     WrongState,
@@ -42,6 +43,7 @@ from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.progress import at_once, is_there
 from maildir_imapd.imap.registry import TABLE, Literal, Spec
 from maildir_imapd.imap.session import Session, State
+from maildir_imapd.imap.tally import LONG_SECONDS, Tally
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
@@ -98,6 +100,7 @@ class Engine:
         meanwhile: Meanwhile = at_once,
         look: Client = is_there,
         budget: Budget = UNLIMITED,
+        tally: Tally | None = None,
     ) -> None:
         self.session = Session(
             policy,
@@ -112,6 +115,7 @@ class Engine:
             look=look,
             may_leave=preauth is None,
             budget=budget,
+            tally=tally,
         )
         self._policy = policy
         self._ticks = ticks
@@ -187,6 +191,7 @@ class Engine:
         Stops early when the transport must be upgraded first.  The reply is flushed at the end.
         """
         session = self.session
+        session.tally.heard += len(data)
         session.buffer.feed(data)
         if session.view is not None:
             session.view.look_again()
@@ -292,7 +297,11 @@ class Engine:
             self._errors = self._nonsense = 0
             done = ready.idle
             session.say(reply, done.kind, done.text, tag=tag)
+            session.tally.noops += 1
             return
+        tally = session.tally
+        tally.running = name
+        tally.began = began = self._ticks()
         try:
             spec = self._allowed(name)
             try:
@@ -301,6 +310,8 @@ class Engine:
                 if spec.refused is not None:
                     spec.refused(session, frame.text)
                 raise
+            if session.uid_only and spec.numbers(cmd):
+                raise UidRequired
             session.progress.begin(tag, reply, session.say)
             self._run(spec, cmd, reply)
         except Exception as error:
@@ -311,6 +322,9 @@ class Engine:
             session.progress.end()
             if session.deliveries:
                 session.drop_deliveries()
+            tally.running = None
+            tally.began = ended = self._ticks()
+            _count(session, name, ended - began)
 
     def _headless(self, frame: Frame) -> None:
         """Say what is wrong with a line that is no command."""
@@ -381,6 +395,8 @@ class Engine:
             if spec.states is State.SELECTED:
                 raise WrongState(why="No mailbox is selected")
             raise WrongState(why="Not in this state: you are logged in already")
+        if spec.numbered and self.session.uid_only:
+            raise UidRequired
         if spec.changes and self.session.read_only:
             raise NoPermission
         if spec.mail:
@@ -492,3 +508,15 @@ class Engine:
         if isinstance(error, StoreError) and not logged:
             log.warning(error.text, user=session.user, detail=error.detail, code=code or b"")
         session.say(reply, b"NO", error.text, code, tag=tag or b"*")
+
+
+def _count(session: Session, name: bytes, seconds: float) -> None:
+    """Count a command, and say so where it was slow; what is no command has one name, for clients make these up."""
+    session.tally.count(name if name in TABLE else b"UNKNOWN", seconds)
+    if seconds < LONG_SECONDS or name not in TABLE:
+        return
+    mailbox = None if session.view is None else session.view.name
+    session.tally.note_long(name, seconds, session.user, mailbox)
+    slow = session.policy.slow_command
+    if slow and seconds >= slow:
+        session.note("slow command", command=name.decode("ascii"), mailbox=mailbox, seconds=round(seconds, 3))

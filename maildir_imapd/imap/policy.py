@@ -23,14 +23,24 @@ class Policy:
     idle_keepalive: float = 120.0
     """After so much silence a client in IDLE is told that we are there; 0: never."""
     append_limit: int = 100 * 1024 * 1024
+    message_limit: int = 0
+    """How many messages a command may be about (RFC 9738); 0: any."""
+    save_limit: int = 0
+    """How many COPY and APPEND may store; 0: any."""
+    attachment_keywords: bool = False
+    """Whether messages that come in get a keyword that says whether they have attachments."""
     utf8: Literal["lenient", "strict", "no"] = "lenient"
     """Whether UTF8=ACCEPT is there, and refuses UTF-8 headers of others (RFC 6855 4)."""
     server_metadata: tuple[tuple[bytes, bytes], ...] = ()
     acl: bool = True
+    xlist: bool = False
+    """Whether XLIST is announced; answered it is in any case."""
     language: str = "i-default"
     """The tag of the language that LANGUAGE default chooses."""
     quota_set: bool = False
     """Whether users may set the limits of their quota, where no setting has one."""
+    slow_command: float = 0.0
+    """Seconds from which on a command has a line in the log of its own; 0: never."""
     nonsense_before_login: int = 3
     """Lines that are no command of IMAP at all: an HTTP request ends here."""
     errors_in_a_row: int = 20

@@ -54,10 +54,16 @@ class Spec:
     changes: bool
     bits: int
     """The states' value, to compare with ``State.bits``."""
+    numbered: bool
+    """Whether it names or tells messages by sequence numbers, whatever its arguments (RFC 9586)."""
 
     def may_expunge(self, cmd: object) -> bool:
         """Whether EXPUNGE may be told when this very command ends."""
-        return self.expunge and not (self.counts is not None and self.counts(cmd))
+        return self.expunge and not self.numbers(cmd)
+
+    def numbers(self, cmd: object) -> bool:
+        """Whether sequence numbers stand in the arguments of a command whose kind can do without."""
+        return self.counts is not None and self.counts(cmd)
 
     def announced(self, session: Session) -> Iterable[bytes]:
         """The capabilities that this command stands for in this session, be they of use now or after login."""
@@ -85,6 +91,7 @@ def command(
     impersonal: bool = False,
     idle: Done | None = None,
     changes: bool = False,
+    takes_numbers: bool = False,
 ) -> Callable[[H], H]:
     """Enter a handler under its names; ``UID X`` is a name of its own, with its own policy.
 
@@ -97,6 +104,8 @@ def command(
     nobody's account.  There are clients that ask once (Python's imaplib), and a login takes back nothing of it.
     *idle*: the answer, known before, where it is sent without arguments and no mailbox is open.
     *changes*: it is refused to who may change nothing.
+    *takes_numbers*: without UID before it its messages are named by sequence numbers, as wherever *uses_numbers* is
+    True: who has enabled UIDONLY may not use it.
     *mail*: whether it is refused while the account's directory is not there; where a mailbox must be selected, that
     one tells, and of the other commands after login all do unless they say so.
     """
@@ -123,6 +132,7 @@ def command(
                 idle,
                 changes,
                 states.value,
+                (always or takes_numbers) and not name.startswith(b"UID "),
             )
         return handler
 

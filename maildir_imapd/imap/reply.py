@@ -30,6 +30,11 @@ class Reply:
         self._in_pieces = False  # something is too long to be joined
         self.sent = 0
 
+    def through(self, send: Callable[[bytes], None], send_all: Callable[[Sequence[bytes]], None] | None = None) -> None:
+        """Have all that follows go through *send* and *send_all*."""
+        self._send, self._send_all = send, send_all
+        self._in_pieces = self._in_pieces and send_all is not None
+
     def write(self, line: bytes) -> None:
         """Add a finished line, or several, CRLF included; or a piece of one."""
         octets = len(line)

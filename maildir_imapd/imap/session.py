@@ -18,6 +18,7 @@ from maildir_imapd.events import Log
 from maildir_imapd.imap.languages import DEFAULT, TAILS
 from maildir_imapd.imap.naming import name_of
 from maildir_imapd.imap.progress import Progress
+from maildir_imapd.imap.tally import Tally
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.wire import render
 from maildir_imapd.wire.buffer import CommandBuffer
@@ -125,7 +126,7 @@ class Session:
 
     *clock* gives the time of day, *ticks* seconds that never go back.  *meanwhile*: how long work under a lock is
     done.  *look* says whether the client is still there.  *may_leave*: whether somebody could log in again.
-    *budget*: what large things may take in memory, of all sessions.
+    *budget*: what large things may take in memory, of all sessions.  *tally*: where it is counted what it does.
     """
 
     def __init__(
@@ -143,8 +144,10 @@ class Session:
         look: Client,
         may_leave: bool,
         budget: Budget = UNLIMITED,
+        tally: Tally | None = None,
     ) -> None:
         self.policy = policy
+        self.tally = Tally() if tally is None else tally  # what it has done, in figures
         # Who logs in is asked for here, which may block for as long as the door wants; and by which mechanisms.
         self.gate, self.ways = gate, ways
         # Whether the line is safe from others' eyes: TLS, or the same machine.
@@ -167,8 +170,7 @@ class Session:
         # Whether the user may change nothing at all; the client's program by ID, and who is told of it.
         self.read_only, self.client = False, ""
         self.used: Callable[[str], None] = unheard
-        # The open mailbox.
-        self.view: View | None = None
+        self.view: View | None = None  # the open mailbox
         # What ENABLE, or a command that implies it, has switched on (RFC 5161), in capitals.
         self.enabled: set[bytes] = set()
         # The language of the texts that people read (RFC 5255).
@@ -179,14 +181,13 @@ class Session:
         # Gets the client's lines as long as a dialogue goes on, AUTHENTICATE's or IDLE's.
         self.dialogue: Dialogue | None = None
         self.idling = False
-        # APPEND's: messages of the command under way, in the spool and in no mailbox; octets of those that are whole.
+        # APPEND's: messages of the command under way, in the spool and in no mailbox; octets of those that are whole;
+        # the mailbox that they are for.
         self.deliveries: list[Delivery] = []
         self.delivered = 0
-        # And the mailbox that they are for.
         self.filled: Mailbox | None = None
-        # Set by ENABLE METADATA.
+        # Set by ENABLE METADATA; set by NOTIFY, without which the rules of RFC 3501 hold.
         self.following: Following | None = None
-        # Set by NOTIFY; without it the rules of RFC 3501 hold.
         self.notify: Notified | None = None
 
     # --- what a client reads ------------------------------------------------------------------------
@@ -248,21 +249,24 @@ class Session:
         return self.secure or self.policy.plaintext_login
 
     @property
-    def may_set_quota(self) -> bool:
-        """Whether SETQUOTA is there for this user."""
-        return self.policy.quota_set and self.account.quota.settable
-
-    @property
     def rev2(self) -> bool:
         """Whether the client has switched to IMAP4rev2 (RFC 9051)."""
         return b"IMAP4REV2" in self.enabled
 
     @property
+    def uid_only(self) -> bool:
+        """Whether messages are named by their UIDs and in no other way (RFC 9586)."""
+        return b"UIDONLY" in self.enabled
+
+    @property
     def names_uid(self) -> bool:
         """Whether FETCH responses that were not asked for have the UID.
 
-        RFC 7162 3.2.4 (for CONDSTORE, too, where QRESYNC is there), RFC 5465 5.1, RFC 9051 7.5.2.
+        RFC 7162 3.2.4 (for CONDSTORE, too, where QRESYNC is there), RFC 5465 5.1, RFC 9051 7.5.2.  Those of UIDONLY
+        begin with it (RFC 9586 3.3).
         """
+        if self.uid_only:
+            return False
         return self.rev2 or self.notify is not None or b"CONDSTORE" in self.enabled
 
     @property
@@ -293,9 +297,12 @@ class Session:
         self.read_only, self.used = access.read_only, access.used
         self.state = State.AUTHENTICATED
         self.buffer.limits = self.policy.after_login
+        self.tally.logins += 1
+        self.tally.mark(self.clock())
 
     def log_out(self) -> None:
         """Return to the not authenticated state; of the user nothing is left (RFC 8437)."""
+        _note_logout(self)
         access, self._access, self.user = self._access, None, None
         self.read_only, self.used = False, unheard
         self.enabled.clear()
@@ -317,7 +324,9 @@ class Session:
         try:
             self._let_go()
         finally:
-            self.state = State.LOGOUT
+            here, self.state = self.state in State.AUTHENTICATED | State.SELECTED, State.LOGOUT
+            if here:
+                _note_logout(self)
 
     def _let_go(self) -> None:
         """Keep nothing of the account; what fails does not keep the rest."""
@@ -399,3 +408,10 @@ class Session:
     def spell(self, name: str) -> bytes:
         """Spell a mailbox name as this client reads it; ``wire.render`` quotes it."""
         return encode_mailbox(name, utf8=self.utf8)
+
+
+def _note_logout(session: Session) -> None:
+    """Write the line that says what was done since the login, where the log has heard of that."""
+    if session.tally.announced:
+        session.tally.announced = False
+        session.note("logout", **session.tally.since_mark(session.clock()))

@@ -74,6 +74,8 @@ class Manner:
     made: bool = False
     facts: dict[str, object] = field(default_factory=dict)
     """Fields for the log."""
+    keywords: Callable[[Delivery], Sequence[bytes]] = lambda _: ()
+    """Gives more keywords for a message that is whole."""
 
 
 @dataclass(slots=True)
@@ -131,6 +133,8 @@ class Putting:
         self._manner = manner
         self._stored = stored
         self._received = int(time.time())
+        # Of what is in the message, once it is whole.
+        self._keywords: Sequence[bytes] = ()
         self._parts = [_Part(destination) for destination in destinations]
         # Those that take the octets, one for each owner and file system; and whose they are.
         self._takers: dict[tuple[object, int], _Part] = {}
@@ -226,6 +230,7 @@ class Putting:
         part.delivery.finish()
         if part.delivery.trouble is not None:
             raise part.delivery.trouble
+        self._keywords = self._manner.keywords(part.delivery)
         part.delivery.received = self._received
         part.delivery.date(self._received)
 
@@ -249,7 +254,7 @@ class Putting:
         for _ in range(_TRIES):
             mailbox, delivery = part.mailbox, part.delivery
             try:
-                flags = _flags(mailbox, self._manner.flags)
+                flags = _flags(mailbox, (*self._manner.flags, *self._keywords))
                 uids = mailbox.commit([(delivery, flags, self._received)])
             except MailboxMissing:
                 # Another one has the name now, or none has.

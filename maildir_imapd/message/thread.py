@@ -59,6 +59,18 @@ def entry(number: int, header: bytes, received: int) -> ThreadEntry:
     )
 
 
+def root_id(header: bytes) -> bytes | None:
+    """Return the Message ID of the message that began the thread, as far as this header alone says; None if nothing.
+
+    RFC 5322 3.6.4: references are those of the message that is answered, and it, so that the first of them is the root.
+    """
+    for name in (b"REFERENCES", b"IN-REPLY-TO", b"MESSAGE-ID"):
+        ids = message_ids(first(header, name) or b"")
+        if ids:
+            return ids[0]
+    return None
+
+
 def message_ids(value: bytes) -> list[bytes]:
     """List the Message IDs in a field's value, without brackets, "normalize[d] ... to avoid false non-matches"."""
     found = []

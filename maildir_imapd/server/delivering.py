@@ -97,7 +97,7 @@ def deliver(config: Config, source: int, order: DeliveryOrder) -> Answer:
     facts: dict[str, object] = {"service": "deliver"}
     if order.sender is not None:
         facts["sender"] = b"<%b>" % order.sender
-    manner = Manner(rules.over_quota, order.flags, order.made, facts)
+    manner = Manner(rules.over_quota, order.flags, order.made, facts, rules.keywords)
     putting = Putting([destination], _top(order, begin), manner)
     try:
         octets = 0

@@ -15,6 +15,7 @@ from maildir_imapd.imap.reply import Reply
 from maildir_imapd.server import settings
 from maildir_imapd.server.background import meanwhile
 from maildir_imapd.server.networks import among
+from maildir_imapd.server.rawlog import RawLogs, Tap
 from maildir_imapd.server.sessions import peer_name
 
 if TYPE_CHECKING:
@@ -29,16 +30,36 @@ _LOOPBACK: Final = ("127.", "::1", "::ffff:127.")
 
 
 class ImapService:
-    """As ``service.Service``, over one engine; *send* and *send_all* take what it answers (imap/reply.py)."""
+    """As ``service.Service``, over one engine; *send* and *send_all* take what it answers (imap/reply.py).
+
+    *visit*, *rawlogs*: whose dialogue it is, and whose are written down.
+    """
 
     def __init__(
         self,
         engine: Engine,
         send: Callable[[bytes], None],
         send_all: Callable[[Sequence[bytes]], None] | None = None,
+        visit: Visit | None = None,
+        rawlogs: RawLogs | None = None,
     ) -> None:
         self._engine = engine
         self._reply = Reply(send, send_all)
+        self._send, self._send_all = send, send_all
+        self._visit = visit
+        self._rawlogs = RawLogs() if rawlogs is None else rawlogs
+        self._tap: Tap | None = None
+        engine.session.tally.answers = self._reply
+
+    def look(self) -> dict[str, object]:
+        """As ``Visit.look``: attributes are read that the connection's own thread replaces as a whole."""
+        session = self._engine.session
+        view = session.view
+        found: dict[str, object] = {"client": session.client, "compressed": session.compressed}
+        found["mailbox"] = None if view is None else view.name
+        if session.idling:
+            found |= {"state": "idle", "command": "IDLE"}
+        return found
 
     @property
     def over(self) -> bool:
@@ -81,7 +102,36 @@ class ImapService:
 
     def feed(self, data: bytes) -> None:
         """As ``Service.feed``."""
+        if self._rawlogs.orders or self._tap is not None:
+            self._write_down(data)
         self._engine.feed(data, self._reply)
+
+    def _write_down(self, data: bytes) -> None:
+        """Open this session's raw log, or close it, and put down what has come."""
+        tap, visit, session = self._tap, self._visit, self._engine.session
+        if visit is None:
+            return
+        order = self._rawlogs.orders.get(session.user or "")
+        if tap is not None and (tap.over or tap.order is not order):
+            tap.close()
+            # One that is full is not begun again by the same order.
+            if order is not tap.order:
+                self._tap = tap = None
+                self._reply.through(self._send, self._send_all)
+        if tap is None and order is not None and not session.buffer.pending:
+            self._tap = tap = self._rawlogs.tap(visit)
+            if tap is not None:
+                self._reply.through(self._both(tap))
+        if tap is not None:
+            tap.heard(data, secret=session.dialogue is not None and not session.idling)
+
+    def _both(self, tap: Tap) -> Callable[[bytes], None]:
+        def send(data: bytes) -> None:
+            if not tap.over:
+                tap.said(data)
+            self._send(data)
+
+        return send
 
     def announce(self) -> None:
         """As ``Service.announce``."""
@@ -101,6 +151,8 @@ class ImapService:
 
     def close(self) -> None:
         """As ``Service.close``."""
+        if self._tap is not None:
+            self._tap.close()
         self._engine.close()
 
     def note(self, event: str, **fields: object) -> None:
@@ -114,7 +166,10 @@ class ImapPort:
     *budget*: what large messages may take in memory.
     """
 
-    def __init__(self, config: Config, door: Door, *, tls: bool, budget: Budget = UNLIMITED) -> None:
+    def __init__(
+        self, config: Config, door: Door, *, tls: bool, budget: Budget = UNLIMITED, rawlogs: RawLogs | None = None
+    ) -> None:
+        self._rawlogs = rawlogs
         metadata = settings.server_metadata(config)
         self._door = door
         self._budget = budget
@@ -142,10 +197,13 @@ class ImapPort:
             meanwhile=meanwhile,
             look=transport.look,
             budget=self._budget,
+            tally=visit.tally,
         )
         if trusted:
             engine.session.forward = lambda host, port: self._forward(visit, host, port)
-        return ImapService(engine, transport.send, transport.send_all)
+        service = ImapService(engine, transport.send, transport.send_all, visit, self._rawlogs)
+        visit.look = lambda: {**service.look(), "tls": transport.secured or None}
+        return service
 
     def _forward(self, visit: Visit, host: str, port: int) -> str:
         """As ``Session.forward``."""

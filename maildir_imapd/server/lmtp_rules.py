@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from maildir_imapd.lmtp.answers import Answer
     from maildir_imapd.lmtp.dialogue import LmtpPolicy
+    from maildir_imapd.store.maildir.delivery import Delivery
     from maildir_imapd.values import Network
 
 
@@ -21,3 +24,5 @@ class LmtpRules:
     over_quota: Answer
     works_ahead: bool
     """Whether what clients ask of messages is worked out of those that come in."""
+    keywords: Callable[[Delivery], Sequence[bytes]] = lambda _: ()
+    """Gives a message keywords, by what is in it."""

@@ -88,7 +88,8 @@ class LmtpService:
         host, now = self._rules.policy.host, int(time.time())
         top += letter.received(envelope.helo, host, token, now, utf8=mail.utf8, recipient=alone)
         facts: dict[str, object] = {**self.who, "sender": b"<%b>" % mail.sender.written, "id": token}
-        return Putting(envelope.recipients, top, Manner(self._rules.over_quota, facts=facts), self._stored.append)
+        manner = Manner(self._rules.over_quota, facts=facts, keywords=self._rules.keywords)
+        return Putting(envelope.recipients, top, manner, self._stored.append)
 
     # --- as service.Service -------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import Goodbye
+from maildir_imapd.imap.tally import Tally
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 
 def silent() -> None:
     """Wake nobody: there is no thread that waits, or it waits no more."""
+
+
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def base36(number: int) -> str:
+    """Write a number that is not negative, short."""
+    digits = ""
+    while True:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+        if not number:
+            return digits
 
 
 def peer_name(host: str, port: int) -> str:
@@ -30,20 +44,31 @@ class Visit:
 
     __slots__ = (
         "account",
+        "cut",
         "goodbye",
         "host",
+        "look",
+        "name",
         "newcomer",
         "peer",
         "ring",
         "service",
         "shared",
         "since",
+        "tally",
         "thread",
         "user",
     )
 
-    def __init__(self, host: str, peer: str, service: str = "imap") -> None:
+    def __init__(self, host: str, peer: str, service: str = "imap", name: str = "") -> None:
         self.host = host
+        # Its name in the log: no other connection has it, in no worker and after no start.
+        self.name = name
+        self.tally = Tally()
+        # What its service can say of it, for an administrator; may be called from any thread.
+        self.look: Callable[[], Mapping[str, object]] = dict
+        # Ends it without a word, whatever it waits for; may be called from any thread.
+        self.cut: Callable[[], None] = silent
         # The address and the port, as the log has them.
         self.peer = peer
         self.service = service
@@ -62,6 +87,29 @@ class Visit:
         self.goodbye: Goodbye | None = None
         # Wakes its thread, which looks whether there is a goodbye.
         self.ring: Callable[[], None] = silent
+
+    def seen(self) -> dict[str, object]:
+        """Say all that an administrator may know of it, from any thread."""
+        tally = self.tally
+        running = tally.running
+        seconds = round(max(0.0, time.monotonic() - tally.began), 1)
+        found: dict[str, object] = {
+            "session": self.name,
+            "user": self.user,
+            "peer": self.peer,
+            "service": self.service,
+            "since": round(self.since, 3),
+            "state": "running" if running is not None else "waiting" if self.user is not None else "greeted",
+            "command": None if running is None else running.decode("ascii", "replace"),
+            "seconds": seconds,
+            "idle_seconds": 0.0 if running is not None else seconds,
+            "commands": tally.commands,
+            "octets_in": tally.heard,
+            "octets_out": tally.said,
+            "messages_fetched": tally.fetched,
+        }
+        found.update(self.look())
+        return found
 
     def send_away(self, goodbye: Goodbye) -> None:
         """Have the client told *goodbye*: at once, or after the command that is under way.  The first one counts."""

@@ -6,16 +6,19 @@ What it makes values of it imports itself: a command that needs two of them does
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import hmac
 import os
+import pwd
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd import log as logs
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
@@ -101,7 +104,7 @@ def lmtp(config: Config) -> LmtpRules:
     from maildir_imapd.server.lmtp_rules import LmtpRules
 
     host = socket.gethostname()
-    return LmtpRules(
+    rules = LmtpRules(
         policy=LmtpPolicy(
             host=host if host.isascii() and host.isprintable() and " " not in host else "localhost",
             octets=config.delivery_limit,
@@ -112,6 +115,12 @@ def lmtp(config: Config) -> LmtpRules:
         over_quota=FULL if config.delivery_over_quota == "reject" else FULL_NOW,
         works_ahead=works_ahead(config),
     )
+    if not config.attachment_keywords:
+        return rules
+    # A command that delivers begins sooner without it.
+    from maildir_imapd.imap.columns.attached import keywords_of
+
+    return replace(rules, keywords=keywords_of)
 
 
 def proxies(config: Config) -> tuple[Network, ...]:
@@ -124,11 +133,11 @@ def webmail(config: Config) -> tuple[Network, ...]:
     return tuple(config.login_trusted_networks)
 
 
-def demand_listening(config: Config) -> None:
-    """Raise ConfigError where the settings make no server."""
+def demand_listening(config: Config, inherited: Sequence[ListeningPlace] = ()) -> None:
+    """Raise ConfigError where the settings make no server; *inherited*: what was bound for it already."""
     from maildir_imapd.server import tls
 
-    places = listening(config)
+    places = [*inherited, *listening(config)]
     if not places:
         raise ConfigError(
             "nothing to listen on: give --imap HOST:PORT or --imaps HOST:PORT, "
@@ -190,11 +199,16 @@ def policy(
         idle_keepalive=config.idle_keepalive,
         compress=compress,
         append_limit=config.append_limit,
+        message_limit=config.message_limit or 0,
+        save_limit=config.save_limit or 0,
         utf8=config.utf8,
         server_metadata=metadata,
         acl=config.acl,
+        attachment_keywords=config.attachment_keywords,
+        xlist=config.xlist,
         language=config.language,
         quota_set=config.quota_set,
+        slow_command=config.slow_command,
         after_login=Limits(
             line=config.line_limit,
             literal=config.literal_limit,
@@ -336,6 +350,65 @@ def watcher(config: Config, beat: Callable[[], None] = no_beat) -> Watcher:
     return Watcher(config.watch, interval=config.poll_interval, beat=beat)
 
 
+# --- who may look and change ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRights:
+    """Where the control socket is, and who may do what there; by numbers of users and groups."""
+
+    path: str | None
+    """None: where it is if nothing is said; "": nowhere."""
+    admins: frozenset[int] = frozenset()
+    admin_groups: frozenset[int] = frozenset()
+    readers: frozenset[int] = frozenset()
+    reader_groups: frozenset[int] = frozenset()
+
+    @property
+    def mode(self) -> int:
+        """Of the socket: all may connect where others than its user may come in, and are asked who they are."""
+        return 0o666 if self.admins or self.admin_groups or self.readers or self.reader_groups else 0o600
+
+    def may_change(self, uid: int, groups: Collection[int]) -> bool:
+        """Whether somebody may ask everything."""
+        return uid in (0, os.geteuid()) or uid in self.admins or not self.admin_groups.isdisjoint(groups)
+
+    def may_read(self, uid: int, groups: Collection[int]) -> bool:
+        """Whether he may look."""
+        return uid in self.readers or not self.reader_groups.isdisjoint(groups)
+
+
+def control(config: Config) -> ControlRights:
+    """Read who may come to the control socket; raises ConfigError."""
+    path = {"auto": None, "none": ""}.get(config.control_socket, config.control_socket)
+    admins, admin_groups = _numbers("control_admins", config.control_admins)
+    return ControlRights(path, admins, admin_groups, *_numbers("control_readers", config.control_readers))
+
+
+def _numbers(setting: str, names: tuple[str, ...]) -> tuple[frozenset[int], frozenset[int]]:
+    users, groups = set(), set()
+    for name in names:
+        try:
+            if name.startswith("@"):
+                groups.add(grp.getgrnam(name[1:]).gr_gid)
+            else:
+                users.add(pwd.getpwnam(name).pw_uid)
+        except KeyError:
+            what = f"group {name[1:]!r}" if name.startswith("@") else f"user {name!r}"
+            raise ConfigError(f"{setting}: there is no {what}") from None
+    return frozenset(users), frozenset(groups)
+
+
+def rawlog_directory(config: Config) -> str | None:
+    """Where dialogues are written down."""
+    return None if config.rawlog_dir is None else os.path.abspath(config.rawlog_dir)
+
+
+def set_up_log(config: Config) -> None:
+    """Send the log where the settings say; raises ConfigError."""
+    logs.set_up(config.log_level, config.log_file, style=config.log_format, target=config.log_target)
+
+
 # --- the process ----------------------------------------------------------------------------------
 
 
@@ -367,5 +440,14 @@ def confinement(config: Config) -> Confinement:
         memory_limit=config.memory_limit,
         reads=(*back_ends.files(config), *(file for file in (config.server_metadata,) if file is not None)),
         log_file=config.log_file,
-        writes=tuple(filter(None, (config.auth_device_used_file, config.last_login_file))),
+        writes=tuple(
+            filter(
+                None,
+                (
+                    config.auth_device_used_file,
+                    config.last_login_file,
+                    config.rawlog_dir and os.path.join(config.rawlog_dir, "log"),
+                ),
+            )
+        ),
     )

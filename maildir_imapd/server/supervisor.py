@@ -10,10 +10,10 @@ client.  The workers become ``mail_user`` before they take their first connectio
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pwd
-import resource
 import signal
 import socket
 import sys
@@ -26,22 +26,28 @@ from maildir_imapd import __version__
 from maildir_imapd import log as logs
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
-from maildir_imapd.server import back_ends, confine, preload, settings, tls, worker
+from maildir_imapd.server import back_ends, confine, control_commands, identity, preload, settings, tls, worker
 from maildir_imapd.server.aside import Aside
+from maildir_imapd.server.bound import Bound
+from maildir_imapd.server.children import Child, pair
+from maildir_imapd.server.control import Control
+from maildir_imapd.server.control_commands import Commands, Reloaded
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
-from maildir_imapd.server.listening import Named, listen, listen_at
+from maildir_imapd.server.service_manager import ServiceManager
+from maildir_imapd.server.sessions import base36
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.stacks import Stacks
 from maildir_imapd.server.tls import Ends, Tls
+from maildir_imapd.server.troubles import Troubles
 from maildir_imapd.server.warming import warm_up
-from maildir_imapd.server.worker import Acceptor, Supervision
+from maildir_imapd.server.worker import Supervision
+from maildir_imapd.setting.shown import shown
 from maildir_imapd.store.disk.descriptors import Descriptor
 
 if TYPE_CHECKING:
-    from maildir_imapd.auth.chain import Chain
     from maildir_imapd.config import Config
 
 log = Log(__name__)
@@ -70,34 +76,12 @@ SLOTS = 4096
 
 
 @dataclass
-class Child:
-    """A worker process.  *slot* is its place in the heartbeat page."""
-
-    pid: int
-    slot: int
-    started: float
-    # The supervisor's end of what leads there: a log file that was opened anew is sent by it.
-    channel: socket.socket | None = None
-    retired: bool = False
-    # The beat that was found too old, and when that was seen; the next look must find the same one.
-    suspect: float = 0.0
-    suspected: float = 0.0
-    # The beat at which it was seen to stand, and when; the beat at which it was asked for its stacks, and when; and the
-    # one at which that was not waited for any longer.
-    stands: float = 0.0
-    stood: float = 0.0
-    asked: float = 0.0
-    asked_at: float = 0.0
-    forced: float = 0.0
-
-
-@dataclass
 class Supervisor:
     """*reload* reads the configuration again; raises ConfigError, and the old one stays."""
 
     config: Config
     reload: Callable[[], Config]
-    listeners: list[Acceptor] = field(default_factory=list)
+    bound: Bound = field(default_factory=Bound)
     children: dict[int, Child] = field(default_factory=dict)
     _tls: Tls | None = None
     _certificate_ends: Ends = field(default_factory=Ends)
@@ -106,8 +90,6 @@ class Supervisor:
     _pause: float = 0.0
     _next_start: float = 0.0
     _looked: float = 0.0
-    _pid_file: Named | None = None
-    _sockets: list[Named] = field(default_factory=list)
     _ending: bool = False  # SIGTERM or SIGINT has come
     _reload_wanted: bool = False  # SIGHUP has, since the last reload began
     _signals: Signals = field(init=False)
@@ -117,80 +99,55 @@ class Supervisor:
     _deaths: Deaths = field(default_factory=lambda: Deaths(SLOTS))
     _stacks: Stacks | None = None
     _aside: Aside | None = None
+    _control: Control | None = None
+    _commands: Commands = field(init=False)
+    since: float = field(default_factory=time.time)
+    troubles: Troubles = field(default_factory=Troubles)
+    _born: int = 0
+    _manager: ServiceManager = field(default_factory=lambda: ServiceManager(os.environ))
+
+    def __post_init__(self) -> None:
+        self._commands = Commands(self)
 
     def run(self, announce: Callable[[str], None]) -> int:
         """Serve until SIGTERM; *announce* gets one line once connections are taken."""
         self._signals = Signals(SIGNALS)
         self._stacks = Stacks()
-        _raise_descriptor_limit()
+        logs.listen(self.troubles)
+        identity.raise_descriptor_limit()
         # Once for all workers, and while nothing is given up yet.
         preload.load()
-        self._bind()
+        self.bound.bind(self.config, os.environ)
         # Whatever is wrong with the settings shows here, and not in every worker again.
         self._tls = tls.read(self.config)
         users = settings.chain(self.config)
         settings.server_metadata(self.config)
         settings.new_device(self.config)
-        self._mail_user = _mail_user(self.config, users)
-        self._mail = _mail(self.config, users)
+        self._mail_user = identity.mail_user(self.config, users)
+        self._mail = identity.mail(self.config, users)
+        self._control = Control(settings.control(self.config))
+        self._control.commands = self._commands
         self._aside = self._begin_aside(self.config)
-        self._write_pid()
+        self.bound.write_pid(self.config.pid_file)
         try:
+            self._control.listen()
             if self._start(self.config.workers):
-                announce(self._ready_line())
+                line = self.bound.ready_line(self.config.workers)
+                announce(line)
                 log.info("started", version=__version__, workers=self.config.workers)
+                self._manager.ready(line.partition(": ")[2])
                 self._watch()
         finally:
             self._end()
         return 0
 
-    # --- sockets ----------------------------------------------------------------------------------
-
-    def _bind(self) -> None:
-        settings.demand_listening(self.config)
-        for place in settings.listening(self.config):
-            if isinstance(place.address, str):
-                found = [listen_at(place.address, settings.socket_rights(self.config))]
-                self._sockets.append(Named.of(place.address))
-            else:
-                found = listen(place.address)
-            self.listeners += [
-                Acceptor(sock, place.implicit_tls, place.service, proxy=place.proxy, asked=place.asked)
-                for sock in found
-            ]
-
-    def _ready_line(self) -> str:
-        places = []
-        for listener in self.listeners:
-            kind = listener.service + ("s" if listener.implicit_tls else "") + ("_proxy" if listener.proxy else "")
-            if listener.sock.family == socket.AF_UNIX:
-                places.append(f"{kind} {listener.sock.getsockname()}")
-                continue
-            host, port = listener.sock.getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
-            places.append(f"{kind} {host}:{port}")
-        count = self.config.workers
-        return (
-            f"maildir-imapd {__version__} ready: {', '.join(places)}; "
-            f"{count} worker{'s' if count != 1 else ''}, pid {os.getpid()}"
-        )
+    # --- what processes share ---------------------------------------------------------------------
 
     def _share_log(self) -> None:
         """Give the log file to workers that may not open it; new ones inherit it."""
         for child in self.children.values():
             if child.channel is not None:
                 logs.hand_over(child.channel)
-
-    def _write_pid(self) -> None:
-        if self.config.pid_file:
-            try:
-                with open(logs.open_file(self.config.pid_file), "w", encoding="ascii") as file:
-                    os.fchmod(file.fileno(), 0o644)
-                    os.ftruncate(file.fileno(), 0)
-                    file.write(f"{os.getpid()}\n")
-            except OSError as error:
-                raise ConfigError(f"pid_file {self.config.pid_file}: {error.strerror}") from error
-            self._pid_file = Named.of(self.config.pid_file)
 
     def _begin_aside(self, config: Config) -> Aside | None:
         """Fork the process that questions about passwords go to, if there are any; raises ConfigError."""
@@ -207,11 +164,12 @@ class Supervisor:
     def _let_go(self) -> None:
         """Close, in a process that serves no client, what is for those that do."""
         self._signals.close()
-        for listener in self.listeners:
-            listener.sock.close()
+        self.bound.close()
         for child in self.children.values():
             if child.channel is not None:
                 child.channel.close()
+        if self._control is not None:
+            self._control.let_go()
 
     # --- workers ----------------------------------------------------------------------------------
 
@@ -258,40 +216,35 @@ class Supervisor:
         self._deaths.born(slot)
         self._counts.born(slot)
         supervisor = os.getpid()
-        try:
-            channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        except OSError as error:
-            raise ConfigError(f"cannot start a worker: {error.strerror}") from error
-        channel.setblocking(False)
-        far.setblocking(False)
-        try:
-            ours, theirs = os.pipe()
-        except OSError as error:
-            channel.close()
-            far.close()
-            raise ConfigError(f"cannot start a worker: {error.strerror}") from error
-        try:
-            os.set_blocking(ours, False)
-            pid = os.fork()
-        except OSError as error:
-            os.close(ours)
-            os.close(theirs)
-            channel.close()
-            far.close()
-            raise ConfigError(f"cannot start a worker: {error.strerror}") from error
-        if pid == 0:
-            os.close(ours)
-            channel.close()
-            for other in self.children.values():
-                if other.channel is not None:
-                    other.channel.close()
-            self._child(slot, supervisor, theirs, far)
-        os.close(theirs)
-        far.close()
+        self._born += 1
+        with contextlib.ExitStack() as ours_alone, contextlib.ExitStack() as after:
+            try:
+                channel, far = pair(socket.SOCK_SEQPACKET, ours_alone, after)
+                asking, asked = pair(socket.SOCK_STREAM, ours_alone, after)
+                ours, theirs = os.pipe()
+                ours_alone.callback(os.close, ours)
+                after.callback(os.close, theirs)
+                os.set_blocking(ours, False)
+                pid = os.fork()
+            except OSError as error:
+                raise ConfigError(f"cannot start a worker: {error.strerror}") from error
+            if pid == 0:
+                ours_alone.close()
+                for other in self.children.values():
+                    if other.channel is not None:
+                        other.channel.close()
+                if self._control is not None:
+                    self._control.let_go()
+                self._child(slot, supervisor, theirs, far, asked)
+            ours_alone.pop_all()
         child = self.children[pid] = Child(pid, slot, now, channel=channel)
+        if self._control is None:
+            asking.close()
+        else:
+            self._control.add(pid, asking)
         return child, Descriptor(ours, "ready pipe")
 
-    def _child(self, slot: int, supervisor: int, pipe: int, channel: socket.socket) -> NoReturn:
+    def _child(self, slot: int, supervisor: int, pipe: int, channel: socket.socket, asked: socket.socket) -> NoReturn:
         """The worker's whole life; it must not return into the supervisor's frames."""
         status = 1
         try:
@@ -299,6 +252,7 @@ class Supervisor:
             if self._aside is not None:
                 self._aside.keep_only_asking()
             page = self._page
+            self.troubles.forget()
 
             def tell(text: str) -> None:
                 try:
@@ -322,9 +276,12 @@ class Supervisor:
                     failures=self._failures,
                     counts=self._counts.of(slot),
                     asks=self._aside,
+                    name=f"{base36(int(self.since))}-{base36(self._born)}",
+                    asked=asked,
+                    troubles=self.troubles,
                 )
                 context = None if self._tls is None else self._tls.context
-                status = worker.run(self.config, context, self.listeners, supervision)
+                status = worker.run(self.config, context, self.bound.listeners, supervision)
             except ConfigError as error:
                 log.error("worker cannot start", why=error.text, detail=error.detail)
                 status = ConfigError.exit_status
@@ -343,7 +300,7 @@ class Supervisor:
         limits, own = settings.confinement(self.config), os.geteuid()
         if limits.drop_capabilities:
             confine.drop_capabilities((confine.SETUID, confine.SETGID) if own == 0 else ())
-        _become(self._mail_user)
+        identity.become(self._mail_user)
         several = own == 0 and self._mail_user is None
         if limits.drop_capabilities and not several:
             confine.drop_capabilities()
@@ -365,7 +322,12 @@ class Supervisor:
                 self._turn()
                 if self._reload_wanted and not self._ending:
                     self._reload_wanted = False
-                    self._reload()
+                    self._commands.reload_begins()
+                    self._manager.reloading()
+                    done = self._reload()
+                    self._manager.reloaded()
+                    if self._control is not None and done is not None:
+                        self._commands.reload_ended(self._control, done)
                 self._fill_up()
             except Exception:
                 # Without it nobody would replace a worker: whatever it was, it goes on.
@@ -374,6 +336,10 @@ class Supervisor:
 
     def _turn(self, also: Sequence[int] = (), patience: float = LOOK_EVERY_SECONDS) -> None:
         """Wait for a signal, a descriptor of *also*, or *patience* seconds, then do what cannot wait."""
+        control = self._control
+        if control is not None:
+            also, patience = [*also, control.number], min(patience, control.patience)
+        self._manager.alive(time.monotonic())
         info = self._signals.wait(patience, also)
         if info is not None:
             if info.number in (signal.SIGTERM, signal.SIGINT):
@@ -381,25 +347,31 @@ class Supervisor:
             elif info.number == signal.SIGHUP:
                 self._reload_wanted = True
         self._reap()
+        if control is not None:
+            control.turn()
         self._kill_hanging(time.monotonic())
         self._certificate_ends.look(self._tls)
         if logs.reopen():
             self._share_log()
 
-    def _reload(self) -> None:
-        """New workers with the new settings; the old ones finish with the clients they have."""
+    def _reload(self) -> Reloaded | None:
+        """New workers with the new settings; the old ones finish with the clients they have.
+
+        Says what has changed, or why nothing has; None when it ends before.
+        """
         try:
             config = self.reload()
             certificates = tls.read(config)
             users = settings.chain(config)
             settings.server_metadata(config)
-            mail_user = _mail_user(config, users)
-            mail = _mail(config, users)
+            mail_user = identity.mail_user(config, users)
+            mail = identity.mail(config, users)
+            rights = settings.control(config)
             aside = self._begin_aside(config)
-            logs.set_up(config.log_level, config.log_file)
+            settings.set_up_log(config)
         except ConfigError as error:
             log.error("reload failed, the old settings stay", why=error.text)
-            return
+            return control_commands.failed(error)
         if settings.listening(config) != settings.listening(self.config):
             log.warning("new listening addresses need a restart")
         old = [child for child in self.children.values() if not child.retired]
@@ -408,7 +380,7 @@ class Supervisor:
         self._share_log()
         try:
             if not self._start(config.workers):
-                return  # to end, with all of them
+                return None  # to end, with all of them
         except (ConfigError, OSError, MemoryError) as error:
             log.error("reload failed, the old workers stay", why=error)
             self.config, self._tls, self._mail_user, self._mail, self._aside = before
@@ -418,7 +390,7 @@ class Supervisor:
                 if child not in old and not child.retired:
                     child.retired = True
                     _kill(child.pid, signal.SIGTERM)
-            return
+            return control_commands.failed(error)
         if before[-1] is not None:
             before[-1].close()
         for child in old:
@@ -430,7 +402,10 @@ class Supervisor:
             self._page.mark(child.slot, True)
             _kill(child.pid, signal.SIGUSR1)
         self._pause = self._next_start = 0.0
+        if self._control is not None:
+            self._control.renew(rights)
         log.info("reloaded", workers=config.workers)
+        return control_commands.differences(before[0].values, config.values, shown)
 
     def _reap(self) -> None:
         died_young = died = False
@@ -448,6 +423,8 @@ class Supervisor:
                 self._deaths.died(child.slot)
             if child is not None:
                 self._counts.born(child.slot)
+                if self._control is not None:
+                    self._control.channels.remove(pid)
             if child is not None and child.channel is not None:
                 child.channel.close()
             if child is None or child.retired:
@@ -512,8 +489,8 @@ class Supervisor:
 
     def _end(self) -> None:
         """Have every worker say goodbye; what is left after the deadline is killed."""
-        for listener in self.listeners:
-            listener.sock.close()
+        self._manager.stopping()
+        self.bound.close()
         for child in self.children.values():
             _kill(child.pid, signal.SIGTERM)
         self._wait_until_gone(self.config.shutdown_timeout + 2.0)
@@ -525,11 +502,36 @@ class Supervisor:
             log.error("workers do not end", workers=sorted(self.children))
         if self._aside is not None:
             self._aside.close()
+        if self._control is not None:
+            self._control.close()
         self._signals.close()
-        for named in (self._pid_file, *self._sockets):
-            if named is not None:
-                named.remove()
+        self.bound.remove()
         log.info("stopped")
+
+    # --- as control_commands.House --------------------------------------------------------------------
+
+    @property
+    def workers(self) -> int:
+        """How many there are to be."""
+        return int(self.config.workers)
+
+    @property
+    def certificates(self) -> Tls | None:
+        """Those in use."""
+        return self._tls
+
+    @property
+    def rawlog_directory(self) -> str | None:
+        """Where raw logs go."""
+        return settings.rawlog_directory(self.config)
+
+    def stop(self) -> None:
+        """End, as after SIGTERM."""
+        self._ending = True
+
+    def want_reload(self) -> None:
+        """Read the settings again, as after SIGHUP."""
+        self._reload_wanted = True
 
     def _wait_until_gone(self, patience: float) -> None:
         for child in self.children.values():
@@ -539,55 +541,6 @@ class Supervisor:
         while self.children and time.monotonic() < deadline:
             self._signals.wait(0.1)
             self._reap()
-
-
-def _mail_user(config: Config, users: Chain) -> pwd.struct_passwd | None:
-    """Whom the workers become; raises ConfigError."""
-    name = settings.mail(config).user
-    if name is None:
-        if os.geteuid() == 0:
-            log.warning("running as root; mail_user would confine the server to one user's files", **_nobodies(users))
-        return None
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        raise ConfigError(f"mail_user: there is no user {name!r}") from None
-    if entry.pw_uid != os.geteuid() and os.geteuid() != 0:
-        raise ConfigError(f"mail_user: only root can become {name}")
-    return entry
-
-
-def _nobodies(users: Chain) -> dict[str, object]:
-    """Say for the log who cannot log in, since root itself serves nobody: how many have no uid, and one of them."""
-    found = [who.user for who in users.everybody(at_hand=True) if who.uid is None]
-    return {"without_uid": len(found), "refused": found[0]} if found else {}
-
-
-def _mail(config: Config, users: Chain) -> list[bytes]:
-    """Below which directories the mail is, where the workers are to reach nothing else."""
-    mail = settings.mail(config)
-    if mail.user is None or not settings.confinement(config).landlock:
-        return []
-    if not users.at_hand:
-        return [b"/"]  # another program says where its users' mail is, once they come
-    return confine.of_users(mail, users.everybody())
-
-
-def _become(entry: pwd.struct_passwd | None) -> None:
-    if entry is not None and entry.pw_uid != os.geteuid():
-        os.initgroups(entry.pw_name, entry.pw_gid)
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
-
-
-def _raise_descriptor_limit() -> None:
-    """A connection takes two descriptors and an open mailbox some more: take what the system grants."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):
-            pass  # then with what there is
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

@@ -141,6 +141,14 @@ def _ask_for_certificates(context: ssl.SSLContext, path: str) -> None:
         context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
 
 
+def end_of(certificate: x509.Certificate) -> dt.datetime:
+    """Return the moment after which *certificate* is good for nothing."""
+    # Before cryptography 42, which is not in Debian 12, the moment does not say that it is of UTC.
+    moment = getattr(certificate, "not_valid_after_utc", None) or certificate.not_valid_after.replace(tzinfo=dt.UTC)
+    assert isinstance(moment, dt.datetime)
+    return moment
+
+
 def _end(path: str) -> float:
     """When the first certificate in a file ends, which is the server's own; never where that cannot be read."""
     try:
@@ -148,9 +156,7 @@ def _end(path: str) -> float:
             certificate = x509.load_pem_x509_certificate(file.read())
     except (OSError, ValueError):
         return float("inf")  # OpenSSL has taken it: it knows better
-    # Before cryptography 42, which is not in Debian 12, the moment does not say that it is of UTC.
-    moment = getattr(certificate, "not_valid_after_utc", None) or certificate.not_valid_after.replace(tzinfo=dt.UTC)
-    return float(moment.timestamp())
+    return end_of(certificate).timestamp()
 
 
 class Ends:

@@ -1,6 +1,6 @@
 """The octets of one connection: plain, under TLS, deflated; and the bell that wakes its thread.
 
-Only the thread that owns the connection calls anything here, and touches its socket; others ring the bell.
+Only the thread that owns the connection calls anything here, and touches its socket; others ring the bell, or ``cut``.
 Sockets are non-blocking and every wait is a poll with a deadline, so a client that stops reading or stops
 sending costs a thread only until its time is up.
 """
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from maildir_imapd.server import bindings
+from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.bell import Bell
 
 # One read takes at most this many octets; of a deflated stream one read unpacks at most as many.
@@ -84,6 +85,11 @@ class Transport:
         self._held = b""  # octets from the socket that nothing has taken yet
         self.bell = Bell()
         self._rung = self.bell.fd  # as poll says it
+        # The version of TLS, once there is one.
+        self.secured = ""
+        self._closing = locks.make(locks.Rank.GUARD)  # guards _open: who cuts has a socket that is ours
+        self._open = True
+        self._given_up = False
         # Of this answer: seconds for which there was no room, and octets that found room after that.
         self._waited = 0.0
         self._taken = 0
@@ -197,6 +203,8 @@ class Transport:
 
     def _offer(self, send: Callable[[Any], int], what: object) -> int:
         """Have *send* take what it can of *what*, and return how much that was; where it is nothing, wait for room."""
+        if self._given_up:
+            raise ConnectionEnded("cut off")
         try:
             sent = send(what)
         except (BlockingIOError, ssl.SSLWantWriteError):
@@ -253,7 +261,19 @@ class Transport:
             except OSError as error:
                 raise ConnectionEnded(f"TLS handshake failed: {getattr(error, 'reason', error)}") from error
             else:
+                self.secured = sock.version() or ""
                 return
+
+    def cut(self) -> None:
+        """End the connection without a word, whatever its thread waits for; for any thread, at any time."""
+        with self._closing:
+            self._given_up = True
+            if self._open:
+                try:
+                    # Not the method of an SSLSocket, which would take TLS away under the thread that uses it.
+                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+                except OSError:
+                    pass  # gone already, or just becoming TLS: then the next octet that is sent ends it
 
     def start_deflate(self) -> None:
         """RFC 4978: raw deflate both ways from here on."""
@@ -304,6 +324,8 @@ class Transport:
             pass  # gone already
         # From here on the numbers are others': nothing may wait on them.
         self._poll = select.poll()
+        with self._closing:
+            self._open = False
         try:
             self._sock.close()
         finally:

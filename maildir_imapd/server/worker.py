@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import itertools
 import os
 import select
 import signal
@@ -19,22 +20,26 @@ from typing import TYPE_CHECKING, Any
 
 from maildir_imapd import log as logs
 from maildir_imapd.errors import LimitReached, ShuttingDown
-from maildir_imapd.events import Log
+from maildir_imapd.events import Log, set_session
 from maildir_imapd.server import asking, imap_service, memory, proxy, settings
 from maildir_imapd.server import tls as tls_settings
 from maildir_imapd.server.accounts import Accounts
+from maildir_imapd.server.answering import Answering
 from maildir_imapd.server.auth_service import AuthPort
 from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
+from maildir_imapd.server.figures import WorkerFigures
 from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.lmtp_service import LmtpPort
 from maildir_imapd.server.lookup_service import LookupPort
 from maildir_imapd.server.networks import among
 from maildir_imapd.server.policy_service import PolicyPort
-from maildir_imapd.server.sessions import Sessions, Visit, peer_name, silent
+from maildir_imapd.server.rawlog import RawLogs
+from maildir_imapd.server.sessions import Sessions, Visit, base36, peer_name, silent
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.transport import Transport
+from maildir_imapd.server.troubles import Troubles
 from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.threads.bell import Bell
@@ -236,8 +241,13 @@ class Worker:
         counts: WorkerCounts | None = None,
         background: Processes | None = None,
         asks: Asks | None = None,
+        name: str = "0",
     ) -> None:
         self.tls = tls
+        self.name = name
+        self._numbers = itertools.count(1)
+        self.figures = WorkerFigures()
+        self.rawlogs = RawLogs()
         self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
         accounts = Accounts(settings.mail(config), self.watcher, background=background)
         self.door = Door(
@@ -253,7 +263,9 @@ class Worker:
         rules = settings.lmtp(config)
         # What is served, by the name that a listener has for it.
         self.ports: dict[str, Port] = {
-            "imap": imap_service.ImapPort(config, self.door, tls=tls is not None, budget=settings.budget(config)),
+            "imap": imap_service.ImapPort(
+                config, self.door, tls=tls is not None, budget=settings.budget(config), rawlogs=self.rawlogs
+            ),
             "auth": AuthPort(self.door.chain, settings.logins(config)),
             "lookup": LookupPort(self.door.chain, rules.delimiters),
             "policy": PolicyPort(self.door.chain, accounts, rules.delimiters),
@@ -266,13 +278,16 @@ class Worker:
 
     def serve(self, sock: socket.socket, address: tuple[Any, ...] | str, listener: Acceptor) -> None:
         """One connection, from greeting to goodbye."""
+        # No other connection of any worker has it, and none after the next start (_child of the supervisor).
+        name = f"{self.name}-{base36(next(self._numbers))}"
+        set_session(name)
         if listener.asked:
-            self._answer(sock, address, listener)
+            self._answer(sock, address, listener, name)
             return
         origin = self._origin(sock, address, listener)
         if origin is None:
             return
-        visit = Visit(origin[0], peer_name(*origin), listener.service)
+        visit = Visit(origin[0], peer_name(*origin), listener.service, name)
         try:
             self.door.arrive(visit)
         except LimitReached as refusal:
@@ -280,6 +295,7 @@ class Worker:
             refuse(sock, self.ports[listener.service].refusal(refusal.text), silent=listener.implicit_tls)
             return
         inside = True
+        visit.tally = self.figures.begin()
 
         def left() -> None:
             nonlocal inside
@@ -292,12 +308,14 @@ class Worker:
             self._converse(sock, visit, listener, left)
         finally:
             self.sessions.leave(visit)
+            self.figures.end(visit.tally)
             left()
 
-    def _answer(self, sock: socket.socket, address: tuple[Any, ...] | str, listener: Acceptor) -> None:
+    def _answer(self, sock: socket.socket, address: tuple[Any, ...] | str, listener: Acceptor, name: str) -> None:
         """Serve a program that asks: the door, which is for those who log in, knows nothing of it."""
         host = str(address[0]) if isinstance(address, tuple) else ""
-        visit = Visit(host, peer_name(host, address[1]) if isinstance(address, tuple) else "local", listener.service)
+        peer = peer_name(host, address[1]) if isinstance(address, tuple) else "local"
+        visit = Visit(host, peer, listener.service, name)
         if not self._asking.acquire(blocking=False):
             log.warning("connection refused", service=visit.service, peer=visit.peer, why="too many that ask")
             refuse(sock, self.ports[listener.service].refusal(TOO_MANY), silent=False)
@@ -342,14 +360,14 @@ class Worker:
             log.error("cannot serve", peer=visit.peer, why=error)
             refuse(sock, port.refusal(TOO_MANY), silent=listener.implicit_tls)
             return
-        visit.ring = transport.bell.ring
+        visit.ring, visit.cut = transport.bell.ring, transport.cut
         secure = listener.implicit_tls
         try:
             service = port.open(visit, transport, secure=secure)
             converse(transport, service, implicit_tls=secure, leaving=lambda: visit.goodbye, ended=left)
         finally:
             # Whoever has it from the list of sessions still rings it.
-            visit.ring = silent
+            visit.ring = visit.cut = silent
             transport.close()
 
     @property
@@ -379,6 +397,7 @@ class Worker:
 
         What nobody has used for long is let go of.
         """
+        self.figures.sample()
         if self.door.accounts.unused.let_go_old() > memory.WORTH_OCTETS:
             memory.trim()
         self.watcher.start()
@@ -418,6 +437,12 @@ class Supervision:
     """Where this one counts the connections of each user, for all to see."""
     asks: Asks | None = None
     """Whoever answers questions about passwords in processes of their own."""
+    name: str = "0"
+    """No other worker has it, and none after another start."""
+    asked: socket.socket | None = None
+    """By this it is asked what it does (``answering.py``)."""
+    troubles: Troubles | None = None
+    """Where warnings of this process are counted."""
 
 
 def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor], supervision: Supervision) -> int:
@@ -429,15 +454,25 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
     sys.unraisablehook = tls_settings.keep_unraisable
     # First, while there is no thread.
     theirs = [listener.sock for listener in listeners]
-    background = start_background(config, theirs if supervision.channel is None else [*theirs, supervision.channel])
+    theirs += [each for each in (supervision.channel, supervision.asked) if each is not None]
+    background = start_background(config, theirs)
     signals = Signals(SIGNALS)
     if supervision.notes is not None:
         imap_service.note_dangers(supervision.notes)
     beats = Beats()
     main = beats.of("main")
     worker = Worker(
-        config, tls, listeners, beats, supervision.failures, supervision.counts, background, supervision.asks
+        config,
+        tls,
+        listeners,
+        beats,
+        supervision.failures,
+        supervision.counts,
+        background,
+        supervision.asks,
+        supervision.name,
     )
+    answering = _answering(worker, supervision)
     if supervision.stacks is not None:
         supervision.stacks.answer(supervision.told)
     worker.start()
@@ -445,6 +480,8 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
 
     def moved() -> None:
         main()
+        if answering is not None:
+            answering.thread.start()
         supervision.beat(beats.oldest())
         background.look()
         if supervision.retired():
@@ -452,7 +489,17 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
 
     if _work(worker, signals, supervision, moved, background.share_log):
         _end(worker, moved, supervision.patience)
+    if answering is not None:
+        answering.say_last()
     return 0
+
+
+def _answering(worker: Worker, supervision: Supervision) -> Answering | None:
+    """Make what answers the supervisor, where there is one that asks."""
+    if supervision.asked is None:
+        return None
+    troubles = Troubles() if supervision.troubles is None else supervision.troubles
+    return Answering(supervision.asked, supervision.name, worker.sessions, worker.figures, troubles, worker.rawlogs)
 
 
 def _work(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import choice, delimiters, hook, listen_at, network, number, size
+from maildir_imapd.values import choice, delimiters, hook, listen_at, network, number, size, switch
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -63,6 +63,17 @@ SETTINGS: tuple[Setting, ...] = (
         "Ann's, and goes to her folder lists if there is one. Empty: none does.",
         "CHARACTERS",
         "Delivery",
+    ),
+    Setting(
+        "attachment_keywords",
+        switch,
+        False,
+        "Give each message that comes in, by LMTP, deliver or APPEND, the keyword $HasAttachment or $HasNoAttachment, "
+        "for mail programs that show it in a list. Mail that is there already, or that another program puts into the "
+        "folder, has neither.",
+        "yes|no",
+        "Delivery",
+        shown="no",
     ),
     Setting(
         "hook_moved",

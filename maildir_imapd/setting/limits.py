@@ -16,6 +16,24 @@ SETTINGS: tuple[Setting, ...] = (
         shown="100M",
     ),
     Setting(
+        "message_limit",
+        number(1000, MOST),
+        None,
+        "How many messages one command may be about (RFC 9738): FETCH, STORE, MOVE, SEARCH and UID EXPUNGE do so many "
+        "from the newest on and say where they stopped; COPY, APPEND, SORT and THREAD of more are refused. Clients "
+        "that do not know of it see only the newest messages of a larger mailbox.",
+        "N",
+        "Limits",
+    ),
+    Setting(
+        "save_limit",
+        number(1000, MOST),
+        None,
+        "The same for COPY and APPEND alone, where message_limit is not set.",
+        "N",
+        "Limits",
+    ),
+    Setting(
         "quota_storage",
         size(1, MOST),
         None,

@@ -142,6 +142,16 @@ SETTINGS: tuple[Setting, ...] = (
         shown="yes",
     ),
     Setting(
+        "xlist",
+        switch,
+        False,
+        "Name XLIST among the capabilities, for old mail programs (of mobile telephones above all) that know special "
+        "uses of mailboxes by it alone. Newer ones go by SPECIAL-USE, and some ask by XLIST as long as it is named.",
+        "yes|no",
+        "Mailboxes",
+        shown="no",
+    ),
+    Setting(
         "utf8",
         choice("lenient", "strict", "no"),
         "lenient",

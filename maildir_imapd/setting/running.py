@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import choice, duration, path, switch
+from maildir_imapd.values import choice, control_socket, duration, path, switch, user_or_group
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -63,6 +63,78 @@ SETTINGS: tuple[Setting, ...] = (
         "Running",
         shown="no",
     ),
-    Setting("log_file", path, None, "Log here instead of to standard error. Reopened on SIGHUP.", "FILE", "Running"),
+    Setting(
+        "log_file",
+        path,
+        None,
+        "Log here instead of where log_target says. Opened again when it is moved away.",
+        "FILE",
+        "Running",
+    ),
+    Setting(
+        "log_target",
+        choice("stderr", "syslog"),
+        "stderr",
+        "Where the log goes without a log_file: to standard error, which under systemd is the journal and gets "
+        "priorities, or to the system's log (/dev/log, facility mail).",
+        "stderr|syslog",
+        "Running",
+    ),
+    Setting(
+        "log_format",
+        choice("text", "json"),
+        "text",
+        "How a line of the log is written: event and key=value, or an object of JSON.",
+        "text|json",
+        "Running",
+    ),
+    Setting(
+        "slow_command",
+        duration(0, 86400),
+        5.0,
+        "A command that takes as long has a line in the log, with its name and mailbox. 0: none.",
+        "TIME",
+        "Running",
+        shown="5s",
+    ),
+    Setting(
+        "control_socket",
+        control_socket,
+        "auto",
+        "Where status, who, kick, top, stop, reload, log and rawlog find the server: a path; auto, which is "
+        "/run/maildir-imapd/control for root's server and $XDG_RUNTIME_DIR/maildir-imapd/control for any other's, and "
+        "where that cannot be made none; or none.",
+        "PATH|auto|none",
+        "Running",
+    ),
+    Setting(
+        "control_admins",
+        user_or_group,
+        (),
+        "Who may ask and change everything at the control socket, beside root and the user whose server it is. May be "
+        "given several times.",
+        "USER|@GROUP",
+        "Running",
+        many=True,
+    ),
+    Setting(
+        "control_readers",
+        user_or_group,
+        (),
+        "Who may look at the server by its control socket (status, who, top, log follow), and change nothing. May be "
+        "given several times.",
+        "USER|@GROUP",
+        "Running",
+        many=True,
+    ),
+    Setting(
+        "rawlog_dir",
+        path,
+        None,
+        "Directory for the dialogues that rawlog has written down; the workers' user must be able to make files there, "
+        "and nobody else should read them.",
+        "DIR",
+        "Running",
+    ),
     Setting("pid_file", path, None, "Write the supervisor's process number here.", "FILE", "Running"),
 )

@@ -218,6 +218,24 @@ def rebuild(mailbox: Mailbox) -> Snapshot:
     return after
 
 
+def renumber(mailbox: Mailbox) -> Snapshot:
+    """Give all messages new UIDs under another UIDVALIDITY: clients forget what they knew, and ask again.
+
+    For a folder that is not what it was when UIDs were given last: an older state that was brought back from a backup
+    would give the UIDs of newer messages once more. Raises OutOfUids, ReadOnly, MailboxMissing, StoreError.
+    """
+    folder = mailbox._folder
+    with mailbox._changing(), folder.exclusive(settles=True), durable.as_store_error(folder.path):
+        mailbox._demand_writable()
+        try:
+            folder.refresh(look=True)
+            folder.index.number_anew("numbered anew, as it was asked for")
+            folder.refresh(look=True)
+        finally:
+            after = mailbox._adopt_rows()
+    return after
+
+
 def _remove(name: bytes, directory: int) -> None:
     try:
         durable.unlink(name, directory)

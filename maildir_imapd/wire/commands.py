@@ -141,10 +141,10 @@ class Unsubscribe(Command):
 
 @dataclass(frozen=True, slots=True)
 class List(Command):
-    """LIST, basic or extended (RFC 3501 6.3.8, RFC 5258, RFC 5819).
+    """LIST, basic or extended (RFC 3501 6.3.8, RFC 5258, RFC 5819, RFC 9590).
 
-    Options are in capitals; *status_items* belong to RETURN (STATUS (...)).  *extended* is true when
-    any syntax of RFC 5258 was used: selection options, several patterns, or RETURN.
+    Options are in capitals; *status_items* belong to RETURN (STATUS (...)), *entries* to METADATA.  *extended* is true
+    when any syntax of RFC 5258 was used: selection options, several patterns, or RETURN.
     """
 
     reference: bytes
@@ -153,6 +153,7 @@ class List(Command):
     return_options: frozenset[bytes] = frozenset()
     status_items: tuple[bytes, ...] = ()
     extended: bool = False
+    entries: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,14 @@ class Status(Command):
 
     mailbox: bytes
     items: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UidBatches(Command):
+    """RFC 10022: how many messages a batch has, and which batches are wanted: the first and the last, or None."""
+
+    size: int
+    batches: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

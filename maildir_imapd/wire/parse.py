@@ -38,6 +38,7 @@ from maildir_imapd.wire.commands import (
     StartTls,
     Store,
     Subscribe,
+    UidBatches,
     Unauthenticate,
     Unselect,
     Unsubscribe,
@@ -313,6 +314,21 @@ def parse_uid_expunge(at: Cursor, tag: bytes, _uid: bool) -> Expunge:
     return Expunge(tag, uids)
 
 
+def parse_uid_batches(at: Cursor, tag: bytes, _uid: bool) -> UidBatches:
+    """message-batches = "UIDBATCHES" SP nz-number [SP nz-number ":" nz-number] (RFC 10022)"""
+    at.space()
+    size = at.nz_number()
+    batches = None
+    if not at.at_end():
+        at.space()
+        first = at.nz_number()
+        if not at.take(b":"):
+            at.fail('":"')
+        batches = first, at.nz_number()
+    at.end()
+    return UidBatches(tag, size, batches)
+
+
 def parse_copy(at: Cursor, tag: bytes, uid: bool) -> Copy:
     """copy = "COPY" SP sequence-set SP mailbox"""
     return _copy(at, tag, uid, move=False)
@@ -424,6 +440,7 @@ PARSERS: dict[bytes, Parser] = {
     b"STORE": parse_store,
     b"SUBSCRIBE": _one_mailbox(Subscribe),
     b"THREAD": parse_thread,
+    b"UIDBATCHES": parse_uid_batches,
     b"UNSUBSCRIBE": _one_mailbox(Unsubscribe),
     b"XLIST": parse_xlist,
 }

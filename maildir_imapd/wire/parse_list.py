@@ -1,4 +1,4 @@
-"""LIST, LSUB, XLIST and STATUS (RFC 3501 6.3.8 to 6.3.10, 5258, 5819, 6154, 7162, 7889, 8438, 8440, 8474, 9208)."""
+"""LIST, LSUB, XLIST, STATUS (RFC 3501 6.3.8 to 6.3.10, 5258, 5819, 6154, 7162, 7889, 8438, 8440, 8474, 9208, 9590)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Final
 
 from maildir_imapd.wire.commands import List, Lsub, Status, Xlist
 from maildir_imapd.wire.cursor import Cursor
+from maildir_imapd.wire.parse_rights import parse_entry
 
 STATUS_ITEMS = frozenset(
     b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ "
     b"SIZE DELETED DELETED-STORAGE APPENDLIMIT MAILBOXID".split()
 )
 SELECT_OPTIONS = frozenset([b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"])
-RETURN_OPTIONS = frozenset([b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"MYRIGHTS", b"STATUS"])
+RETURN_OPTIONS = frozenset([b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"METADATA", b"MYRIGHTS", b"STATUS"])
 
 # Lists of items as clients have written them, with what was read of it: a client asks for the same of each mailbox.
 ITEMS_KEPT: Final = 64
@@ -49,6 +50,7 @@ def parse_list(at: Cursor, tag: bytes, _uid: bool) -> List:
         patterns = [at.list_mailbox()]
     returns: set[bytes] = set()
     status_items: tuple[bytes, ...] = ()
+    entries: tuple[bytes, ...] = ()
     if not at.at_end():
         extended = True
         at.space()
@@ -62,10 +64,23 @@ def parse_list(at: Cursor, tag: bytes, _uid: bool) -> List:
                 if option == b"STATUS":
                     at.space()
                     status_items = _status_items(at)
+                elif option == b"METADATA":
+                    at.space()
+                    entries = _entries(at)
                 if not at.more():
                     break
     at.end()
-    return List(tag, reference, tuple(patterns), frozenset(selects), frozenset(returns), status_items, extended)
+    options = frozenset(selects), frozenset(returns)
+    return List(tag, reference, tuple(patterns), *options, status_items, extended, entries)
+
+
+def _entries(at: Cursor) -> tuple[bytes, ...]:
+    """ "(" entry *(SP entry) ")" (RFC 9590 5)"""
+    at.open()
+    entries = [parse_entry(at)]
+    while at.more():
+        entries.append(parse_entry(at))
+    return tuple(entries)
 
 
 def parse_lsub(at: Cursor, tag: bytes, _uid: bool) -> Lsub:

@@ -137,18 +137,18 @@ _DEPTHS = {b"0": 0, b"1": 1, b"INFINITY": -1}
 def _entries(at: Cursor) -> tuple[bytes, ...]:
     """entries = entry / "(" entry *(SP entry) ")"; RFC 5464's examples leave the parentheses out"""
     if not at.begins():
-        entries = [_entry(at)]
+        entries = [parse_entry(at)]
         while not at.at_end():
             at.space()
-            entries.append(_entry(at))
+            entries.append(parse_entry(at))
         return tuple(entries)
-    entries = [_entry(at)]
+    entries = [parse_entry(at)]
     while at.more():
-        entries.append(_entry(at))
+        entries.append(parse_entry(at))
     return tuple(entries)
 
 
-def _entry(at: Cursor) -> bytes:
+def parse_entry(at: Cursor) -> bytes:
     """entry = astring; what RFC 5464 section 3.2 forbids in it is a syntax error (0x00 to 0x19, as it says)"""
     start = at.pos
     entry = at.astring()
@@ -167,7 +167,7 @@ def parse_setmetadata(at: Cursor, tag: bytes, _uid: bool) -> SetMetadata:
     at.open()
     entries = []
     while True:
-        entry = _entry(at)
+        entry = parse_entry(at)
         at.space()
         entries.append((entry, _value(at)))
         if not at.more():

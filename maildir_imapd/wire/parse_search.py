@@ -1,5 +1,5 @@
 """SEARCH, SORT, THREAD, ESEARCH (RFC 3501 6.4.4, 4466, 4731, 5032, 5182, 5256, 5267, 5466, 6203, 7162,
-7377, 8474, 8514, 9394).
+7377, 8474, 8514, 9394, 9738).
 
 The text of a stored filter is put in the place of the key that names it, and read there.
 
@@ -25,6 +25,7 @@ from maildir_imapd.wire.commands import (
     Thread,
 )
 from maildir_imapd.wire.cursor import SYSTEM_FLAGS, Cursor, Stored, no_filters
+from maildir_imapd.wire.numbers import LARGEST, NumberSet
 from maildir_imapd.wire.parse_fetch import parse_items, parse_partial_range
 from maildir_imapd.wire.search_keys import (
     KeyAll,
@@ -439,6 +440,14 @@ def _object_id(name: bytes) -> Argument:
     return parse_key
 
 
+def _beyond(at: Cursor, *, after: bool) -> SearchKey:
+    """ "UIDAFTER" SP uniqueid / "UIDBEFORE" SP uniqueid (RFC 9738 3.2); the one named is never among them."""
+    uid = at.nz_number()
+    if uid == (LARGEST if after else 1):
+        return KeyNot(KeyAll())
+    return KeyNumbers(NumberSet(((uid + 1, LARGEST) if after else (1, uid - 1),)), uid=True)
+
+
 def _date(kind: str, relation: str) -> Argument:
     return lambda at, _charset: KeyDate(kind, relation, at.date())
 
@@ -462,6 +471,8 @@ _ARGUMENTS: dict[bytes, Argument] = {
     b"TEXT": lambda at, charset: KeyText(_text(at, charset)),
     b"THREADID": _object_id(b"THREADID"),
     b"UID": lambda at, _charset: KeyNumbers(at.number_set(), uid=True),
+    b"UIDAFTER": lambda at, _charset: _beyond(at, after=True),
+    b"UIDBEFORE": lambda at, _charset: _beyond(at, after=False),
     b"UNKEYWORD": lambda at, _charset: KeyFlag(at.atom(), False),
     b"YOUNGER": lambda at, _charset: KeyWithin(False, at.nz_number()),
 }

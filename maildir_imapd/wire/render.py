@@ -265,6 +265,13 @@ def search_words_line(words: Iterable[bytes]) -> bytes:
     return b" ".join([b"* SEARCH", *words]) + b"\r\n"
 
 
+def uidbatches_line(tag: bytes, ranges: Iterable[tuple[int, int]]) -> bytes:
+    """uidbatches-response (RFC 10022) from UIDs (high, low), in the order given."""
+    correlator = b"* UIDBATCHES (TAG " + string(tag) + b")"
+    batches = b",".join([b"%d:%d" % pair for pair in ranges])
+    return correlator + (b" " + batches if batches else b"") + b"\r\n"
+
+
 def esearch_line(
     tag: bytes | None,
     uid: bool,

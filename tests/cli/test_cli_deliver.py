@@ -83,6 +83,20 @@ def test_folders_and_flags(site: Site) -> None:
     assert "Work" not in (site.base / "ann" / "Maildir" / "subscriptions").read_text()
 
 
+def test_whether_it_has_attachments(site: Site) -> None:
+    with site.config.open("a") as config:
+        config.write("attachment_keywords = true\n")
+    assert site.deliver("-d", "ann", said=b"Content-Type: application/pdf\n\nx\n") == (0, "")
+    assert site.deliver("-d", "ann") == (0, "")
+    folder = site.base / "ann" / "Maildir"
+    words = dict(line.split(" ", 1) for line in (folder / "dovecot-keywords").read_text().splitlines())
+    letters = {word: "abcdefghij"[int(number)] for number, word in words.items()}
+    found = {
+        text.partition(b"Content-Type")[1]: each.name[-1] for each in site.files("ann") for text in [each.read_bytes()]
+    }
+    assert found == {b"Content-Type": letters["$HasAttachment"], b"": letters["$HasNoAttachment"]}
+
+
 def test_ones_own_mail(site: Site) -> None:
     home = site.base / "home"
     Spool(home / "Maildir")

@@ -430,6 +430,7 @@ def test_the_tables_say_one_thing_each() -> None:
         ("mail_nfs_storage = yes\n", "watch"),
         ("mail_plugins = acl\nplugin {\n  acl = vfile\n}\n", "acl"),
         ("mail_plugins = zlib\nplugin {\n  zlib_save = gz\n}\n", "compress_mail"),
+        ("mail_attachment_detection_options = add-flags exclude-inlined\n", "attachment_keywords"),
     ],
 )
 def test_limits_and_the_like(written: str, ours: str, tmp_path: Path) -> None:
@@ -444,6 +445,7 @@ def test_limits_and_the_like(written: str, ours: str, tmp_path: Path) -> None:
         "fsync": "always",
         "watch": "poll",
         "compress_mail": "gz",
+        "attachment_keywords": True,
         "acl": None,  # heeded, as it is without the setting
     }
     settings, said = told(f"{HEAD}{PERSONAL}passdb {{\n  driver = passwd-file\n  args = /u\n}}\n{written}", tmp_path)

@@ -9,7 +9,7 @@ from running import Running
 from spool import Spool
 from tools import process, rows, run, said, tree
 
-from maildir_imapd.cli.group import FAILED
+from maildir_imapd.cli.group import FAILED, USAGE
 
 
 def test_show_and_verify(spool: Spool) -> None:
@@ -56,6 +56,35 @@ def test_rebuild_keeps_every_uid(spool: Spool) -> None:
     assert shown["uidnext"] == 6
     assert [(row["uid"], row["subject"]) for row in rows(spool, "message", "search")] == before
     assert rows(spool, "index", "rebuild", "nope") == []
+
+
+def test_renumber_when_it_is_asked_for(spool: Spool) -> None:
+    spool.simple("INBOX", 3)
+    spool.simple("Lists", 1)
+    run(spool, "message", "expunge", "UID 1", "-m", "INBOX", "--yes")
+    shown, lists = rows(spool, "index", "show")
+    before = tree(spool.root)
+    rows(spool, "index", "renumber", "INBOX", "--dry-run")
+    run(spool, "index", "renumber", "INBOX", status=USAGE)
+    assert tree(spool.root) == before
+    (anew,) = rows(spool, "index", "renumber", "INBOX", "--yes")
+    assert anew["uidvalidity"] > shown["uidvalidity"]
+    assert (anew["messages"], anew["uidnext"]) == (2, 3)
+    assert rows(spool, "index", "show", "Lists") == [lists]
+    assert rows(spool, "index", "verify", "INBOX") == []
+
+
+def test_a_client_is_sent_away_by_a_renumbering(server: Running) -> None:
+    name, spool = server.user()
+    spool.simple("INBOX", 2)
+    with Client.to(server.port, user=name) as client:
+        client.ok("SELECT INBOX")
+        words = ("index", "renumber", "INBOX", "--yes", f"--mail-location=maildir:{spool.root}")
+        assert process(*words).returncode == 0
+        client.start("NOOP")
+        assert b"BYE" in client.line()
+    with Client.to(server.port, user=name) as client:
+        assert any(b"UIDNEXT 3" in line for line in client.ok("SELECT INBOX"))
 
 
 def test_a_client_goes_on_after_a_rebuild(server: Running) -> None:

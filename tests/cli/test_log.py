@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maildir_imapd import log
+from maildir_imapd import events, log
 from maildir_imapd.errors import ConfigError
 
 logger = logging.getLogger("maildir_imapd.test")
@@ -232,7 +234,7 @@ def test_the_jail_can_be_read(tmp_path: Path) -> None:
     words = [program("fail2ban-client"), "-c", str(etc), "-d"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "'addfailregex', '^ warning" in done.stdout
+    assert "'addfailregex', '^(?: " in done.stdout
     assert "'maildir-imapd', 'maxretry', 10]" in done.stdout
 
 
@@ -242,3 +244,124 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
         log.set_up("info", str(tmp_path / "none" / "log"))
     logger.info("as before")
     assert "as before" in (tmp_path / "log").read_text()
+
+
+values = st.one_of(
+    st.text(), st.binary(), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.text(), max_size=3)
+)
+
+
+@given(st.text(), st.dictionaries(st.text(), values, max_size=5), st.booleans())
+def test_each_line_of_json_is_one_object(event: str, fields: dict[str, object], fails: bool) -> None:
+    record = logging.LogRecord("maildir_imapd.x", logging.WARNING, "f", 1, event, None, None)
+    record.fields = fields
+    if fails:
+        record.exc_info = (ValueError, ValueError(event), None)
+    line = log.JsonFormatter().format(record)
+    assert len(line.splitlines()) == 1
+    assert line.isascii()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    found = json.loads(line, parse_constant=refuse)
+    assert set(found) >= {"time", "level", "pid", "event"}
+    assert found["level"] == "warning"
+    json.dumps(found, ensure_ascii=False).encode("utf-8")
+
+
+def test_no_field_takes_the_place_of_an_event_s_own() -> None:
+    record = logging.LogRecord("maildir_imapd.x", logging.INFO, "f", 1, "login", None, None)
+    record.fields = {"level": "error", "event": "forged", "password": "x", "pid": 1}
+    found = json.loads(log.JsonFormatter().format(record))
+    assert (found["level"], found["event"], found["level_"], found["password"]) == ("info", "login", "error", "***")
+
+
+def test_the_journal_gets_priorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(tmp_path / "err", "w+") as file:
+        state = os.fstat(file.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{state.st_dev}:{state.st_ino}")
+        monkeypatch.setattr("sys.stderr", file)
+        log.set_up("debug")
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+            logger.log(level, "seen")
+        try:
+            raise ValueError("a\nb")
+        except ValueError:
+            logger.exception("failed")
+        file.flush()
+        file.seek(0)
+        lines = file.read().splitlines()
+    assert [line[:3] for line in lines[:4]] == ["<7>", "<6>", "<4>", "<3>"]
+    assert lines[1] == f"<6>info pid={os.getpid()} seen"
+    assert all(line.startswith("<3>") for line in lines[4:])
+
+
+def test_another_standard_error_is_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(tmp_path / "err", "w+") as file:
+        monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+        monkeypatch.setattr("sys.stderr", file)
+        log.set_up("info", style="json")
+        logger.info("seen")
+        file.flush()
+        file.seek(0)
+        assert json.loads(file.read())["event"] == "seen"
+
+
+def test_the_system_s_log(tmp_path: Path) -> None:
+    """It is sent what syslog(3) would send, and a system's log that does not read holds nobody up."""
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as system:
+        system.bind(path)
+        handler = log.SyslogHandler(path)
+        handler.setFormatter(log.Formatter(dated=False))
+        root = logging.getLogger("maildir_imapd")
+        root.addHandler(handler)
+        root.setLevel("INFO")
+        root.propagate = False
+        logger.warning("seen", extra={"fields": {"user": "a\nb"}})
+        said = system.recv(4096)
+        assert said == b'<20>maildir-imapd[%d]: warning pid=%d seen user="a\\x0ab"' % (os.getpid(), os.getpid())
+        for _ in range(5000):
+            logger.warning("again")
+    os.unlink(path)
+    logger.warning("nobody is there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as system:
+        system.bind(path)
+        logger.warning("seen again")
+        assert system.recv(4096).endswith(b" seen again")
+    handler.close()
+
+
+def test_a_listener_stays_when_the_log_is_set_up_anew(tmp_path: Path) -> None:
+    seen: list[logging.LogRecord] = []
+    listener = logging.Handler()
+    listener.emit = seen.append  # type: ignore[method-assign]
+    log.listen(listener)
+    log.listen(listener)
+    try:
+        log.set_up("info", str(tmp_path / "log"))
+        logger.info("one")
+        log.set_up("info", str(tmp_path / "log"))
+        logger.info("two")
+    finally:
+        log.unlisten(listener)
+        log.unlisten(listener)
+    logger.info("three")
+    assert [record.msg for record in seen] == ["one", "two"]
+    assert len((tmp_path / "log").read_text().splitlines()) == 3
+
+
+def test_a_thread_says_of_which_session_it_is(tmp_path: Path) -> None:
+    log.set_up("info", str(tmp_path / "log"))
+    events.set_session("s-1")
+    try:
+        events.Log("maildir_imapd.test").info("login", user="ann")
+        other = threading.Thread(target=lambda: events.Log("maildir_imapd.test").info("other"))
+        other.start()
+        other.join()
+    finally:
+        events.set_session(None)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[0].endswith(" login user=ann session=s-1")
+    assert lines[1].endswith(" other")

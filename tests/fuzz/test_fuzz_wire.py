@@ -36,6 +36,8 @@ SAMPLES = [
     b"RENAME inbox {2+}\r\nx/",
     b'LIST (SUBSCRIBED RECURSIVEMATCH) "" ("*" %) RETURN (CHILDREN STATUS (MESSAGES UNSEEN))',
     b"STATUS x (MESSAGES HIGHESTMODSEQ)",
+    b'LIST "" * RETURN (METADATA (/private/x "/shared/y") STATUS (SIZE))',
+    b"UIDBATCHES 2000 10:20",
     b'APPEND box (\\Seen) " 7-Feb-1994 21:52:25 -0800" {5+}\r\nhello {2+}\r\nhi',
     b"APPEND {1+}\r\nx CATENATE (URL {1+}\r\nu TEXT {1+}\r\nt) UTF8 (~{1+}\r\n\0)",
     b"UID REPLACE 4 box () {1+}\r\nx",

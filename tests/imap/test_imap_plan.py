@@ -47,7 +47,7 @@ def test_what_two_asked_for_comes_once() -> None:
 
 def test_a_percent_sign_is_no_slot() -> None:
     plan = asked('BODY[HEADER.FIELDS ("100%")]')
-    assert plan.template % (7, b"{0}\r\n") == b'* 7 FETCH (BODY[HEADER.FIELDS ("100%")] {0}\r\n)\r\n'
+    assert plan.template(b"* %d FETCH (") % (7, b"{0}\r\n") == b'* 7 FETCH (BODY[HEADER.FIELDS ("100%")] {0}\r\n)\r\n'
 
 
 def test_only_what_is_made_of_each_message_may_be_refused() -> None:

@@ -18,12 +18,12 @@ from maildir_imapd.wire.parse import BARE, PARSERS, UID_PARSERS
 AFTER = [
     "IMAP4rev1", "IMAP4rev2", "ACL", "APPENDLIMIT=104857600", "BINARY", "CATENATE", "CHILDREN", "CONDSTORE",
     "CONTEXT=SEARCH", "CONTEXT=SORT", "CREATE-SPECIAL-USE", "ENABLE", "ESEARCH", "ESORT", "FILTERS",
-    "I18NLEVEL=2", "ID", "IDLE", "INPROGRESS", "LANGUAGE", "LIST-EXTENDED", "LIST-MYRIGHTS", "LIST-STATUS",
-    "LITERAL+", "METADATA", "MOVE", "MULTIAPPEND", "MULTISEARCH", "NAMESPACE", "NOTIFY", "OBJECTID", "PARTIAL",
-    "PREVIEW", "QRESYNC", "REPLACE",
+    "I18NLEVEL=2", "ID", "IDLE", "INPROGRESS", "LANGUAGE", "LIST-EXTENDED", "LIST-METADATA", "LIST-MYRIGHTS",
+    "LIST-STATUS", "LITERAL+", "METADATA", "MOVE", "MULTIAPPEND", "MULTISEARCH", "NAMESPACE", "NOTIFY", "OBJECTID",
+    "PARTIAL", "PREVIEW", "QRESYNC", "REPLACE",
     "RIGHTS=texk", "SASL-IR", "SAVEDATE", "SEARCH=FUZZY", "SEARCHRES", "SORT", "SORT=DISPLAY", "SPECIAL-USE",
-    "STATUS=SIZE", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "THREAD=REFS", "UIDPLUS", "UNAUTHENTICATE",
-    "UNSELECT", "UTF8=ACCEPT", "WITHIN",
+    "STATUS=SIZE", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "THREAD=REFS", "UIDBATCHES", "UIDONLY", "UIDPLUS",
+    "UNAUTHENTICATE", "UNSELECT", "UTF8=ACCEPT", "WITHIN",
 ]  # fmt: skip
 QUOTA = {"QUOTA", "QUOTA=RES-MAILBOX", "QUOTA=RES-MESSAGE", "QUOTA=RES-STORAGE"}
 # What does not depend on the user is named before login, too: Python's imaplib asks once, there.
@@ -64,11 +64,11 @@ def test_what_is_announced(login: bool, names: list[str], tmp_path: Path) -> Non
 
 
 def test_what_a_setting_takes_away_is_not_announced(tmp_path: Path) -> None:
-    policy = replace(POLICY, acl=False, utf8="no", quota_set=True, compress=True)
+    policy = replace(POLICY, acl=False, utf8="no", quota_set=True, compress=True, xlist=True)
     client = MemoryWires(tmp_path / "Maildir", policy).connect(login=True)
     found = set(client.command(b"a CAPABILITY")[0].decode().split()[2:])
     assert set(AFTER) - found == {"ACL", "RIGHTS=texk", "LIST-MYRIGHTS", "UTF8=ACCEPT"}
-    assert found - set(AFTER) == {"QUOTASET", "COMPRESS=DEFLATE", *QUOTA}
+    assert found - set(AFTER) == {"QUOTASET", "COMPRESS=DEFLATE", "XLIST", *QUOTA}
     stranger = MemoryWires(tmp_path / "Maildir", policy).connect(login=False)
     early = set(stranger.command(b"a CAPABILITY")[0].decode().split()[2:])
     assert found - early == PERSONAL

@@ -15,6 +15,7 @@ from maildir_imapd.lmtp.answers import STORED, Answer
 from maildir_imapd.lmtp.putting import Manner, Putting, Stored, choose
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.maildir import keywords
+from maildir_imapd.store.maildir.delivery import Delivery
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 
@@ -141,6 +142,27 @@ def test_keywords_that_have_no_room_are_left_out(tmp_path: Path, monkeypatch: py
     for word in (b"one", b"two"):
         assert put(To(spool), manner=Manner(flags=(b"\\Seen", word))) == [STORED]
     assert sorted(each.name.rpartition(":2,")[2] for each in files(spool)) == ["S", "Sa"]
+
+
+def test_keywords_of_what_is_in_the_message(tmp_path: Path) -> None:
+    """It is looked at once for all recipients, when it is whole; and what is on top of it belongs to it."""
+    found = spools(tmp_path, "a", "b")
+    looked: list[bytes] = []
+
+    def keywords_of(delivery: Delivery) -> tuple[bytes, ...]:
+        with delivery.contents() as (read, octets):
+            looked.append(read(0, octets))
+        return (b"word",)
+
+    manner = Manner(flags=(b"\\Seen",), keywords=keywords_of)
+    assert put(*map(To, found), manner=manner) == [STORED, STORED]
+    assert looked == [b"X: y\n" + TEXT.replace(b"\r\n", b"\n")]
+    assert [
+        each.name.rpartition(":2,")[2] for spool in found for each in files(spool) if each.parent.name == "cur"
+    ] == [
+        "Sa",
+        "Sa",
+    ]
 
 
 @pytest.mark.parametrize(

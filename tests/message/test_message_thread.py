@@ -14,6 +14,7 @@ from maildir_imapd.message.thread import (
     references,
     refs,
     render_threads,
+    root_id,
 )
 
 
@@ -168,3 +169,19 @@ def test_references_of_one_message_are_limited() -> None:
     found = entry(1, header, 0).references
     assert len(found) == REFERENCES_LIMIT
     assert found[-1] == b"2999@x"
+
+
+@pytest.mark.parametrize(
+    ("fields", "root"),
+    [
+        ("Message-ID: <a@b>\n", b"a@b"),
+        ("Message-ID: <a@b>\nReferences: <c@d> <e@f>\nIn-Reply-To: <e@f>\n", b"c@d"),
+        ("Message-ID: <a@b>\nReferences: none\nIn-Reply-To: Your mail <e@f>\n", b"e@f"),
+        ("Message-ID: a@b\nReferences:\n", None),
+        ("Subject: <a@b>\n", None),
+        ('References: <"c"@d>\n', b"c@d"),
+        ("References: " + "<c@d> ".join("x" * 5) + " <e@f>" * 20_000 + "\n", b"c@d"),
+    ],
+)
+def test_which_message_began_the_thread(fields: str, root: bytes | None) -> None:
+    assert root_id(fields.replace("\n", "\r\n").encode() + b"\r\n") == root

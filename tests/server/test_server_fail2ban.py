@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import subprocess
@@ -57,6 +58,16 @@ def test_nobody_is_banned_for_anothers_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = done.stdout.split()
     assert set(found) == set(expected)
+    # As fail2ban has lines of the journal: a name and a number before what was logged, whose moment it knows otherwise.
+    journal = re.sub(r"^(\S+) (?=[a-z]+ pid=)", r"\1host maildir-imapd[4711]: ", log.read_text(), flags=re.MULTILINE)
+    (tmp_path / "journal").write_text(journal)
+    done = subprocess.run(
+        [program("fail2ban-regex"), "-o", "<ip>", str(tmp_path / "journal"), str(FILTER)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert set(done.stdout.split()) == set(expected), done.stderr
 
 
 def _context(base: Path) -> ssl.SSLContext:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import imaplib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from maildir_imapd.cli import certificate
+from maildir_imapd.server import control_protocol
 from maildir_imapd.server.service_manager import ServiceManager, inherited
 
 
@@ -124,3 +128,88 @@ def test_what_does_not_listen_is_named() -> None:
 def test_without_the_variables() -> None:
     assert inherited({"HOME": "/"}) == []
     assert inherited({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "x"}) == []
+
+
+# Becomes a server whose third descriptor is the socket of the first argument, as systemd would start it.
+BECOMES = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+pid = str(os.getpid())
+os.environ.update(LISTEN_PID=pid, LISTEN_FDS="1", LISTEN_FDNAMES=sys.argv[2], WATCHDOG_PID=pid)
+os.execv(sys.executable, [sys.executable, "-m", "maildir_imapd", "serve", *sys.argv[3:]])
+"""
+
+
+def started(tmp_path: Path, sock: socket.socket, name: str, told: str, *options: str) -> subprocess.Popen[str]:
+    (tmp_path / "passwd").write_text("ann:{PLAIN}secret\n")
+    environ = {**os.environ, "NOTIFY_SOCKET": told, "WATCHDOG_USEC": "2000000"}
+    given = [
+        f"--mail-location=maildir:{tmp_path}/mail/%n",
+        f"--passwd-file={tmp_path}/passwd",
+        "--plaintext-login=loopback",
+        "--control-socket=none",
+        *(["--mail-user=root"] if os.geteuid() == 0 else []),
+    ]
+    (tmp_path / "mail").mkdir()
+    words = [sys.executable, "-c", BECOMES, str(sock.fileno()), name, *given, *options]
+    return subprocess.Popen(
+        words, pass_fds=[sock.fileno()], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.slow
+def test_a_server_that_a_service_manager_has_started(manager: socket.socket, tmp_path: Path) -> None:
+    def heard(kind: str) -> str:
+        while True:
+            said = manager.recv(9999).decode()
+            if said.startswith(kind):
+                return said
+
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        process = started(tmp_path, sock, "imap", manager.getsockname())
+    try:
+        ready = heard("READY=1")
+        assert f"STATUS=imap 127.0.0.1:{port}; 2 workers, pid {process.pid}\n" in ready
+        assert ready.endswith(f"MAINPID={process.pid}")
+        with imaplib.IMAP4("127.0.0.1", port) as client:
+            client.login("ann", "secret")
+        heard("WATCHDOG=1")
+        heard("WATCHDOG=1")
+        process.send_signal(signal.SIGHUP)
+        heard("RELOADING=1")
+        heard("READY=1")
+        with imaplib.IMAP4("127.0.0.1", port) as client:
+            client.login("ann", "secret")
+        process.terminate()
+        heard("STOPPING=1")
+    finally:
+        process.terminate()
+        assert process.communicate(timeout=60)[0].startswith("maildir-imapd ")
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("maildir-imapd.socket", "FileDescriptorName= must be one of imap, imaps, "),
+        ("imap_proxy", "need proxy_networks"),
+    ],
+)
+def test_a_socket_that_cannot_be_served(manager: socket.socket, tmp_path: Path, name: str, why: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        process = started(tmp_path, sock, name, manager.getsockname())
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 78
+    assert why in said
+
+
+def test_the_places_that_it_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/one:/run/two")
+    assert certificate.state_dir() == Path("/var/lib/one")
+    assert control_protocol.own_place() == "/run/one/control"
+    monkeypatch.delenv("STATE_DIRECTORY")
+    monkeypatch.setenv("XDG_STATE_HOME", "/home/ann/state")
+    assert certificate.state_dir() == Path("/home/ann/state/maildir-imapd")

@@ -102,14 +102,12 @@ def test_a_setting_is_read_in_one_place() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr in BY_NAME and ast.unparse(node.value).endswith("config"):
                 readers.setdefault(node.attr, set()).add(path.name)
-    # Where the log is, is the supervisor's to open and the workers' to reach.
-    assert readers.pop("log_file") == {"settings.py", "supervisor.py"}
     # How many workers there are is the supervisor's to start, and theirs to share the machine's memory.
     assert readers.pop("workers") == {"settings.py", "supervisor.py"}
     assert not {name: places for name, places in readers.items() if len(places) > 1}
     # What the supervisor reads is of the process, and of no connection.
     own = {name for name, places in readers.items() if places not in ({"settings.py"}, {"back_ends.py"}, {"tls.py"})}
-    assert own == {"pid_file", "log_level", "shutdown_timeout"}
+    assert own == {"pid_file", "shutdown_timeout"}
 
 
 def test_compressing_without_the_library_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

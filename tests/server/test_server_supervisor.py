@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from maildir_imapd.config import load
-from maildir_imapd.server import settings, supervisor
+from maildir_imapd.server import identity, settings, supervisor
 
 
 def test_the_pause_grows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +34,6 @@ def test_root_names_at_its_start_who_cannot_log_in(
     (tmp_path / "passwd").write_text("ann:{PLAIN}x::::::\nben:{PLAIN}x:1000:1000::::\n")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     config = load(None, {"passwd_file": str(tmp_path / "passwd")})
-    supervisor._mail_user(config, settings.chain(config))
+    identity.mail_user(config, settings.chain(config))
     fields = [getattr(record, "fields", None) for record in caplog.records]
     assert {"without_uid": 1, "refused": "ann"} in fields

@@ -121,3 +121,16 @@ def test_copying_bytes_refuses_what_is_no_file(folder: int) -> None:
     with pytest.raises(FileNotFoundError):
         delivery.copy_bytes(b"cur/none", b"cur/x", folder, folder, 0o600)
     assert os.listdir(os.open("tmp", os.O_RDONLY, dir_fd=folder)) == []
+
+
+@pytest.mark.parametrize("packing", ["none", "gz"])
+def test_what_has_come_in_is_read_by_places(folder: int, packing: packed.Kind) -> None:
+    item = Delivery(Descriptor(os.dup(folder)), b"/box", packing=packing)
+    item.write(b"Subject: x\r\n\r\ny\r\n")
+    for _ in range(2):
+        with item.contents() as (read, octets):
+            assert octets == 14
+            assert read(0, 100) == b"Subject: x\n\ny\n"
+            assert read(9, 3) == b"x\n\n"
+        item.close()
+    item.abort()

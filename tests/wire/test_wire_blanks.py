@@ -60,6 +60,8 @@ COMMANDS = [
     b"UID COPY 1 box",
     b"UID MOVE 1 box",
     b"LSUB a b",
+    b"UIDBATCHES 500 1:2",
+    b'LIST "" * RETURN (METADATA (/a "/b") CHILDREN)',
     b"XLIST a b",
     b'LIST (SUBSCRIBED RECURSIVEMATCH) "" (a b) RETURN (CHILDREN STATUS (MESSAGES))',
     b"GETMETADATA (DEPTH 1 MAXSIZE 5) x (/a /b)",

@@ -105,6 +105,11 @@ KEYS: list[tuple[bytes, SearchKey]] = [
     (b"MODSEQ 0", KeyModSeq(0)),
     (b'MODSEQ "/flags/\\\\draft" ALL 620162338', KeyModSeq(620162338, b"/flags/\\draft", b"all")),
     (b"OLDER 1", KeyWithin(True, 1)),
+    # RFC 9738 3.2: not "6:*", which has the last message in it where that has UID 5
+    (b"UIDAFTER 5", KeyNumbers(NumberSet(((6, 4294967295),)), uid=True)),
+    (b"UIDAFTER 4294967295", KeyNot(KeyAll())),
+    (b"uidbefore 5", KeyNumbers(NumberSet(((1, 4),)), uid=True)),
+    (b"UIDBEFORE 1", KeyNot(KeyAll())),
     (b"YOUNGER 259200", KeyWithin(False, 259200)),
     (b"EMAILID M6d99ac3275bb4e", KeyObjectId(b"EMAILID", b"M6d99ac3275bb4e")),
     (b"THREADID T-_", KeyObjectId(b"THREADID", b"T-_")),

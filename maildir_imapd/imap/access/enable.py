@@ -21,10 +21,11 @@ ENABLEABLE = {
     b"UTF8=ACCEPT": b"UTF8=ACCEPT",
     b"IMAP4REV2": b"IMAP4rev2",
     b"METADATA": b"METADATA",
+    b"UIDONLY": b"UIDONLY",
 }
 
 
-@command(b"ENABLE", states=LOGGED_IN, mail=False, announces=[b"ENABLE"])
+@command(b"ENABLE", states=LOGGED_IN, mail=False, announces=[b"ENABLE", b"UIDONLY"])
 def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
     """Switch extensions on (RFC 5161): one that is not known is passed over; mutt asks for UTF8=ACCEPT everywhere.
 
@@ -40,8 +41,20 @@ def enable(session: Session, cmd: Enable, reply: Reply) -> Done:
             if name == b"METADATA" and session.following is None:
                 session.following = AnnotationNews(session)
             session.enable(name, reply)
+            if name == b"UIDONLY":
+                _end_numbered(session, reply)
             if session.rev2 and session.view is not None:
                 session.view.forget_recent()
             fresh.append(ENABLEABLE[name])
     reply.write(enabled_line(fresh))
     return Done("ENABLE completed")
+
+
+def _end_numbered(session: Session, reply: Reply) -> None:
+    """End the updates of searches that are told by sequence numbers, for this client gets no more of them."""
+    contexts = {} if session.view is None else session.view.contexts
+    for tag in [tag for tag, context in contexts.items() if not context.uid]:
+        del contexts[tag]
+        session.say(
+            reply, b"NO", "This search went by message numbers and is updated no longer", b'NOUPDATE "%b"' % tag
+        )

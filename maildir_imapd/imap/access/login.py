@@ -73,6 +73,7 @@ def enter(session: Session, credential: Credential, how: str) -> Done:
     session.log_in(session.gate(credential))
     session.used(session.client)
     session.note("login", method=how, tls=session.secure)
+    session.tally.announced = True
     return Done("Logged in", capability_code(session))
 
 

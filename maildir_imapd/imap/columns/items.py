@@ -16,7 +16,6 @@ from maildir_imapd.imap.columns.plan import (
     MODSEQ,
     SAVEDATE,
     SIZE,
-    THREADID,
     UID,
     Cached,
     Column,
@@ -24,7 +23,7 @@ from maildir_imapd.imap.columns.plan import (
     Plan,
 )
 from maildir_imapd.imap.reply import PIECE_OCTETS
-from maildir_imapd.message import mime, section
+from maildir_imapd.message import mime, section, thread
 from maildir_imapd.message.envelope import render_envelope
 from maildir_imapd.message.structure import render_body, render_bodystructure
 from maildir_imapd.message.text import preview
@@ -47,12 +46,23 @@ def email_id(content: Content) -> bytes:
     return b"M" + digest.hexdigest()[:40].encode()
 
 
+def thread_id(content: Content) -> bytes:
+    """The THREADID of a message: made from the Message ID of the one that began its thread (RFC 8474 5.2).
+
+    It is in the header alone, so that it is the same in each mailbox and never changes; who names nothing is alone.
+    """
+    root = thread.root_id(content.header)
+    digest = hashlib.sha256(b"header " + content.header if root is None else b"id " + root)
+    return b"T" + digest.hexdigest()[:40].encode()
+
+
 def _of_parts(key: bytes, make: Make) -> Field:
     """A field that no other is of the family of, made of the message's parts."""
     return alone(Field(key, make, header_only=False))
 
 
 EMAILID: Final = _of_parts(b"emailid", email_id)
+THREADID: Final = alone(Field(b"threadid", thread_id))
 
 _SIMPLE: Final[dict[bytes, Column]] = {
     each.label: each
@@ -63,9 +73,9 @@ _SIMPLE: Final[dict[bytes, Column]] = {
         SAVEDATE,
         SIZE,
         INTERNALDATE,
-        THREADID,
         # RFC 8474: one identifier for one content, so that COPY and MOVE keep it.
         Cached(b"EMAILID", b"(%b)", EMAILID),
+        Cached(b"THREADID", b"(%b)", THREADID),
         Cached(b"ENVELOPE", b"%b", alone(Field(b"envelope", lambda c: render_envelope(c.header)))),
         Cached(b"BODY", b"%b", _of_parts(b"body", lambda c: render_body(c.tree(), c.window()))),
         Cached(

@@ -72,8 +72,6 @@ FLAGS: Final = FromSnapshot(b"FLAGS", b"%b", lambda view, positions: view.flag_l
 MODSEQ: Final = FromSnapshot(b"MODSEQ", b"(%d)", lambda view, positions: column(view.snapshot.modseqs, positions))
 SAVEDATE: Final = FromSnapshot(b"SAVEDATE", b"%b", _saved)
 INTERNALDATE: Final = FromSnapshot(b"INTERNALDATE", b"%b", _received)
-# RFC 8474 5.2: no threads are kept track of.
-THREADID: Final = FromSnapshot(b"THREADID", b"%b", lambda view, positions: [b"NIL"] * len(positions))
 # The one of its kind that may have to read messages, once for each.
 SIZE: Final = FromSnapshot(b"RFC822.SIZE", b"%d", lambda view, positions: view.sizes(positions))
 
@@ -101,11 +99,10 @@ class Plan:
         """The names of the items; two plans of the same labels are answered alike."""
         return tuple(column.label for column in self.columns)
 
-    @property
-    def template(self) -> bytes:
-        """The line of one message, with a slot for its number and one for each column."""
+    def template(self, beginning: bytes) -> bytes:
+        """The line of one message, with a slot for each column; *beginning* has one for its number."""
         items = b" ".join(column.label.replace(b"%", b"%%") + b" " + column.slot for column in self.columns)
-        return b"* %d FETCH (" + items + b")\r\n"
+        return beginning + items + b")\r\n"
 
     @property
     def has_bodies(self) -> bool:

@@ -54,14 +54,35 @@ class Missing:
     reason: MessageUnreadable | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """How the rows of a chunk look: *begin* has a slot for the number alone, *template* one for each column, too."""
+
+    begin: bytes
+    template: bytes
+    numbers: Sequence[int]
+
+
+def beginning(session: Session) -> bytes:
+    """Return what each row begins with, with a slot for what ``numbers`` gives (RFC 3501 7.4.2, RFC 9586 3.3)."""
+    return b"* %d UIDFETCH (" if session.uid_only else b"* %d FETCH ("
+
+
+def numbers(session: Session, positions: Positions) -> Sequence[int]:
+    """Return what the client calls the messages at *positions*: their numbers, or their UIDs where UIDONLY is on."""
+    return session.selected.uids_at(positions) if session.uid_only else [i + 1 for i in positions]
+
+
 def send(session: Session, plan: Plan, positions: Positions, reply: Reply) -> Missing:
     """Write one FETCH response per position; what cannot be read is left out and counted.
 
     Raises LimitReached before a row that would be much larger than its message.
     """
     view = session.selected
+    session.tally.fetched += len(positions)
     missing = Missing()
-    template = plan.template
+    begin = beginning(session)
+    template = plan.template(begin)
     work = _send_bodies if plan.has_bodies else _send_columns
     hear = _hearing(session, plan)
     size = max(1, min(CHUNK_ROWS, CHUNK_VALUES // len(plan)))
@@ -72,7 +93,8 @@ def send(session: Session, plan: Plan, positions: Positions, reply: Reply) -> Mi
             size = min(size, PIECE_MESSAGES)
     for start in range(0, len(positions), size):
         view.progress.part(start, len(positions))
-        work(view, plan, template, positions[start : start + size], reply, missing, hear)
+        chunk = positions[start : start + size]
+        work(view, plan, _Lines(begin, template, numbers(session, chunk)), chunk, reply, missing, hear)
     return missing
 
 
@@ -85,14 +107,13 @@ def _hearing(session: Session, plan: Plan) -> Hear:
 
 
 def _send_columns(
-    view: View, plan: Plan, template: bytes, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
+    view: View, plan: Plan, lines: _Lines, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
 ) -> None:
     cached = [c for c in plan if isinstance(c, Cached)]
     lost: set[int] = set()
     values: dict[bytes, list[bytes | None]] = {}
     if cached:
         values, lost = _fill(view, [c.field for c in cached], chunk, missing)
-    numbers = [i + 1 for i in chunk]
     made: dict[bytes, Sequence[object]] = {
         c.label: c.values(view, chunk) for c in plan if isinstance(c, FromSnapshot) and c is not SIZE
     }
@@ -103,10 +124,11 @@ def _send_columns(
             _miss(view, failures[k], missing)
             lost.add(k)
     rows = zip(
-        numbers,
+        lines.numbers,
         *(values[c.field.key] if isinstance(c, Cached) else made[c.label] for c in plan),
         strict=True,
     )
+    template = lines.template
     if lost:
         reply.extend([template % row for k, row in enumerate(rows) if k not in lost])
         hear([uid for k, uid in enumerate(view.uids_at(chunk)) if k not in lost])
@@ -166,7 +188,7 @@ def _miss(view: View, error: StoreError, missing: Missing) -> None:
 
 
 def _send_bodies(
-    view: View, plan: Plan, template: bytes, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
+    view: View, plan: Plan, lines: _Lines, chunk: Positions, reply: Reply, missing: Missing, hear: Hear
 ) -> None:
     """Row by row: a body may be large, and is on its way before the next one is read."""
     columns = tuple(plan)
@@ -186,25 +208,25 @@ def _send_bodies(
             try:
                 content = read(view, uid, near=near)
                 if not content.large:
-                    row, streamed = _row(content, sources, k, position, size_at)
+                    row, streamed = _row(content, sources, k, lines.numbers[k], size_at)
                     if streamed:
-                        _write_streamed(reply, position + 1, columns, row[1:])
+                        _write_streamed(reply, lines.begin, columns, row)
                     else:
-                        reply.write(template % tuple(row))
+                        reply.write(lines.template % tuple(row))
                 else:
                     with content.opened():
-                        row, _ = _row(content, sources, k, position, size_at)
+                        row, _ = _row(content, sources, k, lines.numbers[k], size_at)
                         content.release()
-                        _write_streamed(reply, position + 1, columns, row[1:])
+                        _write_streamed(reply, lines.begin, columns, row)
             except (MessageGone, MessageUnreadable) as error:
                 _miss(view, error, missing)
                 continue
             hear((uid,))
 
 
-def _row(content: Content, sources: _Sources, k: int, position: int, size_at: int) -> tuple[_Row, bool]:
+def _row(content: Content, sources: _Sources, k: int, number: int, size_at: int) -> tuple[_Row, bool]:
     """The values of a message that is number *k* of its chunk, and whether one of them is to be streamed."""
-    row: _Row = [position + 1]
+    row: _Row = [number]
     streamed = False
     left = ROW_LIMIT_TIMES * content.octets + ROW_LIMIT_OCTETS
     for ready, make in sources:
@@ -227,12 +249,10 @@ def _row(content: Content, sources: _Sources, k: int, position: int, size_at: in
     return row, streamed
 
 
-def _write_streamed(
-    reply: Reply, number: int, columns: Sequence[Column], values: Sequence[int | bytes | Streamed]
-) -> None:
+def _write_streamed(reply: Reply, begin: bytes, columns: Sequence[Column], row: _Row) -> None:
     """Write a row piece by piece: what is long is not copied, and of a large message no more held than a piece."""
-    before = b"* %d FETCH (" % number
-    for column, value in zip(columns, values, strict=True):
+    before = begin % row[0]
+    for column, value in zip(columns, row[1:], strict=True):
         if isinstance(value, int | bytes):
             before += column.label + b" " + column.slot % value + b" "
             continue

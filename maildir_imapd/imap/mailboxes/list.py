@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from maildir_imapd import mutf7, normal
 from maildir_imapd.errors import BadArgument, ImapdError, MailboxMissing, NoPermission, NotSelectable
 from maildir_imapd.imap.languages import translated_prefix
+from maildir_imapd.imap.mailboxes.metadata import check_entry, metadata_of
 from maildir_imapd.imap.mailboxes.rights import demand, myrights_line, visible, visible_and_limited
 from maildir_imapd.imap.mailboxes.status import status_line, status_line_at
 from maildir_imapd.imap.registry import LOGGED_IN, command
@@ -67,17 +68,23 @@ Lines = list[tuple[bytes, str | None, bytes | None]]
 _last: WeakKeyDictionary[Account, tuple[tuple[object, ...], _Found, Lines]] = WeakKeyDictionary()
 
 
-@command(b"LIST", states=LOGGED_IN, announces=[b"CHILDREN", b"LIST-EXTENDED", b"LIST-STATUS", b"SPECIAL-USE"])
+@command(
+    b"LIST",
+    states=LOGGED_IN,
+    announces=[b"CHILDREN", b"LIST-EXTENDED", b"LIST-METADATA", b"LIST-STATUS", b"SPECIAL-USE"],
+)
 def list_(session: Session, cmd: List, reply: Reply) -> Done:
-    """List mailboxes (RFC 3501 6.3.8; options: RFC 5258 and 6154; with STATUS: RFC 5819; MYRIGHTS: RFC 8440)."""
+    """List mailboxes (RFC 3501 6.3.8; options: RFC 5258, 6154; with STATUS: 5819; MYRIGHTS: 8440; METADATA: 9590)."""
     if not cmd.extended and cmd.patterns == (b"",):
         _root(session, reply, b"LIST")
         return Done("LIST completed")
     rights = b"MYRIGHTS" in cmd.return_options
     if rights and not session.policy.acl:
         raise BadArgument("a return option")
+    for entry in cmd.entries:
+        check_entry(entry, shortest=1)
     lines = _listing(session, cmd)
-    if not cmd.status_items and not rights:
+    if not cmd.status_items and not rights and not cmd.entries:
         reply.extend([line for line, *_ in lines])
         return Done("LIST completed")
     for line, selectable, path in lines:
@@ -90,6 +97,8 @@ def list_(session: Session, cmd: List, reply: Reply) -> Done:
         reply.write(line)
         if selectable is not None and rights:
             _rights(session, reply, selectable)
+        if selectable is not None and cmd.entries:
+            _metadata(session, reply, selectable, cmd.entries)
         if status:
             reply.write(status)
     return Done("LIST completed")
@@ -124,7 +133,7 @@ def _listing(session: Session, cmd: List) -> Lines:
             child_info=sorted(criteria) if row.child_info else (),
             utf8=session.utf8,
         )
-        # Of a name that is there for its children alone nothing more is said (RFC 5819 3, RFC 8440 4).
+        # Of a name that is there for its children alone nothing more is said (RFC 5819 3, RFC 8440 4, RFC 9590 4).
         lines.append((line, row.name if row.selectable and row.own else None, free.get(row.name)))
     _last[account] = (asked, found, lines)
     return lines
@@ -164,7 +173,9 @@ def lsub(session: Session, cmd: Lsub, reply: Reply) -> Done:
     return Done("LSUB completed")
 
 
-@command(b"XLIST", states=LOGGED_IN)
+@command(
+    b"XLIST", states=LOGGED_IN, announces=lambda session: [b"XLIST"] if session.policy.xlist else [], impersonal=True
+)
 def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
     """List mailboxes with their special uses, as Gmail did before SPECIAL-USE: some clients send it unasked."""
     special = session.account.special_use()
@@ -344,6 +355,16 @@ def _rights(session: Session, reply: Reply, name: str) -> None:
         reply.write(myrights_line(session, name, demand(session, name)))
     except ImapdError as error:
         session.note("list-myrights-failed", mailbox=name, why=error.text, detail=error.detail)
+
+
+def _metadata(session: Session, reply: Reply, name: str, entries: Sequence[bytes]) -> None:
+    """METADATA of one mailbox; left out where it cannot be had (RFC 9590 3)."""
+    try:
+        reply.write(metadata_of(session, name, entries))
+    except (NoPermission, MailboxMissing):
+        return
+    except ImapdError as error:
+        session.note("list-metadata-failed", mailbox=name, why=error.text, detail=error.detail)
 
 
 def _status(session: Session, name: str, path: bytes | None, items: Sequence[bytes]) -> tuple[bytes, bool]:

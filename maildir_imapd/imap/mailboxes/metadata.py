@@ -134,13 +134,28 @@ def _mailbox(session: Session, raw: bytes) -> str:
     if not raw:
         return SERVER
     name = session.lookup_name(raw)
+    _demand_access(session, name)
+    return name
+
+
+def _demand_access(session: Session, name: str) -> None:
+    """Raise NoPermission where the user may not see a mailbox's annotations, MailboxMissing where there is none."""
     rights = rights_of(session, name)
     if rights is None:
         if not session.account.exists(name):
             raise MailboxMissing
     elif not demand(session, name, "l") & ACCESS:
         raise NoPermission
-    return name
+
+
+def metadata_of(session: Session, mailbox: str, names: Iterable[bytes]) -> bytes:
+    """Render the METADATA response of a mailbox as GETMETADATA does; raises as ``_demand_access``."""
+    _demand_access(session, mailbox)
+    entries = all_entries(session, mailbox)
+    found: dict[bytes, tuple[bytes, bytes | None]] = {}
+    for entry, value in _chosen(entries, names, 0):
+        found.setdefault(entry.lower(), (entry, value))
+    return render.metadata_line(session.spell(mailbox), found.values(), utf8=session.utf8)
 
 
 def may_hear(session: Session, mailbox: str) -> bool:

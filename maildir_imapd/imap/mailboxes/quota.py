@@ -37,9 +37,14 @@ def _resources(session: Session) -> list[tuple[bytes, int, int]]:
 
 def _announced(session: Session) -> list[bytes]:
     """For whom there is a limit, or who may set one: others are shown an empty bar by clients that look for it."""
-    if not (session.may_set_quota or session.account.quota_mailboxes or session.account.quota.limited):
+    if not (_may_set(session) or session.account.quota_mailboxes or session.account.quota.limited):
         return []
     return [b"QUOTA", b"QUOTA=RES-STORAGE", b"QUOTA=RES-MESSAGE", b"QUOTA=RES-MAILBOX"]
+
+
+def _may_set(session: Session) -> bool:
+    """Whether SETQUOTA is there for this user."""
+    return session.policy.quota_set and session.account.quota.settable
 
 
 @command(b"GETQUOTA", states=LOGGED_IN, announces=_announced)
@@ -70,11 +75,11 @@ def getquotaroot(session: Session, cmd: GetQuotaRoot, reply: Reply) -> Done:
     b"SETQUOTA",
     states=LOGGED_IN,
     changes=True,
-    announces=lambda session: [b"QUOTASET"] if session.may_set_quota else [],
+    announces=lambda session: [b"QUOTASET"] if _may_set(session) else [],
 )
 def setquota(session: Session, cmd: SetQuota, reply: Reply) -> Done:
     """Set limits (RFC 9208 4.1.3): those not named go; that of MAILBOX stays, for it is not the client's."""
-    if not session.may_set_quota:
+    if not _may_set(session):
         raise NoPermission("Only the administrator sets limits")
     if cmd.root != ROOT:
         raise Refused("There is no such quota root")

@@ -135,6 +135,12 @@ def follow(
     )
 
 
+def refuse(session: Session, reply: Reply, cmd: ast.Search) -> None:
+    """Say NOUPDATE to a search that asked for updates and did not see all messages that it is about (RFC 9738)."""
+    if _asked(cmd):
+        session.say(reply, b"NO", "Only a whole search is updated", b'NOUPDATE "%b"' % cmd.tag)
+
+
 def _asked(cmd: ast.Search | ast.Sort) -> bool:
     return cmd.returning is not None and b"UPDATE" in cmd.returning.names
 

@@ -98,10 +98,10 @@ def write(session: Session, reply: Reply, old: Snapshot, told: Told, skip: Set[i
 
 
 def _write_sizes(session: Session, reply: Reply, told: Told) -> None:
-    """Say what is gone, and how many messages there are (RFC 3501 7.3.1, 7.3.2, 7.4.1; RFC 7162 3.2.10)."""
+    """Say what is gone, and how many messages are left (RFC 3501 7.3, 7.4.1; RFC 7162 3.2.10; RFC 9586 3.6)."""
     view = session.selected
     if told.expunged:
-        if b"QRESYNC" in session.enabled:
+        if session.uid_only or b"QRESYNC" in session.enabled:
             reply.untagged(b"VANISHED " + render_set(told.expunged_uids))
         else:
             # From the last to the first: no number shifts before it is used.
@@ -194,14 +194,15 @@ def tell_flags(session: Session, reply: Reply) -> None:
 def fetch_flags(session: Session, reply: Reply, positions: Sequence[int], *, uid: bool, flags: bool = True) -> None:
     """Write FETCH lines with FLAGS, UID if asked, and MODSEQ for a CONDSTORE client (RFC 7162 3.1.4).
 
-    Without *flags* the client must know them already.
+    Without *flags* the client must know them already.  To who has enabled UIDONLY they are UIDFETCH lines, which begin
+    with the UID (RFC 9586 3.6).
     """
     view = session.selected
     snapshot = view.snapshot
     places = positions if isinstance(positions, range) else list(positions)
     parts = []
-    columns: list[Sequence[int] | Sequence[bytes]] = [[i + 1 for i in places]]
-    if uid:
+    columns: list[Sequence[int] | Sequence[bytes]] = [rows.numbers(session, places)]
+    if uid and not session.uid_only:
         parts.append(b"UID %d")
         columns.append(column(snapshot.uids, places))
     if flags:
@@ -210,6 +211,6 @@ def fetch_flags(session: Session, reply: Reply, positions: Sequence[int], *, uid
     if b"CONDSTORE" in session.enabled:
         parts.append(b"MODSEQ (%d)")
         columns.append(column(snapshot.modseqs, places))
-    template = b"* %d FETCH (" + b" ".join(parts) + b")\r\n"
+    template = rows.beginning(session) + b" ".join(parts) + b")\r\n"
     reply.extend([template % row for row in zip(*columns, strict=True)])
     view.heard(column(snapshot.uids, places))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, assert_never
 from maildir_imapd.imap.columns.cached import column_of, keep, made_of
 from maildir_imapd.imap.columns.danger import danger
 from maildir_imapd.imap.columns.fields import Field, alone, family
-from maildir_imapd.imap.columns.items import EMAILID
+from maildir_imapd.imap.columns.items import EMAILID, THREADID
 from maildir_imapd.imap.columns.message import LARGE_OCTETS, Content
 from maildir_imapd.imap.search import marks, proposals, relevancy
 from maildir_imapd.imap.view import Positions, column
@@ -109,10 +109,7 @@ class Finder:
             case search_keys.KeySaveDateSupported():
                 return among
             case search_keys.KeyObjectId():
-                if key.name != b"EMAILID":
-                    # No message has a THREADID here.
-                    return range(0)
-                blobs = column_of(self.view, among, EMAILID)
+                blobs = column_of(self.view, among, EMAILID if key.name == b"EMAILID" else THREADID)
                 return [i for i, blob in zip(among, blobs, strict=True) if blob == key.value]
             case _:
                 assert_never(key)

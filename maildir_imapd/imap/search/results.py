@@ -164,6 +164,11 @@ def window(numbers: Numbers, asked: tuple[int, int]) -> Numbers:
     return numbers[max(0, count - high) : max(0, count - low + 1)]
 
 
+def window_size(asked: tuple[int, int]) -> int:
+    """How many the asked-for part has at the most."""
+    return abs(asked[1] - asked[0]) + 1
+
+
 def uses_modseq(key: search_keys.SearchKey) -> bool:
     """Whether MODSEQ stands anywhere in a search key (RFC 7162 3.1.5)."""
     return any(isinstance(part, search_keys.KeyModSeq) for part in search_keys.parts(key))

@@ -9,7 +9,7 @@ from maildir_imapd.errors import BadArgument
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
-from maildir_imapd.imap.search import marks, relevancy, results
+from maildir_imapd.imap.search import limit, marks, relevancy, results
 from maildir_imapd.imap.search.finder import Finder
 from maildir_imapd.imap.session import State
 from maildir_imapd.wire import commands as ast
@@ -33,16 +33,20 @@ def search(session: Session, cmd: ast.Search, reply: Reply) -> Done:
         session.enable(b"CONDSTORE", reply)
     with results.saving(session, cmd.returning):
         search = Finder(session.selected, session.clock)
-        if cmd.returning is None and not session.rev2:
+        among, beyond = limit.searched(session, search, cmd.key)
+        if cmd.returning is None and not session.rev2 and among is None:
             # Nothing but the numbers is wanted, nor kept.
             marked = marks.marks_of(search.view, cmd.key)
             if marked is not None:
                 reply.write(render.search_words_line(marks.words(search.view, marked, uid=cmd.uid)))
                 return Done("SEARCH completed")
-        found = search.run(cmd.key)
+        found = search.run(cmd.key, among)
         results.write(session, reply, cmd, found, search.scores(cmd, found))
-    contexts.follow(session, reply, cmd, found, partial(finder, session))
-    return Done("SEARCH completed")
+    if beyond is None:
+        contexts.follow(session, reply, cmd, found, partial(finder, session))
+    else:
+        contexts.refuse(session, reply, cmd)
+    return limit.told(session, reply, Done("SEARCH completed"), beyond)
 
 
 def finder(session: Session, key: search_keys.SearchKey) -> contexts.Find:

@@ -18,7 +18,7 @@ from maildir_imapd.imap.columns.message import Content
 from maildir_imapd.imap.news import contexts
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
-from maildir_imapd.imap.search import relevancy, results
+from maildir_imapd.imap.search import limit, relevancy, results
 from maildir_imapd.imap.search.finder import Finder
 from maildir_imapd.imap.search.search import finder
 from maildir_imapd.imap.session import State
@@ -58,6 +58,7 @@ def sort(session: Session, cmd: ast.Sort, reply: Reply) -> Done:
         session.enable(b"CONDSTORE", reply)
     view = session.selected
     search = Finder(view, session.clock)
+    limit.demand_whole(session, search, cmd.key)
     by_score = any(name == relevancy.RELEVANCY for name, _ in cmd.criteria)
     # What its numbers stand for now, however much later *rank* is called.
     key = contexts.frozen(cmd.key, view) if by_score else cmd.key
@@ -117,7 +118,9 @@ def thread_(session: Session, cmd: ast.Thread, reply: Reply) -> Done:
     if results.uses_modseq(cmd.key):
         session.enable(b"CONDSTORE", reply)
     view = session.selected
-    found = Finder(view, session.clock).run(cmd.key)
+    search = Finder(view, session.clock)
+    limit.demand_whole(session, search, cmd.key)
+    found = search.run(cmd.key)
     numbers = array("I", view.uids_at(found) if cmd.uid else [i + 1 for i in found])
     asked = (cmd.algorithm, numbers, _messages(view, found))
     threads = _last_threads.get(view.mailbox, asked)

@@ -9,6 +9,7 @@ from maildir_imapd.errors import (
     BadArgument,
     BadMessage,
     ExpungeIssued,
+    LimitReached,
     LockTimeout,
     MailboxMissing,
     NeedsUtf8,
@@ -20,10 +21,12 @@ from maildir_imapd.errors import (
     TryCreate,
     UnknownCte,
 )
+from maildir_imapd.imap.columns.attached import keywords_of
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.search import limit
 from maildir_imapd.imap.selected import catenate
 from maildir_imapd.imap.selected.store_flags import check_flags
 from maildir_imapd.imap.session import State
@@ -37,6 +40,8 @@ from maildir_imapd.wire.parse_append import Role
 from maildir_imapd.wire.render import appenduid_code
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Given, Mailbox
@@ -135,11 +140,20 @@ def _announced(session: Session) -> list[bytes]:
 @command(b"APPEND", states=LOGGED_IN, changes=True, literal=begin, announces=_announced, impersonal=True)
 def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """Put messages into a mailbox, all or none (RFC 3501 6.3.11, RFC 3502); OK when they are on disk."""
+    limit.demand_saved(session, None, len(cmd.messages))
     stored = commit(session, cmd.mailbox, cmd.messages)
     return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
 
 
-@command(b"REPLACE", b"UID REPLACE", states=State.SELECTED, changes=True, literal=begin, announces=[b"REPLACE"])
+@command(
+    b"REPLACE",
+    b"UID REPLACE",
+    states=State.SELECTED,
+    changes=True,
+    takes_numbers=True,
+    literal=begin,
+    announces=[b"REPLACE"],
+)
 def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     """Put a message in the place of another (RFC 8508): it is on disk before the old one goes.
 
@@ -182,6 +196,18 @@ def _freed(session: Session, uids: list[int]) -> Amount:
     return session.selected.mailbox.amount(uids) if uids and session.account.quota.look() else NOTHING
 
 
+def _flags(session: Session, mailbox: Mailbox, given: Sequence[bytes], delivery: Delivery) -> Flags:
+    """Return the flags of a message: those of the client, and whether it has attachments, where that is kept."""
+    flags = mailbox.flags(given, create=True)
+    if not session.policy.attachment_keywords:
+        return flags
+    try:
+        return flags | mailbox.flags(keywords_of(delivery, given), create=True)
+    except LimitReached:
+        # That many keywords are the user's, and no reason to refuse a message.
+        return flags
+
+
 def _demand_room(session: Session, size: int, messages: int, freed: Amount) -> None:
     """Raise OverQuota when the account has no room for so many octets and *messages* more."""
     if session.account.quota.look():
@@ -204,6 +230,7 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
         session.note_own(mailbox, made=stored)
         name = session.mailbox_name(raw)
         session.account.moves.note("APPEND", "", name, mailbox.path, stored.uidvalidity, stored)
+        session.tally.appended += len(stored)
         session.drop_deliveries()
         return stored
     raise in_use()
@@ -253,7 +280,7 @@ def _prepared(
         if session.policy.utf8 == "strict" and not session.utf8 and delivery.has_utf8_header():
             raise NeedsUtf8
         check_flags(message.flags)
-        flags = mailbox.flags(rights.settable(granted, message.flags), create=True)
+        flags = _flags(session, mailbox, rights.settable(granted, message.flags), delivery)
         received = delivery.received
         if received is None:
             received = _received(session, message)

@@ -10,6 +10,7 @@ from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.progress import MANY
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.search import limit
 from maildir_imapd.imap.selected.append import TRIES, in_use, target
 from maildir_imapd.imap.session import State
 from maildir_imapd.wire.render import copyuid_code
@@ -21,37 +22,52 @@ if TYPE_CHECKING:
     from maildir_imapd.wire.commands import Copy
 
 
-@command(b"COPY", b"UID COPY", states=State.SELECTED, changes=True)
+@command(
+    b"COPY",
+    b"UID COPY",
+    states=State.SELECTED,
+    changes=True,
+    takes_numbers=True,
+    announces=limit.announced,
+    impersonal=True,
+)
 def copy(session: Session, cmd: Copy, reply: Reply) -> Done:
     """Copy messages, all that are there or none (RFC 3501 6.4.7); COPYUID as in RFC 4315 3.
 
     Those that another session has expunged are left out, as the client will hear (RFC 2180 4.4.1): NO only for who
     names nothing else by number.
     """
-    code = _transfer(session, cmd)
+    code, _ = _transfer(session, cmd)
     return Done("COPY completed", code)
 
 
-@command(b"MOVE", b"UID MOVE", states=State.SELECTED, changes=True, announces=[b"MOVE"])
+@command(b"MOVE", b"UID MOVE", states=State.SELECTED, changes=True, takes_numbers=True, announces=[b"MOVE"])
 def move(session: Session, cmd: Copy, reply: Reply) -> Done:
     """Move messages (RFC 6851): COPYUID comes untagged, before the EXPUNGE responses that the command's end brings."""
     if session.selected.read_only:
         raise ReadOnly
     if not session.selected.rights >= rights.REMOVING:
         raise NoPermission
-    code = _transfer(session, cmd)
+    code, beyond = _transfer(session, cmd)
     if code is None:
         return Done("MOVE completed")
     session.say(reply, b"OK", "Moved UIDs", code)
-    return Done("MOVE completed", updates.code_after_expunge(session, reply))
+    return limit.told(session, reply, Done("MOVE completed", updates.code_after_expunge(session, reply)), beyond)
 
 
-def _transfer(session: Session, cmd: Copy) -> bytes | None:
-    """Copy or move, and render COPYUID; None when the set named no message, or by UID none that is there."""
+def _transfer(session: Session, cmd: Copy) -> tuple[bytes | None, bytes | None]:
+    """Copy or move, and render COPYUID; None when the set named no message, or by UID none that is there.
+
+    And the code for a MOVE that was of too many (RFC 9738).
+    """
     view = session.selected
     mailbox = target(session, cmd.mailbox)
     named = view.uids_at(view.resolve(cmd.numbers, uid=cmd.uid))
-    uids = [uid for uid in named if not view.is_ghost(uid)]
+    uids, beyond = [uid for uid in named if not view.is_ghost(uid)], None
+    if cmd.move:
+        uids, beyond = limit.last_uids(session, uids)
+    else:
+        limit.demand_saved(session, uids, len(uids))
     pairs: Given[tuple[int, int]] | None = None
     tries = TRIES
     while uids:
@@ -76,14 +92,15 @@ def _transfer(session: Session, cmd: Copy) -> bytes | None:
     if not pairs:
         if named and not cmd.uid:
             raise ExpungeIssued
-        return None
+        return None, None
     made = [uid for _, uid in pairs]
     session.note_own(mailbox, made=made)
     verb, name = "MOVE" if cmd.move else "COPY", session.mailbox_name(cmd.mailbox)
     session.account.moves.note(verb, view.name, name, mailbox.path, pairs.uidvalidity, made)
     if cmd.move:
         session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
-    return copyuid_code(pairs.uidvalidity, pairs)
+        session.tally.expunged += len(pairs)
+    return copyuid_code(pairs.uidvalidity, pairs), beyond
 
 
 def _there(session: Session, uids: list[int]) -> list[int]:

@@ -8,6 +8,7 @@ from maildir_imapd.errors import NoPermission, ReadOnly
 from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.search import limit
 from maildir_imapd.imap.session import State
 from maildir_imapd.store.maildir.filename import DELETED
 
@@ -25,12 +26,15 @@ def expunge(session: Session, cmd: Expunge, reply: Reply) -> Done:
         raise ReadOnly
     if "e" not in session.selected.rights:
         raise NoPermission
-    removed = expunge_deleted(session, cmd.uids)
-    return Done("EXPUNGE completed", updates.code_after_expunge(session, reply) if removed else None)
+    removed, beyond = expunge_deleted(session, cmd.uids)
+    done = Done("EXPUNGE completed", updates.code_after_expunge(session, reply) if removed else None)
+    return limit.told(session, reply, done, beyond)
 
 
-def expunge_deleted(session: Session, only: NumberSet | None) -> bool:
+def expunge_deleted(session: Session, only: NumberSet | None) -> tuple[bool, bytes | None]:
     """Remove the messages that have \\Deleted now, of *only* if given; says whether any was removed.
+
+    And the code where they were more than one command may be about; without *only* that is any number (RFC 9738 3.1).
 
     Now, not when the client last heard: a flag that another session took back saves its message.  What
     arrived after the client was last told is not touched.
@@ -39,14 +43,15 @@ def expunge_deleted(session: Session, only: NumberSet | None) -> bool:
     view.sync()
     snapshot = view.mailbox.snapshot
     known = view.snapshot.uidnext
-    uids = [uid for uid in snapshot.uids_with(DELETED) if uid < known]
+    uids, beyond = [uid for uid in snapshot.uids_with(DELETED) if uid < known], None
     if only is not None and uids:
         asked = set(view.uids_at(view.resolve(only, uid=True)))
-        uids = [uid for uid in uids if uid in asked]
+        uids, beyond = limit.last_uids(session, [uid for uid in uids if uid in asked])
     if not uids:
         # They may be gone because the last time only their going did not reach the disk.
         view.mailbox.settle()
-        return False
+        return False, None
     removed = view.mailbox.expunge(uids, under=view.snapshot.uidvalidity, flagged=DELETED)
     session.note_own(view.mailbox, removed=removed)
-    return bool(removed)
+    session.tally.expunged += len(removed)
+    return bool(removed), beyond

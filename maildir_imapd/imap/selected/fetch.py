@@ -12,6 +12,7 @@ from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.news.qresync import tell_vanished
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.search import limit
 from maildir_imapd.imap.search.results import window
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import NOTHING, Positions, column
@@ -20,6 +21,7 @@ from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.wire.commands import FetchBody
 
 if TYPE_CHECKING:
+    from maildir_imapd.imap.columns.rows import Missing
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.wire.commands import Fetch
@@ -39,6 +41,7 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
         session.enable(b"CONDSTORE", reply)
     positions = view.resolve(cmd.numbers, uid=cmd.uid)
     if cmd.partial is not None:
+        limit.demand_window(session, cmd.partial)
         # RFC 9394 3.4: first the part, then what of it has changed.
         positions = window(list(positions), cmd.partial)
     if cmd.changed_since is not None:
@@ -48,7 +51,8 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
         since = cmd.changed_since
         positions = [i for i, modseq in zip(positions, modseqs, strict=True) if modseq > since]
         plan = plan.followed_by([MODSEQ])
-    if cmd.uid or UID in plan:
+    positions, beyond = limit.last_of(session, positions)
+    if UID in plan or (cmd.uid and not session.uid_only):
         plan = plan.uid_first()
     if _sets_seen(cmd) and not view.read_only and "s" in view.rights:
         positions, changed = _set_seen(session, positions, reply)
@@ -56,7 +60,12 @@ def fetch(session: Session, cmd: Fetch, reply: Reply) -> Done:
             # RFC 7162 3.2.4
             news = [FLAGS, MODSEQ] if b"CONDSTORE" in session.enabled else [FLAGS]
             plan = (plan.uid_first() if session.names_uid else plan).with_news(news)
-    missing = send(session, plan, positions, reply)
+    # RFC 9738 3.1: from the highest to the lowest, where that says where it stopped.
+    missing = send(session, plan, positions if beyond is None else list(positions)[::-1], reply)
+    return limit.told(session, reply, _ended(cmd, missing), beyond)
+
+
+def _ended(cmd: Fetch, missing: Missing) -> Done:
     if missing.gone:
         kind = b"OK" if cmd.uid else b"NO"
         return Done("Some of the messages no longer exist", b"EXPUNGEISSUED", kind)

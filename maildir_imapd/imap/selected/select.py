@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import WrongState
+from maildir_imapd.errors import UidRequired, WrongState
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.mailboxes.list import opened_line
 from maildir_imapd.imap.mailboxes.status import LINES
@@ -32,6 +32,9 @@ def select(session: Session, cmd: Select, reply: Reply) -> Done:
     """
     if cmd.qresync is not None and b"QRESYNC" not in session.enabled:
         raise WrongState(why="ENABLE QRESYNC first")
+    if session.uid_only and cmd.qresync is not None and cmd.qresync.match_seqs is not None:
+        # RFC 9586 3.7
+        raise UidRequired
     if session.view is not None:
         session.leave()
         # RFC 7162 3.2.11, RFC 9051 7.1, whatever is enabled: what follows belongs to the new mailbox.
@@ -68,7 +71,7 @@ def _describe(session: Session, cmd: Select, name: str, reply: Reply) -> None:
     mailbox, snapshot = view.mailbox, view.snapshot
     identifier = mailbox_id(mailbox, snapshot)
     # All that they are made of.
-    asked = view.read_only, view.rights, session.language.tag, session.rev2, identifier
+    asked = view.read_only, view.rights, session.language.tag, session.rev2, session.uid_only, identifier
     known = mailbox.described.get(asked)
     if known is None or known[0] is not snapshot:
         if len(mailbox.described) >= LINES:
@@ -91,7 +94,7 @@ def _moment(session: Session, identifier: bytes) -> tuple[bytes, bytes]:
     reply.untagged(b"%d EXISTS" % len(snapshot))
     reply.flush()
     unseen = snapshot.first_unseen
-    if unseen >= 0 and not session.rev2:
+    if unseen >= 0 and not (session.rev2 or session.uid_only):
         session.say(reply, b"OK", "First unseen message", b"UNSEEN %d" % (unseen + 1))
     session.say(reply, b"OK", "UIDs are valid", b"UIDVALIDITY %d" % snapshot.uidvalidity)
     session.say(reply, b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)

@@ -9,6 +9,7 @@ from maildir_imapd.imap.mailboxes.rights import flag_mask, settable
 from maildir_imapd.imap.news import updates
 from maildir_imapd.imap.registry import command
 from maildir_imapd.imap.reply import Done
+from maildir_imapd.imap.search import limit
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import NOTHING
 from maildir_imapd.phrases import Phrase
@@ -43,7 +44,7 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
     check_flags(cmd.flags)
     if cmd.unchanged_since is not None:
         session.enable(b"CONDSTORE", reply)
-    positions = view.resolve(cmd.numbers, uid=cmd.uid)
+    positions, beyond = limit.last_of(session, view.resolve(cmd.numbers, uid=cmd.uid))
     if view.read_only:
         raise ReadOnly
     flags = settable(view.rights, cmd.flags)
@@ -68,12 +69,18 @@ def store(session: Session, cmd: Store, reply: Reply) -> Done:
     if told is not NOTHING:
         updates.write(session, reply, before, told, skip=expected)
     _answer(session, cmd, answered, before, reply)
+    done = _ended(view, cmd, result, whole=len(alive) == len(uids), answered=bool(answered))
+    return limit.told(session, reply, done, beyond)
+
+
+def _ended(view: View, cmd: Store, result: FlagResult, *, whole: bool, answered: bool) -> Done:
+    """Say what has not been done, if anything.  *whole*: all messages that were named were there to begin with."""
     if result.modified:
         sequence = result.modified if cmd.uid else [i + 1 for i in view.snapshot.positions(result.modified) if i >= 0]
         # RFC 7162 3.1.3, example 11: MODIFIED in a NO where it is not all that went wrong.
-        kind = b"OK" if cmd.uid or (len(alive) == len(uids) and not result.gone) else b"NO"
+        kind = b"OK" if cmd.uid or (whole and not result.gone) else b"NO"
         return Done("Some messages were changed by others first", b"MODIFIED " + render_set(sequence), kind)
-    if len(alive) < len(uids) or result.gone:
+    if not whole or result.gone:
         # RFC 2180 4.2.1, 4.2.2: what is there is done, and NO is for who wanted an answer about what is gone alone.
         kind = b"NO" if not answered and not cmd.silent and not cmd.uid else b"OK"
         return Done("Some of the messages no longer exist", b"EXPUNGEISSUED", kind)

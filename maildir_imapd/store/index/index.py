@@ -309,8 +309,8 @@ class Index:
                 durable.sync_data(self._journal.number)
         return first
 
-    def number_anew(self) -> None:
-        """Give all messages UIDs from 1 under another UIDVALIDITY, for there are not enough left under this one.
+    def number_anew(self, why: str = "UIDs used up, numbered anew") -> None:
+        """Give all messages UIDs from 1 under another UIDVALIDITY; *why* is for the log.
 
         Raises OutOfUids where there is no higher UIDVALIDITY, or none can be put on record; OSError.
         """
@@ -324,7 +324,7 @@ class Index:
         self._write_generation(state, durable_too=self._sync)
         self._lock.ring(state.snapshot.modseq)
         log.warning(
-            "UIDs used up, numbered anew",
+            why,
             path=self.path,
             messages=len(before),
             uidvalidity=uidvalidity,

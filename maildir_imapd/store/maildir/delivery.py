@@ -12,7 +12,7 @@ import re
 import stat
 import time
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
@@ -218,6 +218,23 @@ class Delivery:
             raise errors.MailboxMissing(detail=f"{os.fsdecode(self._path)}: {error.strerror}") from error
         except OSError as error:
             raise durable.store_error(error, self._path + b"/" + self.name) from error
+
+    @contextmanager
+    def contents(self) -> Iterator[tuple[Callable[[int, int], bytes], int]]:
+        """Give what reads so many octets from a place on, as on the disk, and how many there are.
+
+        What lies compressed is held whole meanwhile.  Raises as ``pieces``.
+        """
+        if self._packer is not None or self._packed:
+            with closing(self.pieces()) as pieces:
+                whole = b"".join(pieces)
+            yield lambda start, octets: whole[start : start + octets], len(whole)
+            return
+        self.finish()
+        if self.trouble is not None:
+            raise self.trouble
+        with durable.as_store_error(self._path), self._reading() as number:
+            yield lambda start, octets: os.pread(number, octets, start), self.size_disk
 
     def has_utf8_header(self) -> bool:
         """Whether the message's header, its first megabyte at least, is not ASCII; raises StoreError."""

@@ -1,0 +1,68 @@
+"""The server as a process: whom its workers become, what they reach, how much they may have open."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import resource
+from typing import TYPE_CHECKING
+
+from maildir_imapd.errors import ConfigError
+from maildir_imapd.events import Log
+from maildir_imapd.server import confine, settings
+
+if TYPE_CHECKING:
+    from maildir_imapd.auth.chain import Chain
+    from maildir_imapd.config import Config
+
+log = Log(__name__)
+
+
+def mail_user(config: Config, users: Chain) -> pwd.struct_passwd | None:
+    """Whom the workers become; raises ConfigError."""
+    name = settings.mail(config).user
+    if name is None:
+        if os.geteuid() == 0:
+            log.warning("running as root; mail_user would confine the server to one user's files", **_nobodies(users))
+        return None
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise ConfigError(f"mail_user: there is no user {name!r}") from None
+    if entry.pw_uid != os.geteuid() and os.geteuid() != 0:
+        raise ConfigError(f"mail_user: only root can become {name}")
+    return entry
+
+
+def _nobodies(users: Chain) -> dict[str, object]:
+    """Say for the log who cannot log in, since root itself serves nobody: how many have no uid, and one of them."""
+    found = [who.user for who in users.everybody(at_hand=True) if who.uid is None]
+    return {"without_uid": len(found), "refused": found[0]} if found else {}
+
+
+def mail(config: Config, users: Chain) -> list[bytes]:
+    """Below which directories the mail is, where the workers are to reach nothing else."""
+    mail = settings.mail(config)
+    if mail.user is None or not settings.confinement(config).landlock:
+        return []
+    if not users.at_hand:
+        return [b"/"]  # another program says where its users' mail is, once they come
+    return confine.of_users(mail, users.everybody())
+
+
+def become(entry: pwd.struct_passwd | None) -> None:
+    """Have this process become *entry*, for good; None: it stays who it is."""
+    if entry is not None and entry.pw_uid != os.geteuid():
+        os.initgroups(entry.pw_name, entry.pw_gid)
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+
+
+def raise_descriptor_limit() -> None:
+    """A connection takes two descriptors and an open mailbox some more: take what the system grants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            pass  # then with what there is
