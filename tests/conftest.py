@@ -46,14 +46,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # Directories and files whose tests are of the packages that ``scripts/test`` measures.
-INNER = ("wire", "message", "auth", "imap", "store", "crash", "test_scripts.py", "test_normal.py")
+INNER = ("wire", "message", "auth", "imap", "store", "crash", "lmtp", "test_scripts.py", "test_normal.py")
+# And those that try these packages in their own process, by commands on a spool or by a door without sockets.
+INNER_FILES = {
+    *(f"test_cli_{name}.py" for name in ("message", "mailbox", "index", "explain", "doctor", "known", "deliver")),
+    *(f"test_cli_{name}.py" for name in ("adopt", "migrate")),
+    *(f"test_server_{name}.py" for name in ("proxy", "door", "new_device", "accounts")),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is measured."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in INNER:
+        if not item.path.is_relative_to(here):
+            continue
+        if item.path.relative_to(here).parts[0] in INNER or item.path.name in INNER_FILES:
             item.add_marker(pytest.mark.inner)
 
 
