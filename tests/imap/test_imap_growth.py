@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import os
 import tracemalloc
 from collections.abc import Callable
@@ -132,12 +133,18 @@ def test_nothing_is_left_of_what_is_over(account: Account, work: Callable[[Memor
         work(client, n)
     tracemalloc.start()
     try:
-        for n in range(WARM_ROUNDS, WARM_ROUNDS + ROUNDS):
-            work(client, n)
-        before = held()
-        for n in range(WARM_ROUNDS + ROUNDS, WARM_ROUNDS + 2 * ROUNDS):
-            work(client, n)
-        grown = held() - before
+        rounds = itertools.count(WARM_ROUNDS)
+        for _ in range(ROUNDS):
+            work(client, next(rounds))
+        grown = OCTETS * ROUNDS
+        # A table that is full doubles once; what is left of each round is left of the next ones, too.
+        for _ in range(2):
+            if grown < OCTETS * ROUNDS:
+                break
+            before = held()
+            for _ in range(ROUNDS):
+                work(client, next(rounds))
+            grown = held() - before
     finally:
         tracemalloc.stop()
         client.engine.close()
