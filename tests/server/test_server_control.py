@@ -577,6 +577,15 @@ def test_top_once(server: Running) -> None:
         assert lines.startswith("sessions\t")
 
 
+def _on_a_terminal_of_its_own() -> None:
+    """Begin as whatever a person starts: with standard input as its terminal, and Ctrl-C heard.
+
+    A shell that runs the tests in the background has them ignore it, and all that they start.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @pytest.mark.parametrize("key", [b"q", b"\x03"])
 def test_top_on_a_terminal(server: Running, key: bytes) -> None:
     """It shows a live client, ends by q or Ctrl-C, and leaves the terminal as it was."""
@@ -593,7 +602,7 @@ def test_top_on_a_terminal(server: Running, key: bytes) -> None:
         stdout=theirs,
         env={**os.environ, "TERM": "xterm"},
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_on_a_terminal_of_its_own,
     )
     try:
         said = b""
