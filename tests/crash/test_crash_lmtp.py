@@ -49,7 +49,15 @@ def by_lmtp(base: Path, heard: int) -> None:
     config = config_of(base)
     chain, accounts = settings.chain(config), Accounts(settings.mail(config), None)  # type: ignore[arg-type]
     line, rules = _Line(heard), settings.lmtp(config)  # type: ignore[arg-type]
-    service = LmtpService(Visit("", "local"), line, chain, accounts, rules, trusted=True)  # type: ignore[arg-type]
+    service = LmtpService(
+        Visit("", "local"),
+        line,  # type: ignore[arg-type]
+        chain,
+        accounts,
+        rules,
+        trusted=True,
+        count=lambda code: None,
+    )
     assert isinstance(service._dialogue, LmtpDialogue)
     service.feed(b"LHLO x\r\nMAIL FROM:<a@b>\r\n" + b"".join(b"RCPT TO:<%b>\r\n" % u.encode() for u in USERS))
     service.feed(b"DATA\r\n" + WIRE)

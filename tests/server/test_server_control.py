@@ -521,10 +521,15 @@ def test_follow_tells_the_events_of_all_workers(server: Running) -> None:
         assert other.read()["event"]["event"] == "login failed"
 
 
+def _hears_ctrl_c() -> None:
+    """Begin as whatever a person starts: a shell that runs tests in the background has them ignore SIGINT, and more."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_follow_as_a_command(server: Running) -> None:
     words = [sys.executable, "-m", "maildir_imapd", "log", "follow", f"--socket={control_place(server.base)}", "--json"]
     user, _ = server.user()
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, preexec_fn=_hears_ctrl_c) as process:
         try:
             assert process.stdout is not None
             os.set_blocking(process.stdout.fileno(), False)
@@ -578,11 +583,8 @@ def test_top_once(server: Running) -> None:
 
 
 def _on_a_terminal_of_its_own() -> None:
-    """Begin as whatever a person starts: with standard input as its terminal, and Ctrl-C heard.
-
-    A shell that runs the tests in the background has them ignore it, and all that they start.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Begin as whatever a person starts, with standard input as its terminal."""
+    _hears_ctrl_c()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
