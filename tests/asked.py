@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from maildir_imapd.config import load
 from maildir_imapd.server.heartbeat import Beats
@@ -18,11 +19,16 @@ LONG = 20.0
 class Asker:
     """A connection of one that asks."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.sock = socket.create_connection(address, timeout=LONG)
+    def __init__(self, address: tuple[str, int] | str) -> None:
+        if isinstance(address, str):
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(LONG)
+            self.sock.connect(address)
+        else:
+            self.sock = socket.create_connection(address, timeout=LONG)
         self.file = self.sock.makefile("rb")
 
-    def __enter__(self) -> Asker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

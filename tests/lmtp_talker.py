@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Sequence
-from typing import Self
+
+from asked import Asker
 
 
-class Lmtp:
+class Lmtp(Asker):
     """One connection; every wait ends when the socket's time-out does, and that is a failure."""
 
     def __init__(self, address: tuple[str, int] | str, *, greeted: bool = True) -> None:
-        if isinstance(address, str):
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(30)
-            self.sock.connect(address)
-        else:
-            self.sock = socket.create_connection(address, timeout=30)
-        self.file = self.sock.makefile("rb")
+        super().__init__(address)
         try:
             if greeted:
                 assert self.answer().startswith("220 ")
@@ -27,26 +21,10 @@ class Lmtp:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.file.close()
-        self.sock.close()
-
-    def send(self, data: bytes) -> None:
-        self.sock.sendall(data)
-
     def answer(self) -> str:
         """The next answer, its last line; "" when the server has closed."""
         while True:
-            try:
-                line = self.file.readline().decode()
-            except ConnectionError:
-                return ""
+            line = self.line().decode()
             if not re.match(r"\d{3}-", line):
                 return line.removesuffix("\r\n")
 

@@ -20,6 +20,7 @@ NEIGHBOURS = "test_store_neighbour test_interop_dovecot_coexist test_interop_cou
 VALUES = "values"
 
 ELSEWHERE = {
+    "auth/around": "test_auth_joined test_auth_lookups test_auth_dovecot",
     "auth/beside": "test_server_aside test_auth_command",
     "auth/postgres": "test_interop_auth_postgres",
     "auth/directory": "test_interop_auth_ldap",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from maildir_imapd.auth.base import Authenticator, Credential, Identity, Registered, UserSource, keeper
-from maildir_imapd.auth.mechanisms import Exchange, Situation, relay, unknown
+from maildir_imapd.auth.around import Around
+from maildir_imapd.auth.base import Authenticator, Credential, Identity, Registered, UserSource
 from maildir_imapd.errors import AuthenticationFailed
 from maildir_imapd.events import Log
 
 log = Log(__name__)
 
 
-class Joined:
+class Joined(Around):
     """An Authenticator of *checks* and of *sources*, which are asked in their order: the first that knows him decides.
 
     What *checks* says of a user goes before what a source says.  Whom no source knows is nobody.
@@ -23,22 +23,12 @@ class Joined:
     """As of ``Chain.at_hand``: what a source says may be another program's."""
 
     def __init__(self, checks: Authenticator, sources: Sequence[UserSource]) -> None:
-        self._checks = checks
+        super().__init__(checks)
         self._sources = tuple(sources)
-
-    @property
-    def name(self) -> str:
-        """As ``Authenticator.name``."""
-        return self._checks.name
-
-    @property
-    def takes(self) -> tuple[type[Credential], ...]:
-        """As ``Authenticator.takes``."""
-        return self._checks.takes
 
     def look_up(self, user: str) -> Registered | None:
         """As ``Authenticator.look_up``."""
-        found = self._checks.look_up(user)
+        found = self.inner.look_up(user)
         if found is None:
             return None
         known = self._known(found.identity.user)
@@ -49,7 +39,7 @@ class Joined:
 
     def check(self, credential: Credential) -> Identity:
         """As ``Authenticator.check``."""
-        identity = self._checks.check(credential)
+        identity = self.inner.check(credential)
         known = self._known(identity.user)
         if known is None:
             log.warning("no back end of userdb knows the user", user=identity.user, checked_by=self.name)
@@ -57,29 +47,6 @@ class Joined:
         if not known.may_log_in:
             raise AuthenticationFailed(detail="locked-in-userdb")
         return merged(identity, known.identity)
-
-    @property
-    def relayed(self) -> tuple[str, ...]:
-        """As ``Relay.relayed``."""
-        relays = relay(self._checks)
-        return relays.relayed if relays is not None else ()
-
-    def relay(self, name: str, situation: Situation) -> Exchange:
-        """As ``Relay.relay``."""
-        relays = relay(self._checks)
-        if relays is None:
-            raise unknown()
-        return relays.relay(name, situation)
-
-    def stored(self, user: str) -> str | None:
-        """As ``SecretKeeper.stored``."""
-        keeps = keeper(self._checks)
-        return keeps.stored(user) if keeps is not None else None
-
-    def all_kept_as(self, schemes: Container[str]) -> bool:
-        """As ``SecretKeeper.all_kept_as``."""
-        keeps = keeper(self._checks)
-        return keeps is not None and keeps.all_kept_as(schemes)
 
     def _known(self, user: str) -> Registered | None:
         for source in self._sources:
@@ -90,7 +57,7 @@ class Joined:
 
     def users(self) -> Iterable[str]:
         """As ``Authenticator.users``: of the back end that checks, or where it has no list, of the others."""
-        listed = list(self._checks.users())
+        listed = list(self.inner.users())
         return listed or [name for source in self._sources for name in source.users()]
 
 

@@ -15,7 +15,8 @@ _OCTETS: Final = 8
 
 
 def _memory(cells: int) -> memoryview:
-    return memoryview(mmap.mmap(-1, _OCTETS * cells))  # shared with children; -1: no file that one could cut (SIGBUS)
+    # The children share it.
+    return memoryview(mmap.mmap(-1, _OCTETS * cells))  # -1, because a file may be cut, and whoever reads it gets SIGBUS
 
 
 def words(cells: int) -> memoryview[int]:

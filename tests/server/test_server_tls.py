@@ -6,6 +6,7 @@ import datetime as dt
 import signal
 import ssl
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,12 @@ def test_a_name_that_is_no_name(
     assert (record.levelname, record.getMessage()) == ("DEBUG", "name of no certificate")
     caplog.clear()
 
-    class Broken:
-        def __del__(self) -> None:  # what fails here nobody can catch: that is what the hook is for
-            raise ZeroDivisionError
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
 
-    Broken()
+    # What is called when an object goes has nobody who could catch what it raises.
+    reference = weakref.ref({1}, broken)
+    assert reference() is None
     assert "an error that nobody could catch" in caplog.text
 
 
