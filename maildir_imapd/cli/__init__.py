@@ -62,7 +62,7 @@ def main() -> None:
     Serve a spool to a network:   maildir-imapd serve --help
     Serve your own mail by ssh:   ssh HOST maildir-imapd tunnel
 
-    The manual: maildir-imapd(8), maildir-imapd-adopt(8), maildir-imapd.conf(5), maildir-imapd-index(5).
+    The manual: maildir-imapd(8), which names a page for each group of commands, and maildir-imapd.conf(5).
     """
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import email
 import email.policy
+import os
+import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
+from client import Client
+from running import Running, open_to_all, start_server, stop_server
 
 from maildir_imapd.auth.base import Password
 from maildir_imapd.config import load
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.server import settings
+from maildir_imapd.server import owners, settings
 from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.door import Door
 from maildir_imapd.server.new_device import DeviceMessage, surroundings
@@ -153,3 +158,47 @@ def test_surroundings() -> None:
     assert surroundings("::ffff:192.0.2.1") == "192.0.0.0/16"
     assert surroundings("2001:db8:1::1") == "2001:db8::/32"
     assert surroundings("127.0.0.1") is surroundings("") is surroundings("nonsense") is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
+def test_system_users_who_come_and_go_on_two_workers(tmp_path: Path) -> None:
+    """What is noted and told is the user's own, whichever worker he comes to, and told once."""
+    open_to_all(tmp_path)
+    options = ("--imap-proxy=127.0.0.1:0", "--proxy-networks=127.0.0.1", "--new-device-message=yes")
+    (tmp_path / "users").write_text(
+        "".join(f"s{n}:{{PLAIN}}secret:{54321 + n}:{54321 + n}::{tmp_path}/s{n}::\n" for n in range(2))
+    )
+    mail = ("--mail-location=maildir:~/Maildir", f"--passwd-file={tmp_path}/users", "--workers=2")
+    for n in range(2):
+        (tmp_path / f"s{n}").mkdir()
+        os.chown(tmp_path / f"s{n}", 54321 + n, 54321 + n)
+    server = start_server(tmp_path, *options, *mail, system_users=True, users=1)
+    try:
+        for turn in range(12):
+            # The first comes from one place, then all at once from another.
+            host = "198.51.100.7" if turn else "192.0.2.1"
+            clients = [_proxied(server, host, f"s{n}") for n in range(2) for _ in range(1 if turn == 0 else 4)]
+            for at, client in enumerate(clients):
+                if at % 2:
+                    client.ok("LOGOUT")  # the others break off
+                client.close()
+    finally:
+        stop_server(server)
+    for n in range(2):
+        root = tmp_path / f"s{n}" / "Maildir"
+        assert (root / "maildir-imapd.seen").stat().st_uid == 54321 + n
+        told = list(root.glob("[cn]*/*"))
+        assert [path.stat().st_uid for path in told] == [54321 + n]
+        assert b"198.51.100.7" in told[0].read_bytes()
+
+
+def _proxied(server: Running, host: str, user: str) -> Client:
+    client = Client(socket.create_connection(("127.0.0.1", server.ports["imap_proxy"]), timeout=30))
+    client.send(f"PROXY TCP4 {host} 192.0.2.250 4711 143\r\n".encode())
+    assert client.line().startswith(b"* OK")
+    context = ssl.create_default_context(cafile=str(server.base / "cert.pem"))
+    client.start_tls(context)
+    client.ok(f"LOGIN {user} secret")
+    client.ok('ID ("name" "Mail")')
+    return client

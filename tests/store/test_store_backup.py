@@ -100,3 +100,17 @@ def test_an_older_state_in_the_place_of_a_newer_one(spool: Spool, tmp_path: Path
     spool.simple("INBOX", 1)
     again, found = uids(spool.root)
     assert (again, [uid for uid, _ in found]) == (after.uidvalidity, [1, 2, 3, 4])
+
+
+def test_another_server_beside_us_gets_the_new_numbers(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "Maildir")
+    bases = spool.simple("INBOX", 2)
+    rows = "".join(f"{number + 11} :{base}\n" for number, base in enumerate(bases))
+    uidlist = spool.root / "dovecot-uidlist"
+    uidlist.write_text(f"3 V1796041708 N13 G0123456789abcdef0123456789abcdef\n{rows}")
+    mailbox = Account(bytes(spool.root), fsync="never", mirror="auto").mailbox("INBOX")
+    assert list(mailbox.sync(look=True).uids) == [11, 12]
+    after = upkeep.renumber(mailbox)
+    head, *lines = uidlist.read_text().splitlines()
+    assert head.startswith(f"3 V{after.uidvalidity} N3 ")
+    assert [line.split()[0] for line in lines] == ["1", "2"]
