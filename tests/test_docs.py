@@ -85,6 +85,14 @@ def test_every_command_is_there() -> None:
     look(main, "maildir-imapd", plain("maildir-imapd.8"))
 
 
+def test_the_first_page_names_all_others() -> None:
+    _, _, also = plain("maildir-imapd.8").partition("SEE ALSO")
+    for name in PAGES:
+        title, _, section = name.rpartition(".")
+        assert name == "maildir-imapd.8" or f"{title} ({section})" in also, name
+    assert {path.name for path in (ROOT / "man").glob("*.[58]")} == set(PAGES)
+
+
 def test_every_exit_status_is_there() -> None:
     page = plain("maildir-imapd.8")
     for status, words in STATUSES.items():
