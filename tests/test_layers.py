@@ -63,6 +63,7 @@ SERVER_KNOWS = FACE | {
     "store.neighbours.takeover",
     "store.records.metadata",
     "store.records.seen",
+    "store.records.shares",
     "store.records.usual",
     "store.threads.ahead",
     "store.threads.bell",
