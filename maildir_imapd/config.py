@@ -25,6 +25,7 @@ from maildir_imapd.setting import (
     monitoring,
     oauth,
     running,
+    sharing,
     tls,
     users,
 )
@@ -40,6 +41,7 @@ SETTINGS: tuple[Setting, ...] = (
     *asked.SETTINGS,
     *delivery.SETTINGS,
     *mailboxes.SETTINGS,
+    *sharing.SETTINGS,
     *limits.SETTINGS,
     *running.SETTINGS,
     *monitoring.SETTINGS,

@@ -61,6 +61,8 @@ SERVER_KNOWS = FACE | {
     "store.maildir.packed",
     "store.neighbours.dotlock",
     "store.neighbours.takeover",
+    "store.records.acl",
+    "store.records.acl_global",
     "store.records.metadata",
     "store.records.seen",
     "store.records.shares",

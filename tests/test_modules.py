@@ -135,6 +135,7 @@ ELSEWHERE = {
     "setting/running": "test_config test_server_settings test_cli",
     "setting/setting": "test_config test_server_settings test_cli",
     "setting/shown": "test_cli_config",
+    "setting/sharing": "test_config test_server_settings test_server_sharing",
     "setting/tls": "test_config test_server_tls",
     "setting/users": "test_config test_server_settings test_cli",
     "store/threads/ahead": "test_imap_ahead test_server_field_jobs",

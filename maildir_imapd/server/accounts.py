@@ -15,6 +15,7 @@ from maildir_imapd.errors import ConfigError, MailboxMissing, NoSpool, Unavailab
 from maildir_imapd.events import Log
 from maildir_imapd.location import expand, grounds
 from maildir_imapd.server import owners, usual
+from maildir_imapd.server.sharing import UNSHARED, Sharing, SharingSettings
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.arranging import arrange
 from maildir_imapd.store.disk.unused import Cost, Shelf, Unused
@@ -73,6 +74,7 @@ class Mail:
     """Seconds for which expunged messages can be had back; 0: not."""
     keep_expunged_storage: int = 0
     """Octets that they may take up for one user; 0: any number."""
+    sharing: SharingSettings = UNSHARED
 
     def location_of(self, identity: Identity) -> str:
         """Where the mail of one user is, with the variables not yet filled in."""
@@ -196,6 +198,7 @@ class Accounts:
         self._background = background
         # With mail_user no thread of a worker becomes another, and the right to is given up.
         self.own = owners.own() if owners.supported() and mail.user is None else None
+        self.sharing = Sharing(mail.sharing, self.own)
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()
         # Open although their users have gone: the next login finds them so.
@@ -286,6 +289,7 @@ class Accounts:
         else:
             account.limit(quota.octets, quota.messages)
             account.usual = mailboxes or ()
+        self.sharing.have(account, identity.user)
         account.deleted.seconds = self.mail.keep_expunged_of(identity)
         account.deleted.octets = self.mail.keep_expunged_storage
         if make and not account.arranged:

@@ -179,6 +179,20 @@ def server_metadata(config: Config) -> tuple[tuple[bytes, bytes], ...]:
         raise ConfigError(f"server_metadata {config.server_metadata}: {reason}") from error
 
 
+def demand_acl_global(config: Config) -> None:
+    """Raise ConfigError where the rights that an administrator says of mailboxes cannot be read."""
+    from maildir_imapd.errors import StoreError
+    from maildir_imapd.store.records.acl_global import GlobalAcls
+
+    if config.acl_global is None or not config.acl:
+        return
+    try:
+        GlobalAcls(os.fsencode(config.acl_global)).demand()
+    except (OSError, ValueError, StoreError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"acl_global {config.acl_global}: {reason}") from error
+
+
 def policy(
     config: Config,
     *,
@@ -307,7 +321,13 @@ def mail(config: Config) -> Mail:
     """Read where the mail is, and whose; raises ConfigError."""
     from maildir_imapd.server import usual
     from maildir_imapd.server.accounts import Mail
+    from maildir_imapd.server.sharing import SharingSettings
 
+    sharing = SharingSettings()
+    if config.acl:
+        sharing = SharingSettings(
+            config.acl_shared_list, config.acl_global, not config.acl_globals_only, config.acl_defaults_from_inbox
+        )
     return Mail(
         location=config.mail_location,
         user=config.mail_user,
@@ -322,6 +342,7 @@ def mail(config: Config) -> Mail:
         keep_expunged=config.keep_expunged,
         keep_expunged_storage=config.keep_expunged_storage,
         usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
+        sharing=sharing,
     )
 
 
@@ -455,7 +476,7 @@ def confinement(config: Config) -> Confinement:
         landlock=config.landlock,
         core_dumps=config.core_dumps,
         memory_limit=config.memory_limit,
-        reads=(*back_ends.files(config), *(file for file in (config.server_metadata,) if file is not None)),
+        reads=(*back_ends.files(config), *filter(None, (config.server_metadata, config.acl_global))),
         log_file=config.log_file,
         writes=tuple(
             filter(
@@ -463,6 +484,7 @@ def confinement(config: Config) -> Confinement:
                 (
                     config.auth_device_used_file,
                     config.last_login_file,
+                    config.acl_shared_list,
                     config.rawlog_dir and os.path.join(config.rawlog_dir, "log"),
                 ),
             )

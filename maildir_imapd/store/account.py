@@ -141,9 +141,9 @@ class Account:
         self.making, self._trees = Making(root, self._changing), Trees(layout, self._changing)
         self.census = partial(census.of, layout)
         self.metadata = Metadata(root, find, self._changing)
-        self.acls, self.seen = Acls(find, self._changing), SeenDevices(root, self._changing)
-        self.listing = Listing(self._layout, self.acls.among, None if watcher is None else watcher.still)
-        self.ways = Ways(layout, self.acls.among, self._mailboxes)
+        self.acls, self.seen = Acls(find, self._changing, self._trees.all), SeenDevices(root, self._changing)
+        self.listing = Listing(self._layout, self.acls, None if watcher is None else watcher.still)
+        self.ways = Ways(layout, self.acls, self._mailboxes)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
         # Finish what a crash interrupted.
@@ -198,7 +198,7 @@ class Account:
             except StoreError:
                 rights[name] = None
             else:
-                if acl.lines:
+                if acl.limits:
                     rights[name] = acl
         bare = {parent for name in [*mailboxes, *tree.bare] for parent in self._trees.parents(name)}
         return Known(
@@ -220,7 +220,7 @@ class Account:
 
     def paths(self) -> list[bytes]:
         """The folder of every mailbox."""
-        return [self._layout.inbox, *self._trees.folders().values()]
+        return list(self._trees.all().values())
 
     def look(self, path: bytes) -> takeover.Found:
         """See what other servers have left for the folder at *path*."""
@@ -328,6 +328,7 @@ class Account:
             self._make_parents(name)
             self._attic.make(path)
             self._inherit(name, path)
+        self.acls.named_anew()
 
     def delete(self, name: str) -> None:
         """Remove a mailbox; its children stay, and with them its name (RFC 3501 6.3.4)."""
@@ -344,12 +345,15 @@ class Account:
                     self._forget(name, root)
                     return
                 raise MailboxMissing
+            told = self.acls.shared is not None and bool(self.acls.among([path]))
             trash = self._attic.take_out(path)
             self.quota.doubt()
             self._attic.clear_beside(path)
             self._forget(name, root)
         self._mailboxes.gone(path)
         self._attic.empty(trash)
+        if told:
+            self.acls.tell()
 
     def _forget(self, name: str, root: int) -> None:
         """Forget what was noted of a mailbox that is no more."""
@@ -393,6 +397,7 @@ class Account:
             renaming.carry_out(moves + beside, (old, new), root, self._renamed)
         for path in gone:
             self._mailboxes.gone(path)
+        self.acls.named_anew()
 
     def _make_parents(self, name: str) -> None:
         """Make the mailboxes above *name* that are not there."""

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from maildir_imapd.errors import StoreError
 from maildir_imapd.store.disk import durable
-from maildir_imapd.store.records import acl
 from maildir_imapd.store.records.acl import Kind, Who
-from maildir_imapd.store.records.shares import ShareList, parse, render, shared_with
+from maildir_imapd.store.records.shares import ShareList, parse, render
 
 BOB = Who(Kind.USER, "bob")
 STAFF = Who(Kind.GROUP, "staff")
@@ -302,15 +301,6 @@ def test_all_at_once_and_alone(path: Path) -> None:
     listed.put_all({"dan": [BOB]}, alone=True)
     assert listed.everybody() == ("dan",)
     assert listed.of("dan") == {BOB}
-
-
-def test_to_whom_lists_show_something() -> None:
-    lists = [
-        acl.parse(b"owner lr\nuser=bob lr\nuser=ann lr\ngroup=staff r\n-user=joe l\n"),
-        acl.parse(b"group-override=boss l\nauthenticated r\nnonsense\n"),
-        acl.parse(b"anyone l\n"),
-    ]
-    assert shared_with(lists, "ann") == {BOB, Who(Kind.GROUP_OVERRIDE, "boss"), ANYONE}
 
 
 @given(st.binary())

@@ -56,6 +56,8 @@ VIRTUAL: Final = {"c": frozenset("kx"), "d": frozenset("et")}
 # Of an identifier, in octets, and of entries in one file: no user needs more, and the file is read at every SELECT.
 NAME_LIMIT_CHARACTERS: Final = 255
 IDENTIFIERS_LIMIT: Final = 1000
+# Before identifiers whose rights are the administrator's to change, as in Dovecot.
+GENERAL: Final = "#"
 
 
 # --- the door -------------------------------------------------------------------------------------
@@ -260,6 +262,9 @@ def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
         pair = (_spelled(session, entry.who, negative=entry.negative), _shown(entry.rights))
         if entry.negative or pair[0] != pairs[0][0]:
             pairs.append(pair)
+    for entry in acl.general:
+        said = ("-" if entry.negative else "") + GENERAL
+        pairs.append((said.encode() + _spelled(session, entry.who, negative=False), _shown(entry.rights)))
     reply.write(render.acl_line(session.spell(name), pairs, utf8=session.utf8))
     return Done("GETACL completed")
 
@@ -272,6 +277,7 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     identifier, negative = _identifier(cmd.identifier)
     mode, asked = _modification(cmd.rights)
     name = _mailbox(session, cmd.mailbox, "a")
+    _demand_own(session, identifier)
 
     def work(acl: Acl) -> Acl:
         who = _who(session, acl, identifier)
@@ -298,6 +304,7 @@ def deleteacl(session: Session, cmd: DeleteAcl, reply: Reply) -> Done:
     """Take an identifier off the list (RFC 4314 3.2): one that is not there is no error."""
     identifier, negative = _identifier(cmd.identifier)
     name = _mailbox(session, cmd.mailbox, "a")
+    _demand_own(session, identifier)
 
     def work(acl: Acl) -> Acl:
         return _not_locked_out(session, acl, acl.put(_who(session, acl, identifier), None, negative=negative))
@@ -382,6 +389,12 @@ def _identifier(raw: bytes) -> tuple[str, bool]:
     if not name:
         raise BadArgument("an identifier")
     return name, text.startswith("-")
+
+
+def _demand_own(session: Session, identifier: str) -> None:
+    """Raise NoPermission for an entry that is the administrator's, as GETACL shows it."""
+    if identifier.startswith(GENERAL) and session.account.acls.rules.general is not None:
+        raise NoPermission
 
 
 def _own(session: Session, acl: Acl) -> Who:

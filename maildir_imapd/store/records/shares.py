@@ -28,7 +28,7 @@ from typing import Final
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.neighbours.dotlock import DotLock
-from maildir_imapd.store.records.acl import GRAIN_SECONDS, OWNER, Acl, Kind, Who
+from maildir_imapd.store.records.acl import GRAIN_SECONDS, Kind, Who
 
 log = Log(__name__)
 
@@ -71,17 +71,6 @@ class _Known:
     owners: Mapping[bytes, list[bytes]] = field(default_factory=dict)
     """Who shares with each identifier, both as they are written: most are never asked for."""
     anyone: tuple[str, ...] = ()
-
-
-def shared_with(lists: Iterable[Acl], owner: str) -> frozenset[Who]:
-    """To whom access control lists of *owner*'s mailboxes show one of them: the identifiers with the right "l"."""
-    himself = Who(Kind.USER, owner)
-    return frozenset(
-        entry.who
-        for acl in lists
-        for entry in acl.entries
-        if not entry.negative and "l" in entry.rights and entry.who not in (OWNER, himself)
-    )
 
 
 def parse(data: bytes) -> list[_Pair]:
