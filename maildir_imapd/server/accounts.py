@@ -202,7 +202,10 @@ class Background(Protocol):
 
 
 class Accounts:
-    """The accounts of a process, one object each; safe from any thread."""
+    """The accounts of a process, one object each; safe from any thread.
+
+    Not *acts*: no thread becomes another user, the process is one already.
+    """
 
     def __init__(
         self,
@@ -210,13 +213,15 @@ class Accounts:
         watcher: Watcher | None,
         unused: Unused | None = None,
         background: Background | None = None,
+        *,
+        acts: bool = True,
     ) -> None:
         self.mail = mail
         self._watcher = watcher
         self.unused = Unused() if unused is None else unused
         self._background = background
         # With mail_user no thread of a worker becomes another, and the right to is given up.
-        self.own = owners.own() if owners.supported() and mail.user is None else None
+        self.own = owners.own() if acts and owners.supported() and mail.user is None else None
         self.sharing = Sharing(mail.sharing, self.own)
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()

@@ -15,14 +15,12 @@ from maildir_imapd.errors import MailboxMissing
 from maildir_imapd.events import Log
 from maildir_imapd.namespace_rules import prefixes
 from maildir_imapd.server import owners
-from maildir_imapd.server.lookup_service import recipient
 from maildir_imapd.store.branch import Branch, Space, SpaceKind
 from maildir_imapd.store.namespaces import Namespaces, OneAccount, OtherUsers
 from maildir_imapd.store.share_news import ShareNews
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity
-    from maildir_imapd.auth.chain import Chain
     from maildir_imapd.namespace_rules import NamespaceRule
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.owners import Owner
@@ -181,13 +179,15 @@ class _Made:
         )
 
 
-def reach_of(rules: Sequence[NamespaceRule], accounts: Accounts, chain: Chain, watcher: Watcher) -> Reach:
-    """Return what users of a worker reach beside their own mail; others are looked up by *chain*."""
+def reach_of(
+    rules: Sequence[NamespaceRule], accounts: Accounts, look_up: Callable[[str], Identity | None], watcher: Watcher
+) -> Reach:
+    """Return what users of a process reach beside their own mail; *look_up* finds others by their names."""
 
     def find(user: str) -> Identity | None:
         # What users are known by is for the process to read, and not for one of them.
         with owners.acting_as(accounts.own):
-            return recipient(chain, user.encode())
+            return look_up(user)
 
     shares = accounts.sharing.list
     news = None if shares is None else ShareNews(shares, watcher)

@@ -32,7 +32,7 @@ from maildir_imapd.server.door import Door
 from maildir_imapd.server.figures import WorkerFigures
 from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.lmtp_service import LmtpPort
-from maildir_imapd.server.lookup_service import LookupPort
+from maildir_imapd.server.lookup_service import LookupPort, recipient
 from maildir_imapd.server.networks import among
 from maildir_imapd.server.policy_service import PolicyPort
 from maildir_imapd.server.rawlog import RawLogs
@@ -260,7 +260,7 @@ class Worker:
             settings.last_use(config),
             settings.new_device(config),
             settings.last_login(config),
-            reach_of(config.namespaces, accounts, chain, self.watcher),
+            reach_of(config.namespaces, accounts, lambda user: recipient(chain, user.encode()), self.watcher),
         )
         self.sessions = Sessions()
         rules = settings.lmtp(config)
