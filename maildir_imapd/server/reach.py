@@ -112,13 +112,13 @@ class _Made:
                 listed=_listed(rule),
             )
         kind = SpaceKind.PUBLIC if rule.type == "public" else SpaceKind.PERSONAL
-        opens = self._deleted if rule.type == "deleted" else self._located
+        opens = {"deleted": self._deleted, "alias": self._alias}.get(rule.type, self._located)
         return OneAccount(
             kind,
             prefix,
             partial(opens, rule, prefix),
             listed=_listed(rule),
-            subscriptions=rule.subscriptions == "there",
+            subscriptions=rule.subscriptions == "there" or rule.type == "alias",
         )
 
     def _other(self, rule: NamespaceRule, user: str, prefix: str) -> Branch | None:
@@ -168,6 +168,11 @@ class _Made:
             usual=rule.rights,
             inbox="named" if os.path.isdir(os.path.join(account.inbox, b"cur")) else "none",
         )
+
+    def _alias(self, rule: NamespaceRule, prefix: str) -> Branch | None:
+        """Return the user's own account under another prefix, for clients that are set to it."""
+        own, user = self._own, self._identity.user
+        return Branch(own, SpaceKind.PERSONAL, prefix, own.delimiter, user, inbox="prefix")
 
     def _deleted(self, rule: NamespaceRule, prefix: str) -> Branch | None:
         """Open what was expunged and is kept, to be read and copied; there may be nothing yet."""
