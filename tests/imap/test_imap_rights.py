@@ -101,7 +101,7 @@ def test_what_an_administrator_says_of_a_mailbox_is_shown_and_not_changed(tmp_pa
     one.command(b"a SETACL Work bob lrs")
     account = one.session.account
     account.acls.rules = AclRules(GlobalAcls(bytes(tmp_path / "global")))
-    assert one.command(b"b GETACL Work")[0] == b'* ACL Work ann lrwstipekxacd bob lrs #anyone lra -#$x r'
+    assert one.command(b"b GETACL Work")[0] == b"* ACL Work ann lrwstipekxacd bob lrs #anyone lra -#$x r"
     assert one.command(b"c MYRIGHTS Work")[0] == b"* MYRIGHTS Work lra"
     for line in (b"SETACL Work #anyone lrws", b"SETACL Work -#$x r", b"DELETEACL Work #anyone"):
         assert one.command(b"d " + line)[-1].startswith(b"d NO [NOPERM]"), line

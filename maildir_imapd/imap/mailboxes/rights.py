@@ -275,7 +275,7 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     if len(cmd.identifier) > NAME_LIMIT_CHARACTERS:
         raise LimitReached(why=Phrase("An identifier may have {limit} octets", limit=NAME_LIMIT_CHARACTERS))
     identifier, negative = _identifier(cmd.identifier)
-    mode, asked = _modification(cmd.rights)
+    mode, asked = modification(cmd.rights)
     name = _mailbox(session, cmd.mailbox, "a")
     _demand_own(session, identifier)
 
@@ -364,7 +364,7 @@ def _shown(rights: frozenset[str]) -> bytes:
     return (in_order(rights) + "".join(virtual)).encode()
 
 
-def _modification(raw: bytes) -> tuple[str, frozenset[str]]:
+def modification(raw: bytes) -> tuple[str, frozenset[str]]:
     """Read mod-rights: "+", "-" or "", and the rights; raises BadArgument for one that there is not."""
     text = raw.decode("latin-1")
     mode = text[:1] if text[:1] in ("+", "-") else ""

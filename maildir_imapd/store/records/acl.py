@@ -250,15 +250,26 @@ def render(acl: Acl) -> bytes:
 
 
 def _render(entry: Entry) -> bytes:
-    identifier = b"-" if entry.negative else b""
-    if entry.who.kind in (Kind.ANYONE, Kind.AUTHENTICATED, Kind.OWNER):
-        identifier += entry.who.kind.name.lower().encode()
-    else:
-        identifier += entry.who.kind.name.lower().replace("_", "-").encode() + b"=" + entry.who.name.encode()
+    identifier = spelled(entry.who, negative=entry.negative).encode()
     if _BLANKS.search(identifier) or identifier.startswith((b'"', b"#")):
         identifier = b'"%b"' % re.sub(rb'(["\\])', rb"\\\1", identifier)
     rights = b"%b %b" % (identifier, in_order(entry.rights).encode())
     return rights + (b" :" + b" ".join(entry.others) if entry.others else b"")
+
+
+def spelled(who: Who, *, negative: bool) -> str:
+    """Write an identifier as the file has it, without quotes."""
+    kind = who.kind.name.lower().replace("_", "-")
+    name = "" if who.kind in (Kind.ANYONE, Kind.AUTHENTICATED, Kind.OWNER) else f"={who.name}"
+    return "-" * negative + kind + name
+
+
+def identifier(written: str) -> tuple[Who, bool] | None:
+    """Read what ``spelled`` writes: whom it means, and whether it is negative; None for what is none."""
+    if not written.isprintable():
+        return None
+    who = _who(written.removeprefix("-").encode("utf-8", "surrogateescape"))
+    return None if who is None or ("=" in written and not who.name) else (who, written.startswith("-"))
 
 
 def in_order(rights: Iterable[str]) -> str:
