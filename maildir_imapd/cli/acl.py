@@ -145,8 +145,7 @@ def set_(user: str, name: str, identifier: str, rights: str, as_json: bool, conf
     """Give an IDENTIFIER rights to a mailbox of USER, in place of those that it has there."""
     from maildir_imapd.cli.group import USAGE, CommandFailed
     from maildir_imapd.errors import BadArgument
-    from maildir_imapd.imap.mailboxes.rights import modification
-    from maildir_imapd.store.records.acl import ALL, LETTERS, NONE, OWNER
+    from maildir_imapd.store.records.acl import ALL, LETTERS, NONE, OWNER, modification
 
     who, negative = _identifier(identifier)
     try:
@@ -300,11 +299,10 @@ def _walked(config: Config, names: tuple[str, ...], listed: ShareList) -> Iterat
 
 
 def _differences(listed: ShareList, wanted: dict[str, Collection[Who]]) -> Iterator[Row]:
-    from maildir_imapd.store.records.acl import Kind, Who, spelled
+    from maildir_imapd.store.records.acl import spelled
+    from maildir_imapd.store.records.shares import listed_as
 
     for user, to in sorted(wanted.items()):
-        # In the list "authenticated" is "anyone", and a group is a group.
-        plain = {Kind.AUTHENTICATED: Kind.ANYONE, Kind.GROUP_OVERRIDE: Kind.GROUP}
-        after = {Who(plain.get(who.kind, who.kind), who.name) for who in to} - {Who(Kind.USER, user)}
+        after = listed_as(to, user)
         if after != listed.of(user):
             yield {"user": user, "shared_with": sorted(spelled(who, negative=False) for who in after)}
