@@ -319,10 +319,12 @@ def keeping(config: Config) -> Keeping:
 
 def mail(config: Config) -> Mail:
     """Read where the mail is, and whose; raises ConfigError."""
+    from maildir_imapd import namespace_rules
     from maildir_imapd.server import usual
     from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.sharing import SharingSettings
 
+    namespace_rules.check(config.namespaces, acl=config.acl)
     sharing = SharingSettings()
     if config.acl:
         sharing = SharingSettings(
@@ -340,6 +342,7 @@ def mail(config: Config) -> Mail:
         search_index=config.search_index,
         hooked=frozenset(folder for folder, _ in config.hook_moved),
         keep_expunged=config.keep_expunged,
+        namespaces=config.namespaces,
         keep_expunged_storage=config.keep_expunged_storage,
         usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
         sharing=sharing,

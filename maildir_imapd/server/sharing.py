@@ -53,10 +53,11 @@ class Sharing:
         if general is not None or not said.files or said.from_inbox:
             self.rules = AclRules(general, said.files, said.from_inbox)
 
-    def have(self, account: Account, user: str) -> None:
-        """Have an account of *user*'s go by the rules, and tell the list what changes."""
+    def have(self, account: Account, user: str | None) -> None:
+        """Have an account of *user*'s go by the rules, and tell the list what changes; None: it is nobody's."""
         account.acls.rules = self.rules
-        account.acls.shared = None if self.list is None else partial(self._note, self.list, user)
+        told = None if user is None else self.list
+        account.acls.shared = None if told is None else partial(self._note, told, user or "")
 
     @staticmethod
     def _note(shares: ShareList, user: str, to: frozenset[Who], whole: bool) -> None:

@@ -99,7 +99,7 @@ def test_what_an_administrator_says_of_a_mailbox_is_shown_and_not_changed(tmp_pa
     for name in (b"Work", b"Hidden", b"Home"):
         one.command(b"a CREATE " + name)
     one.command(b"a SETACL Work bob lrs")
-    account = one.session.account
+    account = one.session.account.own
     account.acls.rules = AclRules(GlobalAcls(bytes(tmp_path / "global")))
     assert one.command(b"b GETACL Work")[0] == b"* ACL Work ann lrwstipekxacd bob lrs #anyone lra -#$x r"
     assert one.command(b"c MYRIGHTS Work")[0] == b"* MYRIGHTS Work lra"
@@ -122,7 +122,7 @@ def test_an_open_way_ends_when_an_administrator_says_something_else(
     said = tmp_path / "global"
     said.write_text("Other owner lr\n")
     one: MemoryClient = MemoryWires(tmp_path / "Maildir").connect(login=True)
-    one.session.account.acls.rules = AclRules(GlobalAcls(bytes(said)))
+    one.session.account.own.acls.rules = AclRules(GlobalAcls(bytes(said)))
     for _ in range(3):
         assert one.command(b"a STATUS INBOX (MESSAGES)")[-1].startswith(b"a OK")
     said.write_text("INBOX owner l\n")

@@ -359,6 +359,8 @@ class Acls:
         self._find = find
         self._lock = lock
         self._folders = folders
+        # What stands before names where rights are given by names: that of a namespace.
+        self.prefix = ""
         # By folder, with the file's stamp; an entry is replaced whole, so no lock is needed.
         self._known: dict[bytes, tuple[_Stamp, Acl]] = {}
         self._names: dict[bytes, str] = {}  # by folder; where one is its name never changes
@@ -417,7 +419,7 @@ class Acls:
     def _ruled(self, path: bytes, acl: Acl) -> Acl:
         """Add to what stands in a mailbox's file what the rules say of it.  Raises StoreError."""
         general, otherwise = self.rules.general, None
-        entries = () if general is None else general.of(self._name(path))
+        entries = () if general is None else general.of(self.prefix + self._name(path))
         if self.rules.from_inbox:
             inbox = self._find("INBOX")
             if inbox is not None and inbox != path:
@@ -441,7 +443,7 @@ class Acls:
         if self.rules.files and os.access(path + b"/" + FILE, os.F_OK, effective_ids=True, follow_symlinks=False):
             return True
         try:
-            return self.rules.general is not None and bool(self.rules.general.of(self._name(path)))
+            return self.rules.general is not None and bool(self.rules.general.of(self.prefix + self._name(path)))
         except StoreError:
             return True  # whoever asks for the list hears why
 
