@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # With one of these rights files are made, renamed or removed.
 _WRITING: Final = frozenset("iwstekx")
+_COMING_IN: Final = frozenset("lr")
 _NAMED: Final = 5
 _READ, _WRITE, _PASS = 4, 2, 1
 
@@ -94,7 +95,9 @@ class ShareDoctor:
                 if who is None or who.uid in (owner, 0):
                     continue
                 rights = acl.rights(reader.user, reader.groups, owner=False)
-                why = obstacle(path, who, writing=bool(rights & _WRITING)) if "l" in rights or "r" in rights else None
+                if not rights & _COMING_IN:
+                    continue
+                why = obstacle(path, who, writing=bool(rights & _WRITING)) or refused(root, who) or refused(path, who)
                 if why is not None:
                     closed.setdefault(why, []).append(f"{reader.user} ({who.uid})")
             for why, readers in closed.items():
@@ -166,6 +169,21 @@ def obstacle(folder: bytes, who: Owner, *, writing: bool) -> str | None:
         if writing and path != real and _is_sticky(path, who):
             return f"{os.fsdecode(path)} is sticky: who is not its owner cannot change names in it"
     return _unreadable_message(inner[0], who)
+
+
+def refused(directory: bytes, who: Owner) -> str | None:
+    """Say why the server opens a directory for nobody who acts as *who*, though the kernel would; None: it does.
+
+    As descriptors.demand_owner: what anybody may read is not enough to be somebody's mail.
+    """
+    try:
+        state = os.stat(directory)
+    except OSError:
+        return None
+    if state.st_uid in (who.uid, 0) or (state.st_mode & 0o020 and state.st_gid in (who.gid, *who.groups)):
+        return None
+    where = f"{os.fsdecode(directory)} is of user {state.st_uid} and group {state.st_gid}"
+    return f"{where}, mode {stat.S_IMODE(state.st_mode):04o}: a group that both are in must be able to write to it"
 
 
 def _lacking(path: bytes, who: Owner, needed: int) -> str | None:

@@ -13,9 +13,10 @@ from click.testing import CliRunner
 from maildir_imapd.cli import main
 from maildir_imapd.cli.group import FAILED
 from maildir_imapd.server import owners
-from maildir_imapd.server.doctoring_shares import obstacle
+from maildir_imapd.server.doctoring_shares import obstacle, refused
 from maildir_imapd.server.owners import Owner
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.records.acl import Kind, Who
 from maildir_imapd.store.records.shares import ShareList
 
@@ -76,6 +77,25 @@ def test_what_is_in_the_way(folder: Path, which: str, mode: int, bob: bool, coll
         assert (found is not None) == closed, found
         if found is not None:
             assert str(path) in found
+
+
+@pytest.mark.skipif(not owners.supported(), reason="acts as others")
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o755, 0o770, 0o757])
+@pytest.mark.parametrize("uid", [0, 54321, 54322])
+@pytest.mark.parametrize("gid", [0, 54321])
+def test_the_store_opens_what_is_not_refused(folder: Path, mode: int, uid: int, gid: int) -> None:
+    os.chown(folder, uid, gid)
+    folder.chmod(mode)
+    for who in (BOB, COLLEAGUE):
+        with owners.acting_as(who):
+            try:
+                os.close(descriptors.open_directory(bytes(folder)))
+            except PermissionError:
+                opened = False
+            else:
+                opened = True
+        free = obstacle(bytes(folder), who, writing=False) is None and refused(bytes(folder), who) is None
+        assert free == opened
 
 
 @pytest.mark.skipif(not owners.supported(), reason="acts as others")
@@ -180,4 +200,13 @@ def test_a_home_that_keeps_others_out(tmp_path: Path) -> None:
     )
     for each in (home, *home.rglob("*")):
         each.chmod(0o755 if each.is_dir() else 0o644)
-    assert doctor(config, "--user=ann") == []
+    found = doctor(config, "--user=ann", status=FAILED)
+    assert [each["where"] for each in found] == ["Team", "Work"]
+    assert found[1]["found"].endswith("mode 0755: a group that both are in must be able to write to it")
+    # As bob's own group has it now, and joe is in no group with ann.
+    for each in (home, *home.rglob("*")):
+        os.chown(each, 20001, 20002)
+        each.chmod(0o2770 if each.is_dir() else 0o660)
+    (left,) = doctor(config, "--user=ann", status=FAILED)
+    assert (left["where"], left["count"]) == ("Team", 1)
+    assert "shared with joe (20003)" in left["found"]
