@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from maildir_imapd.auth.fields import quota_rule
-from maildir_imapd.cli.dovecot_config import DovecotSetting
+from maildir_imapd.cli.dovecot_config import DovecotBlock, DovecotSetting
 from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on
 from maildir_imapd.cli.dovecot_tables import PLUGINS, PLUGINS_HARMLESS, meaning
 from maildir_imapd.config import BY_NAME
@@ -108,14 +109,56 @@ def _rights(reading: DovecotReading, plugins: set[str]) -> None:
     """Lists of rights hold where Dovecot keeps to them."""
     out = reading.out
     drivers = reading.take_plugins(r"acl|acl_driver")
+    general = reading.take_plugins(r"acl_global_path")
+    switches = reading.take_plugins(r"acl_globals_only|acl_defaults_from_inbox")
+    lists = reading.take_plugins(r"acl_shared_dict")
+    for where, block in [each for outer in (reading.root, *reading.root.all("namespace")) for each in _acls(outer)]:
+        line = f"{where} {block.name} {reading.take(block, 'rights', 'acl_rights')}"
+        out.tell(f"acl {block.name}", f"write a file with the line {line!r} in it, and name it with acl_global")
+    shared = _shared_path(reading, lists)
     if "acl" not in plugins:
         out.settings["acl"] = False
+        return
     for setting in drivers:
-        if ":/" in setting.value:
-            why = "access rights are read from dovecot-acl in each mailbox alone: put them there"
-            out.tell(f"{setting.name} = {setting.value}", why)
-    for setting in reading.take_plugins(r"acl_globals_only|acl_global_path"):
-        out.tell(setting.name, "access rights are read from dovecot-acl in each mailbox alone: put them there")
+        path = re.sub(r":cache_secs=\d+$", "", setting.value.partition(":")[2])
+        if path.startswith("/"):
+            out.settings["acl_global"] = path
+    for setting in general:
+        if setting.value:
+            out.settings["acl_global"] = setting.value
+    for setting in switches:
+        if is_on(setting.value):
+            out.settings[setting.name] = True
+    if shared is not None:
+        out.settings["acl_shared_list"] = shared
+
+
+def _acls(block: DovecotBlock) -> Iterator[tuple[str, DovecotBlock]]:
+    """Yield what 2.4 says of rights in blocks, with the mailboxes that it is about."""
+    prefix = block.get("prefix") if block.kind == "namespace" else ""
+    yield from ((f"{prefix}*", inner) for inner in block.all("acl"))
+    for mailbox in block.all("mailbox"):
+        name = prefix + mailbox.name
+        yield from ((f'"{name}"' if " " in name else name, inner) for inner in mailbox.all("acl"))
+
+
+def _shared_path(reading: DovecotReading, lists: list[DovecotSetting]) -> str | None:
+    """Find the list of who shares with whom: the same file, if it is one."""
+    found = [(setting.name, setting.value) for setting in lists if setting.value]
+    for block in reading.root.all("acl_sharing_map"):
+        for inner in block.all("dict"):
+            driver = reading.take(inner, "driver") or inner.name
+            found.append(("acl_sharing_map", f"{driver}:{reading.take(inner, 'path', 'dict_file_path')}"))
+        driver = reading.take(block, "dict_driver")
+        if driver:
+            found.append(("acl_sharing_map", f"{driver}:{reading.take(block, 'dict_file_path')}"))
+    for name, value in found:
+        driver, _, path = value.partition(":")
+        if driver == "file" and path.startswith("/"):
+            return path.partition(":")[0]
+        why = "who shares with whom is kept in a file here: name one with acl_shared_list, and make it with "
+        reading.out.tell(f"{name} = {value}", why + "maildir-imapd acl rebuild")
+    return None
 
 
 def _limits(reading: DovecotReading) -> None:

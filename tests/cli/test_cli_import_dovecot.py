@@ -454,6 +454,62 @@ def test_limits_and_the_like(written: str, ours: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "settings", "named"),
+    [
+        ("  acl = vfile:/etc/dovecot/acls:cache_secs=300\n", {"acl_global": "/etc/dovecot/acls"}, ""),
+        ("  acl = vfile:/etc/dovecot/acl\n  acl_globals_only = yes\n", {"acl_globals_only": True}, ""),
+        ("  acl = vfile\n  acl_defaults_from_inbox = yes\n", {"acl_defaults_from_inbox": True, "acl_global": None}, ""),
+        ("  acl_defaults_from_inbox = no\n", {"acl_defaults_from_inbox": None}, ""),
+        ("  acl_shared_dict = file:/var/lib/dovecot/shared\n", {"acl_shared_list": "/var/lib/dovecot/shared"}, ""),
+        ("  acl_shared_dict = file:/x/shared:lock=fcntl\n", {"acl_shared_list": "/x/shared"}, ""),
+        ("  acl_shared_dict = proxy::acl\n", {"acl_shared_list": None}, "acl_shared_dict = proxy::acl: who shares"),
+        ("  acl_shared_dict = file:~/shared\n", {"acl_shared_list": None}, "acl rebuild"),
+        ("  acl_anyone = allow\n", {"acl": None}, "acl_anyone"),
+    ],
+)
+def test_access_rights(written: str, settings: dict[str, object], named: str, tmp_path: Path) -> None:
+    found, said = told(f"{HEAD}{PERSONAL}mail_plugins = acl\nplugin {{\n{written}}}\n", tmp_path)
+    assert {name: found.get(name) for name in settings} == settings
+    assert named in said
+    without, _ = told(f"{HEAD}{PERSONAL}plugin {{\n{written}}}\n", tmp_path)
+    assert [name for name in without if name.startswith("acl")] == ["acl"]
+    assert without["acl"] is False
+
+
+def test_access_rights_of_2_4(tmp_path: Path) -> None:
+    text = """
+acl_driver = vfile
+acl_global_path = /etc/dovecot/acl
+acl_sharing_map {
+  dict file {
+    path = /var/lib/dovecot/shared
+  }
+}
+acl user=admin {
+  rights = lr
+}
+namespace inbox {
+  inbox = yes
+  prefix = Mail/
+  mailbox "All Foo" {
+    acl owner {
+      rights = lrw
+    }
+  }
+}
+mail_plugins {
+  acl = yes
+}
+"""
+    found, said = told(HEAD_24 + text, tmp_path)
+    assert found["acl_global"] == "/etc/dovecot/acl"
+    assert found["acl_shared_list"] == "/var/lib/dovecot/shared"
+    assert "acl" not in found
+    assert "'* user=admin lr'" in said
+    assert "'\"Mail/All Foo\" owner lrw'" in said
+
+
+@pytest.mark.parametrize(
     ("rules", "settings", "named"),
     [
         ("quota_rule = *:storage=1G:messages=500\n", ("1G", 500), ""),

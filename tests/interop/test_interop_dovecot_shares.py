@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from dovecot import Dovecot
+from dovecot import Dovecot, acl, is_24
 from running import program
 
+from maildir_imapd.store.account import Account
 from maildir_imapd.store.records.acl import Kind, Who
 from maildir_imapd.store.records.shares import ShareList
 
@@ -64,3 +65,24 @@ def test_we_read_and_keep_what_it_writes(dictionary: Dictionary) -> None:
     assert dictionary.keys() == {PREFIX + "user/bob/ann", PREFIX + "anyone/dan", PREFIX + "anyone/eve"}
     dictionary.do("unset", PREFIX + "anyone/dan")
     assert shares.everybody() == ("ann", "eve")
+
+
+@pytest.mark.skipif(is_24(), reason="the setting is one of Dovecot 2.3's")
+def test_its_own_setacl_and_ours_write_the_same(tmp_path: Path) -> None:
+    """What SETACL of Dovecot puts into its list is what ours does, and each goes on with the other's."""
+    path = tmp_path / "shared-mailboxes"
+    (tmp_path / "Maildir").mkdir()
+    plugin = f"plugin {{\n  acl_shared_dict = file:{path}\n}}\n"
+    dovecot = Dovecot(tmp_path, acl() + plugin)
+    given = [("bob", "lr"), ("$team", "l"), ("joe", "r"), ("witness", "lr"), ("-eve", "l"), ("authenticated", "l")]
+    dovecot.talk("CREATE Work", *[f"SETACL Work {who} {rights}" for who, rights in given])
+    theirs = path.read_bytes().split(b"\n")
+    path.unlink()
+    account = Account(bytes(tmp_path / "Maildir"), fsync="never")
+    listed = ShareList(bytes(path))
+    listed.put("witness", account.acls.shown()[0])
+    assert sorted(theirs) == sorted(path.read_bytes().split(b"\n"))
+    assert b"shared/shared-boxes/user/bob/witness" in theirs
+    dovecot.own()
+    dovecot.talk("DELETEACL Work bob", "DELETEACL Work authenticated")
+    assert listed.of("witness") == {Who(Kind.GROUP, "team")}

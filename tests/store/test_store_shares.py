@@ -250,6 +250,17 @@ def test_it_stays_whose_it_is(path: Path) -> None:
     assert (path.stat().st_uid, path.stat().st_gid) == (12345, 23456)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_a_new_one_belongs_to_whom_its_directory_does(tmp_path: Path) -> None:
+    """Root makes it for the workers: maildir-imapd acl rebuild."""
+    tmp_path.chmod(0o750)
+    os.chown(tmp_path, 12345, 23456)
+    path = tmp_path / "list"
+    ShareList(bytes(path)).put("ann", [BOB])
+    state = path.stat()
+    assert (state.st_uid, state.st_gid, state.st_mode & 0o777) == (12345, 23456, 0o640)
+
+
 def test_one_of_another_user_that_cannot_be_given_back_is_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(b"")
     path.chmod(0o640)

@@ -24,7 +24,7 @@ from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.maildir.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
-from maildir_imapd.store.records.acl import ALL, NO_FILE, NONE, OWNER, Kind, Who, in_order
+from maildir_imapd.store.records.acl import ALL, NO_FILE, NONE, OWNER, VIRTUAL, Kind, Who, in_order, modification
 from maildir_imapd.wire import render
 from maildir_imapd.wire.names import ancestors
 
@@ -53,8 +53,6 @@ REMOVING: Final = frozenset("te")
 ANY: Final = frozenset("lrikxa")
 # The owner cannot take them from himself, or he could never undo it.
 KEPT: Final = frozenset("la")
-# RFC 4314 2.1.1: what the rights of RFC 2086 mean.
-VIRTUAL: Final = {"c": frozenset("kx"), "d": frozenset("et")}
 # Of an identifier, in octets, and of entries in one file: no user needs more, and the file is read at every SELECT.
 NAME_LIMIT_CHARACTERS: Final = 255
 IDENTIFIERS_LIMIT: Final = 1000
@@ -354,7 +352,7 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     if len(cmd.identifier) > NAME_LIMIT_CHARACTERS:
         raise LimitReached(why=Phrase("An identifier may have {limit} octets", limit=NAME_LIMIT_CHARACTERS))
     identifier, negative = _identifier(cmd.identifier)
-    mode, asked = _modification(cmd.rights)
+    mode, asked = modification(cmd.rights)
     name, place = _mailbox(session, cmd.mailbox, "a")
     owner = place.branch.owner
     _demand_own(place, identifier)
@@ -444,21 +442,6 @@ def _shown(rights: frozenset[str]) -> bytes:
     """Rights as a client reads them, with those of RFC 2086 (RFC 4314 2.1.1)."""
     virtual = [letter for letter, members in VIRTUAL.items() if rights & members]
     return (in_order(rights) + "".join(virtual)).encode()
-
-
-def _modification(raw: bytes) -> tuple[str, frozenset[str]]:
-    """Read mod-rights: "+", "-" or "", and the rights; raises BadArgument for one that there is not."""
-    text = raw.decode("latin-1")
-    mode = text[:1] if text[:1] in ("+", "-") else ""
-    rights: set[str] = set()
-    for letter in text.removeprefix(mode):
-        if letter in VIRTUAL:
-            rights |= VIRTUAL[letter]
-        elif letter in ALL:
-            rights.add(letter)
-        else:
-            raise BadArgument("rights out of lrswipkxteacd")
-    return mode, frozenset(rights)
 
 
 def _identifier(raw: bytes) -> tuple[str, bool]:

@@ -197,9 +197,9 @@ def share(fd: int, mode: int, like: os.stat_result) -> None:
 
 
 def resemble(fd: int, like: os.stat_result) -> None:
-    """Give a file that takes another one's place its mode, its group and, as far as that is ours to do, its owner.
+    """Give a file the mode, the group and, as far as that is ours to do, the owner of another, or of a directory.
 
-    Raises PermissionError where its owner could not change it any more.
+    Raises PermissionError where that owner could not change it.
     """
     found = os.fstat(fd)
     owner, group = found.st_uid == like.st_uid, found.st_gid == like.st_gid
@@ -214,7 +214,7 @@ def resemble(fd: int, like: os.stat_result) -> None:
         pass  # who is not root gives nothing away
     if not owner and not like.st_mode & 0o002 and not (group and like.st_mode & 0o020):
         raise PermissionError(errno.EACCES, "it belongs to another user")
-    os.fchmod(fd, like.st_mode & (0o777 if group else 0o707))
+    os.fchmod(fd, like.st_mode & (0o666 if group else 0o606))
 
 
 def make_directory(path: bytes, parent: bytes) -> None:

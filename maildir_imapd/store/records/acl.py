@@ -26,7 +26,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from maildir_imapd.errors import MailboxMissing, NoPermission, StoreError
+from maildir_imapd.errors import BadArgument, MailboxMissing, NoPermission, StoreError
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.neighbours.dotlock import DotLock
@@ -44,6 +44,8 @@ _BELL: Final = b"maildir-imapd.acl"
 LETTERS: Final = "lrwstipekxa"
 ALL: Final = frozenset(LETTERS)
 NONE: Final[frozenset[str]] = frozenset()
+# RFC 4314 2.1.1: what the rights of RFC 2086 mean.
+VIRTUAL: Final = {"c": frozenset("kx"), "d": frozenset("et")}
 WORDS: Final = {
     b"lookup": "l",
     b"read": "r",
@@ -250,15 +252,41 @@ def render(acl: Acl) -> bytes:
 
 
 def _render(entry: Entry) -> bytes:
-    identifier = b"-" if entry.negative else b""
-    if entry.who.kind in (Kind.ANYONE, Kind.AUTHENTICATED, Kind.OWNER):
-        identifier += entry.who.kind.name.lower().encode()
-    else:
-        identifier += entry.who.kind.name.lower().replace("_", "-").encode() + b"=" + entry.who.name.encode()
+    identifier = spelled(entry.who, negative=entry.negative).encode()
     if _BLANKS.search(identifier) or identifier.startswith((b'"', b"#")):
         identifier = b'"%b"' % re.sub(rb'(["\\])', rb"\\\1", identifier)
     rights = b"%b %b" % (identifier, in_order(entry.rights).encode())
     return rights + (b" :" + b" ".join(entry.others) if entry.others else b"")
+
+
+def spelled(who: Who, *, negative: bool) -> str:
+    """Write an identifier as the file has it, without quotes."""
+    kind = who.kind.name.lower().replace("_", "-")
+    name = "" if who.kind in (Kind.ANYONE, Kind.AUTHENTICATED, Kind.OWNER) else f"={who.name}"
+    return "-" * negative + kind + name
+
+
+def identifier(written: str) -> tuple[Who, bool] | None:
+    """Read what ``spelled`` writes: whom it means, and whether it is negative; None for what is none."""
+    if not written.isprintable():
+        return None
+    who = _who(written.removeprefix("-").encode("utf-8", "surrogateescape"))
+    return None if who is None or ("=" in written and not who.name) else (who, written.startswith("-"))
+
+
+def modification(raw: bytes) -> tuple[str, frozenset[str]]:
+    """Read mod-rights: "+", "-" or "", and the rights; raises BadArgument for one that there is not."""
+    text = raw.decode("latin-1")
+    mode = text[:1] if text[:1] in ("+", "-") else ""
+    rights: set[str] = set()
+    for letter in text.removeprefix(mode):
+        if letter in VIRTUAL:
+            rights |= VIRTUAL[letter]
+        elif letter in ALL:
+            rights.add(letter)
+        else:
+            raise BadArgument("rights out of lrswipkxteacd")
+    return mode, frozenset(rights)
 
 
 def in_order(rights: Iterable[str]) -> str:

@@ -73,6 +73,12 @@ class _Known:
     anyone: tuple[str, ...] = ()
 
 
+def listed_as(to: Iterable[Who], owner: str) -> frozenset[Who]:
+    """Return with whom the list says that *owner* shares, if he shares with *to*: it has fewer kinds."""
+    names = {key for who in to if (key := _identifier(who)) is not None and who != Who(Kind.USER, owner)}
+    return frozenset(who for name in names if (who := _who(name)) is not None)
+
+
 def parse(data: bytes) -> list[_Pair]:
     """Read the file: keys and values as they are written.
 
@@ -277,15 +283,17 @@ class ShareList:
         return [] if data is None else parse(data)
 
     def _write(self, data: bytes, directory: int) -> None:
-        """Put another file in its place, under its lock: as open as the one before, or as its directory."""
+        """Put another file in its place, under its lock: whose the one before is, or its directory, and as open."""
         if len(data) > durable.LARGE_OCTETS:
             raise OSError(errno.EDQUOT, f"it would have more than {durable.LARGE_OCTETS} octets")
         try:
             like = os.stat(self._name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
-            like = None
-        if like is not None and not stat.S_ISREG(like.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+            # Root may be the first to write it, and the workers somebody else.
+            like = os.fstat(directory)
+        else:
+            if not stat.S_ISREG(like.st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
         durable.put(self._name, data, directory, durable=True, like=like)
         durable.sync(directory)
 
