@@ -254,7 +254,7 @@ def mailbox_rule(value: Any) -> MailboxRule:
     name, colon, written = text(value).rpartition(":")
     if not colon or not written.strip():
         raise ValueError(_RULE)
-    levels = _mailbox_levels(name.strip())
+    levels = mailbox_levels(name.strip())
     said: dict[str, Any] = {}
     for each in written.split(","):
         word, equals, what = (part.strip() for part in each.partition("="))
@@ -271,7 +271,7 @@ def mailbox_rule(value: Any) -> MailboxRule:
     return MailboxRule(levels, **said)
 
 
-def _mailbox_levels(name: str) -> tuple[str, ...]:
+def mailbox_levels(name: str) -> tuple[str, ...]:
     """The levels of a mailbox's name, which are joined by ``/``; raises ValueError for what can be no name."""
     levels = tuple(name.split("/"))
     if len(levels) == 1 and name.upper() == "INBOX":

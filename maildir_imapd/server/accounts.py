@@ -10,11 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, cast
 from weakref import WeakValueDictionary
 
-from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.errors import ConfigError, MailboxMissing, NoSpool, Unavailable
 from maildir_imapd.events import Log
 from maildir_imapd.location import expand, grounds
 from maildir_imapd.server import owners, usual
+from maildir_imapd.server.quotas import NO_QUOTAS
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.arranging import arrange
 from maildir_imapd.store.disk.unused import Cost, Shelf, Unused
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity
     from maildir_imapd.location import Ground
     from maildir_imapd.server.owners import Owner
+    from maildir_imapd.server.quotas import QuotaOfUser, Quotas
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.maildir.layout import Places
     from maildir_imapd.store.records.usual import UsualMailbox
@@ -55,13 +56,11 @@ class Mail:
     """The system user who owns all spools (mail_user)."""
     marker: bytes | None
     """The file without which a file system is not mounted (spool_marker)."""
-    quota: QuotaLimits
-    quota_mailboxes: int
-    """The most mailboxes that a user may have; 0 for no limit."""
     delimiter: str
     prefix: str
     keeping: Keeping
     """How folders are kept."""
+    quotas: Quotas = NO_QUOTAS
     search_index: bool = False
     """Whether what messages say is indexed."""
     hooked: frozenset[str] = frozenset()
@@ -97,10 +96,6 @@ class Mail:
         usual = self.usual_of(identity) or ()
         return bool(self.keep_expunged_of(identity)) or any(each.expires for each in usual)
 
-    def quota_of(self, identity: Identity) -> QuotaLimits:
-        """Return how much one user may keep."""
-        return self.quota if identity.quota is None else identity.quota
-
 
 def demand_ground(mail: Mail, grounds: Iterable[Ground], *, anywhere: bool = False) -> None:
     """Raise SpoolGone where mail may be neither served nor made; *anywhere*: its parents may be made, too."""
@@ -123,7 +118,7 @@ def open_account(
     mail: Mail,
     places: Places,
     watcher: Watcher | None,
-    quota: QuotaLimits,
+    allowed: QuotaOfUser,
     unused: Unused | None = None,
     mailboxes: tuple[UsualMailbox, ...] | None = (),
 ) -> Account:
@@ -137,12 +132,10 @@ def open_account(
         delimiter=mail.delimiter,
         watcher=watcher,
         prefix=mail.prefix,
-        quota_storage=quota.octets,
-        quota_messages=quota.messages,
-        quota_mailboxes=mail.quota_mailboxes,
         unused=unused,
         welcome=mailboxes is None,
     )
+    allowed.put(account)
     account.usual = mailboxes or ()
     account.deleted.seconds, account.deleted.octets = mail.keep_expunged, mail.keep_expunged_storage
     return account
@@ -165,6 +158,13 @@ class Background(Protocol):
 
     def run_hooks(self, user: str, moved: Moved) -> None:
         """Say that a client of a user's has put messages into a mailbox."""
+
+    @property
+    def has_warnings(self) -> bool:
+        """Whether commands are run when quotas fill up."""
+
+    def warn(self, user: str) -> None:
+        """Say that a user's quota may have crossed a mark."""
 
     @property
     def has_expiry(self) -> bool:
@@ -274,17 +274,17 @@ class Accounts:
         demand_ground(self.mail, stands_on, anywhere=anywhere)
         if served is not None:
             ground.demand_served(places.root, served)
-        quota, mailboxes = self.mail.quota_of(identity), self.mail.usual_of(identity)
+        allowed, mailboxes = self.mail.quotas.of(identity), self.mail.usual_of(identity)
         if account is None:
             watcher = self._watcher
             if watcher is not None and owner is not None:
                 watcher = cast("Watcher", owners.OwnedWatcher(watcher, owner))
-            made = open_account(self.mail, places, watcher, quota, self.unused, mailboxes)
+            made = open_account(self.mail, places, watcher, allowed, self.unused, mailboxes)
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.
                 account = self._accounts.setdefault(key, made)
         else:
-            account.limit(quota.octets, quota.messages)
+            allowed.put(account)
             account.usual = mailboxes or ()
         account.deleted.seconds = self.mail.keep_expunged_of(identity)
         account.deleted.octets = self.mail.keep_expunged_storage
@@ -308,6 +308,8 @@ class Accounts:
         account.ahead.wanted = partial(beside.work_ahead, identity.user) if beside.has_fields else None
         account.moves.wanted = partial(beside.run_hooks, identity.user) if beside.has_hooks else None
         account.moves.folders = self.mail.hooked
+        account.quota.crossing = partial(beside.warn, identity.user) if beside.has_warnings else None
+        account.quota.marks = self.mail.quotas.marks
         expires = beside.has_expiry and self.mail.expires_of(identity)
         account.expiring = partial(beside.expire, identity.user) if expires else None
         account.deleted.wanted = account.expiring

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import log as logs
-from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.store.threads.longlived import no_beat
@@ -305,18 +304,17 @@ def keeping(config: Config) -> Keeping:
 
 def mail(config: Config) -> Mail:
     """Read where the mail is, and whose; raises ConfigError."""
-    from maildir_imapd.server import usual
+    from maildir_imapd.server import quotas, usual
     from maildir_imapd.server.accounts import Mail
 
     return Mail(
         location=config.mail_location,
         user=config.mail_user,
         marker=None if config.spool_marker is None else os.fsencode(config.spool_marker),
-        quota=QuotaLimits(config.quota_storage or 0, config.quota_messages or 0),
-        quota_mailboxes=config.quota_mailboxes or 0,
         delimiter=config.delimiter,
         prefix=config.prefix,
         keeping=keeping(config),
+        quotas=quotas.of_settings(config),
         search_index=config.search_index,
         hooked=frozenset(folder for folder, _ in config.hook_moved),
         keep_expunged=config.keep_expunged,

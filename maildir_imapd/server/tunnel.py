@@ -43,7 +43,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     goodbye: list[Goodbye] = []
     try:
         demand_ground(mail, grounds(mail.location, user, home))
-        account = open_account(mail, places, watcher, mail.quota, mailboxes=mail.usual)
+        account = open_account(mail, places, watcher, mail.quotas.everybody, mailboxes=mail.usual)
         arrange(account)
         if background.has_texts:
             account.texts.wanted = partial(background.fill_texts, user)
@@ -51,6 +51,8 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
             account.ahead.wanted = partial(background.work_ahead, user)
         if background.has_hooks:
             account.moves.wanted, account.moves.folders = partial(background.run_hooks, user), mail.hooked
+        if background.has_warnings:
+            account.quota.crossing, account.quota.marks = partial(background.warn, user), mail.quotas.marks
         background.expire(user)
         transport = PipeTransport(0, 1)
 
@@ -75,7 +77,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
 
 def _opened(mail: Mail, places: Places) -> Account:
     """Open the account for a job."""
-    return open_account(mail, places, None, mail.quota, mailboxes=mail.usual or ())
+    return open_account(mail, places, None, mail.quotas.everybody, mailboxes=mail.usual or ())
 
 
 def _become_owner(places: Places) -> None:

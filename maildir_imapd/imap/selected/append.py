@@ -108,7 +108,7 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         session.deliveries[-1].close()
         session.delivered += session.deliveries[-1].size_disk
     if not session.deliveries or session.account.quota.on:
-        _demand_room(session, session.delivered + size, start.index + 1, freed)
+        _demand_room(session, mailbox, session.delivered + size, start.index + 1, freed)
     for _ in range(TRIES):
         try:
             delivery = mailbox.deliver()
@@ -193,7 +193,8 @@ def _replaced(session: Session, number: int, *, uid: bool) -> list[int]:
 
 def _freed(session: Session, uids: list[int]) -> Amount:
     """Return the room that REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
-    return session.selected.mailbox.amount(uids) if uids and session.account.quota.look() else NOTHING
+    mailbox, quota = session.selected.mailbox, session.account.quota
+    return mailbox.amount(uids) if uids and quota.look() and quota.counts(mailbox.path, 0) else NOTHING
 
 
 def _flags(session: Session, mailbox: Mailbox, given: Sequence[bytes], delivery: Delivery) -> Flags:
@@ -208,10 +209,10 @@ def _flags(session: Session, mailbox: Mailbox, given: Sequence[bytes], delivery:
         return flags
 
 
-def _demand_room(session: Session, size: int, messages: int, freed: Amount) -> None:
-    """Raise OverQuota when the account has no room for so many octets and *messages* more."""
+def _demand_room(session: Session, mailbox: Mailbox, size: int, messages: int, freed: Amount) -> None:
+    """Raise OverQuota when there is no room in the mailbox for so many octets and *messages* more."""
     if session.account.quota.look():
-        session.account.quota.demand(Amount(size - freed.storage, messages - freed.messages))
+        session.account.quota.demand(Amount(size - freed.storage, messages - freed.messages), mailbox.path)
 
 
 def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], freed: Amount = NOTHING) -> Given[int]:
@@ -285,5 +286,5 @@ def _prepared(
         if received is None:
             received = _received(session, message)
         batch.append((delivery, flags, received))
-    _demand_room(session, sum(delivery.size_disk for delivery, *_ in batch), len(batch), freed)
+    _demand_room(session, mailbox, sum(delivery.size_disk for delivery, *_ in batch), len(batch), freed)
     return batch

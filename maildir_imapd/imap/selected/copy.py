@@ -113,7 +113,7 @@ def _there(session: Session, uids: list[int]) -> list[int]:
 def _carry(session: Session, mailbox: Mailbox, uids: list[int], *, move: bool) -> Given[tuple[int, int]]:
     """Copy or move messages of the open mailbox, within the quota and the rights; raises as ``copy_from``."""
     view, quota = session.selected, session.account.quota
-    if not move:
+    if not move or quota.demands_move(view.mailbox.path, mailbox.path):
         quota.demand_copy(mailbox.path, lambda: view.mailbox.amount(uids))
     keep = rights.flag_mask(rights.rights_in(session, mailbox))
     source, under = view.mailbox, view.snapshot.uidvalidity
