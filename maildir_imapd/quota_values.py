@@ -168,7 +168,6 @@ def quota_warning(value: Any) -> QuotaWarning:
     if found is None or not 1 <= int(found[2]) <= 100:
         raise ValueError("must be PERCENT:COMMAND with a percent from 1 to 100, for example 80:/usr/local/bin/full")
     words = command(found[3])
-    for word in words:
-        if re.search(r"%(?![und%])", word):
-            raise ValueError("may use the variables %u (user), %n (before the @) and %d (after it), and %% for %")
+    if any("%" in re.sub("%[und%]", "", word) for word in words):
+        raise ValueError("may use the variables %u (user), %n (before the @) and %d (after it), and %% for %")
     return QuotaWarning(int(found[2]), found[1] is not None, words)

@@ -387,6 +387,15 @@ def query(value: Any) -> str:
     return template(value)
 
 
+def login_query(value: Any) -> str:
+    """A statement about a login: with the variables of a query, and %t, %r and %s."""
+    written = text(value)
+    if not any(found in written for found in ("%u", "%n", "%Lu", "%Ln")):
+        raise ValueError("must have %u or %n in it, or it would be about everybody")
+    template(re.sub("%%|%[trs]", "", written))
+    return written
+
+
 def uri(value: Any) -> str:
     """Where a directory is."""
     written = text(value)

@@ -109,6 +109,7 @@ ELSEWHERE = {
     "server/delivering": "test_cli_deliver test_crash_lmtp",
     "server/hook": VALUES,
     "server/lmtp_rules": VALUES,
+    "server/programs": "test_server_hook_jobs test_server_warning_jobs",
     "server/recipients": "test_server_lmtp_service",
     "setting/delivery": "test_config test_server_settings test_server_lmtp_service test_server_hook_jobs",
     "store/threads/moves": "test_server_hook_jobs",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.exports import Exports
     from maildir_imapd.server.extracting import Extracting
     from maildir_imapd.server.hook import Hook
+    from maildir_imapd.server.last_logins import LastLogins
     from maildir_imapd.server.listening import SocketRights
     from maildir_imapd.server.lmtp_rules import LmtpRules
     from maildir_imapd.server.new_device import DeviceMessage
@@ -257,6 +258,18 @@ def last_login(config: Config) -> LastUse | None:
     return None if path is None else LastUse(path, room=_USERS_ROOM)
 
 
+def last_logins(config: Config) -> LastLogins | None:
+    """Make what tells a database of logins; raises ConfigError."""
+    from maildir_imapd.server import back_ends
+
+    told = back_ends.last_login(config)
+    if told is None:
+        return None
+    from maildir_imapd.server.last_logins import LastLogins
+
+    return LastLogins(told)
+
+
 def new_device(config: Config) -> DeviceMessage | None:
     """Make the message about a new device; None where there is none.  Raises ConfigError."""
     from maildir_imapd.server.new_device import DeviceMessage
@@ -462,6 +475,7 @@ def confinement(config: Config) -> Confinement:
                     config.auth_device_used_file,
                     config.last_login_file,
                     config.rawlog_dir and os.path.join(config.rawlog_dir, "log"),
+                    *back_ends.written(config),
                 ),
             )
         ),
