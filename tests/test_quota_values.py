@@ -107,5 +107,5 @@ def test_warnings() -> None:
     ],
 )
 def test_values_that_are_none(read: Callable[[object], object], written: object) -> None:
-    with pytest.raises(ValueError, match="must|may|says|has|names"):
+    with pytest.raises(ValueError, match=r"must|may|says|has|names"):
         read(written)
