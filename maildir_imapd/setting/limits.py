@@ -96,8 +96,8 @@ SETTINGS: tuple[Setting, ...] = (
         "Run a command when so many percent of the limit of storage or of messages are reached (80, 95), or, with "
         "under before it, no longer used (under 80). Of several that are crossed at once the highest is run, or the "
         "lowest one under. Its words may have %u, %n and %d in them, and its environment has MAILDIR_IMAPD_USER, "
-        "_PERCENT, _RESOURCE (storage or messages), _USED and _LIMIT (octets or messages). It is run as hook_moved is. May be "
-        "given several times. See QUOTAS in maildir-imapd(8).",
+        "_PERCENT, _RESOURCE (storage or messages), _USED and _LIMIT (octets or messages). It is run as hook_moved is. "
+        "May be given several times. See QUOTAS in maildir-imapd(8).",
         "[under ]PERCENT:COMMAND",
         "Limits",
         many=True,
