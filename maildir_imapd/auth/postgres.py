@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from maildir_imapd.auth.sql import Login, Query, Row, texts
+from maildir_imapd.auth.sql import LoginFacts, Query, Row, texts
 from maildir_imapd.auth.waiting import LineBroken, Until
 from maildir_imapd.errors import ConfigError
 
@@ -45,7 +45,9 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise OSError(_plain(error)) from error
 
-    def rows(self, query: Query, user: str, until: Until, most: int | None, login: Login | None = None) -> list[Row]:
+    def rows(
+        self, query: Query, user: str, until: Until, most: int | None, login: LoginFacts | None = None
+    ) -> list[Row]:
         """As ``Database.rows``; the statement ends with the time, whatever the server does."""
         import psycopg
 

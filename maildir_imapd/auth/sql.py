@@ -34,7 +34,9 @@ _OF_DEVICES: Final = _NEEDED | {"read_only", "made"}
 class Database(Protocol):
     """An open connection to a database."""
 
-    def rows(self, query: Query, user: str, until: Until, most: int | None, login: Login | None = None) -> list[Row]:
+    def rows(
+        self, query: Query, user: str, until: Until, most: int | None, login: LoginFacts | None = None
+    ) -> list[Row]:
         """Return the rows, *most* of them if that is said, and none of a statement that has none; raises LineBroken,
         OSError, or ConfigError for a query that the database does not take.
 
@@ -48,7 +50,7 @@ class Database(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoginFacts:
     """A login of a user's: when, in seconds since the epoch, from where, and to which service."""
 
     seconds: int
@@ -67,7 +69,7 @@ class Query:
         """Join it, with *mark* for each parameter."""
         return mark.join(map(escape, self.text))
 
-    def values(self, user: str, login: Login | None = None) -> list[str]:
+    def values(self, user: str, login: LoginFacts | None = None) -> list[str]:
         """Return the parameters for a user, and his *login* where the query is about one."""
         local, _, domain = user.partition("@")
         all_of = {"u": user, "n": local, "d": domain}

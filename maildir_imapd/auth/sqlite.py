@@ -6,7 +6,7 @@ import os
 import sqlite3
 from urllib.parse import quote
 
-from maildir_imapd.auth.sql import Login, Query, Row, texts
+from maildir_imapd.auth.sql import LoginFacts, Query, Row, texts
 from maildir_imapd.auth.waiting import LineBroken, Until
 from maildir_imapd.errors import ConfigError
 
@@ -31,7 +31,9 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise OSError(str(error)) from error
 
-    def rows(self, query: Query, user: str, until: Until, most: int | None, login: Login | None = None) -> list[Row]:
+    def rows(
+        self, query: Query, user: str, until: Until, most: int | None, login: LoginFacts | None = None
+    ) -> list[Row]:
         """As ``Database.rows``; another file that has taken the place of ours is to be opened."""
         if _identity(self._path) != self._file:
             raise LineBroken("the database is another file now")

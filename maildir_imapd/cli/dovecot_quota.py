@@ -110,7 +110,7 @@ def _exception(reading: DovecotReading, name: str, written: str) -> list[str]:
 
 
 def _separator(reading: DovecotReading) -> str:
-    """What stands between the levels of names, as far as it has been read."""
+    """Return the delimiter of names, as far as it has been read."""
     settings = reading.out.settings
     fs = "LAYOUT=fs" in settings.get("mail_location", "")
     return str(settings.get("delimiter") or ("/" if fs else "."))
@@ -169,7 +169,7 @@ def _warnings(reading: DovecotReading, warnings: list[DovecotSetting]) -> list[s
         match = _WARNING(setting.value.strip())
         if match is None:
             reading.out.tell(
-                f"{setting.name} = {setting.value}", "no program is run for it: a mark is a percent of the limit"
+                f"{setting.name} = {setting.value}", "no program is run for it: a threshold is a percent of the limit"
             )
             continue
         sign, _, percent, service, args = match.groups()

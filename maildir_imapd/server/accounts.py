@@ -164,7 +164,7 @@ class Background(Protocol):
         """Whether commands are run when quotas fill up."""
 
     def warn(self, user: str) -> None:
-        """Say that a user's quota may have crossed a mark."""
+        """Say that a user's quota may have crossed a threshold."""
 
     @property
     def has_expiry(self) -> bool:
@@ -309,7 +309,7 @@ class Accounts:
         account.moves.wanted = partial(beside.run_hooks, identity.user) if beside.has_hooks else None
         account.moves.folders = self.mail.hooked
         account.quota.crossing = partial(beside.warn, identity.user) if beside.has_warnings else None
-        account.quota.marks = self.mail.quotas.marks
+        account.quota.thresholds = self.mail.quotas.thresholds
         expires = beside.has_expiry and self.mail.expires_of(identity)
         account.expiring = partial(beside.expire, identity.user) if expires else None
         account.deleted.wanted = account.expiring

@@ -61,7 +61,7 @@ class _OwnDestination:
         self._accounts = accounts
         self._account: Account | None = None
         self.crossed = False
-        """Whether a mark of the quota may have been crossed."""
+        """Whether a threshold of the quota may have been crossed."""
 
     def acting(self) -> AbstractContextManager[None]:
         """As ``Destination.acting``: nothing to do."""
@@ -71,11 +71,14 @@ class _OwnDestination:
         """As ``Destination.account``."""
         if self._account is None:
             self._account = self._accounts.account(self._identity, None)
-            self._account.quota.crossing, self._account.quota.marks = self._crosses, self._accounts.mail.quotas.marks
+            self._account.quota.crossing, self._account.quota.thresholds = (
+                self._crosses,
+                self._accounts.mail.quotas.thresholds,
+            )
         return self._account
 
     def _crosses(self) -> None:
-        self.crossed = bool(self._accounts.mail.quotas.marks)
+        self.crossed = bool(self._accounts.mail.quotas.thresholds)
 
     def left(self) -> None:
         """As ``Destination.left``: the process ends."""

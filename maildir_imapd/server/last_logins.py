@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.auth.sql import Login
+from maildir_imapd.auth.sql import LoginFacts
 from maildir_imapd.errors import ConfigError, Unavailable
 from maildir_imapd.events import Log
 from maildir_imapd.store.threads.longlived import BEAT_SECONDS, LongLived
@@ -53,7 +53,7 @@ class LastLogins:
         self._told = told
         self._now = now
         self._wake = threading.Condition()  # guards the next two
-        self._waiting: OrderedDict[str, Login] = OrderedDict()
+        self._waiting: OrderedDict[str, LoginFacts] = OrderedDict()
         self._noted: OrderedDict[str, float] = OrderedDict()
         self._quick = threading.Event()  # set when nobody is waited for any more
         self._thread = LongLived("last logins", self._loop)
@@ -69,7 +69,7 @@ class LastLogins:
                 return
             self._noted[user] = self._now()
             self._noted.move_to_end(user)
-            self._waiting[user] = Login(int(time.time()), address, service)
+            self._waiting[user] = LoginFacts(int(time.time()), address, service)
             for each in (self._noted, self._waiting):
                 while len(each) > WAITING:
                     each.popitem(last=False)
@@ -102,7 +102,7 @@ class LastLogins:
                 return
             self._quick.wait(PAUSE_SECONDS)
 
-    def _tell(self, user: str, login: Login) -> bool:
+    def _tell(self, user: str, login: LoginFacts) -> bool:
         """Say it to the database; False where it may be said later."""
         query = self._told.query
         try:

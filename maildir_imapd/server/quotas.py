@@ -43,7 +43,7 @@ class Quotas:
 
     everybody: QuotaOfUser = NOTHING_SAID
     groups: tuple[GroupQuota, ...] = ()
-    marks: tuple[int, ...] = ()
+    thresholds: tuple[int, ...] = ()
     """The percents of the limit that somebody wants to hear of, rising."""
 
     def of(self, identity: Identity) -> QuotaOfUser:
@@ -83,8 +83,8 @@ def of_settings(config: Config) -> Quotas:
     everybody = QuotaOfUser(
         config.quota_storage or 0, config.quota_messages or 0, config.quota_mailboxes or 0, found, grace
     )
-    marks = tuple(sorted({each.percent for each in warnings(config)}))
-    return Quotas(everybody, tuple(config.quota_groups), marks)
+    thresholds = tuple(sorted({each.percent for each in warnings(config)}))
+    return Quotas(everybody, tuple(config.quota_groups), thresholds)
 
 
 def warnings(config: Config) -> tuple[QuotaWarning, ...]:

@@ -52,7 +52,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         if background.has_hooks:
             account.moves.wanted, account.moves.folders = partial(background.run_hooks, user), mail.hooked
         if background.has_warnings:
-            account.quota.crossing, account.quota.marks = partial(background.warn, user), mail.quotas.marks
+            account.quota.crossing, account.quota.thresholds = partial(background.warn, user), mail.quotas.thresholds
         background.expire(user)
         transport = PipeTransport(0, 1)
 

@@ -1,8 +1,8 @@
-"""Jobs that tell of quotas which fill up, by a command of the administrator's: each mark that is crossed once.
+"""Jobs that tell of quotas which fill up, by a command of the administrator's: each threshold that is crossed once.
 
-Whatever changes mail says that a mark may be crossed (``Quota.tell``), and waits for nothing.  A job counts, writes
-down what it has found under the account's lock, and runs the command if it is the one that wrote: so of several workers
-and commands one tells it.  Who dies in between has told nobody.
+Whatever changes mail says that a threshold may be crossed (``Quota.tell``), and waits for nothing.  A job counts,
+writes down what it has found under the account's lock, and runs the command if it is the one that wrote: so of several
+workers and commands one tells it.  Who dies in between has told nobody.
 """
 
 from __future__ import annotations

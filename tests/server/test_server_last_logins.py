@@ -16,7 +16,7 @@ from client import Client
 from running import start_server, stop_server
 
 from maildir_imapd.auth import sql
-from maildir_imapd.auth.sql import Login
+from maildir_imapd.auth.sql import LoginFacts
 from maildir_imapd.auth.waiting import Pool, Until
 from maildir_imapd.config import load
 from maildir_imapd.errors import ConfigError
@@ -70,7 +70,7 @@ def test_variables_are_parameters() -> None:
     assert query.with_marks("?") == (
         "UPDATE users SET seconds = ?, address = ?, service = ?, how = '100%' WHERE name = ?"
     )
-    assert query.values("Ann@x", Login(7, "::1", "imap")) == ["7", "::1", "imap", "ann@x"]
+    assert query.values("Ann@x", LoginFacts(7, "::1", "imap")) == ["7", "::1", "imap", "ann@x"]
     for other in ("SELECT %t", "SELECT %r, %u", "SELECT '%s'"):
         with pytest.raises(ValueError, match="may use the variables"):
             sql.parse(other)
@@ -118,7 +118,7 @@ def test_of_a_user_one_in_a_while(path: Path) -> None:
 
     class Told:
         def rows(
-            self, query: object, user: str, until: Until, most: int | None, login: Login | None = None
+            self, query: object, user: str, until: Until, most: int | None, login: LoginFacts | None = None
         ) -> list[Any]:
             assert login is not None
             told.append(f"{user} {login.address}")

@@ -86,10 +86,10 @@ def test_what_is_said_twice(given: dict[str, object], why: str) -> None:
 
 def test_defaults() -> None:
     found = quotas.of_settings(load(None, {}))
-    assert (found.groups, found.marks, found.everybody.rooms) == ((), (), ())
+    assert (found.groups, found.thresholds, found.everybody.rooms) == ((), (), ())
     assert found.everybody.grace == Grace(percent=10)
     config = load(None, {"quota_warnings": ["95:x", "under 80:x", "80:x"]})
-    assert quotas.of_settings(config).marks == (80, 95)
+    assert quotas.of_settings(config).thresholds == (80, 95)
 
 
 def test_an_account_goes_by_it(tmp_path: Path) -> None:

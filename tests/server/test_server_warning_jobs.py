@@ -233,7 +233,7 @@ def sum_of(spool: Spool) -> int:
     return sum(each.stat().st_size for sub in ("cur", "new") for each in (spool.root / sub).iterdir())
 
 
-def test_several_workers_cross_a_mark_at_once(site: Site) -> None:
+def test_several_workers_cross_a_threshold_at_once(site: Site) -> None:
     user, spool = site.running.user()
     clients = [Client.to(site.running.port, user=user) for _ in range(6)]
     for n in range(3):

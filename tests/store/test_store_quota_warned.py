@@ -12,7 +12,7 @@ from maildir_imapd.errors import StoreError
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.records.quota_warned import FILE, Crossing, Fullness, Warned, fullness
 
-MARKS = (80, 95)
+THRESHOLDS = (80, 95)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_crossings(spool: Spool) -> None:
     one = warned(spool)
 
     def cross(percent: int) -> tuple[int, int] | None:
-        found = one.cross(lambda: Fullness(percent), MARKS)
+        found = one.cross(lambda: Fullness(percent), THRESHOLDS)
         return None if found is None else (found.before, found.now.percent)
 
     assert cross(79) is None
@@ -50,18 +50,18 @@ def test_crossings(spool: Spool) -> None:
     assert cross(95) is None
     assert cross(79) == (110, 79)
     assert cross(0) is None
-    assert one.crosses(80, MARKS)
-    assert not one.crosses(10, MARKS)
-    # Another mark: what is used now is over it, and nobody was told.
+    assert one.crosses(80, THRESHOLDS)
+    assert not one.crosses(10, THRESHOLDS)
+    # Another threshold: what is used now is over it, and nobody was told.
     assert one.cross(lambda: Fullness(50), ()) is None
     assert one.crosses(95, (95,))
 
 
 def test_which_marks() -> None:
     up, down = Crossing(79, Fullness(95)), Crossing(95, Fullness(79))
-    assert [mark for mark in (79, 80, 95, 96) if up.rises_over(mark)] == [80, 95]
-    assert [mark for mark in (79, 80, 95, 96) if down.falls_under(mark)] == [80, 95]
-    assert not any(up.falls_under(mark) or down.rises_over(mark) for mark in (79, 80, 95, 96))
+    assert [threshold for threshold in (79, 80, 95, 96) if up.rises_over(threshold)] == [80, 95]
+    assert [threshold for threshold in (79, 80, 95, 96) if down.falls_under(threshold)] == [80, 95]
+    assert not any(up.falls_under(threshold) or down.rises_over(threshold) for threshold in (79, 80, 95, 96))
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"-5\n", b"9" * 50, b"\xff\0"])
@@ -75,7 +75,7 @@ def test_a_file_that_cannot_be_written(spool: Spool) -> None:
     one = warned(spool)
     assert one.last() == 0
     with pytest.raises(StoreError):
-        one.cross(lambda: Fullness(99), MARKS)
+        one.cross(lambda: Fullness(99), THRESHOLDS)
 
 
 def test_of_many_at_once_one_finds_it(spool: Spool) -> None:
@@ -85,7 +85,7 @@ def test_of_many_at_once_one_finds_it(spool: Spool) -> None:
 
     def cross(one: Warned) -> None:
         together.wait()
-        crossing = one.cross(lambda: Fullness(90), MARKS)
+        crossing = one.cross(lambda: Fullness(90), THRESHOLDS)
         if crossing is not None:
             found.append(crossing)
 

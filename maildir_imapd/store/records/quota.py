@@ -177,9 +177,9 @@ class Quota:
         self._limit = limit
         self._rooms = ALIKE
         self.grace = Grace()
-        # What is told that a mark is crossed, at which percents, and beside which file; None: nobody wants to hear.
+        # Is told that a threshold is crossed; None: nobody wants to hear.  Which there are, and what was told last.
         self.crossing: Callable[[], None] | None = None
-        self.marks: Sequence[int] = ()
+        self.thresholds: Sequence[int] = ()
         self.warned: Warned | None = None
         self._changed = False
         # What each directory held at its stamps.  The lock guards it, and lets one thread count at a time; a leaf.
@@ -324,7 +324,7 @@ class Quota:
     # --- telling ----------------------------------------------------------------------------------
 
     def tell(self) -> None:
-        """Tell whoever wants to hear that a mark is crossed, if that is so by what the file says; never an error.
+        """Tell whoever wants to hear that a threshold is crossed, if that is so by what the file says; never an error.
 
         To be called when something has changed; nobody holds a lock. Whoever hears it counts, where the file is
         doubted, and decides.
@@ -338,7 +338,7 @@ class Quota:
             return
         if said is not None and said.sound and not os.path.lexists(self._mark):
             limit = said.limit if self._limit == NOTHING else self._limit
-            if not warned.crosses(Usage(said.used, limit).fullness.percent, self.marks):
+            if not warned.crosses(Usage(said.used, limit).fullness.percent, self.thresholds):
                 return
         crossing()
 

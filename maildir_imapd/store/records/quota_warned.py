@@ -1,7 +1,7 @@
-"""How full an account was when somebody was told of it last: so that each mark that is crossed is told once.
+"""How full an account was when somebody was told of it last: so that each threshold that is crossed is told once.
 
-``maildir-imapd.quota.warned`` holds the percent of the limit, written under the account's lock when a mark lies between
-it and what is used now.  Whoever writes it has found the crossing, in whatever process; all others find none.
+``maildir-imapd.quota.warned`` holds the percent of the limit, written under the account's lock when a threshold lies
+between it and what is used now.  Whoever writes it has found the crossing, in whatever process; all others find none.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Crossing:
     before: int
     now: Fullness
 
-    def rises_over(self, mark: int) -> bool:
-        """Whether this mark was reached."""
-        return self.before < mark <= self.now.percent
+    def rises_over(self, threshold: int) -> bool:
+        """Whether this threshold was reached."""
+        return self.before < threshold <= self.now.percent
 
-    def falls_under(self, mark: int) -> bool:
-        """Whether this mark was left."""
-        return self.now.percent < mark <= self.before
+    def falls_under(self, threshold: int) -> bool:
+        """Whether this threshold was left."""
+        return self.now.percent < threshold <= self.before
 
 
 class Warned:
@@ -72,19 +72,19 @@ class Warned:
         written = (data or b"").strip()
         return min(int(written), _MOST) if written.isdigit() and len(written) < 12 else 0
 
-    def crosses(self, percent: int, marks: Sequence[int]) -> bool:
-        """Whether any of *marks*, which rise, lies between what was told last and *percent*."""
-        return bisect_right(marks, percent) != bisect_right(marks, self.last())
+    def crosses(self, percent: int, thresholds: Sequence[int]) -> bool:
+        """Whether any of *thresholds*, which rise, lies between what was told last and *percent*."""
+        return bisect_right(thresholds, percent) != bisect_right(thresholds, self.last())
 
-    def cross(self, measure: Callable[[], Fullness], marks: Sequence[int]) -> Crossing | None:
-        """Write down what *measure* finds if a mark lies between, and return that; raises StoreError, LockTimeout.
+    def cross(self, measure: Callable[[], Fullness], thresholds: Sequence[int]) -> Crossing | None:
+        """Write down what *measure* finds if a threshold lies between, and return that; raises StoreError, LockTimeout.
 
         It measures under the account's lock: so of two at once the later one does not write the older figure.
         """
         with self._changing() as root, durable.as_store_error(os.path.join(self._root, FILE)):
             now = measure()
             before = self.last()
-            if not self.crosses(now.percent, marks):
+            if not self.crosses(now.percent, thresholds):
                 return None
             # Before anything is run: who dies then has told nobody, and what is told twice helps nobody either.
             durable.put(FILE, b"%d\n" % min(now.percent, _MOST), root, durable=False)
