@@ -26,7 +26,16 @@ FORBIDDEN = {
 }
 LEAVES = {"errors", "events", "strings", "mutf7", "normal", "phrases", "line_ends", "budget"}
 # What others know of the store: its face, and the values that it gives and takes.
-FACE = {"store.account", "store.mailbox", "store.names", "store.results", "store.upkeep", "store.watch"}
+FACE = {
+    "store.account",
+    "store.mailbox",
+    "store.names",
+    "store.namespaces",
+    "store.branch",
+    "store.results",
+    "store.upkeep",
+    "store.watch",
+}
 IMAP_KNOWS = FACE | {
     "store.index.cache",
     "store.index.chunks",
@@ -61,10 +70,14 @@ SERVER_KNOWS = FACE | {
     "store.maildir.packed",
     "store.neighbours.dotlock",
     "store.neighbours.takeover",
+    "store.records.acl",
+    "store.records.acl_global",
     "store.records.metadata",
     "store.records.quota_rooms",
     "store.records.quota_warned",
+    "store.share_news",
     "store.records.seen",
+    "store.records.shares",
     "store.records.usual",
     "store.threads.ahead",
     "store.threads.bell",
@@ -124,11 +137,12 @@ ALLOWED = {
     "auth": {"auth", "errors", "events", "values", "quota_values", "store.threads.locks"},
     "imap": {"imap", "wire", "message", *IMAP_KNOWS, "auth.base", "auth.mechanisms", *LEAVES, ""},
     "lmtp": {"lmtp", *FACE, "store.maildir.delivery", "errors", "events"},
+    "namespace_rules": {"values", "errors"},
     "location": {"store.maildir.decide", "store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
     "quota_values": {"values"},
     "toml_lines": {"errors"},
-    "setting": {"setting", "values", "quota_values", "phrases"},
+    "setting": {"setting", "namespace_rules", "values", "quota_values", "phrases"},
     "config": {"setting", "errors", "toml_lines"},
     "server": {
         "server",
@@ -139,6 +153,7 @@ ALLOWED = {
         *SERVER_KNOWS,
         "config",
         "setting.shown",
+        "namespace_rules",
         "values",
         "quota_values",
         "location",

@@ -179,6 +179,20 @@ def server_metadata(config: Config) -> tuple[tuple[bytes, bytes], ...]:
         raise ConfigError(f"server_metadata {config.server_metadata}: {reason}") from error
 
 
+def demand_acl_global(config: Config) -> None:
+    """Raise ConfigError where the rights that an administrator says of mailboxes cannot be read."""
+    from maildir_imapd.errors import StoreError
+    from maildir_imapd.store.records.acl_global import GlobalAcls
+
+    if config.acl_global is None or not config.acl:
+        return
+    try:
+        GlobalAcls(os.fsencode(config.acl_global)).demand()
+    except (OSError, ValueError, StoreError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"acl_global {config.acl_global}: {reason}") from error
+
+
 def policy(
     config: Config,
     *,
@@ -317,9 +331,17 @@ def keeping(config: Config) -> Keeping:
 
 def mail(config: Config) -> Mail:
     """Read where the mail is, and whose; raises ConfigError."""
+    from maildir_imapd import namespace_rules
     from maildir_imapd.server import quotas, usual
     from maildir_imapd.server.accounts import Mail
+    from maildir_imapd.server.sharing import SharingSettings
 
+    namespace_rules.check(config.namespaces, acl=config.acl)
+    sharing = SharingSettings()
+    if config.acl:
+        sharing = SharingSettings(
+            config.acl_shared_list, config.acl_global, not config.acl_globals_only, config.acl_defaults_from_inbox
+        )
     return Mail(
         location=config.mail_location,
         user=config.mail_user,
@@ -331,8 +353,10 @@ def mail(config: Config) -> Mail:
         search_index=config.search_index,
         hooked=frozenset(folder for folder, _ in config.hook_moved),
         keep_expunged=config.keep_expunged,
+        namespaces=config.namespaces,
         keep_expunged_storage=config.keep_expunged_storage,
         usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
+        sharing=sharing,
     )
 
 
@@ -466,7 +490,7 @@ def confinement(config: Config) -> Confinement:
         landlock=config.landlock,
         core_dumps=config.core_dumps,
         memory_limit=config.memory_limit,
-        reads=(*back_ends.files(config), *(file for file in (config.server_metadata,) if file is not None)),
+        reads=(*back_ends.files(config), *filter(None, (config.server_metadata, config.acl_global))),
         log_file=config.log_file,
         writes=tuple(
             filter(
@@ -474,6 +498,7 @@ def confinement(config: Config) -> Confinement:
                 (
                     config.auth_device_used_file,
                     config.last_login_file,
+                    config.acl_shared_list,
                     config.rawlog_dir and os.path.join(config.rawlog_dir, "log"),
                     *back_ends.written(config),
                 ),

@@ -15,6 +15,7 @@ from maildir_imapd.server import confine, imap_service, memory, owners, settings
 from maildir_imapd.server.accounts import demand_ground, open_account
 from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
+from maildir_imapd.server.sharing import Sharing
 from maildir_imapd.server.transport import PipeTransport
 from maildir_imapd.store.arranging import arrange
 
@@ -44,6 +45,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     try:
         demand_ground(mail, grounds(mail.location, user, home))
         account = open_account(mail, places, watcher, mail.quotas.everybody, mailboxes=mail.usual)
+        Sharing(mail.sharing, None).have(account, user)
         arrange(account)
         if background.has_texts:
             account.texts.wanted = partial(background.fill_texts, user)

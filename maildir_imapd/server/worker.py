@@ -36,6 +36,7 @@ from maildir_imapd.server.lookup_service import LookupPort
 from maildir_imapd.server.networks import among
 from maildir_imapd.server.policy_service import PolicyPort
 from maildir_imapd.server.rawlog import RawLogs
+from maildir_imapd.server.reach import reach_of
 from maildir_imapd.server.sessions import Sessions, Visit, base36, peer_name, silent
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.transport import Transport
@@ -250,8 +251,9 @@ class Worker:
         self.rawlogs = RawLogs()
         self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
         accounts = Accounts(settings.mail(config), self.watcher, background=background)
+        chain = settings.chain(config, failures, asks)
         self.door = Door(
-            settings.chain(config, failures, asks),
+            chain,
             accounts,
             settings.room(config),
             counts,
@@ -259,6 +261,7 @@ class Worker:
             settings.new_device(config),
             settings.last_login(config),
             settings.last_logins(config),
+            reach_of(config.namespaces, accounts, chain, self.watcher),
         )
         self.sessions = Sessions()
         rules = settings.lmtp(config)
