@@ -169,6 +169,7 @@ class Quota:
         self._root = root
         self._path = os.path.join(root, FILE)
         self._mark = os.path.join(root, MARK)
+        self._counted = os.path.join(root, quota_rooms.COUNTED)
         self.counts_deleted = counts_deleted
         self._padded = padded
         self._trash = os.path.join(root, TRASH)
@@ -299,10 +300,11 @@ class Quota:
 
     def _is_ours(self, said: Said) -> bool:
         """Whether the file was counted as we count now, by us where that matters; others may have added lines."""
-        found = quota_rooms.counted(self._root)
         if not self._rooms.ignores:
-            return found is None
-        return found == quota_rooms.note(said.inode, said.begin, self._rooms.left_out(self._folders))
+            # One look: this is asked before each message that comes in.
+            return not os.path.lexists(self._counted)
+        left_out = self._rooms.left_out(self._folders)
+        return quota_rooms.counted(self._root) == quota_rooms.note(said.inode, said.begin, left_out)
 
     def _read(self) -> Said | None:
         try:
