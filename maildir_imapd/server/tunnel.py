@@ -47,7 +47,7 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     goodbye: list[Goodbye] = []
     try:
         demand_ground(mail, grounds(mail.location, user, home))
-        account = open_account(mail, places, watcher, mail.quota, mailboxes=mail.usual)
+        account = open_account(mail, places, watcher, mail.quotas.everybody, mailboxes=mail.usual)
         Sharing(mail.sharing, None).have(account, user)
         arrange(account)
         if background.has_texts:
@@ -56,6 +56,8 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
             account.ahead.wanted = partial(background.work_ahead, user)
         if background.has_hooks:
             account.moves.wanted, account.moves.folders = partial(background.run_hooks, user), mail.hooked
+        if background.has_warnings:
+            account.quota.crossing, account.quota.thresholds = partial(background.warn, user), mail.quotas.thresholds
         background.expire(user)
         transport = PipeTransport(0, 1)
 
@@ -90,7 +92,7 @@ def _system_user(name: str) -> Identity | None:
 
 def _opened(mail: Mail, places: Places) -> Account:
     """Open the account for a job."""
-    return open_account(mail, places, None, mail.quota, mailboxes=mail.usual or ())
+    return open_account(mail, places, None, mail.quotas.everybody, mailboxes=mail.usual or ())
 
 
 def _become_owner(places: Places) -> None:
