@@ -175,6 +175,7 @@ ALLOWED = {
         "auth",
         "config",
         "setting.shown",
+        "namespace_rules",
         "toml_lines",
         "values",
         "quota_values",

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "cli/devices": "test_cli_devices",
     "cli/dovecot_features": "test_cli_import_dovecot",
     "cli/dovecot_mail": "test_cli_import_dovecot",
+    "cli/dovecot_namespaces": "test_cli_import_dovecot",
     "cli/dovecot_quota": "test_cli_import_dovecot",
     "cli/dovecot_reading": "test_cli_import_dovecot",
     "cli/dovecot_services": "test_cli_import_dovecot",

@@ -20,13 +20,13 @@ UNKEPT = "what users expunge is gone at once"
 UNMADE = "mailboxes are neither made nor emptied by themselves"
 UNCOPIED = "mail is not copied to another server, and doveadm has nothing to ask"
 ESCAPED = "mailbox names with escapes on the disk are shown as they are there"
-UNSHARED = "users do not see mailboxes of others"
 NO_LOGIN_SCRIPT = "nothing else is done at a login"
 NO_LAST_LOGIN = "nobody notes when a user logged in last: set sql_last_login_query, or last_login_file"
 NO_SCRIPT = "scripts are not run"
 
 # Settings of which nobody is told, and why not.
 HARMLESS: Final[dict[str, str]] = {
+    "there is no namespace of type shared": "mail_shared_explicit_inbox",
     "the format of Dovecot's own files": "dovecot_config_version dovecot_storage_version version_ignore",
     "how Dovecot runs its own processes": """
         base_dir state_dir libexec_dir instance_name default_internal_user default_internal_group default_login_user
@@ -78,7 +78,6 @@ MEANINGS: Final[dict[str, str]] = {
     "who has no room left is told so in our own words": "quota_exceeded_message quota_status_*",
     "other programs are not told what users take up": "quota_clone*",
     "quotas have no such setting here": "quota*",
-    UNSHARED: "mail_shared_explicit_inbox",
     "access rights are those in dovecot-acl and acl_global, for the user's own name": "acl* imap_acl* master_user",
     "annotations (METADATA) that clients keep in Dovecot's dictionary are not taken over": "mail_attribute*",
     "what METADATA says of the server is in the file server_metadata": "mail_server_admin mail_server_comment",

@@ -202,18 +202,90 @@ def test_a_shared_namespace_changes_nothing_for_the_personal_one(tmp_path: Path)
   location = maildir:%%h/Maildir:INDEX=~/shared/%%u
   prefix = shared/%%u/
   separator = /
+  list = children
+  subscriptions = no
 }
 namespace {
   type = public
   location = maildir:/srv/public
   prefix = Public/
+  subscriptions = no
 }
+mail_plugins = acl
 """
     for text in (shared + PERSONAL, PERSONAL + shared):
-        settings, said = told(HEAD + text, tmp_path)
+        settings, _ = told(HEAD + text, tmp_path)
         assert (settings["mail_location"], settings["prefix"]) == ("maildir:~/Maildir:LAYOUT=maildir++", "INBOX/")
-        assert "namespace shared: users do not see mailboxes of others, which were under shared/%%u/" in said
-        assert "nobody sees the mailboxes under Public/ in maildir:/srv/public, which were everybody's" in said
+        assert (
+            settings["namespaces"]
+            == [
+                "shared/%u/: type=others, list=children",
+                "Public/: type=public, list=yes, location=maildir:/srv/public:LAYOUT=maildir++",
+            ]
+            or settings["namespaces"]
+            == [
+                "shared/%u/: type=others, list=children",
+                "Public/: type=public, list=yes, location=maildir:/srv/public:LAYOUT=maildir++",
+            ][::-1]
+        )
+
+
+@pytest.mark.parametrize(
+    ("block", "ours"),
+    [
+        (
+            "type=shared\nprefix=user/%%n/\nlocation=maildir:/srv/%%d/%%n",
+            "user/%n/: type=others, list=yes, location=maildir:/srv/%d/%n:LAYOUT=maildir++",
+        ),
+        ("prefix=INBOX.\nseparator=.\nhidden=yes\nlist=no\nalias_for=", "INBOX/: type=alias"),
+        (
+            "prefix=Archive/\nlocation=maildir:~/Archive:LAYOUT=fs",
+            "Archive/: type=personal, list=yes, location=maildir:~/Archive:LAYOUT=fs, subscriptions=there",
+        ),
+        (
+            "type=public\nprefix=A/B/\nlocation=maildir:/srv/a,,b:INDEXPVT=~/p\nlist=no\nsubscriptions=no",
+            "A/B/: type=public, list=no, location=maildir:/srv/a,,,,b:LAYOUT=maildir++, rights=lrswipektxa",
+        ),
+    ],
+)
+def test_namespaces(block: str, ours: str, tmp_path: Path) -> None:
+    lines = "\n".join(f"  {line.replace('=', ' = ', 1)}" for line in block.split("\n"))
+    settings, _ = told(f"{HEAD}{PERSONAL}namespace {{\n{lines}\n}}\n", tmp_path)
+    assert settings["namespaces"] == [ours]
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("prefix = Virtual/\nlocation = virtual:~/virtual", "the virtual mailboxes under Virtual/ are not there"),
+        ("type = public\nprefix = P/\nlocation = mbox:/srv/p", "nobody sees the mailboxes under P/"),
+        ("type = shared\nprefix = %%u/\nlocation = maildir:%%h/Maildir", "users do not see mailboxes of others"),
+        ("prefix = Old/\nalias_for = Other/", "clients that are set to the prefix Old/ find nothing there"),
+    ],
+)
+def test_namespaces_that_are_not_served(block: str, said: str, tmp_path: Path) -> None:
+    settings, text = told(f"{HEAD}{PERSONAL}namespace x {{\n{block}\n}}\n", tmp_path)
+    assert "namespaces" not in settings
+    assert f"namespace x: {said}" in text
+
+
+def test_a_shared_namespace_of_2_4(tmp_path: Path) -> None:
+    text = (
+        DOVECOT_24
+        + """namespace shared {
+  type = shared
+  prefix = shared/$user/
+  mail_driver = maildir
+  mail_path = %{owner_home}/Maildir
+  mail_index_private_path = ~/shared/%{owner_user}
+  list = children
+}
+"""
+    )
+    settings, said = told(text, tmp_path)
+    (rule,) = settings["namespaces"]
+    assert rule.startswith("shared/%u/: type=others, list=children")
+    assert "\\Seen is the same" in said
 
 
 @pytest.mark.parametrize("driver", ["ldap", "sql", "dict", "lua"])
