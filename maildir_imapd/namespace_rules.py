@@ -17,7 +17,7 @@ from typing import Any, Final
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.values import choice, location, text
 
-TYPES: Final = ("others", "public", "personal", "deleted")
+TYPES: Final = ("others", "public", "personal", "alias", "deleted")
 _FORM: Final = "must be PREFIX: WORD=VALUE, ..., for example shared/%u/: type=others"
 _LETTERS: Final = "lrwstipekxa"
 _VARIABLE: Final = re.compile("%[und]")
@@ -69,6 +69,8 @@ def namespace_rule(value: Any) -> NamespaceRule:
             said[word] = _WORDS[word](what)
         except ValueError as error:
             raise ValueError(f"has {word}={what}, which {error}") from None
+    if said.get("type") == "alias":
+        said.setdefault("list", "no")
     if "type" not in said:
         raise ValueError(f"does not say the type, one of {', '.join(TYPES)}: it {_FORM}")
     rule = NamespaceRule(levels, **said)
@@ -121,10 +123,10 @@ def _demand_sense(rule: NamespaceRule, said: set[str]) -> None:
             raise ValueError("is of others, whose lists say the rights; subscriptions are the user's own there")
     elif variables:
         raise ValueError("may have %u and %n in the prefix with type=others alone")
-    if rule.type == "deleted":
+    if rule.type in ("deleted", "alias"):
         wrong = said - {"type", "list"}
         if wrong:
-            raise ValueError(f"is of expunged messages, to which {', '.join(sorted(wrong))} says nothing")
+            raise ValueError(f"is of the user's own mail, to which {', '.join(sorted(wrong))} says nothing")
     elif rule.type != "others" and rule.location is None:
         raise ValueError("must say where its mail is, for example location=maildir:/srv/mail/public")
     if rule.type == "personal" and rule.rights:

@@ -47,11 +47,13 @@ class SharedMail:
             return Branch(account, SpaceKind.OTHERS, prefix, "/", owner, own=False, inbox="prefix")
 
         public = Branch(self.accounts["public"], SpaceKind.PUBLIC, "Public/", "/", own=False, usual=self.usual)
+        alias = Branch(self.accounts[user], prefix="INBOX/", delimiter="/", owner=user, inbox="prefix")
         spaces: list[Space] = [
             OtherUsers(
                 "shared/", "/", spelled=str, read=lambda name: name, owners=lambda: self.shares[user], opens=opens
             ),
             OneAccount(SpaceKind.PUBLIC, "Public/", lambda: public),
+            OneAccount(SpaceKind.PERSONAL, "INBOX/", lambda: alias, listed="no", subscriptions=True),
         ]
         return Namespaces(self.accounts[user], spaces, user=user)
 

@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, cast
 from weakref import WeakValueDictionary
 
-from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.errors import ConfigError, MailboxMissing, NoSpool, Unavailable
 from maildir_imapd.events import Log
 from maildir_imapd.location import expand, grounds
 from maildir_imapd.namespace_rules import prefixes
 from maildir_imapd.server import owners, usual
+from maildir_imapd.server.quotas import NO_QUOTAS
 from maildir_imapd.server.sharing import UNSHARED, Sharing, SharingSettings
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.arranging import arrange
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from maildir_imapd.location import Ground
     from maildir_imapd.namespace_rules import NamespaceRule
     from maildir_imapd.server.owners import Owner
+    from maildir_imapd.server.quotas import QuotaOfUser, Quotas
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.maildir.layout import Places
     from maildir_imapd.store.records.usual import UsualMailbox
@@ -59,13 +60,11 @@ class Mail:
     """The system user who owns all spools (mail_user)."""
     marker: bytes | None
     """The file without which a file system is not mounted (spool_marker)."""
-    quota: QuotaLimits
-    quota_mailboxes: int
-    """The most mailboxes that a user may have; 0 for no limit."""
     delimiter: str
     prefix: str
     keeping: Keeping
     """How folders are kept."""
+    quotas: Quotas = NO_QUOTAS
     search_index: bool = False
     """Whether what messages say is indexed."""
     hooked: frozenset[str] = frozenset()
@@ -104,10 +103,6 @@ class Mail:
         usual = self.usual_of(identity) or ()
         return bool(self.keep_expunged_of(identity)) or any(each.expires for each in usual)
 
-    def quota_of(self, identity: Identity) -> QuotaLimits:
-        """Return how much one user may keep."""
-        return self.quota if identity.quota is None else identity.quota
-
 
 def demand_ground(mail: Mail, grounds: Iterable[Ground], *, anywhere: bool = False) -> None:
     """Raise SpoolGone where mail may be neither served nor made; *anywhere*: its parents may be made, too."""
@@ -139,7 +134,7 @@ def open_account(
     mail: Mail,
     places: Places,
     watcher: Watcher | None,
-    quota: QuotaLimits,
+    allowed: QuotaOfUser,
     unused: Unused | None = None,
     mailboxes: tuple[UsualMailbox, ...] | None = (),
     *,
@@ -156,13 +151,11 @@ def open_account(
         delimiter=mail.delimiter,
         watcher=watcher,
         prefix=mail.prefix,
-        quota_storage=quota.octets,
-        quota_messages=quota.messages,
-        quota_mailboxes=mail.quota_mailboxes,
         unused=unused,
         welcome=mailboxes is None,
         inbox=inbox,
     )
+    allowed.put(account)
     account.usual = mailboxes or ()
     account.beside = prefixes(mail.namespaces, account.delimiter)
     account.deleted.seconds, account.deleted.octets = mail.keep_expunged, mail.keep_expunged_storage
@@ -188,6 +181,13 @@ class Background(Protocol):
         """Say that a client of a user's has put messages into a mailbox."""
 
     @property
+    def has_warnings(self) -> bool:
+        """Whether commands are run when quotas fill up."""
+
+    def warn(self, user: str) -> None:
+        """Say that a user's quota may have crossed a threshold."""
+
+    @property
     def has_expiry(self) -> bool:
         """Whether messages go by themselves."""
 
@@ -202,7 +202,10 @@ class Background(Protocol):
 
 
 class Accounts:
-    """The accounts of a process, one object each; safe from any thread."""
+    """The accounts of a process, one object each; safe from any thread.
+
+    Not *acts*: no thread becomes another user, the process is one already.
+    """
 
     def __init__(
         self,
@@ -210,13 +213,15 @@ class Accounts:
         watcher: Watcher | None,
         unused: Unused | None = None,
         background: Background | None = None,
+        *,
+        acts: bool = True,
     ) -> None:
         self.mail = mail
         self._watcher = watcher
         self.unused = Unused() if unused is None else unused
         self._background = background
         # With mail_user no thread of a worker becomes another, and the right to is given up.
-        self.own = owners.own() if owners.supported() and mail.user is None else None
+        self.own = owners.own() if acts and owners.supported() and mail.user is None else None
         self.sharing = Sharing(mail.sharing, self.own)
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()
@@ -305,17 +310,17 @@ class Accounts:
         demand_ground(self.mail, stands_on, anywhere=anywhere)
         if served is not None and works:
             ground.demand_served(places.root, served)
-        quota, mailboxes = self.mail.quota_of(identity), self.mail.usual_of(identity)
+        allowed, mailboxes = self.mail.quotas.of(identity), self.mail.usual_of(identity)
         if account is None:
             watcher = self._watcher
             if watcher is not None and owner is not None:
                 watcher = cast("Watcher", owners.OwnedWatcher(watcher, owner))
-            made = open_account(self.mail, places, watcher, quota, self.unused, mailboxes, inbox=works)
+            made = open_account(self.mail, places, watcher, allowed, self.unused, mailboxes, inbox=works)
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.
                 account = self._accounts.setdefault(key, made)
         else:
-            account.limit(quota.octets, quota.messages)
+            allowed.put(account)
             account.usual = mailboxes or ()
         self.sharing.have(account, identity.user if works else None)
         account.deleted.seconds = self.mail.keep_expunged_of(identity)
@@ -342,6 +347,8 @@ class Accounts:
         account.ahead.wanted = partial(beside.work_ahead, identity.user) if beside.has_fields else None
         account.moves.wanted = partial(beside.run_hooks, identity.user) if beside.has_hooks else None
         account.moves.folders = self.mail.hooked
+        account.quota.crossing = partial(beside.warn, identity.user) if beside.has_warnings else None
+        account.quota.thresholds = self.mail.quotas.thresholds
         expires = beside.has_expiry and self.mail.expires_of(identity)
         account.expiring = partial(beside.expire, identity.user) if expires else None
         account.deleted.wanted = account.expiring

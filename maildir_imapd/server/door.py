@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.gate import Gate
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.counts import WorkerCounts
+    from maildir_imapd.server.last_logins import LastLogins
     from maildir_imapd.server.new_device import DeviceMessage
     from maildir_imapd.server.sessions import Visit
     from maildir_imapd.server.transport import Transport
@@ -77,7 +78,8 @@ class Door:
     """Shared by all connections of a worker; safe from any thread.
 
     *counts*: of users, over all workers.  *last_use*: of devices.  *new_device*: what a user gets who
-    comes from a new one.  *last_login*: of users.  *reach*: what there is beside their own mail.
+    comes from a new one.  *last_login*: of users; *last_logins*: a database's.  *reach*: what there is beside their own
+    mail.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Door:
         last_use: LastUse | None = None,
         new_device: DeviceMessage | None = None,
         last_login: LastUse | None = None,
+        last_logins: LastLogins | None = None,
         reach: Reach | None = None,
     ) -> None:
         self.chain = chain
@@ -97,6 +100,7 @@ class Door:
         self.last_use = last_use
         self.new_device = new_device
         self.last_login = last_login
+        self.last_logins = last_logins
         self.reach = Reach((), accounts) if reach is None else reach
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._by_network: Counter[str] = Counter()  # of those who have not logged in
@@ -255,6 +259,8 @@ class Door:
             used.append(partial(self.last_use.note, user, identity.device, visit.host))
         if self.last_login is not None and identity.acting is None:
             used.append(partial(self.last_login.note, user, "", visit.host))
+        if self.last_logins is not None and identity.acting is None:
+            self.last_logins.note(user, visit.service, visit.host)
         # Who acts for a user is an administrator, and a webmail that does not say for whom it comes says nothing.
         if self.new_device is not None and identity.acting is None and not visit.shared:
             visit.newcomer = Newcomer(self.new_device, user, account, visit.host, identity.device or "")

@@ -15,14 +15,12 @@ from maildir_imapd.errors import MailboxMissing
 from maildir_imapd.events import Log
 from maildir_imapd.namespace_rules import prefixes
 from maildir_imapd.server import owners
-from maildir_imapd.server.lookup_service import recipient
 from maildir_imapd.store.branch import Branch, Space, SpaceKind
 from maildir_imapd.store.namespaces import Namespaces, OneAccount, OtherUsers
 from maildir_imapd.store.share_news import ShareNews
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity
-    from maildir_imapd.auth.chain import Chain
     from maildir_imapd.namespace_rules import NamespaceRule
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.owners import Owner
@@ -114,13 +112,13 @@ class _Made:
                 listed=_listed(rule),
             )
         kind = SpaceKind.PUBLIC if rule.type == "public" else SpaceKind.PERSONAL
-        opens = self._deleted if rule.type == "deleted" else self._located
+        opens = {"deleted": self._deleted, "alias": self._alias}.get(rule.type, self._located)
         return OneAccount(
             kind,
             prefix,
             partial(opens, rule, prefix),
             listed=_listed(rule),
-            subscriptions=rule.subscriptions == "there",
+            subscriptions=rule.subscriptions == "there" or rule.type == "alias",
         )
 
     def _other(self, rule: NamespaceRule, user: str, prefix: str) -> Branch | None:
@@ -171,6 +169,11 @@ class _Made:
             inbox="named" if os.path.isdir(os.path.join(account.inbox, b"cur")) else "none",
         )
 
+    def _alias(self, rule: NamespaceRule, prefix: str) -> Branch | None:
+        """Return the user's own account under another prefix, for clients that are set to it."""
+        own, user = self._own, self._identity.user
+        return Branch(own, SpaceKind.PERSONAL, prefix, own.delimiter, user, inbox="prefix")
+
     def _deleted(self, rule: NamespaceRule, prefix: str) -> Branch | None:
         """Open what was expunged and is kept, to be read and copied; there may be nothing yet."""
         deleted = self._own.deleted
@@ -181,13 +184,15 @@ class _Made:
         )
 
 
-def reach_of(rules: Sequence[NamespaceRule], accounts: Accounts, chain: Chain, watcher: Watcher) -> Reach:
-    """Return what users of a worker reach beside their own mail; others are looked up by *chain*."""
+def reach_of(
+    rules: Sequence[NamespaceRule], accounts: Accounts, look_up: Callable[[str], Identity | None], watcher: Watcher
+) -> Reach:
+    """Return what users of a process reach beside their own mail; *look_up* finds others by their names."""
 
     def find(user: str) -> Identity | None:
         # What users are known by is for the process to read, and not for one of them.
         with owners.acting_as(accounts.own):
-            return recipient(chain, user.encode())
+            return look_up(user)
 
     shares = accounts.sharing.list
     news = None if shares is None else ShareNews(shares, watcher)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import log as logs
-from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.store.threads.longlived import no_beat
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.exports import Exports
     from maildir_imapd.server.extracting import Extracting
     from maildir_imapd.server.hook import Hook
+    from maildir_imapd.server.last_logins import LastLogins
     from maildir_imapd.server.listening import SocketRights
     from maildir_imapd.server.lmtp_rules import LmtpRules
     from maildir_imapd.server.new_device import DeviceMessage
@@ -272,6 +272,18 @@ def last_login(config: Config) -> LastUse | None:
     return None if path is None else LastUse(path, room=_USERS_ROOM)
 
 
+def last_logins(config: Config) -> LastLogins | None:
+    """Make what tells a database of logins; raises ConfigError."""
+    from maildir_imapd.server import back_ends
+
+    told = back_ends.last_login(config)
+    if told is None:
+        return None
+    from maildir_imapd.server.last_logins import LastLogins
+
+    return LastLogins(told)
+
+
 def new_device(config: Config) -> DeviceMessage | None:
     """Make the message about a new device; None where there is none.  Raises ConfigError."""
     from maildir_imapd.server.new_device import DeviceMessage
@@ -320,7 +332,7 @@ def keeping(config: Config) -> Keeping:
 def mail(config: Config) -> Mail:
     """Read where the mail is, and whose; raises ConfigError."""
     from maildir_imapd import namespace_rules
-    from maildir_imapd.server import usual
+    from maildir_imapd.server import quotas, usual
     from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.sharing import SharingSettings
 
@@ -337,11 +349,10 @@ def mail(config: Config) -> Mail:
         location=config.mail_location,
         user=config.mail_user,
         marker=None if config.spool_marker is None else os.fsencode(config.spool_marker),
-        quota=QuotaLimits(config.quota_storage or 0, config.quota_messages or 0),
-        quota_mailboxes=config.quota_mailboxes or 0,
         delimiter=config.delimiter,
         prefix=config.prefix,
         keeping=keeping(config),
+        quotas=quotas.of_settings(config),
         search_index=config.search_index,
         hooked=frozenset(folder for folder, _ in config.hook_moved),
         keep_expunged=config.keep_expunged,
@@ -492,6 +503,7 @@ def confinement(config: Config) -> Confinement:
                     config.last_login_file,
                     config.acl_shared_list,
                     config.rawlog_dir and os.path.join(config.rawlog_dir, "log"),
+                    *back_ends.written(config),
                 ),
             )
         ),

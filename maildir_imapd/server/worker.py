@@ -32,7 +32,7 @@ from maildir_imapd.server.door import Door
 from maildir_imapd.server.figures import WorkerFigures
 from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.lmtp_service import LmtpPort
-from maildir_imapd.server.lookup_service import LookupPort
+from maildir_imapd.server.lookup_service import LookupPort, recipient
 from maildir_imapd.server.networks import among
 from maildir_imapd.server.policy_service import PolicyPort
 from maildir_imapd.server.rawlog import RawLogs
@@ -260,7 +260,8 @@ class Worker:
             settings.last_use(config),
             settings.new_device(config),
             settings.last_login(config),
-            reach_of(config.namespaces, accounts, chain, self.watcher),
+            settings.last_logins(config),
+            reach_of(config.namespaces, accounts, lambda user: recipient(chain, user.encode()), self.watcher),
         )
         self.sessions = Sessions()
         rules = settings.lmtp(config)
@@ -386,6 +387,8 @@ class Worker:
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         threading.stack_size(STACK_OCTETS)
         self.watcher.start()
+        if self.door.last_logins is not None:
+            self.door.last_logins.start()
         for server in self.servers:
             server.start()
 
@@ -404,6 +407,8 @@ class Worker:
         if self.door.accounts.unused.let_go_old() > memory.WORTH_OCTETS:
             memory.trim()
         self.watcher.start()
+        if self.door.last_logins is not None:
+            self.door.last_logins.start()
         for server in self.servers:
             server.start()
 
@@ -556,3 +561,5 @@ def _end(worker: Worker, moved: Callable[[], None], patience: float) -> None:
         time.sleep(0.02)
     # What the watch thread is at is as safe as after a kill; it gets a moment to come to an end.
     worker.watcher.close(timeout=LAST_LOOK_SECONDS)
+    if worker.door.last_logins is not None:
+        worker.door.last_logins.close()

@@ -41,11 +41,13 @@ from maildir_imapd.store.maildir.layout import Places, absent
 from maildir_imapd.store.maildir.layouts import KINDS
 from maildir_imapd.store.names import Known, Names
 from maildir_imapd.store.neighbours import servers, takeover
-from maildir_imapd.store.records import metadata, renaming, special_use
+from maildir_imapd.store.records import metadata, quota_rooms, renaming, special_use
 from maildir_imapd.store.records.account_lock import AccountLock
 from maildir_imapd.store.records.acl import Acl, Acls
 from maildir_imapd.store.records.metadata import Metadata
 from maildir_imapd.store.records.quota import Amount, Quota
+from maildir_imapd.store.records.quota_rooms import MailboxRoom
+from maildir_imapd.store.records.quota_warned import Warned
 from maildir_imapd.store.records.seen import SeenDevices
 from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
@@ -88,6 +90,7 @@ class Account:
     """Whether those that are to be there have been made since the account was opened (arranging.py)."""
     expiring: Callable[[], None] | None = None
     """Has messages go that are over, in the background; None where none do."""
+    _rooms: tuple[MailboxRoom, ...] = ()
     beside: tuple[str, ...] = ()
     """What names of other namespaces begin with, as this user's sessions see them (namespaces.py)."""
     _uses: tuple[tuple[object, ...], dict[str, tuple[bytes, ...]]] | None = None
@@ -140,7 +143,8 @@ class Account:
         self._renamed = renamed = partial(_renamed, self._chosen, layout.delimiter)
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
         self.making, self._trees = Making(root, self._changing), Trees(layout, self._changing)
-        self.census, self.metadata = partial(census.of, layout), Metadata(root, find, self._changing)
+        self.quota.warned, self.census = Warned(root, self._changing), partial(census.of, layout)
+        self.metadata = Metadata(root, find, self._changing)
         self.acls, self.seen = Acls(find, self._changing, self._trees.all), SeenDevices(root, self._changing)
         self.listing = Listing(layout, self.acls, None if watcher is None else watcher.still)
         self.ways = Ways(layout, self.acls, self._mailboxes)
@@ -150,8 +154,15 @@ class Account:
         self._trees.finish_rename()
         self._attic.sweep()
 
-    def limit(self, storage: int, messages: int) -> None:
-        """Change the limits of the quota."""
+    def limit(
+        self, storage: int, messages: int, mailboxes: int | None = None, rooms: tuple[MailboxRoom, ...] = ()
+    ) -> None:
+        """Change the limits of the quota, and which mailboxes it treats otherwise; *mailboxes* None: as they are."""
+        if mailboxes is not None:
+            self.quota_mailboxes = mailboxes
+        if rooms != self._rooms:
+            self._rooms = rooms
+            self.quota.set_rooms(quota_rooms.resolve(rooms, self._layout.path, self.prefix, self.delimiter))
         self.quota.set_limit(Amount(storage, messages))
 
     def mailbox_count(self) -> int:
@@ -352,6 +363,7 @@ class Account:
             self._forget(name, root)
         self._mailboxes.gone(path)
         self._attic.empty(trash)
+        self.quota.tell()
         if told:
             self.acls.tell()
 
@@ -396,8 +408,11 @@ class Account:
                 shutil.rmtree(b, ignore_errors=True)
                 os.makedirs(os.path.dirname(b), mode=0o700, exist_ok=True)
             renaming.carry_out(moves + beside, (old, new), root, self._renamed)
+            if not self.quota.alike:
+                self.quota.doubt()
         for path in gone:
             self._mailboxes.gone(path)
+        self.quota.tell()
         self.acls.named_anew()
 
     def _make_parents(self, name: str) -> None:

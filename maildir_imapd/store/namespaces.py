@@ -247,7 +247,13 @@ class Namespaces:
         return known[2]
 
     def _is_hidden(self, row: Listed) -> bool:
-        return row.selectable and self._all.space_of(row.name) is not None
+        if not row.selectable or self._all.space_of(row.name) is None:
+            return False
+        try:
+            place = self.locate(row.name)
+        except ImapdError:
+            return True
+        return place is None or place.branch.account is not self.own or place.name != row.name
 
     def others(self) -> list[tuple[Branch, tuple[Listed, ...]]]:
         """The branches of namespaces that LIST shows, with their rows by the names that these have there."""
@@ -307,7 +313,8 @@ class Namespaces:
         for space in self.spaces:
             if space.subscriptions:
                 for branch in space.branches():
-                    names += filter(None, map(branch.outer, branch.account.subscriptions()))
+                    if branch.account is not self.own:
+                        names += filter(None, map(branch.outer, branch.account.subscriptions()))
         return names
 
     def demand_there(self) -> None:
@@ -336,7 +343,7 @@ class Namespaces:
     def rename(self, old: str, new: str) -> None:
         """As ``Account.rename``, within one branch: to move mail to somebody else is for MOVE."""
         here, there = self.demanded(old), self._changing(new)
-        if here.branch is not there.branch:
+        if here.branch.account is not there.branch.account:
             raise CannotDo(why="A mailbox cannot be renamed into another namespace")
         here.branch.account.rename(here.name, there.name)
 
@@ -348,7 +355,7 @@ class Namespaces:
 
     def set_special_use(self, name: str, attributes: tuple[bytes, ...]) -> int:
         """As ``Account.set_special_use``; the caller has seen that it is a mailbox of the user's own account."""
-        return self.own.set_special_use(name, attributes)
+        return self.own.set_special_use(self.demanded(name).name, attributes)
 
     def subscribe(self, name: str) -> None:
         """As ``Account.subscribe``."""

@@ -372,3 +372,22 @@ def test_notify_personal_is_one_s_own(mail: SharedMail) -> None:
     assert ann.unread() == b""
     append(mail.client("ann"), b"INBOX", "news")
     assert b"* STATUS INBOX" in ann.unread()
+
+
+def test_another_prefix_for_one_s_own_mail(tmp_path: Path) -> None:
+    """For clients that are set to the prefix of the server before this one."""
+    mail = SharedMail(tmp_path)
+    ann = mail.client("ann")
+    assert ann.command(b"a CREATE INBOX/Work")[-1].startswith(b"a OK")
+    assert names(ann.command(b'b LIST "" *')) == [b"INBOX", b"Work"]
+    assert append(ann, b"INBOX/Work", "x").startswith(b"p OK")
+    assert b"* STATUS Work (MESSAGES 1)" in ann.command(b"c STATUS Work (MESSAGES)")
+    assert ann.command(b"d SUBSCRIBE INBOX/Work")[-1].startswith(b"d OK")
+    assert b"Work" in names(ann.command(b'e LSUB "" *'))
+    assert ann.command(b"f RENAME INBOX/Work Play")[-1].startswith(b"f OK")
+    assert ann.command(b"g SELECT INBOX/Play")[-1].startswith(b"g OK [READ-WRITE]")
+    assert ann.command(b"h SELECT INBOX")[-1].startswith(b"h OK [READ-WRITE]")
+    assert ann.command(b"i DELETE INBOX/Play")[-1].startswith(b"i OK")
+    assert names(ann.command(b'j LIST "" *')) == [b"INBOX"]
+    assert ann.command(b"k DELETE INBOX")[-1].startswith(b"k NO")
+    assert b'"User quota"' in ann.command(b"l GETQUOTAROOT INBOX/x")[0]

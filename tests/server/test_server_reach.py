@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,3 +169,22 @@ def test_how_users_are_named(template: str, reader: str, user: str, level: str) 
 def test_users_of_another_domain_have_no_short_name() -> None:
     assert UserLevel("%n", "ann@a.org").spelled("bob@b.org") is None
     assert UserLevel("%u", "ann").read("../ann") is None
+
+
+def test_a_tunnel_has_namespaces_too(tmp_path: Path) -> None:
+    for name in ("cur", "new", "tmp"):
+        (tmp_path / "public" / ".News" / name).mkdir(parents=True)
+    said = subprocess.run(
+        [
+            *(sys.executable, "-m", "maildir_imapd", "tunnel"),
+            *(f"--mail-location=maildir:{tmp_path}/%u", "--namespaces=shared/%u/: type=others", "--delimiter=/"),
+            f"--namespaces=Public/: type=public, location=maildir:{tmp_path}/public, rights=lrs",
+        ],
+        input=b'a LIST "" *\r\nb SELECT Public/News\r\nc SELECT shared/nobody/News\r\nd LOGOUT\r\n',
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert b'"/" Public/News\r\n' in said.stdout
+    assert b"b OK [READ-WRITE]" in said.stdout
+    assert b"c NO [NONEXISTENT]" in said.stdout

@@ -14,7 +14,7 @@ from maildir_imapd.errors import (
     UseAttribute,
 )
 from maildir_imapd.imap.mailboxes import filters
-from maildir_imapd.imap.mailboxes.rights import demand, is_own, is_parent, rights_of
+from maildir_imapd.imap.mailboxes.rights import demand, is_own, is_parent, name_there, rights_of
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
@@ -78,7 +78,7 @@ def setmetadata(session: Session, cmd: SetMetadata, reply: Reply) -> Done:
         else:
             values.append((entry, value))
     account = session.account
-    before = account.special_use().get(mailbox, ())
+    before = account.special_use().get(name_there(session, mailbox), ())
     ours = []
     if uses is not None:
         ours.append(account.set_special_use(mailbox, uses))
@@ -107,7 +107,7 @@ def all_entries(session: Session, mailbox: str) -> Entries:
         for entry, value in session.policy.server_metadata:
             entries.put(entry, value)
     else:
-        uses = session.account.special_use().get(mailbox)
+        uses = session.account.special_use().get(name_there(session, mailbox))
         if uses:
             # RFC 6154 4: as LIST shows them.
             entries.put(ENTRY, b" ".join(uses))

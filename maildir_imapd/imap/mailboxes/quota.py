@@ -27,7 +27,7 @@ UNIT_OCTETS: Final = 1024
 
 def _root(session: Session, branch: Branch) -> bytes:
     """The quota root of a branch: of somebody else's account with whose it is, in modified UTF-7."""
-    if branch is session.account.branch:
+    if branch.account is session.account.own:
         return ROOT
     whose = branch.owner if branch.kind is SpaceKind.OTHERS else branch.prefix.removesuffix(branch.delimiter)
     return ROOT + b" of " + mutf7.encode(whose)
@@ -92,7 +92,7 @@ def getquotaroot(session: Session, cmd: GetQuotaRoot, reply: Reply) -> Done:
     if rights_of(session, mailbox) is not None:
         # RFC 9208 6.
         demand(session, mailbox, "r")
-    elif branch is not session.account.branch:
+    elif branch.account is not session.account.own:
         # How much others have is for those who may read something of it.
         raise MailboxMissing
     root = _root(session, branch)

@@ -288,10 +288,16 @@ def demand_parent(session: Session, name: str) -> None:
     raise NoPermission if is_parent(session, name) else MailboxMissing
 
 
+def name_there(session: Session, name: str) -> str:
+    """Return what a mailbox is called in the account that it is in, "" for what can be none."""
+    place = session.account.locate(name)
+    return "" if place is None or place.branch.account is not session.account.own else place.name
+
+
 def is_own(session: Session, name: str) -> bool:
     """Whether a name belongs to the user's own account, for which alone special uses are kept."""
     place = session.account.locate(name)
-    return place is not None and place.branch is session.account.branch
+    return place is not None and place.branch.account is session.account.own
 
 
 def flag_mask(rights: frozenset[str]) -> int:

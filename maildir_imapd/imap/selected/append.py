@@ -110,7 +110,7 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         session.delivered += session.deliveries[-1].size_disk
     quota = _quota(session, start.mailbox)
     if not session.deliveries or quota.on:
-        _demand_room(quota, session.delivered + size, start.index + 1, freed)
+        _demand_room(quota, mailbox, session.delivered + size, start.index + 1, freed)
     for _ in range(TRIES):
         try:
             delivery = mailbox.deliver()
@@ -201,7 +201,8 @@ def _freed(session: Session, raw: bytes, uids: list[int]) -> Amount:
     view, quota = session.selected, _quota(session, raw)
     if session.account.demanded(view.name).branch.account.quota is not quota:
         return NOTHING
-    return view.mailbox.amount(uids) if uids and quota.look() else NOTHING
+    counts = uids and quota.look() and quota.counts(view.mailbox.path, 0)
+    return view.mailbox.amount(uids) if counts else NOTHING
 
 
 def _flags(session: Session, mailbox: Mailbox, given: Sequence[bytes], delivery: Delivery) -> Flags:
@@ -221,10 +222,10 @@ def _quota(session: Session, raw: bytes) -> Quota:
     return session.account.demanded(session.mailbox_name(raw)).branch.account.quota
 
 
-def _demand_room(quota: Quota, size: int, messages: int, freed: Amount) -> None:
-    """Raise OverQuota when the account has no room for so many octets and *messages* more."""
+def _demand_room(quota: Quota, mailbox: Mailbox, size: int, messages: int, freed: Amount) -> None:
+    """Raise OverQuota when there is no room in the mailbox for so many octets and *messages* more."""
     if quota.look():
-        quota.demand(Amount(size - freed.storage, messages - freed.messages))
+        quota.demand(Amount(size - freed.storage, messages - freed.messages), mailbox.path)
 
 
 def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], freed: Amount = NOTHING) -> Given[int]:
@@ -298,5 +299,6 @@ def _prepared(
         if received is None:
             received = _received(session, message)
         batch.append((delivery, flags, received))
-    _demand_room(_quota(session, raw), sum(delivery.size_disk for delivery, *_ in batch), len(batch), freed)
+    octets = sum(delivery.size_disk for delivery, *_ in batch)
+    _demand_room(_quota(session, raw), mailbox, octets, len(batch), freed)
     return batch

@@ -114,11 +114,12 @@ def _there(session: Session, uids: list[int]) -> list[int]:
 def _carry(session: Session, mailbox: Mailbox, name: str, uids: list[int], *, move: bool) -> Given[tuple[int, int]]:
     """Copy or move messages of the open mailbox to that of this name, within the quota and the rights.
 
-    Raises as ``copy_from``.  A move needs no room but in somebody else's account.
+    Raises as ``copy_from``.  A move needs no room but in somebody else's account, and out of what does not count.
     """
     view, branch = session.selected, session.account.demanded(name).branch
-    if not move or branch is not session.account.demanded(view.name).branch:
-        branch.account.quota.demand_copy(mailbox.path, lambda: view.mailbox.amount(uids))
+    quota, elsewhere = branch.account.quota, branch is not session.account.demanded(view.name).branch
+    if not move or elsewhere or quota.demands_move(view.mailbox.path, mailbox.path):
+        quota.demand_copy(mailbox.path, lambda: view.mailbox.amount(uids))
     keep = rights.flag_mask(rights.rights_in(session, name, mailbox))
     source, under = view.mailbox, view.snapshot.uidvalidity
 

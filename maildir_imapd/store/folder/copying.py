@@ -62,7 +62,7 @@ def copy(
     done: list[bytes] = []
     try:
         _fill(source, target, zip(positions, range(first, first + len(uids)), strict=True), batch, done, keep, mapped)
-        if quota is not None and not (within and quota.counts_deleted):
+        if quota is not None and not (within and quota.alike):
             quota.add(_difference(quota, source, target, list(zip(positions, batch.added, strict=True)), move=within))
         target.stamp_own(batch, unseen)
         target.commit(batch, keep=False)
