@@ -337,10 +337,13 @@ def mail(config: Config) -> Mail:
     from maildir_imapd.server.sharing import SharingSettings
 
     namespace_rules.check(config.namespaces, acl=config.acl)
-    sharing = SharingSettings()
+    sharing = SharingSettings(rights=False)
     if config.acl:
         sharing = SharingSettings(
-            config.acl_shared_list, config.acl_global, not config.acl_globals_only, config.acl_defaults_from_inbox
+            shared_list=config.acl_shared_list,
+            acl_global=config.acl_global,
+            files=not config.acl_globals_only,
+            from_inbox=config.acl_defaults_from_inbox,
         )
     return Mail(
         location=config.mail_location,
