@@ -49,6 +49,7 @@ IMAP_KNOWS = FACE | {
     "store.records.special_use",
     "store.records.texts",
     "store.records.texts_filling",
+    "store.standing",
     "store.threads.ahead",
     "store.threads.listeners",
 }
