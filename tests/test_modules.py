@@ -149,6 +149,7 @@ ELSEWHERE = {
     "store/current": "test_store_mailbox test_store_watch test_store_races",
     "store/disk/durable": "test_crash_store test_crash_faults test_store_resolve",
     "store/disk/filesystems": "test_store_watch",
+    "store/disk/fresh": "test_store_shared_spool",
     "store/disk/inotify": "test_store_watch",
     "store/folder/changes": FOLDER,
     "store/folder/copying": FOLDER,

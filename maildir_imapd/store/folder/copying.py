@@ -78,7 +78,7 @@ def copy(
         if target.keeping.fsync != "never":
             target.sync()
         # Who deletes a folder takes no lock of it: what lies in one that is going must not be all there is.
-        target.directories.check_place()
+        target.standing.check_place()
         changes.expunge(source, uids, moved=True, keep=shown)
     return pairs
 
