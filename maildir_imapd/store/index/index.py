@@ -168,8 +168,8 @@ class Index:
 
     def catch_up(self) -> None:
         """Take in what others have committed; raises Unfit, OSError."""
-        if self._shared and self._journal is not None and not _open_again(self):
-            self._load_anew()
+        if self._shared:
+            _open_again(self)
         while self._journal is not None:
             state, number = self.state, self._journal.number
             try:
@@ -528,16 +528,19 @@ class Index:
             self._journal.close()
 
 
-def _open_again(index: Index) -> bool:
-    """Open the journal anew, for what another host has written shows when it is opened; False where it is another."""
+def _open_again(index: Index) -> None:
+    """Open the journal anew, if another one has not taken its name: what another host has written shows then."""
+    old = index._journal
+    if old is None:
+        return
     try:
         opened = loading.reopened(index._directory.number, index.state, writing=index.writable)
-    except FileNotFoundError:
-        return False
-    old, index._journal = index._journal, opened or index._journal
-    if opened is not None and old is not None:
+    except (FileNotFoundError, Unfit):
+        index._load_anew()
+        return
+    if opened is not None:
+        index._journal = opened
         old.close()
-    return opened is not None
 
 
 def forget(index: Index) -> None:

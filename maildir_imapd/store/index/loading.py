@@ -89,13 +89,15 @@ def named(directory: int, *, anew: bool = False) -> os.stat_result | fresh.Look 
 def reopened(directory: int, state: IndexState, *, writing: bool) -> Descriptor | None:
     """Open the journal that has the name now, for *writing* or not, if it is the one of *state*; None for another.
 
-    The number of its inode is not enough: another host may have removed the file, and its number is free again.
-    Raises FileNotFoundError, OSError.
+    Raises Unfit where it is another one that has the number of its inode, which is free again once another host has
+    removed the file; FileNotFoundError, OSError.
     """
     file = Descriptor(descriptors.open(JOURNAL, _WRITING if writing else _READING, dir_fd=directory), "journal")
     try:
         words = os.pread(file.number, 128, 0).partition(b"\n")[0].split(b" ")
-        if fresh.fstat(file.number).st_ino == state.inode and words[:3] == [b"j", b"1", b"%d" % state.generation]:
+        if fresh.fstat(file.number).st_ino == state.inode:
+            if words[:3] != [b"j", b"1", b"%d" % state.generation]:
+                raise Unfit
             return file
     except BaseException:
         file.close()
