@@ -48,6 +48,8 @@ SERVER_KNOWS = FACE | {
     "store.arranging",
     "store.disk.descriptors",
     "store.disk.durable",
+    "store.disk.filesystems",
+    "store.disk.trying",
     "store.disk.unused",
     "store.expiring",
     "store.folder.keeping",

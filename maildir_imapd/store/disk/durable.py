@@ -125,6 +125,16 @@ def rename(source: bytes, target: bytes, source_dir: int, target_dir: int) -> No
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
 
 
+def has_exclusive_rename(source: bytes, target: bytes, directory: int) -> bool:
+    """Rename a file, and say whether the file system itself sees to it that no other is lost."""
+    if _renameat2 is None or _renameat2(directory, source, directory, target, _RENAME_NOREPLACE) == 0:
+        return _renameat2 is not None
+    number = ctypes.get_errno()
+    if number in _UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), os.fsdecode(source), None, os.fsdecode(target))
+
+
 def _rename_by_link(source: bytes, target: bytes, source_dir: int, target_dir: int) -> bool:
     """Rename a file by giving it a second name, which fails if that is taken; False where it can have none.
 
