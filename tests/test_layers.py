@@ -49,7 +49,6 @@ SERVER_KNOWS = FACE | {
     "store.disk.descriptors",
     "store.disk.durable",
     "store.disk.filesystems",
-    "store.disk.trying",
     "store.disk.unused",
     "store.expiring",
     "store.folder.keeping",
@@ -63,6 +62,7 @@ SERVER_KNOWS = FACE | {
     "store.maildir.packed",
     "store.neighbours.dotlock",
     "store.neighbours.takeover",
+    "store.records.hosts",
     "store.records.metadata",
     "store.records.seen",
     "store.records.usual",
@@ -71,6 +71,7 @@ SERVER_KNOWS = FACE | {
     "store.threads.locks",
     "store.threads.longlived",
     "store.threads.moves",
+    "store.trying",
 }
 # Commands look into spools, and say what they see.
 CLI_KNOWS = FACE | {

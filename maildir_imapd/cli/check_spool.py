@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import subprocess
 import sys
+from collections.abc import Sequence
+from typing import Any, Final
 
 import click
 
 from maildir_imapd.cli.group import FAILED
 from maildir_imapd.cli.output import Value, json_option, print_json, print_rows
+from maildir_imapd.errors import ConfigError
 
 _COLUMNS = ("what", "result", "found")
+# Seconds until the other side has ended when there is nothing more to do.
+_END_SECONDS: Final = 20.0
 
 
 @click.command("check-spool", short_help="Say whether a mount can be trusted with mail that several hosts serve.")
@@ -52,7 +59,11 @@ def check_spool(
     else:
         with spool_check.place(path) as made:
             there = os.path.join(other_mount or path, os.path.basename(made))
-            found = spool_check.both(made, [*words, "check-spool", "--as-other", there])
+            other = _Other([*words, "check-spool", "--as-other", there])
+            try:
+                found = spool_check.both(made, other)
+            finally:
+                other.close()
     kind = spool_check.kind_of(path)
     failed = [each for each in found if each.result == "fails"]
     change = spool_check.advice(kind) if failed else ()
@@ -79,3 +90,53 @@ def _other(peer: str | None, through: str | None, other_mount: str | None) -> li
     if peer is not None:
         return ["ssh", "-o", "BatchMode=yes", "--", peer, "maildir-imapd"]
     return [sys.executable, "-m", "maildir_imapd"] if other_mount is not None else None
+
+
+class _Other:
+    """An Actor in another process, on this host or on another one: a line of JSON each way (``spool_check.Other``)."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        try:
+            # The administrator's own words, and no shell.
+            self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        except OSError as error:
+            raise ConfigError(f"{words[0]}: {error.strerror}") from error
+        self._words = shlex.join(words)
+
+    def begin(self, what: str, *given: Any) -> None:
+        """Ask, and do not wait."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps([what, *given]) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # there is no answer then, which is said
+
+    def end(self) -> Any:
+        """Wait for the answer; raises ConfigError where there is none."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise ConfigError(f"no answer from: {self._words}") from None
+
+    def do(self, what: str, *given: Any) -> Any:
+        """Ask, and wait for the answer."""
+        self.begin(what, *given)
+        return self.end()
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+        self._process.stdout.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -8,18 +8,26 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from threading import Thread
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.store.disk.trying import RECORD_OCTETS, Actor, mount
+from maildir_imapd.events import Log
+from maildir_imapd.location import grounds
+from maildir_imapd.store.disk import filesystems
+from maildir_imapd.store.records import hosts
+from maildir_imapd.store.trying import RECORD_OCTETS, Actor, mount
+
+if TYPE_CHECKING:
+    from maildir_imapd.config import Config
+
+log = Log(__name__)
 
 Result = Literal["ok", "note", "fails"]
 
@@ -33,7 +41,6 @@ SPEED_CALLS: Final = 20
 CLOCK_NOTED, CLOCK_WRONG = 2.0, 100.0
 _BEGINNING: Final = ".maildir-imapd-check."
 _COARSE_NS: Final = 1_000_000
-_ANSWER_SECONDS: Final = 120.0
 
 # What there is to be changed, by what is mounted and the keys that fail.
 _GLUSTER_VOLUME: Final = (
@@ -64,7 +71,7 @@ ADVICE: Final[dict[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Tried:
     """One thing that was tried: its key, what has come of it, and in words."""
 
     key: str
@@ -79,56 +86,14 @@ class Hand(Protocol):
         """As ``Actor.do``."""
 
 
-class Other:
-    """An Actor in another process, on this host or on another one: a line of JSON each way."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        try:
-            # The administrator's own words, and no shell.
-            self._process = subprocess.Popen(  # noqa: S603
-                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-        except OSError as error:
-            raise ConfigError(f"{words[0]}: {error.strerror}") from error
-        self._words = " ".join(words)
+class Other(Hand, Protocol):
+    """The one that is elsewhere; raises ConfigError where nobody answers."""
 
     def begin(self, what: str, *given: Any) -> None:
         """Ask, and do not wait."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps([what, *given]) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # there is no answer then, which is said
 
     def end(self) -> Any:
-        """Wait for the answer; raises ConfigError where there is none."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        try:
-            return json.loads(line)
-        except ValueError:
-            raise ConfigError(f"no answer from: {self._words}") from None
-
-    def do(self, what: str, *given: Any) -> Any:
-        """As ``Actor.do``; raises ConfigError where nobody answers."""
-        self.begin(what, *given)
-        return self.end()
-
-    def close(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.close()
-        except BrokenPipeError:
-            pass
-        self._process.stdout.close()
-        try:
-            self._process.wait(_ANSWER_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        """Wait for the answer."""
 
 
 def serve_other(path: str, lines: Iterator[str], say: Any) -> None:
@@ -144,11 +109,8 @@ def serve_other(path: str, lines: Iterator[str], say: Any) -> None:
 
 @contextmanager
 def place(path: str) -> Iterator[str]:
-    """Make a directory for what is tried, and remove it with all that is in it; raises ConfigError."""
-    try:
-        made = tempfile.mkdtemp(prefix=_BEGINNING, dir=path)
-    except OSError as error:
-        raise ConfigError(f"{path}: nothing can be tried there: {error.strerror}") from error
+    """Make a directory for what is tried, and remove it with all that is in it; raises OSError."""
+    made = tempfile.mkdtemp(prefix=_BEGINNING, dir=path)
     try:
         yield made
     finally:
@@ -160,11 +122,49 @@ def advice(kind: str) -> tuple[str, ...]:
     return ADVICE.get(kind) or ADVICE.get(kind.partition(".")[0]) or ()
 
 
+# --- before it is served ------------------------------------------------------------------------------
+
+
+def demand_trusted(config: Config) -> None:
+    """Raise ConfigError where all users' mail is on a shared spool that one host alone can tell is none to be served.
+
+    Where no directory is above it all, or nothing can be made in it, there is a line in the log at the most.
+    """
+    path = _above(config.mail_location)
+    if path is None or not filesystems.is_shared_path(os.fsencode(path), config.shared_spool):
+        return
+    kind = kind_of(path)
+    try:
+        why = hosts.note(os.fsencode(path), hosts.own())
+        if why is not None:
+            raise ConfigError(why)
+        found = alone(path) if config.check_spool else []
+    except OSError as error:
+        log.warning("shared spool not tried", path=path, kind=kind, why=error)
+        return
+    wrong = [each.words for each in found if each.result == "fails"]
+    if wrong:
+        raise ConfigError(
+            f"{path} cannot be trusted with mail that several hosts serve: {'; '.join(wrong)} (maildir-imapd "
+            "check-spool says what to change; check_spool = no serves it all the same)"
+        )
+    log.info("spool is shared with other hosts", path=path, kind=kind)
+
+
+def _above(location: str) -> str | None:
+    """The directory that is above the mail of all users; None where there is none, or it is not there."""
+    try:
+        (ground, *_) = grounds(location, "user", None)
+    except (ConfigError, ValueError):
+        return None
+    return os.fsdecode(ground.above) if os.path.isdir(ground.above) else None
+
+
 # --- one host -------------------------------------------------------------------------------------
 
 
-def alone(path: str) -> list[Finding]:
-    """Try what one host can try by itself; raises ConfigError where nothing can be made there."""
+def alone(path: str) -> list[Tried]:
+    """Try what one host can try by itself; raises OSError where nothing can be made there."""
     with place(path) as made:
         actor = Actor(os.fsencode(made))
         second = Actor(os.fsencode(made))
@@ -175,7 +175,7 @@ def alone(path: str) -> list[Finding]:
             second.close()
 
 
-def _of_mount(who: dict[str, Any]) -> Iterator[Finding]:
+def _of_mount(who: dict[str, Any]) -> Iterator[Tried]:
     """Say what is wrong with the options of a mount, as far as they can be seen."""
     options = set(str(who.get("options", "")).split(","))
     kind = str(who.get("type", ""))
@@ -195,10 +195,10 @@ def _of_mount(who: dict[str, Any]) -> Iterator[Finding]:
         if "volfile-server" in str(who["options"]) and not told:
             wrong = ["no attribute-timeout=0", "no entry-timeout=0"]
     words = f"{who.get('source')} is mounted at {who.get('at')} as {kind}"
-    yield Finding("mount", "fails" if wrong else "ok", words + (f" with {', '.join(wrong)}" if wrong else ""))
+    yield Tried("mount", "fails" if wrong else "ok", words + (f" with {', '.join(wrong)}" if wrong else ""))
 
 
-def _of_one(actor: Hand, second: Hand) -> Iterator[Finding]:
+def _of_one(actor: Hand, second: Hand) -> Iterator[Tried]:
     locked = [actor.do("lock", "alone-lock", "flock"), second.do("lock", "alone-lock", "flock")]
     actor.do("release", "alone-lock")
     yield _judge("flock", locked == [True, False], "a lock (flock) has one holder", locked)
@@ -212,20 +212,19 @@ def _of_one(actor: Hand, second: Hand) -> Iterator[Finding]:
     yield _judge("replace", read == "two", "a file that takes another's place is read", read)
 
 
-def _judge(key: str, good: bool, words: str, found: object = None, otherwise: Result = "fails") -> Finding:
-    return Finding(key, "ok" if good else otherwise, words if good else f"{words}: {found}")
+def _judge(key: str, good: bool, words: str, found: object = None, otherwise: Result = "fails") -> Tried:
+    return Tried(key, "ok" if good else otherwise, words if good else f"{words}: {found}")
 
 
 # --- two hosts ------------------------------------------------------------------------------------
 
 
-def both(made: str, words: Sequence[str]) -> list[Finding]:
-    """Try all in a directory that was made for it, with an other side that *words* run; raises ConfigError."""
-    here, there = Actor(os.fsencode(made)), Other(words)
+def both(made: str, there: Other) -> list[Tried]:
+    """Try all in a directory that was made for it, with an other side; raises ConfigError."""
+    here = Actor(os.fsencode(made))
     try:
         return list(together(here, there))
     finally:
-        there.close()
         here.close()
 
 
@@ -234,7 +233,7 @@ def kind_of(path: str) -> str:
     return mount(os.fsencode(path)).get("type", "")
 
 
-def together(here: Actor, there: Other) -> Iterator[Finding]:
+def together(here: Actor, there: Other) -> Iterator[Tried]:
     """Let both act in turns, and at once; yield what is found."""
     who = here.do("who")
     began = time.time()
@@ -245,7 +244,7 @@ def together(here: Actor, there: Other) -> Iterator[Finding]:
     yield from _of_hosts(who, other, began)
     here.do("write", "hello", "hello")
     if there.do("read", "hello") != "hello":
-        yield Finding("same", "fails", "the other side does not see what is written here: it is not the same spool")
+        yield Tried("same", "fails", "the other side does not see what is written here: it is not the same spool")
         return
     yield _locks(here, there, "flock", "fails")
     yield _locks(here, there, "fcntl", "note")
@@ -257,19 +256,19 @@ def together(here: Actor, there: Other) -> Iterator[Finding]:
     yield _inotify(here, there)
     for side, hand in (("here", here), ("there", there)):
         speed = hand.do("speed", SPEED_CALLS)
-        yield Finding(f"speed {side}", "note", ", ".join(f"{what} {ms} ms" for what, ms in speed.items()))
+        yield Tried(f"speed {side}", "note", ", ".join(f"{what} {ms} ms" for what, ms in speed.items()))
 
 
-def _of_hosts(who: dict[str, Any], other: dict[str, Any], began: float) -> Iterator[Finding]:
+def _of_hosts(who: dict[str, Any], other: dict[str, Any], began: float) -> Iterator[Tried]:
     apart = abs(float(other["time"]) - (began + time.time()) / 2)
     result: Result = "ok" if apart < CLOCK_NOTED else "note" if apart < CLOCK_WRONG else "fails"
-    yield Finding("clock", result, f"the clocks are {apart:.1f} s apart")
+    yield Tried("clock", result, f"the clocks are {apart:.1f} s apart")
     if who["boot"] != other["boot"]:
         words = f"one is called {who['host']}, the other {other['host']}"
         yield _judge("host", who["host"] != other["host"], words, "hosts with one name may make one name twice")
 
 
-def _locks(here: Actor, there: Other, kind: str, otherwise: Result) -> Finding:
+def _locks(here: Actor, there: Other, kind: str, otherwise: Result) -> Tried:
     name = f"lock-{kind}"
     got = [here.do("lock", name, kind), there.do("lock", name, kind)]
     here.do("release", name)
@@ -278,7 +277,7 @@ def _locks(here: Actor, there: Other, kind: str, otherwise: Result) -> Finding:
     return _judge(kind, got == [True, False, True], f"a lock ({kind}) of one is one for the other", got, otherwise)
 
 
-def _appends(here: Actor, there: Other) -> Finding:
+def _appends(here: Actor, there: Other) -> Tried:
     here.do("write", "journal", "")
     there.begin("append", "journal", "b", RECORDS)
     mine: list[Any] = []
@@ -294,7 +293,7 @@ def _appends(here: Actor, there: Other) -> Finding:
     return _judge("append", not trouble and records == expected, words, trouble or f"{len(text)} octets")
 
 
-def _freshness(here: Actor, there: Other) -> Iterator[Finding]:
+def _freshness(here: Actor, there: Other) -> Iterator[Tried]:
     """Change something on one side, of which the other has just had a look, and look again."""
     stale: dict[str, int] = dict.fromkeys(("size", "plain", "read", "listing", "name", "gone", "place", "stamp"), 0)
     for n in range(ROUNDS):
@@ -326,10 +325,10 @@ def _freshness(here: Actor, there: Other) -> Iterator[Finding]:
     ):
         yield _judge(key, not stale[key], words, f"not in {stale[key]} of {ROUNDS} tries")
     if stale["plain"] and not stale["size"]:
-        yield Finding("attributes", "note", "attributes are kept for a while; programs that do not ask see old sizes")
+        yield Tried("attributes", "note", "attributes are kept for a while; programs that do not ask see old sizes")
 
 
-def _exclusive(here: Actor, there: Other) -> Finding:
+def _exclusive(here: Actor, there: Other) -> Tried:
     there.begin("exclusive", "race-", RACES)
     mine = here.do("exclusive", "race-", RACES)
     theirs = there.end()
@@ -337,7 +336,7 @@ def _exclusive(here: Actor, there: Other) -> Finding:
     return _judge("exclusive", good, f"of {RACES} files that both want to make each was made once", [mine, theirs])
 
 
-def _names(here: Actor, there: Other) -> Iterator[Finding]:
+def _names(here: Actor, there: Other) -> Iterator[Tried]:
     here.do("write", "source", "a")
     there.do("write", "taken", "b")
     linked = [here.do("link", "source", "second"), there.do("link", "taken", "second"), there.do("read", "second")]
@@ -347,30 +346,28 @@ def _names(here: Actor, there: Other) -> Iterator[Finding]:
     expected = [False, True, "a", {"error": "ENOENT"}]
     yield _judge("rename", renamed == expected, "a rename is seen, and goes over no file", renamed)
     if here.do("rename_flag") is not True:
-        yield Finding(
-            "noreplace", "note", "a rename takes two calls: the file system has none that refuses a taken name"
-        )
+        yield Tried("noreplace", "note", "a rename takes two calls: the file system has none that refuses a taken name")
     here.do("put", "held", "old")
     there.do("hold", "held")
     here.do("put", "held", "new")
     held, anew = there.do("read_held", "held"), there.do("read", "held")
     yield _judge("held", anew == "new", "a file that was open when another took its place is opened anew", anew)
     if held not in ("old", {"error": "ESTALE"}):
-        yield Finding("descriptor", "note", f"an open file that lost its name is read as {held}")
+        yield Tried("descriptor", "note", f"an open file that lost its name is read as {held}")
 
 
-def _times(here: Actor) -> Iterator[Finding]:
+def _times(here: Actor) -> Iterator[Tried]:
     times = here.do("times", 20)
     grain = min((b - a for a, b in pairwise(times) if b > a), default=1_000_000_000)
     whole = all(each % 1_000_000_000 == 0 for each in times)
     result: Result = "note" if whole or grain > 20 * _COARSE_NS else "ok"
-    yield Finding("grain", result, f"times of files have a grain of {'whole seconds' if whole else f'{grain} ns'}")
+    yield Tried("grain", result, f"times of files have a grain of {'whole seconds' if whole else f'{grain} ns'}")
 
 
-def _inotify(here: Actor, there: Other) -> Finding:
+def _inotify(here: Actor, there: Other) -> Tried:
     there.do("watch")
     here.do("write", "heard", "")
     time.sleep(0.3)
     heard = there.do("heard") is True
     words = "inotify hears the other" if heard else "inotify does not hear the other: folders are looked at instead"
-    return Finding("inotify", "ok" if heard else "note", words)
+    return Tried("inotify", "ok" if heard else "note", words)

@@ -44,7 +44,6 @@ LOST: Final = frozenset(
         errno.ESHUTDOWN,
         errno.EHOSTDOWN,
         errno.EHOSTUNREACH,
-        errno.ETIMEDOUT,
         errno.ENODEV,
         errno.ENXIO,
         errno.EBADFD,
@@ -102,9 +101,10 @@ def is_shared_path(path: bytes, said: SharedSpool) -> bool:
 def lost(error: OSError, path: bytes) -> bool:
     """Whether *error*, of something at *path*, means that its mount has gone and may come back.
 
-    EIO does so of what comes over a network; of a disk it is a fault that stays.
+    EIO does so of what comes over a network; of a disk it is a fault that stays. And what waits for a program is late
+    by ETIMEDOUT, too.
     """
-    if error.errno != errno.EIO:
+    if error.errno not in (errno.EIO, errno.ETIMEDOUT):
         return error.errno in LOST
     try:
         directory = descriptors.open_directory(os.path.dirname(path) or b"/")

@@ -1,4 +1,4 @@
-"""What a mount does, tried: each method is one thing that the store asks of a file system.
+"""Trying a mount: each method of an ``Actor`` is one thing that the store asks of a file system.
 
 ``maildir-imapd check-spool`` has one ``Actor`` on each of two hosts, or mounts, and lets them act in turns: what the
 one does is what the other must see. Everything is done in a directory made for it, by the calls that the store makes.
@@ -9,19 +9,26 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from maildir_imapd.store.disk import durable, filesystems, fresh, inotify
+from maildir_imapd import errors
+from maildir_imapd.store.disk import descriptors, durable, filesystems, fresh, inotify
 from maildir_imapd.store.disk.descriptors import open_directory
+from maildir_imapd.store.threads import locks
 
 # The octets of a record that is appended under the lock.
 RECORD_OCTETS: Final = 16
 _BUSY: Final = (errno.EWOULDBLOCK, errno.EACCES)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+# Seconds for which a lock is waited for that the other side holds for one record.
+LOCK_SECONDS: Final = 60.0
+# struct flock, see index/claim.py.
+_LOCK: Final = struct.Struct("@hhqqi")
 _RDWR: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -39,6 +46,8 @@ class Actor:
         method: Callable[..., Any] = getattr(self, f"try_{what}")
         try:
             return method(*given)
+        except errors.LockTimeout:
+            return {"error": "a lock that is not given back"}
         except OSError as error:
             return {"error": errno.errorcode.get(error.errno or 0, str(error.errno))}
 
@@ -52,7 +61,7 @@ class Actor:
         self._held.clear()
 
     def _open(self, name: str, flags: int = _RDWR) -> int:
-        return os.open(name, flags, 0o600, dir_fd=self._at)
+        return descriptors.open(os.fsencode(name), flags, 0o600, dir_fd=self._at)
 
     # --- what is there ------------------------------------------------------------------------------
 
@@ -77,7 +86,7 @@ class Actor:
 
     def try_read(self, name: str) -> str:
         """Open a file and read it to its end."""
-        number = self._open(name, os.O_RDONLY | os.O_CLOEXEC)
+        number = self._open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             return durable.read_on(number, 0, os.fsencode(name)).decode()
         finally:
@@ -171,9 +180,11 @@ class Actor:
             number = self._held[name] = self._open(name, _RDWR | os.O_CREAT)
         try:
             if kind == "flock":
-                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locks.flock(number, os.fsencode(name), 0, rank=None)
             else:
-                fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.fcntl(number, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        except errors.LockTimeout:
+            return False
         except OSError as error:
             if error.errno not in _BUSY:
                 raise
@@ -184,8 +195,8 @@ class Actor:
         """Give a lock back, and then close the file: some servers hear of the second later than of the first."""
         number = self._held.pop(name)
         try:
-            fcntl.flock(number, fcntl.LOCK_UN)
-            fcntl.lockf(number, fcntl.LOCK_UN)
+            locks.unlock(number, rank=None)
+            fcntl.fcntl(number, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
         finally:
             os.close(number)
 
@@ -194,7 +205,7 @@ class Actor:
         for n in range(count):
             lock = self._open(f"{name}.lock", _RDWR | os.O_CREAT)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                locks.flock(lock, os.fsencode(name), LOCK_SECONDS, rank=None)
                 number = self._open(name)
                 try:
                     end = fresh.fstat(number).st_size
@@ -202,7 +213,7 @@ class Actor:
                     durable.sync_data(number)
                 finally:
                     os.close(number)
-                fcntl.flock(lock, fcntl.LOCK_UN)
+                locks.unlock(lock, rank=None)
             finally:
                 os.close(lock)
 
