@@ -15,7 +15,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -75,7 +75,6 @@ class Host:
     number: int
     pid: int = 0
     process: subprocess.Popen[str] | None = None
-    mounts: list[Path] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -144,8 +143,19 @@ class Host:
         """Mount the volume at a directory, which is a mount point on this host alone."""
         at.mkdir(parents=True, exist_ok=True)
         self.run("mount", "-t", "glusterfs", "-o", options, f"{self.name}:/mail", str(at))
-        if at not in self.mounts:
-            self.mounts.append(at)
+
+    def lose_mount(self, at: Path) -> None:
+        """End the program behind a mount: what is open of it is lost, and the mount point answers nobody."""
+        for pid in self._processes():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+                if os.fsencode(at) == words[-1]:
+                    os.kill(pid, signal.SIGKILL)
+
+    def unmount(self, at: Path) -> None:
+        """Unmount, whatever is open there."""
+        if self.process is not None:
+            self.run("umount", "-l", str(at), check=False)
 
     def kill(self) -> None:
         """End all that runs on it at once, as when the power fails."""
@@ -196,10 +206,19 @@ class Cluster:
         replica = ["replica", str(len(bricks))] if len(bricks) > 1 else []
         create = ["gluster", "--mode=script", "volume", "create", "mail", *replica, *bricks, "force"]
         _eventually(lambda: "success" in first.run(*create, check=False))
-        for name, value in options:
-            first.run("gluster", "volume", "set", "mail", name, value)
+        self.set_options(options)
         first.run("gluster", "volume", "start", "mail")
-        _eventually(lambda: first.run("gluster", "volume", "status", "mail").count(" Y ") >= len(self.hosts))
+        self.whole()
+
+    def set_options(self, options: Sequence[tuple[str, str]]) -> None:
+        """Set options of the volume, all in one."""
+        if options:
+            self.hosts[0].run("gluster", "volume", "set", "mail", *[word for option in options for word in option])
+
+    def whole(self) -> None:
+        """Wait until all bricks are there."""
+        asked = ("gluster", "volume", "status", "mail")
+        _eventually(lambda: self.hosts[0].run(*asked, check=False).count(" Y ") >= len(self.hosts))
 
     def cut(self, host: Host) -> None:
         """Take a host off the network."""

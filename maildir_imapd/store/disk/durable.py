@@ -59,10 +59,10 @@ def store_error(error: OSError, path: bytes) -> errors.StoreError:
         return errors.DiskFull(detail=detail)
     if descriptors.out_of_descriptors(error):
         return errors.TooManyFiles(detail=detail)
-    if error.errno in _NO_RIGHT:
-        return errors.SpoolUnreadable(detail=detail)
     if filesystems.lost(error, path):
         return errors.SpoolGone(detail=detail)
+    if error.errno in _NO_RIGHT:
+        return errors.SpoolUnreadable(detail=detail)
     return errors.StoreError(detail=detail)
 
 

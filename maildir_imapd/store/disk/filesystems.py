@@ -102,16 +102,20 @@ def lost(error: OSError, path: bytes) -> bool:
     """Whether *error*, of something at *path*, means that its mount has gone and may come back.
 
     EIO does so of what comes over a network; of a disk it is a fault that stays. And what waits for a program is late
-    by ETIMEDOUT, too.
+    by ETIMEDOUT, too; and a server that has lost the others lets nobody write (EROFS), where one may by the mount.
     """
-    if error.errno not in (errno.EIO, errno.ETIMEDOUT):
+    if error.errno not in (errno.EIO, errno.ETIMEDOUT, errno.EROFS):
         return error.errno in LOST
     try:
         directory = descriptors.open_directory(os.path.dirname(path) or b"/")
     except OSError as trouble:
         return trouble.errno in LOST
     try:
+        if error.errno == errno.EROFS and os.fstatvfs(directory).f_flag & os.ST_RDONLY:
+            return False
         return shared_at(directory) is not None
+    except OSError as trouble:
+        return trouble.errno in LOST
     finally:
         os.close(directory)
 

@@ -142,8 +142,10 @@ class Standing:
         with durable.as_store_error(self.now.path):
             if not ground.there(self.now.root):
                 raise errors.SpoolGone(detail=f"{os.fsdecode(self.now.root)} is not there")
+            was_writable = self.now.writable
             self.now = _reopened(self.now, self._opens())
-        self.lost = False
+        # A mount that has just come may not have found all its servers yet: whoever comes next looks again.
+        self.lost = was_writable and not self.now.writable
         log.info("folder opened anew, its mount had gone", path=self.now.path)
         return self.now
 
@@ -163,7 +165,7 @@ def _reopened(where: Directories, found: Directories) -> Directories:
                 os.dup2(new.number, old.number, inheritable=False)
     finally:
         found.close()
-    return replace(where, identity=found.identity)
+    return replace(where, identity=found.identity, writable=found.writable)
 
 
 def open_all(

@@ -136,6 +136,7 @@ class Folder:
                 if self.standing.lost:
                     # Nothing in memory is believed: the history is read anew, and the folder listed.
                     self.directories = self.standing.renew()
+                    self._locked_away = not self.directories.writable
                     self.lock.close()
                     forget(self.index)
                     self.files.suspect()
@@ -172,9 +173,9 @@ class Folder:
         try:
             self.lock.acquire_file(patience)
         except OSError as error:
-            self.standing.lose(error)
+            lost = self.standing.lose(error)
             self.standing.check_place()
-            if not durable.cannot_write(error):
+            if lost or not durable.cannot_write(error):
                 raise durable.store_error(error, self.directories.index_path) from error
             # Rule 12: reading must not need writing. The history goes on in memory.
             self.index.writable = False

@@ -33,6 +33,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -546,8 +547,9 @@ def _open_again(index: Index) -> None:
 def forget(index: Index) -> None:
     """Believe nothing that is in memory: the next look loads all of it; what clients know goes on from there."""
     index._floor = max(index._floor, index.state.snapshot.modseq)
-    index.close()
-    index._journal = None
+    with suppress(OSError):
+        index.close()
+    index._journal, index.writable = None, not durable.is_untouched()
 
 
 def sync_named(directory: Descriptor, *, everything: bool) -> None:
