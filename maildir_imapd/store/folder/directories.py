@@ -109,6 +109,7 @@ class Standing:
         self._opens = opens
         self.now = opens()
         self.lost = False  # something that is open was of a mount that has gone
+        self._was_writable = self.now.writable
 
     def check_place(self) -> None:
         """As of ``Directories``; of a mount that has gone it is remembered."""
@@ -142,10 +143,9 @@ class Standing:
         with durable.as_store_error(self.now.path):
             if not ground.there(self.now.root):
                 raise errors.SpoolGone(detail=f"{os.fsdecode(self.now.root)} is not there")
-            was_writable = self.now.writable
             self.now = _reopened(self.now, self._opens())
         # A mount that has just come may not have found all its servers yet: whoever comes next looks again.
-        self.lost = was_writable and not self.now.writable
+        self.lost = self._was_writable and not self.now.writable
         log.info("folder opened anew, its mount had gone", path=self.now.path)
         return self.now
 
