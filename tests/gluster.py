@@ -7,11 +7,14 @@ What is to serve mail is run without the host's network (``Host.before``), so th
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Sequence
@@ -236,6 +239,47 @@ class Cluster:
         self._switch.wait()
 
 
+def stress(hosts: Sequence[Host], mail: Path, words: Sequence[str]) -> list[str]:
+    """The words that let tests/stress.py loose on a server on each host; it looks at the spool, so it runs on one.
+
+    *mail*: where the volume is mounted on all of them; *words*: options of the load.
+    """
+    befores = [word for host in hosts[1:] for word in ("--before", " ".join(host.before))]
+    return [*hosts[0].before, sys.executable, "-m", "stress", "--base", str(mail), *befores, *words]
+
+
+def main() -> int:
+    """``scripts/hosts``"""
+    parser = argparse.ArgumentParser(
+        prog="scripts/hosts",
+        description="Make hosts as namespaces on one GlusterFS volume, and set random clients upon servers on all of "
+        "them, as scripts/stress does, whose options may follow behind --. Needs root. Exit status 1: something was "
+        "wrong.",
+    )
+    parser.add_argument("--hosts", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3600, help="(3600)")
+    parser.add_argument("--users", type=int, default=3)
+    parser.add_argument("--clients", type=int, default=18, help="all users' together")
+    parser.add_argument("--careless", action="store_true", help="with the defaults of GlusterFS, which lose mail")
+    parser.add_argument("words", nargs="*", metavar="OPTION", help="for scripts/stress")
+    options = parser.parse_args()
+    if why := why_not():
+        parser.error(why)
+    base = Path(tempfile.mkdtemp(prefix="hosts-"))
+    cluster = Cluster(base, options.hosts)
+    try:
+        cluster.make_volume(() if options.careless else COHERENT_VOLUME)
+        mail = base / "mail"
+        for host in cluster.hosts:
+            host.mount(mail, CARELESS_MOUNT if options.careless else COHERENT_MOUNT)
+        words = [f"--seconds={options.seconds}", f"--users={options.users}", f"--clients={options.clients}"]
+        words += ["--folders=2", "--clocks=90", "--options=--poll-interval=0.3 --check-spool=no", *options.words]
+        return subprocess.run(stress(cluster.hosts, mail, words), check=False).returncode
+    finally:
+        cluster.close()
+        shutil.rmtree(base, ignore_errors=True)
+
+
 def _on(pid: int, *words: str) -> None:
     """Run a command on the network of a process."""
     subprocess.run(["nsenter", "-t", str(pid), "-n", *words], check=True, capture_output=True, timeout=30)
@@ -249,3 +293,7 @@ def _eventually(holds: object, seconds: float = 60.0) -> None:
         if time.monotonic() > end:
             raise TimeoutError("GlusterFS does not get ready")
         time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -58,6 +58,8 @@ ELSEWHERE = {
     "imap/search/chosen": "test_cli_message",
     "imap/search/finder": "test_imap_search test_imap_marks test_imap_search_index",
     "server/doctoring": "test_cli_doctor",
+    "server/spool_check": "test_cli_check_spool",
+    "store/trying": "test_cli_check_spool",
     "errors": "test_languages test_lint",
     "events": "test_log test_lint",
     "imap/access/capability": "test_imap_registry test_rfc",

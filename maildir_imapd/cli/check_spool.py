@@ -30,7 +30,7 @@ _END_SECONDS: Final = 20.0
     metavar="COMMAND",
     help="How the command is run on the other side, in place of 'ssh HOST maildir-imapd'; words as for a shell.",
 )
-@click.option("--as-other", is_flag=True, hidden=True)
+@click.option("--as-other", is_flag=True, hidden=True, help="Be the other side, on standard input and output.")
 @json_option
 def check_spool(
     path: str, peer: str | None, other_mount: str | None, through: str | None, as_other: bool, as_json: bool
