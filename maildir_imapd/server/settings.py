@@ -326,6 +326,7 @@ def keeping(config: Config) -> Keeping:
         compress_mail=config.compress_mail,
         follow_links=config.follow_links,
         coexist=config.coexist,
+        shared_spool=config.shared_spool,
     )
 
 
@@ -386,7 +387,7 @@ def watcher(config: Config, beat: Callable[[], None] = no_beat) -> Watcher:
     """Make what watches folders; its thread begins with the first of them, or by ``start``."""
     from maildir_imapd.store.watch import Watcher
 
-    return Watcher(config.watch, interval=config.poll_interval, beat=beat)
+    return Watcher(config.watch, interval=config.poll_interval, beat=beat, shared=config.shared_spool == "yes")
 
 
 # --- who may look and change ------------------------------------------------------------------------
