@@ -219,6 +219,7 @@ def policy(
         utf8=config.utf8,
         server_metadata=metadata,
         acl=config.acl,
+        acl_anyone=_anyone(config),
         attachment_keywords=config.attachment_keywords,
         xlist=config.xlist,
         language=config.language,
@@ -311,6 +312,13 @@ def _salt_key() -> bytes:
     except OSError:
         return b""
     return hmac.digest(machine, b"maildir-imapd salts", hashlib.sha256) if machine else b""
+
+
+def _anyone(config: Config) -> bool:
+    """Whether users may give rights to everybody."""
+    if config.acl_anyone != "auto":
+        return bool(config.acl_anyone == "yes")
+    return not any(rule.type == "others" for rule in mail(config).namespaces)
 
 
 def keeping(config: Config) -> Keeping:
