@@ -254,7 +254,7 @@ def mailbox_rule(value: Any) -> MailboxRule:
     name, colon, written = text(value).rpartition(":")
     if not colon or not written.strip():
         raise ValueError(_RULE)
-    levels = _mailbox_levels(name.strip())
+    levels = mailbox_levels(name.strip())
     said: dict[str, Any] = {}
     for each in written.split(","):
         word, equals, what = (part.strip() for part in each.partition("="))
@@ -271,7 +271,7 @@ def mailbox_rule(value: Any) -> MailboxRule:
     return MailboxRule(levels, **said)
 
 
-def _mailbox_levels(name: str) -> tuple[str, ...]:
+def mailbox_levels(name: str) -> tuple[str, ...]:
     """The levels of a mailbox's name, which are joined by ``/``; raises ValueError for what can be no name."""
     levels = tuple(name.split("/"))
     if len(levels) == 1 and name.upper() == "INBOX":
@@ -385,6 +385,15 @@ def field_of_all(value: Any) -> tuple[str, str]:
 def query(value: Any) -> str:
     """A query with the variables of a template, and %% for a percent sign."""
     return template(value)
+
+
+def login_query(value: Any) -> str:
+    """A statement about a login: with the variables of a query, and %t, %r and %s."""
+    written = text(value)
+    if not any(found in written for found in ("%u", "%n", "%Lu", "%Ln")):
+        raise ValueError("must have %u or %n in it, or it would be about everybody")
+    template(re.sub("%%|%[trs]", "", written))
+    return written
 
 
 def uri(value: Any) -> str:

@@ -30,6 +30,7 @@ COMPLETION = MAN.parent / "contrib" / "completion"
 # Commands that have a page of their own, and which.
 OWN_PAGES = {
     "mailbox": "mailbox",
+    "acl": "mailbox",
     "quota": "mailbox",
     "message": "message",
     "doctor": "doctor",

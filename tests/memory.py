@@ -13,6 +13,7 @@ from maildir_imapd.imap.policy import Policy
 from maildir_imapd.imap.reply import Reply
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.mailbox import Mailbox
+from maildir_imapd.store.namespaces import Namespaces
 
 POLICY = Policy(plaintext_login=True)
 
@@ -20,8 +21,15 @@ POLICY = Policy(plaintext_login=True)
 class MemoryClient:
     """Drives one session; what it is woken for is announced before the next line is read."""
 
-    def __init__(self, account: Account, policy: Policy = POLICY) -> None:
-        self._account = account
+    def __init__(
+        self,
+        account: Account | Namespaces,
+        policy: Policy = POLICY,
+        user: str = "ann",
+        groups: frozenset[str] = frozenset(),
+    ) -> None:
+        self.account = account
+        self._access = Access(user, account, groups=groups)
         self._out = bytearray()
         self.woken = False
         self.engine = Engine(policy, self._gate, wake=self._wake, peer="memory")
@@ -31,8 +39,8 @@ class MemoryClient:
 
     def _gate(self, credential: Credential) -> Access:
         match credential:
-            case Password("ann", b"secret"):
-                return Access("ann", self._account)
+            case Password(user, b"secret") if user == self._access.user:
+                return self._access
         raise AuthenticationFailed
 
     def _wake(self) -> None:

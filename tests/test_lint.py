@@ -20,7 +20,7 @@ EXTRACTING = "server/extracting.py"
 # In a process that has been forked for one question about a password.
 CHECKING = "auth/command.py"
 # In a job that is the owner of the mail.
-HOOKS = "server/hook_jobs.py"
+HOOKS = "server/programs.py"
 PROGRAMS = ("subprocess", "multiprocessing", "pty", "ctypes.util")
 RUNNING = ("exec", "spawn", "posix_spawn", "system", "popen")
 LEVELS = {"debug", "info", "warning", "error", "exception"}

@@ -11,16 +11,19 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, cast
 
+from maildir_imapd.quota_values import QuotaException
+
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaLimits:
-    """The most that a user may keep in all mailboxes together; 0 for no limit."""
+    """The most that a user may keep in all mailboxes together; 0 for no limit, None where nothing is said."""
 
-    octets: int = 0
-    messages: int = 0
+    octets: int | None = 0
+    messages: int | None = 0
+    mailboxes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Identity:
     groups: frozenset[str] = frozenset()
     """That he is in, for access rights; no groups of the system."""
     quota: QuotaLimits | None = None
+    quota_exceptions: tuple[QuotaException, ...] = ()
+    """Mailboxes that the quota treats otherwise, before those of the setting quota_exceptions."""
     nets: tuple[Network, ...] | None = None
     """From where he may log in: an empty tuple is nowhere, None is anywhere."""
     search_index: bool | None = None

@@ -3,6 +3,10 @@
     home, uid, gid     where passwd-files have a place of their own for them and others do not; names or numbers
     mail               where the mail is
     quota_rule         *:storage=1G:messages=1000
+    quota_rule2        Trash:storage=+100M, or Trash:ignore, for a single mailbox; and so on up to quota_rule9
+    quota_storage      one of the limits alone, or quota_storage_size as Dovecot 2.4 has it: 1G
+    quota_messages     or quota_message_count
+    quota_mailboxes    or quota_mailbox_count
     acl_groups         groups for access rights, joined by commas
     allow_nets         from where he may log in: 192.0.2.0/24,2001:db8::/32
     connections        how many he may have at once; 0 for no limit
@@ -20,10 +24,12 @@ from __future__ import annotations
 import grp
 import ipaddress
 import pwd
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from maildir_imapd.auth.base import Identity, Network, QuotaLimits
 from maildir_imapd.events import Log
+from maildir_imapd.quota_values import QuotaException, exception_of_dovecot
 from maildir_imapd.values import MOST, duration, number, size, switch
 
 log = Log(__name__)
@@ -58,7 +64,8 @@ def identity(
         gid=gid if gid is not None else group(said("gid") or ""),
         mail=said("mail"),
         groups=frozenset(each.strip() for each in (said("acl_groups") or "").split(",") if each.strip()),
-        quota=_quota(user, said("quota_rule")),
+        quota=_quota(user, said),
+        quota_exceptions=_exceptions(user, said),
         mailboxes=said("mailboxes"),
         keep_expunged=_keep_expunged(user, said("keep_expunged")),
         search_index=_search_index(user, said("search_index")),
@@ -146,14 +153,51 @@ def networks(written: str) -> tuple[Network, ...]:
         raise ValueError("allow_nets is not a list of networks such as 192.0.2.0/24,2001:db8::/32") from None
 
 
-def _quota(user: str, rule: str | None) -> QuotaLimits | None:
-    if rule is None:
-        return None
-    try:
-        return quota_rule(rule)
-    except ValueError as error:
-        log.error("quota passed over", user=user, why=error)
-        return None
+# Fields that have the limits, and those for single mailboxes.
+_LIMITS: Final[tuple[tuple[tuple[str, ...], Callable[[str], int]], ...]] = (
+    (("quota_storage", "quota_storage_size"), size(0, MOST)),
+    (("quota_messages", "quota_message_count"), number(0, MOST)),
+    (("quota_mailboxes", "quota_mailbox_count"), number(0, MOST)),
+)
+_RULES: Final = ("quota_rule", *(f"quota_rule{n}" for n in range(2, 10)))
+
+
+def _quota(user: str, said: Callable[[str], str | None]) -> QuotaLimits | None:
+    """Read the limits: a rule says both of the first two, and a field of one of them goes before it."""
+    limits: list[int | None] = [None, None, None]
+    for rule in filter(_of_all, (said(name) for name in _RULES)):
+        try:
+            found = quota_rule(rule or "")
+        except ValueError as error:
+            log.error("quota passed over", user=user, why=error)
+            continue
+        limits[:2] = [(new or old or 0) for new, old in zip((found.octets, found.messages), limits, strict=False)]
+    for at, (names, read) in enumerate(_LIMITS):
+        for written in filter(None, map(said, names)):
+            try:
+                limits[at] = 0 if written == "unlimited" else read(written.replace(" ", ""))
+            except ValueError as error:
+                log.error("quota passed over", user=user, field=names[0], why=error)
+    return None if limits == [None, None, None] else QuotaLimits(*limits)
+
+
+def _of_all(rule: str | None) -> bool:
+    """Whether a rule is about all mailboxes; one that is about none is told of as such a rule."""
+    return rule is not None and (rule.startswith("*") or ":" not in rule)
+
+
+def _exceptions(user: str, said: Callable[[str], str | None]) -> tuple[QuotaException, ...]:
+    found: dict[tuple[str, ...], QuotaException] = {}
+    for rule in (said(name) for name in _RULES):
+        if rule is None or _of_all(rule):
+            continue
+        try:
+            one = exception_of_dovecot(rule)
+        except ValueError as error:
+            log.error("quota passed over", user=user, why=error)
+        else:
+            found.setdefault(one.levels, one)
+    return tuple(found.values())
 
 
 def quota_rule(written: str) -> QuotaLimits:

@@ -76,6 +76,7 @@ def merged(first: Identity, second: Identity) -> Identity:
         mail=first.mail if first.mail is not None else second.mail,
         groups=first.groups or second.groups,
         quota=first.quota if first.quota is not None else second.quota,
+        quota_exceptions=first.quota_exceptions or second.quota_exceptions,
         nets=first.nets if first.nets is not None else second.nets,
         mailboxes=first.mailboxes if first.mailboxes is not None else second.mailboxes,
         keep_expunged=first.keep_expunged if first.keep_expunged is not None else second.keep_expunged,

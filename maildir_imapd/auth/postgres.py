@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from maildir_imapd.auth.sql import Query, Row, texts
+from maildir_imapd.auth.sql import LoginFacts, Query, Row, texts
 from maildir_imapd.auth.waiting import LineBroken, Until
 from maildir_imapd.errors import ConfigError
 
@@ -45,7 +45,9 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise OSError(_plain(error)) from error
 
-    def rows(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
+    def rows(
+        self, query: Query, user: str, until: Until, most: int | None, login: LoginFacts | None = None
+    ) -> list[Row]:
         """As ``Database.rows``; the statement ends with the time, whatever the server does."""
         import psycopg
 
@@ -55,8 +57,10 @@ class PostgresDatabase:
                 # With parameters a percent sign of the text is written twice.
                 text = query.with_marks("%s", lambda piece: piece.replace("%", "%%"))
                 # Of text, so that a server need not guess; a text of ours, and parameters.
-                cursor.execute(text.encode(), query.values(user), binary=False)
-                names = [column.name for column in cursor.description or ()]
+                cursor.execute(text.encode(), query.values(user, login), binary=False)
+                if cursor.description is None:
+                    return []
+                names = [column.name for column in cursor.description]
                 rows = cursor.fetchall() if most is None else cursor.fetchmany(most)
                 return [texts(names, row) for row in rows]
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:

@@ -24,7 +24,8 @@ log = Log(__name__)
 
 # Names that go with a query, by their columns; None: NULL.
 Row: TypeAlias = Mapping[str, str | None]
-_VARIABLE: Final = re.compile(r"""'%(L?[und])'|%(L?[und])|%(%)|(%)""")
+_VARIABLE: Final = re.compile(r"""'%(L?[und]|[trs])'|%(L?[und]|[trs])|%(%)|(%)""")
+_OF_LOGINS: Final = ("t", "r", "s")
 _MOST_ROWS: Final = 2
 _NEEDED: Final = frozenset({"name", "password"})
 _OF_DEVICES: Final = _NEEDED | {"read_only", "made"}
@@ -33,9 +34,13 @@ _OF_DEVICES: Final = _NEEDED | {"read_only", "made"}
 class Database(Protocol):
     """An open connection to a database."""
 
-    def rows(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
-        """Return the rows, *most* of them if that is said; raises LineBroken, OSError, or ConfigError for a query
-        that the database does not take.
+    def rows(
+        self, query: Query, user: str, until: Until, most: int | None, login: LoginFacts | None = None
+    ) -> list[Row]:
+        """Return the rows, *most* of them if that is said, and none of a statement that has none; raises LineBroken,
+        OSError, or ConfigError for a query that the database does not take.
+
+        *login*: for a query about one.
         """
         ...
 
@@ -45,8 +50,17 @@ class Database(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class LoginFacts:
+    """A login of a user's: when, in seconds since the epoch, from where, and to which service."""
+
+    seconds: int
+    address: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """A query in pieces: text, and between two of them the name of a parameter ("u", "Ln" ...)."""
+    """A query in pieces: text, and between two of them the name of a parameter ("u", "Ln", "t" ...)."""
 
     text: tuple[str, ...]
     parameters: tuple[str, ...]
@@ -55,16 +69,18 @@ class Query:
         """Join it, with *mark* for each parameter."""
         return mark.join(map(escape, self.text))
 
-    def values(self, user: str) -> list[str]:
-        """Return the parameters for a user."""
+    def values(self, user: str, login: LoginFacts | None = None) -> list[str]:
+        """Return the parameters for a user, and his *login* where the query is about one."""
         local, _, domain = user.partition("@")
         all_of = {"u": user, "n": local, "d": domain}
+        if login is not None:
+            all_of |= {"t": str(login.seconds), "r": login.address, "s": login.service}
         return [all_of[name[-1]].lower() if name[0] == "L" else all_of[name] for name in self.parameters]
 
 
-def parse(written: str) -> Query:
+def parse(written: str, *, of_login: bool = False) -> Query:
     """Read a query: %u, %n, %d (with an L in small letters), with or without quotes around, are parameters, %% is a
-    percent sign; raises ValueError.
+    percent sign; *of_login*: and %t (when), %r (from where) and %s (the service). Raises ValueError.
     """
     text = [""]
     parameters = []
@@ -72,7 +88,7 @@ def parse(written: str) -> Query:
     for found in _VARIABLE.finditer(written):
         text[-1] += written[end : found.start()]
         end = found.end()
-        if found[4]:
+        if found[4] or (not of_login and (found[1] or found[2]) in _OF_LOGINS):
             raise ValueError("a query may use the variables %u, %n and %d, and %% for a percent sign")
         if found[3]:
             text[-1] += "%"

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from urllib.parse import quote
 
-from maildir_imapd.auth.sql import Query, Row, texts
+from maildir_imapd.auth.sql import LoginFacts, Query, Row, texts
 from maildir_imapd.auth.waiting import LineBroken, Until
 from maildir_imapd.errors import ConfigError
 
@@ -15,26 +15,32 @@ _STEPS = 20_000
 
 
 class SqliteDatabase:
-    """A database in a file, opened to be read; raises OSError."""
+    """A database in a file, opened to be read, or with *writable* also to be changed; raises OSError."""
 
-    def __init__(self, path: str, until: Until) -> None:
+    def __init__(self, path: str, until: Until, *, writable: bool = False) -> None:
         self._path = path
         self._file = _identity(path)
         try:
             self._database = sqlite3.connect(
-                f"file:{quote(path)}?mode=ro", uri=True, timeout=until.left, check_same_thread=False
+                f"file:{quote(path)}?mode={'rw' if writable else 'ro'}",
+                uri=True,
+                timeout=until.left,
+                check_same_thread=False,
+                isolation_level=None,  # each statement is a transaction of its own
             )
         except sqlite3.Error as error:
             raise OSError(str(error)) from error
 
-    def rows(self, query: Query, user: str, until: Until, most: int | None) -> list[Row]:
+    def rows(
+        self, query: Query, user: str, until: Until, most: int | None, login: LoginFacts | None = None
+    ) -> list[Row]:
         """As ``Database.rows``; another file that has taken the place of ours is to be opened."""
         if _identity(self._path) != self._file:
             raise LineBroken("the database is another file now")
         self._database.execute(f"PRAGMA busy_timeout = {int(until.left * 1000)}")
         self._database.set_progress_handler(lambda: until.over, _STEPS)
         try:
-            cursor = self._database.execute(query.with_marks("?"), query.values(user))
+            cursor = self._database.execute(query.with_marks("?"), query.values(user, login))
             names = [column[0] for column in cursor.description or ()]
             rows = cursor.fetchall() if most is None else cursor.fetchmany(most)
             cursor.close()

@@ -36,6 +36,7 @@ COMMANDS = {
         "deliver": Lazy("deliver:deliver", "Put a message from standard input into a mailbox."),
         "mailbox": Lazy("mailbox:mailbox", "List, make, remove, rename and subscribe mailboxes."),
         "message": Lazy("message:message", "Search, print, flag, move, copy and remove messages."),
+        "acl": Lazy("acl:acl", "Show and change access rights, and the list of shares."),
         "quota": Lazy("quota:quota", "Show quotas, and count anew what is used of them."),
     },
     "Looking into spools": {

@@ -48,5 +48,5 @@ def _chosen(context: click.Context) -> tuple[Config, tuple[str, ...]]:
 
     log.set_up("critical", None)
     given = {name: context.params.get(name) for name in SPOOL_SETTINGS}
-    names = tuple(context.params.get("names") or ())
+    names = tuple(context.params.get("names") or ()) or tuple(filter(None, (context.params.get("user"),)))
     return read_config(context.params.get("config_file"), given, own=not names, forgiving=True), names

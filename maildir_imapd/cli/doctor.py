@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
 from maildir_imapd.cli.group import FAILED, CommandFailed
 from maildir_imapd.cli.output import Value, json_option, plain_text, print_json, print_rows
-from maildir_imapd.cli.whose import Users, demand_consent, dry_run_option, whose, yes_option
+from maildir_imapd.cli.whose import Users, demand_consent, dry_run_option, whose_with, yes_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,19 +26,21 @@ _COLUMNS = ("user", "kind", "where", "found", "plan")
 @dry_run_option
 @yes_option
 @json_option
-@whose
+@whose_with("acl_shared_list")
 def doctor(users: Users, fix: bool, deep: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Say what of a spool is not served, what is wrong with it, and what could be done about that.
 
     Without --fix nothing is changed.  With it the plan is shown, and it asks on a terminal; elsewhere --yes is needed.
     No message is removed, and no UID is changed that can be known.  Exit status 1 where something stays wrong.
     """
+    from maildir_imapd.server import doctoring
+    from maildir_imapd.server.doctoring_shares import ShareDoctor
+
     found: dict[str, list[Trouble]] = {}
+    sharing = ShareDoctor(users.config)
 
     def rows(user: str, account: Account) -> Iterator[dict[str, Value]]:
-        from maildir_imapd.server import doctoring
-
-        for trouble in doctoring.examine(account, deep=deep, at=users.at):
+        for trouble in chain(doctoring.examine(account, deep=deep, at=users.at), sharing.examine(user, account)):
             found.setdefault(user, []).append(trouble)
             yield _row(user, trouble)
 
@@ -49,7 +52,12 @@ def doctor(users: Users, fix: bool, deep: bool, dry_run: bool, yes: bool, as_jso
     left = listed
     if mending and planned:
         demand_consent(f"Mend {planned} of {len(listed)}?", yes=yes)
-        list(users.each(lambda user, account: _mend(users, user, account, found.get(user, []), deep=deep)))
+
+        def again(user: str, account: Account) -> Iterator[Trouble]:
+            yield from doctoring.examine(account, deep=deep)
+            yield from sharing.examine(user, account)
+
+        list(users.each(lambda user, account: _mend(users, user, again(user, account), found.get(user, []))))
         left = list(users.each(rows, look=True))
         _say(listed, left, as_json=as_json)
     elif mending and as_json:
@@ -80,14 +88,13 @@ def _row(user: str, each: Trouble) -> dict[str, Value]:
     }
 
 
-def _mend(users: Users, user: str, account: Account, planned: list[Trouble], *, deep: bool) -> tuple[()]:
+def _mend(users: Users, user: str, again: Iterator[Trouble], planned: list[Trouble]) -> tuple[()]:
     """Mend what was planned and is so still: it is looked for anew, for others may have been here meanwhile."""
     from maildir_imapd.errors import ImapdError
-    from maildir_imapd.server import doctoring
 
     wanted = {(each.kind, each.where) for each in planned if each.mend is not None}
     # What can be read decides what else can be seen, so that comes first.
-    for trouble in sorted(doctoring.examine(account, deep=deep), key=lambda each: each.kind != "permissions"):
+    for trouble in sorted(again, key=lambda each: each.kind != "permissions"):
         if trouble.mend is not None and (trouble.kind, trouble.where) in wanted:
             try:
                 trouble.mend()

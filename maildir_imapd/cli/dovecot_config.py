@@ -154,7 +154,7 @@ def _block(line: str) -> tuple[str, str, bool] | None:
     name = name.strip()
     if not brace or rest.strip() not in ("", "}") or not re.fullmatch(r"[A-Za-z0-9_!:./@*-]+", kind):
         return None
-    if "=" in name and not name.startswith('"'):
+    if name.startswith("="):
         return None
     return kind, _value(name), rest.strip() == "}"
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from maildir_imapd.auth.fields import quota_rule
-from maildir_imapd.cli.dovecot_config import DovecotSetting
+from maildir_imapd.cli.dovecot_config import DovecotBlock, DovecotSetting
+from maildir_imapd.cli.dovecot_quota import quota
 from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on
 from maildir_imapd.cli.dovecot_tables import PLUGINS, PLUGINS_HARMLESS, meaning
 from maildir_imapd.config import BY_NAME
@@ -18,7 +19,7 @@ def features(reading: DovecotReading) -> None:
     indexes = {plugin for plugin in plugins if plugin.partition("_")[0] == "fts"}
     if indexes:
         reading.out.settings["search_index"] = True
-    _quota(reading, plugins)
+    quota(reading, plugins)
     _rights(reading, plugins)
     _limits(reading)
     for plugin in sorted(plugins - {"zlib", "mail_compress", "mail_crypt", "mail_crypt_acl"} - indexes):
@@ -46,76 +47,60 @@ def _format(reading: DovecotReading, plugins: set[str]) -> None:
         )
 
 
-def _quota(reading: DovecotReading, plugins: set[str]) -> None:
-    out = reading.out
-    rules = reading.take_plugins(r"quota_rule\d*")
-    roots = reading.take_plugins(r"quota\d*")
-    blocks = reading.root.all("quota")
-    new = {
-        ours: next((said for block in [*blocks, reading.root] if (said := reading.take(block, theirs))), "")
-        for theirs, ours in (
-            ("quota_storage_size", "quota_storage"),
-            ("quota_message_count", "quota_messages"),
-            ("quota_mailbox_count", "quota_mailboxes"),
-        )
-    }
-    for block in blocks:
-        reading.take(block, "driver")
-    if "quota" not in plugins:
-        if rules or any(new.values()):
-            out.tell("quota", "the plugin is not loaded for IMAP, so that nobody has a limit; nor is there one here")
-        return
-    for name in [root.name for root in roots[1:]] + [str(block) for block in blocks[1:]]:
-        out.tell(name, "there is one quota a user")
-    for root in roots[:1]:
-        _root(reading, root)
-    for rule in rules:
-        _rule(reading, rule)
-    for ours, value in new.items():
-        if value not in ("", "0", "unlimited"):
-            _set(reading, ours, value)
-
-
-def _root(reading: DovecotReading, root: DovecotSetting) -> None:
-    driver = root.value.partition(":")[0]
-    if driver in ("dict", "fs", "imapc"):
-        why = f"what users take up is counted in {root.value}; here it is counted anew, and kept in maildirsize"
-        reading.out.tell(root.name, why)
-
-
-def _rule(reading: DovecotReading, rule: DovecotSetting) -> None:
-    out = reading.out
-    mailbox, _, limits = rule.value.replace("?:", "*:", 1).partition(":")
-    try:
-        limit = quota_rule(f"{mailbox}:{limits}")
-    except ValueError:
-        out.tell(f"{rule.name} = {rule.value}", "it is no part of the quota here, which counts all mailboxes alike")
-        return
-    for ours, value in (("quota_storage", limit.octets), ("quota_messages", limit.messages)):
-        if value:
-            out.settings[ours] = _short(value) if ours == "quota_storage" else value
-
-
-def _short(octets: int) -> str:
-    """A size as an administrator would write it."""
-    for power, unit in ((40, "T"), (30, "G"), (20, "M"), (10, "K")):
-        if octets % (1 << power) == 0:
-            return f"{octets >> power}{unit}"
-    return str(octets)
-
-
 def _rights(reading: DovecotReading, plugins: set[str]) -> None:
     """Lists of rights hold where Dovecot keeps to them."""
     out = reading.out
     drivers = reading.take_plugins(r"acl|acl_driver")
+    general = reading.take_plugins(r"acl_global_path")
+    switches = reading.take_plugins(r"acl_globals_only|acl_defaults_from_inbox")
+    lists = reading.take_plugins(r"acl_shared_dict")
+    for where, block in [each for outer in (reading.root, *reading.root.all("namespace")) for each in _acls(outer)]:
+        line = f"{where} {block.name} {reading.take(block, 'rights', 'acl_rights')}"
+        out.tell(f"acl {block.name}", f"write a file with the line {line!r} in it, and name it with acl_global")
+    shared = _shared_path(reading, lists)
     if "acl" not in plugins:
         out.settings["acl"] = False
+        return
     for setting in drivers:
-        if ":/" in setting.value:
-            why = "access rights are read from dovecot-acl in each mailbox alone: put them there"
-            out.tell(f"{setting.name} = {setting.value}", why)
-    for setting in reading.take_plugins(r"acl_globals_only|acl_global_path"):
-        out.tell(setting.name, "access rights are read from dovecot-acl in each mailbox alone: put them there")
+        path = re.sub(r":cache_secs=\d+$", "", setting.value.partition(":")[2])
+        if path.startswith("/"):
+            out.settings["acl_global"] = path
+    for setting in general:
+        if setting.value:
+            out.settings["acl_global"] = setting.value
+    for setting in switches:
+        if is_on(setting.value):
+            out.settings[setting.name] = True
+    if shared is not None:
+        out.settings["acl_shared_list"] = shared
+
+
+def _acls(block: DovecotBlock) -> Iterator[tuple[str, DovecotBlock]]:
+    """Yield what 2.4 says of rights in blocks, with the mailboxes that it is about."""
+    prefix = block.get("prefix") if block.kind == "namespace" else ""
+    yield from ((f"{prefix}*", inner) for inner in block.all("acl"))
+    for mailbox in block.all("mailbox"):
+        name = prefix + mailbox.name
+        yield from ((f'"{name}"' if " " in name else name, inner) for inner in mailbox.all("acl"))
+
+
+def _shared_path(reading: DovecotReading, lists: list[DovecotSetting]) -> str | None:
+    """Find the list of who shares with whom: the same file, if it is one."""
+    found = [(setting.name, setting.value) for setting in lists if setting.value]
+    for block in reading.root.all("acl_sharing_map"):
+        for inner in block.all("dict"):
+            driver = reading.take(inner, "driver") or inner.name
+            found.append(("acl_sharing_map", f"{driver}:{reading.take(inner, 'path', 'dict_file_path')}"))
+        driver = reading.take(block, "dict_driver")
+        if driver:
+            found.append(("acl_sharing_map", f"{driver}:{reading.take(block, 'dict_file_path')}"))
+    for name, value in found:
+        driver, _, path = value.partition(":")
+        if driver == "file" and path.startswith("/"):
+            return path.partition(":")[0]
+        why = "who shares with whom is kept in a file here: name one with acl_shared_list, and make it with "
+        reading.out.tell(f"{name} = {value}", why + "maildir-imapd acl rebuild")
+    return None
 
 
 def _limits(reading: DovecotReading) -> None:
@@ -131,29 +116,17 @@ def _limits(reading: DovecotReading) -> None:
         ("imap_max_line_length", "line_limit"),
         ("imap_idle_notify_interval", "idle_keepalive"),
         ("login_greeting", "greeting"),
-        ("quota_mail_size", "append_limit"),
         ("auth_failure_delay", "auth_failure_delay"),
     ):
         if value := reading.take_imap(theirs):
-            _set(reading, ours, value)
+            reading.carry(ours, value)
             if ours == "connections_per_user_and_address":
                 # There a user may have as many as he likes, from so many addresses.
                 out.settings["connections_per_user"] = 0
     if "add-flags" in (reading.take(reading.root, "mail_attachment_detection_options") or ""):
         out.settings["attachment_keywords"] = True
-    for setting in reading.take_plugins(r"quota_max_mail_size"):
-        _set(reading, "append_limit", setting.value)
-
-
-def _set(reading: DovecotReading, ours: str, value: str) -> None:
-    """Take a value over if it is one of ours, too."""
-    short = re.sub(r"^(\d+(?:\.\d+)?)\s*([a-z])[a-z]*$", r"\1\2", value, flags=re.IGNORECASE)
-    short = short if ours != "greeting" else value
-    if ours in ("quota_storage", "append_limit", "line_limit"):
-        short = short.upper()
-    try:
-        BY_NAME[ours].check(short)
-    except ValueError as error:
-        reading.out.tell(f"{ours} ({value})", f"it {error} here")
-    else:
-        reading.out.settings[ours] = int(short) if short.isdigit() and ours != "greeting" else short
+    largest = reading.take_imap("quota_mail_size")
+    for value in [largest] if largest else [each.value for each in reading.take_plugins(r"quota_max_mail_size")]:
+        # There it is of all ways in.
+        reading.carry("append_limit", value)
+        reading.carry("delivery_limit", value)

@@ -1,4 +1,4 @@
-"""Where Dovecot's mail is: mail_location or what 2.4 has for it, namespaces, and mailboxes that are set up."""
+"""Where Dovecot's mail is: mail_location or what 2.4 has for it, the personal namespace, and mailboxes set up in it."""
 
 from __future__ import annotations
 
@@ -45,17 +45,14 @@ _TOLD = {
 
 def mail(reading: DovecotReading, homes: DovecotHomes) -> None:
     """Carry over where mail is, and the personal namespace; *homes* is what the user databases say of it."""
-    personal = _personal(reading)
+    personal = personal_of(reading)
     said = _said(reading, personal, homes)
     if said is not None:
         _location(reading, said, homes)
     _namespace(reading, personal)
-    for block in reading.root.all("namespace"):
-        if block is not personal:
-            _other(reading, block)
 
 
-def _personal(reading: DovecotReading) -> DovecotBlock:
+def personal_of(reading: DovecotReading) -> DovecotBlock:
     """The namespace with INBOX; where none says so, the first that is private, or none."""
     blocks = reading.root.all("namespace")
     private = [block for block in blocks if block.get("type") in ("", "private")]
@@ -116,7 +113,7 @@ def _location(reading: DovecotReading, said: dict[str, str], homes: DovecotHomes
             continue
         places[name.lower()] = value if value.startswith(("/", "~", "%h")) else f"{path}/{value}"
     where = locations.Location(path, layout or "maildir++", utf8="UTF-8" in said, **places)
-    written = _at_home(reading, str(where), homes)
+    written = at_home(reading, str(where), homes)
     try:
         locations.parse(written)
     except ValueError as error:
@@ -125,7 +122,7 @@ def _location(reading: DovecotReading, said: dict[str, str], homes: DovecotHomes
         out.settings["mail_location"] = written
 
 
-def _at_home(reading: DovecotReading, written: str, homes: DovecotHomes) -> str:
+def at_home(reading: DovecotReading, written: str, homes: DovecotHomes) -> str:
     """Put the home of all users into a location that needs one, where it is known."""
     uses = "%h" in written or "~" in written
     home = translated(homes.home).rstrip("/")
@@ -215,25 +212,3 @@ def _words(reading: DovecotReading, block: DovecotBlock, uses: dict[str, str]) -
     if count not in ("", "0", "unlimited"):
         said["autoexpunge_count"] = count
     return said
-
-
-def _other(reading: DovecotReading, block: DovecotBlock) -> None:
-    """A namespace that is not served: say what its users lack."""
-    kind = block.get("type") or "private"
-    prefix = block.get("prefix") or "no prefix"
-    where = block.get("location") or block.get("mail_path")
-    at = f" in {where}" if where else ""
-    alias = block.get("alias_for")
-    if kind == "shared":
-        why = f"users do not see mailboxes of others, which were under {prefix}"
-    elif kind == "public":
-        why = f"nobody sees the mailboxes under {prefix}{at}, which were everybody's"
-    elif block.find("alias_for") is not None:
-        other = alias or "no prefix"
-        why = f"clients that are set to the prefix {prefix} find nothing there; it was another name of {other}"
-    elif where.startswith("virtual") or block.get("mail_driver") == "virtual":
-        why = f"the virtual mailboxes under {prefix} are not there"
-    else:
-        why = f"users do not see their mailboxes under {prefix}{at}"
-    reading.out.tell(str(block), why)
-    reading.pass_over(block)

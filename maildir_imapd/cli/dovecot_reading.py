@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from maildir_imapd.cli.dovecot_config import DovecotBlock, DovecotSetting, DovecotTree
 from maildir_imapd.cli.imported import Imported
+from maildir_imapd.config import BY_NAME
 
 # Ours are those of 2.3; of the filters of 2.4 only the one that all names pass here, too.
 _SHORT = {"user": "%u", "username": "%n", "domain": "%d", "home": "%h"}
@@ -51,6 +52,19 @@ class DovecotReading:
         found = [setting for block in blocks for setting in block.settings if matches(setting.name)]
         self._taken |= set(found)
         return found
+
+    def carry(self, ours: str, value: str) -> None:
+        """Take a value over if it is one of ours, too."""
+        short = re.sub(r"^(\d+(?:\.\d+)?)\s*([a-z])[a-z]*$", r"\1\2", value, flags=re.IGNORECASE)
+        short = short if ours != "greeting" else value
+        if ours in ("quota_storage", "quota_grace", "append_limit", "delivery_limit", "line_limit"):
+            short = short.upper()
+        try:
+            BY_NAME[ours].check(short)
+        except ValueError as error:
+            self.out.tell(f"{ours} ({value})", f"it {error} here")
+        else:
+            self.out.settings[ours] = int(short) if short.isdigit() and ours != "greeting" else short
 
     def pass_over(self, block: DovecotBlock) -> None:
         """Mark all that stands in a block."""

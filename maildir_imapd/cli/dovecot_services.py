@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from maildir_imapd.cli.dovecot_config import HIDDEN, DovecotBlock
+from maildir_imapd.cli.dovecot_quota import warning_services
 from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on
 from maildir_imapd.config import BY_NAME
 
@@ -160,7 +161,9 @@ def _service(reading: DovecotReading, block: DovecotBlock) -> None:
     out = reading.out
     program = reading.take(block, "executable")
     words = program.split()
-    if words[:1] == ["script"] or words[:1] == ["script-login"]:
+    if block.name in warning_services(reading):
+        pass  # what is said of warnings says it
+    elif words[:1] == ["script"] or words[:1] == ["script-login"]:
         out.tell(f"service {block.name}", f"{' '.join(words[1:])} is not run")
     elif block.name == "imap" and len(words) > 1:
         out.tell(f"service {block.name}", f"{' '.join(words[1:])} is not run when a user logs in")

@@ -20,12 +20,13 @@ UNKEPT = "what users expunge is gone at once"
 UNMADE = "mailboxes are neither made nor emptied by themselves"
 UNCOPIED = "mail is not copied to another server, and doveadm has nothing to ask"
 ESCAPED = "mailbox names with escapes on the disk are shown as they are there"
-UNSHARED = "users do not see mailboxes of others"
 NO_LOGIN_SCRIPT = "nothing else is done at a login"
+NO_LAST_LOGIN = "nobody notes when a user logged in last: set sql_last_login_query, or last_login_file"
 NO_SCRIPT = "scripts are not run"
 
 # Settings of which nobody is told, and why not.
 HARMLESS: Final[dict[str, str]] = {
+    "there is no namespace of type shared": "mail_shared_explicit_inbox",
     "the format of Dovecot's own files": "dovecot_config_version dovecot_storage_version version_ignore",
     "how Dovecot runs its own processes": """
         base_dir state_dir libexec_dir instance_name default_internal_user default_internal_group default_login_user
@@ -74,11 +75,10 @@ MEANINGS: Final[dict[str, str]] = {
     INDEXED: "fts* language* textcat_*",
     "new messages are not compressed": "zlib_* mail_compress* compress_* fs_compress_*",
     "new messages are not encrypted": "mail_crypt* crypt_* fs_crypt_*",
-    "no program is run when a quota is nearly used up": "quota_warning*",
+    "who has no room left is told so in our own words": "quota_exceeded_message quota_status_*",
     "other programs are not told what users take up": "quota_clone*",
-    "it is no part of the quota here, which counts all mailboxes alike": "quota*",
-    UNSHARED: "acl_shared_dict* acl_sharing_map* mail_shared_explicit_inbox",
-    "access rights are those in dovecot-acl of each mailbox, for the user's own name": "acl* imap_acl* master_user",
+    "quotas have no such setting here": "quota*",
+    "access rights are those in dovecot-acl and acl_global, for the user's own name": "acl* imap_acl* master_user",
     "annotations (METADATA) that clients keep in Dovecot's dictionary are not taken over": "mail_attribute*",
     "what METADATA says of the server is in the file server_metadata": "mail_server_admin mail_server_comment",
     UNLOGGED: "mail_log_*",
@@ -116,7 +116,8 @@ MEANINGS: Final[dict[str, str]] = {
     "other databases of users are not asked: see passdb and userdb": """
         sql_* mysql pgsql sqlite cassandra ldap_* oauth2*
         """,
-    NO_LOGIN_SCRIPT: "welcome_* last_login_*",
+    NO_LOGIN_SCRIPT: "welcome_*",
+    NO_LAST_LOGIN: "last_login_*",
 }
 
 # Plugins of which users notice something, and those that change nothing for them or are always there.
@@ -133,7 +134,8 @@ PLUGINS: Final[dict[str, str]] = {
     ESCAPED: "listescape",
     "virtual mailboxes are not there": "virtual",
     "mailboxes that are links to others are not there": "mailbox_alias",
-    NO_LOGIN_SCRIPT: "welcome last_login",
+    NO_LOGIN_SCRIPT: "welcome",
+    NO_LAST_LOGIN: "last_login",
     NO_SCRIPT: "mail_lua",
 }
 PLUGINS_HARMLESS = "acl imap_acl quota imap_quota imap_zlib imap_stats stats old_stats apparmor charset_alias notify"

@@ -10,7 +10,7 @@ from maildir_imapd.cli.imported import Imported
 COURIER_HARMLESS = re.compile(
     r"(ADDRESS|SSLADDRESS|MAXDAEMONS|PIDFILE|SSLPIDFILE|LOGGEROPTS|SSLLOGGEROPTS|IMAPDSTART|IMAPDSSLSTART|"
     r"IMAPDSTARTTLS|IMAP_CAPABILITY\w*|IMAP_KEYWORDS|IMAP_IDLE_TIMEOUT|IMAP_CHECK_ALL_FOLDERS|IMAP_OBSOLETE_CLIENT|"
-    r"IMAP_ULIMITD|IMAP_USELOCKS|IMAP_ENHANCEDIDLE|IMAP_SHAREDINDEXFILE|IMAP_TRASHFOLDERNAME|SENDMAIL|COURIERTLS|"
+    r"IMAP_ULIMITD|IMAP_USELOCKS|IMAP_ENHANCEDIDLE|IMAP_TRASHFOLDERNAME|SENDMAIL|COURIERTLS|"
     r"TLS_(PROTOCOL|STARTTLS_PROTOCOL|CIPHER_LIST|CIPHERS|CACHEFILE|CACHESIZE|DHPARAMS|DHCERTFILE|TIMEOUT|"
     r"COMPRESSION|PRIORITY|MIN_DH_BITS|KX_LIST|MACS|CERTS)|PATH|SHELL|PRERUN|AUTH_MKHOMEDIR_SKEL|"
     r"authmodulelistorig|daemons|authdaemonvar|DEBUG_LOGIN|DEFAULTOPTIONS|LOGGEROPTS)"
@@ -19,7 +19,8 @@ COURIER_HARMLESS = re.compile(
 # Settings of Courier's that mean something to its users, and that we have nothing for.
 COURIER_MISSING = {
     "IMAP_UMASK": "new files are as open as the directory they are made in",
-    "IMAP_ACL": "access rights are kept in Dovecot's form only",
+    "IMAP_SHAREDINDEXFILE": "who shares with whom is in the file that acl_shared_list names: after adopt, which takes "
+    "access rights over, make it with maildir-imapd acl rebuild",
     "IMAP_MAILBOX_SANITY_CHECK": "owners of directories are not compared",
     "IMAP_PROXY": "there is no proxy",
     "IMAP_PROXY_FOREIGN": "there is no proxy",
@@ -49,6 +50,8 @@ def from_courier(text: str) -> Imported:
                     out.tell(name, f"{wrong[0]} is no port")
                 else:
                     out.settings["imap" if name == "PORT" else "imaps"] = [f"*:{port}" for port in ports]
+            case "IMAP_ACL" if value in ("0", "1"):
+                out.settings["acl"] = value == "1"
             case "TLS_CERTFILE":
                 out.settings["tls_cert"] = value
             case "TLS_PRIVATE_KEYFILE" if value:

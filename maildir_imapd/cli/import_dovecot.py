@@ -8,6 +8,7 @@ from __future__ import annotations
 from maildir_imapd.cli.dovecot_config import DovecotTree
 from maildir_imapd.cli.dovecot_features import features
 from maildir_imapd.cli.dovecot_mail import mail
+from maildir_imapd.cli.dovecot_namespaces import namespaces
 from maildir_imapd.cli.dovecot_reading import DovecotReading
 from maildir_imapd.cli.dovecot_services import services
 from maildir_imapd.cli.dovecot_tables import HARMLESS, MEANINGS, meaning
@@ -24,6 +25,7 @@ def from_dovecot(tree: DovecotTree) -> Imported:
     reading = DovecotReading(tree)
     homes = users(reading)
     mail(reading, homes)
+    namespaces(reading, homes)
     services(reading)
     features(reading)
     _rest(reading)

@@ -104,9 +104,9 @@ def _stranger(chain: Chain, name: str) -> NoUser:
 def _known(config: Config, back_end: Authenticator, registered: Registered) -> dict[str, Value]:
     """Say it in the order in which a person asks."""
     who = registered.identity
-    quota = who.quota
-    octets = config.quota_storage or 0 if quota is None else quota.octets
-    messages = config.quota_messages or 0 if quota is None else quota.messages
+    from maildir_imapd.server import quotas
+
+    allowed = quotas.of_settings(config).of(who)
     last = _last_use(config, who.user)
     return {
         "user": who.user,
@@ -118,8 +118,9 @@ def _known(config: Config, back_end: Authenticator, registered: Registered) -> d
         "uid": who.uid,
         "gid": who.gid,
         "mail_user": config.mail_user,
-        "quota_storage": octets or None,
-        "quota_messages": messages or None,
+        "quota_storage": allowed.storage or None,
+        "quota_messages": allowed.messages or None,
+        "quota_mailboxes": allowed.mailboxes or None,
         "groups": sorted(who.groups),
         "allow_nets": None if who.nets is None else [str(net) for net in who.nets],
         "connections": who.connections or config.connections_per_user,

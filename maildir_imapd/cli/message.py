@@ -389,7 +389,7 @@ def _carry(
         target = account.mailbox(name)
         uids: Sequence[int] = plan.uids
         for _ in range(_TRIES):
-            if not move:
+            if not move or account.quota.demands_move(mailbox.path, target.path):
                 account.quota.demand_copy(target.path, lambda uids=uids: mailbox.amount(uids))  # type: ignore[misc]
             try:
                 pairs = target.copy_from(mailbox, uids, move=move, under=plan.uidvalidity)

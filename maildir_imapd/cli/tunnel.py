@@ -16,6 +16,8 @@ from maildir_imapd.cli.options import config_option, read_config, setting_option
     [
         "mail_location",
         "delimiter",
+        "namespaces",
+        "acl_shared_list",
         "follow_links",
         "fsync",
         "search_index",

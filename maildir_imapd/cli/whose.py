@@ -53,6 +53,12 @@ class Users:
 
     def each(self, do: Callable[[str, Account], Iterable[T]], *, look: bool = False) -> Iterator[T]:
         """Yield what *do* makes of the mail of each user, as its owner; *look*: nothing on the disk is changed."""
+        yield from self.each_of(self._chosen(), do, look=look)
+
+    def each_of(
+        self, identities: Iterable[Identity], do: Callable[[str, Account], Iterable[T]], *, look: bool = False
+    ) -> Iterator[T]:
+        """As ``each``, for these users."""
         from maildir_imapd.server import spools
         from maildir_imapd.store.disk import durable
 
@@ -60,14 +66,20 @@ class Users:
             with durable.untouched() if look else nullcontext(), spools.opened(self.config, identity) as account:
                 yield from do(identity.user, account)
 
-        yield from self.each_identity(opened)
+        yield from self._each(identities, opened)
 
     def each_identity(self, do: Callable[[Identity], Iterable[T]]) -> Iterator[T]:
         """Yield what *do* makes of each user, for who opens the mail himself."""
+        yield from self._each(self._chosen(), do)
+
+    def _chosen(self) -> Iterator[Identity]:
         from maildir_imapd.server import spools
 
+        yield from spools.chosen(self.config, self.names, everybody=self.everybody)
+
+    def _each(self, identities: Iterable[Identity], do: Callable[[Identity], Iterable[T]]) -> Iterator[T]:
         with self._working():
-            for identity in spools.chosen(self.config, self.names, everybody=self.everybody):
+            for identity in identities:
                 self._user = identity.user
                 self.at("")
                 try:

@@ -11,6 +11,7 @@ from maildir_imapd.errors import WrongState
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Credential
     from maildir_imapd.store.account import Account
+    from maildir_imapd.store.namespaces import Namespaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Access:
     """The outcome of a good login: a user, and his mail."""
 
     user: str
-    account: Account
+    account: Account | Namespaces
     release: Callable[[], None] = lambda: None
     """Called when he leaves and the connection stays (RFC 8437); raises Goodbye if it can't."""
     groups: frozenset[str] = frozenset()

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from maildir_imapd.store.account import Account
     from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.namespaces import Namespaces
 
 
-def name_of(account: Account, name: str) -> str:
+def name_of(account: Account | Namespaces, name: str) -> str:
     """Return what a decoded name is here; raises StoreError.
 
     INBOX in any case is INBOX as a first level too: one mailbox has one name.  What is not in Normalization Form C
@@ -39,13 +40,13 @@ def written_name(account: Account, written: str) -> str:
     return name_of(account, decode_mailbox(written.encode("utf-8", "surrogateescape"), utf8=True))
 
 
-def matcher(account: Account, patterns: Iterable[str]) -> Callable[[str], bool]:
+def matcher(account: Account | Namespaces, patterns: Iterable[str]) -> Callable[[str], bool]:
     """Return what says whether a name matches one of *patterns*, in which * and % are LIST's."""
     wanted = [Pattern(each, account.delimiter) for each in patterns]
     return lambda name: any(each.matches(name) for each in wanted)
 
 
-def matching(account: Account, patterns: Iterable[str]) -> list[str]:
+def matching(account: Account | Namespaces, patterns: Iterable[str]) -> list[str]:
     """List the mailboxes that match one of *patterns*; raises StoreError."""
     matches = matcher(account, patterns)
     return [row.name for row in account.folders() if row.selectable and matches(row.name)]

@@ -20,6 +20,7 @@ from maildir_imapd.imap.naming import name_of
 from maildir_imapd.imap.progress import Progress
 from maildir_imapd.imap.tally import Tally
 from maildir_imapd.phrases import Phrase
+from maildir_imapd.store.namespaces import Namespaces
 from maildir_imapd.wire import render
 from maildir_imapd.wire.buffer import CommandBuffer
 from maildir_imapd.wire.names import decode_mailbox, encode_mailbox
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.progress import Client, Meanwhile
     from maildir_imapd.imap.reply import Done, Reply
     from maildir_imapd.imap.view import View
-    from maildir_imapd.store.account import Account
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.maildir.delivery import Delivery
 
@@ -167,6 +167,7 @@ class Session:
         self.state = State.NOT_AUTHENTICATED
         self.user: str | None = None
         self._access: Access | None = None
+        self._namespaces: Namespaces | None = None
         # Whether the user may change nothing at all; the client's program by ID, and who is told of it.
         self.read_only, self.client = False, ""
         self.used: Callable[[str], None] = unheard
@@ -177,10 +178,9 @@ class Session:
         self.language = DEFAULT
         # What the transport is to become once the reply is sent: b"TLS", b"DEFLATE" or b"PLAIN".
         self.upgrade: bytes | None = None
-        self.compressed = False
+        self.compressed = self.idling = False
         # Gets the client's lines as long as a dialogue goes on, AUTHENTICATE's or IDLE's.
         self.dialogue: Dialogue | None = None
-        self.idling = False
         # APPEND's: messages of the command under way, in the spool and in no mailbox; octets of those that are whole;
         # the mailbox that they are for.
         self.deliveries: list[Delivery] = []
@@ -220,11 +220,11 @@ class Session:
     # --- who is here, and what may be done ----------------------------------------------------------
 
     @property
-    def account(self) -> Account:
-        """The user's mail; only commands of the authenticated state ask."""
-        if self._access is None:
+    def account(self) -> Namespaces:
+        """The mail that there is for the user; only commands of the authenticated state ask."""
+        if self._namespaces is None:
             raise WrongState(why="Log in first")
-        return self._access.account
+        return self._namespaces
 
     @property
     def groups(self) -> frozenset[str]:
@@ -294,6 +294,8 @@ class Session:
         """Enter the authenticated state."""
         self.user = access.user
         self._access = access
+        mail = access.account
+        self._namespaces = mail if isinstance(mail, Namespaces) else Namespaces(mail, user=access.user)
         self.read_only, self.used = access.read_only, access.used
         self.state = State.AUTHENTICATED
         self.buffer.limits = self.policy.after_login
@@ -303,7 +305,7 @@ class Session:
     def log_out(self) -> None:
         """Return to the not authenticated state; of the user nothing is left (RFC 8437)."""
         _note_logout(self)
-        access, self._access, self.user = self._access, None, None
+        access, self._access, self._namespaces, self.user = self._access, None, None, None
         self.read_only, self.used = False, unheard
         self.enabled.clear()
         self.language = DEFAULT

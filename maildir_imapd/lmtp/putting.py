@@ -255,7 +255,7 @@ class Putting:
         assert part.mailbox is not None
         octets = part.delivery.size_disk
         account = part.destination.account()
-        account.quota.demand_message(octets)
+        account.quota.demand_message(octets, part.mailbox.path)
         for _ in range(_TRIES):
             mailbox, delivery = part.mailbox, part.delivery
             try:

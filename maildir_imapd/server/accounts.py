@@ -10,13 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, cast
 from weakref import WeakValueDictionary
 
-from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.errors import ConfigError, MailboxMissing, NoSpool, Unavailable
 from maildir_imapd.events import Log
 from maildir_imapd.location import expand, grounds
+from maildir_imapd.namespace_rules import prefixes
 from maildir_imapd.server import owners, usual
+from maildir_imapd.server.quotas import NO_QUOTAS
+from maildir_imapd.server.sharing import UNSHARED, Sharing, SharingSettings
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.arranging import arrange
+from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.unused import Cost, Shelf, Unused
 from maildir_imapd.store.maildir import ground
 from maildir_imapd.store.maildir.decide import decide
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 
     from maildir_imapd.auth.base import Identity
     from maildir_imapd.location import Ground
+    from maildir_imapd.namespace_rules import NamespaceRule
     from maildir_imapd.server.owners import Owner
+    from maildir_imapd.server.quotas import QuotaOfUser, Quotas
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.maildir.layout import Places
     from maildir_imapd.store.records.usual import UsualMailbox
@@ -55,13 +60,11 @@ class Mail:
     """The system user who owns all spools (mail_user)."""
     marker: bytes | None
     """The file without which a file system is not mounted (spool_marker)."""
-    quota: QuotaLimits
-    quota_mailboxes: int
-    """The most mailboxes that a user may have; 0 for no limit."""
     delimiter: str
     prefix: str
     keeping: Keeping
     """How folders are kept."""
+    quotas: Quotas = NO_QUOTAS
     search_index: bool = False
     """Whether what messages say is indexed."""
     hooked: frozenset[str] = frozenset()
@@ -69,10 +72,13 @@ class Mail:
     usual: tuple[UsualMailbox, ...] | None = None
     """The mailboxes that are set up for users (mailboxes); None for those that new users have, for these alone."""
 
+    namespaces: tuple[NamespaceRule, ...] = ()
+    """What there is beside each user's own mail."""
     keep_expunged: float = 0.0
     """Seconds for which expunged messages can be had back; 0: not."""
     keep_expunged_storage: int = 0
     """Octets that they may take up for one user; 0: any number."""
+    sharing: SharingSettings = UNSHARED
 
     def location_of(self, identity: Identity) -> str:
         """Where the mail of one user is, with the variables not yet filled in."""
@@ -97,10 +103,6 @@ class Mail:
         usual = self.usual_of(identity) or ()
         return bool(self.keep_expunged_of(identity)) or any(each.expires for each in usual)
 
-    def quota_of(self, identity: Identity) -> QuotaLimits:
-        """Return how much one user may keep."""
-        return self.quota if identity.quota is None else identity.quota
-
 
 def demand_ground(mail: Mail, grounds: Iterable[Ground], *, anywhere: bool = False) -> None:
     """Raise SpoolGone where mail may be neither served nor made; *anywhere*: its parents may be made, too."""
@@ -119,17 +121,29 @@ def _demand_mail(places: Places) -> None:
         raise MailboxMissing("There is no Maildir:", detail=instead(inbox))
 
 
+def _demand_spool(places: Places, *, make: bool) -> None:
+    """Raise MailboxMissing where a spool that may have no INBOX is not there; with *make* its directory is made."""
+    with durable.as_store_error(places.root):
+        if make:
+            os.makedirs(places.root, mode=0o700, exist_ok=True)
+        if not os.path.isdir(places.root):
+            raise MailboxMissing("There is no Maildir:", detail=instead(places.root))
+
+
 def open_account(
     mail: Mail,
     places: Places,
     watcher: Watcher | None,
-    quota: QuotaLimits,
+    allowed: QuotaOfUser,
     unused: Unused | None = None,
     mailboxes: tuple[UsualMailbox, ...] | None = (),
+    *,
+    inbox: bool = True,
 ) -> Account:
     """Open the account at *places*.
 
-    *unused*: the process's list of what is open unused; *mailboxes*: those that are set up, as ``Mail.usual``.
+    *unused*: the process's list of what is open unused; *mailboxes*: those that are set up, as ``Mail.usual``; *inbox*:
+    as of ``Account``.
     """
     account = Account(
         places,
@@ -137,13 +151,13 @@ def open_account(
         delimiter=mail.delimiter,
         watcher=watcher,
         prefix=mail.prefix,
-        quota_storage=quota.octets,
-        quota_messages=quota.messages,
-        quota_mailboxes=mail.quota_mailboxes,
         unused=unused,
         welcome=mailboxes is None,
+        inbox=inbox,
     )
+    allowed.put(account)
     account.usual = mailboxes or ()
+    account.beside = prefixes(mail.namespaces, account.delimiter)
     account.deleted.seconds, account.deleted.octets = mail.keep_expunged, mail.keep_expunged_storage
     return account
 
@@ -167,6 +181,13 @@ class Background(Protocol):
         """Say that a client of a user's has put messages into a mailbox."""
 
     @property
+    def has_warnings(self) -> bool:
+        """Whether commands are run when quotas fill up."""
+
+    def warn(self, user: str) -> None:
+        """Say that a user's quota may have crossed a threshold."""
+
+    @property
     def has_expiry(self) -> bool:
         """Whether messages go by themselves."""
 
@@ -181,7 +202,10 @@ class Background(Protocol):
 
 
 class Accounts:
-    """The accounts of a process, one object each; safe from any thread."""
+    """The accounts of a process, one object each; safe from any thread.
+
+    Not *acts*: no thread becomes another user, the process is one already.
+    """
 
     def __init__(
         self,
@@ -189,13 +213,16 @@ class Accounts:
         watcher: Watcher | None,
         unused: Unused | None = None,
         background: Background | None = None,
+        *,
+        acts: bool = True,
     ) -> None:
         self.mail = mail
         self._watcher = watcher
         self.unused = Unused() if unused is None else unused
         self._background = background
         # With mail_user no thread of a worker becomes another, and the right to is given up.
-        self.own = owners.own() if owners.supported() and mail.user is None else None
+        self.own = owners.own() if acts and owners.supported() and mail.user is None else None
+        self.sharing = Sharing(mail.sharing, self.own)
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._accounts: WeakValueDictionary[tuple[Places, Owner | None], Account] = WeakValueDictionary()
         # Open although their users have gone: the next login finds them so.
@@ -250,13 +277,20 @@ class Accounts:
         return owners.owner(entry.pw_uid, entry.pw_gid)
 
     def account(
-        self, identity: Identity, owner: Owner | None = None, *, make: bool = True, anywhere: bool = False
+        self,
+        identity: Identity,
+        owner: Owner | None = None,
+        *,
+        make: bool = True,
+        anywhere: bool = False,
+        works: bool = True,
     ) -> Account:
         """The account of a user, one object a process; the caller acts as *owner*.
 
         Raises Unavailable, with a line in the log, where nothing says where the mail is, and SpoolGone where it was
         or might be, and its file system is not there.  Without *make* mail that is not there is MailboxMissing, and
-        nothing is made; with *anywhere* the directories above it are made, too.
+        nothing is made; with *anywhere* the directories above it are made, too.  Not *works*: it
+        is no user's mail but a spool beside it, which may have no INBOX, and nothing is done in it in the background.
         """
         try:
             written = self.mail.location_of(identity)
@@ -269,27 +303,32 @@ class Accounts:
         with self._lock:
             account = self._accounts.get(key)
             served = self._served.get(places.root)
-        if not make and account is None:
+        if not works:
+            _demand_spool(places, make=make)
+        elif not make and account is None:
             _demand_mail(places)
         demand_ground(self.mail, stands_on, anywhere=anywhere)
-        if served is not None:
+        if served is not None and works:
             ground.demand_served(places.root, served)
-        quota, mailboxes = self.mail.quota_of(identity), self.mail.usual_of(identity)
+        allowed, mailboxes = self.mail.quotas.of(identity), self.mail.usual_of(identity)
         if account is None:
             watcher = self._watcher
             if watcher is not None and owner is not None:
                 watcher = cast("Watcher", owners.OwnedWatcher(watcher, owner))
-            made = open_account(self.mail, places, watcher, quota, self.unused, mailboxes)
+            made = open_account(self.mail, places, watcher, allowed, self.unused, mailboxes, inbox=works)
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.
                 account = self._accounts.setdefault(key, made)
         else:
-            account.limit(quota.octets, quota.messages)
+            allowed.put(account)
             account.usual = mailboxes or ()
+        self.sharing.have(account, identity.user if works else None)
         account.deleted.seconds = self.mail.keep_expunged_of(identity)
         account.deleted.octets = self.mail.keep_expunged_storage
         if make and not account.arranged:
             arrange(account)
+        if not works:
+            return account
         self._have_work_done(account, identity)
         with self._lock:
             self._served[account.root] = account.inbox
@@ -308,6 +347,8 @@ class Accounts:
         account.ahead.wanted = partial(beside.work_ahead, identity.user) if beside.has_fields else None
         account.moves.wanted = partial(beside.run_hooks, identity.user) if beside.has_hooks else None
         account.moves.folders = self.mail.hooked
+        account.quota.crossing = partial(beside.warn, identity.user) if beside.has_warnings else None
+        account.quota.thresholds = self.mail.quotas.thresholds
         expires = beside.has_expiry and self.mail.expires_of(identity)
         account.expiring = partial(beside.expire, identity.user) if expires else None
         account.deleted.wanted = account.expiring
@@ -316,5 +357,9 @@ class Accounts:
         """Keep an account for a while whose user has gone; harmless if he is here again, or in another session."""
         if account.expiring is not None:
             account.expiring()
+        self.shelve(account)
+
+    def shelve(self, account: Account) -> None:
+        """Keep an account for a while that nobody uses just now."""
         names = 0 if account.last_tree is None else len(account.last_tree.folders)
         self._shelf.put(id(account), account, Cost(octets=_OCTETS + _NAME_OCTETS * names))

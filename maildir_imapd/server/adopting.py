@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd.errors import ImapdError, MailboxMissing
 from maildir_imapd.log import render_field
-from maildir_imapd.server import spools
+from maildir_imapd.server import settings, spools
+from maildir_imapd.store.disk import durable
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.maildir import census, decide
 from maildir_imapd.store.maildir.layout import OF_LINKS
+from maildir_imapd.store.records import acl_courier
+from maildir_imapd.store.records.acl import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +40,8 @@ KINDS: Final = {
     "into a location without the plugin)",
     "message-unreadable": "a message's file cannot be read",
     "no-message": "a file among the messages that is none: no client is shown it",
+    "rights": "access rights of Courier's of which not all could be taken over: nobody has more than he had",
+    "shared-folders": "folders of other Maildirs that Courier's users had among theirs: they are not shown",
     "link": "the folder is a link: not followed and not served",
     "name": "the folder has a name that cannot be served",
 }
@@ -128,7 +133,7 @@ class Waiting(Protocol):
 
 def adopt(config: Config, identity: Identity, report: Report, progress: Waiting) -> None:
     """Take over the mail of one user, or only look; each folder is in *report* as soon as it is done."""
-    user = identity.user
+    user, rights = identity.user, settings.mail(config).sharing.rights
     report.users.append(user)
     try:
         with spools.opened(config, identity) as account:
@@ -136,7 +141,9 @@ def adopt(config: Config, identity: Identity, report: Report, progress: Waiting)
             progress.user(user, sum(_files(row) for row in rows))
             for row in rows:
                 progress.folder(row.name)
-                report.folders.append(_adopt(account, user, row, progress.files, dry_run=report.dry_run))
+                dry_run = report.dry_run
+                report.folders.append(_adopt(account, user, row, progress.files, dry_run=dry_run, acl=rights))
+            report.elsewhere += _shared_folders(account, user)
             for path, why in account.passed_over():
                 where = render_field(os.path.relpath(path, account.root))
                 kind = "link" if why in OF_LINKS else "name"
@@ -166,7 +173,9 @@ def _files(row: Listed) -> int:
     return count
 
 
-def _adopt(account: Account, user: str, row: Listed, report: Callable[[int], None], *, dry_run: bool) -> Adopted:
+def _adopt(
+    account: Account, user: str, row: Listed, report: Callable[[int], None], *, dry_run: bool, acl: bool
+) -> Adopted:
     assert row.path is not None
     ours = is_ours(row.path)
     found = account.look(row.path)
@@ -191,7 +200,9 @@ def _adopt(account: Account, user: str, row: Listed, report: Callable[[int], Non
         words = "Dovecot has been here and its dovecot-uidlist is not: does mail_location lack CONTROL=?"
         findings.append(Finding("uids-missing", user, row.name, words, counted.messages))
     findings += of_files(counted, user, row.name)
-    notes = tuple(_notes(account, row.name, found, ours=ours))
+    rights, wrong = _rights(account, user, row, acl=acl, dry_run=dry_run)
+    findings += wrong
+    notes = (*_notes(account, row.name, found, ours=ours), *rights)
     folder = replace(folder, messages=counted.messages, notes=notes)
     if dry_run or (found.closed is not None and not ours):
         return replace(folder, findings=tuple(findings))
@@ -204,6 +215,45 @@ def _adopt(account: Account, user: str, row: Listed, report: Callable[[int], Non
         words = f"UIDVALIDITY is {snapshot.uidvalidity} here"
         findings.append(Finding("uidvalidity", user, row.name, words, len(snapshot)))
     return replace(folder, messages=len(snapshot), findings=tuple(findings))
+
+
+def _rights(
+    account: Account, user: str, row: Listed, *, acl: bool, dry_run: bool
+) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """Take over Courier's access rights, where there are none of ours; return notes and findings."""
+    assert row.path is not None
+    try:
+        data = acl_courier.read(row.path) if acl else None
+        if data is None or account.acls.among([row.path]):
+            return (), ()
+        made, left = acl_courier.converted(data, user)
+        if made.entries and not dry_run:
+            account.acls.change(row.name, lambda before: before if before.lines else replace(before, lines=made.lines))
+    except ImapdError as error:
+        return (), (Finding("rights", user, row.name, _said(error)),)
+    who = [spelled(entry.who, negative=entry.negative) for entry in made.entries]
+    notes = (f"access rights of {', '.join(who)}",) if who else ()
+    if not left:
+        return notes, ()
+    words = f"not understood: {'; '.join(map(render_field, left[:5]))}"
+    return notes, (Finding("rights", user, row.name, words, len(left)),)
+
+
+def _shared_folders(account: Account, user: str) -> Iterator[Finding]:
+    """Name the Maildirs whose shared folders Courier shows among the user's, by its file or its directory."""
+    found = set()
+    try:
+        data, _ = durable.read_dated(account.root, b"shared-maildirs")
+    except OSError as error:
+        yield Finding("shared-folders", user, "shared-maildirs", error.strerror or str(error))
+        data = None
+    for line in (data or b"").split(b"\n"):
+        name, *path = line.split(None, 1)[:2] or (b"",)
+        if name and not name.startswith(b"#"):
+            found.add(f"{render_field(name)} ({render_field(b''.join(path))})")
+    if found:
+        words = f"share them with SETACL or maildir-imapd acl: {', '.join(sorted(found)[:5])}"
+        yield Finding("shared-folders", user, "shared-maildirs", words, len(found))
 
 
 def _dovecots(path: bytes) -> bool:

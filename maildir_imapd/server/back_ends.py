@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from maildir_imapd.auth.base import Authenticator, UserSource
     from maildir_imapd.auth.beside import Answer
     from maildir_imapd.config import Config
+    from maildir_imapd.server.last_logins import LastLoginQuery
 
 
 def opened(config: Config, *, remember: float = 0.0, asks: Asks | None = None) -> list[Authenticator]:
@@ -186,8 +187,26 @@ def _sql_parts(opening: _Opening) -> tuple[Pool[Database], Queries]:
     return _database(config, "sql"), queries
 
 
-def _database(config: Config, needed_by: str) -> Pool[Database]:
-    """Make what asks the database; raises ConfigError."""
+def last_login(config: Config) -> LastLoginQuery | None:
+    """Make what tells the database of logins, by a connection of its own; raises ConfigError."""
+    if config.sql_last_login_query is None:
+        return None
+    from maildir_imapd.server.last_logins import LastLoginQuery
+
+    query = sql.parse(config.sql_last_login_query, of_login=True)
+    return LastLoginQuery(_database(config, "sql_last_login_query", writable=True), query)
+
+
+def written(config: Config) -> tuple[str, ...]:
+    """Name the files that are changed while the server runs, with others in their directories."""
+    where = config.sql_connect or ""
+    if config.sql_last_login_query is None or not where.startswith(_SQLITE):
+        return ()
+    return (where.removeprefix(_SQLITE),)
+
+
+def _database(config: Config, needed_by: str, *, writable: bool = False) -> Pool[Database]:
+    """Make what asks the database, or with *writable* what changes it, one at a time; raises ConfigError."""
     where = config.sql_connect
     if where is None:
         raise ConfigError(f"{needed_by} needs sql_connect")
@@ -196,7 +215,7 @@ def _database(config: Config, needed_by: str) -> Pool[Database]:
         path = where.removeprefix(_SQLITE)
 
         def open_line(until: Until) -> Database:
-            return SqliteDatabase(path, until)
+            return SqliteDatabase(path, until, writable=writable)
 
     else:
         postgres.demand_library()
@@ -204,7 +223,7 @@ def _database(config: Config, needed_by: str) -> Pool[Database]:
         def open_line(until: Until) -> Database:
             return PostgresDatabase(where, secret, until)
 
-    return Pool("sql", open_line, most=config.auth_connections, seconds=config.auth_timeout)
+    return Pool("sql", open_line, most=1 if writable else config.auth_connections, seconds=config.auth_timeout)
 
 
 def _sql(opening: _Opening) -> list[Authenticator]:

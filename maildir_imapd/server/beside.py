@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import log as logs
 from maildir_imapd.events import Log
-from maildir_imapd.server import expiry_jobs, field_jobs, hook_jobs, index_jobs, settings
+from maildir_imapd.server import expiry_jobs, field_jobs, hook_jobs, index_jobs, quotas, settings, warning_jobs
 from maildir_imapd.server.extracting import adopt_orphans
 from maildir_imapd.server.job_queue import MESSAGE_OCTETS, Queue, render
 
@@ -84,11 +84,13 @@ class Processes:
         fields: Beside | None = None,
         hooks: Beside | None = None,
         expiry: Beside | None = None,
+        warnings: Beside | None = None,
     ) -> None:
         self._texts = texts
         self._fields = fields
         self._hooks = hooks
         self._expiry = expiry
+        self._warnings = warnings
 
     @property
     def has_texts(self) -> bool:
@@ -130,13 +132,24 @@ class Processes:
         if self._expiry is not None:
             self._expiry.tell(user, b"")
 
+    @property
+    def has_warnings(self) -> bool:
+        """As of ``Background``."""
+        return self._warnings is not None
+
+    def warn(self, user: str) -> None:
+        """As of ``Background``."""
+        if self._warnings is not None:
+            self._warnings.tell(user, b"")
+
     def retire(self) -> None:
         """Let nothing go by itself any more: others have newer settings. To be called as often as one likes."""
         if self._expiry is not None:
             self._expiry.close()
 
     def _all(self) -> list[Beside]:
-        return [each for each in (self._texts, self._fields, self._hooks, self._expiry) if each is not None]
+        found = (self._texts, self._fields, self._hooks, self._expiry, self._warnings)
+        return [each for each in found if each is not None]
 
     def share_log(self) -> None:
         """As ``Beside``."""
@@ -163,7 +176,7 @@ def start(config: Config, theirs: Iterable[socket.socket] = (), opens: Opens | N
     on.
     """
     theirs = list(theirs)
-    texts = fields = hooks = expiry = None
+    texts = fields = hooks = expiry = warnings = None
     if index_jobs.wanted(config) and index_jobs.possible():
         texts = _start(index_jobs.kind(config, opens), theirs)
         # The next ones are not to keep this one's end open, either: it ends when all have closed it.
@@ -176,7 +189,10 @@ def start(config: Config, theirs: Iterable[socket.socket] = (), opens: Opens | N
         theirs += [] if hooks is None else [hooks._socket]
     if expiry_jobs.wanted(config):
         expiry = _start(expiry_jobs.kind(config, opens), theirs)
-    return Processes(texts, fields, hooks, expiry)
+        theirs += [] if expiry is None else [expiry._socket]
+    if quotas.warnings(config):
+        warnings = _start(warning_jobs.kind(config, opens), theirs)
+    return Processes(texts, fields, hooks, expiry, warnings)
 
 
 def _start(kind: JobKind, theirs: Iterable[socket.socket]) -> Beside | None:

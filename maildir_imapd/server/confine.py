@@ -222,7 +222,8 @@ def of_users(mail: Mail, users: Iterable[Identity]) -> list[bytes]:
     users = list(users)
     found: dict[bytes, None] = {}
     homes = {user.home for user in users if user.home}
-    for template in {mail.location, *map(mail.location_of, users)}:
+    beside = {rule.location for rule in mail.namespaces if rule.location is not None}
+    for template in {mail.location, *map(mail.location_of, users), *beside}:
         try:
             location = parse(template)
         except ValueError:

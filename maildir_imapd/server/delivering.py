@@ -60,6 +60,8 @@ class _OwnDestination:
         self._identity = identity
         self._accounts = accounts
         self._account: Account | None = None
+        self.crossed = False
+        """Whether a threshold of the quota may have been crossed."""
 
     def acting(self) -> AbstractContextManager[None]:
         """As ``Destination.acting``: nothing to do."""
@@ -69,7 +71,14 @@ class _OwnDestination:
         """As ``Destination.account``."""
         if self._account is None:
             self._account = self._accounts.account(self._identity, None)
+            self._account.quota.crossing, self._account.quota.thresholds = (
+                self._crosses,
+                self._accounts.mail.quotas.thresholds,
+            )
         return self._account
+
+    def _crosses(self) -> None:
+        self.crossed = bool(self._accounts.mail.quotas.thresholds)
 
     def left(self) -> None:
         """As ``Destination.left``: the process ends."""
@@ -108,9 +117,14 @@ def deliver(config: Config, source: int, order: DeliveryOrder) -> Answer:
                 return TOO_BIG
             putting.write(piece)
             piece = b"" if ended else os.read(source, _PIECE_OCTETS)
-        return next(putting.finish(), UNAVAILABLE)
+        answer = next(putting.finish(), UNAVAILABLE)
     finally:
         putting.close()
+    if destination.crossed:
+        from maildir_imapd.server import quotas, warning_jobs
+
+        warning_jobs.aside(destination.account(), quotas.warnings(config), identity.user)
+    return answer
 
 
 def _user(config: Config, order: DeliveryOrder, rules: LmtpRules) -> tuple[Identity, str] | None:

@@ -36,6 +36,9 @@ KINDS: Final = {
     "wrong-size": "the name does not tell the size of the file: S= or W= is wrong",
     "stale-lock": "a lock file whose holder is gone: other programs wait for it",
     "quota": "the quota on record is not what is there",
+    "shares": "the list of shares is not what the access rights say",
+    "shares-open": "anybody may change the list of shares",
+    "shared-closed": "a mailbox is shared with somebody whose system user may not come in, or change what he may",
 }
 
 _LOCKS: Final = (b"dovecot-uidlist.lock", b"subscriptions.lock", b"dovecot-acl.lock", b"dovecot-keywords.lock")

@@ -16,6 +16,7 @@ from maildir_imapd.server import client_certificate, owners
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.failures import network
 from maildir_imapd.server.new_device import Newcomer
+from maildir_imapd.server.reach import Reach
 from maildir_imapd.store.threads import locks
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.gate import Gate
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.counts import WorkerCounts
+    from maildir_imapd.server.last_logins import LastLogins
     from maildir_imapd.server.new_device import DeviceMessage
     from maildir_imapd.server.sessions import Visit
     from maildir_imapd.server.transport import Transport
@@ -76,7 +78,8 @@ class Door:
     """Shared by all connections of a worker; safe from any thread.
 
     *counts*: of users, over all workers.  *last_use*: of devices.  *new_device*: what a user gets who
-    comes from a new one.  *last_login*: of users.
+    comes from a new one.  *last_login*: of users; *last_logins*: a database's.  *reach*: what there is beside their own
+    mail.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class Door:
         last_use: LastUse | None = None,
         new_device: DeviceMessage | None = None,
         last_login: LastUse | None = None,
+        last_logins: LastLogins | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self.chain = chain
         self.accounts = accounts
@@ -95,6 +100,8 @@ class Door:
         self.last_use = last_use
         self.new_device = new_device
         self.last_login = last_login
+        self.last_logins = last_logins
+        self.reach = Reach((), accounts) if reach is None else reach
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._by_network: Counter[str] = Counter()  # of those who have not logged in
         self._by_user = Counts(1).of(0) if counts is None else counts
@@ -164,8 +171,11 @@ class Door:
         if newcomer is not None:
             newcomer.judge()
         account, visit.account = visit.account, None
+        mail, visit.mail = visit.mail, None
         if account is not None:
             self.accounts.left(account)
+        if mail is not None:
+            self.reach.left(mail)
 
     def _note(self, user: str, visit: Visit, own: int | None) -> None:
         """Count a login; raises LimitReached. *own*: how many his back end says that he may have."""
@@ -242,12 +252,15 @@ class Door:
         visit.user, visit.account = user, account
         with self._lock:
             self._no_longer_waiting(visit)
-        access = Access(user, account, lambda: self._dismiss(visit), identity.groups, identity.read_only)
+        visit.mail = mail = self.reach.namespaces(identity, account, owner)
+        access = Access(user, mail, lambda: self._dismiss(visit), identity.groups, identity.read_only)
         used: list[Callable[[str], None]] = []
         if self.last_use is not None and identity.device is not None:
             used.append(partial(self.last_use.note, user, identity.device, visit.host))
         if self.last_login is not None and identity.acting is None:
             used.append(partial(self.last_login.note, user, "", visit.host))
+        if self.last_logins is not None and identity.acting is None:
+            self.last_logins.note(user, visit.service, visit.host)
         # Who acts for a user is an administrator, and a webmail that does not say for whom it comes says nothing.
         if self.new_device is not None and identity.acting is None and not visit.shared:
             visit.newcomer = Newcomer(self.new_device, user, account, visit.host, identity.device or "")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import ImapdError, MailboxMissing, OverQuota
+from maildir_imapd.errors import ImapdError, OverQuota
 from maildir_imapd.events import Log
 from maildir_imapd.server import owners
 from maildir_imapd.server.asking import Asking, BadRequest, cut_line
 from maildir_imapd.server.lookup_service import parted, recipient
+from maildir_imapd.server.recipients import demand_room
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.chain import Chain
@@ -82,23 +83,17 @@ class PolicyService(Asking):
 
     def _is_full(self, to: bytes, octets: int) -> bool:
         """Whether a message of so many octets, 0 for what is not known, has no room; raises ImapdError, OSError."""
-        identity = recipient(self._chain, to)
+        identity, folder = recipient(self._chain, to), ""
         if identity is None and (found := parted(to, self._delimiters)) is not None:
-            identity = recipient(self._chain, found[0])
+            identity, folder = recipient(self._chain, found[0]), found[1].decode("utf-8", "replace")
         if identity is None:
             return False
         owner = self._accounts.owner(identity)
         with owners.acting_as(owner):
             try:
-                account = self._accounts.account(identity, owner, make=False)
-            except MailboxMissing:
-                return False  # it is made by the first delivery, and is empty then
-            try:
-                account.quota.demand_message(max(octets, 1))
+                demand_room(identity, folder, octets, self._accounts, owner)
             except OverQuota:
                 return True
-            finally:
-                self._accounts.left(account)
         return False
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maildir_imapd.errors import ImapdError, MailboxMissing, OverQuota
+from maildir_imapd.errors import ImapdError, MailboxMissing, NotSelectable, OverQuota
 from maildir_imapd.events import Log
 from maildir_imapd.lmtp.answers import UNAVAILABLE, UNKNOWN_USER, RecipientRefused, why
+from maildir_imapd.lmtp.putting import choose
 from maildir_imapd.server import owners
 from maildir_imapd.server.lookup_service import parted, recipient
 
@@ -49,20 +50,37 @@ class UserDestination:
     def demand_room(self, octets: int) -> None:
         """Raise OverQuota when there is no room for a message of so many octets, as far as that can be known now."""
         with self.acting():
-            try:
-                account = self._accounts.account(self._identity, self._owner, make=False)
-                account.quota.demand_message(max(octets, 1))
-            except MailboxMissing:
-                return  # it is made with the first message, and is empty then
-            self._account = account
-            # The message may never come.
-            self._accounts.left(account)
+            self._account = demand_room(self._identity, self.folder, octets, self._accounts, self._owner)
 
     def left(self) -> None:
         """As ``Destination.left``."""
         account, self._account = self._account, None
         if account is not None:
             self._accounts.left(account)
+
+
+def demand_room(
+    identity: Identity, folder: str, octets: int, accounts: Accounts, owner: Owner | None
+) -> Account | None:
+    """Raise OverQuota when there is no room for a message of so many octets, 0 for what is not known.
+
+    *folder*: as an address asks for it.  Returns the user's mail, None where there is none yet; the caller acts as
+    *owner*.
+    """
+    try:
+        account = accounts.account(identity, owner, make=False)
+    except MailboxMissing:
+        return None  # it is made with the first message, and is empty then
+    try:
+        # An account without a quota is not asked for the name.
+        path = account.folder_of(choose(account, folder, made=False)) if account.quota.look() else b""
+        account.quota.demand_message(max(octets, 1), path)
+    except (MailboxMissing, NotSelectable):
+        pass  # it goes as we look: what comes finds another one, or is told
+    finally:
+        # The message may never come.
+        accounts.left(account)
+    return account
 
 
 def destination_of(

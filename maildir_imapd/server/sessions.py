@@ -14,6 +14,7 @@ from maildir_imapd.store.threads import locks
 if TYPE_CHECKING:
     from maildir_imapd.server.new_device import Newcomer
     from maildir_imapd.store.account import Account
+    from maildir_imapd.store.namespaces import Namespaces
 
 
 def silent() -> None:
@@ -48,6 +49,7 @@ class Visit:
         "goodbye",
         "host",
         "look",
+        "mail",
         "name",
         "newcomer",
         "peer",
@@ -81,6 +83,8 @@ class Visit:
         self.user: str | None = None
         # The mail that is open for him; the door's, too.
         self.account: Account | None = None
+        # What he sees of it and beside it.
+        self.mail: Account | Namespaces | None = None
         # Whether he has come from a new device; the door's as well.
         self.newcomer: Newcomer | None = None
         # Why it is to end, once it is.

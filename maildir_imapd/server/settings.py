@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import log as logs
-from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.budget import Budget
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.store.threads.longlived import no_beat
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.exports import Exports
     from maildir_imapd.server.extracting import Extracting
     from maildir_imapd.server.hook import Hook
+    from maildir_imapd.server.last_logins import LastLogins
     from maildir_imapd.server.listening import SocketRights
     from maildir_imapd.server.lmtp_rules import LmtpRules
     from maildir_imapd.server.new_device import DeviceMessage
@@ -179,6 +179,20 @@ def server_metadata(config: Config) -> tuple[tuple[bytes, bytes], ...]:
         raise ConfigError(f"server_metadata {config.server_metadata}: {reason}") from error
 
 
+def demand_acl_global(config: Config) -> None:
+    """Raise ConfigError where the rights that an administrator says of mailboxes cannot be read."""
+    from maildir_imapd.errors import StoreError
+    from maildir_imapd.store.records.acl_global import GlobalAcls
+
+    if config.acl_global is None or not config.acl:
+        return
+    try:
+        GlobalAcls(os.fsencode(config.acl_global)).demand()
+    except (OSError, ValueError, StoreError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"acl_global {config.acl_global}: {reason}") from error
+
+
 def policy(
     config: Config,
     *,
@@ -258,6 +272,18 @@ def last_login(config: Config) -> LastUse | None:
     return None if path is None else LastUse(path, room=_USERS_ROOM)
 
 
+def last_logins(config: Config) -> LastLogins | None:
+    """Make what tells a database of logins; raises ConfigError."""
+    from maildir_imapd.server import back_ends
+
+    told = back_ends.last_login(config)
+    if told is None:
+        return None
+    from maildir_imapd.server.last_logins import LastLogins
+
+    return LastLogins(told)
+
+
 def new_device(config: Config) -> DeviceMessage | None:
     """Make the message about a new device; None where there is none.  Raises ConfigError."""
     from maildir_imapd.server.new_device import DeviceMessage
@@ -306,23 +332,35 @@ def keeping(config: Config) -> Keeping:
 
 def mail(config: Config) -> Mail:
     """Read where the mail is, and whose; raises ConfigError."""
-    from maildir_imapd.server import usual
+    from maildir_imapd import namespace_rules
+    from maildir_imapd.server import quotas, usual
     from maildir_imapd.server.accounts import Mail
+    from maildir_imapd.server.sharing import SharingSettings
 
+    namespace_rules.check(config.namespaces, acl=config.acl)
+    sharing = SharingSettings(rights=False)
+    if config.acl:
+        sharing = SharingSettings(
+            shared_list=config.acl_shared_list,
+            acl_global=config.acl_global,
+            files=not config.acl_globals_only,
+            from_inbox=config.acl_defaults_from_inbox,
+        )
     return Mail(
         location=config.mail_location,
         user=config.mail_user,
         marker=None if config.spool_marker is None else os.fsencode(config.spool_marker),
-        quota=QuotaLimits(config.quota_storage or 0, config.quota_messages or 0),
-        quota_mailboxes=config.quota_mailboxes or 0,
         delimiter=config.delimiter,
         prefix=config.prefix,
         keeping=keeping(config),
+        quotas=quotas.of_settings(config),
         search_index=config.search_index,
         hooked=frozenset(folder for folder, _ in config.hook_moved),
         keep_expunged=config.keep_expunged,
+        namespaces=config.namespaces,
         keep_expunged_storage=config.keep_expunged_storage,
         usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
+        sharing=sharing,
     )
 
 
@@ -456,7 +494,7 @@ def confinement(config: Config) -> Confinement:
         landlock=config.landlock,
         core_dumps=config.core_dumps,
         memory_limit=config.memory_limit,
-        reads=(*back_ends.files(config), *(file for file in (config.server_metadata,) if file is not None)),
+        reads=(*back_ends.files(config), *filter(None, (config.server_metadata, config.acl_global))),
         log_file=config.log_file,
         writes=tuple(
             filter(
@@ -464,7 +502,9 @@ def confinement(config: Config) -> Confinement:
                 (
                     config.auth_device_used_file,
                     config.last_login_file,
+                    config.acl_shared_list,
                     config.rawlog_dir and os.path.join(config.rawlog_dir, "log"),
+                    *back_ends.written(config),
                 ),
             )
         ),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from maildir_imapd.auth.base import Identity
 from maildir_imapd.errors import Goodbye, ShuttingDown
 from maildir_imapd.imap.gate import Access
 from maildir_imapd.location import expand, grounds
 from maildir_imapd.server import confine, imap_service, memory, owners, settings
-from maildir_imapd.server.accounts import demand_ground, open_account
+from maildir_imapd.server.accounts import Accounts, demand_ground, open_account
 from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
+from maildir_imapd.server.reach import reach_of
+from maildir_imapd.server.sharing import Sharing
 from maildir_imapd.server.transport import PipeTransport
 from maildir_imapd.store.arranging import arrange
 
@@ -37,13 +41,14 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
     mail = settings.mail(config)
     places = expand(mail.location, user, home)
     _become_owner(places)
-    _confine(settings.confinement(config), places)
+    _confine(settings.confinement(config), places, mail, user, home)
     background = start_background(config, opens=lambda _: _opened(mail, places))
     watcher = settings.watcher(config)
     goodbye: list[Goodbye] = []
     try:
         demand_ground(mail, grounds(mail.location, user, home))
-        account = open_account(mail, places, watcher, mail.quota, mailboxes=mail.usual)
+        account = open_account(mail, places, watcher, mail.quotas.everybody, mailboxes=mail.usual)
+        Sharing(mail.sharing, None).have(account, user)
         arrange(account)
         if background.has_texts:
             account.texts.wanted = partial(background.fill_texts, user)
@@ -51,6 +56,8 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
             account.ahead.wanted = partial(background.work_ahead, user)
         if background.has_hooks:
             account.moves.wanted, account.moves.folders = partial(background.run_hooks, user), mail.hooked
+        if background.has_warnings:
+            account.quota.crossing, account.quota.thresholds = partial(background.warn, user), mail.quotas.thresholds
         background.expire(user)
         transport = PipeTransport(0, 1)
 
@@ -64,8 +71,11 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         rules = settings.policy(
             config, tls=False, loopback=False, compress=False, metadata=settings.server_metadata(config)
         )
+        # What others share is found beside the mail, and they are users of the system; the kernel says what is allowed.
+        reach = reach_of(mail.namespaces, Accounts(mail, watcher, acts=False), _system_user, watcher)
+        seen = reach.namespaces(Identity(user, home), account, None)
         service = imap_service.logged_in_already(
-            rules, Access(user, account), transport, "tunnel", settings.budget(config)
+            rules, Access(user, seen), transport, "tunnel", settings.budget(config)
         )
         converse(transport, service, leaving=lambda: goodbye[0] if goodbye else None)
     finally:
@@ -73,9 +83,16 @@ def serve(config: Config, user: str, home: str, *, ending: Iterable[signal.Signa
         background.close()
 
 
+def _system_user(name: str) -> Identity | None:
+    try:
+        return Identity(name, pwd.getpwnam(name).pw_dir)
+    except KeyError:
+        return None
+
+
 def _opened(mail: Mail, places: Places) -> Account:
     """Open the account for a job."""
-    return open_account(mail, places, None, mail.quota, mailboxes=mail.usual or ())
+    return open_account(mail, places, None, mail.quotas.everybody, mailboxes=mail.usual or ())
 
 
 def _become_owner(places: Places) -> None:
@@ -93,7 +110,7 @@ def _become_owner(places: Places) -> None:
         os.setuid(owner.uid)
 
 
-def _confine(limits: Confinement, places: Places) -> None:
+def _confine(limits: Confinement, places: Places, mail: Mail, user: str, home: str) -> None:
     """Give up what one user's session does not need; raises ConfigError."""
     if limits.drop_capabilities:
         confine.drop_capabilities()
@@ -101,4 +118,6 @@ def _confine(limits: Confinement, places: Places) -> None:
     if limits.no_new_privs:
         confine.no_new_privileges()
         if limits.landlock:
-            confine.lock_in(limits, confine.of_places(places), log_file=True)
+            # Others' mail may be anywhere that mail is.
+            beside = confine.of_users(mail, [Identity(user, home)]) if mail.namespaces else []
+            confine.lock_in(limits, [*confine.of_places(places), *beside], log_file=True)

@@ -32,10 +32,11 @@ from maildir_imapd.server.door import Door
 from maildir_imapd.server.figures import WorkerFigures
 from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.lmtp_service import LmtpPort
-from maildir_imapd.server.lookup_service import LookupPort
+from maildir_imapd.server.lookup_service import LookupPort, recipient
 from maildir_imapd.server.networks import among
 from maildir_imapd.server.policy_service import PolicyPort
 from maildir_imapd.server.rawlog import RawLogs
+from maildir_imapd.server.reach import reach_of
 from maildir_imapd.server.sessions import Sessions, Visit, base36, peer_name, silent
 from maildir_imapd.server.signals import Signals
 from maildir_imapd.server.transport import Transport
@@ -250,14 +251,17 @@ class Worker:
         self.rawlogs = RawLogs()
         self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
         accounts = Accounts(settings.mail(config), self.watcher, background=background)
+        chain = settings.chain(config, failures, asks)
         self.door = Door(
-            settings.chain(config, failures, asks),
+            chain,
             accounts,
             settings.room(config),
             counts,
             settings.last_use(config),
             settings.new_device(config),
             settings.last_login(config),
+            settings.last_logins(config),
+            reach_of(accounts.mail.namespaces, accounts, lambda user: recipient(chain, user.encode()), self.watcher),
         )
         self.sessions = Sessions()
         rules = settings.lmtp(config)
@@ -383,6 +387,8 @@ class Worker:
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         threading.stack_size(STACK_OCTETS)
         self.watcher.start()
+        if self.door.last_logins is not None:
+            self.door.last_logins.start()
         for server in self.servers:
             server.start()
 
@@ -401,6 +407,8 @@ class Worker:
         if self.door.accounts.unused.let_go_old() > memory.WORTH_OCTETS:
             memory.trim()
         self.watcher.start()
+        if self.door.last_logins is not None:
+            self.door.last_logins.start()
         for server in self.servers:
             server.start()
 
@@ -553,3 +561,5 @@ def _end(worker: Worker, moved: Callable[[], None], patience: float) -> None:
         time.sleep(0.02)
     # What the watch thread is at is as safe as after a kill; it gets a moment to come to an end.
     worker.watcher.close(timeout=LAST_LOOK_SECONDS)
+    if worker.door.last_logins is not None:
+        worker.door.last_logins.close()

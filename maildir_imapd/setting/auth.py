@@ -10,6 +10,7 @@ from maildir_imapd.values import (
     duration,
     entry,
     field_of_all,
+    login_query,
     name_form,
     number,
     path,
@@ -393,6 +394,18 @@ SETTINGS: tuple[Setting, ...] = (
         "are as in sql_password_query, of the name that the back end has for the user. It is asked at each login with "
         "a password.",
         "QUERY",
+        "Logins",
+    ),
+    Setting(
+        "sql_last_login_query",
+        login_query,
+        None,
+        "A statement that writes down a login, such as UPDATE users SET last_login = %t, last_address = %r WHERE name "
+        "= %u: %t is the time in seconds since 1970 (UTC), %r the address, %s the service, and the others are as in "
+        "sql_password_query. It is run behind the login's back, of each user once a minute at most, and a database "
+        "that is slow or away keeps nobody out. A master's login is not the user's. Of SQLite the workers must be able "
+        "to write to the file and its directory.",
+        "STATEMENT",
         "Logins",
     ),
     Setting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from maildir_imapd.quota_values import SizeOrPercent, group_quota, quota_exception, quota_warning, size_or_percent
 from maildir_imapd.setting.setting import Setting
 from maildir_imapd.values import MOST, duration, number, size, switch
 
@@ -37,9 +38,10 @@ SETTINGS: tuple[Setting, ...] = (
         "quota_storage",
         size(1, MOST),
         None,
-        "What all mailboxes of a user may take up on the disk. The passwd-file's field "
-        "userdb_quota_rule=*:storage=1G:messages=1000 goes before this and the next, and where none of them is, the "
-        "first line of the file maildirsize in the spool decides.",
+        "What all mailboxes of a user may take up on the disk. What is said of one user goes before this and the next "
+        "two (the passwd-file's fields userdb_quota_rule=*:storage=1G:messages=1000, or userdb_quota_storage=1G, "
+        "_quota_messages and _quota_mailboxes), and so does what is said of his groups (quota_groups). Where nothing "
+        "says how much, the first line of the file maildirsize in the spool decides.",
         "SIZE",
         "Limits",
     ),
@@ -53,6 +55,52 @@ SETTINGS: tuple[Setting, ...] = (
         "How many mailboxes a user may have, INBOX and the parents of others counted. CREATE and RENAME keep to it.",
         "N",
         "Limits",
+    ),
+    Setting(
+        "quota_groups",
+        group_quota,
+        (),
+        "What the users of a group may keep, by the groups of the user database (acl_groups): staff: storage=10G, "
+        "messages=200000, mailboxes=500, of which any may lack, and 0 is no limit. Whoever is in several gets the most "
+        "of each. May be given several times.",
+        "GROUP:WORD=VALUE,...",
+        "Limits",
+        many=True,
+    ),
+    Setting(
+        "quota_exceptions",
+        quota_exception,
+        (),
+        "Mailboxes that the quota treats otherwise: Trash: ignore does not count, and takes everything; in Trash: "
+        "storage=+100M, messages=+10% there is so much more room than in others. NAME/* is all mailboxes below that "
+        "one; names are those without the prefix of all, their levels joined by /. The fields userdb_quota_rule2 to "
+        "userdb_quota_rule9 (Trash:storage=+100M, Trash:ignore) go before this. May be given several times.",
+        "NAME:ignore|WORD=+VALUE,...",
+        "Limits",
+        many=True,
+    ),
+    Setting(
+        "quota_grace",
+        size_or_percent,
+        SizeOrPercent(percent=10),
+        "By so much the last message that is delivered (LMTP, deliver) may go beyond the limit of storage of whoever "
+        "is below it: a size, or a part of the limit. For APPEND and COPY there is no grace. 0: none for anybody.",
+        "SIZE|PERCENT%",
+        "Limits",
+        shown="10%",
+    ),
+    Setting(
+        "quota_warnings",
+        quota_warning,
+        (),
+        "Run a command when so many percent of the limit of storage or of messages are reached (80, 95), or, with "
+        "under before it, no longer used (under 80). Of several that are crossed at once the highest is run, or the "
+        "lowest one under. Its words may have %u, %n and %d in them, and its environment has MAILDIR_IMAPD_USER, "
+        "_PERCENT, _RESOURCE (storage or messages), _USED and _LIMIT (octets or messages). It is run as hook_moved is. "
+        "May be given several times. See QUOTAS in maildir-imapd(8).",
+        "[under ]PERCENT:COMMAND",
+        "Limits",
+        many=True,
     ),
     Setting(
         "quota_set",

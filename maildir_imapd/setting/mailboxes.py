@@ -153,16 +153,6 @@ SETTINGS: tuple[Setting, ...] = (
         shown="no",
     ),
     Setting(
-        "acl",
-        switch,
-        True,
-        "Keep to the file dovecot-acl of each mailbox, in which Dovecot says who may do what there, and let clients "
-        "read and change it (ACL). Where there is no such file the owner may do everything.",
-        "yes|no",
-        "Mailboxes",
-        shown="yes",
-    ),
-    Setting(
         "xlist",
         switch,
         False,

@@ -41,16 +41,19 @@ from maildir_imapd.store.maildir.layout import Places, absent
 from maildir_imapd.store.maildir.layouts import KINDS
 from maildir_imapd.store.names import Known, Names
 from maildir_imapd.store.neighbours import servers, takeover
-from maildir_imapd.store.records import metadata, renaming, special_use
+from maildir_imapd.store.records import metadata, quota_rooms, renaming, special_use
 from maildir_imapd.store.records.account_lock import AccountLock
 from maildir_imapd.store.records.acl import Acl, Acls
 from maildir_imapd.store.records.metadata import Metadata
 from maildir_imapd.store.records.quota import Amount, Quota
+from maildir_imapd.store.records.quota_rooms import MailboxRoom
+from maildir_imapd.store.records.quota_warned import Warned
 from maildir_imapd.store.records.seen import SeenDevices
 from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.records.usual import FOR_NEW_USERS, Making, UsualMailbox, begin
+from maildir_imapd.store.standing import StandingFigures
 from maildir_imapd.store.threads.ahead import Ahead
 from maildir_imapd.store.threads.moves import Moves
 from maildir_imapd.store.trees import Trees
@@ -76,6 +79,7 @@ class Account:
     *quota_storage* (octets), *quota_messages*: limits, 0 for none; without either the file maildirsize decides.
     *quota_mailboxes*: how many mailboxes there may be, INBOX counted; 0 for any number.
     *unused*: the process's list of what is open unused; without, one of this account's own.
+    *inbox*: without, INBOX is not made, and there may be none: it is no user's mail, but folders beside it.
     *welcome*: where INBOX is made here, its user is new, and is to have the mailboxes that new users have.
     """
 
@@ -87,6 +91,9 @@ class Account:
     """Whether those that are to be there have been made since the account was opened (arranging.py)."""
     expiring: Callable[[], None] | None = None
     """Has messages go that are over, in the background; None where none do."""
+    _rooms: tuple[MailboxRoom, ...] = ()
+    beside: tuple[str, ...] = ()
+    """What names of other namespaces begin with, as this user's sessions see them (namespaces.py)."""
     _uses: tuple[tuple[object, ...], dict[str, tuple[bytes, ...]]] | None = None
 
     def __init__(
@@ -102,31 +109,30 @@ class Account:
         quota_mailboxes: int = 0,
         unused: Unused | None = None,
         welcome: bool = False,
+        inbox: bool = True,
         **other: Unpack[Differing],
     ) -> None:
         keeping = replace(keeping, **other)  # the layout is kept once there is something to keep it for
         self.layout = decide.decide(root if isinstance(root, Places) else Places(root))
         places = self.layout.places
         self._layout = layout = KINDS[places.kind](places, delimiter, links=keeping.follow_links == "owner")
-        self.root = root = places.root
-        self.inbox = layout.inbox
+        self.root, self.inbox = root, _ = places.root, layout.inbox
         self._glance = ground.glance(root, self.inbox)
         self.delimiter, self._attic = layout.delimiter, Attic(layout)
-        _make_inbox(layout, welcome=welcome)
+        _make_inbox(layout, wanted=inbox, welcome=welcome)
         server = takeover.last_server(self.inbox, layout.control(self.inbox))
         self.prefix = layout.prefix = _usual_prefix(server, self.delimiter) if prefix == "auto" else prefix
         if keeping.mirror == "auto":
             keeping = replace(keeping, mirror=server)
         neighbour = keeping.neighbour
-        self.mirror = None if neighbour is None else neighbour.kind
-        self._subscriptions = Subscriptions(self._layout, neighbour)
+        self.mirror, self._subscriptions = neighbour and neighbour.kind, Subscriptions(layout, neighbour)
         self.quota = Quota(
             root,
             Amount(quota_storage, quota_messages),
             counts_deleted=neighbour is None or neighbour.counts_deleted,
             padded=neighbour is not None and neighbour.pads_quota,
             synced=keeping.fsync != "never",
-            folders=self._layout.storage,
+            folders=layout.storage,
         )
         self.quota_mailboxes, unused = quota_mailboxes, Unused() if unused is None else unused
         # None of these knows the account, so that it and they go as soon as nobody has them any more.
@@ -134,24 +140,31 @@ class Account:
         keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts, ahead=ahead)
         self.deleted = _deleted(layout, places, keeping, unused)
         self._mailboxes = Mailboxes(Opening(layout, keeping, watcher, self.deleted.keep), unused)
-        self._chosen = chosen = special_use.ChosenUses(root)
-        find = partial(trees.find, layout)
-        self._renamed = renamed = partial(_renamed, chosen, layout.delimiter)
+        find, self._chosen = partial(trees.find, layout), special_use.ChosenUses(root)
+        self._renamed = renamed = partial(_renamed, self._chosen, layout.delimiter)
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
         self.making, self._trees = Making(root, self._changing), Trees(layout, self._changing)
-        self.census = partial(census.of, layout)
+        self.quota.warned, self.census = Warned(root, self._changing), partial(census.of, layout)
         self.metadata = Metadata(root, find, self._changing)
-        self.acls, self.seen = Acls(find, self._changing), SeenDevices(root, self._changing)
-        self.listing = Listing(self._layout, self.acls.among, None if watcher is None else watcher.still)
-        self.ways = Ways(layout, self.acls.among, self._mailboxes)
+        self.acls, self.seen = Acls(find, self._changing, self._trees.all), SeenDevices(root, self._changing)
+        self.listing = Listing(layout, self.acls, None if watcher is None else watcher.still)
+        self.standing = StandingFigures(root, self._mailboxes.known, used=not keeping.shared)
+        self.ways = Ways(layout, self.acls, self._mailboxes)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
         # Finish what a crash interrupted.
         self._trees.finish_rename()
         self._attic.sweep()
 
-    def limit(self, storage: int, messages: int) -> None:
-        """Change the limits of the quota."""
+    def limit(
+        self, storage: int, messages: int, mailboxes: int | None = None, rooms: tuple[MailboxRoom, ...] = ()
+    ) -> None:
+        """Change the limits of the quota, and which mailboxes it treats otherwise; *mailboxes* None: as they are."""
+        if mailboxes is not None:
+            self.quota_mailboxes = mailboxes
+        if rooms != self._rooms:
+            self._rooms = rooms
+            self.quota.set_rooms(quota_rooms.resolve(rooms, self._layout.path, self.prefix, self.delimiter))
         self.quota.set_limit(Amount(storage, messages))
 
     def mailbox_count(self) -> int:
@@ -198,7 +211,7 @@ class Account:
             except StoreError:
                 rights[name] = None
             else:
-                if acl.lines:
+                if acl.limits:
                     rights[name] = acl
         bare = {parent for name in [*mailboxes, *tree.bare] for parent in self._trees.parents(name)}
         return Known(
@@ -220,7 +233,7 @@ class Account:
 
     def paths(self) -> list[bytes]:
         """The folder of every mailbox."""
-        return [self._layout.inbox, *self._trees.folders().values()]
+        return list(self._trees.all().values())
 
     def look(self, path: bytes) -> takeover.Found:
         """See what other servers have left for the folder at *path*."""
@@ -237,6 +250,7 @@ class Account:
             there = {self._layout.inbox, *tree.folders.values()}
             self._mailboxes.gone_but(there)
             self.acls.forget_but(there)
+            self.standing.forget_but(there)
             self.last_tree = tree
         return self.listing.rows(tree)
 
@@ -328,6 +342,7 @@ class Account:
             self._make_parents(name)
             self._attic.make(path)
             self._inherit(name, path)
+        self.acls.named_anew()
 
     def delete(self, name: str) -> None:
         """Remove a mailbox; its children stay, and with them its name (RFC 3501 6.3.4)."""
@@ -344,18 +359,23 @@ class Account:
                     self._forget(name, root)
                     return
                 raise MailboxMissing
+            told = self.acls.shared is not None and bool(self.acls.among([path]))
             trash = self._attic.take_out(path)
             self.quota.doubt()
             self._attic.clear_beside(path)
             self._forget(name, root)
         self._mailboxes.gone(path)
         self._attic.empty(trash)
+        self.quota.tell()
+        if told:
+            self.acls.tell()
 
     def _forget(self, name: str, root: int) -> None:
         """Forget what was noted of a mailbox that is no more."""
         try:
             self._chosen.forget(name, root)
-            self.metadata.deleted(root, name, self._trees.exists)
+            # Of mailboxes that are not here there may be private annotations.
+            self.metadata.deleted(root, name, lambda each: each.startswith(self.beside) or self._trees.exists(each))
         except OSError as error:
             # It is gone all the same, and the client must hear so.
             log.warning("what was noted of a deleted folder stays", detail=error)
@@ -391,8 +411,12 @@ class Account:
                 shutil.rmtree(b, ignore_errors=True)
                 os.makedirs(os.path.dirname(b), mode=0o700, exist_ok=True)
             renaming.carry_out(moves + beside, (old, new), root, self._renamed)
+            if not self.quota.alike:
+                self.quota.doubt()
         for path in gone:
             self._mailboxes.gone(path)
+        self.quota.tell()
+        self.acls.named_anew()
 
     def _make_parents(self, name: str) -> None:
         """Make the mailboxes above *name* that are not there."""
@@ -416,24 +440,27 @@ class Account:
     def subscriptions(self) -> list[str]:
         """The subscribed names, in the file's order, existing or not."""
         with durable.as_store_error(self.root):
-            return self._subscriptions.read()
+            return self._subscriptions.read(self.beside)
 
     def release_subscriptions(self, kind: Kind) -> int:
         """Write the other server's file of subscriptions; returns how many there are."""
         with self._changing():
             return self._subscriptions.write(kind)
 
-    def subscribe(self, name: str) -> None:
-        """Subscribe a mailbox, or a name that has children; raises MailboxMissing for any other."""
-        if not self.exists(name):
+    def subscribe(self, name: str, *, elsewhere: bool = False) -> None:
+        """Subscribe a mailbox, or a name that has children; raises MailboxMissing for any other.
+
+        *elsewhere*: it is in another namespace, where the caller has seen it.
+        """
+        if not (elsewhere or self.exists(name)):
             raise MailboxMissing
         with self._changing():
-            self._subscriptions.change(name, wanted=True)
+            self._subscriptions.change(name, wanted=True, beside=self.beside)
 
     def unsubscribe(self, name: str) -> None:
         """Take a subscription back, if there is one."""
         with self._changing():
-            self._subscriptions.change(name, wanted=False)
+            self._subscriptions.change(name, wanted=False, beside=self.beside)
 
 
 def _deleted(layout: Layout, places: Places, keeping: Keeping, unused: Unused) -> Deleted[Account]:
@@ -475,19 +502,20 @@ def _renamed(chosen: special_use.ChosenUses, delimiter: str, opened: int, old: s
     metadata.renamed(opened, old, new, delimiter)
 
 
-def _make_inbox(layout: Layout, *, welcome: bool) -> None:
+def _make_inbox(layout: Layout, *, wanted: bool, welcome: bool) -> None:
     """Make the root and INBOX, for their owner only, if they are not there; raises StoreError.
 
+    Not *wanted*: nothing is made.
     *welcome*: where there was no mailbox at all, those for new users are noted to be made.
     """
     with durable.as_store_error(layout.root):
-        if not durable.is_untouched():
+        if wanted and not durable.is_untouched():
             os.makedirs(layout.root, mode=0o700, exist_ok=True)
             if welcome and not os.path.isdir(os.path.join(layout.inbox, b"cur")) and not layout.scan().folders:
                 begin(layout.root, FOR_NEW_USERS)
             for name in (b"cur", b"new", b"tmp"):
                 os.makedirs(os.path.join(layout.inbox, name), mode=0o700, exist_ok=True)
-        for path in {layout.root, layout.inbox}:
+        for path in {layout.root, layout.inbox} if wanted else {layout.root}:
             # Whose it is, and that no link of /proc leads there, shows before anything is asked of it.
             os.close(descriptors.open_directory(path))
 

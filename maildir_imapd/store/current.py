@@ -399,6 +399,8 @@ class CurrentFolder:
                 self._rotated(after)
             if after.uidnext > before.uidnext:
                 _tell_arrived(self._folder, min(after.uidnext - before.uidnext, len(after.uids)))
+            if (quota := self._folder.keeping.quota) is not None:
+                quota.tell()
             if after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity):
                 self._listeners.wake()
 

@@ -11,9 +11,10 @@ from maildir_imapd.store.disk import descriptors, inotify
 from maildir_imapd.store.maildir.layout import GRAIN_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Set
+    from collections.abc import Set
 
     from maildir_imapd.store.maildir.layout import Layout, Tree
+    from maildir_imapd.store.records.acl import Acls
     from maildir_imapd.store.threads.still import Mark, Still
 
 
@@ -37,18 +38,19 @@ class _Seen:
     mark: Mark | None = None
     turn: int = 0
     limited: Set[bytes] | None = None
+    rules: int = 0  # the turn of what is said of rights elsewhere than in the folders, when that was found
 
 
 class Listing:
     """One account's; safe from any thread.
 
-    *among* gives of folders those that have an access control list.  *still*: where changes are watched; None where
-    stamps are compared.
+    *acls* says which folders have an access control list.  *still*: where changes are watched; None where stamps are
+    compared.
     """
 
-    def __init__(self, layout: Layout, among: Callable[[Iterable[bytes]], Set[bytes]], still: Still | None) -> None:
+    def __init__(self, layout: Layout, acls: Acls, still: Still | None) -> None:
         self._layout = layout
-        self._among = among
+        self._acls = acls
         self._still = still
         # Whether new/ had anything in it at these stamps; an entry is replaced whole, so no lock is needed.
         self._marks: dict[bytes, tuple[tuple[int, int], bool]] = {}
@@ -81,12 +83,13 @@ class Listing:
         """The folders of *rows*, which ``rows`` has just given, that have an access control list."""
         seen = self._seen
         known = seen is not None and seen.rows is rows
-        if seen is not None and known and seen.limited is not None and self._holds(seen):
+        rules = self._acls.turn()
+        if seen is not None and known and seen.limited is not None and seen.rules == rules and self._holds(seen):
             return seen.limited
-        found = self._among([row.path for row in rows if row.path is not None])
+        found = self._acls.among([row.path for row in rows if row.path is not None])
         if seen is not None and known:
             # Race: another thread may have seen more since; then this is of an older turn, and does not hold.
-            self._seen = replace(seen, limited=found)
+            self._seen = replace(seen, limited=found, rules=rules)
         return found
 
     def _holds(self, seen: _Seen) -> bool:

@@ -65,6 +65,10 @@ class Trees:
         """Every folder but INBOX, by mailbox name."""
         return self.tree().folders
 
+    def all(self) -> dict[str, bytes]:
+        """Every mailbox with its folder, INBOX first."""
+        return {"INBOX": self._layout.inbox, **self.folders()}
+
     def find(self, name: str) -> bytes | None:
         """The folder of *name*, also one that is spelled unusually on disk; None where there is none."""
         return find(self._layout, name)

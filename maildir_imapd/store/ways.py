@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.store.current import turn_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Set
-
     from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.mailboxes import Mailboxes
     from maildir_imapd.store.maildir.layout import Layout
+    from maildir_imapd.store.records.acl import Acls
 
 # Names whose ways an account keeps.
 NAMES: Final = 2048
@@ -32,14 +31,15 @@ class _Way:
     path: bytes
     turn: int
     free: bool  # it may be gone; else it is known that it may not, in that turn
+    rules: int  # the turn of what is said of rights elsewhere than in the folders
 
 
 class Ways:
-    """One account's; safe from any thread. *among*: as of ``Acls``."""
+    """One account's; safe from any thread."""
 
-    def __init__(self, layout: Layout, among: Callable[[Iterable[bytes]], Set[bytes]], mailboxes: Mailboxes) -> None:
+    def __init__(self, layout: Layout, acls: Acls, mailboxes: Mailboxes) -> None:
         self._layout = layout
-        self._among = among
+        self._acls = acls
         self._mailboxes = mailboxes
         # An entry is replaced whole, so no lock is needed.
         self._ways: dict[str, _Way] = {}
@@ -47,7 +47,12 @@ class Ways:
     def unmoved(self, name: str) -> tuple[Mailbox, Snapshot] | None:
         """The mailbox of that name, to which its owner has all rights, with what is in it; None: go and look."""
         way = self._ways.get(name)
-        return None if way is None or not way.free else self._mailboxes.unmoved(way.path, way.turn)
+        if way is None or not way.free:
+            return None
+        general = self._acls.rules.general
+        if general is not None and way.rules != general.turn():
+            return None
+        return self._mailboxes.unmoved(way.path, way.turn)
 
     def unmoved_at(self, path: bytes) -> tuple[Mailbox, Snapshot] | None:
         """The same of a folder, whatever leads there, as the caller has just seen."""
@@ -58,13 +63,13 @@ class Ways:
         turn = turn_of(mailbox)
         if turn is None:
             return
-        known = self._ways.get(name)
-        if known is not None and (known.path, known.turn) == (path, turn):
+        known, rules = self._ways.get(name), self._acls.turn()
+        if known is not None and (known.path, known.turn, known.rules) == (path, turn, rules):
             return
         if len(self._ways) >= NAMES:
             self._ways.clear()
         # Looked at anew, behind the turn: what others do from here on the kernel tells.
-        self._ways[name] = _Way(path, turn, self._is_free(name, path, mailbox))
+        self._ways[name] = _Way(path, turn, self._is_free(name, path, mailbox), rules)
 
     def _is_free(self, name: str, path: bytes, mailbox: Mailbox) -> bool:
         try:
@@ -73,4 +78,4 @@ class Ways:
             found = os.lstat(path)
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == mailbox.identity and not self._among([path])
+        return (found.st_dev, found.st_ino) == mailbox.identity and not self._acls.among([path])

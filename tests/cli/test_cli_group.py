@@ -40,7 +40,16 @@ SLOW = {"passlib", "scramp", "cryptography", "rich", "sqlite3"}
 
 
 @pytest.mark.parametrize(
-    "words", [["user"], ["hash-password"], ["mailbox", "list"], ["message", "search"], ["doctor"], ["index", "show"]]
+    "words",
+    [
+        ["user"],
+        ["hash-password"],
+        ["mailbox", "list"],
+        ["acl", "show"],
+        ["message", "search"],
+        ["doctor"],
+        ["index", "show"],
+    ],
 )
 def test_help_loads_what_it_says_and_no_more(words: list[str]) -> None:
     loaded = loaded_by(*words, "--help")

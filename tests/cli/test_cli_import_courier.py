@@ -68,3 +68,12 @@ def test_neither(text: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["import-config", str(source)])
     assert done.exit_code == 78
     assert done.output.startswith("maildir-imapd: ")
+
+
+@pytest.mark.parametrize(("value", "acl"), [("1", True), ("0", False)])
+def test_couriers_rights_and_list_of_shares(value: str, acl: bool, tmp_path: Path) -> None:
+    path = tmp_path / "imapd"
+    path.write_text(f"MAILDIRPATH=Maildir\nIMAP_ACL={value}\nIMAP_SHAREDINDEXFILE=/etc/courier/shared/index\n")
+    done = CliRunner().invoke(main, ["import-config", str(path)])
+    assert f"acl = {str(acl).lower()}" in done.output
+    assert "IMAP_SHAREDINDEXFILE: who shares with whom" in done.output

@@ -202,18 +202,90 @@ def test_a_shared_namespace_changes_nothing_for_the_personal_one(tmp_path: Path)
   location = maildir:%%h/Maildir:INDEX=~/shared/%%u
   prefix = shared/%%u/
   separator = /
+  list = children
+  subscriptions = no
 }
 namespace {
   type = public
   location = maildir:/srv/public
   prefix = Public/
+  subscriptions = no
 }
+mail_plugins = acl
 """
     for text in (shared + PERSONAL, PERSONAL + shared):
-        settings, said = told(HEAD + text, tmp_path)
+        settings, _ = told(HEAD + text, tmp_path)
         assert (settings["mail_location"], settings["prefix"]) == ("maildir:~/Maildir:LAYOUT=maildir++", "INBOX/")
-        assert "namespace shared: users do not see mailboxes of others, which were under shared/%%u/" in said
-        assert "nobody sees the mailboxes under Public/ in maildir:/srv/public, which were everybody's" in said
+        assert (
+            settings["namespaces"]
+            == [
+                "shared/%u/: type=others, list=children",
+                "Public/: type=public, list=yes, location=maildir:/srv/public:LAYOUT=maildir++",
+            ]
+            or settings["namespaces"]
+            == [
+                "shared/%u/: type=others, list=children",
+                "Public/: type=public, list=yes, location=maildir:/srv/public:LAYOUT=maildir++",
+            ][::-1]
+        )
+
+
+@pytest.mark.parametrize(
+    ("block", "ours"),
+    [
+        (
+            "type=shared\nprefix=user/%%n/\nlocation=maildir:/srv/%%d/%%n",
+            "user/%n/: type=others, list=yes, location=maildir:/srv/%d/%n:LAYOUT=maildir++",
+        ),
+        ("prefix=INBOX.\nseparator=.\nhidden=yes\nlist=no\nalias_for=", "INBOX/: type=alias"),
+        (
+            "prefix=Archive/\nlocation=maildir:~/Archive:LAYOUT=fs",
+            "Archive/: type=personal, list=yes, location=maildir:~/Archive:LAYOUT=fs, subscriptions=there",
+        ),
+        (
+            "type=public\nprefix=A/B/\nlocation=maildir:/srv/a,,b:INDEXPVT=~/p\nlist=no\nsubscriptions=no",
+            "A/B/: type=public, list=no, location=maildir:/srv/a,,,,b:LAYOUT=maildir++, rights=lrswipektxa",
+        ),
+    ],
+)
+def test_namespaces(block: str, ours: str, tmp_path: Path) -> None:
+    lines = "\n".join(f"  {line.replace('=', ' = ', 1)}" for line in block.split("\n"))
+    settings, _ = told(f"{HEAD}{PERSONAL}namespace {{\n{lines}\n}}\n", tmp_path)
+    assert settings["namespaces"] == [ours]
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("prefix = Virtual/\nlocation = virtual:~/virtual", "the virtual mailboxes under Virtual/ are not there"),
+        ("type = public\nprefix = P/\nlocation = mbox:/srv/p", "nobody sees the mailboxes under P/"),
+        ("type = shared\nprefix = %%u/\nlocation = maildir:%%h/Maildir", "users do not see mailboxes of others"),
+        ("prefix = Old/\nalias_for = Other/", "clients that are set to the prefix Old/ find nothing there"),
+    ],
+)
+def test_namespaces_that_are_not_served(block: str, said: str, tmp_path: Path) -> None:
+    settings, text = told(f"{HEAD}{PERSONAL}namespace x {{\n{block}\n}}\n", tmp_path)
+    assert "namespaces" not in settings
+    assert f"namespace x: {said}" in text
+
+
+def test_a_shared_namespace_of_2_4(tmp_path: Path) -> None:
+    text = (
+        DOVECOT_24
+        + """namespace shared {
+  type = shared
+  prefix = shared/$user/
+  mail_driver = maildir
+  mail_path = %{owner_home}/Maildir
+  mail_index_private_path = ~/shared/%{owner_user}
+  list = children
+}
+"""
+    )
+    settings, said = told(text, tmp_path)
+    (rule,) = settings["namespaces"]
+    assert rule.startswith("shared/%u/: type=others, list=children")
+    assert "\\Seen is the same" in said
 
 
 @pytest.mark.parametrize("driver", ["ldap", "sql", "dict", "lua"])
@@ -454,13 +526,71 @@ def test_limits_and_the_like(written: str, ours: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "settings", "named"),
+    [
+        ("  acl = vfile:/etc/dovecot/acls:cache_secs=300\n", {"acl_global": "/etc/dovecot/acls"}, ""),
+        ("  acl = vfile:/etc/dovecot/acl\n  acl_globals_only = yes\n", {"acl_globals_only": True}, ""),
+        ("  acl = vfile\n  acl_defaults_from_inbox = yes\n", {"acl_defaults_from_inbox": True, "acl_global": None}, ""),
+        ("  acl_defaults_from_inbox = no\n", {"acl_defaults_from_inbox": None}, ""),
+        ("  acl_shared_dict = file:/var/lib/dovecot/shared\n", {"acl_shared_list": "/var/lib/dovecot/shared"}, ""),
+        ("  acl_shared_dict = file:/x/shared:lock=fcntl\n", {"acl_shared_list": "/x/shared"}, ""),
+        ("  acl_shared_dict = proxy::acl\n", {"acl_shared_list": None}, "acl_shared_dict = proxy::acl: who shares"),
+        ("  acl_shared_dict = file:~/shared\n", {"acl_shared_list": None}, "acl rebuild"),
+        ("  acl_anyone = allow\n", {"acl": None}, "acl_anyone"),
+    ],
+)
+def test_access_rights(written: str, settings: dict[str, object], named: str, tmp_path: Path) -> None:
+    found, said = told(f"{HEAD}{PERSONAL}mail_plugins = acl\nplugin {{\n{written}}}\n", tmp_path)
+    assert {name: found.get(name) for name in settings} == settings
+    assert named in said
+    without, _ = told(f"{HEAD}{PERSONAL}plugin {{\n{written}}}\n", tmp_path)
+    assert [name for name in without if name.startswith("acl")] == ["acl"]
+    assert without["acl"] is False
+
+
+def test_access_rights_of_2_4(tmp_path: Path) -> None:
+    text = """
+acl_driver = vfile
+acl_global_path = /etc/dovecot/acl
+acl_sharing_map {
+  dict file {
+    path = /var/lib/dovecot/shared
+  }
+}
+acl user=admin {
+  rights = lr
+}
+namespace inbox {
+  inbox = yes
+  prefix = Mail/
+  mailbox "All Foo" {
+    acl owner {
+      rights = lrw
+    }
+  }
+}
+mail_plugins {
+  acl = yes
+}
+"""
+    found, said = told(HEAD_24 + text, tmp_path)
+    assert found["acl_global"] == "/etc/dovecot/acl"
+    assert found["acl_shared_list"] == "/var/lib/dovecot/shared"
+    assert "acl" not in found
+    assert "'* user=admin lr'" in said
+    assert "'\"Mail/All Foo\" owner lrw'" in said
+
+
+@pytest.mark.parametrize(
     ("rules", "settings", "named"),
     [
         ("quota_rule = *:storage=1G:messages=500\n", ("1G", 500), ""),
         ("quota_rule = ?:storage=10240\n", ("10M", None), ""),
-        ("quota_rule = *:storage=1G\nquota_rule2 = Trash:storage=+10%%\n", ("1G", None), "quota_rule2 = Trash"),
+        ("quota_rule = *:storage=1G\nquota_rule2 = Trash:storage=+10%%\n", ("1G", None), "Trash: storage=+10%"),
+        ("quota_rule = *:storage=1G\nquota_rule2 = Trash:noenforcing\n", ("1G", None), "quota_rule2 = Trash"),
         ("quota_rule = *:storage=70%%\n", (None, None), "quota_rule = *:storage=70"),
         ("quota_warning = storage=95%% quota-warning 95 %u\n", (None, None), "no program is run"),
+        ("quota_exceeded_message = full\n", (None, None), "in our own words"),
     ],
 )
 def test_quota(rules: str, settings: tuple[object, object], named: str, tmp_path: Path) -> None:
@@ -470,6 +600,104 @@ def test_quota(rules: str, settings: tuple[object, object], named: str, tmp_path
     assert named in said
     found, said = told(text.replace("mail_plugins = quota\n", ""), tmp_path)
     assert "quota_storage" not in found
+
+
+RULES_OF_2_3 = """
+quota = maildir:User quota
+quota_rule = *:storage=1G
+quota_rule2 = Trash:storage=+100M:messages=+10%%
+quota_rule3 = INBOX.Junk.Old:ignore
+quota_rule4 = Lists.*:ignore
+quota_rule5 = J*nk:ignore
+quota_grace = 50 M
+quota_mailbox_count = 200
+quota_max_mail_size = 20 M
+quota_warning = storage=95%% quota-warning 95 %u
+quota_warning2 = storage=80%% quota-warning 80 %u
+quota_warning3 = -storage=100%% quota-warning below %u
+quota_warning4 = storage=5G quota-warning much %u
+quota_warning5 = messages=95%% elsewhere 95 %u
+quota_warning6 = messages=70%% quota-warning 70 %h
+"""
+SERVICE = "service quota-warning {\n  executable = script /usr/local/bin/full.sh\n  user = dovecot\n}\n"
+
+
+def test_rules_grace_and_warnings_of_2_3(tmp_path: Path) -> None:
+    rules = "".join(f"  {line}\n" for line in RULES_OF_2_3.splitlines())
+    namespace = "namespace inbox {\n  inbox = yes\n  prefix = INBOX.\n  separator = .\n}\n"
+    text = f"{HEAD}mail_location = maildir:~/Maildir\n{namespace}mail_plugins = quota\nplugin {{\n{rules}}}\n{SERVICE}"
+    found, said = told(text, tmp_path)
+    assert found["quota_exceptions"] == ["Trash: storage=+100M, messages=+10%", "Junk/Old: ignore", "Lists/*: ignore"]
+    assert (found["quota_grace"], found["quota_mailboxes"]) == ("50M", 200)
+    assert (found["append_limit"], found["delivery_limit"]) == ("20M", "20M")
+    assert found["quota_warnings"] == [
+        "95:/usr/local/bin/full.sh 95 %u",
+        "80:/usr/local/bin/full.sh 80 %u",
+        "under 100:/usr/local/bin/full.sh below %u",
+    ]
+    for named in ("quota_rule5 = J*nk", "quota_warning4 = storage=5G", "quota_warning5", "quota_warning6: 70:"):
+        assert named in said
+    assert "is not run" not in said
+
+
+BLOCKS_OF_2_4 = """
+mail_plugins {
+  quota = yes
+}
+namespace inbox {
+  inbox = yes
+  mailbox Trash {
+    quota_ignore = yes
+  }
+  mailbox Junk {
+    quota_storage_extra = 100 M
+    quota_message_percentage = 110
+  }
+  mailbox Sent {
+    quota_storage_percentage = 150
+  }
+  mailbox Drafts {
+    quota_storage_percentage = 50
+  }
+}
+quota_mail_size = 20 M
+quota "User quota" {
+  driver = maildir
+  storage_size = 1 G
+  warning warn-95 {
+    quota_storage_percentage = 95
+    execute quota-warning {
+      args = 95 %{user}
+    }
+  }
+  warning warn-under {
+    storage_percentage = 100
+    threshold = under
+    execute quota-warning {
+      args = below %{user}
+    }
+  }
+}
+"""
+
+
+def test_rules_grace_and_warnings_of_2_4(tmp_path: Path) -> None:
+    text = f"{HEAD_24}mail_driver = maildir\nmail_path = ~/Maildir\n{BLOCKS_OF_2_4}{SERVICE}"
+    found, said = told(text, tmp_path)
+    assert found["quota_exceptions"] == [
+        "Trash: ignore",
+        "Junk: storage=+100M, messages=+10%",
+        "Sent: storage=+50%",
+    ]
+    assert found["quota_grace"] == "10M"
+    assert found["quota_warnings"] == [
+        "95:/usr/local/bin/full.sh 95 %u",
+        "under 100:/usr/local/bin/full.sh below %u",
+    ]
+    assert (found["append_limit"], found["delivery_limit"]) == ("20M", "20M")
+    assert "mailbox Drafts/quota_storage_percentage" in said
+    found, _ = told(text.replace("storage_size = 1 G", "storage_grace = 5 M"), tmp_path)
+    assert found["quota_grace"] == "5M"
 
 
 def test_an_index_of_words_becomes_one_of_strings(tmp_path: Path) -> None:

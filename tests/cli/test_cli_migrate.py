@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -214,6 +215,49 @@ def test_lists_of_rights_survive_adopt_and_release(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     for name in ("INBOX", "a"):
         assert (spool.path(name) / "dovecot-acl").read_bytes() == rights
+
+
+def test_couriers_rights_are_taken_over(tmp_path: Path) -> None:
+    spool = spool_of_three(tmp_path)
+    theirs = {
+        "INBOX": "owner aceilrstwx\nadministrators aceilrstwx\n",
+        "a": "owner aceilrstwx\nanyone l\nuser=bob r\n",
+        "b": "owner aceilrstwx\nuser=bob lr\nbob lr\n",
+    }
+    for name, text in theirs.items():
+        (spool.path(name) / "courierimapacl").write_text(text)
+    (spool.path("b") / "dovecot-acl").write_text("user=joe l\n")
+    looked = adopt(spool, "--dry-run")
+    assert looked.exit_code == 0
+    assert not (spool.path("a") / "dovecot-acl").exists()
+    done = adopt(spool)
+    assert done.exit_code == 0, done.output
+    for output in (looked.output, done.output):
+        assert "access rights of anyone, user=bob" in output
+    assert (spool.path("a") / "dovecot-acl").read_text() == "anyone l\nuser=bob lr\n"
+    assert (spool.path("b") / "dovecot-acl").read_text() == "user=joe l\n"
+    assert not (spool.path("INBOX") / "dovecot-acl").exists()
+    assert (spool.path("a") / "courierimapacl").read_text() == theirs["a"]
+    (spool.path("b") / "dovecot-acl").unlink()
+    done = adopt(spool)
+    assert done.exit_code == 1
+    assert 'not understood: "bob lr"' in " ".join(done.output.split())
+    assert (spool.path("b") / "dovecot-acl").read_text() == "user=bob lr\n"
+
+
+def test_couriers_rights_that_cannot_be_read_and_folders_of_others_are_named(tmp_path: Path) -> None:
+    spool = spool_of_three(tmp_path)
+    os.mkfifo(spool.path("a") / "courierimapacl")
+    (spool.root / "shared-maildirs").write_text("office\t/srv/shared/office Maildir\n# x\n\nnoplace\n")
+    document = json.loads(adopt(spool, "--json").stdout)
+    found = {each["kind"]: each for each in document["findings"]}
+    assert found.keys() == {"rights", "shared-folders"}
+    assert "courierimapacl: it is no regular file" in found["rights"]["words"]
+    assert 'noplace (""), office ("/srv/shared/office Maildir")' in found["shared-folders"]["words"]
+    assert found["shared-folders"]["count"] == 2
+    (spool.root / "shared-maildirs").unlink()
+    os.mkfifo(spool.root / "shared-maildirs")
+    assert adopt(spool).exit_code == 1
 
 
 def test_adopt_sees_how_the_folders_are_laid_out(tmp_path: Path) -> None:

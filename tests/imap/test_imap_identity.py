@@ -61,7 +61,7 @@ def test_a_message_that_is_read_while_all_is_numbered_anew(
 
     monkeypatch.setattr(Mailbox, "load", meanwhile)
     for command in (b"FETCH 1 (BODY.PEEK[])", b"FETCH 1 (BODYSTRUCTURE)"):
-        wires = MemoryWires(client._account)
+        wires = MemoryWires(client.account)
         other = wires.connect(login=True)
         other.command(b"a SELECT INBOX")
         assert other.command(b"b " + command) == [b"* BYE UIDVALIDITY of the selected mailbox changed"]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from memory import POLICY, MemoryClient, MemoryWires
+
+from maildir_imapd.store.records import acl_global
+from maildir_imapd.store.records.acl import AclRules
+from maildir_imapd.store.records.acl_global import GlobalAcls
 
 IMAP = Path(__file__).parent.parent.parent / "maildir_imapd" / "imap"
 
@@ -83,3 +89,44 @@ def test_a_name_of_which_nothing_may_be_seen_is_not_there(tmp_path: Path) -> Non
     one.command(b"b DELETE Top")
     (tmp_path / "Maildir" / ".Top.Secret" / "dovecot-acl").write_text("owner k\n")
     assert one.command(b"c RENAME Top New")[-1].startswith(b"c NO [NONEXISTENT]")
+
+
+def test_what_an_administrator_says_of_a_mailbox_is_shown_and_not_changed(tmp_path: Path) -> None:
+    """As Dovecot shows it, with # in front of the identifier."""
+    (tmp_path / "global").write_text("Work* anyone lra\nWork -group=x r\nHid* anyone i\n")
+    wires = MemoryWires(tmp_path / "Maildir")
+    one: MemoryClient = wires.connect(login=True)
+    for name in (b"Work", b"Hidden", b"Home"):
+        one.command(b"a CREATE " + name)
+    one.command(b"a SETACL Work bob lrs")
+    account = one.session.account.own
+    account.acls.rules = AclRules(GlobalAcls(bytes(tmp_path / "global")))
+    assert one.command(b"b GETACL Work")[0] == b"* ACL Work ann lrwstipekxacd bob lrs #anyone lra -#$x r"
+    assert one.command(b"c MYRIGHTS Work")[0] == b"* MYRIGHTS Work lra"
+    for line in (b"SETACL Work #anyone lrws", b"SETACL Work -#$x r", b"DELETEACL Work #anyone"):
+        assert one.command(b"d " + line)[-1].startswith(b"d NO [NOPERM]"), line
+    assert one.command(b"e SETACL Work bob lr")[-1].startswith(b"e OK")
+    assert (tmp_path / "Maildir" / ".Work" / "dovecot-acl").read_text() == "user=bob lr\n"
+    assert one.command(b"f SELECT Work")[-1].startswith(b"f OK [READ-ONLY]")
+    assert one.command(b"g SELECT Home")[-1].startswith(b"g OK [READ-WRITE]")
+    assert one.command(b"h SELECT Hidden")[-1].startswith(b"h NO")
+    listed = b"".join(one.command(b'i LIST "" *'))
+    assert b"Hidden" not in listed
+    assert b"Work" in listed
+
+
+def test_an_open_way_ends_when_an_administrator_says_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acl_global, "LOOK_SECONDS", 0.0)
+    said = tmp_path / "global"
+    said.write_text("Other owner lr\n")
+    one: MemoryClient = MemoryWires(tmp_path / "Maildir").connect(login=True)
+    one.session.account.own.acls.rules = AclRules(GlobalAcls(bytes(said)))
+    for _ in range(3):
+        assert one.command(b"a STATUS INBOX (MESSAGES)")[-1].startswith(b"a OK")
+    said.write_text("INBOX owner l\n")
+    assert one.command(b"b STATUS INBOX (MESSAGES)")[-1].startswith(b"b NO")
+    said.write_text("INBOX owner lr\n")
+    os.utime(said, (1, 1))
+    assert one.command(b"c STATUS INBOX (MESSAGES)")[-1].startswith(b"c OK")

@@ -590,7 +590,7 @@ def test_nothing_is_done_quickly_where_nothing_is_to_be_told(spool: Spool) -> No
     assert b"* 1 EXISTS" in client.command(b"n NOOP")
     client.command(b"u UNSELECT")
     client.command(b"e ENABLE METADATA")
-    other = MemoryClient(client._account)
+    other = MemoryClient(client.account)
     other.read_line()
     other.command(b"L LOGIN ann secret")
     other.command(b'm SETMETADATA INBOX (/private/comment "x")')

@@ -212,3 +212,28 @@ def test_devices(server: Server) -> None:
         chain.identify(Password("ben@example.org", b"pp"))
     with pytest.raises(ConfigError, match="sql_device_query"):
         settings.chain(load(None, {"sql_device_query": query}))
+
+
+def test_a_login_is_written_down(server: Server) -> None:
+    """With types of all kinds, which the server makes of the texts that it is given."""
+    words = f"host={server.directory} user=postgres password='over all'"
+    with psycopg.connect(words, autocommit=True) as admin:
+        admin.execute(
+            "CREATE TABLE logins (name text PRIMARY KEY, seconds bigint, at timestamptz, address inet, way text)"
+        )
+        admin.execute("GRANT SELECT, INSERT, UPDATE ON logins TO reader")
+    statement = (
+        "INSERT INTO logins VALUES (%u, %t, to_timestamp(%t), %r, '%s') ON CONFLICT (name) DO UPDATE SET seconds = %t"
+    )
+    logins = settings.last_logins(load(None, given(server, sql_last_login_query=statement)))
+    assert logins is not None
+    logins.start()
+    try:
+        logins.note("ann@example.org", "imap", "2001:db8::1")
+    finally:
+        logins.close()
+    with psycopg.connect(words, autocommit=True) as admin:
+        (row,) = admin.execute(
+            "SELECT name, extract(epoch FROM at) = seconds, host(address), way FROM logins"
+        ).fetchall()
+    assert row == ("ann@example.org", True, "2001:db8::1", "imap")

@@ -6,8 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from dovecot import Dovecot, acl
-from memory import MemoryWires
+from dovecot import Dovecot, acl, is_24
+from memory import MemoryClient
+
+from maildir_imapd.imap.mailboxes.rights import ANY
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.records.acl import AclRules
+from maildir_imapd.store.records.acl_global import GlobalAcls
 
 pytestmark = pytest.mark.interop
 
@@ -85,11 +90,10 @@ def meaning(lines: list[str]) -> list[object]:
 
 
 def ours(root: Path, *commands: str) -> list[str]:
-    wires = MemoryWires(root)
-    client = wires.connect(login=False)
-    client.command(b"L LOGIN ann secret")
     # The same name as Dovecot's user.
-    client.session.user = "witness"
+    client = MemoryClient(Account(bytes(root), fsync="never"), user="witness")
+    client.read_line()
+    client.command(b"L LOGIN witness secret")
     lines = []
     for number, command in enumerate(commands):
         lines += [line.decode() for line in client.command(f"t{number} {command}".encode())]
@@ -140,3 +144,64 @@ def test_each_reads_what_the_other_writes(tmp_path: Path) -> None:
     said = meaning(dovecot.talk(*ask))
     assert said == meaning(ours(tmp_path / "Maildir", *ask))
     assert said[0] == said[2]
+
+
+# What an administrator says of all users' mailboxes, what stands in the mailbox's own file, and who asks.
+GENERAL = (
+    "f0 anyone lr",
+    "f1 owner lr",
+    "f2 user=witness lr",
+    "f3 user=bob lrs",
+    "f4 anyone l",
+    "f5 group=ga r",
+    "f6 group=gz r",
+    "f7 anyone lrs",
+    "f8 user=joe lrs",
+    "f9 -anyone w",
+    "f10 anyone lrs",
+    "f* -user=bob r",
+    "f11 group=ga l",
+    "f11 group=gb r",
+    "f11 group-override=gb i",
+    "?12 owner lrx",
+    '"f1?" anyone lrw',
+    "*4 authenticated lk",
+)
+OWN = {
+    4: "owner lrw\nuser=bob lrwi\n",
+    5: "user=bob lrwi\n",
+    6: "user=bob lrwi\n",
+    7: "-user=bob lr\n-owner l\n",
+    8: "-user=bob lr\n",
+    9: "owner lrw\nuser=bob lrw\n-user=bob s\n",
+    10: "anyone lr\n",
+    12: "anyone lrwstipekxa\n",
+}
+
+
+@pytest.mark.skipif(is_24(), reason="the file is one of Dovecot 2.3's")
+@pytest.mark.parametrize("user", ["witness", "bob"])
+@pytest.mark.parametrize("more", ["", "acl_defaults_from_inbox = yes\n", "acl_globals_only = yes\n"])
+def test_what_is_said_of_all_mailboxes_means_the_same(tmp_path: Path, user: str, more: str) -> None:
+    said = tmp_path / "global"
+    said.write_text("\n".join(GENERAL) + "\n")
+    plugin = f"plugin {{\n  acl = vfile:{said}:cache_secs=0\n  acl_groups = ga,gb\n  {more}}}\n"
+    (tmp_path / "Maildir").mkdir()
+    count = 15
+    Dovecot(tmp_path, acl()).talk(*[f"CREATE f{n}" for n in range(count)])
+    for n, text in OWN.items():
+        (tmp_path / "Maildir" / f".f{n}" / "dovecot-acl").write_text(text)
+    (tmp_path / "Maildir" / "dovecot-acl").write_text("owner lrwstipekxa\nuser=bob lrit\n")
+    who = "" if user == "witness" else f"plugin {{\n  acl_user = {user}\n}}\n"
+    names = ["INBOX", *[f"f{n}" for n in range(count)]]
+    lines = Dovecot(tmp_path, acl() + plugin + who).talk(*[f"MYRIGHTS {name}" for name in names])
+    theirs = {words[2].strip('"'): words[3] for line in lines if (words := line.split())[1:2] == ["MYRIGHTS"]}
+    assert len(theirs) > 5
+    account = Account(bytes(tmp_path / "Maildir"), fsync="never")
+    account.acls.rules = AclRules(GlobalAcls(bytes(said)), "globals_only" not in more, "from_inbox" in more)
+    for name in names:
+        found = account.acls.read(name)
+        assert found is not None
+        ours = found.rights(user, ("ga", "gb"), owner=user == "witness")
+        # Who may do nothing that MYRIGHTS is for hears nothing.
+        assert ours == frozenset(theirs.get(name, "")) - {"c", "d"} or (name not in theirs and not ours & ANY), name

@@ -52,6 +52,7 @@ def test_quotas(tmp_path: Path) -> None:
     assert accounts.account(Identity("ann")) is account
     assert limit(Identity("ann")) == (1 << 20, 0)
     assert limit(Identity("ben", quota=QuotaLimits(1 << 30, 1000))) == (1 << 30, 1000)
+    assert limit(Identity("ben", quota=QuotaLimits(None, 7))) == (1 << 20, 7)
 
 
 def test_users_that_this_process_cannot_keep_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

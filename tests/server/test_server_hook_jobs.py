@@ -13,7 +13,7 @@ from spool import Spool
 
 from maildir_imapd.config import load
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.server import hook_jobs, jobs, owners, settings, shared
+from maildir_imapd.server import hook_jobs, jobs, owners, programs, settings, shared
 from maildir_imapd.server.hook import Hook
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.threads.moves import MESSAGES, Moved, Moves, parse
@@ -127,7 +127,7 @@ def test_what_has_gone_on_or_is_numbered_anew(tmp_path: Path) -> None:
     ids=["fails", "hangs", "leaves", "talks", "is-none"],
 )
 def test_a_hook_that_goes_wrong_holds_nobody_up(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hook_jobs, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(programs, "PATIENCE_SECONDS", 1.0)
     _, moved = filled(tmp_path / "Maildir")
     bad, good = script(tmp_path / "bad", text), script(tmp_path / "learn", LEARN.format(out=tmp_path))
     hooks = [Hook("Junk", (str(bad),)), Hook("INBOX", (str(good),))]

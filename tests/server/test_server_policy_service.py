@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from asked import Asker, answering
+from lmtp_talker import Lmtp
 from spool import Spool
 
 from maildir_imapd.server import asking
@@ -19,6 +20,7 @@ USERS = (
 )
 FULL = b"action=552 5.2.2 The mailbox is full\n"
 DUNNO = b"action=DUNNO\n"
+K = 1024
 
 
 @pytest.fixture
@@ -51,6 +53,50 @@ def test_quotas(asker: Asker, tmp_path: Path) -> None:
         assert ask(asker, recipient="ann", size=size) == DUNNO
     # Nothing is made for one who has no mail yet.
     assert not (tmp_path / "dan").exists()
+
+
+GIVEN = {
+    "quota_storage": "10K",
+    "quota_groups": ["small: storage=2K"],
+    "quota_exceptions": ["Trash: ignore", "Sent: storage=+1K"],
+    "quota_grace": "10%",
+}
+
+
+@pytest.mark.parametrize(
+    ("recipient", "size", "room"),
+    [
+        ("ann", 11 * K - 500, True),
+        ("ann", 11 * K - 499, False),
+        ("ann+trash", 10**8, True),
+        ("ann+Sent", 12 * K - 500, True),
+        ("ann+Sent", 12 * K - 499, False),
+        # A folder that is not there is INBOX.
+        ("ann+nowhere", 11 * K - 499, False),
+        ("ben", 2 * K + 204, True),
+        ("ben", 2 * K + 205, False),
+        # One who has no room left has no grace, either.
+        ("cyd", 1, False),
+        ("cyd+trash", 1, True),
+    ],
+)
+def test_postfix_and_lmtp_are_told_the_same(tmp_path: Path, recipient: str, size: int, room: bool) -> None:
+    users = "ann:{PLAIN}x\nben:{PLAIN}x::::::acl_groups=small\ncyd:{PLAIN}x::::::acl_groups=small\n"
+    for user, octets in (("ann", 500), ("ben", 0), ("cyd", 2 * K)):
+        spool = Spool(tmp_path / user / "Maildir")
+        for folder in ("Trash", "Sent"):
+            spool.folder(folder)
+        if octets:
+            spool.put("INBOX", b"x" * (octets - 1) + b"\n")
+        spool.put("Trash", b"y" * 5 * K)
+    with (
+        answering(tmp_path, ["policy", "lmtp"], users, **GIVEN) as addresses,
+        Asker(addresses["policy"]) as policy,
+        Lmtp(addresses["lmtp"]) as lmtp,
+    ):
+        assert ask(policy, recipient=recipient, size=size) == (DUNNO if room else FULL)
+        assert lmtp.command(f"MAIL FROM:<a@example.org> SIZE={size}".encode()).startswith("250 ")
+        assert lmtp.command(f"RCPT TO:<{recipient}>".encode())[:9] == ("250 2.1.5" if room else "552 5.2.2")
 
 
 def test_trouble_keeps_no_mail_out(asker: Asker, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maildir_imapd.auth.base import Password, QuotaLimits
+from maildir_imapd.auth.base import Password
 from maildir_imapd.config import BY_NAME, load
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.server import memory, settings
@@ -60,8 +60,8 @@ def test_the_back_ends(tmp_path: Path) -> None:
 def test_where_mail_is_and_how_it_is_kept() -> None:
     given = {"mail_location": "maildir:/srv/%n", "quota_storage": "1M", "quota_mailboxes": 9, "fsync": "never"}
     mail = settings.mail(load(None, given))
-    assert (mail.location, mail.user, mail.quota) == ("maildir:/srv/%n", None, QuotaLimits(1 << 20, 0))
-    assert (mail.keeping.fsync, mail.quota_mailboxes, mail.keeping.coexist) == ("never", 9, False)
+    assert (mail.location, mail.user, mail.quotas.everybody.storage) == ("maildir:/srv/%n", None, 1 << 20)
+    assert (mail.keeping.fsync, mail.quotas.everybody.mailboxes, mail.keeping.coexist) == ("never", 9, False)
 
 
 def test_what_a_process_gives_up() -> None:
@@ -95,6 +95,10 @@ def test_where_to_listen() -> None:
     assert [(place.implicit_tls, place.proxy) for place in settings.listening(config)] == [(False, True), (True, True)]
 
 
+# The files that read settings: all, and those of a subject.
+SUBJECTS = ({"settings.py"}, {"back_ends.py"}, {"tls.py"}, {"quotas.py"})
+
+
 def test_a_setting_is_read_in_one_place() -> None:
     """By one file of ``server``, so that what it means stands once."""
     readers: dict[str, set[str]] = {}
@@ -106,7 +110,7 @@ def test_a_setting_is_read_in_one_place() -> None:
     assert readers.pop("workers") == {"settings.py", "supervisor.py"}
     assert not {name: places for name, places in readers.items() if len(places) > 1}
     # What the supervisor reads is of the process, and of no connection.
-    own = {name for name, places in readers.items() if places not in ({"settings.py"}, {"back_ends.py"}, {"tls.py"})}
+    own = {name for name, places in readers.items() if places not in SUBJECTS}
     assert own == {"pid_file", "shutdown_timeout"}
 
 

@@ -202,3 +202,40 @@ def test_the_cache_doubts_a_young_file(account: Account, monkeypatch: pytest.Mon
     found = account.acls.read("Work")
     assert found is not None
     assert found.of(OWNER, negative=False) == {"l", "x"}
+
+
+def test_whom_a_list_shows_a_mailbox() -> None:
+    lists = [
+        parse(b"owner lr\nuser=bob lr\ngroup=staff r\n-user=joe l\n"),
+        parse(b"group-override=boss l\nauthenticated r\nnonsense\n"),
+        parse(b"anyone l\n"),
+    ]
+    assert acl.shown_to(lists) == {BOB, Who(Kind.GROUP_OVERRIDE, "boss"), Who(Kind.ANYONE)}
+
+
+def test_who_wants_to_hear_learns_whom_something_is_shown_to(tmp_path: Path) -> None:
+    account = Account(bytes(tmp_path / "Maildir"), fsync="never")
+    told: list[tuple[frozenset[Who], bool]] = []
+    account.acls.shared = lambda to, whole: told.append((to, whole))
+    account.create("Work")
+    account.delete("Work")
+    account.create("Work")
+    assert told == []
+    account.acls.change("Work", lambda acl: acl.put(BOB, frozenset("lr"), negative=False))
+    assert told == [({BOB}, True)]
+    account.acls.change("Work", lambda acl: acl)
+    assert len(told) == 1
+    account.acls.change("INBOX", lambda acl: acl.put(Who(Kind.GROUP, "staff"), frozenset("l"), negative=False))
+    assert told[1:] == [({BOB, Who(Kind.GROUP, "staff")}, True)]
+    account.delete("Work")
+    assert told[2:] == [({Who(Kind.GROUP, "staff")}, True)]
+
+
+def test_where_a_list_cannot_be_read_it_may_be_shown_to_more(tmp_path: Path) -> None:
+    account = Account(bytes(tmp_path / "Maildir"), fsync="never")
+    told: list[tuple[frozenset[Who], bool]] = []
+    account.acls.shared = lambda to, whole: told.append((to, whole))
+    account.create("Work")
+    (tmp_path / "Maildir" / ".Work" / "dovecot-acl").mkdir()
+    account.acls.change("INBOX", lambda acl: acl.put(BOB, frozenset("lr"), negative=False))
+    assert told == [({BOB}, False)]

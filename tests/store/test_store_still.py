@@ -393,7 +393,7 @@ def test_folders_at_which_nothing_happens_are_not_looked_at(account: Account, mo
         raise AssertionError("looked")
 
     monkeypatch.setattr(account.listing, "_marked", look)
-    monkeypatch.setattr(account.listing, "_among", look)
+    monkeypatch.setattr(account.acls, "among", look)
     found = account.folders()
     assert [row.name for row in found] == ["INBOX", "one", "one.two", "three"]
     assert account.folders() is found

@@ -20,6 +20,7 @@ from maildir_imapd.imap.mailboxes.rights import demand, myrights_line, visible, 
 from maildir_imapd.imap.mailboxes.status import status_line, status_line_at
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
+from maildir_imapd.store.branch import SpaceKind
 from maildir_imapd.wire import render
 from maildir_imapd.wire.names import Pattern, ancestors, encode_mailbox
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.account import Account, Listed
+    from maildir_imapd.store.namespaces import Namespaces
     from maildir_imapd.wire.commands import List, Lsub, Namespace, Xlist
 
 
@@ -65,7 +67,7 @@ class _Found:
 # Each line, and the mailbox if STATUS can be asked of it, with its folder if the user has all rights to it.
 Lines = list[tuple[bytes, str | None, bytes | None]]
 # The last answer to LIST of each account: a client that asks again, or a second one, gets it as it is.
-_last: WeakKeyDictionary[Account, tuple[tuple[object, ...], _Found, Lines]] = WeakKeyDictionary()
+_last: WeakKeyDictionary[Account | Namespaces, tuple[tuple[object, ...], _Found, Lines]] = WeakKeyDictionary()
 
 
 @command(
@@ -101,12 +103,15 @@ def list_(session: Session, cmd: List, reply: Reply) -> Done:
             _metadata(session, reply, selectable, cmd.entries)
         if status:
             reply.write(status)
+    if cmd.status_items:
+        session.account.own.standing.save()
     return Done("LIST completed")
 
 
 def _listing(session: Session, cmd: List) -> Lines:
     """The lines of an answer to LIST; those given last for this account, if nothing that shows has changed."""
     account = session.account
+    key = account.own if account.single else account
     folders, limited = visible_and_limited(session)
     found = _Found(folders, account.special_use(), limited)
     criteria = cmd.select_options & {b"SUBSCRIBED", b"SPECIAL-USE"}
@@ -114,11 +119,11 @@ def _listing(session: Session, cmd: List) -> Lines:
         found.subscribed = frozenset(_subscribed(session, found.folders))
     extended = cmd.extended or session.rev2  # which has all of RFC 5258 in it
     asked = (cmd.reference, cmd.patterns, cmd.select_options, cmd.return_options, extended, session.utf8)
-    last = _last.get(account)
+    last = _last.get(key)
     if last is not None and last[0] == asked and last[1].same(found):
         return last[2]
     recursive = b"RECURSIVEMATCH" in cmd.select_options
-    rows = _rows(account, found, criteria, extended=extended, recursive=recursive)
+    rows = _rows(account.delimiter, found, criteria, extended=extended, recursive=recursive)
     matching = _matching(session, rows, cmd.reference, cmd.patterns)
     if recursive:
         matching = _not_redundant(rows, list(matching), account.delimiter)
@@ -135,7 +140,7 @@ def _listing(session: Session, cmd: List) -> Lines:
         )
         # Of a name that is there for its children alone nothing more is said (RFC 5819 3, RFC 8440 4, RFC 9590 4).
         lines.append((line, row.name if row.selectable and row.own else None, free.get(row.name)))
-    _last[account] = (asked, found, lines)
+    _last[key] = (asked, found, lines)
     return lines
 
 
@@ -192,17 +197,24 @@ def xlist(session: Session, cmd: Xlist, reply: Reply) -> Done:
 
 @command(b"NAMESPACE", states=LOGGED_IN, mail=False, announces=[b"NAMESPACE"])
 def namespace(session: Session, cmd: Namespace, reply: Reply) -> Done:
-    """Tell the namespaces (RFC 2342): one, personal."""
+    """Tell the namespaces (RFC 2342): those that the user has, that others share, and public ones."""
     reply.write(namespaces(session))
     return Done("NAMESPACE completed")
 
 
 def namespaces(session: Session) -> bytes:
     """Namespace-Response (RFC 2342), with the translations of RFC 5255 3.4."""
-    prefix, delimiter = session.account.prefix, session.account.delimiter
+    account = session.account
+    prefix, delimiter = account.prefix, account.delimiter
     said = translated_prefix(session.language, prefix, delimiter)
     translations = {} if said is None else {prefix.encode(): said}
-    return render.namespace_line([(prefix.encode(), delimiter.encode())], translations=translations)
+    kinds: dict[SpaceKind, list[tuple[bytes, bytes]]] = {SpaceKind.PERSONAL: [(prefix.encode(), delimiter.encode())]}
+    for space in sorted(account.spaces, key=lambda space: space.prefix):
+        if space.listed != "no":
+            kinds.setdefault(space.kind, []).append((session.spell(space.prefix), delimiter.encode()))
+    return render.namespace_line(
+        kinds[SpaceKind.PERSONAL], kinds.get(SpaceKind.OTHERS), kinds.get(SpaceKind.PUBLIC), translations=translations
+    )
 
 
 def _root(session: Session, reply: Reply, kind: bytes) -> None:
@@ -221,7 +233,7 @@ def _row(name: str, selectable: bool, children: bool, marked: bool | None = None
     return row
 
 
-def _rows(account: Account, found: _Found, criteria: frozenset[bytes], *, extended: bool, recursive: bool) -> list[Row]:
+def _rows(delimiter: str, found: _Found, criteria: frozenset[bytes], *, extended: bool, recursive: bool) -> list[Row]:
     """Every name that meets *criteria* (all there are, without any), and with *recursive* their parents."""
     folders = {folder.name: folder for folder in found.folders}
     special, subscribed = found.special, found.subscribed
@@ -230,7 +242,7 @@ def _rows(account: Account, found: _Found, criteria: frozenset[bytes], *, extend
         chosen = chosen & set(special)
     parents: set[str] = set()
     if recursive:
-        parents = {parent for name in chosen for parent in ancestors(name, account.delimiter)}
+        parents = {parent for name in chosen for parent in ancestors(name, delimiter)}
     rows = []
     for name in sorted({*chosen, *parents}, key=lambda name: (name != "INBOX", name)):
         row = _described(name, folders.get(name), extended=extended)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from maildir_imapd.errors import (
     BadMailboxName,
-    CannotDo,
     MailboxExists,
     MailboxMissing,
     NoPermission,
@@ -37,7 +36,7 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
         raise MailboxExists
     rights.demand_new(session, name)
     for attribute in cmd.use:
-        if attribute.lower() not in SPELLED:
+        if attribute.lower() not in SPELLED or not rights.is_own(session, name):
             raise UseAttribute
     session.account.create(name)
     session.note_names(NameChange(name, gone=True), NameChange(name), *_parents(session, name))
@@ -58,10 +57,10 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
 def delete(session: Session, cmd: Delete, reply: Reply) -> Done:
     """Remove a mailbox (RFC 3501 6.3.4): the children stay.  A session that has it open is told BYE."""
     name = session.lookup_name(cmd.mailbox)
-    if name == "INBOX":
-        raise CannotDo(why="INBOX cannot be deleted")
     if rights.rights_of(session, name) is not None:
         rights.demand(session, name, "x")
+    elif not rights.is_own(session, name):
+        rights.demand_parent(session, name)
     session.account.delete(name)
     session.note_names(NameChange(name, gone=True))
     if session.view is not None and session.view.name == name:
@@ -82,14 +81,15 @@ def rename(session: Session, cmd: Rename, reply: Reply) -> Done:
     if rights.rights_of(session, old) is not None:
         rights.demand(session, old, "x")
     else:
+        if not rights.is_own(session, old):
+            rights.demand_parent(session, old)
         # RFC 4314 4: "x" on what is renamed; of a name that is only there for others, these are renamed.
         _demand_below(session, old, "x")
     rights.demand_new(session, new)
     session.account.rename(old, new)
-    # INBOX stays, and what it had is in a new mailbox.
-    session.note_names(NameChange(new, None if old == "INBOX" else old), *_parents(session, new))
+    session.note_names(NameChange(new, None if _stays(session, old) else old), *_parents(session, new))
     opened = "INBOX" if session.view is None else session.view.name
-    if opened != "INBOX" and (opened == old or opened.startswith(old + session.account.delimiter)):
+    if not _stays(session, old) and (opened == old or opened.startswith(old + session.account.delimiter)):
         # Its folder carries another name now; INBOX stays.
         session.leave()
     session.note("rename", mailbox=old, to=new)
@@ -115,6 +115,12 @@ def unsubscribe(session: Session, cmd: Unsubscribe, reply: Reply) -> Done:
     session.account.unsubscribe(name)
     session.note_subscription(name)
     return Done("UNSUBSCRIBE completed")
+
+
+def _stays(session: Session, name: str) -> bool:
+    """Whether this is somebody's INBOX: when it is renamed it stays, and what it had is in a new mailbox."""
+    place = session.account.locate(name)
+    return place is not None and place.name == "INBOX"
 
 
 def _demand_below(session: Session, name: str, right: str) -> None:

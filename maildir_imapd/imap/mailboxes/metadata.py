@@ -14,7 +14,7 @@ from maildir_imapd.errors import (
     UseAttribute,
 )
 from maildir_imapd.imap.mailboxes import filters
-from maildir_imapd.imap.mailboxes.rights import demand, rights_of
+from maildir_imapd.imap.mailboxes.rights import demand, is_own, is_parent, name_there, rights_of
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
-    from maildir_imapd.store.records.metadata import Metadata
     from maildir_imapd.wire.commands import GetMetadata, SetMetadata
 
 SERVER: Final = ""
@@ -79,12 +78,12 @@ def setmetadata(session: Session, cmd: SetMetadata, reply: Reply) -> Done:
         else:
             values.append((entry, value))
     account = session.account
-    before = account.special_use().get(mailbox, ())
+    before = account.special_use().get(name_there(session, mailbox), ())
     ours = []
     if uses is not None:
         ours.append(account.set_special_use(mailbox, uses))
     try:
-        ours.append(account.metadata.change(mailbox, values))
+        ours += account.metadata.change(mailbox, values)
     except ImapdError:
         if uses is not None:
             account.set_special_use(mailbox, before)
@@ -108,7 +107,7 @@ def all_entries(session: Session, mailbox: str) -> Entries:
         for entry, value in session.policy.server_metadata:
             entries.put(entry, value)
     else:
-        uses = session.account.special_use().get(mailbox)
+        uses = session.account.special_use().get(name_there(session, mailbox))
         if uses:
             # RFC 6154 4: as LIST shows them.
             entries.put(ENTRY, b" ".join(uses))
@@ -142,7 +141,7 @@ def _demand_access(session: Session, name: str) -> None:
     """Raise NoPermission where the user may not see a mailbox's annotations, MailboxMissing where there is none."""
     rights = rights_of(session, name)
     if rights is None:
-        if not session.account.exists(name):
+        if not is_parent(session, name):
             raise MailboxMissing
     elif not demand(session, name, "l") & ACCESS:
         raise NoPermission
@@ -162,7 +161,7 @@ def may_hear(session: Session, mailbox: str) -> bool:
     """Whether there is a mailbox of that name whose annotations the user may get."""
     rights = rights_of(session, mailbox)
     if rights is None:
-        return session.account.exists(mailbox)
+        return is_parent(session, mailbox)
     return "l" in rights and bool(rights & ACCESS)
 
 
@@ -187,7 +186,7 @@ def _special_uses(session: Session, mailbox: str, value: bytes) -> tuple[bytes, 
     except KeyError:
         raise UseAttribute from None
     folder = {folder.name: folder for folder in session.account.folders()}.get(mailbox)
-    if uses and (mailbox == "INBOX" or folder is None or not folder.selectable):
+    if uses and (mailbox == "INBOX" or folder is None or not folder.selectable or not is_own(session, mailbox)):
         raise UseAttribute
     return uses
 
@@ -198,7 +197,7 @@ class AnnotationNews:
     __slots__ = ("_close", "_heard", "_metadata", "ours")
 
     def __init__(self, session: Session) -> None:
-        self._metadata: Metadata = session.account.metadata
+        self._metadata = session.account.metadata
         # Of what other processes do, too.
         names = session.account.names
         with ExitStack() as undo:

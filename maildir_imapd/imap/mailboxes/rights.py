@@ -16,6 +16,7 @@ from maildir_imapd.errors import (
     LimitReached,
     MailboxMissing,
     NoPermission,
+    NotSelectable,
     StoreError,
     UnknownCommand,
 )
@@ -23,7 +24,8 @@ from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.maildir.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
-from maildir_imapd.store.records.acl import ALL, NONE, OWNER, Kind, Who, in_order
+from maildir_imapd.store.records.acl import ALL, NO_FILE, NONE, OWNER, VIRTUAL, Kind, Who, in_order, modification
+from maildir_imapd.store.standing import stamp_of
 from maildir_imapd.wire import render
 from maildir_imapd.wire.names import ancestors
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.account import Listed
+    from maildir_imapd.store.branch import Branch, Located
     from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.names import Known
@@ -51,11 +54,11 @@ REMOVING: Final = frozenset("te")
 ANY: Final = frozenset("lrikxa")
 # The owner cannot take them from himself, or he could never undo it.
 KEPT: Final = frozenset("la")
-# RFC 4314 2.1.1: what the rights of RFC 2086 mean.
-VIRTUAL: Final = {"c": frozenset("kx"), "d": frozenset("et")}
 # Of an identifier, in octets, and of entries in one file: no user needs more, and the file is read at every SELECT.
 NAME_LIMIT_CHARACTERS: Final = 255
 IDENTIFIERS_LIMIT: Final = 1000
+# Before identifiers whose rights are the administrator's to change, as in Dovecot.
+GENERAL: Final = "#"
 
 
 # --- the door -------------------------------------------------------------------------------------
@@ -63,14 +66,20 @@ IDENTIFIERS_LIMIT: Final = 1000
 
 def rights_of(session: Session, name: str) -> frozenset[str] | None:
     """Return the rights of the user to a mailbox; None for what is no mailbox.  Raises StoreError."""
-    if not session.policy.acl:
+    if not session.policy.acl and session.account.single:
         return ALL
-    acl = session.account.acls.read(name)
-    return None if acl is None else _rights(session, acl)
+    place = session.account.locate(name)
+    acl = None if place is None else place.branch.account.acls.read(place.name)
+    return None if place is None or acl is None else _rights(session, place.branch, acl)
 
 
-def _rights(session: Session, acl: Acl) -> frozenset[str]:
-    return acl.rights(session.user or "", session.groups, owner=True)
+def _rights(session: Session, branch: Branch, acl: Acl) -> frozenset[str]:
+    """Return the rights of the user to a mailbox of *branch* that has this list."""
+    if not session.policy.acl:
+        return branch.most
+    if not (branch.own or acl.limits or acl.otherwise):
+        return branch.usual & branch.most
+    return acl.rights(session.user or "", session.groups, owner=branch.own) & branch.most
 
 
 def demand(session: Session, name: str, *needed: str) -> frozenset[str]:
@@ -78,15 +87,26 @@ def demand(session: Session, name: str, *needed: str) -> frozenset[str]:
 
     Raises NoPermission; MailboxMissing, also for one that he may not see; NotSelectable, StoreError.
     """
-    if not session.policy.acl:
+    if not session.policy.acl and session.account.single:
         return ALL
-    return _demand(session, session.account.folder_of(name), needed)
+    branch, inner = session.account.demanded(name)
+    return _demand(session, branch, _folder_of(session, name, branch, inner), needed)
 
 
-def _demand(session: Session, path: bytes, needed: Collection[str]) -> frozenset[str]:
-    if not session.policy.acl:
-        return ALL
-    rights = _rights(session, session.account.acls.at(path))
+def _folder_of(session: Session, name: str, branch: Branch, inner: str) -> bytes:
+    """As ``Account.folder_of``: of somebody else's names none is there that the user may see nothing below."""
+    try:
+        return branch.account.folder_of(inner)
+    except NotSelectable:
+        if not branch.own and not is_parent(session, name):
+            raise MailboxMissing from None
+        raise
+
+
+def _demand(session: Session, branch: Branch, path: bytes, needed: Collection[str]) -> frozenset[str]:
+    if not session.policy.acl and branch.own:
+        return branch.most
+    rights = _rights(session, branch, branch.account.acls.at(path))
     if not rights.issuperset(needed):
         raise NoPermission if "l" in rights else MailboxMissing
     return rights
@@ -99,14 +119,16 @@ def open_mailbox(session: Session, name: str, *needed: str) -> Mailbox:
 
 def open_with_rights(session: Session, name: str, *needed: str) -> tuple[Mailbox, frozenset[str]]:
     """The same, with all of the user's rights to it."""
-    account = session.account
-    found = account.ways.unmoved(name)
+    branch, inner = session.account.demanded(name)
+    account = branch.account
+    found = account.ways.unmoved(inner) if branch.free else None
     if found is not None:
         return found[0], ALL
-    path = account.folder_of(name)
-    rights = _demand(session, path, needed)
+    path = _folder_of(session, name, branch, inner)
+    rights = _demand(session, branch, path, needed)
     mailbox = account.mailbox_at(path, session.progress.during)
-    account.ways.note(name, path, mailbox)
+    if branch.free:
+        account.ways.note(inner, path, mailbox)
     return mailbox, rights
 
 
@@ -121,24 +143,36 @@ def look_into(session: Session, name: str, *needed: str, look: Callable[[Mailbox
         return look(*open_with_rights(session, name, *needed))
 
 
-def rights_in(session: Session, mailbox: Mailbox) -> frozenset[str]:
-    """Return the rights of the user to an open mailbox."""
-    return _rights(session, session.account.acls.at(mailbox.path)) if session.policy.acl else ALL
+def rights_in(session: Session, name: str, mailbox: Mailbox) -> frozenset[str]:
+    """Return the rights of the user to an open mailbox of that name."""
+    branch, _ = session.account.demanded(name)
+    if branch.free and not session.policy.acl:
+        return ALL
+    return _rights(session, branch, branch.account.acls.at(mailbox.path))
 
 
 def demand_new(session: Session, name: str) -> None:
     """Raise NoPermission where the user may not make a mailbox: "k" on the nearest parent there is."""
+    place = session.account.locate(name)
+    branch = None if place is None else place.branch
     for parent in ancestors(name, session.account.delimiter):
+        above = session.account.locate(parent)
+        if above is None or above.branch is not branch:
+            break
         rights = rights_of(session, parent)
         if rights is not None:
             if "k" not in rights:
                 raise NoPermission
             return
+    # Beside what there is, and below nothing.
+    if branch is not None and "k" not in (branch.most if branch.own else _rights(session, branch, NO_FILE)):
+        raise NoPermission
 
 
 def named_now(session: Session, name: str, *needed: str) -> tuple[Mailbox, Snapshot]:
     """Open a mailbox as ``look_into``, with what is in it now."""
-    found = session.account.ways.unmoved(name)
+    branch, inner = session.account.demanded(name)
+    found = branch.account.ways.unmoved(inner) if branch.free else None
     if found is None:
         return look_into(session, name, *needed, look=lambda box, _: (box, box.sync(keep_new=True)))
     return found
@@ -149,10 +183,14 @@ def seen_now(session: Session, path: bytes) -> tuple[Mailbox, Snapshot]:
 
     With what is in it now. Raises as ``Account.mailbox_at``.
     """
-    found = session.account.ways.unmoved_at(path)
+    own = session.account.own
+    found = own.ways.unmoved_at(path)
     if found is None:
-        mailbox = session.account.mailbox_at(path, session.progress.during)
-        return mailbox, mailbox.sync(keep_new=True)
+        before = stamp_of(path)
+        mailbox = own.mailbox_at(path, session.progress.during)
+        snapshot = mailbox.sync(keep_new=True)
+        own.standing.note(path, before, mailbox, snapshot)
+        return mailbox, snapshot
     return found
 
 
@@ -165,15 +203,33 @@ def visible(session: Session) -> tuple[Listed, ...]:
 
 
 def visible_and_limited(session: Session) -> tuple[tuple[Listed, ...], Set[bytes]]:
-    """The same, with the folders that have an access control list: to every other one the user has all rights."""
-    folders = session.account.folders()
+    """The same, with the folders to which the user may not have all rights: those with a list, and not his own."""
+    account = session.account
+    folders, limited = _visible_own(session)
+    if account.single:
+        return folders, limited
+    limited = set(limited)
+    lists = [folders]
+    for branch, rows in account.others():
+        limited.update(row.path for row in rows if row.path is not None)
+        hidden = [row.name for row in rows if row.path is not None and not _seen(session, branch, row.path)]
+        lists.append(account.without(branch, rows, frozenset(hidden)))
+    return account.joined(lists), limited
+
+
+def _visible_own(session: Session) -> tuple[tuple[Listed, ...], Set[bytes]]:
+    """The same, of the user's own account alone."""
+    account = session.account
+    folders = account.own_rows()
     if not session.policy.acl:
         return folders, NOWHERE
-    limited = session.account.listing.limited(folders)
+    limited = account.own.listing.limited(folders)
     if not limited:
         return folders, limited
     hidden = {
-        row.name for row in folders if row.path is not None and row.path in limited and not _seen(session, row.path)
+        row.name
+        for row in folders
+        if row.path is not None and row.path in limited and not _seen(session, account.branch, row.path)
     }
     return (_without(session, folders, hidden) if hidden else folders), limited
 
@@ -193,9 +249,9 @@ def _without(session: Session, folders: tuple[Listed, ...], hidden: set[str]) ->
     return tuple(rows)
 
 
-def _seen(session: Session, path: bytes) -> bool:
+def _seen(session: Session, branch: Branch, path: bytes) -> bool:
     try:
-        return "l" in _rights(session, session.account.acls.at(path))
+        return "l" in _rights(session, branch, branch.account.acls.at(path))
     except StoreError as error:
         # LIST itself must succeed (RFC 4314 4).
         session.note("acl-unreadable", why=error.text, detail=error.detail)
@@ -204,7 +260,7 @@ def _seen(session: Session, path: bytes) -> bool:
 
 def known_to(session: Session, known: Known) -> Known:
     """Leave of *known* the mailboxes and subscriptions that the user may see: the same object where that is all."""
-    if not session.policy.acl or not known.rights:
+    if not known.rights or (session.account.single and not session.policy.acl):
         return known
     hidden = {name for name in known.rights if not _named(session, name)}
     if not hidden:
@@ -221,6 +277,31 @@ def _named(session: Session, name: str) -> bool:
         return False
     # One that has gone since is not there either, and nobody knows whether it was hidden.
     return rights is not None and "l" in rights
+
+
+def is_parent(session: Session, name: str) -> bool:
+    """Whether a name that is no mailbox is there for others, of which the user may see one."""
+    place = session.account.locate(name)
+    if place is not None and place.branch.own:
+        return place.branch.account.exists(place.name)
+    return any(row.name == name for row in visible(session))
+
+
+def demand_parent(session: Session, name: str) -> None:
+    """Raise MailboxMissing where a name that is no mailbox is there for nobody the user may see, else NoPermission."""
+    raise NoPermission if is_parent(session, name) else MailboxMissing
+
+
+def name_there(session: Session, name: str) -> str:
+    """Return what a mailbox is called in the account that it is in, "" for what can be none."""
+    place = session.account.locate(name)
+    return "" if place is None or place.branch.account is not session.account.own else place.name
+
+
+def is_own(session: Session, name: str) -> bool:
+    """Whether a name belongs to the user's own account, for which alone special uses are kept."""
+    place = session.account.locate(name)
+    return place is not None and place.branch.account is session.account.own
 
 
 def flag_mask(rights: frozenset[str]) -> int:
@@ -251,15 +332,20 @@ def _announced(session: Session) -> list[bytes]:
 @command(b"GETACL", states=LOGGED_IN, announces=_announced, impersonal=True)
 def getacl(session: Session, cmd: GetAcl, reply: Reply) -> Done:
     """List who has which rights (RFC 4314 3.3).  The owner comes first, also where the file does not speak of him."""
-    name = _mailbox(session, cmd.mailbox, "a")
-    acl = _acl(session, name)
-    own = _own(session, acl)
-    given = acl.of(own, negative=False)
-    pairs = [(_spelled(session, own, negative=False), _shown(ALL if given is None else given))]
+    name, place = _mailbox(session, cmd.mailbox, "a")
+    acl, owner = _acl(place), place.branch.owner
+    pairs: list[tuple[bytes, bytes]] = []
+    if owner:
+        own = _own(owner, acl)
+        given = acl.of(own, negative=False)
+        pairs.append((_spelled(owner, own, negative=False), _shown(ALL if given is None else given)))
     for entry in acl.entries:
-        pair = (_spelled(session, entry.who, negative=entry.negative), _shown(entry.rights))
-        if entry.negative or pair[0] != pairs[0][0]:
+        pair = (_spelled(owner, entry.who, negative=entry.negative), _shown(entry.rights))
+        if entry.negative or not pairs or pair[0] != pairs[0][0]:
             pairs.append(pair)
+    for entry in acl.general:
+        said = ("-" if entry.negative else "") + GENERAL
+        pairs.append((said.encode() + _spelled(owner, entry.who, negative=False), _shown(entry.rights)))
     reply.write(render.acl_line(session.spell(name), pairs, utf8=session.utf8))
     return Done("GETACL completed")
 
@@ -270,12 +356,14 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     if len(cmd.identifier) > NAME_LIMIT_CHARACTERS:
         raise LimitReached(why=Phrase("An identifier may have {limit} octets", limit=NAME_LIMIT_CHARACTERS))
     identifier, negative = _identifier(cmd.identifier)
-    mode, asked = _modification(cmd.rights)
-    name = _mailbox(session, cmd.mailbox, "a")
+    mode, asked = modification(cmd.rights)
+    name, place = _mailbox(session, cmd.mailbox, "a")
+    owner = place.branch.owner
+    _demand_own(place, identifier)
 
     def work(acl: Acl) -> Acl:
-        who = _who(session, acl, identifier)
-        mine = who == _own(session, acl)
+        who = _who(owner, acl, identifier)
+        mine = bool(owner) and who == _own(owner, acl)
         before = acl.of(who, negative=negative)
         if before is None:
             if len(acl.entries) >= IDENTIFIERS_LIMIT:
@@ -286,9 +374,9 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
         after = before | asked if mode == "+" else before - asked if mode == "-" else asked
         if mine:
             after = after - KEPT if negative else after | KEPT
-        return _not_locked_out(session, acl, acl.put(who, after, negative=negative))
+        return _not_locked_out(session, place.branch, acl, acl.put(who, after, negative=negative))
 
-    session.account.acls.change(name, work)
+    place.branch.account.acls.change(place.name, work)
     session.note("setacl", mailbox=name, identifier=identifier, rights=cmd.rights.decode("ascii", "replace"))
     return Done("SETACL completed")
 
@@ -297,12 +385,14 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
 def deleteacl(session: Session, cmd: DeleteAcl, reply: Reply) -> Done:
     """Take an identifier off the list (RFC 4314 3.2): one that is not there is no error."""
     identifier, negative = _identifier(cmd.identifier)
-    name = _mailbox(session, cmd.mailbox, "a")
+    name, place = _mailbox(session, cmd.mailbox, "a")
+    _demand_own(place, identifier)
 
     def work(acl: Acl) -> Acl:
-        return _not_locked_out(session, acl, acl.put(_who(session, acl, identifier), None, negative=negative))
+        without = acl.put(_who(place.branch.owner, acl, identifier), None, negative=negative)
+        return _not_locked_out(session, place.branch, acl, without)
 
-    session.account.acls.change(name, work)
+    place.branch.account.acls.change(place.name, work)
     session.note("deleteacl", mailbox=name, identifier=identifier)
     return Done("DELETEACL completed")
 
@@ -311,9 +401,9 @@ def deleteacl(session: Session, cmd: DeleteAcl, reply: Reply) -> Done:
 def listrights(session: Session, cmd: ListRights, reply: Reply) -> Done:
     """Say which rights can be given (RFC 4314 3.4): any by itself, but for those that the owner keeps."""
     identifier, negative = _identifier(cmd.identifier)
-    name = _mailbox(session, cmd.mailbox, "a")
-    acl = _acl(session, name)
-    mine = _who(session, acl, identifier) == _own(session, acl)
+    name, place = _mailbox(session, cmd.mailbox, "a")
+    acl, owner = _acl(place), place.branch.owner
+    mine = bool(owner) and _who(owner, acl, identifier) == _own(owner, acl)
     always = KEPT if mine and not negative else NONE
     optional = list(in_order(ALL - KEPT if mine else ALL) + "cd")
     rights = [in_order(always).encode(), *[right.encode() for right in optional]]
@@ -324,7 +414,7 @@ def listrights(session: Session, cmd: ListRights, reply: Reply) -> Done:
 @command(b"MYRIGHTS", states=LOGGED_IN)
 def myrights(session: Session, cmd: MyRights, reply: Reply) -> Done:
     """Say which rights the user has himself (RFC 4314 3.5)."""
-    name = _mailbox(session, cmd.mailbox)
+    name, _ = _mailbox(session, cmd.mailbox)
     reply.write(myrights_line(session, name, demand(session, name)))
     return Done("MYRIGHTS completed")
 
@@ -336,16 +426,17 @@ def myrights_line(session: Session, name: str, rights: frozenset[str]) -> bytes:
     return render.myrights_line(session.spell(name), _shown(rights), utf8=session.utf8)
 
 
-def _mailbox(session: Session, raw: bytes, *needed: str) -> str:
+def _mailbox(session: Session, raw: bytes, *needed: str) -> tuple[str, Located]:
+    """Return the name that is meant, and where it leads, to a mailbox to which the user has these rights."""
     if not session.policy.acl:
         raise UnknownCommand
     name = session.lookup_name(raw)
     demand(session, name, *needed)
-    return name
+    return name, session.account.demanded(name)
 
 
-def _acl(session: Session, name: str) -> Acl:
-    acl = session.account.acls.read(name)
+def _acl(place: Located) -> Acl:
+    acl = place.branch.account.acls.read(place.name)
     if acl is None:
         raise MailboxMissing
     return acl
@@ -355,21 +446,6 @@ def _shown(rights: frozenset[str]) -> bytes:
     """Rights as a client reads them, with those of RFC 2086 (RFC 4314 2.1.1)."""
     virtual = [letter for letter, members in VIRTUAL.items() if rights & members]
     return (in_order(rights) + "".join(virtual)).encode()
-
-
-def _modification(raw: bytes) -> tuple[str, frozenset[str]]:
-    """Read mod-rights: "+", "-" or "", and the rights; raises BadArgument for one that there is not."""
-    text = raw.decode("latin-1")
-    mode = text[:1] if text[:1] in ("+", "-") else ""
-    rights: set[str] = set()
-    for letter in text.removeprefix(mode):
-        if letter in VIRTUAL:
-            rights |= VIRTUAL[letter]
-        elif letter in ALL:
-            rights.add(letter)
-        else:
-            raise BadArgument("rights out of lrswipkxteacd")
-    return mode, frozenset(rights)
 
 
 def _identifier(raw: bytes) -> tuple[str, bool]:
@@ -384,16 +460,25 @@ def _identifier(raw: bytes) -> tuple[str, bool]:
     return name, text.startswith("-")
 
 
-def _own(session: Session, acl: Acl) -> Who:
+def _demand_own(place: Located, identifier: str) -> None:
+    """Raise NoPermission for an entry that is the administrator's, as GETACL shows it."""
+    if identifier.startswith(GENERAL) and place.branch.account.acls.rules.general is not None:
+        raise NoPermission
+
+
+def _own(owner: str, acl: Acl) -> Who:
     """Under what the file has the rights of the owner: his name if it stands there, for that one counts."""
-    user = Who(Kind.USER, session.user or "")
+    user = Who(Kind.USER, owner)
     return user if acl.of(user, negative=False) is not None else OWNER
 
 
-def _who(session: Session, acl: Acl, identifier: str) -> Who:
-    """Read an identifier of a client as the file has it: groups begin with "$" as in Dovecot."""
-    if identifier in ("owner", session.user):
-        return _own(session, acl)
+def _who(owner: str, acl: Acl, identifier: str) -> Who:
+    """Read an identifier of a client as the file has it: groups begin with "$" as in Dovecot.
+
+    *owner* is empty where the mailbox is nobody's.
+    """
+    if identifier == "owner" or (owner and identifier == owner):
+        return _own(owner, acl)
     if identifier in ("anyone", "anonymous"):
         return Who(Kind.ANYONE)
     if identifier == "authenticated":
@@ -405,10 +490,10 @@ def _who(session: Session, acl: Acl, identifier: str) -> Who:
     return Who(Kind.USER, identifier)
 
 
-def _spelled(session: Session, who: Who, *, negative: bool) -> bytes:
+def _spelled(owner: str, who: Who, *, negative: bool) -> bytes:
     match who.kind:
         case Kind.OWNER:
-            name = session.user or ""
+            name = owner or "owner"
         case Kind.GROUP:
             name = "$" + who.name
         case Kind.GROUP_OVERRIDE:
@@ -420,8 +505,8 @@ def _spelled(session: Session, who: Who, *, negative: bool) -> bytes:
     return ("-" * negative + name).encode()
 
 
-def _not_locked_out(session: Session, before: Acl, after: Acl) -> Acl:
-    """Raise CannotDo for a change by which the owner would take from himself what he needs to undo it."""
-    if _rights(session, before) & KEPT - _rights(session, after):
+def _not_locked_out(session: Session, branch: Branch, before: Acl, after: Acl) -> Acl:
+    """Raise CannotDo for a change by which somebody would take from himself what he needs to undo it."""
+    if _rights(session, branch, before) & KEPT - _rights(session, branch, after):
         raise CannotDo(why="You would lock yourself out")
     return after

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from maildir_imapd.imap.reply import Reply
     from maildir_imapd.imap.session import Session
+    from maildir_imapd.store.branch import Branch
     from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.threads.listeners import Listener
@@ -85,12 +86,15 @@ class EventGroup:
     names: tuple[str, ...]
     events: frozenset[bytes]
 
-    def means(self, name: str, subscribed: Iterable[str], delimiter: str) -> bool:
-        """Whether the filter covers a mailbox of that name, existing or not (6.2 to 6.6; RFC 7377 2.2)."""
+    def means(self, name: str, subscribed: Iterable[str], delimiter: str, *, personal: bool = True) -> bool:
+        """Whether the filter covers a mailbox of that name, existing or not (6.2 to 6.6; RFC 7377 2.2).
+
+        *personal*: whether it is in one of the user's own namespaces.
+        """
         match self.scope:
             case b"PERSONAL" | b"INBOXES":
-                # There is one namespace, and nobody knows where a delivery agent's rules put mail.
-                return True
+                # Nobody knows where a delivery agent's rules put mail.
+                return personal
             case b"SUBSCRIBED":
                 return name in subscribed
             case b"SUBTREE" | b"SUBTREE-ONE":
@@ -160,7 +164,7 @@ class Notifications:
         self._stop: list[Callable[[], None]] = []
         # The last look at what there is, and what of it the user may see.
         self._looked = self._known = self._told_names = Known({}, frozenset(), frozenset(), 0, {})
-        self._heard = 0
+        self._heard: dict[Branch, int] = {}
         self._without_access: set[str] = set()
         # Serials of this session's own changes of metadata.
         self.ours: set[int] = set()
@@ -201,7 +205,8 @@ class Notifications:
         """Return the events that the client wants to hear of a mailbox that is not open."""
         subscribed = (known or self._known).subscribed
         delimiter = session.account.delimiter
-        meant = [group for group in self.groups if group.means(name, subscribed, delimiter)]
+        personal = session.account.is_personal(name)
+        meant = [group for group in self.groups if group.means(name, subscribed, delimiter, personal=personal)]
         limit = min((_CLOSENESS[group.scope] for group in meant if not group.events), default=len(_CLOSENESS))
         return _NOTHING.union(*(group.events for group in meant if _CLOSENESS[group.scope] <= limit))
 

@@ -109,7 +109,7 @@ def _sources(session: Session, sources: tuple[ast.SearchSource, ...]) -> list[st
                 add([session.view.name])
             case b"PERSONAL" | b"INBOXES":
                 # RFC 5465 6.3: nobody knows where a delivery agent's rules put mail.
-                add(folders)
+                add(filter(account.is_personal, folders))
             case b"SUBSCRIBED":
                 add(name for name in account.subscriptions() if name in seen)
             case b"SUBTREE" | b"SUBTREE-ONE":

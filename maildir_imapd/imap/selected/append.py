@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.mailbox import Given, Mailbox
     from maildir_imapd.store.maildir.flags import Flags
+    from maildir_imapd.store.records.quota import Quota
     from maildir_imapd.wire.commands import Append, AppendMessage, Replace
     from maildir_imapd.wire.parse_append import AppendStart
 
@@ -100,15 +101,16 @@ def begin(session: Session, start: AppendStart, size: int) -> Delivery | None:
         raise TooBig(limit=session.policy.append_limit)
     freed = NOTHING
     if start.number is not None:
-        freed = _freed(session, _replaced(session, start.number, uid=start.uid))
+        freed = _freed(session, start.mailbox, _replaced(session, start.number, uid=start.uid))
     # What was found for the first literal of a command is looked at again when all of them are there.
     mailbox = session.filled if session.deliveries and session.filled is not None else target(session, start.mailbox)
     if session.deliveries:
         # It is whole.  A command has room for more than there are descriptors, and for too many to add up each time.
         session.deliveries[-1].close()
         session.delivered += session.deliveries[-1].size_disk
-    if not session.deliveries or session.account.quota.on:
-        _demand_room(session, session.delivered + size, start.index + 1, freed)
+    quota = _quota(session, start.mailbox)
+    if not session.deliveries or quota.on:
+        _demand_room(quota, mailbox, session.delivered + size, start.index + 1, freed)
     for _ in range(TRIES):
         try:
             delivery = mailbox.deliver()
@@ -166,7 +168,7 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
     if not view.rights >= rights.REMOVING:
         raise NoPermission
     old = _replaced(session, cmd.number, uid=cmd.uid)
-    stored = commit(session, cmd.mailbox, (cmd.message,), _freed(session, old))
+    stored = commit(session, cmd.mailbox, (cmd.message,), _freed(session, cmd.mailbox, old))
     session.say(reply, b"OK", "Replacement is stored", appenduid_code(stored.uidvalidity, stored))
     removed = view.mailbox.expunge(old, under=view.snapshot.uidvalidity)
     if not removed:
@@ -191,9 +193,16 @@ def _replaced(session: Session, number: int, *, uid: bool) -> list[int]:
     return [] if view.is_ghost(found) else [found]
 
 
-def _freed(session: Session, uids: list[int]) -> Amount:
-    """Return the room that REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4)."""
-    return session.selected.mailbox.amount(uids) if uids and session.account.quota.look() else NOTHING
+def _freed(session: Session, raw: bytes, uids: list[int]) -> Amount:
+    """Return the room that REPLACE gives back: only the difference counts against the quota (RFC 8508 3.4).
+
+    Of the mailbox named *raw*, which may be somebody else's: then none.
+    """
+    view, quota = session.selected, _quota(session, raw)
+    if session.account.demanded(view.name).branch.account.quota is not quota:
+        return NOTHING
+    counts = uids and quota.look() and quota.counts(view.mailbox.path, 0)
+    return view.mailbox.amount(uids) if counts else NOTHING
 
 
 def _flags(session: Session, mailbox: Mailbox, given: Sequence[bytes], delivery: Delivery) -> Flags:
@@ -208,10 +217,15 @@ def _flags(session: Session, mailbox: Mailbox, given: Sequence[bytes], delivery:
         return flags
 
 
-def _demand_room(session: Session, size: int, messages: int, freed: Amount) -> None:
-    """Raise OverQuota when the account has no room for so many octets and *messages* more."""
-    if session.account.quota.look():
-        session.account.quota.demand(Amount(size - freed.storage, messages - freed.messages))
+def _quota(session: Session, raw: bytes) -> Quota:
+    """Return the quota that the mailbox of that name counts for."""
+    return session.account.demanded(session.mailbox_name(raw)).branch.account.quota
+
+
+def _demand_room(quota: Quota, mailbox: Mailbox, size: int, messages: int, freed: Amount) -> None:
+    """Raise OverQuota when there is no room in the mailbox for so many octets and *messages* more."""
+    if quota.look():
+        quota.demand(Amount(size - freed.storage, messages - freed.messages), mailbox.path)
 
 
 def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], freed: Amount = NOTHING) -> Given[int]:
@@ -224,12 +238,12 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
     for _ in range(TRIES):
         mailbox = target(session, raw)
         try:
-            stored = mailbox.commit(_prepared(session, mailbox, messages, freed))
+            stored = mailbox.commit(_prepared(session, raw, mailbox, messages, freed))
         except MailboxMissing:
             continue
         session.note_own(mailbox, made=stored)
-        name = session.mailbox_name(raw)
-        session.account.moves.note("APPEND", "", name, mailbox.path, stored.uidvalidity, stored)
+        branch, inner = session.account.demanded(session.mailbox_name(raw))
+        branch.account.moves.note("APPEND", "", inner, mailbox.path, stored.uidvalidity, stored)
         session.tally.appended += len(stored)
         session.drop_deliveries()
         return stored
@@ -252,12 +266,12 @@ def _encoded(session: Session, mailbox: Mailbox, raw: Delivery, raw_from: int) -
 
 
 def _prepared(
-    session: Session, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount
+    session: Session, raw: bytes, mailbox: Mailbox, messages: tuple[AppendMessage, ...], freed: Amount
 ) -> list[tuple[Delivery, Flags, int]]:
     """Make of messages the arguments of ``Mailbox.commit``; raises whatever speaks against one of them."""
     batch = []
     catenate.demand_few(messages)
-    granted = rights.rights_in(session, mailbox)
+    granted = rights.rights_in(session, session.mailbox_name(raw), mailbox)
     for message in messages:
         if message.catenate:
             delivery = catenate.assemble(session, mailbox, message.catenate)
@@ -285,5 +299,6 @@ def _prepared(
         if received is None:
             received = _received(session, message)
         batch.append((delivery, flags, received))
-    _demand_room(session, sum(delivery.size_disk for delivery, *_ in batch), len(batch), freed)
+    octets = sum(delivery.size_disk for delivery, *_ in batch)
+    _demand_room(_quota(session, raw), mailbox, octets, len(batch), freed)
     return batch

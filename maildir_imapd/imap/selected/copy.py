@@ -61,7 +61,7 @@ def _transfer(session: Session, cmd: Copy) -> tuple[bytes | None, bytes | None]:
     And the code for a MOVE that was of too many (RFC 9738).
     """
     view = session.selected
-    mailbox = target(session, cmd.mailbox)
+    mailbox, name = target(session, cmd.mailbox), session.mailbox_name(cmd.mailbox)
     named = view.uids_at(view.resolve(cmd.numbers, uid=cmd.uid))
     uids, beyond = [uid for uid in named if not view.is_ghost(uid)], None
     if cmd.move:
@@ -72,7 +72,7 @@ def _transfer(session: Session, cmd: Copy) -> tuple[bytes | None, bytes | None]:
     tries = TRIES
     while uids:
         try:
-            pairs = _carry(session, mailbox, uids, move=cmd.move)
+            pairs = _carry(session, mailbox, name, uids, move=cmd.move)
             break
         except MessageGone:
             # Nothing was copied. Of what is gone the client hears with this answer.
@@ -95,8 +95,9 @@ def _transfer(session: Session, cmd: Copy) -> tuple[bytes | None, bytes | None]:
         return None, None
     made = [uid for _, uid in pairs]
     session.note_own(mailbox, made=made)
-    verb, name = "MOVE" if cmd.move else "COPY", session.mailbox_name(cmd.mailbox)
-    session.account.moves.note(verb, view.name, name, mailbox.path, pairs.uidvalidity, made)
+    verb = "MOVE" if cmd.move else "COPY"
+    branch, inner = session.account.demanded(name)
+    branch.account.moves.note(verb, view.name, inner, mailbox.path, pairs.uidvalidity, made)
     if cmd.move:
         session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
         session.tally.expunged += len(pairs)
@@ -110,12 +111,16 @@ def _there(session: Session, uids: list[int]) -> list[int]:
     return [uid for uid, at in zip(uids, found, strict=True) if at >= 0]
 
 
-def _carry(session: Session, mailbox: Mailbox, uids: list[int], *, move: bool) -> Given[tuple[int, int]]:
-    """Copy or move messages of the open mailbox, within the quota and the rights; raises as ``copy_from``."""
-    view, quota = session.selected, session.account.quota
-    if not move:
+def _carry(session: Session, mailbox: Mailbox, name: str, uids: list[int], *, move: bool) -> Given[tuple[int, int]]:
+    """Copy or move messages of the open mailbox to that of this name, within the quota and the rights.
+
+    Raises as ``copy_from``.  A move needs no room but in somebody else's account, and out of what does not count.
+    """
+    view, branch = session.selected, session.account.demanded(name).branch
+    quota, elsewhere = branch.account.quota, branch is not session.account.demanded(view.name).branch
+    if not move or elsewhere or quota.demands_move(view.mailbox.path, mailbox.path):
         quota.demand_copy(mailbox.path, lambda: view.mailbox.amount(uids))
-    keep = rights.flag_mask(rights.rights_in(session, mailbox))
+    keep = rights.flag_mask(rights.rights_in(session, name, mailbox))
     source, under = view.mailbox, view.snapshot.uidvalidity
 
     def work() -> Given[tuple[int, int]]:

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -242,6 +243,27 @@ def share(fd: int, mode: int, like: os.stat_result) -> None:
         os.fchmod(fd, found.st_mode & ~0o777 & 0o7777 | mode)
 
 
+def resemble(fd: int, like: os.stat_result) -> None:
+    """Give a file the mode, the group and, as far as that is ours to do, the owner of another, or of a directory.
+
+    Raises PermissionError where that owner could not change it.
+    """
+    found = os.fstat(fd)
+    owner, group = found.st_uid == like.st_uid, found.st_gid == like.st_gid
+    try:
+        if not group:
+            os.fchown(fd, -1, like.st_gid)
+            group = True
+        if not owner:
+            os.fchown(fd, like.st_uid, -1)
+            owner = True
+    except PermissionError:
+        pass  # who is not root gives nothing away
+    if not owner and not like.st_mode & 0o002 and not (group and like.st_mode & 0o020):
+        raise PermissionError(errno.EACCES, "it belongs to another user")
+    os.fchmod(fd, like.st_mode & (0o666 if group else 0o606))
+
+
 def make_directory(path: bytes, parent: bytes) -> None:
     """Make a directory that is open to whomever *parent* is."""
     if step is not None:
@@ -341,21 +363,24 @@ def put(
     durable: bool,
     mode: int | None = None,
     temporary: bytes | None = None,
+    like: os.stat_result | None = None,
 ) -> None:
     """Write a file of our own anew: temporary file beside it, sync, rename.
 
-    Without *mode* it is as open as the directory. The temporary name, if it is not given, is the same for all, so it
-    must be called under the lock that guards the file; what a killed writer left is overwritten. The caller syncs the
-    directory, once for all it does there.
+    Without *mode* it is as open as the directory; *like*: it belongs to whom the one before does (``resemble``). The
+    temporary name, if it is not given, is the same for all, so it must be called under the lock that guards the file;
+    what a killed writer left is overwritten. The caller syncs the directory, once for all it does there.
     """
     temporary = temporary or name + b".tmp"
     try:
         os.unlink(temporary, dir_fd=directory)
     except FileNotFoundError:
         pass
-    fd = create(temporary, directory, mode)
+    fd = create(temporary, directory, mode if like is None else 0o600)
     try:
         try:
+            if like is not None:
+                resemble(fd, like)
             for piece in [data] if isinstance(data, bytes) else data:
                 write(fd, piece)
             if durable:
@@ -450,6 +475,15 @@ def read_file(name: bytes, directory: int, limit: int = SMALL_OCTETS) -> bytes:
             if size > limit:
                 raise _unread(errno.EOVERFLOW, f"it has more than {limit} octets", name)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    finally:
+        os.close(fd)
+
+
+def read_start(name: bytes, directory: int, octets: int) -> bytes:
+    """Read how a file begins, under the conditions of ``read_file``, however large it is."""
+    fd = open_regular(name, directory, sys.maxsize)
+    try:
+        return os.read(fd, octets)
     finally:
         os.close(fd)
 

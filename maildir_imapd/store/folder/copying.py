@@ -56,12 +56,14 @@ def copy(
     unseen = target.unseen_change()
     mapped = _map_keywords(source, target, positions) if keep & KEYWORD_BITS else {}
     quota = changes.counted(target)
+    # Of two accounts one pays, and the other gets back what it had.
+    within = move and source.keeping.quota is target.keeping.quota
     batch = Batch()
     done: list[bytes] = []
     try:
         _fill(source, target, zip(positions, range(first, first + len(uids)), strict=True), batch, done, keep, mapped)
-        if quota is not None and not (move and quota.counts_deleted):
-            quota.add(_difference(quota, source, target, list(zip(positions, batch.added, strict=True)), move=move))
+        if quota is not None and not (within and quota.alike):
+            quota.add(_difference(quota, source, target, list(zip(positions, batch.added, strict=True)), move=within))
         target.stamp_own(batch, unseen)
         target.commit(batch, keep=False)
     except Exception:
@@ -79,7 +81,7 @@ def copy(
             target.sync()
         # Who deletes a folder takes no lock of it: what lies in one that is going must not be all there is.
         target.standing.check_place()
-        changes.expunge(source, uids, moved=True, keep=shown)
+        changes.expunge(source, uids, moved=within, keep=shown)
     return pairs
 
 
@@ -96,6 +98,8 @@ def _fill(
     rows, names, flags = source.rows, source.rows.names, source.rows.flags
     # Where nobody has looked at the files the look that a link needs tells all, of these and of no others.
     seen = rows.seen
+    # Of a file that is somebody else's a second name would leave the message in his hands.
+    alone = os.fstat(source.fd).st_uid != os.fstat(target.fd).st_uid
     carry: dict[int, Flags] = {}  # most messages have the flags of many others
     now = int(filename.unique().partition(b".")[0])
     mark, usual, odd = target.files.mark, source.files.mark, source.files.odd
@@ -107,7 +111,7 @@ def _fill(
         base = filename.sized(filename.unique(), filename.disk_size(base), filename.wire_size(base))
         path = filename.render(base, carried.bits, mark)
         place = odd.get(names[at]) or filename.render(names[at], had, usual)
-        copied = _duplicate(source, at, place, target, path, look=not seen)
+        copied = _duplicate(source, at, place, target, path, look=not seen, alone=alone)
         done.append(path)
         bits = carried.bits | RECENT
         if copied.status is not None:
@@ -165,14 +169,16 @@ _LINKED: Final = _Copied(linked=True)
 _COPIED: Final = _Copied(linked=False)
 
 
-def _duplicate(source: Folder, at: int, place: bytes, target: Folder, path: bytes, *, look: bool) -> _Copied:
+def _duplicate(
+    source: Folder, at: int, place: bytes, target: Folder, path: bytes, *, look: bool, alone: bool
+) -> _Copied:
     """Give the message at position *at*, which should be at *place*, a second name in *target*, or a copy there.
 
-    With *look* its file is looked at, too.
+    With *look* its file is looked at, too; *alone*: it must be a copy.
     """
     for _ in range(_TRIES):
         try:
-            copied = _link(source, place, target, path, look=look)
+            copied = _COPIED if alone else _link(source, place, target, path, look=look)
             if not copied.linked:
                 mode, owner = target.directories.mode, source.files.owner
                 delivery.copy_bytes(place, path, source.fd, target.fd, mode, owner)

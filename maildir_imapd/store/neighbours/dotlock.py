@@ -22,6 +22,8 @@ DEAD_AFTER_SECONDS: Final = 2.0
 # One without a holder's name is of a process that died before it wrote it, once it is this old.
 NAMELESS_AFTER_SECONDS: Final = 10.0
 TIMEOUT_SECONDS: Final = 30.0
+# Of the file, to see who holds it: where Dovecot writes the next version of a file into its lock it is as long as that.
+_HOLDER_OCTETS: Final = 1024
 
 
 class DotLock:
@@ -58,7 +60,7 @@ class DotLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if durable.read_file(self._name, self._directory) == self._content:
+            if durable.read_start(self._name, self._directory, _HOLDER_OCTETS) == self._content:
                 durable.unlink(self._name, self._directory)
         except FileNotFoundError:
             # Somebody held us for dead; what we wrote in the meantime is whole all the same.
@@ -68,7 +70,7 @@ class DotLock:
         """Whether it is there, and its holder is gone."""
         try:
             state = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
-            holder = durable.read_file(self._name, self._directory)
+            holder = durable.read_start(self._name, self._directory, _HOLDER_OCTETS)
         except FileNotFoundError:
             return False
         age = time.time() - state.st_mtime

@@ -9,7 +9,7 @@ what turns out to have been changed by others only leaves a **mark**: whoever as
 a count that somebody has overtaken is seen to be so, by the one or by the other.
 
 All messages count. Beside a server that does not count what is on its way out, those in Trash (not in folders below
-it) and those with \\Deleted do not.
+it) and those with \\Deleted do not; nor do those in mailboxes that the settings leave out (quota_rooms.py).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from maildir_imapd.errors import CannotDo, NoPermission, OverQuota
@@ -26,6 +26,9 @@ from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
 from maildir_imapd.store.maildir import filename
 from maildir_imapd.store.maildir.filename import DELETED
+from maildir_imapd.store.records import quota_rooms
+from maildir_imapd.store.records.quota_rooms import ALIKE, Grace, Rooms
+from maildir_imapd.store.records.quota_warned import Fullness, Warned, fullness
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
 
@@ -75,6 +78,11 @@ class Usage:
     used: Amount
     limit: Amount
 
+    @property
+    def fullness(self) -> Fullness:
+        """Which part of the limit is used."""
+        return fullness(self.used, self.limit)
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -85,6 +93,9 @@ class Said:
     lines: int
     sound: bool
     when: float = 0.0
+    inode: int = 0
+    begin: bytes = b""
+    """The first two lines: the limit, and what was counted."""
 
 
 def parse(data: bytes) -> Said:
@@ -158,12 +169,20 @@ class Quota:
         self._root = root
         self._path = os.path.join(root, FILE)
         self._mark = os.path.join(root, MARK)
+        self._counted = os.path.join(root, quota_rooms.COUNTED)
         self.counts_deleted = counts_deleted
         self._padded = padded
         self._trash = os.path.join(root, TRASH)
         self._synced = synced
         self._folders = folders
         self._limit = limit
+        self._rooms = ALIKE
+        self.grace = Grace()
+        # Is told that a threshold is crossed; None: nobody wants to hear.  Which there are, and what was told last.
+        self.crossing: Callable[[], None] | None = None
+        self.thresholds: Sequence[int] = ()
+        self.warned: Warned | None = None
+        self._changed = False
         # What each directory held at its stamps.  The lock guards it, and lets one thread count at a time; a leaf.
         self._lock = locks.make(Rank.COUNTER)
         self._sums: dict[bytes, tuple[tuple[int, int], Amount]] = {}
@@ -175,6 +194,10 @@ class Quota:
         if limit != self._limit:
             self._limit = limit
             self.look()
+
+    def set_rooms(self, rooms: Rooms) -> None:
+        """Take which folders are treated otherwise."""
+        self._rooms = rooms
 
     def look(self) -> bool:
         """See whether there is a quota; another process may have set one."""
@@ -196,13 +219,24 @@ class Quota:
 
     def counts(self, folder: bytes, bits: int) -> bool:
         """Say whether a message with these flags in the folder at this path counts."""
-        return self.counts_deleted or not (bits & DELETED or folder == self._trash)
+        if not self.counts_deleted and (bits & DELETED or folder == self._trash):
+            return False
+        return not (self._rooms.ignores and self._rooms.ignored(folder))
+
+    @property
+    def alike(self) -> bool:
+        """Whether a message counts the same wherever it is, and whatever its flags."""
+        return self.counts_deleted and not self._rooms.ignores
+
+    def demands_move(self, source: bytes, target: bytes) -> bool:
+        """Say whether what is moved between these folders needs room, for it has not counted until now."""
+        return self._rooms.ignores and self._rooms.ignored(source) and not self._rooms.ignored(target)
 
     # --- asking -----------------------------------------------------------------------------------
 
     def usage(self) -> Usage | None:
         """Return what is used now; None without a quota."""
-        return self._usage(NOTHING) if self.look() else None
+        return self._usage() if self.look() else None
 
     def recount(self) -> Usage | None:
         """Count all messages, whatever the file says, and write it; None without a quota. Raises StoreError."""
@@ -213,23 +247,41 @@ class Quota:
         said = self._read()
         return None if said is None else said.used
 
-    def demand(self, more: Amount) -> None:
-        """Raise OverQuota when there is no room for *more*."""
-        if self.look():
-            usage = self._usage(more)
-            if usage is not None and _too_much(usage.used, more, usage.limit):
-                raise OverQuota
+    def demand(self, more: Amount, folder: bytes = b"") -> None:
+        """Raise OverQuota when there is no room for *more* in the folder at this path, or b"" in any."""
+        if not self.look() or self._rooms.ignored(folder):
+            return
+        usage = self._usage(more, folder)
+        if usage is not None and _too_much(usage.used, more, self._allowed(usage.limit, folder)):
+            raise OverQuota
 
     def demand_copy(self, folder: bytes, amount: Callable[[], Amount]) -> None:
         """Raise OverQuota when there is no room for a copy in the folder at this path; *amount* measures it."""
         if self.look() and self.counts(folder, 0):
-            self.demand(amount())
+            self.demand(amount(), folder)
 
-    def demand_message(self, octets: int) -> None:
-        """Raise OverQuota when there is no room for another message of so many octets."""
-        self.demand(Amount(octets, 1))
+    def demand_message(self, octets: int, folder: bytes = b"") -> None:
+        """Raise OverQuota when there is no room for a message that is delivered; the last one may take the grace."""
+        try:
+            self.demand(Amount(octets, 1), folder)
+        except OverQuota:
+            usage = self._usage(Amount(octets, 1), folder)
+            if usage is None:
+                return
+            allowed = self._allowed(usage.limit, folder)
+            grace = Amount(allowed.storage and allowed.storage + self.grace.of(usage.limit.storage), allowed.messages)
+            if 0 < allowed.storage <= usage.used.storage or _too_much(usage.used, Amount(octets, 1), grace):
+                raise
 
-    def _usage(self, more: Amount) -> Usage | None:
+    def _allowed(self, limit: Amount, folder: bytes) -> Amount:
+        """Return the limit for what comes into the folder at this path."""
+        room = self._rooms.at(folder)
+        if room is None:
+            return limit
+        storage, messages = room.more(*limit)
+        return Amount(limit.storage and limit.storage + storage, limit.messages and limit.messages + messages)
+
+    def _usage(self, more: Amount = NOTHING, folder: bytes = b"") -> Usage | None:
         said = self._read()
         if said is None and self._limit == NOTHING:
             self.on = False
@@ -238,11 +290,21 @@ class Quota:
         if said is not None:
             if limit == NOTHING:
                 limit = said.limit
-            over = said.used.over(limit) or _too_much(said.used, more, limit)
+            allowed = self._allowed(limit, folder)
+            over = said.used.over(allowed) or _too_much(said.used, more, allowed)
             doubtful = over and (said.lines > 1 or time.time() - said.when > OLD_SECONDS)
-            if said.sound and said.limit == limit and not doubtful and not os.path.lexists(self._mark):
+            doubtful = doubtful or os.path.lexists(self._mark) or not self._is_ours(said)
+            if said.sound and said.limit == limit and not doubtful:
                 return Usage(said.used, limit)
         return self._count_anew()
+
+    def _is_ours(self, said: Said) -> bool:
+        """Whether the file was counted as we count now, by us where that matters; others may have added lines."""
+        if not self._rooms.ignores:
+            # One look: this is asked before each message that comes in.
+            return not os.path.lexists(self._counted)
+        left_out = self._rooms.left_out(self._folders)
+        return quota_rooms.counted(self._root) == quota_rooms.note(said.inode, said.begin, left_out)
 
     def _read(self) -> Said | None:
         try:
@@ -253,12 +315,34 @@ class Quota:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 return None
-            said = parse(os.read(fd, LONGEST_OCTETS + 1))
-            return Said(said.limit, said.used, said.lines, said.sound, status.st_mtime)
+            data = os.read(fd, LONGEST_OCTETS + 1)
+            begin = b"".join(data.splitlines(keepends=True)[:2])
+            return replace(parse(data), when=status.st_mtime, inode=status.st_ino, begin=begin)
         except OSError:
             return None
         finally:
             os.close(fd)
+
+    # --- telling ----------------------------------------------------------------------------------
+
+    def tell(self) -> None:
+        """Tell whoever wants to hear that a threshold is crossed, if that is so by what the file says; never an error.
+
+        To be called when something has changed; nobody holds a lock. Whoever hears it counts, where the file is
+        doubted, and decides.
+        """
+        crossing, warned = self.crossing, self.warned
+        if not self._changed or crossing is None or warned is None:
+            return
+        self._changed = False
+        said = self._read()
+        if said is None and self._limit == NOTHING:
+            return
+        if said is not None and said.sound and not os.path.lexists(self._mark):
+            limit = said.limit if self._limit == NOTHING else self._limit
+            if not warned.crosses(Usage(said.used, limit).fullness.percent, self.thresholds):
+                return
+        crossing()
 
     # --- changes ----------------------------------------------------------------------------------
 
@@ -283,6 +367,7 @@ class Quota:
         """
         if change == NOTHING or not (self.on or self.look()):
             return
+        self._changed = True
         try:
             fd = descriptors.open(self._path, _APPEND)
         except FileNotFoundError:
@@ -309,6 +394,7 @@ class Quota:
         """Leave a mark: the next who asks counts anew.  Never an error."""
         if not (self.on or self.look()):
             return
+        self._changed = True
         try:
             root = self._open_root()
         except OSError as error:
@@ -373,9 +459,11 @@ class Quota:
             except OSError as error:
                 self._complain(error)
             try:
+                left_out = self._rooms.left_out(self._folders) if self._rooms.ignores else b""
                 used, quiet = self._measure(root)
                 data = render(limit, used, padded=self._padded)
-                current = self._write(root, data, mode, instead_of=old if files else -1, needed=new is not None)
+                instead_of, needed = old if files else -1, new is not None
+                current = self._write(root, data, mode, left_out, instead_of=instead_of, needed=needed)
             except BaseException:
                 self.doubt()
                 raise
@@ -387,8 +475,8 @@ class Quota:
             if old >= 0:
                 os.close(old)
 
-    def _write(self, root: int, data: bytes, mode: int, *, instead_of: int, needed: bool) -> bool:
-        """Replace the file; without *needed* an error is one for the log.
+    def _write(self, root: int, data: bytes, mode: int, left_out: bytes, *, instead_of: int, needed: bool) -> bool:
+        """Replace the file, and note which folders are *left_out*; without *needed* an error is one for the log.
 
         Return False, and leave it alone, if it is no longer the one open as *instead_of* (-1: whatever it is).
         """
@@ -402,12 +490,16 @@ class Quota:
                 durable.write(fd, data)
                 if self._synced:
                     durable.sync_data(fd)
+                inode = os.fstat(fd).st_ino
             finally:
                 os.close(fd)
             # Race: somebody may have set another limit while we counted, and ours would undo it.
             if instead_of >= 0 and not _is_at(root, instead_of):
                 durable.unlink(temporary, root)
                 return False
+            # Before the file: as long as it is the old one, that is counted anew.
+            noted = quota_rooms.note(inode, data, left_out) if left_out else None
+            quota_rooms.keep(root, noted, temporary + b".counted")
             durable.replace(temporary, FILE, root)
         except OSError as error:
             try:

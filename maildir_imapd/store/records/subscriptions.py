@@ -87,15 +87,17 @@ class Subscriptions:
 
     Changes run under the account's lock, and under the neighbour's where our file is its own.  Of several files the
     one that was written last counts, whoever wrote it.  Raises OSError.
+
+    *beside*: what names of other namespaces begin with: before these stands no prefix.
     """
 
     def __init__(self, layout: Layout, neighbour: Server | None) -> None:
         self._layout = layout
         self._neighbour = neighbour
 
-    def read(self) -> list[str]:
+    def read(self, beside: tuple[str, ...] = ()) -> list[str]:
         """The subscribed names as clients see them, in the file's order, existing or not."""
-        return list(dict.fromkeys(_shown(name) for name in self._read()[0]))
+        return list(dict.fromkeys(_shown(name) for name in self._read(beside)[0]))
 
     def write(self, kind: Kind) -> int:
         """Write a server's file; returns how many names there are."""
@@ -108,10 +110,10 @@ class Subscriptions:
                 self._put_theirs(server, names)
         return len(names)
 
-    def change(self, name: str, *, wanted: bool) -> None:
+    def change(self, name: str, *, wanted: bool, beside: tuple[str, ...] = ()) -> None:
         """Add a name, or take one out; what is so already stays as it is."""
         with self._locked(self._neighbour):
-            names, version = self._read()
+            names, version = self._read(beside)
             # Another server's may be in decomposed letters, as its folders are.
             same = [other for other in names if other == name or _shown(other) == _shown(name)]
             if wanted == bool(same):
@@ -135,7 +137,7 @@ class Subscriptions:
         finally:
             os.close(directory)
 
-    def _read(self) -> tuple[list[str], int]:
+    def _read(self, beside: tuple[str, ...] = ()) -> tuple[list[str], int]:
         layout = self._layout
         ours, ours_at = durable.read_dated(layout.control_root, NAME)
         if ours is None and layout.control_root != layout.root:
@@ -145,7 +147,8 @@ class Subscriptions:
             theirs, theirs_at = server.subscriptions(layout)
             if theirs is not None and theirs_at > ours_at:
                 names, ours_at = theirs, theirs_at
-        return [name if name == "INBOX" else layout.prefix + name for name in names], version
+        whole = [name if name == "INBOX" or name.startswith(beside) else layout.prefix + name for name in names]
+        return whole, version
 
     def _put(self, names: list[str], version: int) -> None:
         layout = self._layout

@@ -1,0 +1,145 @@
+"""An account behind a prefix, and where a name leads: what ``Namespaces`` is made of."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from maildir_imapd.store.records.acl import ALL, NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from maildir_imapd.store.account import Account
+
+
+class SpaceKind(enum.Enum):
+    """The three kinds of RFC 2342 5: what is one's own, what other users share, what belongs to nobody."""
+
+    PERSONAL = enum.auto()
+    OTHERS = enum.auto()
+    PUBLIC = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    """An account behind a prefix.
+
+    *prefix* stands before its names and ends in *delimiter*; without one they are what clients see.  *owner*: whose it
+    is, "" for nobody's; *own*: whether that is the user of the session.  *usual*: the rights to a mailbox without a
+    list, of whoever is not the owner; *most*: the rights that anybody may have at all.
+    *inbox*: what INBOX is called: by the ``prefix`` alone, ``shared/bob``, or ``named``, ``shared/bob/INBOX``; there is
+    ``none``.
+    """
+
+    account: Account
+    kind: SpaceKind = SpaceKind.PERSONAL
+    prefix: str = ""
+    delimiter: str = ""
+    owner: str = ""
+    own: bool = True
+    usual: frozenset[str] = NONE
+    most: frozenset[str] = ALL
+    inbox: Literal["prefix", "named", "none"] = "named"
+
+    @property
+    def free(self) -> bool:
+        """Whether all may be done in a mailbox that has no list."""
+        return self.own and self.most is ALL
+
+    def inner(self, name: str) -> str | None:
+        """The name within the account of what clients call *name*, which begins with the prefix; None for none."""
+        if not self.prefix:
+            return name
+        if name + self.delimiter == self.prefix:
+            return "INBOX" if self.inbox == "prefix" else None
+        rest = name[len(self.prefix) :]
+        if rest == "INBOX":
+            return rest if self.inbox == "named" else None
+        if self.account.delimiter != self.delimiter:
+            if self.account.delimiter in rest:
+                return None
+            rest = rest.replace(self.delimiter, self.account.delimiter)
+        return self.account.prefix + rest
+
+    def outer(self, name: str) -> str | None:
+        """Return what clients call a mailbox of the account; None for a name that has their delimiter in it."""
+        if not self.prefix:
+            return name
+        if name == "INBOX":
+            if self.inbox == "none":
+                return None
+            return self.prefix + name if self.inbox == "named" else self.prefix.removesuffix(self.delimiter)
+        rest = name.removeprefix(self.account.prefix)
+        if self.account.delimiter != self.delimiter:
+            if self.delimiter in rest:
+                return None
+            rest = rest.replace(self.account.delimiter, self.delimiter)
+        return self.prefix + rest
+
+
+class Located(NamedTuple):
+    """Where a name leads: a branch, and what the mailbox is called there."""
+
+    branch: Branch
+    name: str
+
+
+Listing = Literal["yes", "children", "no"]
+
+
+class Space(Protocol):
+    """A namespace other than the one without a prefix."""
+
+    kind: SpaceKind
+    prefix: str
+    """What all its names begin with; ends in the delimiter."""
+    listed: Listing
+    """Whether LIST shows it: yes, with its root; children: what there is in it; no: for who knows the name."""
+    subscriptions: bool
+    """Whether its subscriptions are kept in it; else in the user's own account."""
+
+    def branches(self) -> tuple[Branch, ...]:
+        """Return what there is to see; the same object while nothing has changed. Never an error."""
+
+    def branch(self, name: str) -> Branch | None:
+        """Return the branch that a name of the namespace leads to; raises ImapdError where that cannot be known."""
+
+    def opened(self) -> list[Account]:
+        """Return the accounts that have been opened."""
+
+
+class Branches:
+    """The accounts of one session: the user's own, and those of *spaces*."""
+
+    def __init__(self, own: Branch, spaces: Sequence[Space]) -> None:
+        self.own = own
+        # The closest one counts.
+        self.spaces = tuple(sorted(spaces, key=lambda space: -len(space.prefix)))
+
+    def space_of(self, name: str) -> Space | None:
+        """Return the namespace that a name belongs to; None for the user's own account without a prefix."""
+        whole = name + self.own.delimiter
+        return next((space for space in self.spaces if whole.startswith(space.prefix)), None)
+
+    def locate(self, name: str) -> Located | None:
+        """Return where a name leads; None where there can be no mailbox of that name.  Raises ImapdError."""
+        space = self.space_of(name)
+        if space is None:
+            return Located(self.own, name)
+        branch = space.branch(name)
+        inner = None if branch is None else branch.inner(name)
+        return None if branch is None or inner is None else Located(branch, inner)
+
+    def all(self) -> tuple[Branch, ...]:
+        """Every account that there is something to see of: the user's own first."""
+        return (self.own, *(branch for space in self.spaces for branch in space.branches()))
+
+    def opened(self) -> list[Account]:
+        """The accounts that have been opened but the user's own."""
+        return [account for space in self.spaces for account in space.opened()]
+
+    def listed(self) -> tuple[Branch, ...]:
+        """Those whose mailboxes LIST shows."""
+        return (self.own, *(branch for space in self.spaces if space.listed != "no" for branch in space.branches()))
