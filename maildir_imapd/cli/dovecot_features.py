@@ -54,6 +54,7 @@ def _rights(reading: DovecotReading, plugins: set[str]) -> None:
     general = reading.take_plugins(r"acl_global_path")
     switches = reading.take_plugins(r"acl_globals_only|acl_defaults_from_inbox")
     lists = reading.take_plugins(r"acl_shared_dict")
+    anyone = reading.take_plugins(r"acl_anyone|imap_acl_allow_anyone")
     for where, block in [each for outer in (reading.root, *reading.root.all("namespace")) for each in _acls(outer)]:
         line = f"{where} {block.name} {reading.take(block, 'rights', 'acl_rights')}"
         out.tell(f"acl {block.name}", f"write a file with the line {line!r} in it, and name it with acl_global")
@@ -73,6 +74,8 @@ def _rights(reading: DovecotReading, plugins: set[str]) -> None:
             out.settings[setting.name] = True
     if shared is not None:
         out.settings["acl_shared_list"] = shared
+    if any(setting.value == "allow" or is_on(setting.value) for setting in anyone):
+        out.settings["acl_anyone"] = "yes"
 
 
 def _acls(block: DovecotBlock) -> Iterator[tuple[str, DovecotBlock]]:
@@ -109,7 +112,7 @@ def _limits(reading: DovecotReading) -> None:
     if fsync:
         out.settings["fsync"] = fsync if fsync in ("always", "never") else "delivery"
     if is_on(reading.take(reading.root, "mail_nfs_storage")):
-        out.settings["watch"] = "poll"
+        out.settings["shared_spool"] = "yes"
     reading.take(reading.root, "mail_nfs_index")
     for theirs, ours in (
         ("mail_max_userip_connections", "connections_per_user_and_address"),

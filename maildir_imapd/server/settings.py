@@ -219,6 +219,7 @@ def policy(
         utf8=config.utf8,
         server_metadata=metadata,
         acl=config.acl,
+        acl_anyone=_anyone(config),
         attachment_keywords=config.attachment_keywords,
         xlist=config.xlist,
         language=config.language,
@@ -313,6 +314,13 @@ def _salt_key() -> bytes:
     return hmac.digest(machine, b"maildir-imapd salts", hashlib.sha256) if machine else b""
 
 
+def _anyone(config: Config) -> bool:
+    """Whether users may give rights to everybody."""
+    if config.acl_anyone != "auto":
+        return bool(config.acl_anyone == "yes")
+    return not any(rule.type == "others" for rule in mail(config).namespaces)
+
+
 def keeping(config: Config) -> Keeping:
     """Read how folders are kept."""
     from maildir_imapd.store.folder.keeping import Keeping
@@ -326,6 +334,7 @@ def keeping(config: Config) -> Keeping:
         compress_mail=config.compress_mail,
         follow_links=config.follow_links,
         coexist=config.coexist,
+        shared_spool=config.shared_spool,
     )
 
 
@@ -386,7 +395,7 @@ def watcher(config: Config, beat: Callable[[], None] = no_beat) -> Watcher:
     """Make what watches folders; its thread begins with the first of them, or by ``start``."""
     from maildir_imapd.store.watch import Watcher
 
-    return Watcher(config.watch, interval=config.poll_interval, beat=beat)
+    return Watcher(config.watch, interval=config.poll_interval, beat=beat, shared=config.shared_spool == "yes")
 
 
 # --- who may look and change ------------------------------------------------------------------------

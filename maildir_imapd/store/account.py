@@ -53,7 +53,7 @@ from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.records.usual import FOR_NEW_USERS, Making, UsualMailbox, begin
-from maildir_imapd.store.standing import Standing
+from maildir_imapd.store.standing import StandingFigures
 from maildir_imapd.store.threads.ahead import Ahead
 from maildir_imapd.store.threads.moves import Moves
 from maildir_imapd.store.trees import Trees
@@ -148,7 +148,7 @@ class Account:
         self.metadata = Metadata(root, find, self._changing)
         self.acls, self.seen = Acls(find, self._changing, self._trees.all), SeenDevices(root, self._changing)
         self.listing = Listing(layout, self.acls, None if watcher is None else watcher.still)
-        self.standing = Standing(root, self._mailboxes.known)
+        self.standing = StandingFigures(root, self._mailboxes.known, keeping.shared_spool)
         self.ways = Ways(layout, self.acls, self._mailboxes)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed

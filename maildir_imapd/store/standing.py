@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.errors import StoreError
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk.filesystems import is_shared_path
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.maildir.layout import GRAIN_SECONDS
 
 if TYPE_CHECKING:
+    from maildir_imapd.store.disk.filesystems import SharedSpool
     from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.mailbox import Mailbox
 
@@ -58,11 +60,13 @@ class StatusFigures:
         return self.messages
 
 
-class Standing:
+class StandingFigures:
     """One account's; safe from any thread. *is_open*: whether a folder's mailbox is open, which knows better then."""
 
-    def __init__(self, root: bytes, is_open: Callable[[bytes], bool]) -> None:
+    def __init__(self, root: bytes, is_open: Callable[[bytes], bool], shared_spool: SharedSpool = "auto") -> None:
         self._root = root
+        # Not where another host changes folders whose stamps this one may see late.
+        self._used = not is_shared_path(root, shared_spool)
         self._is_open = is_open
         # By folder; an entry is replaced whole, so no lock is needed.
         self._known: dict[bytes, tuple[Stamp, StatusFigures]] = {}
@@ -71,6 +75,8 @@ class Standing:
 
     def of(self, path: bytes) -> StatusFigures | None:
         """The figures of the folder at *path*; None: go and look."""
+        if not self._used:
+            return None
         if not self._read:
             self._load()
         known = self._known.get(path)
@@ -83,7 +89,7 @@ class Standing:
 
         Of one whose history is not on the disk nothing is kept, nor of one that may change again within its stamp.
         """
-        if before is None or mailbox.read_only or stamp_of(path) != before or not _settled(before):
+        if not self._used or before is None or mailbox.read_only or stamp_of(path) != before or not _settled(before):
             return
         found = StatusFigures(
             len(snapshot),

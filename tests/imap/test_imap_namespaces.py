@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from memory import MemoryClient
+from memory import POLICY, MemoryClient
 from shared_mail import SharedMail
 
 
@@ -391,3 +392,16 @@ def test_another_prefix_for_one_s_own_mail(tmp_path: Path) -> None:
     assert names(ann.command(b'j LIST "" *')) == [b"INBOX"]
     assert ann.command(b"k DELETE INBOX")[-1].startswith(b"k NO")
     assert b'"User quota"' in ann.command(b"l GETQUOTAROOT INBOX/x")[0]
+
+
+def test_rights_for_all_users_at_once(tmp_path: Path) -> None:
+    mail = SharedMail(tmp_path)
+    bob = mail.client("bob", replace(POLICY, acl_anyone=False))
+    for identifier in (b"anyone", b"authenticated", b"anonymous"):
+        assert bob.command(b"a SETACL INBOX %b lr" % identifier)[-1].startswith(b"a NO [NOPERM]"), identifier
+        assert bob.command(b"b SETACL INBOX -%b r" % identifier)[-1].startswith(b"b OK"), identifier
+    (tmp_path / "bob" / "dovecot-acl").write_text("anyone lr\n")
+    mail.share("bob", "ann")
+    assert mail.client("ann").command(b"c SELECT shared/bob")[-1].startswith(b"c OK")
+    assert bob.command(b"d SETACL INBOX anyone -r")[-1].startswith(b"d OK")
+    assert bob.command(b"e DELETEACL INBOX anyone")[-1].startswith(b"e OK")

@@ -57,6 +57,8 @@ KEPT: Final = frozenset("la")
 # Of an identifier, in octets, and of entries in one file: no user needs more, and the file is read at every SELECT.
 NAME_LIMIT_CHARACTERS: Final = 255
 IDENTIFIERS_LIMIT: Final = 1000
+# Identifiers that mean every user.
+EVERYBODY: Final = ("anyone", "anonymous", "authenticated")
 # Before identifiers whose rights are the administrator's to change, as in Dovecot.
 GENERAL: Final = "#"
 
@@ -360,6 +362,8 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     name, place = _mailbox(session, cmd.mailbox, "a")
     owner = place.branch.owner
     _demand_own(place, identifier)
+    if identifier in EVERYBODY and mode != "-" and asked and not negative and not session.policy.acl_anyone:
+        raise NoPermission("Rights are given to users and groups here, not to all at once")
 
     def work(acl: Acl) -> Acl:
         who = _who(owner, acl, identifier)
