@@ -80,7 +80,7 @@ class Reader(Protocol):
 
     @property
     def user(self) -> str | None:
-        """Who it is."""
+        """The name of the user."""
         ...
 
     @property

@@ -196,6 +196,9 @@ def test_structure(mail: SharedMail) -> None:
     )
     url = authorized(ann, b"/;section=1")
     assert b'"BINARY" 6 1 NIL' in told(ann, url, b"BODYPARTSTRUCTURE BINARY")
+    # Of a TEXT it is that of the message whose text it is.
+    inner = b'("text" "plain" ("charset" "us-ascii") NIL NIL "base64" 8 0 NIL NIL NIL NIL)'
+    assert told(ann, authorized(ann, b"/;section=4.TEXT"), b"BODYPARTSTRUCTURE") == b"(BODYPARTSTRUCTURE %b)" % inner
     ann.command(b"a SELECT INBOX")
     whole = ann.command(b"b FETCH 1 BODYSTRUCTURE")[0].partition(b"BODYSTRUCTURE ")[2][:-1]
     assert told(ann, authorized(ann, b""), b"BODYPARTSTRUCTURE") == b"(BODYPARTSTRUCTURE %b)" % whole

@@ -257,6 +257,8 @@ def _structure(content: Content, url: RumpUrl, *, decoded: bool, rev2: bool) -> 
     """BODYSTRUCTURE of the part, as it is when it is *decoded* where BINARY tells it so."""
     section = url.message.section
     part = _part(content, section.part)
+    if section.kind not in (b"", b"MIME") and part.message is not None:
+        part = part.message  # whose TEXT, or HEADER, it is
     leaf = bool(section.part) and not section.kind and not part.children and part.message is None
     if decoded and leaf and part.encoding.lower() not in IDENTITY:
         try:
