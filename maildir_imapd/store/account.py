@@ -29,6 +29,7 @@ from maildir_imapd.events import Log
 from maildir_imapd.store import deleted, trees
 from maildir_imapd.store.deleted import Deleted
 from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk.filesystems import is_shared_path
 from maildir_imapd.store.disk.unused import Unused
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
@@ -148,7 +149,9 @@ class Account:
         self.metadata = Metadata(root, find, self._changing)
         self.acls, self.seen = Acls(find, self._changing, self._trees.all), SeenDevices(root, self._changing)
         self.listing = Listing(layout, self.acls, None if watcher is None else watcher.still)
-        self.standing = StandingFigures(root, self._mailboxes.known, used=not keeping.shared)
+        self.standing = StandingFigures(
+            root, self._mailboxes.known, used=not is_shared_path(root, keeping.shared_spool)
+        )
         self.ways = Ways(layout, self.acls, self._mailboxes)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
