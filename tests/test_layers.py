@@ -49,6 +49,7 @@ IMAP_KNOWS = FACE | {
     "store.records.special_use",
     "store.records.texts",
     "store.records.texts_filling",
+    "store.standing",
     "store.threads.ahead",
     "store.threads.listeners",
 }
@@ -57,6 +58,7 @@ SERVER_KNOWS = FACE | {
     "store.arranging",
     "store.disk.descriptors",
     "store.disk.durable",
+    "store.disk.filesystems",
     "store.disk.unused",
     "store.expiring",
     "store.folder.keeping",
@@ -73,6 +75,7 @@ SERVER_KNOWS = FACE | {
     "store.records.acl",
     "store.records.acl_courier",
     "store.records.acl_global",
+    "store.records.hosts",
     "store.records.metadata",
     "store.records.quota_rooms",
     "store.records.quota_warned",
@@ -85,6 +88,7 @@ SERVER_KNOWS = FACE | {
     "store.threads.locks",
     "store.threads.longlived",
     "store.threads.moves",
+    "store.trying",
 }
 # Commands look into spools, and say what they see.
 CLI_KNOWS = FACE | {

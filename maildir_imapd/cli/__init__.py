@@ -40,6 +40,9 @@ COMMANDS = {
         "quota": Lazy("quota:quota", "Show quotas, and count anew what is used of them."),
     },
     "Looking into spools": {
+        "check-spool": Lazy(
+            "check_spool:check_spool", "Say whether a mount can be trusted with mail that several hosts serve."
+        ),
         "doctor": Lazy("doctor:doctor", "Say what is wrong with a spool, and mend it."),
         "explain": Lazy("explain:explain", "Say all that is known of a message."),
         "index": Lazy("index:index", "Show indexes, verify them, and make them anew."),

@@ -129,7 +129,7 @@ def _limits(reading: DovecotReading) -> None:
     if fsync:
         out.settings["fsync"] = fsync if fsync in ("always", "never") else "delivery"
     if is_on(reading.take(reading.root, "mail_nfs_storage")):
-        out.settings["watch"] = "poll"
+        out.settings["shared_spool"] = "yes"
     reading.take(reading.root, "mail_nfs_index")
     for theirs, ours in (
         ("mail_max_userip_connections", "connections_per_user_and_address"),

@@ -341,6 +341,7 @@ def keeping(config: Config) -> Keeping:
         compress_mail=config.compress_mail,
         follow_links=config.follow_links,
         coexist=config.coexist,
+        shared_spool=config.shared_spool,
     )
 
 
@@ -352,10 +353,13 @@ def mail(config: Config) -> Mail:
     from maildir_imapd.server.sharing import SharingSettings
 
     namespace_rules.check(config.namespaces, acl=config.acl)
-    sharing = SharingSettings()
+    sharing = SharingSettings(rights=False)
     if config.acl:
         sharing = SharingSettings(
-            config.acl_shared_list, config.acl_global, not config.acl_globals_only, config.acl_defaults_from_inbox
+            shared_list=config.acl_shared_list,
+            acl_global=config.acl_global,
+            files=not config.acl_globals_only,
+            from_inbox=config.acl_defaults_from_inbox,
         )
     return Mail(
         location=config.mail_location,
@@ -398,7 +402,7 @@ def watcher(config: Config, beat: Callable[[], None] = no_beat) -> Watcher:
     """Make what watches folders; its thread begins with the first of them, or by ``start``."""
     from maildir_imapd.store.watch import Watcher
 
-    return Watcher(config.watch, interval=config.poll_interval, beat=beat)
+    return Watcher(config.watch, interval=config.poll_interval, beat=beat, shared=config.shared_spool == "yes")
 
 
 # --- who may look and change ------------------------------------------------------------------------

@@ -261,7 +261,7 @@ class Worker:
             settings.new_device(config),
             settings.last_login(config),
             settings.last_logins(config),
-            reach_of(config.namespaces, accounts, lambda user: recipient(chain, user.encode()), self.watcher),
+            reach_of(accounts.mail.namespaces, accounts, lambda user: recipient(chain, user.encode()), self.watcher),
         )
         self.sessions = Sessions()
         rules = settings.lmtp(config)

@@ -29,6 +29,7 @@ from maildir_imapd.events import Log
 from maildir_imapd.store import deleted, trees
 from maildir_imapd.store.deleted import Deleted
 from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk.filesystems import is_shared_path
 from maildir_imapd.store.disk.unused import Unused
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
@@ -54,6 +55,7 @@ from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
 from maildir_imapd.store.records.url_keys import UrlKeys
 from maildir_imapd.store.records.usual import FOR_NEW_USERS, Making, UsualMailbox, begin
+from maildir_imapd.store.standing import StandingFigures
 from maildir_imapd.store.threads.ahead import Ahead
 from maildir_imapd.store.threads.moves import Moves
 from maildir_imapd.store.trees import Trees
@@ -148,6 +150,9 @@ class Account:
         self.metadata, self.url_keys = Metadata(root, find, self._changing), UrlKeys(root, self._changing)
         self.acls, self.seen = Acls(find, self._changing, self._trees.all), SeenDevices(root, self._changing)
         self.listing = Listing(layout, self.acls, None if watcher is None else watcher.still)
+        self.standing = StandingFigures(
+            root, self._mailboxes.known, used=not is_shared_path(root, keeping.shared_spool)
+        )
         self.ways = Ways(layout, self.acls, self._mailboxes)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
@@ -249,6 +254,7 @@ class Account:
             there = {self._layout.inbox, *tree.folders.values()}
             self._mailboxes.gone_but(there)
             self.acls.forget_but(there)
+            self.standing.forget_but(there)
             self.last_tree = tree
         return self.listing.rows(tree)
 

@@ -499,7 +499,7 @@ def test_the_tables_say_one_thing_each() -> None:
         ("recipient_delimiter = +\nquota_full_tempfail = yes\n", "delivery_over_quota"),
         ("imap_max_line_length = 64 k\n", "line_limit"),
         ("mail_fsync = always\n", "fsync"),
-        ("mail_nfs_storage = yes\n", "watch"),
+        ("mail_nfs_storage = yes\n", "shared_spool"),
         ("mail_plugins = acl\nplugin {\n  acl = vfile\n}\n", "acl"),
         ("mail_plugins = zlib\nplugin {\n  zlib_save = gz\n}\n", "compress_mail"),
         ("mail_attachment_detection_options = add-flags exclude-inlined\n", "attachment_keywords"),
@@ -515,7 +515,7 @@ def test_limits_and_the_like(written: str, ours: str, tmp_path: Path) -> None:
         "delivery_over_quota": "defer",
         "line_limit": "64K",
         "fsync": "always",
-        "watch": "poll",
+        "shared_spool": "yes",
         "compress_mail": "gz",
         "attachment_keywords": True,
         "acl": None,  # heeded, as it is without the setting

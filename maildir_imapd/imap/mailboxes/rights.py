@@ -25,6 +25,7 @@ from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.maildir.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
 from maildir_imapd.store.records.acl import ALL, NO_FILE, NONE, OWNER, VIRTUAL, Kind, Who, in_order, modification
+from maildir_imapd.store.standing import stamp_of
 from maildir_imapd.wire import render
 from maildir_imapd.wire.names import ancestors
 
@@ -185,8 +186,11 @@ def seen_now(session: Session, path: bytes) -> tuple[Mailbox, Snapshot]:
     own = session.account.own
     found = own.ways.unmoved_at(path)
     if found is None:
+        before = stamp_of(path)
         mailbox = own.mailbox_at(path, session.progress.during)
-        return mailbox, mailbox.sync(keep_new=True)
+        snapshot = mailbox.sync(keep_new=True)
+        own.standing.note(path, before, mailbox, snapshot)
+        return mailbox, snapshot
     return found
 
 
