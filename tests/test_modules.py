@@ -146,6 +146,7 @@ ELSEWHERE = {
     "setting/shown": "test_cli_config",
     "setting/sharing": "test_config test_server_settings test_server_sharing",
     "setting/tls": "test_config test_server_tls",
+    "setting/urls": "test_config test_server_urls",
     "setting/users": "test_config test_server_settings test_cli",
     "store/threads/ahead": "test_imap_ahead test_server_field_jobs",
     "server/index_jobs": "test_server_indexing",

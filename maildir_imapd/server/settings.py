@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from maildir_imapd.auth.chain import Chain, FailureCount
     from maildir_imapd.auth.last_use import LastUse
     from maildir_imapd.config import Config
-    from maildir_imapd.imap.policy import Policy
+    from maildir_imapd.imap.policy import Policy, UrlRules
     from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.confine import Confinement
     from maildir_imapd.server.door import Logins, Room
@@ -223,6 +223,7 @@ def policy(
         attachment_keywords=config.attachment_keywords,
         xlist=config.xlist,
         language=config.language,
+        urls=_urls(config),
         quota_set=config.quota_set,
         slow_command=config.slow_command,
         after_login=Limits(
@@ -230,6 +231,20 @@ def policy(
             literal=config.literal_limit,
             command=config.line_limit + 4 * config.literal_limit,
         ),
+    )
+
+
+def _urls(config: Config) -> UrlRules | None:
+    """Read how URLs let others read; None where none do."""
+    from maildir_imapd.imap.policy import UrlRules
+
+    if not config.urlauth_host:
+        return None
+    return UrlRules(
+        hosts=frozenset((each.host, each.port) for each in config.urlauth_host),
+        anywhere=any(each.host == "*" for each in config.urlauth_host),
+        submitters=frozenset(config.urlauth_submit_user),
+        anonymous=config.auth_anonymous_user or None,
     )
 
 

@@ -700,6 +700,27 @@ def test_rules_grace_and_warnings_of_2_4(tmp_path: Path) -> None:
     assert found["quota_grace"] == "5M"
 
 
+@pytest.mark.parametrize(
+    ("written", "settings"),
+    [
+        ("imap_urlauth_host = mail.example.org", {"urlauth_host": ["mail.example.org"]}),
+        (
+            "imap_urlauth_host = mail.example.org\nimap_urlauth_port = 1143\nimap_urlauth_submit_user = 007",
+            {"urlauth_host": ["mail.example.org:1143"], "urlauth_submit_user": ["007"]},
+        ),
+        ("imap_urlauth_host = *\nimap_urlauth_port = 1143", {"urlauth_host": ["*"]}),
+        ("protocol imap {\n imap_urlauth_host = mail\n}", {"urlauth_host": ["mail"]}),
+        ("imap_urlauth_submit_user = post\nimap_urlauth_port = 143", {}),
+    ],
+)
+def test_urls(written: str, settings: dict[str, object], tmp_path: Path) -> None:
+    service = "service imap-urlauth-login {\n  unix_listener imap-urlauth {\n    mode = 0666\n  }\n}\n"
+    found, text = told(f"{HEAD}{service}{written}\n", tmp_path)
+    assert {name: value for name, value in found.items() if name.startswith("urlauth")} == settings
+    assert "imap-urlauth" not in text
+    assert "imap_urlauth" not in text
+
+
 def test_an_index_of_words_becomes_one_of_strings(tmp_path: Path) -> None:
     written = PERSONAL + "mail_plugins = fts fts_xapian\nplugin {\n  fts = xapian\n  fts_decoder = decode2text\n}\n"
     settings, text = told(HEAD + written, tmp_path)
