@@ -51,6 +51,7 @@ IMAP_KNOWS = FACE | {
     "store.records.texts_filling",
     "store.threads.ahead",
     "store.threads.listeners",
+    "store.virtual_sources",
 }
 # How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.
 SERVER_KNOWS = FACE | {
@@ -85,6 +86,9 @@ SERVER_KNOWS = FACE | {
     "store.threads.locks",
     "store.threads.longlived",
     "store.threads.moves",
+    "store.virtual_account",
+    "store.virtual_current",
+    "store.virtual_sources",
 }
 # Commands look into spools, and say what they see.
 CLI_KNOWS = FACE | {
@@ -141,11 +145,12 @@ ALLOWED = {
     "imap": {"imap", "wire", "message", *IMAP_KNOWS, "auth.base", "auth.mechanisms", *LEAVES, ""},
     "lmtp": {"lmtp", *FACE, "store.maildir.delivery", "errors", "events"},
     "namespace_rules": {"values", "errors"},
+    "virtual_rules": {"values"},
     "location": {"store.maildir.decide", "store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
     "quota_values": {"values"},
     "toml_lines": {"errors"},
-    "setting": {"setting", "namespace_rules", "values", "quota_values", "phrases"},
+    "setting": {"setting", "namespace_rules", "virtual_rules", "values", "quota_values", "phrases"},
     "config": {"setting", "errors", "toml_lines"},
     "server": {
         "server",
@@ -154,9 +159,12 @@ ALLOWED = {
         "lmtp",
         "auth",
         *SERVER_KNOWS,
+        "imap.search.virtual",
         "config",
         "setting.shown",
+        "mutf7",
         "namespace_rules",
+        "virtual_rules",
         "values",
         "quota_values",
         "location",
