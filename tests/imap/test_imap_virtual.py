@@ -417,3 +417,89 @@ def test_replace_and_catenate(ann: MemoryClient) -> None:
     validity = ok(ann, b"STATUS Virtual/Flagged (UIDVALIDITY)")[0].split()[-1].strip(b")")
     url = b'"/Virtual/Flagged;UIDVALIDITY=%b/;UID=2"' % validity
     assert ann.command(b"c APPEND Work CATENATE (URL %b)" % url)[-1].startswith(b"c OK [APPENDUID")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "without", "saves"),
+    [
+        ("INBOX\n  UNSEEN\n", ["INBOX"], [], ""),
+        ("# of what\ninbox\n\tUNSEEN\n# so\n\tFLAGGED\n", ["inbox"], [], ""),
+        ("*\n-Trash\n-Trash/*\n!Saved\n+Odd\n  ALL\n", ["*", "Saved", "Odd"], ["Trash", "Trash/*"], "Saved"),
+        ("A\n  UNSEEN\nB\nC\n  FLAGGED\n", ["A", "B", "C"], [], ""),
+        ("A\n\nB\n  FLAGGED", ["A", "B"], [], ""),
+        ("A", ["A"], [], ""),
+    ],
+)
+def test_files(text: str, wanted: list[str], without: list[str], saves: str) -> None:
+    found = read(text)
+    assert [name for name, _ in found.wanted] == wanted
+    assert (list(found.without), found.saves) == (without, saves)
+
+
+def test_which_search_is_whose() -> None:
+    found = read("A\n  UNSEEN\nB\nC\n  FLAGGED\nD\n")
+    digests = {name: search.digest for name, search in found.wanted}
+    assert digests["B"] == digests["C"]
+    assert len(set(digests.values())) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "  UNSEEN\n",
+        "-Trash\n  ALL\n",
+        "!A\n!B\n  ALL\n",
+        "A\n  NONSENSE\n",
+        "A\n  1:3\n",
+        "A\n  UID 7\n",
+        "A\n  MODSEQ 5\n",
+        "A\n  FILTER mine\n",
+        "/shared/comment:x\n  ALL\n",
+        "-\n  ALL\n",
+        "A\n  X-MAILBOX B\n",
+        "A\n  OR (UNSEEN\n",
+    ],
+)
+def test_what_is_no_definition(text: str) -> None:
+    with pytest.raises(ValueError, match="has"):
+        read(text)
+
+
+def test_patterns(tmp_path: Path) -> None:
+    mail = VirtualMail(
+        tmp_path,
+        {
+            "Level": "%\n  ALL\n",
+            "First": "INBOX\n  FLAGGED\n*\n-Work/*\n  UNFLAGGED\n",
+            "Used": "*\n-\\Sent\n  ALL\n",
+            "Named": "*\n-*\nWork\n  ALL\n",
+        },
+    )
+    ann = mail.client("ann")
+    ok(ann, b"CREATE Work")
+    ok(ann, b"CREATE Work/Deep")
+    ok(ann, b"CREATE Sent (USE (\\Sent))")
+    for name in (b"INBOX", b"Work", b"Work/Deep", b"Sent"):
+        append(ann, name, name.decode())
+    found = {}
+    for name in (b"Level", b"First", b"Used", b"Named"):
+        ok(ann, b"SELECT Virtual/" + name)
+        found[name] = sorted(subjects(ann))
+    assert found == {
+        b"Level": [b"INBOX", b"Sent", b"Work"],
+        b"First": [b"Sent", b"Work"],
+        b"Used": [b"INBOX", b"Work", b"Work/Deep"],
+        b"Named": [b"Work"],
+    }
+
+
+def test_too_many_mailboxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("maildir_imapd.store.virtual_sources.MAILBOXES", 3)
+    ann = VirtualMail(tmp_path).client("ann")
+    for n in range(5):
+        ok(ann, b"CREATE Box%d" % n)
+        append(ann, b"Box%d" % n, "x")
+    assert messages(ann, b"Virtual/All") == 2
+    assert messages(ann, b"Virtual/All") == 2
+    assert caplog.text.count("a virtual mailbox is of too many mailboxes") == 1

@@ -19,6 +19,7 @@ from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder.folder import Folder
+from maildir_imapd.store.index.constants import LAST_UID
 from maildir_imapd.store.index.journal import NEVER, Added, Batch, Stamp, to_ranges
 from maildir_imapd.store.index.snapshot import Snapshot, empty
 from maildir_imapd.store.index.state import IndexState
@@ -218,18 +219,8 @@ class Agreeing:
             return
         if len({number for _, number, *_ in fresh}) > 1:
             fresh.sort(key=lambda each: each[:3])
-        try:
-            first = self._folder.index.allocate(len(fresh))
-        except errors.OutOfUids:
-            before = self._folder.rows.uidvalidity
-            self._folder.index.number_anew()
-            # All that was found is by UIDs of before: whoever looks next begins anew.
-            raise errors.MailboxMissing(detail=f"UIDVALIDITY is no longer {before}") from None
-        except OSError as error:
-            if not durable.cannot_write(error):
-                raise
-            log.warning("no room for new messages", path=self._folder.path, why=error)
-            self._fresh = []
+        first = self._first()
+        if not first:
             return
         made: dict[int, dict[tuple[int, frozenset[int]], Flags]] = {}
         for uid, (received, number, theirs, part, at) in enumerate(fresh, first):
@@ -241,6 +232,24 @@ class Agreeing:
             self._batch.added.append(Added(uid, bits, received, rows.saved[at], size, base, fingerprint))
             if flags.more:
                 self._batch.worded.append(([(uid, uid)], flags.more, _NO_WORDS))
+
+    def _first(self) -> int:
+        """The first UID of those for what is new; 0 where there are none, and it waits."""
+        index, count = self._folder.index, len(self._fresh)
+        try:
+            return index.allocate(count)
+        except errors.OutOfUids:
+            before = self._folder.rows
+            if len(before) + count < LAST_UID // 2:
+                index.number_anew()
+                # All that was found is by UIDs of before: whoever looks next begins anew.
+                raise errors.MailboxMissing(detail=f"UIDVALIDITY is no longer {before.uidvalidity}") from None
+            log.warning("no UID for new messages", path=self._folder.path)
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise
+            log.warning("no room for new messages", path=self._folder.path, why=error)
+        return 0
 
 
 def masked(flags: Flags, mask: int) -> Flags:
