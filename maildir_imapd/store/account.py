@@ -135,12 +135,12 @@ class Account:
             synced=keeping.fsync != "never",
             folders=layout.storage,
         )
-        self.quota_mailboxes, unused = quota_mailboxes, Unused() if unused is None else unused
+        self.quota_mailboxes, self.unused = quota_mailboxes, Unused() if unused is None else unused
         # None of these knows the account, so that it and they go as soon as nobody has them any more.
         self.texts, self.ahead, self.moves = texts, ahead, _ = Texts(layout.cache(self.inbox) or root), Ahead(), Moves()
         keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts, ahead=ahead)
-        self.deleted = _deleted(layout, places, keeping, unused)
-        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher, self.deleted.keep), unused)
+        self.deleted = _deleted(layout, places, keeping, self.unused)
+        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher, self.deleted.keep), self.unused)
         find, self._chosen = partial(trees.find, layout), special_use.ChosenUses(root)
         self._renamed = renamed = partial(_renamed, self._chosen, layout.delimiter)
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
@@ -463,6 +463,11 @@ class Account:
         """Take a subscription back, if there is one."""
         with self._changing():
             self._subscriptions.change(name, wanted=False, beside=self.beside)
+
+
+def hidden(account: Account, name: bytes) -> bytes:
+    """Where something is kept in an account that is no mailbox to any server."""
+    return os.path.join(account._layout.root, account._layout.attic, name)
 
 
 def _deleted(layout: Layout, places: Places, keeping: Keeping, unused: Unused) -> Deleted[Account]:
