@@ -30,6 +30,7 @@ ELSEWHERE = {
     "cli/deliver": "test_cli_deliver",
     "cli/completing": "test_cli_completion",
     "cli/devices": "test_cli_devices",
+    "cli/draining": "test_server_drain",
     "cli/dovecot_features": "test_cli_import_dovecot",
     "cli/dovecot_mail": "test_cli_import_dovecot",
     "cli/dovecot_namespaces": "test_cli_import_dovecot",
