@@ -29,6 +29,7 @@ from maildir_imapd.setting import (
     running,
     sharing,
     tls,
+    urls,
     users,
 )
 from maildir_imapd.setting.setting import Setting
@@ -46,6 +47,7 @@ SETTINGS: tuple[Setting, ...] = (
     *mailboxes.SETTINGS,
     *namespaces.SETTINGS,
     *sharing.SETTINGS,
+    *urls.SETTINGS,
     *limits.SETTINGS,
     *running.SETTINGS,
     *monitoring.SETTINGS,

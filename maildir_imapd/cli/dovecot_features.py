@@ -21,6 +21,7 @@ def features(reading: DovecotReading) -> None:
         reading.out.settings["search_index"] = True
     quota(reading, plugins)
     _rights(reading, plugins)
+    _urls(reading)
     _limits(reading)
     for plugin in sorted(plugins - {"zlib", "mail_compress", "mail_crypt", "mail_crypt_acl"} - indexes):
         if plugin not in PLUGINS_HARMLESS.split():
@@ -104,6 +105,25 @@ def _shared_path(reading: DovecotReading, lists: list[DovecotSetting]) -> str | 
         why = "who shares with whom is kept in a file here: name one with acl_shared_list, and make it with "
         reading.out.tell(f"{name} = {value}", why + "maildir-imapd acl rebuild")
     return None
+
+
+def _urls(reading: DovecotReading) -> None:
+    """URLs that let others read a message."""
+    host = reading.take_imap("imap_urlauth_host")
+    port = reading.take_imap("imap_urlauth_port") or "143"
+    submitter = reading.take_imap("imap_urlauth_submit_user")
+    if not host:
+        return
+    if host != "*" and port != "143":
+        host = f"{host}:{port}"
+    try:
+        BY_NAME["urlauth_host"].check(host)
+    except ValueError as error:
+        reading.out.tell(f"imap_urlauth_host ({host})", f"it {error} here")
+        return
+    reading.out.settings["urlauth_host"] = [host]
+    if submitter:
+        reading.out.settings["urlauth_submit_user"] = [submitter]
 
 
 def _limits(reading: DovecotReading) -> None:

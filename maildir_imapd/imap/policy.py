@@ -10,6 +10,24 @@ from maildir_imapd.wire.buffer import AFTER_LOGIN, BEFORE_LOGIN, Limits
 
 
 @dataclass(frozen=True, slots=True)
+class UrlRules:
+    """How URLs carry the right to read what they name (RFC 4467)."""
+
+    hosts: frozenset[tuple[str, int]] = frozenset()
+    """Names and ports by which URLs mean this server, in small letters."""
+    anywhere: bool = False
+    """Whether any do."""
+    submitters: frozenset[str] = frozenset()
+    """The users who are submission servers."""
+    anonymous: str | None = None
+    """The user whom anybody may be; None for none."""
+
+    def means_us(self, host: str, port: int) -> bool:
+        """Whether a URL of that host and port is one of this server."""
+        return self.anywhere or (host, port) in self.hosts
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Sizes in octets, times in seconds."""
 
@@ -39,6 +57,8 @@ class Policy:
     """Whether XLIST is announced; answered it is in any case."""
     language: str = "i-default"
     """The tag of the language that LANGUAGE default chooses."""
+    urls: UrlRules | None = None
+    """None: no URL carries a right."""
     quota_set: bool = False
     """Whether users may set the limits of their quota, where no setting has one."""
     slow_command: float = 0.0

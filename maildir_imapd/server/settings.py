@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from maildir_imapd.auth.chain import Chain, FailureCount
     from maildir_imapd.auth.last_use import LastUse
     from maildir_imapd.config import Config
-    from maildir_imapd.imap.policy import Policy
+    from maildir_imapd.imap.policy import Policy, UrlRules
     from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.confine import Confinement
     from maildir_imapd.server.door import Logins, Room
@@ -224,6 +224,7 @@ def policy(
         attachment_keywords=config.attachment_keywords,
         xlist=config.xlist,
         language=config.language,
+        urls=_urls(config),
         quota_set=config.quota_set,
         slow_command=config.slow_command,
         after_login=Limits(
@@ -231,6 +232,20 @@ def policy(
             literal=config.literal_limit,
             command=config.line_limit + 4 * config.literal_limit,
         ),
+    )
+
+
+def _urls(config: Config) -> UrlRules | None:
+    """Read how URLs let others read; None where none do."""
+    from maildir_imapd.imap.policy import UrlRules
+
+    if not config.urlauth_host:
+        return None
+    return UrlRules(
+        hosts=frozenset((each.host, each.port) for each in config.urlauth_host),
+        anywhere=any(each.host == "*" for each in config.urlauth_host),
+        submitters=frozenset(config.urlauth_submit_user),
+        anonymous=config.auth_anonymous_user or None,
     )
 
 
@@ -345,8 +360,10 @@ def mail(config: Config) -> Mail:
     from maildir_imapd.server import quotas, usual
     from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.sharing import SharingSettings
+    from maildir_imapd.virtual_rules import USUAL
 
     namespace_rules.check(config.namespaces, acl=config.acl)
+    _check_virtual(config)
     sharing = SharingSettings(rights=False)
     if config.acl:
         sharing = SharingSettings(
@@ -367,6 +384,8 @@ def mail(config: Config) -> Mail:
         hooked=frozenset(folder for folder, _ in config.hook_moved),
         keep_expunged=config.keep_expunged,
         namespaces=config.namespaces,
+        virtual=config.virtual_mailboxes or USUAL,
+        lists=config.acl,
         keep_expunged_storage=config.keep_expunged_storage,
         usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
         sharing=sharing,
@@ -384,6 +403,24 @@ def probed(config: Config) -> Probed:
     named = said not in ((), ("auto",))
     paths = [os.fsencode(path) for path in said] if named else beginnings(parse(config.mail_location).path)
     return Probed(tuple(dict.fromkeys(paths)), config.spool_timeout, named, marker)
+
+
+def _check_virtual(config: Config) -> None:
+    """Raise ConfigError for a virtual mailbox that cannot be."""
+    if not config.virtual_mailboxes:
+        return
+    from maildir_imapd.imap.search.virtual import read
+
+    names = set()
+    for rule in config.virtual_mailboxes:
+        name = rule.name("/")
+        try:
+            read(rule.written("/"))
+        except ValueError as error:
+            raise ConfigError(f"virtual_mailboxes: {name}: {error}") from None
+        if name in names:
+            raise ConfigError(f"virtual_mailboxes has {name} twice")
+        names.add(name)
 
 
 def hooks(config: Config) -> tuple[Hook, ...]:

@@ -41,7 +41,7 @@ from maildir_imapd.store.maildir.layout import Places, absent
 from maildir_imapd.store.maildir.layouts import KINDS
 from maildir_imapd.store.names import Known, Names
 from maildir_imapd.store.neighbours import servers, takeover
-from maildir_imapd.store.records import metadata, quota_rooms, renaming, special_use
+from maildir_imapd.store.records import metadata, quota_rooms, renaming, special_use, url_keys
 from maildir_imapd.store.records.account_lock import AccountLock
 from maildir_imapd.store.records.acl import Acl, Acls
 from maildir_imapd.store.records.metadata import Metadata
@@ -52,6 +52,7 @@ from maildir_imapd.store.records.seen import SeenDevices
 from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
+from maildir_imapd.store.records.url_keys import UrlKeys
 from maildir_imapd.store.records.usual import FOR_NEW_USERS, Making, UsualMailbox, begin
 from maildir_imapd.store.standing import StandingFigures
 from maildir_imapd.store.threads.ahead import Ahead
@@ -134,18 +135,18 @@ class Account:
             synced=keeping.fsync != "never",
             folders=layout.storage,
         )
-        self.quota_mailboxes, unused = quota_mailboxes, Unused() if unused is None else unused
+        self.quota_mailboxes, self.unused = quota_mailboxes, Unused() if unused is None else unused
         # None of these knows the account, so that it and they go as soon as nobody has them any more.
         self.texts, self.ahead, self.moves = texts, ahead, _ = Texts(layout.cache(self.inbox) or root), Ahead(), Moves()
         keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts, ahead=ahead)
-        self.deleted = _deleted(layout, places, keeping, unused)
-        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher, self.deleted.keep), unused)
+        self.deleted = _deleted(layout, places, keeping, self.unused)
+        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher, self.deleted.keep), self.unused)
         find, self._chosen = partial(trees.find, layout), special_use.ChosenUses(root)
         self._renamed = renamed = partial(_renamed, self._chosen, layout.delimiter)
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
         self.making, self._trees = Making(root, self._changing), Trees(layout, self._changing)
         self.quota.warned, self.census = Warned(root, self._changing), partial(census.of, layout)
-        self.metadata = Metadata(root, find, self._changing)
+        self.metadata, self.url_keys = Metadata(root, find, self._changing), UrlKeys(root, self._changing)
         self.acls, self.seen = Acls(find, self._changing, self._trees.all), SeenDevices(root, self._changing)
         self.listing = Listing(layout, self.acls, None if watcher is None else watcher.still)
         self.standing = StandingFigures(root, self._mailboxes.known, keeping.shared_spool)
@@ -373,6 +374,7 @@ class Account:
     def _forget(self, name: str, root: int) -> None:
         """Forget what was noted of a mailbox that is no more."""
         try:
+            url_keys.deleted(root, name)
             self._chosen.forget(name, root)
             # Of mailboxes that are not here there may be private annotations.
             self.metadata.deleted(root, name, lambda each: each.startswith(self.beside) or self._trees.exists(each))
@@ -463,6 +465,11 @@ class Account:
             self._subscriptions.change(name, wanted=False, beside=self.beside)
 
 
+def hidden(account: Account, name: bytes) -> bytes:
+    """Where something is kept in an account that is no mailbox to any server."""
+    return os.path.join(account._layout.root, account._layout.attic, name)
+
+
 def _deleted(layout: Layout, places: Places, keeping: Keeping, unused: Unused) -> Deleted[Account]:
     """Return what keeps the messages of an account that are expunged; it knows not the account, but how it is laid out.
 
@@ -500,6 +507,7 @@ def _renamed(chosen: special_use.ChosenUses, delimiter: str, opened: int, old: s
     """Let what is noted of mailboxes follow a RENAME; the root is open as *opened*."""
     chosen.renamed(opened, old, new, delimiter)
     metadata.renamed(opened, old, new, delimiter)
+    url_keys.renamed(opened, old, new, delimiter)
 
 
 def _make_inbox(layout: Layout, *, wanted: bool, welcome: bool) -> None:

@@ -150,6 +150,11 @@ def at_rest(box: CurrentFolder, *, keep_new: bool) -> bool:
     return not box._rounds.due(box.snapshot) and box._unchanged(keep_new, by_events=True)
 
 
+def unchanged(box: CurrentFolder) -> bool:
+    """Say whether ``sync`` with *keep_new* would find nothing, by what has been noted of the folder; never raises."""
+    return box._unchanged(keep_new=True)
+
+
 def unmoved(box: CurrentFolder, turn: int | None = None) -> Snapshot | None:
     """Return the mailbox as it is now, as ``sync`` would with *keep_new*, where one look tells; None: ``sync``.
 
@@ -170,6 +175,8 @@ class CurrentFolder:
 
     # What the watcher watches of it stays the same.
     grows = False
+    # Whether those who show it are to ``sync`` themselves, for nobody does it for them (virtual.py).
+    stirred = False
 
     def __init__(self, folder: Folder, watcher: Watcher | None) -> None:
         self.path = path = folder.path

@@ -246,6 +246,14 @@ mail_plugins = acl
             "type=public\nprefix=A/B/\nlocation=maildir:/srv/a,,b:INDEXPVT=~/p\nlist=no\nsubscriptions=no",
             "A/B/: type=public, list=no, location=maildir:/srv/a,,,,b:LAYOUT=maildir++, rights=lrswipektxa",
         ),
+        (
+            "prefix=Virtual/\nlocation=virtual:/etc/dovecot/virtual:INDEX=~/virtual\nsubscriptions=no",
+            "Virtual/: type=virtual, list=yes, location=virtual:/etc/dovecot/virtual",
+        ),
+        (
+            "prefix=V.\nseparator=.\nlocation=virtual:~/v:LAYOUT=maildir++\nlist=children",
+            "V/: type=virtual, list=children, location=virtual:~/v:LAYOUT=maildir++",
+        ),
     ],
 )
 def test_namespaces(block: str, ours: str, tmp_path: Path) -> None:
@@ -257,7 +265,7 @@ def test_namespaces(block: str, ours: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "said"),
     [
-        ("prefix = Virtual/\nlocation = virtual:~/virtual", "the virtual mailboxes under Virtual/ are not there"),
+        ("prefix = Virtual/\nlocation = virtual:virtual", "the virtual mailboxes under Virtual/ are not there"),
         ("type = public\nprefix = P/\nlocation = mbox:/srv/p", "nobody sees the mailboxes under P/"),
         ("type = shared\nprefix = %%u/\nlocation = maildir:%%h/Maildir", "users do not see mailboxes of others"),
         ("prefix = Old/\nalias_for = Other/", "clients that are set to the prefix Old/ find nothing there"),
@@ -698,6 +706,27 @@ def test_rules_grace_and_warnings_of_2_4(tmp_path: Path) -> None:
     assert "mailbox Drafts/quota_storage_percentage" in said
     found, _ = told(text.replace("storage_size = 1 G", "storage_grace = 5 M"), tmp_path)
     assert found["quota_grace"] == "5M"
+
+
+@pytest.mark.parametrize(
+    ("written", "settings"),
+    [
+        ("imap_urlauth_host = mail.example.org", {"urlauth_host": ["mail.example.org"]}),
+        (
+            "imap_urlauth_host = mail.example.org\nimap_urlauth_port = 1143\nimap_urlauth_submit_user = 007",
+            {"urlauth_host": ["mail.example.org:1143"], "urlauth_submit_user": ["007"]},
+        ),
+        ("imap_urlauth_host = *\nimap_urlauth_port = 1143", {"urlauth_host": ["*"]}),
+        ("protocol imap {\n imap_urlauth_host = mail\n}", {"urlauth_host": ["mail"]}),
+        ("imap_urlauth_submit_user = post\nimap_urlauth_port = 143", {}),
+    ],
+)
+def test_urls(written: str, settings: dict[str, object], tmp_path: Path) -> None:
+    service = "service imap-urlauth-login {\n  unix_listener imap-urlauth {\n    mode = 0666\n  }\n}\n"
+    found, text = told(f"{HEAD}{service}{written}\n", tmp_path)
+    assert {name: value for name, value in found.items() if name.startswith("urlauth")} == settings
+    assert "imap-urlauth" not in text
+    assert "imap_urlauth" not in text
 
 
 def test_an_index_of_words_becomes_one_of_strings(tmp_path: Path) -> None:

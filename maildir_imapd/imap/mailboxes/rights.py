@@ -23,7 +23,7 @@ from maildir_imapd.errors import (
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
-from maildir_imapd.store.maildir.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
+from maildir_imapd.store.branch import flag_mask as flag_mask
 from maildir_imapd.store.records.acl import ALL, NO_FILE, NONE, OWNER, VIRTUAL, Kind, Who, in_order, modification
 from maildir_imapd.store.standing import stamp_of
 from maildir_imapd.wire import render
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Set
 
     from maildir_imapd.imap.reply import Reply
-    from maildir_imapd.imap.session import Session
+    from maildir_imapd.imap.session import Reader, Session
     from maildir_imapd.store.account import Listed
     from maildir_imapd.store.branch import Branch, Located
     from maildir_imapd.store.index.snapshot import Snapshot
@@ -66,7 +66,7 @@ GENERAL: Final = "#"
 # --- the door -------------------------------------------------------------------------------------
 
 
-def rights_of(session: Session, name: str) -> frozenset[str] | None:
+def rights_of(session: Reader, name: str) -> frozenset[str] | None:
     """Return the rights of the user to a mailbox; None for what is no mailbox.  Raises StoreError."""
     if not session.policy.acl and session.account.single:
         return ALL
@@ -75,16 +75,12 @@ def rights_of(session: Session, name: str) -> frozenset[str] | None:
     return None if place is None or acl is None else _rights(session, place.branch, acl)
 
 
-def _rights(session: Session, branch: Branch, acl: Acl) -> frozenset[str]:
+def _rights(session: Reader, branch: Branch, acl: Acl) -> frozenset[str]:
     """Return the rights of the user to a mailbox of *branch* that has this list."""
-    if not session.policy.acl:
-        return branch.most
-    if not (branch.own or acl.limits or acl.otherwise):
-        return branch.usual & branch.most
-    return acl.rights(session.user or "", session.groups, owner=branch.own) & branch.most
+    return branch.rights(acl, session.user or "", session.groups, lists=session.policy.acl)
 
 
-def demand(session: Session, name: str, *needed: str) -> frozenset[str]:
+def demand(session: Reader, name: str, *needed: str) -> frozenset[str]:
     """Return the user's rights to a mailbox if all of *needed* are among them.
 
     Raises NoPermission; MailboxMissing, also for one that he may not see; NotSelectable, StoreError.
@@ -95,7 +91,7 @@ def demand(session: Session, name: str, *needed: str) -> frozenset[str]:
     return _demand(session, branch, _folder_of(session, name, branch, inner), needed)
 
 
-def _folder_of(session: Session, name: str, branch: Branch, inner: str) -> bytes:
+def _folder_of(session: Reader, name: str, branch: Branch, inner: str) -> bytes:
     """As ``Account.folder_of``: of somebody else's names none is there that the user may see nothing below."""
     try:
         return branch.account.folder_of(inner)
@@ -105,21 +101,22 @@ def _folder_of(session: Session, name: str, branch: Branch, inner: str) -> bytes
         raise
 
 
-def _demand(session: Session, branch: Branch, path: bytes, needed: Collection[str]) -> frozenset[str]:
+def _demand(session: Reader, branch: Branch, path: bytes, needed: Collection[str]) -> frozenset[str]:
     if not session.policy.acl and branch.own:
-        return branch.most
-    rights = _rights(session, branch, branch.account.acls.at(path))
+        rights = branch.most
+    else:
+        rights = _rights(session, branch, branch.account.acls.at(path))
     if not rights.issuperset(needed):
         raise NoPermission if "l" in rights else MailboxMissing
     return rights
 
 
-def open_mailbox(session: Session, name: str, *needed: str) -> Mailbox:
+def open_mailbox(session: Reader, name: str, *needed: str) -> Mailbox:
     """Open a mailbox to do something that takes the rights *needed*; raises as ``demand`` and Account.mailbox do."""
     return open_with_rights(session, name, *needed)[0]
 
 
-def open_with_rights(session: Session, name: str, *needed: str) -> tuple[Mailbox, frozenset[str]]:
+def open_with_rights(session: Reader, name: str, *needed: str) -> tuple[Mailbox, frozenset[str]]:
     """The same, with all of the user's rights to it."""
     branch, inner = session.account.demanded(name)
     account = branch.account
@@ -196,7 +193,7 @@ def seen_now(session: Session, path: bytes) -> tuple[Mailbox, Snapshot]:
     return found
 
 
-def visible(session: Session) -> tuple[Listed, ...]:
+def visible(session: Reader) -> tuple[Listed, ...]:
     """The rows of LIST that the user may see: the account's own object where he may see all.
 
     What is hidden is not there at all, or as a name that others are below.
@@ -204,7 +201,7 @@ def visible(session: Session) -> tuple[Listed, ...]:
     return visible_and_limited(session)[0]
 
 
-def visible_and_limited(session: Session) -> tuple[tuple[Listed, ...], Set[bytes]]:
+def visible_and_limited(session: Reader) -> tuple[tuple[Listed, ...], Set[bytes]]:
     """The same, with the folders to which the user may not have all rights: those with a list, and not his own."""
     account = session.account
     folders, limited = _visible_own(session)
@@ -219,7 +216,7 @@ def visible_and_limited(session: Session) -> tuple[tuple[Listed, ...], Set[bytes
     return account.joined(lists), limited
 
 
-def _visible_own(session: Session) -> tuple[tuple[Listed, ...], Set[bytes]]:
+def _visible_own(session: Reader) -> tuple[tuple[Listed, ...], Set[bytes]]:
     """The same, of the user's own account alone."""
     account = session.account
     folders = account.own_rows()
@@ -236,7 +233,7 @@ def _visible_own(session: Session) -> tuple[tuple[Listed, ...], Set[bytes]]:
     return (_without(session, folders, hidden) if hidden else folders), limited
 
 
-def _without(session: Session, folders: tuple[Listed, ...], hidden: set[str]) -> tuple[Listed, ...]:
+def _without(session: Reader, folders: tuple[Listed, ...], hidden: set[str]) -> tuple[Listed, ...]:
     names = [folder.name for folder in folders if folder.selectable and folder.name not in hidden]
     parents = {parent for name in names for parent in ancestors(name, session.account.delimiter)}
     rows = []
@@ -251,7 +248,7 @@ def _without(session: Session, folders: tuple[Listed, ...], hidden: set[str]) ->
     return tuple(rows)
 
 
-def _seen(session: Session, branch: Branch, path: bytes) -> bool:
+def _seen(session: Reader, branch: Branch, path: bytes) -> bool:
     try:
         return "l" in _rights(session, branch, branch.account.acls.at(path))
     except StoreError as error:
@@ -281,7 +278,7 @@ def _named(session: Session, name: str) -> bool:
     return rights is not None and "l" in rights
 
 
-def is_parent(session: Session, name: str) -> bool:
+def is_parent(session: Reader, name: str) -> bool:
     """Whether a name that is no mailbox is there for others, of which the user may see one."""
     place = session.account.locate(name)
     if place is not None and place.branch.own:
@@ -304,18 +301,6 @@ def is_own(session: Session, name: str) -> bool:
     """Whether a name belongs to the user's own account, for which alone special uses are kept."""
     place = session.account.locate(name)
     return place is not None and place.branch.account is session.account.own
-
-
-def flag_mask(rights: frozenset[str]) -> int:
-    """The flags that may be changed, as bits; those of keywords stand for all keywords."""
-    mask = 0
-    if "s" in rights:
-        mask |= SEEN
-    if "t" in rights:
-        mask |= DELETED
-    if "w" in rights:
-        mask |= VISIBLE_BITS & ~(SEEN | DELETED) | KEYWORD_BITS
-    return mask
 
 
 def settable(rights: frozenset[str], flags: Iterable[bytes]) -> tuple[bytes, ...]:
