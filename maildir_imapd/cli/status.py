@@ -39,6 +39,7 @@ def _print_status(found: dict[str, Any]) -> None:
         "version": found["version"],
         "pid": found["pid"],
         "up": duration(found["uptime_seconds"]),
+        "ready": "yes" if found["ready"]["ready"] else f"no, {found['ready']['why']}",
         "sessions": f"{found['sessions']}, {found['logged_in']} logged in",
         "connections a second": round(rates["connections"], 2),
         "logins a second": round(rates["logins"], 2),

@@ -192,8 +192,10 @@ class ImapPort:
     def open(self, visit: Visit, transport: Transport, *, secure: bool) -> ImapService:
         """As ``Port.open``."""
         visit.shared = trusted = among(visit.host, self._networks)
+        # A proxy that has taken TLS off hands passwords on as they are.
+        bare = bool(visit.by) and among(visit.by, self._networks)
         engine = Engine(
-            self._trusted if trusted else self._near if visit.host.startswith(_LOOPBACK) else self._far,
+            self._trusted if trusted or bare else self._near if visit.host.startswith(_LOOPBACK) else self._far,
             self._door.gate(visit),
             self._door.ways(visit, transport, self._logins),
             secure=secure,

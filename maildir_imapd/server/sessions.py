@@ -55,6 +55,7 @@ class Visit:
     __slots__ = (
         "account",
         "amid",
+        "by",
         "cut",
         "cut_off",
         "drain",
@@ -76,6 +77,8 @@ class Visit:
 
     def __init__(self, host: str, peer: str, service: str = "imap", name: str = "") -> None:
         self.host = host
+        # The address of the proxy that has named that; "" where there is none.
+        self.by = ""
         # Its name in the log: no other connection has it, in no worker and after no start.
         self.name = name
         self.tally = Tally()

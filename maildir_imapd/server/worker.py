@@ -299,6 +299,7 @@ class Worker:
         if origin is None:
             return
         visit = Visit(origin[0], peer_name(*origin), listener.service, name)
+        visit.by = str(address[0]) if listener.proxy else ""
         try:
             self.door.arrive(visit)
         except LimitReached as refusal:

@@ -43,7 +43,8 @@ SETTINGS: tuple[Setting, ...] = (
         "Addresses of webmail, as in Dovecot: it may say by ID (x-originating-ip, x-originating-port) for whom it logs "
         "in, whose address then takes the place of its own; it may send passwords without TLS, whatever "
         "plaintext_login says; and while it does not say for whom it comes, wrong passwords are not counted against "
-        "its address.",
+        "its address. A proxy of imap_proxy that has such an address, as nginx's mail proxy, may hand on passwords "
+        "without TLS as well.",
         "NETWORK",
         "Proxies and webmail",
         many=True,

@@ -302,3 +302,21 @@ def test_a_webmails_own_address_is_not_slowed(door: Door) -> None:
         client.ok('ID ("x-originating-ip" "203.0.113.9")')
         refused(client, "LOGIN ben wrong")
     assert counted == [("ben", ""), ("ben", "203.0.113.9")]
+
+
+def test_a_proxy_that_takes_tls_off(tmp_path: Path) -> None:
+    """nginx's mail proxy hands on passwords as they are, where it is trusted with that, and speaks for one client."""
+    for trusted, bare in ((["127.0.0.1"], True), (["192.0.2.7"], False)):
+        door = Door(tmp_path, proxy_networks=["127.0.0.0/8"], login_trusted_networks=trusted)
+        try:
+            with door.connect(b"PROXY TCP4 198.51.100.20 192.0.2.2 4711 143\r\n") as client:
+                assert (b"LOGINDISABLED" not in client.line()) is bare
+                (visit,) = door.worker.sessions.here()
+                assert (visit.host, visit.shared) == ("198.51.100.20", False)
+                if bare:
+                    # It says by the protocol who its client is, and a client of it may not say so again.
+                    client.ok('ID ("x-originating-ip" "203.0.113.9")')
+                    assert visit.host == "198.51.100.20"
+                    client.ok("LOGIN ann secret")
+        finally:
+            door.close()
