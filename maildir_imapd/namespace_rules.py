@@ -3,6 +3,7 @@
     PREFIX: WORD=VALUE, ...
     shared/%u/: type=others
     Public/: type=public, location=maildir:/srv/mail/public, rights=lrs
+    Virtual/: type=virtual
 
 The levels of a prefix are joined by ``/``, whatever delimiter clients see.  A comma in a location is written twice.
 """
@@ -17,7 +18,9 @@ from typing import Any, Final
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.values import choice, location, text
 
-TYPES: Final = ("others", "public", "personal", "alias", "deleted")
+TYPES: Final = ("others", "public", "personal", "alias", "deleted", "virtual")
+# Before the directory of Dovecot's files that say what virtual mailboxes there are.
+VIRTUAL: Final = "virtual:"
 _FORM: Final = "must be PREFIX: WORD=VALUE, ..., for example shared/%u/: type=others"
 _LETTERS: Final = "lrwstipekxa"
 _VARIABLE: Final = re.compile("%[und]")
@@ -83,6 +86,14 @@ def _cut(written: str) -> list[str]:
     return [each.replace(",,", ",") for each in re.split("(?<!,),(?!,)", written)]
 
 
+def _location(value: str) -> str:
+    """A mail_location, or ``virtual:`` and the rest of one."""
+    if value.startswith(VIRTUAL):
+        location("maildir:" + value.removeprefix(VIRTUAL))
+        return value
+    return location(value)
+
+
 def _rights(value: str) -> frozenset[str]:
     letters = frozenset(value)
     if not letters <= frozenset(_LETTERS):
@@ -92,7 +103,7 @@ def _rights(value: str) -> frozenset[str]:
 
 _WORDS: dict[str, Callable[[Any], Any]] = {
     "type": choice(*TYPES),
-    "location": location,
+    "location": _location,
     "list": choice("children", "yes", "no"),
     "subscriptions": choice("own", "there"),
     "rights": _rights,
@@ -127,10 +138,14 @@ def _demand_sense(rule: NamespaceRule, said: set[str]) -> None:
         wrong = said - {"type", "list"}
         if wrong:
             raise ValueError(f"is of the user's own mail, to which {', '.join(sorted(wrong))} says nothing")
-    elif rule.type != "others" and rule.location is None:
+    elif rule.type not in ("others", "virtual") and rule.location is None:
         raise ValueError("must say where its mail is, for example location=maildir:/srv/mail/public")
+    if rule.location is not None and rule.location.startswith(VIRTUAL) is not (rule.type == "virtual"):
+        raise ValueError("may have a location virtual:PATH with type=virtual, and no other there")
     if rule.type == "personal" and rule.rights:
         raise ValueError("is the user's own, who has all rights")
+    if rule.type == "virtual" and said - {"type", "location", "list"}:
+        raise ValueError("is of the user's own, made of other mailboxes, whose rights count")
 
 
 def check(rules: Sequence[NamespaceRule], *, acl: bool) -> None:

@@ -52,6 +52,7 @@ IMAP_KNOWS = FACE | {
     "store.standing",
     "store.threads.ahead",
     "store.threads.listeners",
+    "store.virtual_sources",
 }
 # How folders are kept and where they lie; and what is of threads and descriptors, of which a process has one sort.
 SERVER_KNOWS = FACE | {
@@ -89,6 +90,9 @@ SERVER_KNOWS = FACE | {
     "store.threads.longlived",
     "store.threads.moves",
     "store.trying",
+    "store.virtual_account",
+    "store.virtual_current",
+    "store.virtual_sources",
 }
 # Commands look into spools, and say what they see.
 CLI_KNOWS = FACE | {
@@ -145,11 +149,12 @@ ALLOWED = {
     "imap": {"imap", "wire", "message", *IMAP_KNOWS, "auth.base", "auth.mechanisms", *LEAVES, ""},
     "lmtp": {"lmtp", *FACE, "store.maildir.delivery", "errors", "events"},
     "namespace_rules": {"values", "errors"},
+    "virtual_rules": {"values"},
     "location": {"store.maildir.decide", "store.maildir.layout", "store.maildir.layouts", "errors"},
     "values": {"location", ""},
     "quota_values": {"values"},
     "toml_lines": {"errors"},
-    "setting": {"setting", "namespace_rules", "values", "quota_values", "phrases"},
+    "setting": {"setting", "namespace_rules", "virtual_rules", "values", "quota_values", "phrases"},
     "config": {"setting", "errors", "toml_lines"},
     "server": {
         "server",
@@ -158,9 +163,12 @@ ALLOWED = {
         "lmtp",
         "auth",
         *SERVER_KNOWS,
+        "imap.search.virtual",
         "config",
         "setting.shown",
+        "mutf7",
         "namespace_rules",
+        "virtual_rules",
         "values",
         "quota_values",
         "location",

@@ -55,6 +55,7 @@ def _rights(reading: DovecotReading, plugins: set[str]) -> None:
     general = reading.take_plugins(r"acl_global_path")
     switches = reading.take_plugins(r"acl_globals_only|acl_defaults_from_inbox")
     lists = reading.take_plugins(r"acl_shared_dict")
+    anyone = reading.take_plugins(r"acl_anyone|imap_acl_allow_anyone")
     for where, block in [each for outer in (reading.root, *reading.root.all("namespace")) for each in _acls(outer)]:
         line = f"{where} {block.name} {reading.take(block, 'rights', 'acl_rights')}"
         out.tell(f"acl {block.name}", f"write a file with the line {line!r} in it, and name it with acl_global")
@@ -74,6 +75,8 @@ def _rights(reading: DovecotReading, plugins: set[str]) -> None:
             out.settings[setting.name] = True
     if shared is not None:
         out.settings["acl_shared_list"] = shared
+    if any(setting.value == "allow" or is_on(setting.value) for setting in anyone):
+        out.settings["acl_anyone"] = "yes"
 
 
 def _acls(block: DovecotBlock) -> Iterator[tuple[str, DovecotBlock]]:

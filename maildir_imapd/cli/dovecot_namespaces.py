@@ -10,7 +10,7 @@ from maildir_imapd.cli.dovecot_config import DovecotBlock
 from maildir_imapd.cli.dovecot_mail import at_home, personal_of
 from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on, translated
 from maildir_imapd.cli.dovecot_users import DovecotHomes
-from maildir_imapd.namespace_rules import namespace_rule
+from maildir_imapd.namespace_rules import VIRTUAL, namespace_rule
 from maildir_imapd.store.maildir.layouts import KINDS
 
 # Of whom the mail is, 2.3 and 2.4, as ours for one's own: %%u, %%Lu, %{owner_user}, $user, $username.
@@ -45,10 +45,12 @@ def _rule(reading: DovecotReading, block: DovecotBlock, homes: DovecotHomes) -> 
     if is_on(block.get("disabled")):
         reading.pass_over(block)
         return ""
-    if driver == "virtual" or (kind == "private" and block.find("alias_for") is None and not where and not prefix):
+    if kind == "private" and block.find("alias_for") is None and not where and not prefix:
         return _missing(reading, block, _lacks(kind, prefix, where, driver))
     separator = reading.take(block, "separator") or "/"
     words = {"private": "personal", "shared": "others"}.get(kind, kind)
+    if driver == "virtual":
+        words = "virtual"
     if block.find("alias_for") is not None:
         if reading.take(block, "alias_for"):
             return _missing(reading, block, _lacks("alias", prefix, where, driver))
@@ -80,6 +82,8 @@ def _rest(reading: DovecotReading, block: DovecotBlock, said: dict[str, str]) ->
         said["subscriptions"] = "there"
     elif said["type"] == "others" and there:
         out.tell(f"{block}/subscriptions", "each user's subscriptions to others' mailboxes are kept in his own account")
+    elif said["type"] == "virtual" and there:
+        out.tell(f"{block}/subscriptions", "subscriptions to virtual mailboxes are kept in each user's own account")
     if is_on(reading.take(block, "hidden")) and said["type"] != "alias" and said.get("list") != "no":
         out.tell(f"{block}/hidden", "NAMESPACE tells of all namespaces that LIST shows")
     guarded = "acl" in reading.plugins()
@@ -118,6 +122,9 @@ def _location(reading: DovecotReading, block: DovecotBlock, where: str, homes: D
     for name, value in options.items():
         if name not in locations.IGNORED:
             reading.out.tell(f"{block}: {name}={value}", "there is no such option of a namespace's location here")
+    if driver == "virtual":
+        kept = str(locations.Location(path, layout if layout == "maildir++" else locations.AUTO))
+        return VIRTUAL + kept.removeprefix("maildir:")
     if driver not in ("", "maildir") or layout not in ("", *KINDS):
         return f"{driver}:{path}"  # which is refused, with a word why
     return str(locations.Location(path, layout or "maildir++"))

@@ -45,7 +45,7 @@ HARMLESS: Final[dict[str, str]] = {
         mail_cache_* mail_always_cache_fields mail_never_cache_fields mail_index_* mail_prefetch_count
         mail_vsize_bg_after_count mail_temp_* mailbox_list_index* mmap_disable lock_method dotlock_use_excl
         mail_max_lock_timeout maildir_stat_dirs maildir_copy_with_hardlinks maildir_very_dirty_syncs maildir_empty_new
-        mailbox_idle_check_interval quota_vsizes
+        mailbox_idle_check_interval quota_vsizes virtual_max_open_mailboxes
         """,
     "keys are agreed on by elliptic curves": "ssl_dh ssl_server_dh_file ssl_dh_parameters_length ssl_options",
     "Dovecot as a client of other servers": "ssl_client_*",
@@ -132,13 +132,14 @@ PLUGINS: Final[dict[str, str]] = {
     UNMADE: "trash expire autocreate",
     UNCOPIED: "replication",
     ESCAPED: "listescape",
-    "virtual mailboxes are not there": "virtual",
     "mailboxes that are links to others are not there": "mailbox_alias",
     NO_LOGIN_SCRIPT: "welcome",
     NO_LAST_LOGIN: "last_login",
     NO_SCRIPT: "mail_lua",
 }
-PLUGINS_HARMLESS = "acl imap_acl quota imap_quota imap_zlib imap_stats stats old_stats apparmor charset_alias notify"
+PLUGINS_HARMLESS = """
+    acl imap_acl quota imap_quota imap_zlib imap_stats stats old_stats apparmor charset_alias notify virtual
+"""
 
 
 def meaning(name: str, table: Mapping[str, str]) -> str:

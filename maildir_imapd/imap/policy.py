@@ -51,6 +51,8 @@ class Policy:
     """Whether UTF8=ACCEPT is there, and refuses UTF-8 headers of others (RFC 6855 4)."""
     server_metadata: tuple[tuple[bytes, bytes], ...] = ()
     acl: bool = True
+    acl_anyone: bool = True
+    """Whether SETACL may give rights to all users."""
     xlist: bool = False
     """Whether XLIST is announced; answered it is in any case."""
     language: str = "i-default"

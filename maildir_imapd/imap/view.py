@@ -90,8 +90,23 @@ class _FlagLists(dict[int, bytes]):
         return text
 
 
+class Nobody:
+    """A listener that is none."""
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        self.told: int | None = None
+
+    def close(self) -> None:
+        """Nothing is to be ended."""
+
+
 class View:
-    """The open mailbox of one session.  Not shared between threads; ``mailbox`` is."""
+    """The open mailbox of one session.  Not shared between threads; ``mailbox`` is.
+
+    *moment*: one moment alone is looked at, by whoever tells no client of it; then nothing is listened to.
+    """
 
     __slots__ = (
         "_flag_lists",
@@ -129,6 +144,7 @@ class View:
         progress: Progress,
         rev2: bool = False,
         rights: frozenset[str] = ALL,
+        moment: Snapshot | None = None,
     ) -> None:
         self.mailbox = mailbox
         self.name = name
@@ -142,12 +158,13 @@ class View:
         self.recent: set[int] = set()
         with ExitStack() as undo:
             # Listen first: what changes after this is announced, what changed before is in the snapshot.
-            self._listener = mailbox.listen(wake, keep_new=self.read_only)
+            self._listener = mailbox.listen(wake, keep_new=self.read_only) if moment is None else Nobody()
             undo.callback(self._listener.close)
-            mailbox.sync(keep_new=self.read_only)
-            self.claim_recent()
+            if moment is None:
+                mailbox.sync(keep_new=self.read_only)
+                self.claim_recent()
             undo.pop_all()
-        self.snapshot: Snapshot = mailbox.snapshot
+        self.snapshot: Snapshot = mailbox.snapshot if moment is None else moment
         self._listener.told = self.snapshot.modseq
         self._seen = self.snapshot
         # With anything untold: the mod-sequence up to which the client knows everything.
@@ -212,7 +229,7 @@ class View:
 
         Where it cannot be looked at now, the next who asks looks.
         """
-        if not self.fresh:
+        if not self.fresh or self.mailbox.stirred:
             if at_rest(self.mailbox, keep_new=self.read_only):
                 self.fresh = True
                 return

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.threads.ahead import Want
     from maildir_imapd.store.threads.moves import Moved
     from maildir_imapd.store.watch import Watcher
+    from maildir_imapd.virtual_rules import VirtualRule
 
 log = Log(__name__)
 
@@ -74,6 +75,10 @@ class Mail:
 
     namespaces: tuple[NamespaceRule, ...] = ()
     """What there is beside each user's own mail."""
+    virtual: tuple[VirtualRule, ...] = ()
+    """The virtual mailboxes where no file says what there is (virtual_mailboxes)."""
+    lists: bool = True
+    """Whether access control lists count (acl)."""
     keep_expunged: float = 0.0
     """Seconds for which expunged messages can be had back; 0: not."""
     keep_expunged_storage: int = 0
@@ -257,6 +262,13 @@ class Accounts:
             log.error("user refused", user=identity.user, why=error)
             raise Unavailable from error
 
+    def watcher_as(self, owner: Owner | None) -> Watcher | None:
+        """Return what watches folders, and looks at them as *owner*."""
+        watcher = self._watcher
+        if watcher is not None and owner is not None:
+            watcher = cast("Watcher", owners.OwnedWatcher(watcher, owner))
+        return watcher
+
     def _whose(self) -> Owner | None:
         """Whom to become for a user of whom nothing is said; raises ValueError where root would be at work.
 
@@ -312,9 +324,7 @@ class Accounts:
             ground.demand_served(places.root, served)
         allowed, mailboxes = self.mail.quotas.of(identity), self.mail.usual_of(identity)
         if account is None:
-            watcher = self._watcher
-            if watcher is not None and owner is not None:
-                watcher = cast("Watcher", owners.OwnedWatcher(watcher, owner))
+            watcher = self.watcher_as(owner)
             made = open_account(self.mail, places, watcher, allowed, self.unused, mailboxes, inbox=works)
             with self._lock:
                 # Race: another thread may have opened it meanwhile; there must be one for both.

@@ -223,6 +223,7 @@ def of_users(mail: Mail, users: Iterable[Identity]) -> list[bytes]:
     found: dict[bytes, None] = {}
     homes = {user.home for user in users if user.home}
     beside = {rule.location for rule in mail.namespaces if rule.location is not None}
+    beside = {"maildir:" + each.removeprefix("virtual:") if each.startswith("virtual:") else each for each in beside}
     for template in {mail.location, *map(mail.location_of, users), *beside}:
         try:
             location = parse(template)

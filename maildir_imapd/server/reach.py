@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
+from weakref import WeakValueDictionary
 
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.auth.names import valid_user
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.account import Account
     from maildir_imapd.store.branch import Listing
     from maildir_imapd.store.records.shares import ShareList
+    from maildir_imapd.store.virtual_account import VirtualAccount
     from maildir_imapd.store.watch import Watcher
 
 log = Log(__name__)
@@ -58,13 +60,20 @@ class Reach:
         self._find = find
         self._shares = shares
         self._news = news
+        # Those of one user, whose sessions share them; a session that has them, or a shelf, keeps them.
+        self._virtual: WeakValueDictionary[tuple[bytes, str], VirtualAccount] = WeakValueDictionary()
 
     def namespaces(self, identity: Identity, account: Account, owner: Owner | None) -> Account | Namespaces:
         """Return a user's mail as his session sees it; *account* is his own, *owner* whom his thread acts as."""
         if not self.rules:
             return account
         made = _Made(self._accounts, self._shares, identity, account, owner, self._find)
-        spaces = [space for rule in self.rules if (space := made.space(rule)) is not None]
+        real = [rule for rule in self.rules if rule.type != "virtual"]
+        spaces = [space for rule in real if (space := made.space(rule)) is not None]
+        if len(real) < len(self.rules):
+            from maildir_imapd.server.virtuals import virtual_spaces
+
+            spaces += virtual_spaces(self._accounts, self._virtual, self.rules, identity, account, owner, spaces)
         listen = None if self._news is None else self._news.listen
         return Namespaces(account, spaces, user=identity.user, listen=listen)
 

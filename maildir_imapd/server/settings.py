@@ -219,6 +219,7 @@ def policy(
         utf8=config.utf8,
         server_metadata=metadata,
         acl=config.acl,
+        acl_anyone=_anyone(config),
         attachment_keywords=config.attachment_keywords,
         xlist=config.xlist,
         language=config.language,
@@ -328,6 +329,13 @@ def _salt_key() -> bytes:
     return hmac.digest(machine, b"maildir-imapd salts", hashlib.sha256) if machine else b""
 
 
+def _anyone(config: Config) -> bool:
+    """Whether users may give rights to everybody."""
+    if config.acl_anyone != "auto":
+        return bool(config.acl_anyone == "yes")
+    return not any(rule.type == "others" for rule in mail(config).namespaces)
+
+
 def keeping(config: Config) -> Keeping:
     """Read how folders are kept."""
     from maildir_imapd.store.folder.keeping import Keeping
@@ -351,8 +359,10 @@ def mail(config: Config) -> Mail:
     from maildir_imapd.server import quotas, usual
     from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.sharing import SharingSettings
+    from maildir_imapd.virtual_rules import USUAL
 
     namespace_rules.check(config.namespaces, acl=config.acl)
+    _check_virtual(config)
     sharing = SharingSettings(rights=False)
     if config.acl:
         sharing = SharingSettings(
@@ -373,10 +383,30 @@ def mail(config: Config) -> Mail:
         hooked=frozenset(folder for folder, _ in config.hook_moved),
         keep_expunged=config.keep_expunged,
         namespaces=config.namespaces,
+        virtual=config.virtual_mailboxes or USUAL,
+        lists=config.acl,
         keep_expunged_storage=config.keep_expunged_storage,
         usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
         sharing=sharing,
     )
+
+
+def _check_virtual(config: Config) -> None:
+    """Raise ConfigError for a virtual mailbox that cannot be."""
+    if not config.virtual_mailboxes:
+        return
+    from maildir_imapd.imap.search.virtual import read
+
+    names = set()
+    for rule in config.virtual_mailboxes:
+        name = rule.name("/")
+        try:
+            read(rule.written("/"))
+        except ValueError as error:
+            raise ConfigError(f"virtual_mailboxes: {name}: {error}") from None
+        if name in names:
+            raise ConfigError(f"virtual_mailboxes has {name} twice")
+        names.add(name)
 
 
 def hooks(config: Config) -> tuple[Hook, ...]:

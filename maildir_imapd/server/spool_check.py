@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
 from maildir_imapd.location import grounds
+from maildir_imapd.server import settings
 from maildir_imapd.store.disk import filesystems
 from maildir_imapd.store.records import hosts
 from maildir_imapd.store.trying import RECORD_OCTETS, Actor, mount
@@ -130,8 +131,9 @@ def demand_trusted(config: Config) -> None:
 
     Where no directory is above it all, or nothing can be made in it, there is a line in the log at the most.
     """
-    path = _above(config.mail_location)
-    if path is None or not filesystems.is_shared_path(os.fsencode(path), config.shared_spool):
+    mail = settings.mail(config)
+    path = _above(mail.location)
+    if path is None or not filesystems.is_shared_path(os.fsencode(path), mail.keeping.shared_spool):
         return
     kind = kind_of(path)
     try:

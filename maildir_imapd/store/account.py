@@ -29,7 +29,6 @@ from maildir_imapd.events import Log
 from maildir_imapd.store import deleted, trees
 from maildir_imapd.store.deleted import Deleted
 from maildir_imapd.store.disk import descriptors, durable
-from maildir_imapd.store.disk.filesystems import is_shared_path
 from maildir_imapd.store.disk.unused import Unused
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
@@ -136,12 +135,12 @@ class Account:
             synced=keeping.fsync != "never",
             folders=layout.storage,
         )
-        self.quota_mailboxes, unused = quota_mailboxes, Unused() if unused is None else unused
+        self.quota_mailboxes, self.unused = quota_mailboxes, Unused() if unused is None else unused
         # None of these knows the account, so that it and they go as soon as nobody has them any more.
         self.texts, self.ahead, self.moves = texts, ahead, _ = Texts(layout.cache(self.inbox) or root), Ahead(), Moves()
         keeping = replace(keeping, uidvalidity=Counter(root).next, quota=self.quota, texts=texts, ahead=ahead)
-        self.deleted = _deleted(layout, places, keeping, unused)
-        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher, self.deleted.keep), unused)
+        self.deleted = _deleted(layout, places, keeping, self.unused)
+        self._mailboxes = Mailboxes(Opening(layout, keeping, watcher, self.deleted.keep), self.unused)
         find, self._chosen = partial(trees.find, layout), special_use.ChosenUses(root)
         self._renamed = renamed = partial(_renamed, self._chosen, layout.delimiter)
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
@@ -150,9 +149,7 @@ class Account:
         self.metadata, self.url_keys = Metadata(root, find, self._changing), UrlKeys(root, self._changing)
         self.acls, self.seen = Acls(find, self._changing, self._trees.all), SeenDevices(root, self._changing)
         self.listing = Listing(layout, self.acls, None if watcher is None else watcher.still)
-        self.standing = StandingFigures(
-            root, self._mailboxes.known, used=not is_shared_path(root, keeping.shared_spool)
-        )
+        self.standing = StandingFigures(root, self._mailboxes.known, keeping.shared_spool)
         self.ways = Ways(layout, self.acls, self._mailboxes)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
@@ -466,6 +463,11 @@ class Account:
         """Take a subscription back, if there is one."""
         with self._changing():
             self._subscriptions.change(name, wanted=False, beside=self.beside)
+
+
+def hidden(account: Account, name: bytes) -> bytes:
+    """Where something is kept in an account that is no mailbox to any server."""
+    return os.path.join(account._layout.root, account._layout.attic, name)
 
 
 def _deleted(layout: Layout, places: Places, keeping: Keeping, unused: Unused) -> Deleted[Account]:

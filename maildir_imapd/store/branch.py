@@ -6,12 +6,26 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from maildir_imapd.store.maildir.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
 from maildir_imapd.store.records.acl import ALL, NONE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from maildir_imapd.store.account import Account
+    from maildir_imapd.store.records.acl import Acl
+
+
+def flag_mask(rights: frozenset[str]) -> int:
+    """The flags that may be changed, as bits; those of keywords stand for all keywords."""
+    mask = 0
+    if "s" in rights:
+        mask |= SEEN
+    if "t" in rights:
+        mask |= DELETED
+    if "w" in rights:
+        mask |= VISIBLE_BITS & ~(SEEN | DELETED) | KEYWORD_BITS
+    return mask
 
 
 class SpaceKind(enum.Enum):
@@ -47,6 +61,14 @@ class Branch:
     def free(self) -> bool:
         """Whether all may be done in a mailbox that has no list."""
         return self.own and self.most is ALL
+
+    def rights(self, acl: Acl, user: str, groups: frozenset[str], *, lists: bool) -> frozenset[str]:
+        """Return the rights of *user* to a mailbox that has this list; *lists*: whether lists count at all."""
+        if not lists:
+            return self.most
+        if not (self.own or acl.limits or acl.otherwise):
+            return self.usual & self.most
+        return acl.rights(user, groups, owner=self.own) & self.most
 
     def inner(self, name: str) -> str | None:
         """The name within the account of what clients call *name*, which begins with the prefix; None for none."""
@@ -99,6 +121,8 @@ class Space(Protocol):
     """Whether LIST shows it: yes, with its root; children: what there is in it; no: for who knows the name."""
     subscriptions: bool
     """Whether its subscriptions are kept in it; else in the user's own account."""
+    virtual: bool
+    """Whether its messages are those of other mailboxes."""
 
     def branches(self) -> tuple[Branch, ...]:
         """Return what there is to see; the same object while nothing has changed. Never an error."""

@@ -126,7 +126,7 @@ def _price(box: CurrentFolder) -> Cost:
 def _remounted(box: CurrentFolder) -> bool:
     """Say whether the folder is in another mount than what is open of it; its journal is on another device."""
     folder = box._folder
-    if not folder.directories.shared or box._apart:
+    if box._apart:
         return False
     if box.identity != folder.directories.identity:
         # It was opened anew meanwhile; the next look compares with that.
@@ -150,6 +150,11 @@ def at_rest(box: CurrentFolder, *, keep_new: bool) -> bool:
     return not box._rounds.due(box.snapshot) and box._unchanged(keep_new, by_events=True)
 
 
+def unchanged(box: CurrentFolder) -> bool:
+    """Say whether ``sync`` with *keep_new* would find nothing, by what has been noted of the folder; never raises."""
+    return box._unchanged(keep_new=True)
+
+
 def unmoved(box: CurrentFolder, turn: int | None = None) -> Snapshot | None:
     """Return the mailbox as it is now, as ``sync`` would with *keep_new*, where one look tells; None: ``sync``.
 
@@ -170,6 +175,8 @@ class CurrentFolder:
 
     # What the watcher watches of it stays the same.
     grows = False
+    # Whether those who show it are to ``sync`` themselves, for nobody does it for them (virtual.py).
+    stirred = False
 
     def __init__(self, folder: Folder, watcher: Watcher | None) -> None:
         self.path = path = folder.path
@@ -192,7 +199,7 @@ class CurrentFolder:
         # Where it stands while nobody uses it; whose that is may end before.
         self.shelf: Callable[[], Shelf[bytes, CurrentFolder] | None] = _nowhere
         self._priced: tuple[IndexState, float, Cost] | None = None
-        shared = folder.directories.shared
+        shared = self._shared = folder.directories.shared
         self._unmoved = _Unmoved(path, None if watcher is None or shared else watcher.still)
         self._stat: Callable[[bytes], os.stat_result | fresh.Look] = fresh.stat if shared else os.stat
         # Answers to STATUS and SELECT with the moment that they are of: imap keeps them here (mailboxes/status.py,
@@ -234,7 +241,7 @@ class CurrentFolder:
         """Whether the folder of that name is still this one: not deleted, renamed, or made anew by anybody."""
         if self.gone:
             return False
-        if self._folder.directories.shared:
+        if self._shared:
             return self._folder.standing.in_place()
         try:
             found = os.stat(self.path)
@@ -349,7 +356,8 @@ class CurrentFolder:
                 journal = self._stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
-                if journal.st_dev != self.identity[0] and (by_events or _remounted(self)):
+                moved = (by_events or self._shared) and journal.st_dev != self.identity[0]
+                if moved and (by_events or _remounted(self)):
                     return False
             if state.snapshot.damaged:
                 return False

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Unpack
+from typing import TYPE_CHECKING, ClassVar, Final, Unpack
 
 from maildir_imapd import errors
 from maildir_imapd.budget import Share, Shares
@@ -23,6 +23,7 @@ from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.folder import changes, copying, mailboxid, reading, release, unseen
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
+from maildir_imapd.store.folder.reading import is_still
 from maildir_imapd.store.index.cache import Cache, name_in
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Batch
 from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS, Snapshot
@@ -41,20 +42,13 @@ if TYPE_CHECKING:
     from maildir_imapd.store.records.quota import Amount
     from maildir_imapd.store.watch import Watcher
 
-__all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Nearby", "Seed", "at_rest"]
+__all__ = ["FlagResult", "Flags", "Given", "Listener", "Mailbox", "Nearby", "Seed", "at_rest", "is_still"]
 
 log = Log(__name__)
 
-# Messages that STORE and EXPUNGE change under one hold of the lock: a twentieth of a second's work.
-_PIECE_MESSAGES: Final = 2000
 # A look at the files of so many messages is made for them alone, where nobody has looked at all of them yet.
 FEW_FILES: Final = 200
 _SYSTEM: Final = {name.lower(): bit for name, bit in SYSTEM_FLAGS}
-
-
-def _pieces(uids: Sequence[int]) -> list[Sequence[int]]:
-    """Cut work that need not be done in one go, so that nobody waits long for the lock; at least one piece."""
-    return [uids[start : start + _PIECE_MESSAGES] for start in range(0, len(uids), _PIECE_MESSAGES)] or [uids]
 
 
 # Of ``nearby``.
@@ -107,9 +101,15 @@ def looked_at(mailbox: Mailbox) -> bool:
     return mailbox.snapshot.seen and not (index.partial and index.writable)
 
 
-def is_still(number: int, fingerprint: int) -> bool:
-    """Say whether a message's file that is open is the one that was read, and as it was; raises OSError."""
-    return not scan.rewritten(fingerprint, scan.fingerprint(os.fstat(number)))
+def _crlf_octets(mailbox: Mailbox, file: FileRead, uid: int, under: int) -> int:
+    """Count the octets of a message with CRLF line ends; of a large one block by block."""
+    if file.whole:
+        return len(file.data) + bare(file.data)
+    number = mailbox.open(uid, under=under)
+    try:
+        return reading.crlf_octets(number, f"{os.fsdecode(mailbox.path)} uid {uid}")
+    finally:
+        os.close(number)
 
 
 class Mailbox(CurrentFolder):
@@ -118,6 +118,8 @@ class Mailbox(CurrentFolder):
     *index* and *cache*: directories, if not the folder itself; *control*: the other server's, likewise. *seed*: asked
     at first contact for the UIDs another server gave. *other*: what is to be otherwise than *keeping* says.
     """
+
+    folder_type: ClassVar[type[Folder]] = Folder
 
     def __init__(
         self,
@@ -133,7 +135,8 @@ class Mailbox(CurrentFolder):
         **other: Unpack[Differing],
     ) -> None:
         keeping = replace(keeping, **other) if other else keeping
-        super().__init__(Folder(path, keeping, root=root, index=index, control=control, seed=seed), watcher)
+        folder = self.folder_type(path, keeping, root=root, index=index, control=control, seed=seed)
+        super().__init__(folder, watcher)
         self._shared_sync = SharedSync(self._folder.sync)
         self.cache_path = cache or self.index_path
         self._word: bytes | None = None
@@ -237,7 +240,7 @@ class Mailbox(CurrentFolder):
         """
         change = changes.FlagChange(add, remove, replace)
         done = changes.Outcome([], [], [])
-        for piece in _pieces(uids):
+        for piece in changes.pieces(uids):
             with self._changing(), self._folder.exclusive(settles=True):
                 self._demand_writable()
                 self._demand_same(under)
@@ -254,7 +257,7 @@ class Mailbox(CurrentFolder):
         host still shows can be read until it has been told.
         """
         gone: list[int] = []
-        for piece in _pieces(uids):
+        for piece in changes.pieces(uids):
             if self.keeps is not None:
                 self.keeps(self, piece, flagged)
             with self._changing(), self._folder.exclusive(settles=True):
@@ -396,6 +399,12 @@ class Mailbox(CurrentFolder):
                 raise
             # As after ``commit``: they have gone with their folder, after they were put in.
         return copied
+
+    def copied_to(
+        self, target: Mailbox, uids: Sequence[int], *, move: bool = False, keep: int = -1, under: int | None = None
+    ) -> Given[tuple[int, int]]:
+        """As ``copy_from``, of messages that are here."""
+        return target.copy_from(self, uids, move=move, keep=keep, under=under)
 
     def _copy(
         self, source: Mailbox, uids: Sequence[int], move: bool, keep: int, under: int | None
@@ -539,7 +548,7 @@ class Mailbox(CurrentFolder):
             uid = rows.uids[positions[n]]
             try:
                 file = self.load(uid, under=rows.uidvalidity, limit=reading.LARGE_OCTETS, shares=shares)
-                found[n] = self._crlf_octets(file, uid, rows.uidvalidity)
+                found[n] = _crlf_octets(self, file, uid, rows.uidvalidity)
             except (errors.MessageGone, errors.MessageUnreadable) as error:
                 found[n] = 0
                 if failures is not None:
@@ -549,16 +558,6 @@ class Mailbox(CurrentFolder):
                 counted.append((uid, found[n]))
         self.note_sizes(counted)
         return found
-
-    def _crlf_octets(self, file: FileRead, uid: int, under: int) -> int:
-        """Count the octets of a message with CRLF line ends; of a large one block by block."""
-        if file.whole:
-            return len(file.data) + bare(file.data)
-        number = self.open(uid, under=under)
-        try:
-            return reading.crlf_octets(number, f"{os.fsdecode(self.path)} uid {uid}")
-        finally:
-            os.close(number)
 
     def _known_sizes(self, rows: Snapshot, positions: Sequence[int]) -> list[int]:
         """Return the sizes of messages of *rows*, or of later where they were written to since."""

@@ -50,8 +50,10 @@ class OneAccount:
         *,
         listed: Listing = "children",
         subscriptions: bool = False,
+        virtual: bool = False,
     ) -> None:
         self.kind, self.prefix, self.listed, self.subscriptions = kind, prefix, listed, subscriptions
+        self.virtual = virtual
         self._opens = opens
         self._part: Branch | None = None
 
@@ -86,6 +88,7 @@ class OtherUsers:
 
     kind = SpaceKind.OTHERS
     subscriptions = False
+    virtual = False
 
     def __init__(
         self,
@@ -168,7 +171,8 @@ class Namespaces:
     """See the module; one session's, for it keeps what it has opened.
 
     *spaces* none: a user's own account alone, and nothing costs more than it does there.  *listen*: has a function
-    called whenever who shares with the user may have changed; returns what ends that.
+    called whenever who shares with the user may have changed; returns what ends that.  *partial*: it is of some of
+    those that the user's sessions have.
     """
 
     def __init__(
@@ -178,6 +182,7 @@ class Namespaces:
         *,
         user: str = "",
         listen: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
+        partial: bool = False,
     ) -> None:
         self.own = own
         self.delimiter, self.prefix = own.delimiter, own.prefix
@@ -186,7 +191,7 @@ class Namespaces:
         # It knows not this object, so that what hangs on it makes no circle.
         self._all = Branches(self.branch, spaces)
         self.spaces = self._all.spaces
-        if spaces:
+        if spaces and not partial:
             own.beside = tuple(space.prefix for space in self.spaces)
         self._listen = listen
         # What was joined last, and made of each branch's rows; each of it is the same object while nothing has changed.
@@ -212,9 +217,9 @@ class Namespaces:
         return any(space.prefix.startswith(name + self.delimiter) for space in self.spaces if space.listed != "no")
 
     def is_personal(self, name: str) -> bool:
-        """Whether a name belongs to the user himself (RFC 2342 5, RFC 5465 6.3)."""
+        """Whether a name belongs to the user himself (RFC 2342 5, RFC 5465 6.3), and no other has the same messages."""
         space = self._all.space_of(name)
-        return space is None or space.kind is SpaceKind.PERSONAL
+        return space is None or (space.kind is SpaceKind.PERSONAL and not space.virtual)
 
     def branches(self) -> tuple[Branch, ...]:
         """As ``Branches.listed``, with those that are not listed."""
@@ -304,8 +309,16 @@ class Namespaces:
         return place.branch.account.folder_of(place.name)
 
     def special_use(self) -> dict[str, tuple[bytes, ...]]:
-        """As ``Account.special_use``: of the user's own account, for what others use a mailbox for is their matter."""
-        return self.own.special_use()
+        """As ``Account.special_use``: of the user's own account, for what others use a mailbox for is their matter.
+
+        And of virtual mailboxes.
+        """
+        uses = self.own.special_use()
+        for space in self.spaces:
+            for branch in space.branches() if space.virtual else ():
+                more = {branch.outer(name): use for name, use in branch.account.special_use().items()}
+                uses = {**uses, **{name: use for name, use in more.items() if name is not None}}
+        return uses
 
     def subscriptions(self) -> list[str]:
         """As ``Account.subscriptions``, over all namespaces."""

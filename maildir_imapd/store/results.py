@@ -45,8 +45,11 @@ class FileRead(NamedTuple):
 class Given(list[T]):
     """UIDs that were given out, or pairs of (their UID, ours), with the UIDVALIDITY of that very moment.
 
-    The mailbox may have another one as soon as its lock is free.
+    The mailbox may have another one as soon as its lock is free. Not *known*: they are of another mailbox, which keeps
+    the messages (virtual.py), and a client that was told of them would look for them in the wrong place.
     """
+
+    known = True
 
     def __init__(self, uidvalidity: int, uids: Iterable[T] = ()) -> None:
         super().__init__(uids)

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.errors import StoreError
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk.filesystems import is_shared_path
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.maildir.layout import GRAIN_SECONDS
 
 if TYPE_CHECKING:
+    from maildir_imapd.store.disk.filesystems import SharedSpool
     from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.mailbox import Mailbox
 
@@ -61,10 +63,10 @@ class StatusFigures:
 class StandingFigures:
     """One account's; safe from any thread. *is_open*: whether a folder's mailbox is open, which knows better then."""
 
-    def __init__(self, root: bytes, is_open: Callable[[bytes], bool], *, used: bool = True) -> None:
+    def __init__(self, root: bytes, is_open: Callable[[bytes], bool], shared_spool: SharedSpool = "auto") -> None:
         self._root = root
         # Not where another host changes folders whose stamps this one may see late.
-        self._used = used
+        self._used = not is_shared_path(root, shared_spool)
         self._is_open = is_open
         # By folder; an entry is replaced whole, so no lock is needed.
         self._known: dict[bytes, tuple[Stamp, StatusFigures]] = {}

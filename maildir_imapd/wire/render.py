@@ -17,8 +17,8 @@ from maildir_imapd.strings import literal as literal
 from maildir_imapd.strings import nstring as nstring
 from maildir_imapd.strings import string as string
 from maildir_imapd.wire import abnf
+from maildir_imapd.wire.numbers import render_in_order, render_set
 from maildir_imapd.wire.numbers import render_ranges as render_ranges
-from maildir_imapd.wire.numbers import render_set as render_set
 
 Pairs = Iterable[tuple[bytes, bytes]]
 
@@ -101,11 +101,11 @@ def appenduid_code(uidvalidity: int, uids: Iterable[int]) -> bytes:
 
 
 def copyuid_code(uidvalidity: int, copies: Sequence[tuple[int, int]]) -> bytes:
-    """resp-code-copy from (source UID, new UID), both ascending: they pair by position."""
+    """resp-code-copy from (source UID, new UID), the former ascending: they pair by position."""
     return b"COPYUID %d %b %b" % (
         uidvalidity,
         render_set([source for source, _ in copies]),
-        render_set([target for _, target in copies]),
+        render_in_order([target for _, target in copies]),
     )
 
 

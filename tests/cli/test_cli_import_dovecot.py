@@ -246,6 +246,14 @@ mail_plugins = acl
             "type=public\nprefix=A/B/\nlocation=maildir:/srv/a,,b:INDEXPVT=~/p\nlist=no\nsubscriptions=no",
             "A/B/: type=public, list=no, location=maildir:/srv/a,,,,b:LAYOUT=maildir++, rights=lrswipektxa",
         ),
+        (
+            "prefix=Virtual/\nlocation=virtual:/etc/dovecot/virtual:INDEX=~/virtual\nsubscriptions=no",
+            "Virtual/: type=virtual, list=yes, location=virtual:/etc/dovecot/virtual",
+        ),
+        (
+            "prefix=V.\nseparator=.\nlocation=virtual:~/v:LAYOUT=maildir++\nlist=children",
+            "V/: type=virtual, list=children, location=virtual:~/v:LAYOUT=maildir++",
+        ),
     ],
 )
 def test_namespaces(block: str, ours: str, tmp_path: Path) -> None:
@@ -257,7 +265,7 @@ def test_namespaces(block: str, ours: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "said"),
     [
-        ("prefix = Virtual/\nlocation = virtual:~/virtual", "the virtual mailboxes under Virtual/ are not there"),
+        ("prefix = Virtual/\nlocation = virtual:virtual", "the virtual mailboxes under Virtual/ are not there"),
         ("type = public\nprefix = P/\nlocation = mbox:/srv/p", "nobody sees the mailboxes under P/"),
         ("type = shared\nprefix = %%u/\nlocation = maildir:%%h/Maildir", "users do not see mailboxes of others"),
         ("prefix = Old/\nalias_for = Other/", "clients that are set to the prefix Old/ find nothing there"),

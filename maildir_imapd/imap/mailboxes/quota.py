@@ -27,7 +27,7 @@ UNIT_OCTETS: Final = 1024
 
 def _root(session: Session, branch: Branch) -> bytes:
     """The quota root of a branch: of somebody else's account with whose it is, in modified UTF-7."""
-    if branch.account is session.account.own:
+    if branch.account.quota is session.account.own.quota:
         return ROOT
     whose = branch.owner if branch.kind is SpaceKind.OTHERS else branch.prefix.removesuffix(branch.delimiter)
     return ROOT + b" of " + mutf7.encode(whose)
@@ -96,8 +96,9 @@ def getquotaroot(session: Session, cmd: GetQuotaRoot, reply: Reply) -> Done:
         # How much others have is for those who may read something of it.
         raise MailboxMissing
     root = _root(session, branch)
+    account = session.account.own if root == ROOT else branch.account
     reply.write(quotaroot_line(session.spell(mailbox), [root], utf8=session.utf8))
-    reply.write(quota_line(root, _resources(branch.account)))
+    reply.write(quota_line(root, _resources(account)))
     return Done("GETQUOTAROOT completed")
 
 

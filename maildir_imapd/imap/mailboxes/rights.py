@@ -23,7 +23,7 @@ from maildir_imapd.errors import (
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
-from maildir_imapd.store.maildir.filename import DELETED, KEYWORD_BITS, SEEN, VISIBLE_BITS
+from maildir_imapd.store.branch import flag_mask as flag_mask
 from maildir_imapd.store.records.acl import ALL, NO_FILE, NONE, OWNER, VIRTUAL, Kind, Who, in_order, modification
 from maildir_imapd.store.standing import stamp_of
 from maildir_imapd.wire import render
@@ -57,6 +57,8 @@ KEPT: Final = frozenset("la")
 # Of an identifier, in octets, and of entries in one file: no user needs more, and the file is read at every SELECT.
 NAME_LIMIT_CHARACTERS: Final = 255
 IDENTIFIERS_LIMIT: Final = 1000
+# Identifiers that mean every user.
+EVERYBODY: Final = ("anyone", "anonymous", "authenticated")
 # Before identifiers whose rights are the administrator's to change, as in Dovecot.
 GENERAL: Final = "#"
 
@@ -75,11 +77,7 @@ def rights_of(session: Reader, name: str) -> frozenset[str] | None:
 
 def _rights(session: Reader, branch: Branch, acl: Acl) -> frozenset[str]:
     """Return the rights of the user to a mailbox of *branch* that has this list."""
-    if not session.policy.acl:
-        return branch.most
-    if not (branch.own or acl.limits or acl.otherwise):
-        return branch.usual & branch.most
-    return acl.rights(session.user or "", session.groups, owner=branch.own) & branch.most
+    return branch.rights(acl, session.user or "", session.groups, lists=session.policy.acl)
 
 
 def demand(session: Reader, name: str, *needed: str) -> frozenset[str]:
@@ -105,8 +103,9 @@ def _folder_of(session: Reader, name: str, branch: Branch, inner: str) -> bytes:
 
 def _demand(session: Reader, branch: Branch, path: bytes, needed: Collection[str]) -> frozenset[str]:
     if not session.policy.acl and branch.own:
-        return branch.most
-    rights = _rights(session, branch, branch.account.acls.at(path))
+        rights = branch.most
+    else:
+        rights = _rights(session, branch, branch.account.acls.at(path))
     if not rights.issuperset(needed):
         raise NoPermission if "l" in rights else MailboxMissing
     return rights
@@ -304,18 +303,6 @@ def is_own(session: Session, name: str) -> bool:
     return place is not None and place.branch.account is session.account.own
 
 
-def flag_mask(rights: frozenset[str]) -> int:
-    """The flags that may be changed, as bits; those of keywords stand for all keywords."""
-    mask = 0
-    if "s" in rights:
-        mask |= SEEN
-    if "t" in rights:
-        mask |= DELETED
-    if "w" in rights:
-        mask |= VISIBLE_BITS & ~(SEEN | DELETED) | KEYWORD_BITS
-    return mask
-
-
 def settable(rights: frozenset[str], flags: Iterable[bytes]) -> tuple[bytes, ...]:
     """Those of *flags* that may be set and taken (RFC 4314 4, STORE)."""
     needs = {b"\\seen": "s", b"\\deleted": "t"}
@@ -360,6 +347,8 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     name, place = _mailbox(session, cmd.mailbox, "a")
     owner = place.branch.owner
     _demand_own(place, identifier)
+    if identifier in EVERYBODY and mode != "-" and asked and not negative and not session.policy.acl_anyone:
+        raise NoPermission("Rights are given to users and groups here, not to all at once")
 
     def work(acl: Acl) -> Acl:
         who = _who(owner, acl, identifier)

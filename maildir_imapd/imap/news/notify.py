@@ -7,13 +7,14 @@ last is no longer so; so that many changes are told as one, and nothing piles up
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import BadArgument, BadEvent, ImapdError, MailboxMissing, NotifyOverflow, StoreError
 from maildir_imapd.imap.columns.items import plan_of
 from maildir_imapd.imap.columns.plan import Plan
+from maildir_imapd.imap.later import later
 from maildir_imapd.imap.mailboxes.list import attributes
 from maildir_imapd.imap.mailboxes.metadata import may_hear
 from maildir_imapd.imap.mailboxes.rights import known_to, look_into, rights_of
@@ -265,7 +266,7 @@ class Notifications:
                 self._told[name] = told
                 watched.seen = None
                 continue
-            snapshot = watched.mailbox.snapshot
+            snapshot = _now(watched.mailbox)
             if snapshot is not watched.seen and self._may_read(session, reply, name):
                 items = self._news(session, name, self._told.get(name), Figures.of(snapshot))
                 self._write_status(session, reply, name, watched, snapshot, items)
@@ -464,6 +465,14 @@ class Notifications:
                 return
         self._tell_messages(session, reply)
         self._tell_metadata(session, reply)
+
+
+def _now(mailbox: Mailbox) -> Snapshot:
+    """Return what a watched mailbox has now; one that cannot be looked at is as it was."""
+    if mailbox.stirred:
+        with suppress(MailboxMissing), later("other mailboxes"):
+            mailbox.sync(keep_new=True)
+    return mailbox.snapshot
 
 
 def _look(session: Session, name: str) -> Mailbox:

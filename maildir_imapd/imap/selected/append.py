@@ -144,7 +144,7 @@ def append(session: Session, cmd: Append, reply: Reply) -> Done:
     """Put messages into a mailbox, all or none (RFC 3501 6.3.11, RFC 3502); OK when they are on disk."""
     limit.demand_saved(session, None, len(cmd.messages))
     stored = commit(session, cmd.mailbox, cmd.messages)
-    return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored))
+    return Done("APPEND completed", appenduid_code(stored.uidvalidity, stored) if stored.known else None)
 
 
 @command(
@@ -169,7 +169,8 @@ def replace(session: Session, cmd: Replace, reply: Reply) -> Done:
         raise NoPermission
     old = _replaced(session, cmd.number, uid=cmd.uid)
     stored = commit(session, cmd.mailbox, (cmd.message,), _freed(session, cmd.mailbox, old))
-    session.say(reply, b"OK", "Replacement is stored", appenduid_code(stored.uidvalidity, stored))
+    code = appenduid_code(stored.uidvalidity, stored) if stored.known else None
+    session.say(reply, b"OK", "Replacement is stored", code)
     removed = view.mailbox.expunge(old, under=view.snapshot.uidvalidity)
     if not removed:
         return Done("Stored; the message in whose place it was to go is gone already", ExpungeIssued.code)
@@ -241,7 +242,8 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
             stored = mailbox.commit(_prepared(session, raw, mailbox, messages, freed))
         except MailboxMissing:
             continue
-        session.note_own(mailbox, made=stored)
+        if stored.known:
+            session.note_own(mailbox, made=stored)
         branch, inner = session.account.demanded(session.mailbox_name(raw))
         branch.account.moves.note("APPEND", "", inner, mailbox.path, stored.uidvalidity, stored)
         session.tally.appended += len(stored)

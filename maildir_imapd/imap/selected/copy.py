@@ -38,7 +38,7 @@ def copy(session: Session, cmd: Copy, reply: Reply) -> Done:
     names nothing else by number.
     """
     code, _ = _transfer(session, cmd)
-    return Done("COPY completed", code)
+    return Done("COPY completed", code or None)
 
 
 @command(b"MOVE", b"UID MOVE", states=State.SELECTED, changes=True, takes_numbers=True, announces=[b"MOVE"])
@@ -51,12 +51,13 @@ def move(session: Session, cmd: Copy, reply: Reply) -> Done:
     code, beyond = _transfer(session, cmd)
     if code is None:
         return Done("MOVE completed")
-    session.say(reply, b"OK", "Moved UIDs", code)
+    if code:
+        session.say(reply, b"OK", "Moved UIDs", code)
     return limit.told(session, reply, Done("MOVE completed", updates.code_after_expunge(session, reply)), beyond)
 
 
 def _transfer(session: Session, cmd: Copy) -> tuple[bytes | None, bytes | None]:
-    """Copy or move, and render COPYUID; None when the set named no message, or by UID none that is there.
+    """Copy or move, and render COPYUID, b"" where nobody can say; None when nothing was named that is there.
 
     And the code for a MOVE that was of too many (RFC 9738).
     """
@@ -94,14 +95,15 @@ def _transfer(session: Session, cmd: Copy) -> tuple[bytes | None, bytes | None]:
             raise ExpungeIssued
         return None, None
     made = [uid for _, uid in pairs]
-    session.note_own(mailbox, made=made)
+    if pairs.known:
+        session.note_own(mailbox, made=made)
     verb = "MOVE" if cmd.move else "COPY"
     branch, inner = session.account.demanded(name)
     branch.account.moves.note(verb, view.name, inner, mailbox.path, pairs.uidvalidity, made)
     if cmd.move:
         session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
         session.tally.expunged += len(pairs)
-    return copyuid_code(pairs.uidvalidity, pairs), beyond
+    return copyuid_code(pairs.uidvalidity, pairs) if pairs.known else b"", beyond
 
 
 def _there(session: Session, uids: list[int]) -> list[int]:
@@ -117,13 +119,14 @@ def _carry(session: Session, mailbox: Mailbox, name: str, uids: list[int], *, mo
     Raises as ``copy_from``.  A move needs no room but in somebody else's account, and out of what does not count.
     """
     view, branch = session.selected, session.account.demanded(name).branch
-    quota, elsewhere = branch.account.quota, branch is not session.account.demanded(view.name).branch
+    quota = branch.account.quota
+    elsewhere = quota is not session.account.demanded(view.name).branch.account.quota
     if not move or elsewhere or quota.demands_move(view.mailbox.path, mailbox.path):
         quota.demand_copy(mailbox.path, lambda: view.mailbox.amount(uids))
     keep = rights.flag_mask(rights.rights_in(session, name, mailbox))
     source, under = view.mailbox, view.snapshot.uidvalidity
 
     def work() -> Given[tuple[int, int]]:
-        return mailbox.copy_from(source, uids, move=move, keep=keep, under=under)
+        return source.copied_to(mailbox, uids, move=move, keep=keep, under=under)
 
     return work() if len(uids) < MANY else session.progress.during(work)

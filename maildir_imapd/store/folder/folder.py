@@ -68,6 +68,7 @@ class Folder:
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
         self.standing = _stand(path, index or path, control or path, root, keeping)
         where = self.directories = self.standing.now
+        self._shared = where.shared
         try:
             self.keeping = keeping if where.control is not None else replace(keeping, mirror="none")
             foreign.replace(where.index, where.index_path, where.mode)
@@ -329,7 +330,8 @@ class Folder:
             return -math.inf
         if self.index.state.stamp.settled:
             return math.inf
-        settle_ns, again_ns = _patience(self)
+        # As a rule no other host stamps it, and this is asked at each look.
+        settle_ns, again_ns = (scan.SETTLE_NS, 2 * scan.SETTLE_NS) if not self._shared else _patience()
         now, wait = time.monotonic(), max(seen[0], seen[1]) + settle_ns - time.time_ns()
         # A stamp in the future, or a clock that was set back: by our own clock then.
         return max(self._pause_until, min(now + wait / 1e9, self._listed_at + again_ns / 1e9))
@@ -341,7 +343,7 @@ class Folder:
         stamp = self.index.state.stamp
         if stamp.settled:
             return None
-        settle_ns, again_ns = _patience(self)
+        settle_ns, again_ns = (scan.SETTLE_NS, 2 * scan.SETTLE_NS) if not self._shared else _patience()
         wait = min((max(stamp[:4]) + settle_ns - time.time_ns()) / 1e9, again_ns / 1e9)
         return max(wait, self._pause_until - time.monotonic(), 0.05) + 0.01
 
@@ -503,14 +505,12 @@ def _listed_uidvalidity(neighbour: Neighbour | None) -> int:
     return listed.uidvalidity if listed is not None else 0
 
 
-def _patience(folder: Folder) -> tuple[int, int]:
-    """Nanoseconds until the stamps of directories tell all, and after which cur/ is listed again until then.
+def _patience() -> tuple[int, int]:
+    """On a shared spool: nanoseconds until stamps of directories tell all, and until cur/ is listed again before that.
 
     Other hosts' clocks are not ours, and to list is dear there: new/ is, at each look.
     """
-    if folder.directories.shared:
-        return scan.SHARED_SETTLE_NS, scan.SHARED_SETTLE_NS // 4
-    return scan.SETTLE_NS, 2 * scan.SETTLE_NS
+    return scan.SHARED_SETTLE_NS, scan.SHARED_SETTLE_NS // 4
 
 
 def _by_time(folder: int) -> int:

@@ -213,6 +213,11 @@ def crlf_octets(number: int, where: str) -> int:
     return octets
 
 
+def is_still(number: int, fingerprint: int) -> bool:
+    """Say whether a message's file that is open is the one that was read, and as it was; raises OSError."""
+    return not scan.rewritten(fingerprint, scan.fingerprint(os.fstat(number)))
+
+
 def still(folder: Folder, rows: Snapshot, uid: int, fingerprint: int) -> bool:
     """Say whether a message is what it was when it was read under *fingerprint*; yes if nobody can tell."""
     at = rows.position(uid)

@@ -70,3 +70,15 @@ class Rounds:
                 if status is not None and scan.rewritten(rows.fingerprints[at], seen := scan.fingerprint(status)):
                     found.append((rows.uids[at], seen))
         return found
+
+
+class NoRounds(Rounds):
+    """Of a folder that has no files of its own (overlay.py)."""
+
+    def due(self, rows: Snapshot) -> bool:
+        """Never."""
+        return False
+
+    def look(self, rows: Snapshot, *, demanded: bool = False) -> list[tuple[int, int]]:
+        """Nothing."""
+        return []
