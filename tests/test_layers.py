@@ -86,6 +86,7 @@ SERVER_KNOWS = FACE | {
     "store.threads.locks",
     "store.threads.longlived",
     "store.threads.moves",
+    "store.private",
     "store.virtual_account",
     "store.virtual_current",
     "store.virtual_sources",
