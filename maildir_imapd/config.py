@@ -28,6 +28,7 @@ from maildir_imapd.setting import (
     running,
     sharing,
     tls,
+    urls,
     users,
 )
 from maildir_imapd.setting.setting import Setting
@@ -44,6 +45,7 @@ SETTINGS: tuple[Setting, ...] = (
     *mailboxes.SETTINGS,
     *namespaces.SETTINGS,
     *sharing.SETTINGS,
+    *urls.SETTINGS,
     *limits.SETTINGS,
     *running.SETTINGS,
     *monitoring.SETTINGS,

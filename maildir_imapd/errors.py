@@ -438,6 +438,18 @@ class Kicked(Goodbye):
     """The administrator has ended this session"""
 
 
+class BeingEmptied(Goodbye):
+    """This server is about to rest; connect again"""
+
+    code = b"UNAVAILABLE"
+
+
+class SpoolSilent(Goodbye):
+    """The mail cannot be reached just now; try again later"""
+
+    code = b"UNAVAILABLE"
+
+
 class ShuttingDown(Goodbye):
     """Server is shutting down"""
 

@@ -187,6 +187,31 @@ def network(value: Any) -> Network:
 _HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*").fullmatch
 
 
+# Of URLs that name none.
+IMAP_PORT = 143
+_URL_HOST = re.compile(r"(?:([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?|\*)").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class UrlHost:
+    """A host of IMAP URLs, in small letters, with its port; any where it is ``*``."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return self.host if self.host == "*" or self.port == IMAP_PORT else f"{self.host}:{self.port}"
+
+
+def url_host(value: Any) -> UrlHost:
+    """``HOST``, ``HOST:PORT`` or ``*``."""
+    found = _URL_HOST(text(value).lower())
+    port = int(found[2] or IMAP_PORT) if found is not None else 0
+    if found is None or not 0 < port < 65536:
+        raise ValueError("must be a host, for example mail.example.org or mail.example.org:1143, or *")
+    return UrlHost(found[1] or "*", port)
+
+
 @dataclass(frozen=True, slots=True)
 class NamedCertificate:
     """A certificate for those who ask for *name*, in small letters; it may begin with ``*.``."""

@@ -36,6 +36,7 @@ OWN_PAGES = {
     "doctor": "doctor",
     "explain": "doctor",
     "index": "doctor",
+    "check-spool": "check-spool",
 }
 _FILL = re.compile(r'^\.\\" @([A-Z]+)(?: (\S+))?@$', re.MULTILINE)
 

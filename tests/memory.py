@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from maildir_imapd.auth.base import Credential, Password
 from maildir_imapd.errors import AuthenticationFailed, MailboxMissing
 from maildir_imapd.imap.engine import Engine
-from maildir_imapd.imap.gate import Access
+from maildir_imapd.imap.gate import Access, nobody_else
 from maildir_imapd.imap.policy import Policy
 from maildir_imapd.imap.reply import Reply
 from maildir_imapd.store.account import Account
@@ -27,9 +29,10 @@ class MemoryClient:
         policy: Policy = POLICY,
         user: str = "ann",
         groups: frozenset[str] = frozenset(),
+        reach: Callable[[str], AbstractContextManager[Access]] = nobody_else,
     ) -> None:
         self.account = account
-        self._access = Access(user, account, groups=groups)
+        self._access = Access(user, account, groups=groups, reach=reach)
         self._out = bytearray()
         self.woken = False
         self.engine = Engine(policy, self._gate, wake=self._wake, peer="memory")

@@ -120,6 +120,7 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--kept", type=int, help="mailboxes a process keeps open that nobody has selected")
     parser.add_argument("--check-locks", action="store_true", help="raise where the order of locks is not kept")
     parser.add_argument("--sanitize", type=Path, metavar="DIR", help="write what is wrong with descriptors there")
+    parser.add_argument("--clock", type=float, default=0.0, help="seconds by which the clock is wrong")
     parser.add_argument("--report", type=Path, metavar="DIR", help="where workers say what they hold")
     before, after = sys.argv[1:], []
     if "--" in before:
@@ -128,9 +129,18 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_args(before), after
 
 
+def _set_clock(seconds: float) -> None:
+    """Have this machine's clock go wrong by so much, as far as Python reads it."""
+    seconds_now, nanoseconds_now = time.time, time.time_ns
+    time.time = lambda: seconds_now() + seconds
+    time.time_ns = lambda: nanoseconds_now() + int(seconds * 1e9)
+
+
 def main() -> None:
     """Read our options, prepare, and be the server."""
     options, words = _arguments()
+    if options.clock:
+        _set_clock(options.clock)
     if options.check_locks:
         import lockcheck
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from memory import POLICY, MemoryClient
 
+from maildir_imapd.errors import MailboxMissing
+from maildir_imapd.imap.gate import Access
 from maildir_imapd.imap.policy import Policy
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.branch import Branch, Space, SpaceKind
@@ -32,6 +35,8 @@ class SharedMail:
         }
         # Who shares with whom, as the list of shares says; it may lie.
         self.shares: dict[str, tuple[str, ...]] = dict.fromkeys(USERS, ())
+        # Whose mail was read on the strength of a URL.
+        self.reached: list[str] = []
 
     def share(self, owner: str, user: str) -> None:
         """Put on the list that *owner* shares something with *user*."""
@@ -57,9 +62,17 @@ class SharedMail:
         ]
         return Namespaces(self.accounts[user], spaces, user=user)
 
+    @contextmanager
+    def reach(self, user: str) -> Iterator[Access]:
+        """As ``Access.reach``."""
+        if user not in USERS:
+            raise MailboxMissing
+        self.reached.append(user)
+        yield Access(user, self.namespaces(user), read_only=True)
+
     def client(self, user: str, policy: Policy = POLICY, groups: frozenset[str] = frozenset()) -> MemoryClient:
         """A session of *user*, logged in."""
-        client = MemoryClient(self.namespaces(user), policy, user, groups)
+        client = MemoryClient(self.namespaces(user), policy, user, groups, self.reach)
         client.read_line()
         assert client.command(b"L LOGIN %b secret" % user.encode())[-1].startswith(b"L OK")
         return client

@@ -1166,13 +1166,16 @@ class Plan:
     sanitize: bool = False
     outsiders: int = 2
     hosts: int = 1
+    befores: tuple[tuple[str, ...], ...] = ()  # words that have a server run on another host, beside this machine's
+    clocks: float = 0.0  # seconds by which each host's clock is ahead of the one before
     transcripts: bool = False
     options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         words = [
             f"seed {self.seed}: {self.seconds:g} s, {self.users} users, {self.clients} clients",
-            f"{self.hosts} hosts" if self.hosts > 1 else "",
+            f"{len(self.befores) + 1 if self.befores else self.hosts} hosts" if self.hosts > 1 or self.befores else "",
+            f"clocks {self.clocks:g} s apart" if self.clocks else "",
             f"{self.workers} workers, {self.folders} folders a user",
             "restless" if self.restless else "",
             f"{self.kept} kept" if self.kept is not None else "",
@@ -1216,9 +1219,9 @@ class World:
         self.prepare()
         try:
             self.servers.append(self.start())
-            for number in range(1, self.plan.hosts):
-                before = hosts.another(self.plan.base, number)
-                self.servers.append(self.start(f"log-{number}", before))
+            befores = self.plan.befores or [hosts.another(self.plan.base, n) for n in range(1, self.plan.hosts)]
+            for number, before in enumerate(befores, 1):
+                self.servers.append(self.start(f"log-{number}", before, clock=self.plan.clocks * number))
             self.serve()
         finally:
             for client in self.clients:
@@ -1239,7 +1242,7 @@ class World:
             for name in [*self.kept[1:], *FLEETING, "W0", "W0.Child", "W0.Child.Deep", "W1"]:
                 spool.folder(name)
 
-    def start(self, log: str = "log", before: Sequence[str] = ()) -> Running:
+    def start(self, log: str = "log", before: Sequence[str] = (), clock: float = 0.0) -> Running:
         """Start a server through restless.py."""
         plan = self.plan
         for name in ("report", "sanitizer"):
@@ -1247,6 +1250,7 @@ class World:
         words = [str(Path(__file__).with_name("restless.py")), f"--seed={plan.seed}", f"--report={plan.base}/report"]
         words += [f"--share={plan.share}"] if plan.restless else ["--share=0", "--switch=0"]
         words += [f"--kept={plan.kept}"] if plan.kept is not None else []
+        words += [f"--clock={clock}"] if clock else []
         words += ["--check-locks"] if plan.check_locks else []
         words += [f"--sanitize={plan.base}/sanitizer"] if plan.sanitize else []
         limits = [f"--connections-per-{what}=100000" for what in ("address", "user")]
@@ -1542,6 +1546,8 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=24, help="all users' together")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--hosts", type=int, default=1, help="as many servers, each as on a machine of its own")
+    parser.add_argument("--clocks", type=float, default=0.0, help="seconds by which their clocks are apart")
+    parser.add_argument("--before", action="append", default=[], help="words before a further server's command")
     parser.add_argument("--folders", type=int, default=8, help="that stay, of each user; others come and go")
     parser.add_argument("--kept", type=int, help="mailboxes an account keeps open that nobody has selected")
     parser.add_argument("--restless", action="store_true", help="calls of the system rest (tests/restless.py)")
@@ -1571,6 +1577,8 @@ def main() -> int:
             sanitize=options.sanitize,
             outsiders=options.outsiders,
             hosts=options.hosts,
+            befores=tuple(tuple(words.split()) for words in options.before),
+            clocks=options.clocks,
             transcripts=options.transcripts,
             options=tuple(options.options.split()),
         )

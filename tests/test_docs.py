@@ -21,13 +21,13 @@ from maildir_imapd.setting.auth import CHECKING, KNOWING
 from maildir_imapd.store.index import cache, damage, index, lock
 from maildir_imapd.store.maildir import attic, keywords
 from maildir_imapd.store.neighbours import courier_keywords
-from maildir_imapd.store.records import account_lock, renaming, subscriptions, texts, uidvalidity
+from maildir_imapd.store.records import account_lock, hosts, renaming, subscriptions, texts, uidvalidity
 
 ROOT = Path(__file__).parent.parent
 PAGES = (
     *("maildir-imapd.8", "maildir-imapd-adopt.8", "maildir-imapd-user.8", "maildir-imapd-deliver.8"),
     *("maildir-imapd-mailbox.8", "maildir-imapd-message.8", "maildir-imapd-doctor.8", "maildir-imapd-control.8"),
-    *("maildir-imapd.conf.5", "maildir-imapd-index.5"),
+    *("maildir-imapd-check-spool.8", "maildir-imapd.conf.5", "maildir-imapd-index.5"),
 )
 
 
@@ -119,6 +119,7 @@ def test_every_file_on_disk_is_there() -> None:
         texts.FILE,
         texts.LOCK,
         texts.ROLLBACK,
+        hosts.NAME,
     ):
         assert name.decode() in page, name
 

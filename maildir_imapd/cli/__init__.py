@@ -22,6 +22,8 @@ COMMANDS = {
         "top": Lazy("top:top", "Show the running server live: sessions, commands, slow commands, busy folders."),
         "log": Lazy("logs:log", "Follow the log of the running server."),
         "rawlog": Lazy("logs:rawlog", "Write one user's dialogue down, without passwords."),
+        "ready": Lazy("draining:ready", "Say whether the running server takes clients."),
+        "drain": Lazy("draining:drain", "Send the clients of the running server elsewhere, before an upgrade."),
         "stop": Lazy("status:stop", "End the running server: BYE to all, as after SIGTERM."),
         "reload": Lazy("status:reload", "Have the running server read its configuration again, as after SIGHUP."),
     },
@@ -40,6 +42,9 @@ COMMANDS = {
         "quota": Lazy("quota:quota", "Show quotas, and count anew what is used of them."),
     },
     "Looking into spools": {
+        "check-spool": Lazy(
+            "check_spool:check_spool", "Say whether a mount can be trusted with mail that several hosts serve."
+        ),
         "doctor": Lazy("doctor:doctor", "Say what is wrong with a spool, and mend it."),
         "explain": Lazy("explain:explain", "Say all that is known of a message."),
         "index": Lazy("index:index", "Show indexes, verify them, and make them anew."),

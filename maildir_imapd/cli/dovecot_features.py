@@ -21,6 +21,7 @@ def features(reading: DovecotReading) -> None:
         reading.out.settings["search_index"] = True
     quota(reading, plugins)
     _rights(reading, plugins)
+    _urls(reading)
     _limits(reading)
     for plugin in sorted(plugins - {"zlib", "mail_compress", "mail_crypt", "mail_crypt_acl"} - indexes):
         if plugin not in PLUGINS_HARMLESS.split():
@@ -54,6 +55,7 @@ def _rights(reading: DovecotReading, plugins: set[str]) -> None:
     general = reading.take_plugins(r"acl_global_path")
     switches = reading.take_plugins(r"acl_globals_only|acl_defaults_from_inbox")
     lists = reading.take_plugins(r"acl_shared_dict")
+    anyone = reading.take_plugins(r"acl_anyone|imap_acl_allow_anyone")
     for where, block in [each for outer in (reading.root, *reading.root.all("namespace")) for each in _acls(outer)]:
         line = f"{where} {block.name} {reading.take(block, 'rights', 'acl_rights')}"
         out.tell(f"acl {block.name}", f"write a file with the line {line!r} in it, and name it with acl_global")
@@ -73,6 +75,8 @@ def _rights(reading: DovecotReading, plugins: set[str]) -> None:
             out.settings[setting.name] = True
     if shared is not None:
         out.settings["acl_shared_list"] = shared
+    if any(setting.value == "allow" or is_on(setting.value) for setting in anyone):
+        out.settings["acl_anyone"] = "yes"
 
 
 def _acls(block: DovecotBlock) -> Iterator[tuple[str, DovecotBlock]]:
@@ -103,13 +107,32 @@ def _shared_path(reading: DovecotReading, lists: list[DovecotSetting]) -> str | 
     return None
 
 
+def _urls(reading: DovecotReading) -> None:
+    """URLs that let others read a message."""
+    host = reading.take_imap("imap_urlauth_host")
+    port = reading.take_imap("imap_urlauth_port") or "143"
+    submitter = reading.take_imap("imap_urlauth_submit_user")
+    if not host:
+        return
+    if host != "*" and port != "143":
+        host = f"{host}:{port}"
+    try:
+        BY_NAME["urlauth_host"].check(host)
+    except ValueError as error:
+        reading.out.tell(f"imap_urlauth_host ({host})", f"it {error} here")
+        return
+    reading.out.settings["urlauth_host"] = [host]
+    if submitter:
+        reading.out.settings["urlauth_submit_user"] = [submitter]
+
+
 def _limits(reading: DovecotReading) -> None:
     out = reading.out
     fsync = reading.take_imap("mail_fsync")
     if fsync:
         out.settings["fsync"] = fsync if fsync in ("always", "never") else "delivery"
     if is_on(reading.take(reading.root, "mail_nfs_storage")):
-        out.settings["watch"] = "poll"
+        out.settings["shared_spool"] = "yes"
     reading.take(reading.root, "mail_nfs_index")
     for theirs, ours in (
         ("mail_max_userip_connections", "connections_per_user_and_address"),

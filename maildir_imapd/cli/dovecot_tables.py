@@ -86,7 +86,7 @@ MEANINGS: Final[dict[str, str]] = {
     UNMADE: "trash* expire* autosubscribe* autocreate*",
     UNTOLD: "push_notification* notify_*",
     UNCOPIED: "replication_* mail_replica doveadm_* dsync_*",
-    "there is no URLAUTH": "imap_urlauth*",
+    "without imap_urlauth_host no URL lets anybody read a message": "imap_urlauth*",
     "no answer differs for the sake of one client": "imap_client_workarounds",
     "capabilities are those that are there": "imap_capability",
     "ID says the name of this server alone": "imap_id_*",

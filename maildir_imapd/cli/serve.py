@@ -34,7 +34,7 @@ def serve(config_file: str | None, **given: Any) -> None:
           --mail-location 'maildir:/srv/mail/%n/Maildir' \\
           --passwd-file /srv/mail/passwd --plaintext-login loopback
     """
-    from maildir_imapd.server import back_ends, settings
+    from maildir_imapd.server import back_ends, settings, spool_check
     from maildir_imapd.server.supervisor import Supervisor
 
     def read() -> Config:
@@ -45,6 +45,7 @@ def serve(config_file: str | None, **given: Any) -> None:
         raise ConfigError("no users: give --passwd-file FILE (see 'maildir-imapd user add --help')")
     settings.set_up_log(config)
     _warn_of_own_certificate(config)
+    spool_check.demand_trusted(config)
     sys.exit(Supervisor(config, read).run(lambda line: click.echo(line)))
 
 

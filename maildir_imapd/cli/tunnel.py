@@ -24,6 +24,7 @@ from maildir_imapd.cli.options import config_option, read_config, setting_option
         "search_extract",
         "watch",
         "poll_interval",
+        "shared_spool",
         "append_limit",
         "idle_timeout",
         "idle_keepalive",

@@ -4,7 +4,7 @@ from maildir_imapd.imap.access import capability, comparator, compress, enable, 
 from maildir_imapd.imap.mailboxes import list, manage, metadata, quota, rights, status
 from maildir_imapd.imap.news import contexts, idle, notify
 from maildir_imapd.imap.search import batches, multisearch, search, sort
-from maildir_imapd.imap.selected import append, copy, expunge, fetch, select, store_flags
+from maildir_imapd.imap.selected import append, copy, expunge, fetch, select, store_flags, urlauth, urlfetch
 
 __all__ = [
     "append",
@@ -33,4 +33,6 @@ __all__ = [
     "sort",
     "status",
     "store_flags",
+    "urlauth",
+    "urlfetch",
 ]

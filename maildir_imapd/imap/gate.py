@@ -6,12 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from maildir_imapd.errors import WrongState
+from maildir_imapd.errors import MailboxMissing, WrongState
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from maildir_imapd.auth.base import Credential
     from maildir_imapd.store.account import Account
     from maildir_imapd.store.namespaces import Namespaces
+
+
+def nobody_else(user: str) -> AbstractContextManager[Access]:
+    """As ``Access.reach``, where nobody's mail is reached but the user's own."""
+    raise MailboxMissing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,17 @@ class Access:
     """Whether he may change nothing."""
     used: Callable[[str], None] = lambda client: None
     """Called with the name of the client's program, "" where it has not said: at the login, and when it says so."""
+    reach: Callable[[str], AbstractContextManager[Access]] = nobody_else
+    """Gives the access of another user, as whom the calling thread acts while the block lasts.
+
+    Raises MailboxMissing where there is no such user or no mail of his, Unavailable; Goodbye where the thread cannot be
+    who it was again."""
+    spelled: Callable[[str], str] = str
+    """Says what the user is called whom a client calls so."""
+
+    def is_called(self, name: str) -> bool:
+        """Whether the user of the session is meant by what a client has written."""
+        return self.user in (name, self.spelled(name))
 
 
 class Gate(Protocol):

@@ -10,6 +10,24 @@ from maildir_imapd.wire.buffer import AFTER_LOGIN, BEFORE_LOGIN, Limits
 
 
 @dataclass(frozen=True, slots=True)
+class UrlRules:
+    """How URLs carry the right to read what they name (RFC 4467)."""
+
+    hosts: frozenset[tuple[str, int]] = frozenset()
+    """Names and ports by which URLs mean this server, in small letters."""
+    anywhere: bool = False
+    """Whether any do."""
+    submitters: frozenset[str] = frozenset()
+    """The users who are submission servers."""
+    anonymous: str | None = None
+    """The user whom anybody may be; None for none."""
+
+    def means_us(self, host: str, port: int) -> bool:
+        """Whether a URL of that host and port is one of this server."""
+        return self.anywhere or (host, port) in self.hosts
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Sizes in octets, times in seconds."""
 
@@ -33,10 +51,14 @@ class Policy:
     """Whether UTF8=ACCEPT is there, and refuses UTF-8 headers of others (RFC 6855 4)."""
     server_metadata: tuple[tuple[bytes, bytes], ...] = ()
     acl: bool = True
+    acl_anyone: bool = True
+    """Whether SETACL may give rights to all users."""
     xlist: bool = False
     """Whether XLIST is announced; answered it is in any case."""
     language: str = "i-default"
     """The tag of the language that LANGUAGE default chooses."""
+    urls: UrlRules | None = None
+    """None: no URL carries a right."""
     quota_set: bool = False
     """Whether users may set the limits of their quota, where no setting has one."""
     slow_command: float = 0.0

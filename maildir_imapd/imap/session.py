@@ -65,6 +65,39 @@ def unheard(client: str) -> None:
     """Tell nobody which program the client is."""
 
 
+class Reader(Protocol):
+    """One who comes to mailboxes, with what his rights depend on: a session, or a user on whose word it reads."""
+
+    @property
+    def progress(self) -> Progress:
+        """Told when it may take long."""
+        ...
+
+    @property
+    def policy(self) -> Policy:
+        """The settings."""
+        ...
+
+    @property
+    def user(self) -> str | None:
+        """The name of the user."""
+        ...
+
+    @property
+    def account(self) -> Namespaces:
+        """The mail that there is for him."""
+        ...
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The groups that he is in."""
+        ...
+
+    def note(self, event: str, **fields: object) -> None:
+        """Write one line to the log."""
+        ...
+
+
 class Following(Protocol):
     """Changes of annotations that a client which has enabled METADATA is told of (RFC 5464 4.4)."""
 
@@ -129,6 +162,9 @@ class Session:
     *budget*: what large things may take in memory, of all sessions.  *tally*: where it is counted what it does.
     """
 
+    urls_refused = 0
+    """URLs that this client was refused since the last one that it was not (selected/urlfetch.py)."""
+
     def __init__(
         self,
         policy: Policy,
@@ -166,7 +202,7 @@ class Session:
         self.buffer = self.new_buffer()
         self.state = State.NOT_AUTHENTICATED
         self.user: str | None = None
-        self._access: Access | None = None
+        self.access: Access | None = None  # what the login gave
         self._namespaces: Namespaces | None = None
         # Whether the user may change nothing at all; the client's program by ID, and who is told of it.
         self.read_only, self.client = False, ""
@@ -229,7 +265,7 @@ class Session:
     @property
     def groups(self) -> frozenset[str]:
         """The groups that the user is in, for access rights."""
-        return frozenset() if self._access is None else self._access.groups
+        return frozenset() if self.access is None else self.access.groups
 
     @property
     def selected(self) -> View:
@@ -293,7 +329,7 @@ class Session:
     def log_in(self, access: Access) -> None:
         """Enter the authenticated state."""
         self.user = access.user
-        self._access = access
+        self.access = access
         mail = access.account
         self._namespaces = mail if isinstance(mail, Namespaces) else Namespaces(mail, user=access.user)
         self.read_only, self.used = access.read_only, access.used
@@ -305,7 +341,7 @@ class Session:
     def log_out(self) -> None:
         """Return to the not authenticated state; of the user nothing is left (RFC 8437)."""
         _note_logout(self)
-        access, self._access, self._namespaces, self.user = self._access, None, None, None
+        access, self.access, self._namespaces, self.user = self.access, None, None, None
         self.read_only, self.used = False, unheard
         self.enabled.clear()
         self.language = DEFAULT

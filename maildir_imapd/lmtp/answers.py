@@ -65,6 +65,7 @@ NO_ROOM: Final = Answer(452, "4.3.1", "There is no room left to store this")
 BUSY: Final = Answer(451, "4.2.0", "The mailbox is in use; try again later")
 TOO_BIG: Final = Answer(552, "5.3.4", "The message is larger than may be")
 SHUTTING_DOWN: Final = Answer(421, "4.3.2", "Server is shutting down")
+RESTING: Final = Answer(421, "4.3.2", "No mail is taken here just now; try again later")
 TOO_LATE: Final = Answer(421, "4.4.2", "Nothing has come for too long")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
-from maildir_imapd.lmtp.answers import OK, SHUTTING_DOWN, TOO_BIG, TOO_LATE, Answer, BadCommand, RecipientRefused
+from maildir_imapd.lmtp.answers import OK, SHUTTING_DOWN, TOO_BIG, Answer, BadCommand, RecipientRefused
 from maildir_imapd.lmtp.commands import Bare, Bdat, EnvelopeAddress, Lhlo, LmtpCommand, MailFrom, RcptTo
 from maildir_imapd.lmtp.cutting import DotText, cut_command
 from maildir_imapd.lmtp.parse import demand_utf8, parse
@@ -144,9 +144,9 @@ class LmtpDialogue(Generic[R]):
         """Whether a transaction is under way."""
         return self._envelope is not None
 
-    def leave(self, *, too_late: bool = False) -> None:
+    def leave(self, answer: Answer = SHUTTING_DOWN) -> None:
         """Say that it ends, and why."""
-        self._say(TOO_LATE if too_late else SHUTTING_DOWN)
+        self._say(answer)
         self._end()
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from maildir_imapd.errors import ImapdError, MailboxMissing
 from maildir_imapd.log import render_field
-from maildir_imapd.server import spools
+from maildir_imapd.server import settings, spools
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL
 from maildir_imapd.store.maildir import census, decide
@@ -133,7 +133,7 @@ class Waiting(Protocol):
 
 def adopt(config: Config, identity: Identity, report: Report, progress: Waiting) -> None:
     """Take over the mail of one user, or only look; each folder is in *report* as soon as it is done."""
-    user = identity.user
+    user, rights = identity.user, settings.mail(config).sharing.rights
     report.users.append(user)
     try:
         with spools.opened(config, identity) as account:
@@ -142,7 +142,7 @@ def adopt(config: Config, identity: Identity, report: Report, progress: Waiting)
             for row in rows:
                 progress.folder(row.name)
                 dry_run = report.dry_run
-                report.folders.append(_adopt(account, user, row, progress.files, dry_run=dry_run, acl=config.acl))
+                report.folders.append(_adopt(account, user, row, progress.files, dry_run=dry_run, acl=rights))
             report.elsewhere += _shared_folders(account, user)
             for path, why in account.passed_over():
                 where = render_field(os.path.relpath(path, account.root))

@@ -36,8 +36,13 @@ def converse(
     try:
         if implicit_tls:
             transport.start_tls(HANDSHAKE_SECONDS)
-        service.greet()
-        _until_over(transport, service, started, leaving)
+        goodbye = leaving()
+        if goodbye is None:
+            service.greet()
+            _until_over(transport, service, started, leaving)
+        else:
+            # In place of a greeting (RFC 3501 7.1.5): whoever asks whether clients are taken sees it in the first word.
+            service.say_goodbye(goodbye)
     except (ConnectionError, TimeoutError) as error:
         # The transport raises nothing else, and what happens in a service stays there.
         service.note("connection-lost", why=str(error))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from maildir_imapd import __version__
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
+from maildir_imapd.server import drain as drains
 from maildir_imapd.server import tls
 from maildir_imapd.server.control_protocol import (
     LONGEST_RAWLOG_SECONDS,
@@ -28,6 +29,7 @@ from maildir_imapd.server.troubles import joined, wrong
 if TYPE_CHECKING:
     from maildir_imapd.server.children import Child
     from maildir_imapd.server.control import Asker, Control
+    from maildir_imapd.server.drain import Drain
     from maildir_imapd.server.readiness import Readiness
     from maildir_imapd.server.tls import Tls
     from maildir_imapd.server.troubles import Troubles
@@ -58,6 +60,16 @@ class House(Protocol):
     children: dict[int, Child]
     since: float
     troubles: Troubles
+    drain: Drain
+
+    @property
+    def grace(self) -> float:
+        """Seconds for the end of a command."""
+        ...
+
+    def look_at_entrance(self) -> None:
+        """Have new clients taken, or not."""
+        ...
 
     @property
     def workers(self) -> int:
@@ -148,6 +160,7 @@ class Commands:
             "logged_in": sum(int(each["logged_in"]) for each in said),
             "services": dict(sum((Counter(each["services"]) for each in said), Counter[str]())),
             "ready": house.readiness().as_json(),
+            "drain": house.drain.as_json(house.children.values()),
             "rates": {name: round(sum(float(each["rates"][name]) for each in said), 3) for name in RATES},
             "figures": figures.as_json(),
             "warnings": sum(each.count for each in seen if each.level == "warning"),
@@ -226,6 +239,30 @@ class Commands:
 
         control.inquire(client, {"ask": "kick", "whom": whom}, finish)
 
+    def drain(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
+        """Begin a drain, or take it back; the answer comes at once, and ``status`` says how it goes on."""
+        house, do = self._house, said.get("do")
+        if do == "begin":
+            within = said.get("within", drains.WITHIN_SECONDS)
+            if (
+                isinstance(within, bool)
+                or not isinstance(within, int | float)
+                or not 0 <= within <= drains.LONGEST_SECONDS
+            ):
+                raise Refusal("bad-request", f"within is a number up to {drains.LONGEST_SECONDS:.0f}", _USAGE)
+            house.drain.begin(float(within), house.grace, house.children.values())
+        elif do == "back":
+            if not house.drain.back():
+                raise Refusal("not-here", "there is no drain", 1)
+        else:
+            raise Refusal("bad-request", "do is one of begin, back", _USAGE)
+        house.look_at_entrance()
+        control.result(client, house.drain.as_json(house.children.values()))
+
+    def draining(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
+        """Say how the drain stands, at once: no worker is asked."""
+        control.result(client, self._house.drain.as_json(self._house.children.values()))
+
     def stop(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """End the server: the answer comes at once, and the connection ends with it."""
         control.result(client, {"stopping": os.getpid()})
@@ -299,6 +336,8 @@ COMMANDS: Final[dict[str, tuple[bool, Callable[[Commands, Control, Asker, Mappin
     "who": (False, Commands.who),
     "follow": (False, Commands.follow),
     "kick": (True, Commands.kick),
+    "drain": (True, Commands.drain),
+    "draining": (False, Commands.draining),
     "stop": (True, Commands.stop),
     "reload": (True, Commands.reload),
     "rawlog": (True, Commands.rawlog),

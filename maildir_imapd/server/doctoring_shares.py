@@ -38,10 +38,11 @@ class ShareDoctor:
     def __init__(self, config: Config) -> None:
         self._own = owners.own() if owners.supported() else None
         acting = partial(owners.acting_as, self._own)
-        path = config.acl_shared_list if config.acl else None
+        mail = settings.mail(config)
+        path = mail.sharing.shared_list
         self._list = None if path is None else ShareList(os.fsencode(path), acting)
         self._config = config
-        self._accounts = Accounts(settings.mail(config), None)
+        self._accounts = Accounts(mail, None)
         self._chain: Chain | None = None
         self._everybody: list[Identity] | None = None
         self._owners: dict[str, Owner | None] = {}
@@ -49,7 +50,7 @@ class ShareDoctor:
 
     def examine(self, user: str, account: Account) -> Iterator[Trouble]:
         """Yield what is wrong with what *user* shares; the thread acts as his owner, and nothing is changed."""
-        if not self._config.acl:
+        if not self._accounts.mail.sharing.rights:
             return
         to, whole = account.acls.shown()
         shown = [(name, path, acl) for name, path, acl in self._lists(account) if shown_to([acl])]

@@ -253,7 +253,15 @@ class Door:
         with self._lock:
             self._no_longer_waiting(visit)
         visit.mail = mail = self.reach.namespaces(identity, account, owner)
-        access = Access(user, mail, lambda: self._dismiss(visit), identity.groups, identity.read_only)
+        access = Access(
+            user,
+            mail,
+            lambda: self._dismiss(visit),
+            identity.groups,
+            identity.read_only,
+            reach=self.reach.reading,
+            spelled=self.chain.spelled,
+        )
         used: list[Callable[[str], None]] = []
         if self.last_use is not None and identity.device is not None:
             used.append(partial(self.last_use.note, user, identity.device, visit.host))

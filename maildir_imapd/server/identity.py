@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from maildir_imapd.errors import ConfigError
 from maildir_imapd.events import Log
 from maildir_imapd.server import confine, settings
+from maildir_imapd.store.disk import filesystems
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.chain import Chain
@@ -47,7 +48,23 @@ def mail(config: Config, users: Chain) -> list[bytes]:
         return []
     if not users.at_hand:
         return [b"/"]  # another program says where its users' mail is, once they come
-    return confine.of_users(mail, users.everybody())
+    return [over_mount(path, mail.keeping.shared_spool) for path in confine.of_users(mail, users.everybody())]
+
+
+def over_mount(path: bytes, shared: filesystems.SharedSpool) -> bytes:
+    """Return the directory that the mount of a shared spool lies in, or *path* where there is no such.
+
+    A right to what is below a directory is one to that mount of it: another that takes its place would be out of reach.
+    """
+    if not filesystems.is_shared_path(path, shared):
+        return path
+    try:
+        device, above = os.stat(path).st_dev, path
+        while os.stat(above).st_dev == device and above != b"/":
+            above = os.path.dirname(above)
+    except OSError:
+        return path
+    return path if above == b"/" else above
 
 
 def become(entry: pwd.struct_passwd | None) -> None:

@@ -61,6 +61,11 @@ class ImapService:
             found |= {"state": "idle", "command": "IDLE"}
         return found
 
+    def amid(self) -> bool:
+        """As ``Visit.amid``."""
+        session = self._engine.session
+        return session.buffer.pending or (session.dialogue is not None and not session.idling)
+
     @property
     def over(self) -> bool:
         """As ``Service.over``."""
@@ -202,6 +207,7 @@ class ImapPort:
         if trusted:
             engine.session.forward = lambda host, port: self._forward(visit, host, port)
         service = ImapService(engine, transport.send, transport.send_all, visit, self._rawlogs)
+        visit.amid = service.amid
         visit.look = lambda: {**service.look(), "tls": transport.secured or None}
         return service
 

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import IdleTooLong, ImapdError
+from maildir_imapd.errors import IdleTooLong, ImapdError, Kicked, ShuttingDown
 from maildir_imapd.events import Log
 from maildir_imapd.imap import commands as _commands  # noqa: F401  (it makes all fields known)
 from maildir_imapd.imap.columns import ahead
 from maildir_imapd.imap.columns.danger import danger
 from maildir_imapd.imap.columns.fields import field_of
 from maildir_imapd.lmtp import letter
-from maildir_imapd.lmtp.answers import Answer, RecipientRefused
+from maildir_imapd.lmtp.answers import RESTING, SHUTTING_DOWN, TOO_LATE, Answer, RecipientRefused
 from maildir_imapd.lmtp.dialogue import LmtpDialogue
 from maildir_imapd.lmtp.putting import Manner, Putting, Stored
 from maildir_imapd.server.networks import among
@@ -37,6 +37,11 @@ log = Log(__name__)
 # Seconds of silence (RFC 5321 4.5.3.2.7).
 PATIENCE_SECONDS: Final = 300.0
 NOT_TRUSTED: Final = Answer(554, "5.7.1", "Mail is not taken from there")
+_GOODBYES: Final[dict[type[Goodbye], Answer]] = {
+    IdleTooLong: TOO_LATE,
+    ShuttingDown: SHUTTING_DOWN,
+    Kicked: SHUTTING_DOWN,
+}
 # A message of more octets is worked on when somebody asks for it.
 _AHEAD_OCTETS: Final = 1 << 20
 
@@ -104,6 +109,10 @@ class LmtpService:
 
     # --- as service.Service -------------------------------------------------------------------------
 
+    def amid(self) -> bool:
+        """As ``Visit.amid``: a transaction is one command here."""
+        return self._dialogue.amid
+
     @property
     def over(self) -> bool:
         """As ``Service.over``."""
@@ -155,7 +164,7 @@ class LmtpService:
 
     def say_goodbye(self, goodbye: Goodbye) -> None:
         """As ``Service.say_goodbye``."""
-        self._dialogue.leave(too_late=isinstance(goodbye, IdleTooLong))
+        self._dialogue.leave(_GOODBYES.get(type(goodbye), RESTING))
 
     def close(self) -> None:
         """As ``Service.close``."""
@@ -220,6 +229,8 @@ class LmtpPort:
     def open(self, visit: Visit, transport: Transport, *, secure: bool) -> LmtpService:
         """As ``Port.open``."""
         trusted = not visit.host or among(visit.host, self._rules.networks)
-        return LmtpService(
+        service = LmtpService(
             visit, transport, self._chain, self._accounts, self._rules, trusted=trusted, count=self._count
         )
+        visit.amid = service.amid
+        return service

@@ -149,6 +149,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     _gauge("start_time_seconds", "When the server was started, since the epoch.", (), _one(lambda s: s["since"])),
     _gauge("uptime_seconds", "How long it has run.", (), _one(lambda s: s["uptime_seconds"])),
     _gauge("ready", "1 while new clients are served.", (), _one(lambda s: float(s["ready"]["ready"]))),
+    _gauge("draining", "1 while clients are sent elsewhere (drain).", (), _one(lambda s: float(s["drain"]["on"]))),
     _gauge("sessions", "Connections that are open, by service.", ("service",), _sessions),
     _gauge("sessions_logged_in", "IMAP sessions that have logged in.", (), _one(lambda s: s["logged_in"])),
     _counter("connections", "Connections to IMAP.", (), _figure("connections")),

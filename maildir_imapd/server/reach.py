@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -12,8 +13,9 @@ from weakref import WeakValueDictionary
 
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.auth.names import valid_user
-from maildir_imapd.errors import MailboxMissing
+from maildir_imapd.errors import Goodbye, ImapdError, MailboxMissing
 from maildir_imapd.events import Log
+from maildir_imapd.imap.gate import Access
 from maildir_imapd.namespace_rules import prefixes
 from maildir_imapd.server import owners
 from maildir_imapd.store.branch import Branch, Space, SpaceKind
@@ -88,6 +90,41 @@ class Reach:
             watcher = self._accounts.watcher_as(owner)
             found = self._seen[account.root] = SeenOfReader(account, self._accounts.mail.keeping, watcher)
         return found
+
+    @contextmanager
+    def reading(self, user: str) -> Iterator[Access]:
+        """As ``Access.reach``: act as the owner of a user's mail, which is not made if it is not there."""
+        found = self._find(user) if self._find is not None and valid_user(user) else None
+        if found is None:
+            raise MailboxMissing(detail="there is no such user")
+        with self._acting(self._accounts.own):
+            try:
+                owner = self._accounts.owner(found)
+            except ImapdError as error:
+                raise MailboxMissing(detail=error.text) from error
+            with self._acting(owner):
+                try:
+                    account = self._accounts.account(found, owner, make=False)
+                    mail = self.namespaces(found, account, owner)
+                except (ImapdError, OSError) as error:
+                    raise MailboxMissing(detail=str(getattr(error, "detail", "") or error)) from error
+                try:
+                    yield Access(found.user, mail, groups=found.groups, read_only=True)
+                finally:
+                    self._accounts.shelve(account)
+                    self.left(mail)
+
+    @contextmanager
+    def _acting(self, who: Owner | None) -> Iterator[None]:
+        """As ``owners.acting_as``; raises Goodbye where the thread cannot be again who it was: it must not go on."""
+        before = None if who is None else owners.current()
+        try:
+            with owners.acting_as(who):
+                yield
+        finally:
+            if before is not None and owners.current() != before:
+                log.error("cannot take an identity back", uid=owners.current().uid)
+                raise Goodbye("Please connect again")
 
     def left(self, mail: Account | Namespaces) -> None:
         """Keep for a while what was opened of others' mail, whose reader has gone."""

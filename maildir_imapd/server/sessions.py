@@ -21,6 +21,15 @@ def silent() -> None:
     """Wake nobody: there is no thread that waits, or it waits no more."""
 
 
+def _between() -> bool:
+    """Say that nothing has begun."""
+    return False
+
+
+def _welcome(service: str) -> None:
+    """Say goodbye to nobody."""
+
+
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -45,7 +54,10 @@ class Visit:
 
     __slots__ = (
         "account",
+        "amid",
         "cut",
+        "cut_off",
+        "drain",
         "goodbye",
         "host",
         "look",
@@ -71,6 +83,12 @@ class Visit:
         self.look: Callable[[], Mapping[str, object]] = dict
         # Ends it without a word, whatever it waits for; may be called from any thread.
         self.cut: Callable[[], None] = silent
+        # Whether its client has begun what is no whole command yet; may be called from any thread.
+        self.amid: Callable[[], bool] = _between
+        # Of the drain (draining.py), whose thread alone writes them: in which one it was looked at, and whether it
+        # was cut.
+        self.drain = 0
+        self.cut_off = False
         # The address and the port, as the log has them.
         self.peer = peer
         self.service = service
@@ -115,6 +133,13 @@ class Visit:
         found.update(self.look())
         return found
 
+    def idle(self, now: float, seconds: float) -> bool:
+        """Whether the client is in IDLE, or has been at nothing for so long; *now* is monotonic."""
+        tally = self.tally
+        if tally.running is not None:
+            return False
+        return now - tally.began >= seconds or self.look().get("state") == "idle"
+
     def send_away(self, goodbye: Goodbye) -> None:
         """Have the client told *goodbye*: at once, or after the command that is under way.  The first one counts."""
         if self.goodbye is None:
@@ -129,12 +154,14 @@ class Sessions:
         self._lock = locks.make(locks.Rank.GUARD)  # guards everything below
         self._here: dict[int, Visit] = {}
         self._goodbye: Goodbye | None = None
+        # What a connection to a service hears in place of a greeting.
+        self.closed: Callable[[str], Goodbye | None] = _welcome
 
     def enter(self, visit: Visit) -> None:
         """Note that a connection is here; where all have been sent away, it is too."""
         with self._lock:
             self._here[id(visit)] = visit
-            visit.goodbye = self._goodbye
+            visit.goodbye = self._goodbye or self.closed(visit.service)
 
     def leave(self, visit: Visit) -> None:
         """Note that a connection is gone; harmless twice."""

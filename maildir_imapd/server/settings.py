@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from maildir_imapd.auth.chain import Chain, FailureCount
     from maildir_imapd.auth.last_use import LastUse
     from maildir_imapd.config import Config
-    from maildir_imapd.imap.policy import Policy
+    from maildir_imapd.imap.policy import Policy, UrlRules
     from maildir_imapd.server.accounts import Mail
     from maildir_imapd.server.confine import Confinement
     from maildir_imapd.server.door import Logins, Room
@@ -219,9 +219,11 @@ def policy(
         utf8=config.utf8,
         server_metadata=metadata,
         acl=config.acl,
+        acl_anyone=_anyone(config),
         attachment_keywords=config.attachment_keywords,
         xlist=config.xlist,
         language=config.language,
+        urls=_urls(config),
         quota_set=config.quota_set,
         slow_command=config.slow_command,
         after_login=Limits(
@@ -229,6 +231,20 @@ def policy(
             literal=config.literal_limit,
             command=config.line_limit + 4 * config.literal_limit,
         ),
+    )
+
+
+def _urls(config: Config) -> UrlRules | None:
+    """Read how URLs let others read; None where none do."""
+    from maildir_imapd.imap.policy import UrlRules
+
+    if not config.urlauth_host:
+        return None
+    return UrlRules(
+        hosts=frozenset((each.host, each.port) for each in config.urlauth_host),
+        anywhere=any(each.host == "*" for each in config.urlauth_host),
+        submitters=frozenset(config.urlauth_submit_user),
+        anonymous=config.auth_anonymous_user or None,
     )
 
 
@@ -313,6 +329,13 @@ def _salt_key() -> bytes:
     return hmac.digest(machine, b"maildir-imapd salts", hashlib.sha256) if machine else b""
 
 
+def _anyone(config: Config) -> bool:
+    """Whether users may give rights to everybody."""
+    if config.acl_anyone != "auto":
+        return bool(config.acl_anyone == "yes")
+    return not any(rule.type == "others" for rule in mail(config).namespaces)
+
+
 def keeping(config: Config) -> Keeping:
     """Read how folders are kept."""
     from maildir_imapd.store.folder.keeping import Keeping
@@ -326,6 +349,7 @@ def keeping(config: Config) -> Keeping:
         compress_mail=config.compress_mail,
         follow_links=config.follow_links,
         coexist=config.coexist,
+        shared_spool=config.shared_spool,
     )
 
 
@@ -339,10 +363,13 @@ def mail(config: Config) -> Mail:
 
     namespace_rules.check(config.namespaces, acl=config.acl)
     _check_virtual(config)
-    sharing = SharingSettings()
+    sharing = SharingSettings(rights=False)
     if config.acl:
         sharing = SharingSettings(
-            config.acl_shared_list, config.acl_global, not config.acl_globals_only, config.acl_defaults_from_inbox
+            shared_list=config.acl_shared_list,
+            acl_global=config.acl_global,
+            files=not config.acl_globals_only,
+            from_inbox=config.acl_defaults_from_inbox,
         )
     return Mail(
         location=config.mail_location,
@@ -405,7 +432,7 @@ def watcher(config: Config, beat: Callable[[], None] = no_beat) -> Watcher:
     """Make what watches folders; its thread begins with the first of them, or by ``start``."""
     from maildir_imapd.store.watch import Watcher
 
-    return Watcher(config.watch, interval=config.poll_interval, beat=beat)
+    return Watcher(config.watch, interval=config.poll_interval, beat=beat, shared=config.shared_spool == "yes")
 
 
 # --- who may look and change ------------------------------------------------------------------------

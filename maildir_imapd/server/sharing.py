@@ -26,6 +26,8 @@ log = Log(__name__)
 class SharingSettings:
     """Settings about rights to all users' mailboxes."""
 
+    rights: bool = True
+    """Whether lists of rights count at all."""
     shared_list: str | None = None
     """The file that says who shares with whom."""
     acl_global: str | None = None

@@ -35,6 +35,8 @@ from maildir_imapd.server.control import Control
 from maildir_imapd.server.control_commands import Commands, Reloaded
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
+from maildir_imapd.server.drain import Drain
+from maildir_imapd.server.entrance import Entrance, Shut
 from maildir_imapd.server.exporting import Exporting
 from maildir_imapd.server.failures import Failures
 from maildir_imapd.server.heartbeat import Page
@@ -108,11 +110,14 @@ class Supervisor:
     _commands: Commands = field(init=False)
     since: float = field(default_factory=time.time)
     troubles: Troubles = field(default_factory=Troubles)
+    entrance: Entrance = field(default_factory=lambda: Entrance(SLOTS))
+    drain: Drain = field(init=False)
     _born: int = 0
     _manager: ServiceManager = field(default_factory=lambda: ServiceManager(os.environ))
 
     def __post_init__(self) -> None:
         self._commands = Commands(self)
+        self.drain = Drain(self.entrance)
 
     def run(self, announce: Callable[[str], None]) -> int:
         """Serve until SIGTERM; *announce* gets one line once connections are taken."""
@@ -290,6 +295,8 @@ class Supervisor:
                     name=f"{base36(int(self.since))}-{base36(self._born)}",
                     asked=asked,
                     troubles=self.troubles,
+                    entrance=self.entrance,
+                    slot=slot,
                 )
                 context = None if self._tls is None else self._tls.context
                 status = worker.run(self.config, context, self.bound.listeners, supervision)
@@ -360,6 +367,7 @@ class Supervisor:
         self._reap()
         if control is not None:
             control.turn()
+        self.look_at_entrance()
         self._kill_hanging(time.monotonic())
         self._certificate_ends.look(self._tls)
         if logs.reopen():
@@ -544,7 +552,17 @@ class Supervisor:
     def readiness(self) -> Readiness:
         """Whether clients are taken."""
         beats = [self._page.moment(child.slot) for child in self.children.values() if not child.retired]
-        return Readiness.of(beats, time.monotonic(), started=self._started, ending=self._ending)
+        return Readiness.of(beats, time.monotonic(), started=self._started, ending=self._ending, shut=self.entrance.why)
+
+    @property
+    def grace(self) -> float:
+        """Seconds for the end of a command."""
+        return float(self.config.shutdown_timeout)
+
+    def look_at_entrance(self) -> None:
+        """Have new clients taken, or not."""
+        self.entrance.shut(Shut.DRAINING if self.drain.on else Shut.OPEN)
+        self.drain.look(self.children.values())
 
     def stop(self) -> None:
         """End, as after SIGTERM."""

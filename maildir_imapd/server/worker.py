@@ -29,6 +29,8 @@ from maildir_imapd.server.auth_service import AuthPort
 from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
 from maildir_imapd.server.door import Door
+from maildir_imapd.server.draining import Draining
+from maildir_imapd.server.entrance import Entrance
 from maildir_imapd.server.figures import WorkerFigures
 from maildir_imapd.server.heartbeat import Beats
 from maildir_imapd.server.lmtp_service import LmtpPort
@@ -261,7 +263,7 @@ class Worker:
             settings.new_device(config),
             settings.last_login(config),
             settings.last_logins(config),
-            reach_of(config.namespaces, accounts, lambda user: recipient(chain, user.encode()), self.watcher),
+            reach_of(accounts.mail.namespaces, accounts, lambda user: recipient(chain, user.encode()), self.watcher),
         )
         self.sessions = Sessions()
         rules = settings.lmtp(config)
@@ -451,13 +453,17 @@ class Supervision:
     """By this it is asked what it does (``answering.py``)."""
     troubles: Troubles | None = None
     """Where warnings of this process are counted."""
+    entrance: Entrance | None = None
+    """Whether new clients are taken, and the drain."""
+    slot: int = 0
+    """Its place among the workers."""
 
 
 def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor], supervision: Supervision) -> int:
     """The life of a worker process; returns its exit status, raises ConfigError.
 
-    SIGTERM: BYE to all, end within the supervisor's patience.  SIGUSR1: look whether it is retired; then accept no
-    more, and end when the last client has gone.
+    SIGTERM: BYE to all, end within the supervisor's patience.  SIGUSR1: look whether there is a drain, and whether
+    it is retired; then accept no more, and end when the last client has gone.
     """
     sys.unraisablehook = tls_settings.keep_unraisable
     # First, while there is no thread.
@@ -481,6 +487,10 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
         supervision.name,
     )
     answering = _answering(worker, supervision)
+    draining = None
+    if supervision.entrance is not None:
+        worker.sessions.closed = supervision.entrance.goodbye
+        draining = Draining(supervision.entrance, supervision.slot, worker.sessions)
     if supervision.stacks is not None:
         supervision.stacks.answer(supervision.told)
     worker.start()
@@ -495,7 +505,7 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
         if supervision.retired():
             background.retire()
 
-    if _work(worker, signals, supervision, moved, background.share_log):
+    if _work(worker, signals, supervision, moved, background.share_log, draining):
         _end(worker, moved, supervision.patience)
     if answering is not None:
         answering.say_last()
@@ -516,6 +526,7 @@ def _work(
     supervision: Supervision,
     moved: Callable[[], None],
     share_log: Callable[[], None] | None = None,
+    draining: Draining | None = None,
 ) -> bool:
     """Look after the worker until it is to end; False: it is retired and nobody is here any more."""
     leaving = False
@@ -528,7 +539,7 @@ def _work(
             if supervision.stacks is not None:
                 supervision.stacks.follow()
             worker.look_after()
-            info = signals.wait(1.0)
+            info = signals.wait(1.0 if draining is None else draining.turn())
             if info is not None and info.number in (signal.SIGTERM, signal.SIGINT):
                 return True
             if os.getppid() != supervision.parent:

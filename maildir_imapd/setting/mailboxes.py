@@ -112,6 +112,27 @@ SETTINGS: tuple[Setting, ...] = (
         shown="1s",
     ),
     Setting(
+        "shared_spool",
+        choice("no", "yes", "auto"),
+        "auto",
+        "Whether other hosts serve the same spool at the same time. auto: where its file system is one that several "
+        "hosts mount (NFS, CephFS, GlusterFS and what else is FUSE, SMB, 9p, GFS2, OCFS2). Then all that others may "
+        "have written is asked for anew, what is written is synced before its lock is given back, and folders are "
+        "looked at every poll_interval, for inotify does not hear other hosts. See docs/hosts.md.",
+        "no|yes|auto",
+        "Mailboxes",
+    ),
+    Setting(
+        "check_spool",
+        switch,
+        True,
+        "Before a shared spool is served, try what one host alone can try of its mount, and serve nothing where mail "
+        "would be lost on it; maildir-imapd check-spool tries all, from two hosts. no: serve it all the same.",
+        "yes|no",
+        "Mailboxes",
+        shown="yes",
+    ),
+    Setting(
         "mirror",
         choice("auto", "dovecot", "courier", "none"),
         "auto",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import path, switch
+from maildir_imapd.values import choice, path, switch
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -15,6 +15,16 @@ SETTINGS: tuple[Setting, ...] = (
         "yes|no",
         "Sharing",
         shown="yes",
+    ),
+    Setting(
+        "acl_anyone",
+        choice("auto", "yes", "no"),
+        "auto",
+        "Whether users may give rights to all users at once (SETACL with anyone or authenticated). auto: not where "
+        "namespaces show others' mail, for who does it by mistake shows everybody his. What stands in lists already "
+        "counts.",
+        "auto|yes|no",
+        "Sharing",
     ),
     Setting(
         "acl_shared_list",

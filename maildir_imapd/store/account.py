@@ -41,7 +41,7 @@ from maildir_imapd.store.maildir.layout import Places, absent
 from maildir_imapd.store.maildir.layouts import KINDS
 from maildir_imapd.store.names import Known, Names
 from maildir_imapd.store.neighbours import servers, takeover
-from maildir_imapd.store.records import metadata, quota_rooms, renaming, special_use
+from maildir_imapd.store.records import metadata, quota_rooms, renaming, special_use, url_keys
 from maildir_imapd.store.records.account_lock import AccountLock
 from maildir_imapd.store.records.acl import Acl, Acls
 from maildir_imapd.store.records.metadata import Metadata
@@ -52,7 +52,9 @@ from maildir_imapd.store.records.seen import SeenDevices
 from maildir_imapd.store.records.subscriptions import Subscriptions
 from maildir_imapd.store.records.texts import Texts
 from maildir_imapd.store.records.uidvalidity import Counter
+from maildir_imapd.store.records.url_keys import UrlKeys
 from maildir_imapd.store.records.usual import FOR_NEW_USERS, Making, UsualMailbox, begin
+from maildir_imapd.store.standing import StandingFigures
 from maildir_imapd.store.threads.ahead import Ahead
 from maildir_imapd.store.threads.moves import Moves
 from maildir_imapd.store.trees import Trees
@@ -144,9 +146,10 @@ class Account:
         self._changing = AccountLock(layout, lambda opened: renaming.finish(opened, layout.places(), renamed))
         self.making, self._trees = Making(root, self._changing), Trees(layout, self._changing)
         self.quota.warned, self.census = Warned(root, self._changing), partial(census.of, layout)
-        self.metadata = Metadata(root, find, self._changing)
+        self.metadata, self.url_keys = Metadata(root, find, self._changing), UrlKeys(root, self._changing)
         self.acls, self.seen = Acls(find, self._changing, self._trees.all), SeenDevices(root, self._changing)
         self.listing = Listing(layout, self.acls, None if watcher is None else watcher.still)
+        self.standing = StandingFigures(root, self._mailboxes.known, keeping.shared_spool)
         self.ways = Ways(layout, self.acls, self._mailboxes)
         self.names = Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
@@ -248,6 +251,7 @@ class Account:
             there = {self._layout.inbox, *tree.folders.values()}
             self._mailboxes.gone_but(there)
             self.acls.forget_but(there)
+            self.standing.forget_but(there)
             self.last_tree = tree
         return self.listing.rows(tree)
 
@@ -370,6 +374,7 @@ class Account:
     def _forget(self, name: str, root: int) -> None:
         """Forget what was noted of a mailbox that is no more."""
         try:
+            url_keys.deleted(root, name)
             self._chosen.forget(name, root)
             # Of mailboxes that are not here there may be private annotations.
             self.metadata.deleted(root, name, lambda each: each.startswith(self.beside) or self._trees.exists(each))
@@ -502,6 +507,7 @@ def _renamed(chosen: special_use.ChosenUses, delimiter: str, opened: int, old: s
     """Let what is noted of mailboxes follow a RENAME; the root is open as *opened*."""
     chosen.renamed(opened, old, new, delimiter)
     metadata.renamed(opened, old, new, delimiter)
+    url_keys.renamed(opened, old, new, delimiter)
 
 
 def _make_inbox(layout: Layout, *, wanted: bool, welcome: bool) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
-from maildir_imapd.store.disk import descriptors, inotify
+from maildir_imapd.store.disk import descriptors, fresh, inotify
 from maildir_imapd.store.disk.unused import Cost
 from maildir_imapd.store.folder import changes, tidying
 from maildir_imapd.store.folder.folder import Folder
@@ -123,6 +123,19 @@ def _price(box: CurrentFolder) -> Cost:
     return Cost(open_files + folder.index.on_disk() + folder.rows.stored, octets)
 
 
+def _remounted(box: CurrentFolder) -> bool:
+    """Say whether the folder is in another mount than what is open of it; its journal is on another device."""
+    folder = box._folder
+    if box._apart:
+        return False
+    if box.identity != folder.directories.identity:
+        # It was opened anew meanwhile; the next look compares with that.
+        box.identity = folder.directories.identity
+    else:
+        folder.standing.lost = True
+    return True
+
+
 def turn_of(box: CurrentFolder) -> int | None:
     """A number for ``unmoved``, which tells by it whether anything has happened to the folder from here on.
 
@@ -188,7 +201,9 @@ class CurrentFolder:
         # Where it stands while nobody uses it; whose that is may end before.
         self.shelf: Callable[[], Shelf[bytes, CurrentFolder] | None] = _nowhere
         self._priced: tuple[IndexState, float, Cost] | None = None
-        self._unmoved = _Unmoved(path, None if watcher is None else watcher.still)
+        shared = self._shared = folder.directories.shared
+        self._unmoved = _Unmoved(path, None if watcher is None or shared else watcher.still)
+        self._stat: Callable[[bytes], os.stat_result | fresh.Look] = fresh.stat if shared else os.stat
         # Answers to STATUS and SELECT with the moment that they are of: imap keeps them here (mailboxes/status.py,
         # selected/select.py), and none outlives its moment, whose columns may be large.
         self.figures: dict[tuple[str, tuple[bytes, ...], bool], tuple[Snapshot, bytes]] = {}
@@ -228,6 +243,8 @@ class CurrentFolder:
         """Whether the folder of that name is still this one: not deleted, renamed, or made anew by anybody."""
         if self.gone:
             return False
+        if self._shared:
+            return self._folder.standing.in_place()
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
@@ -288,29 +305,35 @@ class CurrentFolder:
     def _take_in(self, look: bool, keep_new: bool, patience: float | None) -> Snapshot:
         folder = self._folder
         try:
-            with self._changing():
-                with folder.shared(patience):
-                    # The journal's tail needs no file lock, and often is all there is to see.
-                    if self._read_tail(look, keep_new):
-                        return self.snapshot
-                with folder.exclusive(adds=True, patience=patience):
-                    folder.refresh(look=look, keep_new=keep_new)
-                    if folder.out_of_uids:
-                        folder.number_anew(keep_new=keep_new)
-                    changes.take_words(folder)
-                    return self._adopt_rows()
+            for again in (False, True):
+                try:
+                    with self._changing():
+                        with folder.shared(patience):
+                            # The journal's tail needs no file lock, and often is all there is to see.
+                            if self._read_tail(look, keep_new):
+                                return self.snapshot
+                        with folder.exclusive(adds=True, patience=patience):
+                            folder.refresh(look=look, keep_new=keep_new)
+                            if folder.out_of_uids:
+                                folder.number_anew(keep_new=keep_new)
+                            changes.take_words(folder)
+                            return self._adopt_rows()
+                except errors.SpoolGone:
+                    # What is open is of a mount that has gone; there may be another one in its place.
+                    if again or not folder.standing.lost:
+                        raise
         except errors.LockTimeout as error:
             if patience is not None:
                 raise
             log.warning("folder busy", path=error.detail)
-            return self.snapshot
+        return self.snapshot
 
     def _read_tail(self, look: bool, keep_new: bool) -> bool:
         folder = self._folder
         if look or not folder.index.loaded:
             return False
         try:
-            folder.directories.check_place()
+            folder.standing.check_place()
             before = folder.index.state
             folder.index.catch_up()
             if folder.index.state is before or folder.index.started_anew or before.snapshot.damaged:
@@ -332,17 +355,18 @@ class CurrentFolder:
             if by_events and not (proved and state.inode):
                 return False
             if state.inode:
-                journal = os.stat(self._journal)
+                journal = self._stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
-                if by_events and journal.st_dev != self.identity[0]:
+                moved = (by_events or self._shared) and journal.st_dev != self.identity[0]
+                if moved and (by_events or _remounted(self)):
                     return False
             if state.snapshot.damaged:
                 return False
             began = seen = None
             if not proved:
                 began = self._unmoved.begin(state)
-                cur, new = os.stat(self._cur), os.stat(self._new)
+                cur, new = self._stat(self._cur), self._stat(self._new)
                 seen = (cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns)
                 if seen != state.stamp[:4]:
                     return False
@@ -398,7 +422,9 @@ class CurrentFolder:
         try:
             yield
         except (errors.MailboxMissing, errors.StoreError) as error:
-            if self._folder.directories.in_place():
+            if isinstance(error, errors.SpoolGone) and self._folder.standing.lose(error.__cause__):
+                self._folder.files.suspect()
+            if self._folder.standing.in_place():
                 raise
             self.mark_gone()
             if isinstance(error, errors.MailboxMissing):

@@ -24,7 +24,7 @@ from maildir_imapd.store.folder import changes, copying, mailboxid, reading, rel
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.folder.keeping import AS_USUAL, Differing, Keeping
 from maildir_imapd.store.folder.reading import is_still
-from maildir_imapd.store.index.cache import Cache
+from maildir_imapd.store.index.cache import Cache, name_in
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN, Batch
 from maildir_imapd.store.index.snapshot import SYSTEM_FLAGS, Snapshot
 from maildir_imapd.store.maildir import filename, keywords, scan
@@ -588,12 +588,9 @@ class Mailbox(CurrentFolder):
         """Derived blobs by UID and field; disposable."""
         found = self._cache
         if found is None or found.uidvalidity != self.snapshot.uidvalidity:
-            if self.cache_path != self._folder.directories.index_path:
-                try:
-                    durable.make_directories(self.cache_path)
-                except OSError as error:
-                    log.warning("no place for the cache", path=self.cache_path, why=error)
-            found = Cache(self.cache_path, self.snapshot.uidvalidity, self._folder.keeping.cache_version)
+            keeping, made = self._folder.keeping, self.cache_path != self._folder.directories.index_path
+            name = name_in(self.cache_path, keeping.shared_spool)
+            found = Cache(self.cache_path, self.snapshot.uidvalidity, keeping.cache_version, name, made=made)
             self._cache = found
             self._rewritten(self._rounds.look(self.snapshot, demanded=True))
         return found

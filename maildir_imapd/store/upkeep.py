@@ -76,7 +76,8 @@ def extent(mailbox: Mailbox) -> IndexSizes:
     path = folder.directories.index_path
     damaged = sum(octets(path, name + damage.DAMAGED) or 0 for name in (CHECKPOINT, OLD, JOURNAL))
     sizes = {name: octets(path, name) for name in (CHECKPOINT, OLD, JOURNAL)}
-    return IndexSizes(sizes[CHECKPOINT], sizes[OLD], sizes[JOURNAL], octets(mailbox.cache_path, cache.NAME), damaged)
+    name = cache.name_in(mailbox.cache_path, folder.keeping.shared_spool)
+    return IndexSizes(sizes[CHECKPOINT], sizes[OLD], sizes[JOURNAL], octets(mailbox.cache_path, name), damaged)
 
 
 # --- is it sound? ---------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def _of_numbers(folder: Folder, state: IndexState) -> Iterator[Fault]:
 def _of_directory(folder: Folder, state: IndexState) -> Iterator[Fault]:
     """Compare rows and files; where something has happened since the last look, that is only news."""
     rows = state.snapshot
-    pending = not state.stamp.settled or scan.look(folder.fd) != state.stamp[:4]
+    pending = not state.stamp.settled or folder.files.look() != state.stamp[:4]
     there: dict[bytes, filename.Name] = {}
     in_new: set[bytes] = set()
     for sub in (b"cur", b"new"):

@@ -93,8 +93,13 @@ class _Held:
 class Watcher:
     """Watches folders for as long as somebody listens to them."""
 
-    def __init__(self, mode: str = "auto", interval: float = 1.0, beat: Callable[[], None] = no_beat) -> None:
+    def __init__(
+        self, mode: str = "auto", interval: float = 1.0, beat: Callable[[], None] = no_beat, *, shared: bool = False
+    ) -> None:
+        """*shared*: other hosts change what is watched, of whatever kind its file system is."""
         self.mode = mode
+        self._shared = shared
+        self._lost: set[int] = set()  # those of which the log says that their mail is not there; the thread's own
         self.interval = interval
         # Guards all below; held while watches are set, never while a mailbox looks at the disk.
         self._guard = locks.make(locks.Rank.GUARD)
@@ -114,7 +119,7 @@ class Watcher:
         self._inotify: inotify.Inotify | None = None
         self._bell = Bell()
         # For whoever asks himself whether something has happened, and need not be told.
-        self.still = Still(acl.FILE, trusting=mode == "inotify") if mode != "poll" else None
+        self.still = Still(acl.FILE, trusting=mode == "inotify") if mode != "poll" and not shared else None
         if mode != "poll":
             try:
                 self._inotify = inotify.Inotify(acl.FILE)
@@ -129,7 +134,9 @@ class Watcher:
             if not self._wanted(mailbox):
                 return
         wanted = mailbox.watches() if self._inotify is not None else ()
-        deaf = filesystems.deaf(mailbox.path) if self.mode == "auto" and self._inotify is not None else None
+        deaf = None
+        if self.mode == "auto" and self._inotify is not None:
+            deaf = "shared spool" if self._shared else filesystems.deaf(mailbox.path)
         with self._guard:
             # Race: whoever listened may have stopped since, and another begun: the call that comes last counts.
             if not self._wanted(mailbox):
@@ -366,13 +373,18 @@ class Watcher:
             self._come_back(key, error.detail)
             return
         except errors.ImapdError as error:
-            log.warning("folder cannot be watched", path=mailbox.path, why=error, detail=error.detail)
+            if not isinstance(error, errors.SpoolGone) or key not in self._lost:
+                log.warning("folder cannot be watched", path=mailbox.path, why=error, detail=error.detail)
+            if isinstance(error, errors.SpoolGone):
+                self._lost.add(key)
             wait = self.interval
         except Exception:
             # Set first: without memory for a line of the log it is looked at again all the same.
             self._look_again(key, self.interval)
             log.exception("watching failed", path=mailbox.path)
             return
+        else:
+            self._lost.discard(key)
         with self._guard:
             self._held.pop(key, None)
         if mailbox.listened:

@@ -531,6 +531,31 @@ class CancelUpdate(Command):
     tags: tuple[bytes, ...]
 
 
+# URLAUTH
+
+
+@dataclass(frozen=True, slots=True)
+class GenUrlAuth(Command):
+    """RFC 4467: URLs without a token, each with the mechanism, in capitals."""
+
+    urls: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResetKey(Command):
+    """RFC 4467: without *mailbox* the keys of all; the mechanisms in capitals."""
+
+    mailbox: bytes | None = None
+    mechanisms: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UrlFetch(Command):
+    """RFC 4467: URLs with what is wanted of each, in capitals (RFC 5524); () for what RFC 4467 gives."""
+
+    urls: tuple[tuple[bytes, tuple[bytes, ...]], ...] = field(repr=False)
+
+
 # NOTIFY
 
 

@@ -66,6 +66,7 @@ from maildir_imapd.wire.parse_search import (
     parse_sort,
     parse_thread,
 )
+from maildir_imapd.wire.parse_urls import parse_genurlauth, parse_resetkey, parse_urlfetch
 
 Parser = Callable[[Cursor, bytes, bool], Command]
 
@@ -415,6 +416,7 @@ PARSERS: dict[bytes, Parser] = {
     b"ESEARCH": parse_esearch,
     b"EXAMINE": parse_examine,
     b"FETCH": parse_fetch,
+    b"GENURLAUTH": parse_genurlauth,
     b"GETACL": _one_mailbox(GetAcl),
     b"GETMETADATA": parse_getmetadata,
     b"GETQUOTA": parse_getquota,
@@ -430,6 +432,7 @@ PARSERS: dict[bytes, Parser] = {
     b"NOTIFY": parse_notify,
     b"RENAME": parse_rename,
     b"REPLACE": parse_replace,
+    b"RESETKEY": parse_resetkey,
     b"SEARCH": parse_search,
     b"SELECT": parse_select,
     b"SETACL": parse_setacl,
@@ -442,6 +445,7 @@ PARSERS: dict[bytes, Parser] = {
     b"THREAD": parse_thread,
     b"UIDBATCHES": parse_uid_batches,
     b"UNSUBSCRIBE": _one_mailbox(Unsubscribe),
+    b"URLFETCH": parse_urlfetch,
     b"XLIST": parse_xlist,
 }
 

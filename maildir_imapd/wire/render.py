@@ -312,6 +312,11 @@ def comparator_line(active: bytes, matching: Iterable[bytes] = ()) -> bytes:
     return b"* COMPARATOR %b%b\r\n" % (string(active), b" (%b)" % found if found else b"")
 
 
+def genurlauth_line(urls: Iterable[bytes]) -> bytes:
+    """genurlauth-data = "*" SP "GENURLAUTH" 1*(SP url-full) (RFC 4467)"""
+    return b"* GENURLAUTH %b\r\n" % b" ".join([string(url) for url in urls])
+
+
 def literal8(value: bytes) -> bytes:
     """literal8 = "~{" number "}" CRLF *OCTET; the only form that can carry NUL."""
     return b"~{%d}\r\n%b" % (len(value), value)

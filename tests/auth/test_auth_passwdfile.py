@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,7 @@ def test_a_line_that_is_passed_over_is_said_once(tmp_path: Path, caplog: pytest.
     users = write(path, "ann:{PLAIN}x\nben:{NTLM}secret\n")
 
     def said() -> list[str]:
+        users.looked_through()
         lines = [record.fields for record in caplog.records if record.message == "passwd-file line passed over"]  # type: ignore[attr-defined]
         caplog.clear()
         return [f"{fields['line']} {fields['user']}" for fields in lines]
@@ -177,6 +179,7 @@ def test_a_line_that_is_passed_over_is_said_once(tmp_path: Path, caplog: pytest.
     assert said() == [f"{path}:2 ben"]
     path.write_text("ann:{PLAIN}x\n")
     users.users()
+    assert said() == []
     path.write_text("ann:{PLAIN}x\nben:{NTLM}other\n")
     users.users()
     assert said() == [f"{path}:2 ben"]
@@ -318,7 +321,30 @@ def test_a_large_file_is_understood_line_by_line(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(passwdfile, "_line", lambda line: understood.append(line) or of_line(line))
     assert users.check(Password("ann", b"two"))
     assert understood == ["ann:{PLAIN}two"]
+    users.looked_through()
     assert len(looking) == 1
+
+
+def test_nobody_waits_until_a_changed_file_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even who has noticed the change; and what was found in one that has changed again counts for nothing."""
+    path = tmp_path / "users"
+    users = write(path, "ann:{PLAIN}one\n")
+    go_on = threading.Event()
+    look = PasswdFile._look_through
+
+    def wait(self: PasswdFile, lines: object) -> None:
+        assert go_on.wait(60)
+        look(self, lines)  # type: ignore[arg-type]  # what it was given
+
+    monkeypatch.setattr(PasswdFile, "_look_through", wait)
+    path.write_text("ann:{SSHA}four\n")
+    assert users.stored("ann") == "{SSHA}four"
+    path.write_text("ann:{PLAIN}three\n")
+    assert users.check(Password("ann", b"three"))
+    assert users.all_kept_as({"PLAIN"})
+    go_on.set()
+    users.looked_through()
+    assert users.all_kept_as({"PLAIN"})
 
 
 # --- who shows no password ------------------------------------------------------------------------

@@ -510,7 +510,7 @@ def test_the_tables_say_one_thing_each() -> None:
         ("recipient_delimiter = +\nquota_full_tempfail = yes\n", "delivery_over_quota"),
         ("imap_max_line_length = 64 k\n", "line_limit"),
         ("mail_fsync = always\n", "fsync"),
-        ("mail_nfs_storage = yes\n", "watch"),
+        ("mail_nfs_storage = yes\n", "shared_spool"),
         ("mail_plugins = acl\nplugin {\n  acl = vfile\n}\n", "acl"),
         ("mail_plugins = zlib\nplugin {\n  zlib_save = gz\n}\n", "compress_mail"),
         ("mail_attachment_detection_options = add-flags exclude-inlined\n", "attachment_keywords"),
@@ -526,7 +526,7 @@ def test_limits_and_the_like(written: str, ours: str, tmp_path: Path) -> None:
         "delivery_over_quota": "defer",
         "line_limit": "64K",
         "fsync": "always",
-        "watch": "poll",
+        "shared_spool": "yes",
         "compress_mail": "gz",
         "attachment_keywords": True,
         "acl": None,  # heeded, as it is without the setting
@@ -709,6 +709,27 @@ def test_rules_grace_and_warnings_of_2_4(tmp_path: Path) -> None:
     assert "mailbox Drafts/quota_storage_percentage" in said
     found, _ = told(text.replace("storage_size = 1 G", "storage_grace = 5 M"), tmp_path)
     assert found["quota_grace"] == "5M"
+
+
+@pytest.mark.parametrize(
+    ("written", "settings"),
+    [
+        ("imap_urlauth_host = mail.example.org", {"urlauth_host": ["mail.example.org"]}),
+        (
+            "imap_urlauth_host = mail.example.org\nimap_urlauth_port = 1143\nimap_urlauth_submit_user = 007",
+            {"urlauth_host": ["mail.example.org:1143"], "urlauth_submit_user": ["007"]},
+        ),
+        ("imap_urlauth_host = *\nimap_urlauth_port = 1143", {"urlauth_host": ["*"]}),
+        ("protocol imap {\n imap_urlauth_host = mail\n}", {"urlauth_host": ["mail"]}),
+        ("imap_urlauth_submit_user = post\nimap_urlauth_port = 143", {}),
+    ],
+)
+def test_urls(written: str, settings: dict[str, object], tmp_path: Path) -> None:
+    service = "service imap-urlauth-login {\n  unix_listener imap-urlauth {\n    mode = 0666\n  }\n}\n"
+    found, text = told(f"{HEAD}{service}{written}\n", tmp_path)
+    assert {name: value for name, value in found.items() if name.startswith("urlauth")} == settings
+    assert "imap-urlauth" not in text
+    assert "imap_urlauth" not in text
 
 
 def test_an_index_of_words_becomes_one_of_strings(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ folded into the checkpoint, when its history of expunges does not reach back, or
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from pathlib import Path
@@ -17,7 +18,11 @@ from memory import MemoryClient, MemoryWires
 from model_client import Believer, numbers
 from spool import Spool
 
+from maildir_imapd.store.account import Account
+from maildir_imapd.store.branch import Branch, SpaceKind
 from maildir_imapd.store.index import index, state
+from maildir_imapd.store.namespaces import Namespaces, OneAccount
+from maildir_imapd.store.records.acl import ALL
 
 FLAGS = ("\\Seen", "\\Flagged", "\\Answered", "\\Deleted", "kw1", "kw2")
 LETTERS = "FRS"
@@ -154,7 +159,31 @@ def restart(models: list[Model], spool: Spool, *, forget: bool) -> None:
         (spool.path("INBOX") / "maildir-imapd.journal").unlink()
     wires = MemoryWires(spool.root)
     for model in models:
-        model.wires = wires
+        model.wires = ReaderWires(wires) if isinstance(model.wires, ReaderWires) else wires
+
+
+class ReaderWires(MemoryWires):
+    """As those of the owner of a mailbox, of another user, who has all rights to it and knows it by another name."""
+
+    def __init__(self, wires: MemoryWires) -> None:
+        self.account, self.policy, self.clients = wires.account, wires.policy, wires.clients
+        self._own = Account(os.path.join(os.path.dirname(wires.account.root), b"reader"), delimiter="/", fsync="never")
+
+    def connect(self, *, login: bool) -> MemoryClient:
+        shared = Branch(self.account, SpaceKind.OTHERS, "shared/ann/", "/", "ann", own=False, usual=ALL, inbox="prefix")
+        spaces = [OneAccount(SpaceKind.OTHERS, "shared/ann/", lambda: shared)]
+        client = Reader(Namespaces(self._own, spaces, user="bob"), self.policy, "bob")
+        client.read_line()
+        assert client.command(b"L LOGIN bob secret")[-1].startswith(b"L OK")
+        self.clients.append(client)
+        return client
+
+
+class Reader(MemoryClient):
+    """Says INBOX and means another user's."""
+
+    def command(self, line: bytes) -> list[bytes]:
+        return super().command(line.replace(b" INBOX", b" shared/ann"))
 
 
 def act(rng: random.Random, models: list[Model], spool: Spool) -> None:
@@ -224,7 +253,9 @@ def fresh(wires: MemoryWires) -> list[tuple[int, frozenset[str]]]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_clients_know_what_is_there(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("others", [False, True], ids=["own", "shared"])
+def test_clients_know_what_is_there(seed: int, others: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With *others* the second half of them are of a user with whom the mailbox is shared."""
     # The journal is folded into the checkpoint every few changes, and the history of expunges is soon lost.
     monkeypatch.setattr(index, "ROTATE_OCTETS", 2048 if seed % 2 else index.ROTATE_OCTETS)
     monkeypatch.setattr(state, "HISTORY_LIMIT", 1 if seed % 3 == 1 else state.HISTORY_LIMIT)
@@ -232,7 +263,8 @@ def test_clients_know_what_is_there(seed: int, tmp_path: Path, monkeypatch: pyte
     spool = Spool(tmp_path / "Maildir")
     spool.simple("INBOX", 5)
     wires = MemoryWires(spool.root)
-    models = [Model(wires, qresync=k % 2 == 1, seed=seed + k) for k in range(4)]
+    ways = [wires, wires, *(ReaderWires(wires) if others else wires for _ in range(2))]
+    models = [Model(way, qresync=k % 2 == 1, seed=seed + k) for k, way in enumerate(ways)]
     for model in models:
         model.connect()
     for step in range(250):

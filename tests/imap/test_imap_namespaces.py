@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from memory import MemoryClient
+from memory import POLICY, MemoryClient
 from shared_mail import SharedMail
 
 
@@ -391,3 +392,48 @@ def test_another_prefix_for_one_s_own_mail(tmp_path: Path) -> None:
     assert names(ann.command(b'j LIST "" *')) == [b"INBOX"]
     assert ann.command(b"k DELETE INBOX")[-1].startswith(b"k NO")
     assert b'"User quota"' in ann.command(b"l GETQUOTAROOT INBOX/x")[0]
+
+
+def test_rights_for_all_users_at_once(tmp_path: Path) -> None:
+    mail = SharedMail(tmp_path)
+    bob = mail.client("bob", replace(POLICY, acl_anyone=False))
+    for identifier in (b"anyone", b"authenticated", b"anonymous"):
+        assert bob.command(b"a SETACL INBOX %b lr" % identifier)[-1].startswith(b"a NO [NOPERM]"), identifier
+        assert bob.command(b"b SETACL INBOX -%b r" % identifier)[-1].startswith(b"b OK"), identifier
+    (tmp_path / "bob" / "dovecot-acl").write_text("anyone lr\n")
+    mail.share("bob", "ann")
+    assert mail.client("ann").command(b"c SELECT shared/bob")[-1].startswith(b"c OK")
+    assert bob.command(b"d SETACL INBOX anyone -r")[-1].startswith(b"d OK")
+    assert bob.command(b"e DELETEACL INBOX anyone")[-1].startswith(b"e OK")
+
+
+def test_as_mail_programs_ask(mail: SharedMail) -> None:
+    """Thunderbird's and Roundcube's way of showing folders of others, by the commands that they send."""
+    ann = mail.client("ann")
+    ann.command(b"0 SUBSCRIBE shared/bob/Work")
+    dialogue: list[tuple[bytes, bytes]] = [
+        # Thunderbird: the namespaces, what is subscribed in each, and who may do what, for the icon of a folder.
+        (b"NAMESPACE", b'* NAMESPACE (("" "/")) (("shared/" "/")) (("Public/" "/"))'),
+        (
+            b'LIST (SUBSCRIBED) "" "*" RETURN (SPECIAL-USE)',
+            b'* LIST (\\HasNoChildren \\Subscribed) "/" shared/bob/Work',
+        ),
+        (b'LIST (SUBSCRIBED) "" "shared/*" RETURN (SPECIAL-USE)', b"shared/bob/Work"),
+        (b'LSUB "" "shared/%/%"', b"shared/bob/Work"),
+        (b'LIST "" "shared/%"', b'* LIST (\\Noselect \\HasChildren) "/" shared/bob'),
+        (b"MYRIGHTS shared/bob/Work", b"* MYRIGHTS shared/bob/Work lrs"),
+        (b"GETQUOTAROOT shared/bob/Work", b'* QUOTAROOT shared/bob/Work "User quota of bob"'),
+        (b"SELECT shared/bob/Work", b"* 1 EXISTS"),
+        (b"UID FETCH 1:* (FLAGS)", b"* 1 FETCH (UID 1 FLAGS ("),
+        # Roundcube: all folders with their figures, and the rights of the one that is shown in the settings.
+        (b'LIST "" "*" RETURN (SUBSCRIBED)', b'* LIST (\\HasNoChildren \\Subscribed) "/" shared/bob/Work'),
+        (b'LIST "" "*" RETURN (STATUS (MESSAGES UNSEEN))', b"* STATUS shared/bob/Work (MESSAGES 1 UNSEEN 1)"),
+        (b'LIST "" "" ', b'* LIST (\\Noselect) "/" ""'),
+        (b"STATUS shared/bob/Work (UNSEEN UIDNEXT)", b"* STATUS shared/bob/Work (UNSEEN 1 UIDNEXT 2)"),
+    ]
+    for line, answer in dialogue:
+        lines = ann.command(b"t " + line.strip())
+        assert lines[-1].startswith(b"t OK"), (line, lines)
+        assert any(answer in each for each in lines[:-1]), (line, lines)
+    # What one may not administer has no list to show, and the programs hide the page.
+    assert ann.command(b"u GETACL shared/bob/Work")[-1].startswith(b"u NO [NOPERM]")

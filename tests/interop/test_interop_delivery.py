@@ -144,7 +144,8 @@ def test_lmtp_to_clients_that_wait(site: Site) -> None:
 def test_lmtp_says_whom_there_is_not_and_who_has_no_room(site: Site) -> None:
     user, spool = site.server.user()
     spool.put("INBOX", b"Subject: x\n\n" + b"x" * 1_040_000 + b"\n")
-    site.send(f"{user}@mail.example.org", text="Subject: much\n\n" + ("x" * 70 + "\n") * 1000)
+    # More than the grace, too.
+    site.send(f"{user}@mail.example.org", text="Subject: much\n\n" + ("x" * 70 + "\n") * 3000)
     site.wait(rf"to=<{user}@mail.example.org>.* dsn=5.2.2, status=bounced")
     assert len(list((spool.root / "cur").iterdir())) + len(list((spool.root / "new").iterdir())) == 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from dovecot import Dovecot, acl, is_24
-from memory import MemoryWires
+from memory import MemoryClient
 
 from maildir_imapd.imap.mailboxes.rights import ANY
 from maildir_imapd.store.account import Account
@@ -90,11 +90,10 @@ def meaning(lines: list[str]) -> list[object]:
 
 
 def ours(root: Path, *commands: str) -> list[str]:
-    wires = MemoryWires(root)
-    client = wires.connect(login=False)
-    client.command(b"L LOGIN ann secret")
     # The same name as Dovecot's user.
-    client.session.user = "witness"
+    client = MemoryClient(Account(bytes(root), fsync="never"), user="witness")
+    client.read_line()
+    client.command(b"L LOGIN witness secret")
     lines = []
     for number, command in enumerate(commands):
         lines += [line.decode() for line in client.command(f"t{number} {command}".encode())]

@@ -32,6 +32,7 @@ def status(**more: object) -> dict[str, Any]:
         "since": 1000.5,
         "uptime_seconds": 20.0,
         "ready": {"ready": True, "why": "", "beating": 1},
+        "drain": {"on": False, "left": None, "over": False, "seconds": None, "within": None},
         "logged_in": 2,
         "services": {"imap": 3},
         "figures": figures.as_json(),

@@ -111,7 +111,7 @@ def test_a_setting_is_read_in_one_place() -> None:
     assert not {name: places for name, places in readers.items() if len(places) > 1}
     # What the supervisor reads is of the process, and of no connection.
     own = {name for name, places in readers.items() if places not in SUBJECTS}
-    assert own == {"pid_file", "shutdown_timeout"}
+    assert own == {"check_spool", "pid_file", "shutdown_timeout"}
 
 
 def test_compressing_without_the_library_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

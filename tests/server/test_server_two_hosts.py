@@ -117,5 +117,5 @@ def deliver(spool: Spool, n: int) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--watch=poll", "--poll-interval=0.2")], ids=["auto", "poll"])
 def test_everybody_on_two_machines(options: tuple[str, ...], tmp_path: Path) -> None:
-    world = World(Plan(tmp_path, seconds=12, users=3, clients=24, hosts=2, options=options))
+    world = World(Plan(tmp_path, seconds=12, users=3, clients=24, hosts=2, clocks=90.0, options=options))
     assert not world.run(), world.summary()

@@ -75,6 +75,9 @@ COMMANDS = [
     b"DELETEACL x fred",
     b'LANGUAGE "de" fr',
     b"COMPARATOR a b",
+    b"GENURLAUTH a internal b internal",
+    b"RESETKEY a internal",
+    b"URLFETCH a (b BODYPARTSTRUCTURE BINARY) (c)",
 ]
 
 

@@ -141,6 +141,19 @@ GOOD: list[tuple[bytes, c.Command]] = [
     (b'COMPARATOR "cz;*" i;basic', c.Comparator(T, (b"cz;*", b"i;basic"))),
     # RFC 5267
     (b'CANCELUPDATE "a1" "a2"', c.CancelUpdate(T, (b"a1", b"a2"))),
+    # RFC 4467, RFC 5524
+    (b"RESETKEY", c.ResetKey(T)),
+    (b"RESETKEY ", c.ResetKey(T)),
+    (b"resetkey inbox", c.ResetKey(T, b"INBOX")),
+    (b'RESETKEY "a b" internal XSAMPLE', c.ResetKey(T, b"a b", (b"INTERNAL", b"XSAMPLE"))),
+    (b'GENURLAUTH "imap://a" Internal', c.GenUrlAuth(T, ((b"imap://a", b"INTERNAL"),))),
+    (b"GENURLAUTH a INTERNAL {1}\r\nb x", c.GenUrlAuth(T, ((b"a", b"INTERNAL"), (b"b", b"X")))),
+    (b"URLFETCH a", c.UrlFetch(T, ((b"a", ()),))),
+    (b"URLFETCH (a)", c.UrlFetch(T, ((b"a", ()),))),
+    (
+        b'urlfetch a ("b" Binary bodypartstructure) (c BODY)',
+        c.UrlFetch(T, ((b"a", ()), (b"b", (b"BINARY", b"BODYPARTSTRUCTURE")), (b"c", (b"BODY",)))),
+    ),
 ]
 
 

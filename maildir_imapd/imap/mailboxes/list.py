@@ -103,6 +103,8 @@ def list_(session: Session, cmd: List, reply: Reply) -> Done:
             _metadata(session, reply, selectable, cmd.entries)
         if status:
             reply.write(status)
+    if cmd.status_items:
+        session.account.own.standing.save()
     return Done("LIST completed")
 
 

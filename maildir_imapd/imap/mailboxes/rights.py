@@ -25,6 +25,7 @@ from maildir_imapd.imap.reply import Done
 from maildir_imapd.phrases import Phrase
 from maildir_imapd.store.branch import flag_mask as flag_mask
 from maildir_imapd.store.records.acl import ALL, NO_FILE, NONE, OWNER, VIRTUAL, Kind, Who, in_order, modification
+from maildir_imapd.store.standing import stamp_of
 from maildir_imapd.wire import render
 from maildir_imapd.wire.names import ancestors
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Set
 
     from maildir_imapd.imap.reply import Reply
-    from maildir_imapd.imap.session import Session
+    from maildir_imapd.imap.session import Reader, Session
     from maildir_imapd.store.account import Listed
     from maildir_imapd.store.branch import Branch, Located
     from maildir_imapd.store.index.snapshot import Snapshot
@@ -56,6 +57,8 @@ KEPT: Final = frozenset("la")
 # Of an identifier, in octets, and of entries in one file: no user needs more, and the file is read at every SELECT.
 NAME_LIMIT_CHARACTERS: Final = 255
 IDENTIFIERS_LIMIT: Final = 1000
+# Identifiers that mean every user.
+EVERYBODY: Final = ("anyone", "anonymous", "authenticated")
 # Before identifiers whose rights are the administrator's to change, as in Dovecot.
 GENERAL: Final = "#"
 
@@ -63,7 +66,7 @@ GENERAL: Final = "#"
 # --- the door -------------------------------------------------------------------------------------
 
 
-def rights_of(session: Session, name: str) -> frozenset[str] | None:
+def rights_of(session: Reader, name: str) -> frozenset[str] | None:
     """Return the rights of the user to a mailbox; None for what is no mailbox.  Raises StoreError."""
     if not session.policy.acl and session.account.single:
         return ALL
@@ -72,12 +75,12 @@ def rights_of(session: Session, name: str) -> frozenset[str] | None:
     return None if place is None or acl is None else _rights(session, place.branch, acl)
 
 
-def _rights(session: Session, branch: Branch, acl: Acl) -> frozenset[str]:
+def _rights(session: Reader, branch: Branch, acl: Acl) -> frozenset[str]:
     """Return the rights of the user to a mailbox of *branch* that has this list."""
     return branch.rights(acl, session.user or "", session.groups, lists=session.policy.acl)
 
 
-def demand(session: Session, name: str, *needed: str) -> frozenset[str]:
+def demand(session: Reader, name: str, *needed: str) -> frozenset[str]:
     """Return the user's rights to a mailbox if all of *needed* are among them.
 
     Raises NoPermission; MailboxMissing, also for one that he may not see; NotSelectable, StoreError.
@@ -88,7 +91,7 @@ def demand(session: Session, name: str, *needed: str) -> frozenset[str]:
     return _demand(session, branch, _folder_of(session, name, branch, inner), needed)
 
 
-def _folder_of(session: Session, name: str, branch: Branch, inner: str) -> bytes:
+def _folder_of(session: Reader, name: str, branch: Branch, inner: str) -> bytes:
     """As ``Account.folder_of``: of somebody else's names none is there that the user may see nothing below."""
     try:
         return branch.account.folder_of(inner)
@@ -98,7 +101,7 @@ def _folder_of(session: Session, name: str, branch: Branch, inner: str) -> bytes
         raise
 
 
-def _demand(session: Session, branch: Branch, path: bytes, needed: Collection[str]) -> frozenset[str]:
+def _demand(session: Reader, branch: Branch, path: bytes, needed: Collection[str]) -> frozenset[str]:
     if not session.policy.acl and branch.own:
         rights = branch.most
     else:
@@ -108,12 +111,12 @@ def _demand(session: Session, branch: Branch, path: bytes, needed: Collection[st
     return rights
 
 
-def open_mailbox(session: Session, name: str, *needed: str) -> Mailbox:
+def open_mailbox(session: Reader, name: str, *needed: str) -> Mailbox:
     """Open a mailbox to do something that takes the rights *needed*; raises as ``demand`` and Account.mailbox do."""
     return open_with_rights(session, name, *needed)[0]
 
 
-def open_with_rights(session: Session, name: str, *needed: str) -> tuple[Mailbox, frozenset[str]]:
+def open_with_rights(session: Reader, name: str, *needed: str) -> tuple[Mailbox, frozenset[str]]:
     """The same, with all of the user's rights to it."""
     branch, inner = session.account.demanded(name)
     account = branch.account
@@ -182,12 +185,15 @@ def seen_now(session: Session, path: bytes) -> tuple[Mailbox, Snapshot]:
     own = session.account.own
     found = own.ways.unmoved_at(path)
     if found is None:
+        before = stamp_of(path)
         mailbox = own.mailbox_at(path, session.progress.during)
-        return mailbox, mailbox.sync(keep_new=True)
+        snapshot = mailbox.sync(keep_new=True)
+        own.standing.note(path, before, mailbox, snapshot)
+        return mailbox, snapshot
     return found
 
 
-def visible(session: Session) -> tuple[Listed, ...]:
+def visible(session: Reader) -> tuple[Listed, ...]:
     """The rows of LIST that the user may see: the account's own object where he may see all.
 
     What is hidden is not there at all, or as a name that others are below.
@@ -195,7 +201,7 @@ def visible(session: Session) -> tuple[Listed, ...]:
     return visible_and_limited(session)[0]
 
 
-def visible_and_limited(session: Session) -> tuple[tuple[Listed, ...], Set[bytes]]:
+def visible_and_limited(session: Reader) -> tuple[tuple[Listed, ...], Set[bytes]]:
     """The same, with the folders to which the user may not have all rights: those with a list, and not his own."""
     account = session.account
     folders, limited = _visible_own(session)
@@ -210,7 +216,7 @@ def visible_and_limited(session: Session) -> tuple[tuple[Listed, ...], Set[bytes
     return account.joined(lists), limited
 
 
-def _visible_own(session: Session) -> tuple[tuple[Listed, ...], Set[bytes]]:
+def _visible_own(session: Reader) -> tuple[tuple[Listed, ...], Set[bytes]]:
     """The same, of the user's own account alone."""
     account = session.account
     folders = account.own_rows()
@@ -227,7 +233,7 @@ def _visible_own(session: Session) -> tuple[tuple[Listed, ...], Set[bytes]]:
     return (_without(session, folders, hidden) if hidden else folders), limited
 
 
-def _without(session: Session, folders: tuple[Listed, ...], hidden: set[str]) -> tuple[Listed, ...]:
+def _without(session: Reader, folders: tuple[Listed, ...], hidden: set[str]) -> tuple[Listed, ...]:
     names = [folder.name for folder in folders if folder.selectable and folder.name not in hidden]
     parents = {parent for name in names for parent in ancestors(name, session.account.delimiter)}
     rows = []
@@ -242,7 +248,7 @@ def _without(session: Session, folders: tuple[Listed, ...], hidden: set[str]) ->
     return tuple(rows)
 
 
-def _seen(session: Session, branch: Branch, path: bytes) -> bool:
+def _seen(session: Reader, branch: Branch, path: bytes) -> bool:
     try:
         return "l" in _rights(session, branch, branch.account.acls.at(path))
     except StoreError as error:
@@ -272,7 +278,7 @@ def _named(session: Session, name: str) -> bool:
     return rights is not None and "l" in rights
 
 
-def is_parent(session: Session, name: str) -> bool:
+def is_parent(session: Reader, name: str) -> bool:
     """Whether a name that is no mailbox is there for others, of which the user may see one."""
     place = session.account.locate(name)
     if place is not None and place.branch.own:
@@ -341,6 +347,8 @@ def setacl(session: Session, cmd: SetAcl, reply: Reply) -> Done:
     name, place = _mailbox(session, cmd.mailbox, "a")
     owner = place.branch.owner
     _demand_own(place, identifier)
+    if identifier in EVERYBODY and mode != "-" and asked and not negative and not session.policy.acl_anyone:
+        raise NoPermission("Rights are given to users and groups here, not to all at once")
 
     def work(acl: Acl) -> Acl:
         who = _who(owner, acl, identifier)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.session import Session
     from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.mailbox import Mailbox
+    from maildir_imapd.store.standing import StatusFigures
     from maildir_imapd.wire.commands import Status
 
 
@@ -55,8 +56,25 @@ def status_line_at(session: Session, name: str, path: bytes, items: Sequence[byt
 
     Raises as ``seen_now``.
     """
+    standing = session.account.own.standing.of(path) if _OF_ITS_MOMENT.issuperset(items) else None
+    if standing is not None:
+        return render.status_line(session.spell(name), _of_moment(standing, items), utf8=session.utf8)
     mailbox, snapshot = seen_now(session, path)
     return _line(session, name, mailbox, snapshot, items)
+
+
+def _of_moment(standing: StatusFigures, items: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """The items of STATUS that a moment alone says, of a mailbox that is not open."""
+    values = {
+        b"MESSAGES": standing.messages,
+        b"RECENT": standing.recent,
+        b"UIDNEXT": standing.uidnext,
+        b"UIDVALIDITY": standing.uidvalidity,
+        b"UNSEEN": standing.unseen,
+        b"DELETED": standing.deleted,
+        b"HIGHESTMODSEQ": standing.modseq,
+    }
+    return [(item, b"%d" % values[item]) for item in items]
 
 
 def _line(session: Session, name: str, mailbox: Mailbox, snapshot: Snapshot, items: Sequence[bytes]) -> bytes:

@@ -15,6 +15,7 @@ from maildir_imapd.imap.news.updates import tell_flags
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, command
 from maildir_imapd.imap.reply import Done, Reply
 from maildir_imapd.imap.selected.expunge import expunge_deleted
+from maildir_imapd.imap.selected.urlauth import mechanisms_code
 from maildir_imapd.imap.session import State
 from maildir_imapd.imap.view import View
 
@@ -71,7 +72,8 @@ def _describe(session: Session, cmd: Select, name: str, reply: Reply) -> None:
     mailbox, snapshot = view.mailbox, view.snapshot
     identifier = mailbox_id(mailbox, snapshot)
     # All that they are made of.
-    asked = view.read_only, view.rights, session.language.tag, session.rev2, session.uid_only, identifier
+    mechanisms = mechanisms_code(session)
+    asked = view.read_only, view.rights, session.language.tag, session.rev2, session.uid_only, identifier, mechanisms
     known = mailbox.described.get(asked)
     if known is None or known[0] is not snapshot:
         if len(mailbox.described) >= LINES:
@@ -100,6 +102,9 @@ def _moment(session: Session, identifier: bytes) -> tuple[bytes, bytes]:
     session.say(reply, b"OK", "Predicted next UID", b"UIDNEXT %d" % snapshot.uidnext)
     session.say(reply, b"OK", "Highest mod-sequence", b"HIGHESTMODSEQ %d" % snapshot.modseq)
     session.say(reply, b"OK", "Mailbox identifier", b"MAILBOXID (%b)" % identifier)
+    mechanisms = mechanisms_code(session)
+    if mechanisms is not None:
+        session.say(reply, b"OK", "URLs can be authorized", mechanisms)
     reply.flush()
     before, after = lines
     return before, after

@@ -48,6 +48,8 @@ log = Log(__name__)
 _setfsuid = getattr(ctypes.CDLL(None, use_errno=True), "setfsuid", None)
 # What opening without links says where there is one.
 _LINK_ON_THE_WAY: Final = frozenset({errno.ELOOP, errno.EXDEV, errno.ENOTDIR})
+# What close(2) says of a file that was written to, on a mount that has gone.
+_GONE: Final = frozenset({errno.ENOTCONN, errno.ESTALE, errno.ESHUTDOWN, errno.EBADFD})
 _NOBODY: Final = 0xFFFFFFFF  # which setfsuid refuses: it only tells who the thread acts as
 
 
@@ -94,7 +96,7 @@ class Descriptor:
             self._users -= 1
             number = self._last()
         if number >= 0:
-            os.close(number)
+            _close(number)
 
     @property
     def number(self) -> int:
@@ -115,7 +117,7 @@ class Descriptor:
             self._closing = True
             number = self._last()
         if number >= 0:
-            os.close(number)
+            _close(number)
 
     def _last(self) -> int:
         """The number, once, when it is time to close it; else -1. Under the lock."""
@@ -123,6 +125,15 @@ class Descriptor:
             return -1
         number, self._number = self._number, -1
         return number
+
+
+def _close(number: int) -> None:
+    """Close it; that its mount has gone is told by whatever is done next, and the number is free all the same."""
+    try:
+        os.close(number)
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
 
 
 # --- the budget -----------------------------------------------------------------------------------

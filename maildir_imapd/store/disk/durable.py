@@ -18,7 +18,7 @@ from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
-from maildir_imapd.store.disk import descriptors
+from maildir_imapd.store.disk import descriptors, filesystems
 
 # Called with the name of each action and what it is about to act on: by tests, and by ``untouched``.
 step: Callable[[str, object], None] | None = None
@@ -60,6 +60,8 @@ def store_error(error: OSError, path: bytes) -> errors.StoreError:
         return errors.DiskFull(detail=detail)
     if descriptors.out_of_descriptors(error):
         return errors.TooManyFiles(detail=detail)
+    if filesystems.lost(error, path):
+        return errors.SpoolGone(detail=detail)
     if error.errno in _NO_RIGHT:
         return errors.SpoolUnreadable(detail=detail)
     return errors.StoreError(detail=detail)
@@ -113,6 +115,8 @@ def rename(source: bytes, target: bytes, source_dir: int, target_dir: int) -> No
         number = ctypes.get_errno()
         if number not in _UNSUPPORTED:
             raise OSError(number, os.strerror(number), os.fsdecode(source), None, os.fsdecode(target))
+    if _rename_by_link(source, target, source_dir, target_dir):
+        return
     # Race: here another program can make the target between the two calls. Nothing better exists.
     try:
         os.stat(target, dir_fd=target_dir, follow_symlinks=False)
@@ -120,6 +124,49 @@ def rename(source: bytes, target: bytes, source_dir: int, target_dir: int) -> No
         os.rename(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir)
     else:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
+
+
+def has_exclusive_rename(source: bytes, target: bytes, directory: int) -> bool:
+    """Rename a file, and say whether the file system itself sees to it that no other is lost."""
+    if _renameat2 is None or _renameat2(directory, source, directory, target, _RENAME_NOREPLACE) == 0:
+        return _renameat2 is not None
+    number = ctypes.get_errno()
+    if number in _UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), os.fsdecode(source), None, os.fsdecode(target))
+
+
+def _rename_by_link(source: bytes, target: bytes, source_dir: int, target_dir: int) -> bool:
+    """Rename a file by giving it a second name, which fails if that is taken; False where it can have none.
+
+    A crash in between leaves both names, which reconcile.py knows for one message; NFS and SMB know no other way.
+    """
+    try:
+        os.link(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir, follow_symlinks=False)
+    except FileExistsError as error:
+        # The server may have done it, and its answer been lost.
+        if not same_file(source, target, source_dir, target_dir):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target)) from error
+    except OSError as error:
+        if error.errno in CANNOT_LINK:
+            return False
+        raise
+    try:
+        unlink(source, source_dir)
+    except FileNotFoundError:
+        # Race: another program has taken the first name away, or renamed it; what it did counts.
+        os.unlink(target, dir_fd=target_dir)
+        raise
+    return True
+
+
+def same_file(one: bytes, other: bytes, one_dir: int, other_dir: int) -> bool:
+    """Whether two names are of one file; no where that cannot be seen."""
+    try:
+        first = os.stat(one, dir_fd=one_dir, follow_symlinks=False)
+        return os.path.samestat(first, os.stat(other, dir_fd=other_dir, follow_symlinks=False))
+    except OSError:
+        return False
 
 
 def replace(source: bytes, target: bytes, directory: int) -> None:

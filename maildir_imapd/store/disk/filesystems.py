@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
-from typing import Final
+from typing import Final, Literal
 
 from maildir_imapd.store.disk import descriptors
 
@@ -33,6 +34,22 @@ _DEAF: Final = {
 # Those of them that other machines write to, or that a program keeps: a file is not what it was a moment ago, and locks
 # may be known to one machine alone.
 _OWN: Final = frozenset({"overlayfs", "aufs", "ecryptfs"})
+# Whether other hosts write to a spool: what is said, or what its file system lets one think.
+SharedSpool = Literal["no", "yes", "auto"]
+# What is open is of a mount that has gone, or the server behind it has: it may come back.
+LOST: Final = frozenset(
+    {
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENODEV,
+        errno.ENXIO,
+        errno.EBADFD,
+        errno.EREMOTEIO,
+    }
+)
 # Larger than struct statfs of any architecture; its first member is the number, a long or what fits into one.
 _Statfs = ctypes.c_char * 256  # kept: a type that is made for one call is a cycle, and costs more than the call
 _fstatfs = ctypes.CDLL(None, use_errno=True).fstatfs
@@ -60,6 +77,47 @@ def deaf_at(directory: int) -> str | None:
     if _fstatfs(directory, buffer) != 0:
         return None
     return _DEAF.get(ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF)
+
+
+def is_shared(directory: int, said: SharedSpool) -> bool:
+    """Whether other hosts write to an open directory and what is below it, by what is *said*."""
+    return said == "yes" or (said == "auto" and shared_at(directory) is not None)
+
+
+def is_shared_path(path: bytes, said: SharedSpool) -> bool:
+    """The same of a directory by its path; no where that cannot be seen, and nothing is said."""
+    if said != "auto":
+        return said == "yes"
+    try:
+        directory = descriptors.open_directory(path)
+    except OSError:
+        return False
+    try:
+        return is_shared(directory, said)
+    finally:
+        os.close(directory)
+
+
+def lost(error: OSError, path: bytes) -> bool:
+    """Whether *error*, of something at *path*, means that its mount has gone and may come back.
+
+    EIO does so of what comes over a network; of a disk it is a fault that stays. And what waits for a program is late
+    by ETIMEDOUT, too; and a server that has lost the others lets nobody write (EROFS), where one may by the mount.
+    """
+    if error.errno not in (errno.EIO, errno.ETIMEDOUT, errno.EROFS):
+        return error.errno in LOST
+    try:
+        directory = descriptors.open_directory(os.path.dirname(path) or b"/")
+    except OSError as trouble:
+        return trouble.errno in LOST
+    try:
+        if error.errno == errno.EROFS and os.fstatvfs(directory).f_flag & os.ST_RDONLY:
+            return False
+        return shared_at(directory) is not None
+    except OSError as trouble:
+        return trouble.errno in LOST
+    finally:
+        os.close(directory)
 
 
 def shared_at(directory: int) -> str | None:

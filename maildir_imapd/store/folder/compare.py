@@ -48,9 +48,10 @@ class Difference:
     missing: list[int] = field(default_factory=list)  # UIDs that this listing lacks
 
 
-def stamp(seen: tuple[int, int, int, int], now: int, *, ours: bool = False) -> Stamp:
-    """Make the record of a look at *now*; *ours*: we changed something after we listed."""
-    old = not ours and scan.settled(seen[0], seen[1], now) and scan.settled(seen[2], seen[3], now)
+def stamp(seen: tuple[int, int, int, int], now: int, *, ours: bool = False, shared: bool = False) -> Stamp:
+    """Make the record of a look at *now*; *ours*: we changed something after we listed; *shared*: as of ``settled``."""
+    cur, new = scan.settled(seen[0], seen[1], now, shared=shared), scan.settled(seen[2], seen[3], now, shared=shared)
+    old = not ours and cur and new
     return Stamp(*seen, old)
 
 

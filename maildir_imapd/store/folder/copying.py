@@ -80,7 +80,7 @@ def copy(
         if target.keeping.fsync != "never":
             target.sync()
         # Who deletes a folder takes no lock of it: what lies in one that is going must not be all there is.
-        target.directories.check_place()
+        target.standing.check_place()
         changes.expunge(source, uids, moved=within, keep=shown)
     return pairs
 

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
-from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk import descriptors, durable, filesystems, fresh
 from maildir_imapd.store.disk.descriptors import Descriptor
+from maildir_imapd.store.disk.filesystems import SharedSpool
+from maildir_imapd.store.maildir import ground
 
 log = Log(__name__)
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Remounted(errors.SpoolGone):
+    """The mail is not there just now; the administrator can find it in the log"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Directories:
     owner: int | None
     # What is open beside the folder's own directory; mostly nothing is. Not asked for when closing: that must not fail.
     others: tuple[Descriptor, ...]
+    root: bytes  # of the mail that the folder belongs to, or the folder itself
+    shared: bool = False  # other hosts change what is in them
 
     def use(self) -> AbstractContextManager[object]:
         """Keep all of them open meanwhile."""
@@ -58,7 +66,14 @@ class Directories:
         descriptors.close_all({self.folder, *self.others})
 
     def check_place(self) -> None:
-        """Raise MailboxMissing if the folder is no longer where it was: deleted, renamed, or another one."""
+        """Raise MailboxMissing if the folder is no longer where it was: deleted, renamed, or another one.
+
+        On a spool that is shared: SpoolGone where all of the mail has gone, Remounted where the folder is in its place
+        and what is open of it is of a mount that has gone.
+        """
+        if self.shared:
+            self._check_mount()
+            return
         try:
             status = os.stat(self.path)
             if (status.st_dev, status.st_ino) == self.identity:
@@ -71,6 +86,39 @@ class Directories:
             raise durable.store_error(error, self.path) from error
         raise errors.MailboxMissing(detail=os.fsdecode(self.path))
 
+    def _check_mount(self) -> None:
+        try:
+            status = fresh.stat(self.path)
+            if (status.st_dev, status.st_ino) == self.identity:
+                os.stat(self.path + b"/cur")
+                return
+            if status.st_ino == self.identity[1]:
+                raise Remounted(detail=os.fsdecode(self.path))
+        except (FileNotFoundError, NotADirectoryError):
+            if not ground.there(self.root):
+                raise errors.SpoolGone(detail=f"{os.fsdecode(self.root)} is not there") from None
+        except OSError as error:
+            raise durable.store_error(error, self.path) from error
+        raise errors.MailboxMissing(detail=os.fsdecode(self.path))
+
+
+class Standing:
+    """Where a folder stands, and whether the mount below it is still there; safe from any thread but for ``renew``."""
+
+    def __init__(self, opens: Callable[[], Directories]) -> None:
+        self._opens = opens
+        self.now = opens()
+        self.lost = False  # something that is open was of a mount that has gone
+        self._was_writable = self.now.writable
+
+    def check_place(self) -> None:
+        """As of ``Directories``; of a mount that has gone it is remembered."""
+        try:
+            self.now.check_place()
+        except Remounted:
+            self.lost = True
+            raise
+
     def in_place(self) -> bool:
         """Whether the folder is still where it was; yes if that cannot be seen."""
         try:
@@ -81,9 +129,54 @@ class Directories:
             pass
         return True
 
+    def lose(self, error: BaseException | None) -> bool:
+        """Hear of what failed; say whether its mount has gone: then whoever comes next tries the one of now."""
+        if isinstance(error, OSError) and filesystems.lost(error, self.now.path):
+            self.lost = True
+        return self.lost
+
+    def renew(self) -> Directories:
+        """Go on in the mount that is there now, and return the directories; under the lock between threads.
+
+        Raises MailboxMissing where another folder is there, SpoolGone where none is, StoreError.
+        """
+        with durable.as_store_error(self.now.path):
+            if not ground.there(self.now.root):
+                raise errors.SpoolGone(detail=f"{os.fsdecode(self.now.root)} is not there")
+            self.now = _reopened(self.now, self._opens())
+        # A mount that has just come may not have found all its servers yet: whoever comes next looks again.
+        self.lost = self._was_writable and not self.now.writable
+        log.info("folder opened anew, its mount had gone", path=self.now.path)
+        return self.now
+
+
+def _reopened(where: Directories, found: Directories) -> Directories:
+    """Return *where* with what is open of *found*, the same folder in the mount of now; *found* is closed.
+
+    The numbers stay what they were, for everybody who knows them: he goes on in the new mount. The folder's lock
+    between threads is held. Raises MailboxMissing, where it is another folder, and OSError.
+    """
+    try:
+        pairs = [(where.folder, found.folder), (where.index, found.index), (where.control, found.control)]
+        if found.identity[1] != where.identity[1] or any((one is None) != (other is None) for one, other in pairs):
+            raise errors.MailboxMissing(detail=os.fsdecode(where.path))
+        for old, new in pairs:
+            if old is not None and new is not None:
+                os.dup2(new.number, old.number, inheritable=False)
+    finally:
+        found.close()
+    return replace(where, identity=found.identity, writable=found.writable)
+
 
 def open_all(
-    path: bytes, index_path: bytes, control_path: bytes, *, root: bytes | None, links: bool, needed: bool
+    path: bytes,
+    index_path: bytes,
+    control_path: bytes,
+    *,
+    root: bytes | None,
+    links: bool,
+    needed: bool,
+    shared: SharedSpool = "auto",
 ) -> Directories:
     """Open the directories of the folder at *path*; *needed*: the other server's must be had.
 
@@ -121,6 +214,8 @@ def open_all(
             writable=writable,
             owner=owner,
             others=others,
+            root=path if root is None else root,
+            shared=filesystems.is_shared(folder.number, shared),
         )
         half_made.pop_all()
     return found

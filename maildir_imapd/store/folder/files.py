@@ -29,10 +29,12 @@ class Files:
     """One folder's. *directory* is in use meanwhile; whatever renames runs under the folder's lock.
 
     *owner*: the uid whose directories and files links may lead to (``descriptors.open``); None for nobody's.
+    *shared*: other hosts change them, too.
     """
 
-    def __init__(self, directory: Descriptor, path: bytes, owner: int | None) -> None:
+    def __init__(self, directory: Descriptor, path: bytes, owner: int | None, *, shared: bool = False) -> None:
         self.path = path
+        self._shared = shared
         self.owner = owner
         self.mark = scan.mark(directory.number, owner)  # what names here have before the flags (filename.py)
         self.odd: dict[bytes, bytes] = {}  # base -> path of a file that is not named as usual
@@ -44,6 +46,10 @@ class Files:
     def fd(self) -> int:
         """The folder's directory."""
         return self._directory.number
+
+    def look(self) -> tuple[int, int, int, int]:
+        """The stamps of cur/ and new/, see scan.py."""
+        return scan.look_anew(self.fd) if self._shared else scan.look(self.fd)
 
     def suspect(self) -> None:
         """Have cur/ listed at the next chance: a message was not where it should be."""

@@ -27,7 +27,7 @@ from maildir_imapd.store.folder.reconcile import Reconciler
 from maildir_imapd.store.index import foreign, loading
 from maildir_imapd.store.index.claim import Claim
 from maildir_imapd.store.index.constants import LAST_UIDVALIDITY
-from maildir_imapd.store.index.index import Index, sync_named
+from maildir_imapd.store.index.index import Index, forget, sync_named
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.loading import Unfit
 from maildir_imapd.store.index.lock import FolderLock
@@ -66,24 +66,21 @@ class Folder:
         self.out_of_uids = False  # the last look has found more new messages than there are UIDs left
         self._restoring = False  # those of ``foreign`` were given under our own eyes, and lost
         self.foreign: dict[bytes, int] = {}  # base -> UID that another server gave to a message new to us
-        where = self.directories = directories.open_all(
-            path,
-            index or path,
-            control or path,
-            root=root,
-            links=keeping.follow_links == "owner",
-            needed=keeping.coexist,
-        )
+        self.standing = _stand(path, index or path, control or path, root, keeping)
+        where = self.directories = self.standing.now
+        self._shared = where.shared
         try:
             self.keeping = keeping if where.control is not None else replace(keeping, mirror="none")
             foreign.replace(where.index, where.index_path, where.mode)
             self.ground = Place(where.folder, where.control or where.folder, where.index, path, where.mode)
             with durable.as_store_error(path):
-                self.files = Files(where.folder, path, where.owner)
+                self.files = Files(where.folder, path, where.owner, shared=where.shared)
             self.kept = KeptMessages(where.folder, path)
             self._locked_away = not where.writable
-            self.lock = FolderLock(where.index, where.index_path, keeping.lock_timeout, where.mode, where.identity)
-            self.claim = Claim(where.index, path)
+            self.lock = FolderLock(
+                where.index, where.index_path, keeping.lock_timeout, where.mode, where.identity, shared=where.shared
+            )
+            self.claim = Claim(where.index, path, shared=where.shared)
             self.index = Index(
                 where.index,
                 where.index_path,
@@ -92,6 +89,7 @@ class Folder:
                 mode=where.mode,
                 uidvalidity=keeping.uidvalidity,
                 unseen=partial(unseen.of, self.files, where.folder),
+                shared=where.shared,
             )
             # With nothing to be changed the history lives in memory, beside what is on the disk.
             self.index.writable = not durable.is_untouched()
@@ -136,6 +134,13 @@ class Folder:
         with self.directories.use():
             self.lock.acquire_threads(patience)
             try:
+                if self.standing.lost:
+                    # Nothing in memory is believed: the history is read anew, and the folder listed.
+                    self.directories = self.standing.renew()
+                    self._locked_away = not self.directories.writable
+                    self.lock.close()
+                    forget(self.index)
+                    self.files.suspect()
                 yield
             finally:
                 self.lock.release_threads()
@@ -149,7 +154,7 @@ class Folder:
         ``shared``.
         """
         with self.shared(patience), self._file_lock(patience), self.turns.lock(adds, patience):
-            self.directories.check_place()
+            self.standing.check_place()
             with durable.as_store_error(self.path):
                 self._catch_up()
                 if adds or self.keeping.coexist:
@@ -169,8 +174,9 @@ class Folder:
         try:
             self.lock.acquire_file(patience)
         except OSError as error:
-            self.directories.check_place()
-            if not durable.cannot_write(error):
+            lost = self.standing.lose(error)
+            self.standing.check_place()
+            if lost or not durable.cannot_write(error):
                 raise durable.store_error(error, self.directories.index_path) from error
             # Rule 12: reading must not need writing. The history goes on in memory.
             self.index.writable = False
@@ -190,7 +196,7 @@ class Folder:
                 pass  # it was removed or broken, and nothing can be written: memory is what there is
         elif index.loaded or loading.exists(self.ground.index.number):
             if index.writable:
-                if index.settle(self.directories.check_place, lambda: _listed_uidvalidity(self.neighbour)):
+                if index.settle(self.standing.check_place, lambda: _listed_uidvalidity(self.neighbour)):
                     self._restore_uids()
                 try:
                     index.flush()
@@ -308,12 +314,12 @@ class Folder:
 
     def unseen_change(self) -> bool:
         """Say whether a directory's stamp is not the one we know; then no stamp may be taken after our own change."""
-        return scan.look(self.fd) != self.index.state.stamp[:4]
+        return self.files.look() != self.index.state.stamp[:4]
 
     def stamp_own(self, batch: Batch, unseen: bool) -> None:
         """Take the stamp after our own renames, unless that would hide somebody else's."""
         if not unseen:
-            batch.stamp = compare.stamp(scan.look(self.fd), time.time_ns(), ours=True)
+            batch.stamp = compare.stamp(self.files.look(), time.time_ns(), ours=True)
 
     def due_at(self, seen: tuple[int, int, int, int]) -> float:
         """The moment (monotonic) from which on cur/ must be listed again although its stamp is the one we know.
@@ -324,9 +330,11 @@ class Folder:
             return -math.inf
         if self.index.state.stamp.settled:
             return math.inf
-        now, wait = time.monotonic(), max(seen[0], seen[1]) + scan.SETTLE_NS - time.time_ns()
+        # As a rule no other host stamps it, and this is asked at each look.
+        settle_ns, again_ns = (scan.SETTLE_NS, 2 * scan.SETTLE_NS) if not self._shared else _patience()
+        now, wait = time.monotonic(), max(seen[0], seen[1]) + settle_ns - time.time_ns()
         # A stamp in the future, or a clock that was set back: by our own clock then.
-        return max(self._pause_until, min(now + wait / 1e9, self._listed_at + 2 * scan.SETTLE_NS / 1e9))
+        return max(self._pause_until, min(now + wait / 1e9, self._listed_at + again_ns / 1e9))
 
     def recheck(self) -> float | None:
         """Return in how many seconds somebody should look again, None if not before something happens."""
@@ -335,7 +343,8 @@ class Folder:
         stamp = self.index.state.stamp
         if stamp.settled:
             return None
-        wait = min((max(stamp[:4]) + scan.SETTLE_NS - time.time_ns()) / 1e9, 4.0)
+        settle_ns, again_ns = (scan.SETTLE_NS, 2 * scan.SETTLE_NS) if not self._shared else _patience()
+        wait = min((max(stamp[:4]) + settle_ns - time.time_ns()) / 1e9, again_ns / 1e9)
         return max(wait, self._pause_until - time.monotonic(), 0.05) + 0.01
 
     # --- bringing the index up to date ---------------------------------------------------------
@@ -343,7 +352,7 @@ class Folder:
     def refresh(self, *, look: bool = False, keep_new: bool = False) -> None:
         """Compare the directories with the index, as far as their stamps ask for it, and commit the difference."""
         state = self.index.state
-        seen = scan.look(self.fd)
+        seen = self.files.look()
         now = time.time_ns()
         list_cur = look or seen[:2] != state.stamp[:2] or time.monotonic() >= self.due_at(seen)
         list_new = look or seen[2:] != state.stamp[2:4] or not state.stamp.settled
@@ -388,9 +397,9 @@ class Folder:
         if self.files.suspicious:
             batch.stamp = NEVER
         elif work.renamed:
-            batch.stamp = compare.stamp(scan.look(self.fd), now, ours=True)
+            batch.stamp = compare.stamp(self.files.look(), now, ours=True)
         else:
-            fresh = compare.stamp(seen, now)
+            fresh = compare.stamp(seen, now, shared=self.directories.shared)
             # Without a listing of cur/ its half of the stamp is not newer than it was.
             batch.stamp = fresh if listed else fresh._replace(settled=False)
         if batch.stamp[:4] == self.index.state.stamp[:4] and batch.stamp.settled <= self.index.state.stamp.settled:
@@ -436,7 +445,7 @@ class Folder:
         """Make an index for a folder that has none, with the UIDs another server gave if there is a seed."""
         seed = self._seed() if self._seed is not None else None
         now = time.time_ns()
-        seen = scan.look(self.fd)
+        seen = self.files.look()
         letters, self._keywords_at = keywords.read(self.control_fd)
         another: Callable[[], int] = self.index.another_uidvalidity
         if not self.index.writable:
@@ -453,9 +462,9 @@ class Folder:
         if self.files.suspicious:
             stamp = NEVER
         elif work.renamed:
-            stamp = compare.stamp(scan.look(self.fd), now, ours=True)
+            stamp = compare.stamp(self.files.look(), now, ours=True)
         else:
-            stamp = compare.stamp(seen, now)
+            stamp = compare.stamp(seen, now, shared=self.directories.shared)
         state = IndexState(snapshot=rows, stamp=stamp, whole_above=rows.modseq if seed is not None else 0)
         self._listed_at = time.monotonic()
         try:
@@ -478,6 +487,11 @@ class Folder:
             pass
 
 
+def _stand(path: bytes, index: bytes, control: bytes, root: bytes | None, keeping: Keeping) -> directories.Standing:
+    opens = partial(directories.open_all, path, index, control, root=root, links=keeping.follow_links == "owner")
+    return directories.Standing(partial(opens, needed=keeping.coexist, shared=keeping.shared_spool))
+
+
 @contextmanager
 def locked(folder: Folder) -> Iterator[None]:
     """Shut everybody out, and take nothing in; raises LockTimeout, StoreError."""
@@ -489,6 +503,14 @@ def _listed_uidvalidity(neighbour: Neighbour | None) -> int:
     """The UIDVALIDITY of the list that is kept for another server; 0 where there is none."""
     listed = neighbour.listed() if neighbour is not None else None
     return listed.uidvalidity if listed is not None else 0
+
+
+def _patience() -> tuple[int, int]:
+    """On a shared spool: nanoseconds until stamps of directories tell all, and until cur/ is listed again before that.
+
+    Other hosts' clocks are not ours, and to list is dear there: new/ is, at each look.
+    """
+    return scan.SHARED_SETTLE_NS, scan.SHARED_SETTLE_NS // 4
 
 
 def _by_time(folder: int) -> int:

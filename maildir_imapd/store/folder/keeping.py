@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
+from maildir_imapd.store.disk.filesystems import SharedSpool
 from maildir_imapd.store.index.index import clock_uidvalidity
 from maildir_imapd.store.maildir.packed import Kind
 from maildir_imapd.store.neighbours.servers import SERVERS, Server
@@ -33,6 +34,8 @@ class Keeping:
     compress_mail: Kind = "none"  # how new messages lie on the disk
     follow_links: Links = "owner"  # whether links are, that lead to what is of whom the account's root is
     coexist: bool = False  # that server runs at the same time: its lock is taken for every scan and rename
+    # Whether other hosts serve the spool at the same time: yes, no, or auto, which asks the folder's file system.
+    shared_spool: SharedSpool = "auto"
 
     uidvalidity: Callable[[], int] = clock_uidvalidity  # gives a number that no mailbox of this user has had
     quota: Quota | None = None
@@ -55,6 +58,7 @@ class Differing(TypedDict, total=False):
     compress_mail: Kind
     follow_links: Links
     coexist: bool
+    shared_spool: SharedSpool
     uidvalidity: Callable[[], int]
     quota: Quota | None
     texts: Texts | None

@@ -56,7 +56,7 @@ def open_message(
         try:
             number = folder.kept.open(under, uid)
         except OSError as error:
-            raise _unreadable(error, folder.path) from error
+            raise _unreadable(folder, error, b"tmp") from error
         if number is None:
             raise
     return OpenMessage(number, os.fstat(number), b"", 0)
@@ -76,7 +76,7 @@ def _open(folder: Folder, rows: Snapshot, uid: int, under: int, look_again: Call
             path = found
             continue
         except OSError as error:
-            raise _unreadable(error, folder.path + b"/" + path) from error
+            raise _unreadable(folder, error, path) from error
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -162,7 +162,7 @@ def read(
             pieces.append(piece)
             left -= len(piece)
     except OSError as error:
-        raise errors.MessageUnreadable(detail=f"{os.fsdecode(folder.path)} uid {uid}: {error.strerror}") from error
+        raise _unreadable(folder, error, b"uid %d" % uid) from error
     finally:
         os.close(fd)
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -255,6 +255,9 @@ def _gone(folder: Folder, uid: int) -> errors.MessageGone:
     return errors.MessageGone(detail=f"{os.fsdecode(folder.path)} uid {uid}")
 
 
-def _unreadable(error: OSError, path: bytes) -> errors.StoreError:
-    found = durable.store_error(error, path)
-    return found if isinstance(found, errors.TooManyFiles) else errors.MessageUnreadable(detail=found.detail)
+def _unreadable(folder: Folder, error: OSError, what: bytes) -> errors.StoreError:
+    found = durable.store_error(error, folder.path + b"/" + what)
+    if folder.standing.lose(error):
+        folder.files.suspect()
+    passed_on = isinstance(found, errors.TooManyFiles | errors.SpoolGone)
+    return found if passed_on else errors.MessageUnreadable(detail=found.detail)

@@ -80,9 +80,9 @@ class Reconciler:
             self._move(uid, name)
         if sure:
             self._vanish(found.missing)
-            for _, name in found.twice:
+            for uid, name in found.twice:
                 if not self.read_only:
-                    self._part(name, found.fresh)
+                    self._part(uid, name, found.fresh)
         self._add_fresh(found.fresh + (found.doubtful if sure else []))
         return seen, now
 
@@ -156,16 +156,16 @@ class Reconciler:
         files = self.files
         width = 4 if self._rows.in_new else 2  # new/ matters only if known messages lie there
         for _ in range(3):
-            before = scan.look(files.fd)
+            before = files.look()
             wait = scan.quiet_in(before[:width], time.time_ns())
             if wait:
                 # A change within this tick of the clock would not show in the stamp: let the tick pass.
                 time.sleep(min(wait, _LONGEST_WAIT_NS) / 1e9)
             now = time.time_ns()
             cur, new = self._list()
-            between = scan.look(files.fd)
+            between = files.look()
             cur_again, new_again = self._list()
-            after = scan.look(files.fd)
+            after = files.look()
             if before[:width] == between[:width] == after[:width] and scan.quiet_in(before[:width], now) == 0:
                 both = compare.compare(self._rows, {*cur, *cur_again}, {*new, *new_again}, files.odd, files.mark)
                 return both, True, before, now
@@ -248,9 +248,11 @@ class Reconciler:
                 self.batch.flagged.append(([(uid, uid)], moved[1], IN_NEW & ~moved[1]))
         return sorted(lost)
 
-    def _part(self, name: bytes, fresh: list[bytes]) -> None:
-        """Give a second file of one base a name of its own."""
+    def _part(self, uid: int, name: bytes, fresh: list[bytes]) -> None:
+        """Give a second file of one base a name of its own; a second name of one file was left by a crash, and goes."""
         try:
+            if uid and self._drop_second(self._rows.position(uid), b"cur/" + name):
+                return
             fresh.append(self.files.make_way(b"cur/" + name)[4:])
             self.renamed = True
         except OSError:
@@ -269,7 +271,7 @@ class Reconciler:
                 if not self.read_only:
                     files.suspect()  # the next scan finds the second, sure of it or under its new name
                     if not parsed.base:
-                        self._part(name, [])
+                        self._part(0, name, [])
                 continue
             if not self._room(len(names)):
                 continue
@@ -360,7 +362,21 @@ class Reconciler:
             elif self.into_cur(parsed, path, rows.flags[at]) is not None:
                 files.suspect()  # it was put back into new/: look whether all agrees now
             return
+        try:
+            if self._drop_second(at, path):
+                return
+        except OSError:
+            return  # it stays hidden behind the first
         self._make_way_in_new(path)
+
+    def _drop_second(self, at: int, path: bytes) -> bool:
+        """Take away a name that the file of a message has beside its own (``durable.rename``); say whether it had."""
+        files = self.files
+        if at < 0 or not durable.same_file(path, files.place(self._rows, at), files.fd, files.fd):
+            return False
+        durable.unlink(path, files.fd)
+        self.renamed = True
+        return True
 
     def _make_way_in_new(self, path: bytes) -> None:
         try:

@@ -14,6 +14,7 @@ import hashlib
 import os
 import time
 from collections.abc import Collection
+from functools import cache
 from typing import Final
 
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
@@ -28,11 +29,13 @@ def own() -> bytes:
     except OSError:
         # No such file: each process is a start of its own, which costs a gap in the UIDs and is safe.
         return b"%x-%x" % (os.getpid(), time.time_ns())
-    machine = _machine()
-    return boot + b"@" + machine if machine else boot
+    this = machine()
+    return boot + b"@" + this if this else boot
 
 
-def _machine() -> bytes:
+@cache
+def machine() -> bytes:
+    """Return the digest of this machine's id; empty where it has none."""
     for path in _MACHINE_ID:
         try:
             with open(path, "rb") as file:
@@ -53,5 +56,5 @@ def anew(word: bytes, history: Collection[bytes]) -> bool:
     """Say whether the machine has started anew since it gave out UIDs here, or may have."""
     if known(word, history):
         return False
-    machine = word.partition(b"@")[2]
-    return not machine or any(other.partition(b"@")[2] in (b"", machine) for other in history)
+    ours = word.partition(b"@")[2]
+    return not ours or any(other.partition(b"@")[2] in (b"", ours) for other in history)

@@ -34,9 +34,11 @@ from typing import Final, cast
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
-from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk import descriptors, durable, filesystems
 from maildir_imapd.store.disk.descriptors import Closed, Descriptor
+from maildir_imapd.store.index import boot
 from maildir_imapd.store.index.places import At, BlobPlaces, Windows
+from maildir_imapd.store.maildir import filename
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
 
@@ -64,13 +66,32 @@ _FEW: Final = 8
 _TRIES: Final = 5
 
 
+def name_in(directory: bytes, said: filesystems.SharedSpool) -> bytes:
+    """Return what the file is called in a directory: where other hosts write there, each has one of its own.
+
+    So nobody has to believe what another host may not have written out yet.
+    """
+    if not filesystems.is_shared_path(directory, said):
+        return NAME
+    return b"%b.%b-%b" % (NAME, filename.host(), boot.machine()[:8])
+
+
 class Cache:
     """One folder's derived data, shared by all threads."""
 
-    def __init__(self, directory: bytes, uidvalidity: int, version: bytes) -> None:
+    def __init__(
+        self, directory: bytes, uidvalidity: int, version: bytes, name: bytes = NAME, *, made: bool = False
+    ) -> None:
+        """*made*: the directory is made where it is not there."""
+        if made:
+            try:
+                durable.make_directories(directory)
+            except OSError as error:
+                log.warning("no place for the cache", path=directory, why=error)
         self.uidvalidity = uidvalidity
         self._directory = directory
-        self._path = os.path.join(directory, NAME)
+        self._name = name
+        self._path = os.path.join(directory, name)
         self._header = b"maildir-imapd cache 1 %d %b\n" % (uidvalidity, version)
         # Whoever writes holds the first, and under it the file's lock; the second guards everything below, is taken
         # last, and held for nothing that waits for others.
@@ -205,7 +226,7 @@ class Cache:
             self._forget()
         directory = descriptors.open_directory(self._directory)
         try:
-            durable.unlink(NAME, directory)
+            durable.unlink(self._name, directory)
         except FileNotFoundError:
             pass
         finally:
@@ -433,11 +454,11 @@ class Cache:
     def _replace(self, blocks: Iterable[bytes]) -> None:
         """Put a new file in the place of the old one."""
         # Each process its own: a first file is made without a lock, for there is none to lock.
-        temporary = NAME + b".%d.tmp" % os.getpid()
+        temporary = self._name + b".%d.tmp" % os.getpid()
         directory = descriptors.open_directory(self._directory)
         try:
             data = itertools.chain((self._header,), blocks)
-            durable.put(NAME, data, directory, durable=False, temporary=temporary)
+            durable.put(self._name, data, directory, durable=False, temporary=temporary)
         finally:
             os.close(directory)
 

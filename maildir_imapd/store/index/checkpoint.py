@@ -125,8 +125,10 @@ def _whole(data: bytes) -> bool:
     return zlib.crc32(memoryview(data)[:-4]) == int.from_bytes(data[-4:], "little")
 
 
-def load(directory: int) -> IndexState:
+def load(directory: int, *, whole: bool = False) -> IndexState:
     """Read the checkpoint in *directory*: all of a small one, else the head, and the columns when they are asked for.
+
+    *whole*: all of any, for it may not be there any more when they are.
 
     Raises Unverified, FileNotFoundError, OSError.
     """
@@ -135,7 +137,7 @@ def load(directory: int) -> IndexState:
     try:
         size = os.fstat(number).st_size
         data = stored.read(number, Extent(0, min(size, SMALL_OCTETS) + 1, 0))
-        if len(data) <= SMALL_OCTETS or not data.startswith(MAGIC):
+        if whole or len(data) <= SMALL_OCTETS or not data.startswith(MAGIC):
             state = parse(data if len(data) <= SMALL_OCTETS else stored.read(number, Extent(0, size, 0)))
             if state is None:
                 raise Unverified

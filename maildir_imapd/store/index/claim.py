@@ -36,13 +36,13 @@ _LOCK: Final = struct.Struct("@hhqqi")
 class Claim:
     """One process's, of one folder; safe from any thread, and never an error: without it a message is gone sooner."""
 
-    def __init__(self, directory: Descriptor, path: bytes) -> None:
+    def __init__(self, directory: Descriptor, path: bytes, *, shared: bool = False) -> None:
         self._directory = directory
         self._path = path
         self._guard = locks.make(Rank.GUARD)  # guards what follows; nothing in it waits
         self._file: Descriptor | None = None
         self._at = -1  # the mod-sequence that is claimed, -1 for none
-        self._useless = False  # nothing can be claimed here
+        self._useless = shared  # nothing can be claimed here
 
     @property
     def is_open(self) -> bool:

@@ -33,6 +33,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -80,8 +81,12 @@ class Index:
         mode: int = 0o600,
         uidvalidity: Callable[[], int] = clock_uidvalidity,
         unseen: Callable[[Snapshot], ColumnSource] | None = None,
+        shared: bool = False,
     ) -> None:
-        """*unseen*: gives a way to the columns of files, for a snapshot that was recorded without them."""
+        """*unseen*: gives a way to the columns of files, for a snapshot that was recorded without them.
+
+        *shared*: other hosts write it, too: it is opened anew for each look, and synced with each batch.
+        """
         self.path = path
         self.state = IndexState()
         self.news: list[Batch] | None = []  # what the mailbox has not taken in yet; None: all of it is new
@@ -89,7 +94,8 @@ class Index:
         self.writable = True  # else the history lives in memory, beside what was on disk
         self._directory = directory
         self._lock = lock
-        self._sync = sync
+        self._sync = sync or shared
+        self._shared = shared
         self._mode = mode
         self._uidvalidity = uidvalidity
         self._unseen = unseen
@@ -122,7 +128,7 @@ class Index:
             if attempt:
                 time.sleep(0.001)
             try:
-                state = loading.read_checkpoint(self._directory.number)
+                state = loading.read_checkpoint(self._directory.number, whole=self._shared)
                 self.partial = not state.snapshot.seen
                 state = loading.completed(state, self._unseen)
                 opened = self._open_journal()
@@ -163,11 +169,13 @@ class Index:
 
     def catch_up(self) -> None:
         """Take in what others have committed; raises Unfit, OSError."""
+        if self._shared:
+            _open_again(self)
         while self._journal is not None:
             state, number = self.state, self._journal.number
             try:
                 # Before reading: once another file has the name, ours does not grow any more.
-                there = loading.named(self._directory.number)
+                there = loading.named(self._directory.number, anew=self._shared)
                 named = there is not None and there.st_ino == state.inode
                 size = there.st_size if there is not None and named else os.fstat(number).st_size
                 data = loading.read_from(number, state.position) if size > state.position else b""
@@ -249,6 +257,8 @@ class Index:
                 if journal.salvage(data, 0):
                     raise Unfit
                 self._cut()
+            if self._shared and self._lock.rung() > self.state.snapshot.modseq:
+                self._load_anew()
             if self._lock.rung() > self.state.snapshot.modseq:
                 # The bell is rung after the batch: one that others have been told of is missing.
                 raise Unfit
@@ -408,7 +418,11 @@ class Index:
         if self._size > position:
             self._cut()
         try:
+            if self._shared:
+                self._lock.prove()
             durable.write_at(self._journal.number, data, position)
+            if self._shared:
+                durable.sync_data(self._journal.number)
         except Exception:
             self._size = position + len(data)
             self._cut()
@@ -421,7 +435,7 @@ class Index:
         """
         state = replace(state, reserve=min(state.snapshot.uidnext - 1 + reserve, LAST_UID), boots=(self.boot,))
         self._lock.note_reserve(state.snapshot.uidvalidity, state.reserve, sync=False)
-        self._write_generation(state, durable_too=False)
+        self._write_generation(state, durable_too=self._shared)
         self._lock.ring(state.snapshot.modseq)
 
     def imagine(self, state: IndexState) -> None:
@@ -450,7 +464,7 @@ class Index:
             pass  # no hard links here, so no .old: it is a second net
         self._write_generation(self.state, durable_too=self._sync)
         self.rotations += 1
-        if stow:
+        if stow and not self._shared:
             self._publish(replace(self.state, snapshot=loading.stowed(directory, self.state.snapshot)), [])
 
     def _write_generation(self, state: IndexState, *, durable_too: bool) -> None:
@@ -516,6 +530,29 @@ class Index:
         self.loaded = False
         if self._journal is not None:
             self._journal.close()
+
+
+def _open_again(index: Index) -> None:
+    """Open the journal anew, if another one has not taken its name: what another host has written shows then."""
+    old = index._journal
+    if old is None:
+        return
+    try:
+        opened = loading.reopened(index._directory.number, index.state, writing=index.writable)
+    except (FileNotFoundError, Unfit):
+        index._load_anew()
+        return
+    if opened is not None:
+        index._journal = opened
+        old.close()
+
+
+def forget(index: Index) -> None:
+    """Believe nothing that is in memory: the next look loads all of it; what clients know goes on from there."""
+    index._floor = max(index._floor, index.state.snapshot.modseq)
+    with suppress(OSError):
+        index.close()
+    index._journal, index.writable = None, not durable.is_untouched()
 
 
 def sync_named(directory: Descriptor, *, everything: bool) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from maildir_imapd.events import Log
-from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.disk import descriptors, durable, fresh
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.index import checkpoint, journal
 from maildir_imapd.store.index.columns import ColumnSource
@@ -21,6 +22,9 @@ from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.index.state import IndexState
 
 log = Log(__name__)
+
+_READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITING: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Unfit(Exception):
@@ -55,14 +59,13 @@ def read_from(fd: int, position: int) -> bytes:
 
 def open_journal(directory: int) -> Opened:
     """Open the journal that has the name now, and read it; raises FileNotFoundError, OSError."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     writable = True
     try:
-        fd = descriptors.open(JOURNAL, flags, dir_fd=directory)
+        fd = descriptors.open(JOURNAL, _WRITING, dir_fd=directory)
     except OSError as error:
         if not durable.not_ours(error):
             raise
-        fd = descriptors.open(JOURNAL, flags & ~os.O_RDWR | os.O_RDONLY, dir_fd=directory)
+        fd = descriptors.open(JOURNAL, _READING, dir_fd=directory)
         writable = False
     file = Descriptor(fd, "journal")
     try:
@@ -72,18 +75,41 @@ def open_journal(directory: int) -> Opened:
         raise
 
 
-def named(directory: int) -> os.stat_result | None:
-    """Look at the journal that has the name now, be it one that is open or not; raises OSError."""
+def named(directory: int, *, anew: bool = False) -> os.stat_result | fresh.Look | None:
+    """Look at the journal that has the name now, be it one that is open or not; raises OSError.
+
+    *anew*: whatever this kernel remembers of it.
+    """
     try:
-        return os.stat(JOURNAL, dir_fd=directory, follow_symlinks=False)
+        return (fresh.stat if anew else os.stat)(JOURNAL, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return None
 
 
-def read_checkpoint(directory: int) -> IndexState:
-    """Read the checkpoint; raises Unfit, FileNotFoundError, OSError."""
+def reopened(directory: int, state: IndexState, *, writing: bool) -> Descriptor | None:
+    """Open the journal that has the name now, for *writing* or not, if it is the one of *state*; None for another.
+
+    Raises Unfit where it is another one that has the number of its inode, which is free again once another host has
+    removed the file; FileNotFoundError, OSError.
+    """
+    file = Descriptor(descriptors.open(JOURNAL, _WRITING if writing else _READING, dir_fd=directory), "journal")
     try:
-        return checkpoint.load(directory)
+        words = os.pread(file.number, 128, 0).partition(b"\n")[0].split(b" ")
+        if fresh.fstat(file.number).st_ino == state.inode:
+            if words[:3] != [b"j", b"1", b"%d" % state.generation]:
+                raise Unfit
+            return file
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return None
+
+
+def read_checkpoint(directory: int, *, whole: bool = False) -> IndexState:
+    """Read the checkpoint, *whole* or its columns when they are asked for; raises Unfit, FileNotFoundError, OSError."""
+    try:
+        return checkpoint.load(directory, whole=whole)
     except checkpoint.Unverified as error:
         raise Unfit from error
 

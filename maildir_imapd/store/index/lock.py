@@ -20,7 +20,7 @@ import time
 import zlib
 
 from maildir_imapd import errors
-from maildir_imapd.store.disk import durable
+from maildir_imapd.store.disk import durable, fresh
 from maildir_imapd.store.disk.descriptors import Closed, Descriptor
 from maildir_imapd.store.threads import locks
 from maildir_imapd.store.threads.locks import Rank
@@ -37,15 +37,25 @@ class FolderLock:
     """Exclusive right to change a folder and its index; not re-entrant.
 
     *directory* is in use for as long as any of it is held. *order*: of the folder among others (descriptors.py).
+    *shared*: other hosts take it, too: the file is opened for each time that it is held, so that its bytes are those of
+    now, and synced before it is let go.
     """
 
     def __init__(
-        self, directory: Descriptor, path: bytes, timeout: float, mode: int = 0o600, order: tuple[int, ...] = ()
+        self,
+        directory: Descriptor,
+        path: bytes,
+        timeout: float,
+        mode: int = 0o600,
+        order: tuple[int, ...] = (),
+        *,
+        shared: bool = False,
     ) -> None:
         self.path = path
         self._timeout = timeout
         self._directory = directory
         self._mode = mode
+        self._shared = shared
         # One thread of this process at a time; taken before flock, guards all that the folder has in memory.
         self._threads = locks.make(Rank.FOLDER, order)
         self._file: Descriptor | None = None
@@ -101,7 +111,8 @@ class FolderLock:
     def _has_name(self) -> bool:
         """Say whether the file that is open is the one of that name; another name that it has says nothing."""
         try:
-            there = os.stat(NAME, dir_fd=self._directory.number, follow_symlinks=False)
+            look = fresh.stat if self._shared else os.stat
+            there = look(NAME, dir_fd=self._directory.number, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return (there.st_dev, there.st_ino) == self._identity
@@ -110,11 +121,31 @@ class FolderLock:
         """Let the other processes in."""
         file = self._file
         if file is not None:
+            if self._shared:
+                self._publish()
             try:
                 locks.unlock(file.number, rank=None)
             except BaseException:
                 self.close()  # that gives it back, too
                 raise
+            if self._shared:
+                self.close()
+
+    def _publish(self) -> None:
+        """See to it that other hosts see the bell; whoever does not finds the batch itself."""
+        try:
+            durable.sync_data(self._number)
+        except OSError:
+            pass
+
+    def prove(self) -> None:
+        """Raise OSError where the lock is not ours any more: a server that we were cut off from gives it to others.
+
+        It says so when the file is written to, by who had the lock.
+        """
+        rung = os.pread(self._number, _BELL.size, 0)
+        durable.write_at(self._number, rung.ljust(_BELL.size, b"\0"), 0)
+        durable.sync_data(self._number)
 
     def ring(self, modseq: int) -> None:
         """Tell other processes that the journal has grown; they find out themselves if this fails."""
@@ -133,7 +164,7 @@ class FolderLock:
         """Keep the UID reserve in a second place (robustness rule 4)."""
         record = _RESERVE.pack(uidvalidity, reserve)
         durable.write_at(self._number, record + _SUM.pack(zlib.crc32(record), 0), _BELL.size)
-        if sync:
+        if sync or self._shared:
             durable.sync_data(self._number)
 
     def reserve(self) -> tuple[int, int] | None:

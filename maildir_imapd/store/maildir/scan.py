@@ -26,10 +26,12 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from maildir_imapd.store.disk import descriptors
+from maildir_imapd.store.disk import descriptors, fresh
 from maildir_imapd.store.maildir import filename
 
 SETTLE_NS: Final = 2_000_000_000
+# The same where other hosts stamp directories by clocks of their own.
+SHARED_SETTLE_NS: Final = 120_000_000_000
 MARK_NAMES: Final = 100
 
 _INODE: Final = (1 << 34) - 1
@@ -65,9 +67,23 @@ def look(folder: int) -> tuple[int, int, int, int]:
     return cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns
 
 
-def settled(mtime: int, ctime: int, now: int) -> bool:
-    """Say whether a directory listed at *now* cannot have changed since without a new stamp."""
-    return mtime < now - SETTLE_NS and ctime < now - SETTLE_NS
+def look_anew(folder: int) -> tuple[int, int, int, int]:
+    """As ``look``, where other hosts may have changed them, whatever this kernel remembers."""
+    cur = fresh.stat(b"cur", dir_fd=folder)
+    try:
+        new = fresh.stat(b"new", dir_fd=folder)
+    except FileNotFoundError:
+        return cur.st_mtime_ns, cur.st_ctime_ns, 0, 0
+    return cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns
+
+
+def settled(mtime: int, ctime: int, now: int, *, shared: bool = False) -> bool:
+    """Say whether a directory listed at *now* cannot have changed since without a new stamp.
+
+    *shared*: other hosts stamp it, too.
+    """
+    settle_ns = SHARED_SETTLE_NS if shared else SETTLE_NS
+    return mtime < now - settle_ns and ctime < now - settle_ns
 
 
 def names(folder: int, directory: bytes, owner: int | None = None) -> list[bytes]:
