@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -93,6 +94,12 @@ class Branch:
         """Open the mailbox whose folder is at *path* as the reader has it; as ``Account.mailbox_at``."""
         found = self.account.mailbox_at(path, patiently)
         return found if self.private is None else self.private.of(self.account, path, found, patiently)
+
+    @property
+    def tag(self) -> bytes:
+        """Letters and digits that tell the account from the others of one session, the same for every reader."""
+        whose = self.owner if self.kind is SpaceKind.OTHERS else f"{self.prefix}\0{self.owner}"
+        return hashlib.sha256(whose.encode("utf-8", "surrogateescape")).hexdigest()[:16].encode()
 
     def inner(self, name: str) -> str | None:
         """The name within the account of what clients call *name*, which begins with the prefix; None for none."""
