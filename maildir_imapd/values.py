@@ -230,6 +230,14 @@ def named_certificate(value: Any) -> NamedCertificate:
     return NamedCertificate(name, path(paths[0]), path(paths[1]) if len(paths) == 2 else None)
 
 
+def probed_at(value: Any) -> str:
+    """``auto``, ``no``, or an absolute path."""
+    written = text(value)
+    if written not in ("auto", "no") and (not written.startswith("/") or "\0" in written):
+        raise ValueError("must be auto, no, or an absolute path such as /srv/mail")
+    return written
+
+
 def asked_at(value: Any) -> Endpoint | str:
     """An absolute path, or ``HOST:PORT`` with a loopback address."""
     written = text(value)

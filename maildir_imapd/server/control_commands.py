@@ -29,7 +29,7 @@ from maildir_imapd.server.troubles import joined, wrong
 if TYPE_CHECKING:
     from maildir_imapd.server.children import Child
     from maildir_imapd.server.control import Asker, Control
-    from maildir_imapd.server.drain import Drain
+    from maildir_imapd.server.front import Front
     from maildir_imapd.server.readiness import Readiness
     from maildir_imapd.server.tls import Tls
     from maildir_imapd.server.troubles import Troubles
@@ -60,15 +60,11 @@ class House(Protocol):
     children: dict[int, Child]
     since: float
     troubles: Troubles
-    drain: Drain
+    front: Front
 
     @property
     def grace(self) -> float:
         """Seconds for the end of a command."""
-        ...
-
-    def look_at_entrance(self) -> None:
-        """Have new clients taken, or not."""
         ...
 
     @property
@@ -146,6 +142,9 @@ class Commands:
         if active < house.workers:
             text = f"{active} of {house.workers} workers are there"
             problems.append({"what": "workers-missing", "text": text, "count": house.workers - active, "last": now})
+        if house.front.spool:
+            text = f"the spool does not answer: {house.front.spool}"
+            problems.append({"what": "spool", "text": text, "count": 1, "last": now})
         problems += self._certificates(now, problems)
         long = sorted((each for one in said for each in one["long"]), key=lambda each: -float(each["ended"]))
         return {
@@ -160,7 +159,7 @@ class Commands:
             "logged_in": sum(int(each["logged_in"]) for each in said),
             "services": dict(sum((Counter(each["services"]) for each in said), Counter[str]())),
             "ready": house.readiness().as_json(),
-            "drain": house.drain.as_json(house.children.values()),
+            "drain": house.front.drain_as_json(),
             "rates": {name: round(sum(float(each["rates"][name]) for each in said), 3) for name in RATES},
             "figures": figures.as_json(),
             "warnings": sum(each.count for each in seen if each.level == "warning"),
@@ -250,18 +249,17 @@ class Commands:
                 or not 0 <= within <= drains.LONGEST_SECONDS
             ):
                 raise Refusal("bad-request", f"within is a number up to {drains.LONGEST_SECONDS:.0f}", _USAGE)
-            house.drain.begin(float(within), house.grace, house.children.values())
+            house.front.begin_drain(float(within), house.grace)
         elif do == "back":
-            if not house.drain.back():
+            if not house.front.end_drain():
                 raise Refusal("not-here", "there is no drain", 1)
         else:
             raise Refusal("bad-request", "do is one of begin, back", _USAGE)
-        house.look_at_entrance()
-        control.result(client, house.drain.as_json(house.children.values()))
+        control.result(client, house.front.drain_as_json())
 
     def draining(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """Say how the drain stands, at once: no worker is asked."""
-        control.result(client, self._house.drain.as_json(self._house.children.values()))
+        control.result(client, self._house.front.drain_as_json())
 
     def stop(self, control: Control, client: Asker, said: Mapping[str, Any]) -> None:
         """End the server: the answer comes at once, and the connection ends with it."""

@@ -35,6 +35,12 @@ def mail_user(config: Config, users: Chain) -> pwd.struct_passwd | None:
     return entry
 
 
+def user_of_mail(config: Config) -> pwd.struct_passwd | None:
+    """Return the user that ``mail_user`` names, and who is there, without a word."""
+    name = settings.mail(config).user
+    return None if name is None else pwd.getpwnam(name)
+
+
 def _nobodies(users: Chain) -> dict[str, object]:
     """Say for the log who cannot log in, since root itself serves nobody: how many have no uid, and one of them."""
     found = [who.user for who in users.everybody(at_hand=True) if who.uid is None]

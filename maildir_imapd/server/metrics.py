@@ -26,7 +26,7 @@ from maildir_imapd.server.troubles import NAMED
 
 PREFIX: Final = "maildir_imapd_"
 # Kinds of trouble that are told with 0 where there is none, so that an alert ends.
-KINDS: Final = tuple(sorted({kind for kind, _ in NAMED.values()} | {"error", "no-answer", "workers-missing"}))
+KINDS: Final = tuple(sorted({kind for kind, _ in NAMED.values()} | {"error", "no-answer", "spool", "workers-missing"}))
 # Services that are told with 0 where nobody is there.
 SERVICES: Final = ("imap", "lmtp", "auth", "lookup", "policy")
 

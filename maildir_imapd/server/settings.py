@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.listening import SocketRights
     from maildir_imapd.server.lmtp_rules import LmtpRules
     from maildir_imapd.server.new_device import DeviceMessage
+    from maildir_imapd.server.probed import Probed
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.watch import Watcher
     from maildir_imapd.values import Endpoint, Network
@@ -389,6 +390,19 @@ def mail(config: Config) -> Mail:
         usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
         sharing=sharing,
     )
+
+
+def probed(config: Config) -> Probed:
+    """Read which directories say whether the spool answers."""
+    from maildir_imapd.location import parse
+    from maildir_imapd.server.probed import Probed, beginnings
+
+    said, marker = config.spool_probe, None if config.spool_marker is None else os.fsencode(config.spool_marker)
+    if said == ("no",):
+        return Probed()
+    named = said not in ((), ("auto",))
+    paths = [os.fsencode(path) for path in said] if named else beginnings(parse(config.mail_location).path)
+    return Probed(tuple(dict.fromkeys(paths)), config.spool_timeout, named, marker)
 
 
 def _check_virtual(config: Config) -> None:

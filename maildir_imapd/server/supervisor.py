@@ -35,10 +35,9 @@ from maildir_imapd.server.control import Control
 from maildir_imapd.server.control_commands import Commands, Reloaded
 from maildir_imapd.server.counts import Counts
 from maildir_imapd.server.deaths import Deaths
-from maildir_imapd.server.drain import Drain
-from maildir_imapd.server.entrance import Entrance, Shut
 from maildir_imapd.server.exporting import Exporting
 from maildir_imapd.server.failures import Failures
+from maildir_imapd.server.front import Front
 from maildir_imapd.server.heartbeat import Page
 from maildir_imapd.server.readiness import Readiness
 from maildir_imapd.server.service_manager import ServiceManager
@@ -110,14 +109,13 @@ class Supervisor:
     _commands: Commands = field(init=False)
     since: float = field(default_factory=time.time)
     troubles: Troubles = field(default_factory=Troubles)
-    entrance: Entrance = field(default_factory=lambda: Entrance(SLOTS))
-    drain: Drain = field(init=False)
+    front: Front = field(init=False)
     _born: int = 0
     _manager: ServiceManager = field(default_factory=lambda: ServiceManager(os.environ))
 
     def __post_init__(self) -> None:
         self._commands = Commands(self)
-        self.drain = Drain(self.entrance)
+        self.front = Front(SLOTS, self.children)
 
     def run(self, announce: Callable[[str], None]) -> int:
         """Serve until SIGTERM; *announce* gets one line once connections are taken."""
@@ -137,6 +135,7 @@ class Supervisor:
         settings.new_device(self.config)
         self._mail_user = identity.mail_user(self.config, users)
         self._mail = identity.mail(self.config, users)
+        self.front.change(self.config)
         self._control = Control(settings.control(self.config))
         self._control.commands = self._commands
         self._aside = self._begin_aside(self.config)
@@ -144,6 +143,7 @@ class Supervisor:
         try:
             self._control.listen()
             self._exporting.renew(self._control, self._let_go)
+            self.front.renew(self._let_go)
             if self._start(self.config.workers):
                 self._started = True
                 line = ready_line(self.bound.listeners, self._exporting.addresses, self.config.workers)
@@ -188,6 +188,7 @@ class Supervisor:
             if child.channel is not None:
                 child.channel.close()
         self._exporting.let_go()
+        self.front.let_go()
         if self._control is not None:
             self._control.let_go()
 
@@ -295,7 +296,7 @@ class Supervisor:
                     name=f"{base36(int(self.since))}-{base36(self._born)}",
                     asked=asked,
                     troubles=self.troubles,
-                    entrance=self.entrance,
+                    entrance=self.front.entrance,
                     slot=slot,
                 )
                 context = None if self._tls is None else self._tls.context
@@ -367,7 +368,7 @@ class Supervisor:
         self._reap()
         if control is not None:
             control.turn()
-        self.look_at_entrance()
+        self.front.look()
         self._kill_hanging(time.monotonic())
         self._certificate_ends.look(self._tls)
         if logs.reopen():
@@ -425,6 +426,7 @@ class Supervisor:
         if self._control is not None:
             self._control.renew(rights)
         self._exporting.change(exports)
+        self.front.change(config)
         log.info("reloaded", workers=config.workers)
         return control_commands.differences(before[0].values, config.values, shown)
 
@@ -441,6 +443,7 @@ class Supervisor:
             if child is None and self._aside is not None:
                 self._aside.ended(pid, status)
             self._exporting.ended(pid, status)
+            self.front.ended(pid, status)
             if child is not None and status:
                 self._deaths.died(child.slot)
             if child is not None:
@@ -464,6 +467,7 @@ class Supervisor:
         if self._aside is not None:
             self._aside.renew(self._let_go)
         self._exporting.renew(self._control, self._let_go)
+        self.front.renew(self._let_go)
         active = sum(not child.retired for child in self.children.values())
         if active < self.config.workers and time.monotonic() >= self._next_start:
             try:
@@ -526,6 +530,7 @@ class Supervisor:
         if self._aside is not None:
             self._aside.close()
         self._exporting.close()
+        self.front.close()
         if self._control is not None:
             self._control.close()
         self._signals.close()
@@ -552,17 +557,14 @@ class Supervisor:
     def readiness(self) -> Readiness:
         """Whether clients are taken."""
         beats = [self._page.moment(child.slot) for child in self.children.values() if not child.retired]
-        return Readiness.of(beats, time.monotonic(), started=self._started, ending=self._ending, shut=self.entrance.why)
+        return Readiness.of(
+            beats, time.monotonic(), started=self._started, ending=self._ending, shut=self.front.entrance.why
+        )
 
     @property
     def grace(self) -> float:
         """Seconds for the end of a command."""
         return float(self.config.shutdown_timeout)
-
-    def look_at_entrance(self) -> None:
-        """Have new clients taken, or not."""
-        self.entrance.shut(Shut.DRAINING if self.drain.on else Shut.OPEN)
-        self.drain.look(self.children.values())
 
     def stop(self) -> None:
         """End, as after SIGTERM."""

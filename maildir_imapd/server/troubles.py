@@ -30,6 +30,7 @@ NAMED: Final[Mapping[str, tuple[str, float]]] = {
     "back end is busy": ("back-end-down", SOON_SECONDS),
     "certificate ends soon": ("certificate", 2 * 86400.0),
     "certificate has ended": ("certificate", 2 * 86400.0),
+    "spool does not answer": ("spool", 0.0),
     "worker died": ("worker-died", LATELY_SECONDS),
     "worker hangs": ("worker-hangs", LATELY_SECONDS),
     "reload failed, the old settings stay": ("reload-failed", LATELY_SECONDS),

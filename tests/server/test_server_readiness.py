@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from maildir_imapd.server.entrance import Shut
 from maildir_imapd.server.readiness import BEATS_SECONDS, Readiness
 
 
@@ -22,3 +23,11 @@ from maildir_imapd.server.readiness import BEATS_SECONDS, Readiness
 def test_ready(beats: list[float], started: bool, ending: bool, beating: int, why: str) -> None:
     found = Readiness.of(beats, 100.0, started=started, ending=ending)
     assert found.as_json() == {"ready": not why, "why": why, "beating": beating}
+
+
+def test_the_entrance_is_shut() -> None:
+    for shut, why in ((Shut.DRAINING, "draining"), (Shut.SPOOL, "the spool does not answer")):
+        found = Readiness.of([99.0], 100.0, started=True, ending=False, shut=shut)
+        # The process is well all the same: to start it anew would mend nothing.
+        assert found.as_json() == {"ready": False, "why": why, "beating": 1}
+        assert Readiness.of([], 100.0, started=True, ending=False, shut=shut).why == "no worker is alive"
