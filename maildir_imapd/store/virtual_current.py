@@ -10,7 +10,6 @@ it: who reads what is unread would otherwise lose it from under his eyes. One th
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from maildir_imapd import errors
@@ -225,8 +224,10 @@ class CurrentVirtual(Mailbox):
             return False
         try:
             if state.inode:
-                journal = os.stat(self._journal)
+                journal = self._stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
+                    return False
+                if journal.st_dev != self.identity[0]:
                     return False
             if self._clean != (moment.stamp, state.snapshot.uids) and not self._is_shown():
                 return False

@@ -268,7 +268,16 @@ class PrivateFolder(OverlayFolder):
 
     def adopt(self) -> None:
         """Make an index without messages; mod-sequences begin where no lost one can have come to."""
-        self.begin_again(int(time.time()))
+        modseq = int(time.time())
+        try:
+            if not self.index.writable:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            self.begin_again(modseq)
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise
+            log.warning("index in memory only", path=self.directories.index_path, why=error)
+            self.index.imagine(IndexState(snapshot=empty(self.keeping.uidvalidity(), modseq=modseq), stamp=NEVER))
 
     def begin_again(self, modseq: int) -> None:
         """Begin a history anew, in which nothing is; under the lock.  Raises OSError."""
