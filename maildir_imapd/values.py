@@ -230,6 +230,38 @@ def named_certificate(value: Any) -> NamedCertificate:
     return NamedCertificate(name, path(paths[0]), path(paths[1]) if len(paths) == 2 else None)
 
 
+@dataclass(frozen=True, slots=True)
+class MailHost:
+    """One of several hosts: its name, where those in front connect to, and where it says whether it takes clients."""
+
+    name: str
+    address: str
+    port: int
+    ready: str | None = None
+    """A URL of HTTP; None: by its greeting."""
+
+
+def mail_host(value: Any) -> MailHost:
+    """``NAME=ADDRESS:PORT``, and perhaps ``,ready=http://ADDRESS:PORT/PATH``; already read, as it is."""
+    if isinstance(value, MailHost):
+        return value
+    place, comma, rest = text(value).partition(",")
+    name, _, where = (part.strip() for part in place.partition("="))
+    try:
+        found = address(where)
+        host = ipaddress.ip_address(found.host)
+        ready = rest.strip().removeprefix("ready=") if comma else None
+        parts = urlsplit(ready or "")
+        near = ready is None or (parts.scheme == "http" and bool(parts.hostname) and (parts.port or 80) > 0)
+        # It goes into a request as it is.
+        plain = (ready or "").isascii() and all("!" <= each <= "~" for each in ready or "")
+        if re.fullmatch("[A-Za-z0-9._-]+", name) and found.port and not host.is_unspecified and near and plain:
+            return MailHost(name, str(host), found.port, ready)
+    except ValueError:
+        pass
+    raise ValueError("must be NAME=ADDRESS:PORT, with ,ready=http://ADDRESS:PORT/ready behind it where there is one")
+
+
 def probed_at(value: Any) -> str:
     """``auto``, ``no``, or an absolute path."""
     written = text(value)

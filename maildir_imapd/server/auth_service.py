@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from maildir_imapd.auth.base import Password, Token
 from maildir_imapd.auth.mechanisms import Situation
@@ -25,9 +25,10 @@ from maildir_imapd.server.asking import Asking, BadRequest, cut_line
 from maildir_imapd.server.sessions import peer_name
 
 if TYPE_CHECKING:
-    from maildir_imapd.auth.base import Credential
+    from maildir_imapd.auth.base import Credential, Identity
     from maildir_imapd.auth.chain import Chain
     from maildir_imapd.auth.mechanisms import Exchange, SaslOffer
+    from maildir_imapd.server.affinity import Affinity
     from maildir_imapd.server.door import Logins
     from maildir_imapd.server.sessions import Visit
     from maildir_imapd.server.transport import Transport
@@ -39,6 +40,8 @@ LINE_OCTETS: Final = 16384
 EXCHANGES: Final = 100
 # Postfix waits ten seconds for an answer, and takes its lack for trouble of ours.
 LONGEST_PAUSE_SECONDS: Final = 8.0
+# The service whose login proxies are told a host: Dovecot's imap-login asks for it, Postfix for smtp.
+PROXIED: Final = "imap"
 _VERSION: Final = b"VERSION\t1\t2\n"
 _ESCAPES: Final = {b"0": b"\0", b"1": b"\1", b"t": b"\t", b"r": b"\r", b"n": b"\n"}
 _NUMBER_DIGITS: Final = 10
@@ -46,7 +49,12 @@ _NUMBER_DIGITS: Final = 10
 
 def escape(text: str) -> bytes:
     """Write a value so that no octet of it ends a word or a line."""
-    octets = text.encode("utf-8", "replace").replace(b"\1", b"\1\x31")
+    return escape_octets(text.encode("utf-8", "replace"))
+
+
+def escape_octets(octets: bytes) -> bytes:
+    """As ``escape``, of octets of any kind."""
+    octets = octets.replace(b"\1", b"\1\x31")
     for letter, octet in _ESCAPES.items():
         if octet != b"\1":
             octets = octets.replace(octet, b"\1" + letter)
@@ -114,10 +122,19 @@ class AuthService(Asking):
 
     service = "auth"
 
-    def __init__(self, visit: Visit, transport: Transport, chain: Chain, logins: Logins, number: int) -> None:
+    def __init__(
+        self,
+        visit: Visit,
+        transport: Transport,
+        chain: Chain,
+        logins: Logins,
+        number: int,
+        affinity: Affinity | None = None,
+    ) -> None:
         super().__init__(visit, transport)
         self._chain = chain
         self._logins = logins
+        self._affinity = affinity
         self._under_way: dict[bytes, AskedLogin] = {}
         self._welcome = False
         # Postfix and Exim say version 1.0.  Postfix takes each FAIL for a wrong password, and the end of the connection
@@ -219,14 +236,26 @@ class AuthService(Asking):
         except Exception as error:
             self._trouble(login, error, user)
         else:
-            log.info(
-                "authenticated",
-                user=identity.user,
-                peer=login.peer,
-                service=login.service,
-                method=login.mechanism,
-            )
-            self.say(b"OK\t%b\tuser=%b\n" % (login.number, escape(identity.user)))
+            self._let_in(login, credential, identity)
+
+    def _let_in(self, login: AskedLogin, credential: Credential, identity: Identity) -> None:
+        user = identity.user
+        facts: dict[str, Any] = {"user": user, "peer": login.peer, "service": login.service, "method": login.mechanism}
+        if not self._affinity or login.service != PROXIED:
+            log.info("authenticated", **facts)
+            self.say(b"OK\t%b\tuser=%b\n" % (login.number, escape(user)))
+            return
+        if not isinstance(credential, Password) or (identity.acting is not None and credential.authzid is not None):
+            # The proxy logs in at the host with a name and a password: a proof, or a second name, it cannot hand on.
+            log.error("only a name and its password can be handed on to a host", **facts)
+            self._fail(login, b"user=" + escape(user), b"temp", b"code=temp_fail")
+            return
+        host = self._affinity.choose(user)
+        log.info("authenticated", **facts, host=host.name)
+        # By the name that was shown: with a master's in it, it is checked there once more.
+        words = (b"user=" + escape(credential.user), b"nologin", b"proxy", b"host=" + escape(host.address))
+        more = (b"port=%d" % host.port, b"pass=" + escape_octets(credential.password))
+        self.say(b"\t".join((b"OK", login.number, *words, *more)) + b"\n")
 
     def _trouble(self, login: AskedLogin, error: Exception, *fields: bytes) -> None:
         """Say that trouble of ours is no wrong password: the program tells its client to come again."""
@@ -242,9 +271,10 @@ class AuthService(Asking):
 
 
 class AuthPort:
-    """As ``service.Port``: questions for passwords, decided by *chain*."""
+    """As ``service.Port``: questions for passwords, decided by *chain*; *affinity* chooses hosts for login proxies."""
 
-    def __init__(self, chain: Chain, logins: Logins) -> None:
+    def __init__(self, chain: Chain, logins: Logins, affinity: Affinity | None = None) -> None:
+        self._affinity = affinity
         self._chain = chain
         self._logins = logins
         self._numbers = itertools.count(1)
@@ -255,7 +285,7 @@ class AuthPort:
 
     def open(self, visit: Visit, transport: Transport, *, secure: bool) -> AuthService:
         """As ``Port.open``."""
-        return AuthService(visit, transport, self._chain, self._logins, next(self._numbers))
+        return AuthService(visit, transport, self._chain, self._logins, next(self._numbers), self._affinity)
 
 
 def _address(octets: bytes) -> str:

@@ -28,6 +28,7 @@ KINDS: Final = {
     "lookup": ListeningPlace("", "lookup", asked=True),
     "policy": ListeningPlace("", "policy", asked=True),
     "lmtp": ListeningPlace("", "lmtp", asked=True),
+    "auth_http": ListeningPlace("", "auth_http", asked=True),
 }
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from maildir_imapd.server import identity, settings
+from maildir_imapd.server import host_watch, identity, settings
+from maildir_imapd.server.affinity import HostHealth
 from maildir_imapd.server.drain import Drain
 from maildir_imapd.server.entrance import Entrance, Shut
+from maildir_imapd.server.lookout import Lookout
 from maildir_imapd.server.spool_probe import SpoolProbe
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config
     from maildir_imapd.server.children import Child
-    from maildir_imapd.server.lookout import Lookout
 
 
 class Front:
@@ -25,6 +26,8 @@ class Front:
         self._children = children
         self._probe: SpoolProbe | None = None
         self.spool = ""
+        self.health: HostHealth | None = None
+        self._hosts: Lookout | None = None
 
     def change(self, config: Config) -> None:
         """Go by these settings, which are good; what they leave as it is goes on."""
@@ -35,8 +38,21 @@ class Front:
         if self._probe is None and probed.paths:
             self._probe = SpoolProbe(probed, settings.confinement(config), identity.user_of_mail(config))
 
+    def know_hosts(self, config: Config) -> None:
+        """Have the workers that begin from here on know the hosts of these settings."""
+        hosts = settings.hosts(config)
+        if self.health is not None and self.health.hosts == hosts:
+            return
+        if self._hosts is not None:
+            self._hosts.close()
+        self.health = self._hosts = None
+        if hosts:
+            self.health = health = HostHealth(hosts)
+            self._hosts = Lookout("hosts", lambda wait: host_watch.watch(health, wait), settings.confinement(config))
+
     def _lookouts(self) -> list[Lookout]:
-        return [] if self._probe is None else [self._probe.lookout]
+        probe = None if self._probe is None else self._probe.lookout
+        return [lookout for lookout in (probe, self._hosts) if lookout is not None]
 
     def renew(self, let_go: Callable[[], None]) -> None:
         """Start the lookouts that are not there.  To be called before the supervisor has any thread."""

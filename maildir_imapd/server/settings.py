@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.probed import Probed
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.watch import Watcher
-    from maildir_imapd.values import Endpoint, Network
+    from maildir_imapd.values import Endpoint, MailHost, Network
 
 # For large messages, however small the machine: what the least memory_limit gives.
 LEAST_LARGE_OCTETS: Final = 32 << 20
@@ -89,6 +89,7 @@ def listening(config: Config) -> list[ListeningPlace]:
         *(ListeningPlace(place, "lookup", asked=True) for place in config.lookup_socket),
         *(ListeningPlace(place, "policy", asked=True) for place in config.policy_socket),
         *(ListeningPlace(place, "lmtp", asked=True) for place in config.lmtp_listen),
+        *(ListeningPlace(place, "auth_http", asked=True) for place in config.auth_http_listen),
     ]
 
 
@@ -149,6 +150,10 @@ def demand_listening(config: Config, inherited: Sequence[ListeningPlace] = ()) -
         raise ConfigError("imaps needs a certificate: set tls_cert (and tls_key)")
     if any(place.proxy for place in places) and not proxies(config):
         raise ConfigError("imap_proxy and imaps_proxy need proxy_networks: the addresses of the proxies")
+    if any(place.service == "auth_http" for place in places) and not config.hosts:
+        raise ConfigError("auth_http_listen needs hosts: those to which users go")
+    if len({host.name for host in config.hosts}) < len(config.hosts):
+        raise ConfigError("hosts has one name twice")
     if config.last_login_file is not None and config.last_login_file == config.auth_device_used_file:
         raise ConfigError("last_login_file and auth_device_used_file must be two files")
 
@@ -390,6 +395,11 @@ def mail(config: Config) -> Mail:
         usual=None if config.mailboxes is None else usual.of_rules(config.mailboxes),
         sharing=sharing,
     )
+
+
+def hosts(config: Config) -> tuple[MailHost, ...]:
+    """Read which hosts there are."""
+    return tuple(config.hosts)
 
 
 def probed(config: Config) -> Probed:

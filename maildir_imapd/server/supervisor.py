@@ -136,6 +136,7 @@ class Supervisor:
         self._mail_user = identity.mail_user(self.config, users)
         self._mail = identity.mail(self.config, users)
         self.front.change(self.config)
+        self.front.know_hosts(self.config)
         self._control = Control(settings.control(self.config))
         self._control.commands = self._commands
         self._aside = self._begin_aside(self.config)
@@ -297,6 +298,7 @@ class Supervisor:
                     asked=asked,
                     troubles=self.troubles,
                     entrance=self.front.entrance,
+                    health=self.front.health,
                     slot=slot,
                 )
                 context = None if self._tls is None else self._tls.context
@@ -399,12 +401,14 @@ class Supervisor:
         before = self.config, self._tls, self._mail_user, self._mail, self._aside
         self.config, self._tls, self._mail_user, self._mail, self._aside = config, certificates, mail_user, mail, aside
         self._share_log()
+        self.front.know_hosts(config)
         try:
             if not self._start(config.workers):
                 return None  # to end, with all of them
         except (ConfigError, OSError, MemoryError) as error:
             log.error("reload failed, the old workers stay", why=error)
             self.config, self._tls, self._mail_user, self._mail, self._aside = before
+            self.front.know_hosts(self.config)
             if aside is not None:
                 aside.close()
             for child in self.children.values():

@@ -24,7 +24,9 @@ from maildir_imapd.events import Log, set_session
 from maildir_imapd.server import asking, imap_service, memory, proxy, settings
 from maildir_imapd.server import tls as tls_settings
 from maildir_imapd.server.accounts import Accounts
+from maildir_imapd.server.affinity import Affinity, HostHealth
 from maildir_imapd.server.answering import Answering
+from maildir_imapd.server.auth_http_service import AuthHttpPort
 from maildir_imapd.server.auth_service import AuthPort
 from maildir_imapd.server.beside import start as start_background
 from maildir_imapd.server.connection import converse
@@ -245,6 +247,7 @@ class Worker:
         background: Processes | None = None,
         asks: Asks | None = None,
         name: str = "0",
+        health: HostHealth | None = None,
     ) -> None:
         self.tls = tls
         self.name = name
@@ -267,12 +270,14 @@ class Worker:
         )
         self.sessions = Sessions()
         rules = settings.lmtp(config)
+        affinity = Affinity(HostHealth(settings.hosts(config)) if health is None else health)
         # What is served, by the name that a listener has for it.
         self.ports: dict[str, Port] = {
             "imap": imap_service.ImapPort(
                 config, self.door, tls=tls is not None, budget=settings.budget(config), rawlogs=self.rawlogs
             ),
-            "auth": AuthPort(self.door.chain, settings.logins(config)),
+            "auth": AuthPort(self.door.chain, settings.logins(config), affinity),
+            "auth_http": AuthHttpPort(self.door.chain, affinity, settings.proxies(config)),
             "lookup": LookupPort(self.door.chain, rules.delimiters),
             "policy": PolicyPort(self.door.chain, accounts, rules.delimiters),
             "lmtp": LmtpPort(rules, self.door.chain, accounts, self.figures.deliver),
@@ -457,6 +462,8 @@ class Supervision:
     """Whether new clients are taken, and the drain."""
     slot: int = 0
     """Its place among the workers."""
+    health: HostHealth | None = None
+    """Which hosts take clients."""
 
 
 def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor], supervision: Supervision) -> int:
@@ -485,6 +492,7 @@ def run(config: Config, tls: ssl.SSLContext | None, listeners: Sequence[Acceptor
         background,
         supervision.asks,
         supervision.name,
+        supervision.health,
     )
     answering = _answering(worker, supervision)
     draining = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import duration, probed_at
+from maildir_imapd.values import duration, listen_at, mail_host, probed_at
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -29,5 +29,31 @@ SETTINGS: tuple[Setting, ...] = (
         "TIME",
         "Several hosts",
         shown="15s",
+    ),
+    Setting(
+        "hosts",
+        mail_host,
+        (),
+        "The hosts that serve this spool, each with a name, the address and port to which what stands in front "
+        "connects, and where it says whether it takes clients (metrics_listen there); without that its greeting says "
+        "so. By this list auth_http_listen and auth_socket answer a login proxy to which host a user goes: of those "
+        "that are healthy always to the same one, for it has his mail in memory. Each is asked every other second, by "
+        "a process of its own.",
+        "NAME=ADDRESS:PORT[,ready=URL]",
+        "Several hosts",
+        many=True,
+    ),
+    Setting(
+        "auth_http_listen",
+        listen_at,
+        (),
+        "Answer here whether a password is right, and to which of hosts its user goes, in the protocol of nginx's mail "
+        "proxy (auth_http). Passwords come as they are: give a loopback address, an address of a network of your own, "
+        "or an absolute path for a socket, with socket_mode, socket_owner and socket_group. Wrong passwords count "
+        "against the address that nginx names where it connects from one of proxy_networks or by a path, else against "
+        "nginx's. May be given several times.",
+        "PATH|HOST:PORT",
+        "Several hosts",
+        many=True,
     ),
 )

@@ -292,3 +292,40 @@ def test_the_socket_of_a_server(tmp_path: Path) -> None:
     finally:
         stop_server(server)
     assert not path.exists()
+
+
+# --- a login proxy --------------------------------------------------------------------------------
+
+
+def test_a_login_proxy_is_told_a_host(tmp_path: Path) -> None:
+    """With ``hosts``, and for the service imap alone: Postfix is told nothing of that."""
+    users = "ann:{PLAIN}se\tcret\n"
+    secret = base64.b64encode(b"\0ann\0se\tcret")
+    with (
+        answering(tmp_path, ["auth"], users, hosts=["one=192.0.2.1:143"]) as addresses,
+        greeted(addresses["auth"]) as asker,
+    ):
+        asker.send(b"AUTH\t1\tPLAIN\tservice=imap\tresp=%b\n" % secret)
+        assert asker.line().rstrip(b"\n").split(b"\t") == [
+            b"OK", b"1", b"user=ann", b"nologin", b"proxy", b"host=192.0.2.1", b"port=143", b"pass=se\1tcret",
+        ]  # fmt: skip
+        asker.send(b"AUTH\t2\tPLAIN\tservice=smtp\tresp=%b\n" % secret)
+        assert asker.line() == b"OK\t2\tuser=ann\n"
+        asker.send(b"AUTH\t3\tPLAIN\tservice=imap\tresp=%b\n" % plain("ann", "wrong"))
+        assert asker.line().startswith(b"FAIL\t3\t")
+
+
+def test_a_proof_cannot_be_handed_on(tmp_path: Path) -> None:
+    with (
+        answering(tmp_path, ["auth"], USERS, hosts=["one=192.0.2.1:143"]) as addresses,
+        greeted(addresses["auth"]) as asker,
+    ):
+        client = ScramClient(["SCRAM-SHA-256"], "ann", "secret")
+        asker.send(b"AUTH\t1\tSCRAM-SHA-256\tservice=imap\tresp=%b\n" % b64encode(client.get_client_first().encode()))
+        client.set_server_first(b64decode(asker.line().split(b"\t")[2]).decode())
+        asker.send(b"CONT\t1\t%b\n" % b64encode(client.get_client_final().encode()))
+        client.set_server_final(b64decode(asker.line().split(b"\t")[2]).decode())
+        asker.send(b"CONT\t1\t\n")
+        said = asker.line().rstrip(b"\n").split(b"\t")
+        assert said[:2] == [b"FAIL", b"1"]
+        assert b"temp" in said
