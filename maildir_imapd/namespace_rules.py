@@ -37,6 +37,7 @@ class NamespaceRule:
     subscriptions: str = "own"
     rights: frozenset[str] = frozenset()
     inbox: str = "prefix"
+    private_seen: str = "no"
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -108,6 +109,7 @@ _WORDS: dict[str, Callable[[Any], Any]] = {
     "subscriptions": choice("own", "there"),
     "rights": _rights,
     "inbox": choice("prefix", "named"),
+    "private_seen": choice("yes", "no"),
 }
 assert set(_WORDS) == {each.name for each in fields(NamespaceRule)} - {"levels"}
 
@@ -142,6 +144,8 @@ def _demand_sense(rule: NamespaceRule, said: set[str]) -> None:
         raise ValueError("must say where its mail is, for example location=maildir:/srv/mail/public")
     if rule.location is not None and rule.location.startswith(VIRTUAL) is not (rule.type == "virtual"):
         raise ValueError("may have a location virtual:PATH with type=virtual, and no other there")
+    if rule.private_seen == "yes" and rule.type not in ("others", "public"):
+        raise ValueError("is the user's own, where what he has seen is his own anyhow")
     if rule.type == "personal" and rule.rights:
         raise ValueError("is the user's own, who has all rights")
     if rule.type == "virtual" and said - {"type", "location", "list"}:

@@ -89,6 +89,7 @@ SERVER_KNOWS = FACE | {
     "store.threads.locks",
     "store.threads.longlived",
     "store.threads.moves",
+    "store.private",
     "store.trying",
     "store.virtual_account",
     "store.virtual_current",

@@ -193,6 +193,7 @@ ELSEWHERE = {
     "store/index/state": "test_store_snapshot test_store_index",
     "store/folder/tidying": "test_store_stored",
     "store/folder/overlay": "test_store_virtual test_crash_virtual",
+    "store/private": "test_imap_private_seen",
     "store/virtual_account": "test_store_virtual test_imap_virtual",
     "store/virtual_cache": "test_imap_virtual",
     "store/virtual_current": "test_store_virtual test_crash_virtual",

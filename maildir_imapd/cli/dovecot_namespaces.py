@@ -59,7 +59,7 @@ def _rule(reading: DovecotReading, block: DovecotBlock, homes: DovecotHomes) -> 
     path = ""
     if words not in ("alias",):
         said |= {"list": _LISTS.get(reading.take(block, "list"), "yes")}
-        path = _location(reading, block, where, homes if words == "others" else None)
+        path = _location(reading, block, where, homes if words == "others" else None, said)
     if path:
         said["location"] = path.replace(",", ",,")
     _rest(reading, block, said)
@@ -97,8 +97,13 @@ def _rest(reading: DovecotReading, block: DovecotBlock, said: dict[str, str]) ->
             said["inbox"] = "named"
 
 
-def _location(reading: DovecotReading, block: DovecotBlock, where: str, homes: DovecotHomes | None) -> str:
-    """Return the location of a namespace, "" where it is where each has his own mail; *homes*: of others' owners."""
+def _location(
+    reading: DovecotReading, block: DovecotBlock, where: str, homes: DovecotHomes | None, said: dict[str, str]
+) -> str:
+    """Return the location of a namespace, "" where it is where each has his own mail; *homes*: of others' owners.
+
+    What it says beside that goes to *said*.
+    """
     driver = reading.take(block, "mail_driver")
     path, options = where, dict[str, str]()
     if ":" in where and not driver:
@@ -108,7 +113,8 @@ def _location(reading: DovecotReading, block: DovecotBlock, where: str, homes: D
     elif layout := reading.take(block, "mailbox_list_layout"):
         options["LAYOUT"] = layout
     if options.pop("INDEXPVT", "") or reading.take(block, "mail_index_private_path"):
-        reading.out.tell(str(block), "\\Seen is the same for all who read a mailbox there")
+        said["private_seen"] = "yes"
+        reading.out.tell(str(block), "readers begin with nothing seen there: what they have seen is Dovecot's to know")
     for name in _IGNORED:
         options.pop(name, None)
     path = translated(path) if homes is None else _owner(path, reading)

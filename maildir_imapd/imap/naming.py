@@ -58,3 +58,16 @@ def mailbox_id(mailbox: Mailbox, snapshot: Snapshot) -> bytes:
     """
     word = mailbox.word
     return b"F%x-%b" % (snapshot.uidvalidity, word) if word else b"F%x" % snapshot.uidvalidity
+
+
+def told_id(account: Namespaces, name: str, mailbox: Mailbox, snapshot: Snapshot) -> bytes:
+    """The same as the client is told it (RFC 8474 4): no other mailbox that he may see has it.
+
+    Two accounts may give one UIDVALIDITY, for it is the time: of mailboxes outside the user's own account it is told
+    which account that is.
+    """
+    plain = mailbox_id(mailbox, snapshot)
+    if account.single:
+        return plain
+    place = account.locate(name)
+    return plain if place is None or place.branch.account is account.own else b"%b-%b" % (plain, place.branch.tag)

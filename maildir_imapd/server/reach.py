@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.owners import Owner
     from maildir_imapd.store.account import Account
     from maildir_imapd.store.branch import Listing
+    from maildir_imapd.store.private import SeenOfReader
     from maildir_imapd.store.records.shares import ShareList
     from maildir_imapd.store.virtual_account import VirtualAccount
     from maildir_imapd.store.watch import Watcher
@@ -62,12 +63,15 @@ class Reach:
         self._news = news
         # Those of one user, whose sessions share them; a session that has them, or a shelf, keeps them.
         self._virtual: WeakValueDictionary[tuple[bytes, str], VirtualAccount] = WeakValueDictionary()
+        self._seen: WeakValueDictionary[bytes, SeenOfReader] = WeakValueDictionary()
 
     def namespaces(self, identity: Identity, account: Account, owner: Owner | None) -> Account | Namespaces:
         """Return a user's mail as his session sees it; *account* is his own, *owner* whom his thread acts as."""
         if not self.rules:
             return account
         made = _Made(self._accounts, self._shares, identity, account, owner, self._find)
+        if any(rule.private_seen == "yes" for rule in self.rules):
+            made.seen = self._seen_of(account, owner)
         real = [rule for rule in self.rules if rule.type != "virtual"]
         spaces = [space for rule in real if (space := made.space(rule)) is not None]
         if len(real) < len(self.rules):
@@ -76,6 +80,16 @@ class Reach:
             spaces += virtual_spaces(self._accounts, self._virtual, self.rules, identity, account, owner, spaces)
         listen = None if self._news is None else self._news.listen
         return Namespaces(account, spaces, user=identity.user, listen=listen)
+
+    def _seen_of(self, account: Account, owner: Owner | None) -> SeenOfReader:
+        """Return what keeps for a user what he has seen of others' mail; his sessions share it."""
+        from maildir_imapd.store.private import SeenOfReader
+
+        found = self._seen.get(account.root)
+        if found is None or found.own_quota is not account.quota:
+            watcher = self._accounts.watcher_as(owner)
+            found = self._seen[account.root] = SeenOfReader(account, self._accounts.mail.keeping, watcher)
+        return found
 
     @contextmanager
     def reading(self, user: str) -> Iterator[Access]:
@@ -121,6 +135,9 @@ class Reach:
 
 class _Made:
     """The namespaces of one user on their way."""
+
+    seen: SeenOfReader | None = None
+    """What keeps what he has seen of others' mail, where that is his own."""
 
     def __init__(
         self,
@@ -189,6 +206,7 @@ class _Made:
             found.user,
             own=False,
             inbox="prefix" if rule.inbox == "prefix" else "named",
+            private=self._private(rule),
         )
 
     def _located(self, rule: NamespaceRule, prefix: str) -> Branch | None:
@@ -213,7 +231,11 @@ class _Made:
             own=personal,
             usual=rule.rights,
             inbox="named" if os.path.isdir(os.path.join(account.inbox, b"cur")) else "none",
+            private=self._private(rule),
         )
+
+    def _private(self, rule: NamespaceRule) -> SeenOfReader | None:
+        return self.seen if rule.private_seen == "yes" else None
 
     def _alias(self, rule: NamespaceRule, prefix: str) -> Branch | None:
         """Return the user's own account under another prefix, for clients that are set to it."""

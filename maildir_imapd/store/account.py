@@ -150,8 +150,7 @@ class Account:
         self.acls, self.seen = Acls(find, self._changing, self._trees.all), SeenDevices(root, self._changing)
         self.listing = Listing(layout, self.acls, None if watcher is None else watcher.still)
         self.standing = StandingFigures(root, self._mailboxes.known, keeping.shared_spool)
-        self.ways = Ways(layout, self.acls, self._mailboxes)
-        self.names = Names(self, watcher, renaming.INTENT)
+        self.ways, self.names = Ways(layout, self.acls, self._mailboxes), Names(self, watcher, renaming.INTENT)
         self._changing.changed = self.names.changed
         # Finish what a crash interrupted.
         self._trees.finish_rename()

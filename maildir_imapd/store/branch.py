@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -10,9 +11,10 @@ from maildir_imapd.store.maildir.filename import DELETED, KEYWORD_BITS, SEEN, VI
 from maildir_imapd.store.records.acl import ALL, NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from maildir_imapd.store.account import Account
+    from maildir_imapd.store.mailbox import Mailbox
     from maildir_imapd.store.records.acl import Acl
 
 
@@ -36,13 +38,27 @@ class SpaceKind(enum.Enum):
     PUBLIC = enum.auto()
 
 
+class PrivateSeen(Protocol):
+    """Keeps for one reader which messages of others' mailboxes he has seen (private.py)."""
+
+    def of(
+        self,
+        account: Account,
+        path: bytes,
+        mailbox: Mailbox,
+        patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None,
+    ) -> Mailbox:
+        """Return *mailbox* as the reader has it, whose folder of *account* is at *path*.  Raises StoreError."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Branch:
     """An account behind a prefix.
 
     *prefix* stands before its names and ends in *delimiter*; without one they are what clients see.  *owner*: whose it
     is, "" for nobody's; *own*: whether that is the user of the session.  *usual*: the rights to a mailbox without a
-    list, of whoever is not the owner; *most*: the rights that anybody may have at all.
+    list, of whoever is not the owner; *most*: the rights that anybody may have at all.  *private*: keeps \\Seen for
+    the reader alone, where it is his own.
     *inbox*: what INBOX is called: by the ``prefix`` alone, ``shared/bob``, or ``named``, ``shared/bob/INBOX``; there is
     ``none``.
     """
@@ -55,6 +71,7 @@ class Branch:
     own: bool = True
     usual: frozenset[str] = NONE
     most: frozenset[str] = ALL
+    private: PrivateSeen | None = None
     inbox: Literal["prefix", "named", "none"] = "named"
 
     @property
@@ -67,8 +84,22 @@ class Branch:
         if not lists:
             return self.most
         if not (self.own or acl.limits or acl.otherwise):
-            return self.usual & self.most
-        return acl.rights(user, groups, owner=self.own) & self.most
+            found = self.usual & self.most
+        else:
+            found = acl.rights(user, groups, owner=self.own) & self.most
+        # What one has seen is one's own to say (RFC 4314 4: "s" is about a flag that is shared).
+        return found | {"s"} if self.private is not None and "r" in found else found
+
+    def mailbox_at(self, path: bytes, patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None = None) -> Mailbox:
+        """Open the mailbox whose folder is at *path* as the reader has it; as ``Account.mailbox_at``."""
+        found = self.account.mailbox_at(path, patiently)
+        return found if self.private is None else self.private.of(self.account, path, found, patiently)
+
+    @property
+    def tag(self) -> bytes:
+        """Letters and digits that tell the account from the others of one session, the same for every reader."""
+        whose = self.owner if self.kind is SpaceKind.OTHERS else f"{self.prefix}\0{self.owner}"
+        return hashlib.sha256(whose.encode("utf-8", "surrogateescape")).hexdigest()[:16].encode()
 
     def inner(self, name: str) -> str | None:
         """The name within the account of what clients call *name*, which begins with the prefix; None for none."""

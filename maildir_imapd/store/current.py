@@ -184,6 +184,8 @@ class CurrentFolder:
         self.index_path = folder.directories.index_path
         # Device and inode of the folder: nobody else's as long as this object has it open, whatever its name.
         self.identity = folder.directories.identity
+        # The folder that the messages are in, where it is another one.
+        self.lies_at = path
         self.gone = False  # the folder was deleted or renamed; every further call raises MailboxMissing
         self._folder = folder
         self._watcher = watcher

@@ -10,8 +10,7 @@ it: who reads what is unread would otherwise lose it from under his eyes. One th
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
@@ -31,10 +30,11 @@ if TYPE_CHECKING:
     from maildir_imapd.store.folder.folder import Folder
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.folder.overlay import Where
+    from maildir_imapd.store.index.journal import Stamp
     from maildir_imapd.store.index.snapshot import Snapshot
     from maildir_imapd.store.index.state import IndexState
     from maildir_imapd.store.threads.listeners import Listener
-    from maildir_imapd.store.virtual_sources import VirtualDefinition, VirtualPart, VirtualSources
+    from maildir_imapd.store.virtual_sources import VirtualDefinition, VirtualPart
     from maildir_imapd.store.watch import Watcher
 
 log = Log(__name__)
@@ -44,10 +44,20 @@ TRIES: Final = 5
 _NONE: Final[Set[int]] = frozenset()
 
 
+class Looking(Protocol):
+    """Whoever looks at the mailboxes that others are made of; as ``VirtualSources``."""
+
+    def moment(self, definition: VirtualDefinition, before: VirtualMoment | None) -> VirtualMoment: ...
+
+    def stamp(self, definition: VirtualDefinition, moment: VirtualMoment) -> Stamp | None: ...
+
+    def saving(self, definition: VirtualDefinition) -> Mailbox | None: ...
+
+
 class VirtualSpace:
     """The ground of one user's virtual mailboxes: his mailboxes, as he sees them since his last login."""
 
-    def __init__(self, sources: VirtualSources) -> None:
+    def __init__(self, sources: Looking) -> None:
         self.sources = sources
 
 
@@ -172,10 +182,10 @@ class CurrentVirtual(Mailbox):
     def _bring(self, moment: VirtualMoment, *, leave: bool) -> None:
         """Write the difference; under the folder's lock."""
         folder, before = self._folder, self._moment
+        where = self._places(folder.rows)
+        work = self._agreeing(moment, where, leave=leave)
         agreed = before is not None and before.stamp is not None and folder.index.state.stamp == before.stamp
         known: Mapping[bytes, VirtualPart] = before.parts if before is not None and agreed else {}
-        where = self._places(folder.rows)
-        work = Agreeing(folder, where, lingers=not leave)
         self._where = None  # until it is known to be right again
         for key in [key for key in where if key not in moment.parts] if moment.whole else ():
             work.drop(key)
@@ -198,6 +208,10 @@ class CurrentVirtual(Mailbox):
             # Not all of it could be written, or looked at: by the next look nothing is taken for known.
             self._moment = VirtualMoment(moment.parts)
 
+    def _agreeing(self, moment: VirtualMoment, where: Where, *, leave: bool) -> Agreeing:
+        """Return what writes the difference; under the folder's lock."""
+        return Agreeing(self._folder, where, lingers=not leave)
+
     def _is_shown(self) -> bool:
         """Whether any client of this host shows it."""
         return bool(self._listeners.told()) or self._folder.claim.others(EVER)
@@ -210,8 +224,10 @@ class CurrentVirtual(Mailbox):
             return False
         try:
             if state.inode:
-                journal = os.stat(self._journal)
+                journal = self._stat(self._journal)
                 if (journal.st_ino, journal.st_size) != (state.inode, state.position):
+                    return False
+                if journal.st_dev != self.identity[0]:
                     return False
             if self._clean != (moment.stamp, state.snapshot.uids) and not self._is_shown():
                 return False

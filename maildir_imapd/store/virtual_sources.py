@@ -19,6 +19,7 @@ from maildir_imapd.store.current import unchanged
 from maildir_imapd.store.folder.overlay import Overlaid
 from maildir_imapd.store.index.journal import Stamp
 from maildir_imapd.store.namespaces import why
+from maildir_imapd.store.records.acl import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
@@ -254,13 +255,59 @@ class VirtualSources:
         return moment.stamp
 
 
+class OneSource:
+    """As ``VirtualSources``, of all that is in one mailbox, which must be there and the one that it was."""
+
+    def __init__(self, opens: Callable[[], Mailbox], uidvalidity: int, word: bytes) -> None:
+        self._source = VirtualSource("", b"", ALL, Everything(), opens)
+        self._same = uidvalidity, word
+
+    def mailbox(self) -> Mailbox:
+        """The mailbox; raises MailboxMissing where there is another one in its place, or none."""
+        found = self._source.mailbox()
+        if not found.stands():
+            found = self._source.opens()
+        if (found.uidvalidity, found.word) != self._same:
+            raise MailboxMissing(detail=os.fsdecode(found.path))
+        return found
+
+    def moment(self, definition: VirtualDefinition, before: VirtualMoment | None) -> VirtualMoment:
+        """As ``VirtualSources.moment``."""
+        self.mailbox()
+        part = _look(self._source, {} if before is None else before.parts)
+        if part.rows.uidvalidity != self._same[0]:
+            raise MailboxMissing(detail="UIDVALIDITY is another one")
+        return VirtualMoment({part.key: part}, _stamp(definition, [part]), whole=True)
+
+    def stamp(self, definition: VirtualDefinition, moment: VirtualMoment) -> Stamp | None:
+        """As ``VirtualSources.stamp``."""
+        box = self.mailbox()
+        same = all(part.rows is box.snapshot for part in moment.parts.values())
+        return moment.stamp if same and unchanged(box) else None
+
+    def saving(self, definition: VirtualDefinition) -> Mailbox | None:
+        """The mailbox itself."""
+        return self.mailbox()
+
+
+class Everything:
+    """A search that finds all."""
+
+    digest = b"everything"
+    period = 0.0
+
+    def run(self, mailbox: Mailbox, rows: Snapshot, among: Sequence[int] | None) -> Iterable[int]:
+        """As ``Searching.run``."""
+        return rows.uids if among is None else [rows.uids[at] for at in among]
+
+
 def _source(
     branch: Branch, name: str, path: bytes, rights: frozenset[str], search: Searching, *, own: bool
 ) -> VirtualSource:
     account = branch.account
     # Two accounts may give one UIDVALIDITY.
     place = b"" if own else hashlib.blake2b(os.fsencode(account.root), digest_size=_KEY_OCTETS).hexdigest().encode()
-    return VirtualSource(name, place, rights, search, lambda: account.mailbox_at(path))
+    return VirtualSource(name, place, rights, search, lambda: branch.mailbox_at(path))
 
 
 def _look(source: VirtualSource, known: Mapping[bytes, VirtualPart]) -> VirtualPart:

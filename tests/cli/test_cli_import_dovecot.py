@@ -243,8 +243,11 @@ mail_plugins = acl
             "Archive/: type=personal, list=yes, location=maildir:~/Archive:LAYOUT=fs, subscriptions=there",
         ),
         (
-            "type=public\nprefix=A/B/\nlocation=maildir:/srv/a,,b:INDEXPVT=~/p\nlist=no\nsubscriptions=no",
-            "A/B/: type=public, list=no, location=maildir:/srv/a,,,,b:LAYOUT=maildir++, rights=lrswipektxa",
+            "type=public\nprefix=A/B/\nlocation=maildir:/a,,b:INDEXPVT=~/p\nlist=no\nsubscriptions=no",
+            (
+                "A/B/: type=public, list=no, private_seen=yes, location=maildir:/a,,,,b:LAYOUT=maildir++, "
+                "rights=lrswipektxa"
+            ),
         ),
         (
             "prefix=Virtual/\nlocation=virtual:/etc/dovecot/virtual:INDEX=~/virtual\nsubscriptions=no",
@@ -292,8 +295,8 @@ def test_a_shared_namespace_of_2_4(tmp_path: Path) -> None:
     )
     settings, said = told(text, tmp_path)
     (rule,) = settings["namespaces"]
-    assert rule.startswith("shared/%u/: type=others, list=children")
-    assert "\\Seen is the same" in said
+    assert rule.startswith("shared/%u/: type=others, list=children, private_seen=yes")
+    assert "readers begin with nothing seen" in said
 
 
 @pytest.mark.parametrize("driver", ["ldap", "sql", "dict", "lua"])

@@ -14,9 +14,10 @@ from maildir_imapd.imap.search.virtual import read
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.folder.keeping import Keeping
 from maildir_imapd.store.mailbox import Mailbox
-from maildir_imapd.store.maildir.filename import DELETED, SEEN
+from maildir_imapd.store.maildir.filename import DELETED, FLAGGED, SEEN
 from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.namespaces import Namespaces
+from maildir_imapd.store.private import SeenOfReader
 from maildir_imapd.store.virtual_account import VirtualAccount
 from maildir_imapd.store.virtual_current import VirtualSpace
 from maildir_imapd.store.virtual_sources import VirtualSources
@@ -115,5 +116,53 @@ def test_who_comes_next_has_it_right(work: Callable[[Path], object], torn: bool,
         shutil.rmtree(root)
         if lived:
             assert number > 2 or torn
+            return
+    raise AssertionError("it never came to its end")
+
+
+def read_by(root: Path) -> Mailbox:
+    """Bob's mail, as ann has it."""
+    bob = Account(os.fsencode(root / "bob"), delimiter="/", fsync="never")
+    ann = Account(os.fsencode(root / "ann"), delimiter="/", fsync="never")
+    box = bob.mailbox("INBOX")
+    return SeenOfReader(ann, Keeping(fsync="never")).of(bob, box.path, box, None)
+
+
+def reads(root: Path) -> object:
+    box = read_by(root)
+    box.sync()
+    box.set_flags([1, 2], add=Flags(SEEN | FLAGGED))
+    known = {uid for uid, bits in zip(box.snapshot.uids, box.snapshot.flags, strict=True) if bits & SEEN}
+    box.set_flags([3], add=Flags(SEEN))
+    return known
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_what_a_reader_has_seen(torn: bool, tmp_path: Path) -> None:
+    template = tmp_path / "template"
+    (template / "bob").parent.mkdir()
+    bob = Account(os.fsencode(template / "bob"), delimiter="/", fsync="never")
+    for n in range(4):
+        deliver(bob.mailbox("INBOX"), b"inbox %d" % n)
+    for number in range(1, ROUNDS):
+        root = tmp_path / str(number)
+        shutil.copytree(template, root, symlinks=True)
+
+        def die(root: Path = root, number: int = number) -> object:
+            die_at(number, torn=torn)
+            return reads(root)
+
+        lived, known = run(die)
+        box = read_by(root)
+        rows = box.sync()
+        theirs = Account(os.fsencode(root / "bob"), delimiter="/", fsync="never").mailbox("INBOX").sync()
+        assert (list(rows.uids), rows.uidvalidity, rows.uidnext) == ([1, 2, 3, 4], theirs.uidvalidity, theirs.uidnext)
+        assert not any(bits & SEEN for bits in theirs.flags)
+        seen = {uid for uid, bits in zip(rows.uids, rows.flags, strict=True) if bits & SEEN}
+        assert seen in (set(), {1, 2}, {1, 2, 3})
+        assert seen >= (known or set())
+        shutil.rmtree(root)
+        if lived:
+            assert seen == {1, 2, 3}
             return
     raise AssertionError("it never came to its end")

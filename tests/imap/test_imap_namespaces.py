@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -437,3 +438,23 @@ def test_as_mail_programs_ask(mail: SharedMail) -> None:
         assert any(answer in each for each in lines[:-1]), (line, lines)
     # What one may not administer has no list to show, and the programs hide the page.
     assert ann.command(b"u GETACL shared/bob/Work")[-1].startswith(b"u NO [NOPERM]")
+
+
+def test_no_two_mailboxes_have_one_mailboxid(mail: SharedMail) -> None:
+    """RFC 8474 4: also where two accounts have given one UIDVALIDITY, for it is the time."""
+    ann, carol = mail.client("ann"), mail.client("carol")
+    mail.client("bob").command(b"a SETACL Work carol lr")
+    # As if it had been made in the same second as bob's, who has given this number to his.
+    (mail.root / "ann" / "maildir-imapd.uidvalidity").write_bytes(
+        (mail.root / "bob" / "maildir-imapd.uidvalidity").read_bytes()
+    )
+    assert ann.command(b"b CREATE Mine")[-1].startswith(b"b OK [MAILBOXID (F")
+    mail.client("bob").command(b"c CREATE Work/New")
+    mail.client("bob").command(b"d SETACL Work/New ann lr")
+    found = b"".join(ann.command(b'e LIST "" * RETURN (STATUS (MAILBOXID))'))
+    ids = re.findall(rb"MAILBOXID \(([A-Za-z0-9_-]+)\)", found)
+    assert len(ids) == len(set(ids)) >= 4
+    # Every reader is told the same one, by every command.
+    (one,) = re.findall(rb"MAILBOXID \(([^)]*)\)", b"".join(ann.command(b"f STATUS shared/bob/Work (MAILBOXID)")))
+    assert one in b"".join(carol.command(b"g SELECT shared/bob/Work"))
+    assert one in b"".join(ann.command(b"h EXAMINE shared/bob/Work"))

@@ -28,7 +28,8 @@ LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 60_000
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = start_server(tmp_path_factory.mktemp("urls"), *OPTIONS, "--namespaces=shared/%u/: type=others", users=6)
+    spaces = ("--namespaces=shared/%u/: type=others", "--namespaces=Virtual/: type=virtual")
+    running = start_server(tmp_path_factory.mktemp("urls"), *OPTIONS, *spaces, users=6)
     yield running
     stop_server(running)
 
@@ -122,6 +123,21 @@ def test_shared_mail_as_long_as_it_is_shared(running: Running) -> None:
     assert told(submitter, url) is None
     owner.command("SETACL Work u4 lr")
     assert told(submitter, url) == b"shared\r\n"
+
+
+def test_a_message_in_a_virtual_mailbox(running: Running) -> None:
+    """As long as it is in it."""
+    owner, submitters = client(running, "u4"), [client(running, "u5") for _ in range(3)]
+    append(owner, "INBOX", b"Subject: x\r\n\r\nvirtual\r\n")
+    owner.command('SELECT "Virtual/Unread"')
+    uid = owner.command("UID SEARCH TEXT virtual")[0].split()[-1].decode()
+    url = authorized(owner, "u4", f"Virtual/Unread/;uid={uid}/;section=TEXT")
+    for submitter in submitters:
+        assert told(submitter, url) == b"virtual\r\n"
+    owner.command(f"UID STORE {uid} +FLAGS \\Seen")
+    owner.command("UNSELECT")
+    for submitter in submitters:
+        assert told(submitter, url) is None
 
 
 def test_a_user_whose_mail_is_not_there_is_nobody(running: Running) -> None:

@@ -159,3 +159,40 @@ def test_rules() -> None:
 def test_what_is_no_rule(written: str) -> None:
     with pytest.raises(ValueError, match=r"must be|has"):
         virtual_rule(written)
+
+
+def test_private_seen_with_two_workers(tmp_path: Path) -> None:
+    running = start_server(
+        tmp_path,
+        "--namespaces=shared/%u/: type=others, private_seen=yes",
+        f"--acl-shared-list={tmp_path}/shares",
+        "--delimiter=/",
+        users=4,
+    )
+    try:
+        owner = Client.to(running.port, user="u0")
+        owner.ok("CREATE Work")
+        for _ in range(3):
+            assert append(owner, "Work").startswith("OK")
+        for reader in ("u1", "u2"):
+            owner.ok(f"SETACL Work {reader} lr")
+        first = [Client.to(running.port, user="u1") for _ in range(4)]
+        second = [Client.to(running.port, user="u2") for _ in range(4)]
+        for talker in (*first, *second):
+            assert said(talker, "SELECT shared/u0/Work").startswith("OK [READ-WRITE]")
+        for talker in first[1:]:
+            talker.send(b"i IDLE\r\n")
+            talker.until(r"\+ idling")
+        first[0].ok("STORE 2 +FLAGS \\Seen")
+        for talker in first[1:]:
+            talker.until(r"\* 2 FETCH \(.*\\Seen.*\)")
+            talker.send(b"DONE\r\n")
+            talker.until("i OK")
+            assert b"* STATUS shared/u0/Work (UNSEEN 2)" in talker.command("STATUS shared/u0/Work (UNSEEN)")
+        for talker in second:
+            assert b"* STATUS shared/u0/Work (UNSEEN 3)" in talker.command("STATUS shared/u0/Work (UNSEEN)")
+        assert b"* STATUS Work (UNSEEN 3)" in owner.command("STATUS Work (UNSEEN)")
+    finally:
+        stop_server(running)
+    log = (running.base / "log").read_text()
+    assert "Traceback" not in log, log

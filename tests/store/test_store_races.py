@@ -15,9 +15,9 @@ from crash import Died
 from spool import Spool
 
 from maildir_imapd import errors
-from maildir_imapd.store import mailbox as mailbox_module
 from maildir_imapd.store.account import Account
 from maildir_imapd.store.disk import durable
+from maildir_imapd.store.folder import changes
 from maildir_imapd.store.folder.directories import Directories
 from maildir_imapd.store.folder.folder import Folder
 from maildir_imapd.store.index import boot, builder
@@ -491,7 +491,7 @@ def test_on_a_full_disk_nothing_is_raised_and_nothing_given_out(maildir: Any, mo
     ],
 )
 def test_long_work_gives_way_between_its_pieces(maildir: Any, monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
-    monkeypatch.setattr(mailbox_module, "_PIECE_MESSAGES", 4)
+    monkeypatch.setattr(changes, "_PIECE_MESSAGES", 4)
     maildir.fill(10)
     box = maildir.open()
     held: list[int] = []

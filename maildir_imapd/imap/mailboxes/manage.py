@@ -16,7 +16,7 @@ from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.mailboxes.list import tell_normalized
 from maildir_imapd.imap.mailboxes.metadata import note_own
 from maildir_imapd.imap.name_changes import NameChange
-from maildir_imapd.imap.naming import mailbox_id
+from maildir_imapd.imap.naming import told_id
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.records.special_use import SPELLED
@@ -50,7 +50,7 @@ def create(session: Session, cmd: Create, reply: Reply) -> Done:
     except (MailboxMissing, NotSelectable):
         # It was made, and somebody else has deleted it since: that is the next thing to happen, and no NO to this.
         return Done("CREATE completed")
-    return Done("CREATE completed", b"MAILBOXID (%b)" % mailbox_id(mailbox, mailbox.snapshot))
+    return Done("CREATE completed", b"MAILBOXID (%b)" % told_id(session.account, name, mailbox, mailbox.snapshot))
 
 
 @command(b"DELETE", states=LOGGED_IN, changes=True)

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 NOWHERE: Final[Set[bytes]] = frozenset()
 
-# What SELECT must have one of to be READ-WRITE (RFC 4314 5.2): all flags are shared here.
+# What SELECT must have one of to be READ-WRITE (RFC 4314 5.2); "s" is there where \\Seen is the reader's own.
 WRITING: Final = frozenset("iewst")
 # What MOVE and REPLACE need in the mailbox that they take from (RFC 6851 4.2, RFC 8508 4.1).
 REMOVING: Final = frozenset("te")
@@ -125,7 +125,7 @@ def open_with_rights(session: Reader, name: str, *needed: str) -> tuple[Mailbox,
         return found[0], ALL
     path = _folder_of(session, name, branch, inner)
     rights = _demand(session, branch, path, needed)
-    mailbox = account.mailbox_at(path, session.progress.during)
+    mailbox = branch.mailbox_at(path, session.progress.during)
     if branch.free:
         account.ways.note(inner, path, mailbox)
     return mailbox, rights
@@ -147,7 +147,7 @@ def rights_in(session: Session, name: str, mailbox: Mailbox) -> frozenset[str]:
     branch, _ = session.account.demanded(name)
     if branch.free and not session.policy.acl:
         return ALL
-    return _rights(session, branch, branch.account.acls.at(mailbox.path))
+    return _rights(session, branch, branch.account.acls.at(mailbox.lies_at))
 
 
 def demand_new(session: Session, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.imap.mailboxes.rights import named_now, seen_now
-from maildir_imapd.imap.naming import mailbox_id
+from maildir_imapd.imap.naming import told_id
 from maildir_imapd.imap.registry import LOGGED_IN, command
 from maildir_imapd.imap.reply import Done
 from maildir_imapd.store.maildir.filename import DELETED
@@ -83,7 +83,7 @@ def _line(session: Session, name: str, mailbox: Mailbox, snapshot: Snapshot, ite
     known = mailbox.figures.get(asked)
     if known is not None and known[0] is snapshot and not _shown(session, mailbox):
         return known[1]
-    values = figures(session, mailbox, snapshot, items)
+    values = figures(session, name, mailbox, snapshot, items)
     line = render.status_line(session.spell(name), values, utf8=session.utf8)
     if _OF_ITS_MOMENT.issuperset(items) and not _shown(session, mailbox):
         if len(mailbox.figures) >= LINES:
@@ -98,9 +98,9 @@ def _shown(session: Session, mailbox: Mailbox) -> bool:
 
 
 def figures(
-    session: Session, mailbox: Mailbox, snapshot: Snapshot, items: Sequence[bytes]
+    session: Session, name: str, mailbox: Mailbox, snapshot: Snapshot, items: Sequence[bytes]
 ) -> list[tuple[bytes, bytes]]:
-    """The items of STATUS with their values at the moment of *snapshot*."""
+    """The items of STATUS of a mailbox of that name with their values at the moment of *snapshot*."""
     values: list[tuple[bytes, bytes]] = []
     for item in items:
         match item:
@@ -126,7 +126,7 @@ def figures(
             case b"HIGHESTMODSEQ":
                 value = snapshot.modseq
             case b"MAILBOXID":
-                values.append((item, b"(%b)" % mailbox_id(mailbox, snapshot)))
+                values.append((item, b"(%b)" % told_id(session.account, name, mailbox, snapshot)))
                 continue
             case b"APPENDLIMIT":
                 value = session.policy.append_limit

@@ -336,7 +336,7 @@ class Notifications:
         self._told[name] = told
         watched.seen = snapshot
         if items:
-            values = figures(session, watched.mailbox, snapshot, items)
+            values = figures(session, name, watched.mailbox, snapshot, items)
             reply.write(render.status_line(session.spell(name), values, utf8=session.utf8))
 
     def note_messages(self, mailbox: Mailbox, made: int) -> None:

@@ -202,7 +202,7 @@ def _freed(session: Session, raw: bytes, uids: list[int]) -> Amount:
     view, quota = session.selected, _quota(session, raw)
     if session.account.demanded(view.name).branch.account.quota is not quota:
         return NOTHING
-    counts = uids and quota.look() and quota.counts(view.mailbox.path, 0)
+    counts = uids and quota.look() and quota.counts(view.mailbox.lies_at, 0)
     return view.mailbox.amount(uids) if counts else NOTHING
 
 
@@ -226,7 +226,7 @@ def _quota(session: Session, raw: bytes) -> Quota:
 def _demand_room(quota: Quota, mailbox: Mailbox, size: int, messages: int, freed: Amount) -> None:
     """Raise OverQuota when there is no room in the mailbox for so many octets and *messages* more."""
     if quota.look():
-        quota.demand(Amount(size - freed.storage, messages - freed.messages), mailbox.path)
+        quota.demand(Amount(size - freed.storage, messages - freed.messages), mailbox.lies_at)
 
 
 def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], freed: Amount = NOTHING) -> Given[int]:
@@ -245,7 +245,7 @@ def commit(session: Session, raw: bytes, messages: tuple[AppendMessage, ...], fr
         if stored.known:
             session.note_own(mailbox, made=stored)
         branch, inner = session.account.demanded(session.mailbox_name(raw))
-        branch.account.moves.note("APPEND", "", inner, mailbox.path, stored.uidvalidity, stored)
+        branch.account.moves.note("APPEND", "", inner, mailbox.lies_at, stored.uidvalidity, stored)
         session.tally.appended += len(stored)
         session.drop_deliveries()
         return stored

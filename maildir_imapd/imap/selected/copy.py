@@ -99,7 +99,7 @@ def _transfer(session: Session, cmd: Copy) -> tuple[bytes | None, bytes | None]:
         session.note_own(mailbox, made=made)
     verb = "MOVE" if cmd.move else "COPY"
     branch, inner = session.account.demanded(name)
-    branch.account.moves.note(verb, view.name, inner, mailbox.path, pairs.uidvalidity, made)
+    branch.account.moves.note(verb, view.name, inner, mailbox.lies_at, pairs.uidvalidity, made)
     if cmd.move:
         session.note_own(view.mailbox, removed=[uid for uid, _ in pairs])
         session.tally.expunged += len(pairs)
@@ -121,8 +121,8 @@ def _carry(session: Session, mailbox: Mailbox, name: str, uids: list[int], *, mo
     view, branch = session.selected, session.account.demanded(name).branch
     quota = branch.account.quota
     elsewhere = quota is not session.account.demanded(view.name).branch.account.quota
-    if not move or elsewhere or quota.demands_move(view.mailbox.path, mailbox.path):
-        quota.demand_copy(mailbox.path, lambda: view.mailbox.amount(uids))
+    if not move or elsewhere or quota.demands_move(view.mailbox.lies_at, mailbox.lies_at):
+        quota.demand_copy(mailbox.lies_at, lambda: view.mailbox.amount(uids))
     keep = rights.flag_mask(rights.rights_in(session, name, mailbox))
     source, under = view.mailbox, view.snapshot.uidvalidity
 

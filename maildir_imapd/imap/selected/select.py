@@ -9,7 +9,7 @@ from maildir_imapd.errors import UidRequired, WrongState
 from maildir_imapd.imap.mailboxes import rights
 from maildir_imapd.imap.mailboxes.list import opened_line
 from maildir_imapd.imap.mailboxes.status import LINES
-from maildir_imapd.imap.naming import mailbox_id
+from maildir_imapd.imap.naming import told_id
 from maildir_imapd.imap.news.qresync import resynchronise
 from maildir_imapd.imap.news.updates import tell_flags
 from maildir_imapd.imap.registry import ANY, LOGGED_IN, command
@@ -70,7 +70,7 @@ def _describe(session: Session, cmd: Select, name: str, reply: Reply) -> None:
     """Say what there is, all of it at the view's moment; of that the lines are kept with the mailbox."""
     view = session.selected
     mailbox, snapshot = view.mailbox, view.snapshot
-    identifier = mailbox_id(mailbox, snapshot)
+    identifier = told_id(session.account, name, mailbox, snapshot)
     # All that they are made of.
     mechanisms = mechanisms_code(session)
     asked = view.read_only, view.rights, session.language.tag, session.rev2, session.uid_only, identifier, mechanisms

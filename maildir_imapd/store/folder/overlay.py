@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -24,11 +25,11 @@ from maildir_imapd.store.index.journal import NEVER, Added, Batch, Stamp, to_ran
 from maildir_imapd.store.index.snapshot import Snapshot, empty
 from maildir_imapd.store.index.state import IndexState
 from maildir_imapd.store.maildir import keywords, scan
-from maildir_imapd.store.maildir.filename import KEYWORD_BITS, RECENT, SYSTEM_BITS, VISIBLE_BITS
+from maildir_imapd.store.maildir.filename import KEYWORD_BITS, RECENT, SEEN, SYSTEM_BITS, VISIBLE_BITS
 from maildir_imapd.store.maildir.flags import Flags, of_keywords
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Set
+    from collections.abc import Iterable, Sequence, Set
 
 log = Log(__name__)
 
@@ -108,6 +109,9 @@ class Agreeing:
     *lingers*: those that are no longer to be there, but still lie in their folder, stay.
     """
 
+    own_flags = 0
+    """Those that are the overlay's own, whatever is so in its parts."""
+
     def __init__(self, folder: Folder, where: Where, *, lingers: bool) -> None:
         self._folder = folder
         self._where = where
@@ -143,7 +147,8 @@ class Agreeing:
                 continue
             here = ours.position(mine)
             had, has = ours.flags_at(here), self._flags(rows, at, made)
-            old, new = had.bits & VISIBLE_BITS, has.bits
+            old = had.bits & VISIBLE_BITS
+            new = has.bits & ~self.own_flags | old & self.own_flags
             if old != new:
                 self._flagged.setdefault((new & ~old, old & ~new), []).append(mine)
             if had.more != has.more:
@@ -222,16 +227,22 @@ class Agreeing:
         first = self._first()
         if not first:
             return
+        recent = self._recent()
         made: dict[int, dict[tuple[int, frozenset[int]], Flags]] = {}
         for uid, (received, number, theirs, part, at) in enumerate(fresh, first):
             rows = part.rows
             flags = self._flags(rows, at, made.setdefault(number, {}))
             base = base_of(part.key, theirs)
-            bits = flags.bits | RECENT
+            bits = flags.bits | recent
             size, fingerprint = rows.sizes[at], rows.fingerprints[at]
             self._batch.added.append(Added(uid, bits, received, rows.saved[at], size, base, fingerprint))
             if flags.more:
                 self._batch.worded.append(([(uid, uid)], flags.more, _NO_WORDS))
+
+    def _recent(self) -> int:
+        """The bit of \\Recent for what is new: at the first look nothing is."""
+        state = self._folder.index.state
+        return 0 if state.stamp == NEVER and state.snapshot.uidnext == 1 else RECENT
 
     def _first(self) -> int:
         """The first UID of those for what is new; 0 where there are none, and it waits."""
@@ -250,6 +261,77 @@ class Agreeing:
                 raise
             log.warning("no room for new messages", path=self._folder.path, why=error)
         return 0
+
+
+class PrivateFolder(OverlayFolder):
+    """An overlay of one folder, with its UIDs and its UIDVALIDITY, which ``keeping.uidvalidity`` gives."""
+
+    def adopt(self) -> None:
+        """Make an index without messages; mod-sequences begin where no lost one can have come to."""
+        modseq = int(time.time())
+        try:
+            if not self.index.writable:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            self.begin_again(modseq)
+        except OSError as error:
+            if not durable.cannot_write(error):
+                raise
+            log.warning("index in memory only", path=self.directories.index_path, why=error)
+            self.index.imagine(IndexState(snapshot=empty(self.keeping.uidvalidity(), modseq=modseq), stamp=NEVER))
+
+    def begin_again(self, modseq: int) -> None:
+        """Begin a history anew, in which nothing is; under the lock.  Raises OSError."""
+        self.index.create(IndexState(snapshot=empty(self.keeping.uidvalidity(), modseq=modseq), stamp=NEVER), reserve=0)
+
+
+class AgreeingPrivately(Agreeing):
+    """As Agreeing, of an overlay that has the UIDs of its only part, and \\Seen for itself.
+
+    *seen*: UIDs of messages that have it when they come.
+    """
+
+    own_flags = SEEN
+
+    def __init__(self, folder: Folder, where: Where, *, seen: Set[int] = frozenset()) -> None:
+        super().__init__(folder, where, lingers=False)
+        self._seen = seen
+
+    def _give_uids(self) -> None:
+        recent = self._recent()
+        made: dict[tuple[int, frozenset[int]], Flags] = {}
+        for received, _, uid, part, at in sorted(self._fresh, key=lambda each: each[2]):
+            rows = part.rows
+            flags = self._flags(rows, at, made)
+            bits = flags.bits & ~SEEN | (SEEN if uid in self._seen else 0) | recent
+            size, fingerprint = rows.sizes[at], rows.fingerprints[at]
+            row = Added(uid, bits, received, rows.saved[at], size, base_of(part.key, uid), fingerprint)
+            self._batch.added.append(row)
+            if flags.more:
+                self._batch.worded.append(([(uid, uid)], flags.more, _NO_WORDS))
+
+    def up_to(self, uidnext: int) -> None:
+        """Let no UID below *uidnext* be one that is to come."""
+        if uidnext > self._folder.rows.uidnext:
+            self._batch.raised = uidnext
+
+
+def mark_seen(folder: Folder, uids: Sequence[int], *, seen: bool, since: int | None) -> tuple[list[int], list[int]]:
+    """Give messages (UIDs rising) \\Seen, or take it from them, in the overlay alone; under its lock.
+
+    Returns those that have another flag now, and those that have changed after *since* and are left.  Raises OSError.
+    """
+    rows = folder.rows
+    changed, left = [], []
+    for uid, at in zip(uids, rows.positions(uids), strict=True):
+        if at < 0:
+            continue
+        if since is not None and rows.modseqs[at] > since:
+            left.append(uid)
+        elif bool(rows.flags[at] & SEEN) is not seen:
+            changed.append(uid)
+    if changed:
+        folder.commit(Batch(flagged=[(to_ranges(changed), SEEN if seen else 0, 0 if seen else SEEN)]))
+    return changed, left
 
 
 def masked(flags: Flags, mask: int) -> Flags:

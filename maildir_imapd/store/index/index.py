@@ -428,9 +428,12 @@ class Index:
             self._cut()
             raise
 
-    def create(self, state: IndexState) -> None:
-        """Begin a history. Not synced: if it is lost, the next one has another UIDVALIDITY."""
-        state = replace(state, reserve=min(state.snapshot.uidnext - 1 + RESERVE, LAST_UID), boots=(self.boot,))
+    def create(self, state: IndexState, *, reserve: int = RESERVE) -> None:
+        """Begin a history. Not synced: if it is lost, the next one has another UIDVALIDITY.
+
+        *reserve*: of UIDs; 0 for who gives out none.
+        """
+        state = replace(state, reserve=min(state.snapshot.uidnext - 1 + reserve, LAST_UID), boots=(self.boot,))
         self._lock.note_reserve(state.snapshot.uidvalidity, state.reserve, sync=False)
         self._write_generation(state, durable_too=self._shared)
         self._lock.ring(state.snapshot.modseq)
