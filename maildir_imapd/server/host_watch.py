@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from maildir_imapd import log as logs
 from maildir_imapd.events import Log
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def watch(health: HostHealth, wait: Wait) -> None:
     """Be the process: ask each host again and again, until the supervisor has gone."""
     for place in range(len(health.hosts)):
         threading.Thread(target=_watch_one, args=(health, place), daemon=True).start()
-    while wait(3600.0):
-        pass
+    while wait(ASK_SECONDS):
+        logs.reopen()
 
 
 def _watch_one(health: HostHealth, place: int) -> None:
@@ -70,6 +71,9 @@ def _watch_one(health: HostHealth, place: int) -> None:
         healthy = takes_clients(host)
         health.note(place, healthy=healthy)
         if healthy is not before:
-            (log.info if healthy else log.warning)("host", name=host.name, takes_clients=healthy)
+            if healthy:
+                log.info("host takes clients", host=host.name)
+            else:
+                log.warning("host takes no clients", host=host.name)
             before = healthy
         time.sleep(ASK_SECONDS)

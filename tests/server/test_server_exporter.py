@@ -41,7 +41,8 @@ def begin(base: Path, *options: str) -> Running:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
     base = Path(tempfile.mkdtemp(prefix="imapd-metrics-"))
-    running = begin(base, "--status-page=yes", "--lmtp-listen=127.0.0.1:0")
+    # Without the probe the process that serves figures is the one beside the workers.
+    running = begin(base, "--status-page=yes", "--lmtp-listen=127.0.0.1:0", "--spool-probe=no")
     yield running
     stop_server(running)
     shutil.rmtree(base)
