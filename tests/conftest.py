@@ -50,8 +50,8 @@ INNER = ("wire", "message", "auth", "imap", "store", "crash", "lmtp", "test_scri
 # And those that try these packages in their own process, by commands on a spool or by a door without sockets.
 INNER_FILES = {
     *(f"test_cli_{name}.py" for name in ("message", "mailbox", "index", "explain", "doctor", "known", "deliver")),
-    *(f"test_cli_{name}.py" for name in ("adopt", "migrate")),
-    *(f"test_server_{name}.py" for name in ("proxy", "door", "new_device", "accounts")),
+    *(f"test_cli_{name}.py" for name in ("adopt", "migrate", "acl", "check_spool")),
+    *(f"test_server_{name}.py" for name in ("proxy", "door", "new_device", "accounts", "doctoring_shares", "virtuals")),
 }
 
 

@@ -85,10 +85,10 @@ def test_the_values_of_one_answer_are_of_one_moment(client: MemoryClient) -> Non
     assert session.view is not None
     mailbox, snapshot = session.view.mailbox, session.view.snapshot
     items = (b"UIDVALIDITY", b"MAILBOXID", b"MESSAGES", b"DELETED-STORAGE")
-    before = figures(session, mailbox, snapshot, items)
+    before = figures(session, "INBOX", mailbox, snapshot, items)
     mailbox.expunge(list(snapshot.uids))
     number_anew(mailbox)
-    assert figures(session, mailbox, snapshot, items) == before
+    assert figures(session, "INBOX", mailbox, snapshot, items) == before
 
 
 def use_up(client: MemoryClient) -> None:

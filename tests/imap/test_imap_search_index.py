@@ -14,7 +14,7 @@ from spool import Spool
 from texts_index import Indexed, search
 
 from maildir_imapd.errors import MailboxMissing
-from maildir_imapd.imap.mailboxes.status import mailbox_id
+from maildir_imapd.imap.naming import mailbox_id
 from maildir_imapd.imap.progress import Progress
 from maildir_imapd.imap.search import finder as searching
 from maildir_imapd.message import mime, text
