@@ -169,7 +169,7 @@ def test_no_counter_falls_when_workers_are_killed_retire_and_end(own: Running) -
             client.ok("LOGOUT")
     with Client.to(own.port) as client:
         client.command("LOGIN u1 wrong")
-    first = scrape(own)
+    first = fresh(own)
     assert first["logins_total{result=ok}"] == 6
     for number in (signal.SIGKILL, signal.SIGTERM):
         before = fresh(own)
