@@ -97,3 +97,20 @@ def test_a_number_of_connections_that_is_none(caplog: pytest.LogCaptureFixture) 
     assert made("connections=many").connections is None
     assert "connections passed over" in caplog.text
     assert made("connections=0").connections == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "event"),
+    [
+        ("keep_expunged=soon", "keep_expunged passed over"),
+        ("connections=many", "connections passed over"),
+        ("quota_storage=much", "quota passed over"),
+        ("quota_messages=-1", "quota passed over"),
+        ("quota_rule=*:storage=much", "quota passed over"),
+        ("quota_rule2=Trash:storage=much", "quota passed over"),
+    ],
+)
+def test_what_cannot_be_understood_is_passed_over(written: str, event: str, caplog: pytest.LogCaptureFixture) -> None:
+    found = made(f"userdb_{written}")
+    assert event in caplog.text
+    assert (found.keep_expunged, found.connections, found.quota_exceptions or ()) == (None, None, ())

@@ -12,6 +12,7 @@ from shared_mail import SharedMail
 
 from maildir_imapd.imap.search.virtual import read
 from maildir_imapd.store.branch import Branch, SpaceKind
+from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder.keeping import Keeping
 from maildir_imapd.store.maildir.filename import SEEN
 from maildir_imapd.store.maildir.flags import Flags
@@ -335,3 +336,19 @@ def test_a_virtual_mailbox_of_it(mail: PrivateMail) -> None:
     assert names(mail) == ["", "", "S"]
     assert ok(client, b"STATUS %b (UNSEEN)" % WORK)[-1].endswith(b"(UNSEEN 1)")
     assert b"* 1 EXISTS" in ok(client, b"SELECT Virtual/Unread")
+
+
+def test_where_nothing_may_be_written(tmp_path: Path) -> None:
+    """As on a file system that is mounted read-only: what the reader has seen is kept nowhere, and mail is read."""
+    mail = PrivateMail(tmp_path)
+    bob = mail.client("bob")
+    append(bob, b"INBOX", "of bob")
+    bob.command(b"a SETACL INBOX ann lr")
+    mail.share("bob", "ann")
+    with durable.untouched():
+        ann = mail.client("ann")
+        assert b"* 1 EXISTS" in ok(ann, b"SELECT shared/bob")
+        assert any(b"of bob" in line for line in ok(ann, b"FETCH 1 BODY.PEEK[]"))
+        assert b"* STATUS shared/bob (UNSEEN 1)" in ok(ann, b"STATUS shared/bob (UNSEEN)")
+        ann.command(b"s STORE 1 +FLAGS (\\Seen)")
+    assert b"* STATUS INBOX (UNSEEN 1)" in ok(bob, b"STATUS INBOX (UNSEEN)")

@@ -10,6 +10,7 @@ from memory import MemoryClient
 from virtual_mail import USUAL, VirtualMail
 
 from maildir_imapd.imap.search.virtual import read
+from maildir_imapd.store.disk import durable
 
 
 def append(client: MemoryClient, mailbox: bytes, text: str, flags: bytes = b"") -> list[bytes]:
@@ -503,3 +504,29 @@ def test_too_many_mailboxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert messages(ann, b"Virtual/All") == 2
     assert messages(ann, b"Virtual/All") == 2
     assert caplog.text.count("a virtual mailbox is of too many mailboxes") == 1
+
+
+def test_where_nothing_may_be_written(mail: VirtualMail, ann: MemoryClient) -> None:
+    """As on a file system that is mounted read-only: they are made in memory, and nothing is done to messages."""
+    ok(ann, b"NOOP")  # what is read has been put there
+    with durable.untouched():
+        client = mail.client("ann")
+        lines = ok(client, b"SELECT Virtual/All")
+        assert any(line.endswith(b" EXISTS") and not line.startswith(b"* 0") for line in lines)
+        assert subjects(client)
+        refused(client, b"STORE 1 +FLAGS (\\Flagged)")
+        refused(client, b"STORE 1 +FLAGS (\\Deleted)")
+        ok(client, b"STATUS Virtual/Unread (MESSAGES)")
+        refused(client, b"COPY 1 Virtual/All")
+    assert not any(mail.root.rglob("virtual*/**/maildir-imapd.index"))
+
+
+def test_a_message_that_has_gone_meanwhile(mail: VirtualMail, ann: MemoryClient) -> None:
+    """Taken away by another program between the look and the work."""
+    ok(ann, b"SELECT Virtual/All")
+    before = len(subjects(ann))
+    for path in (mail.root / "ann" / "cur").iterdir():
+        path.unlink()
+    for command in (b"FETCH 1:* (BODY[])", b"STORE 1:* +FLAGS (\\Flagged)", b"COPY 1:* Work", b"NOOP"):
+        ann.command(b"x " + command)
+    assert len(subjects(ann)) < before

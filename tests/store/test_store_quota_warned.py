@@ -10,6 +10,7 @@ from spool import Spool
 
 from maildir_imapd.errors import StoreError
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.maildir.flags import NO_FLAGS
 from maildir_imapd.store.records.quota_warned import FILE, Crossing, Fullness, Warned, fullness
 
 THRESHOLDS = (80, 95)
@@ -95,3 +96,41 @@ def test_of_many_at_once_one_finds_it(spool: Spool) -> None:
     for thread in threads:
         thread.join()
     assert found == [Crossing(0, Fullness(90))]
+
+
+def test_whoever_wants_to_hear_is_told_once_something_has_changed(spool: Spool) -> None:
+    """As long as nothing has, and no threshold lies between, nothing is said."""
+    account = Account(bytes(spool.root), fsync="never", quota_storage=1000)
+    told: list[str] = []
+    account.quota.tell()
+    account.quota.crossing, account.quota.thresholds = lambda: told.append("x"), THRESHOLDS
+    account.quota.tell()
+    assert told == []
+    account.quota.usage()
+    inbox = account.mailbox("INBOX")
+
+    def put(octets: int) -> None:
+        delivery = inbox.deliver()
+        delivery.write(b"S: x\r\n\r\n" + b"x" * octets + b"\r\n")
+        inbox.commit([(delivery, NO_FLAGS, 1_000_000_000)])
+        account.quota.tell()
+
+    put(100)
+    assert told == []
+    put(750)
+    assert told == ["x"]
+    account.quota.tell()
+    assert told == ["x"]
+    # Where the file is doubted whoever hears it counts, and decides.
+    account.quota.doubt()
+    account.quota.tell()
+    assert told == ["x", "x"]
+
+
+def test_without_a_limit_nothing_is_told(spool: Spool) -> None:
+    account = Account(bytes(spool.root), fsync="never")
+    told: list[str] = []
+    account.quota.crossing, account.quota.thresholds = lambda: told.append("x"), THRESHOLDS
+    account.quota._changed = True
+    account.quota.tell()
+    assert told == []

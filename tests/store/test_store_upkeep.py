@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from spool import Spool
@@ -174,3 +176,32 @@ def test_a_broken_index_that_may_not_be_mended_is_served_from_the_directory(box:
         other.close()
     assert journal(spool).read_bytes() == before
     assert (spool.root / os.fsdecode(CHECKPOINT)).read_bytes() == b"nonsense"
+
+
+def test_numbers_that_cannot_be(box: Mailbox) -> None:
+    """Each by itself, of an index that was read: what a writer with a fault would leave."""
+    rows = box.snapshot
+    state = box._folder.index.state
+
+    class Lock:
+        def __init__(self, rung: int = 0, reserve: tuple[int, int] | None = None) -> None:
+            self.rung, self.reserve = lambda: rung, lambda: reserve
+
+    def found(lock: Lock | None = None, **changed: object) -> set[str]:
+        names = ("uids", "uidnext", "uidvalidity", "names", "modseqs", "modseq", "damaged")
+        said = SimpleNamespace(**{name: changed.get(name, getattr(rows, name)) for name in names})
+        folder: Any = SimpleNamespace(lock=lock or Lock())
+        wrong: Any = SimpleNamespace(snapshot=said)
+        return {fault.kind for fault in upkeep._of_numbers(folder, wrong)}
+
+    assert state.snapshot is rows
+    assert found() == set()
+    assert found(uids=[2, 1, 3, 4]) == {"uids"}
+    assert found(uids=[0, 1, 2, 3]) == {"uids"}
+    assert found(uidnext=4) == {"uids"}
+    assert found(uidvalidity=0) == {"uids"}
+    assert found(names=[b"a", b"a", b"b", b"c"]) == {"names"}
+    assert found(modseq=0) == {"modseqs"}
+    assert found(damaged=frozenset({"sizes"})) == {"damaged"}
+    assert found(Lock(rung=1 << 40)) == {"bell"}
+    assert found(Lock(reserve=(1, 7))) == {"reserve"}

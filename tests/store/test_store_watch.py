@@ -819,3 +819,47 @@ def test_lost_events_have_all_watches_set_again(maildir: Any, monkeypatch: pytes
     maildir.put("1900000001.M1P1.h", where="new")
     assert key in watcher._collect(watch.time.monotonic(), {})
     watcher.close()
+
+
+class Odd:
+    """A watched thing that goes wrong as *errors* say, one after the other; then it is well."""
+
+    grows = False
+    listened = True
+
+    def __init__(self, path: bytes, *errors: Exception) -> None:
+        self.path = path
+        self.errors = list(errors)
+        self.looks = 0
+        self.well = threading.Event()
+
+    def watches(self) -> list[tuple[bytes, int]]:
+        return []
+
+    def looking(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def refresh(self) -> float | None:
+        self.looks += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        self.well.set()
+        return None
+
+
+def test_whatever_goes_wrong_with_one_it_is_looked_at_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    gone = errors.SpoolGone(detail="unmounted")
+    odd = Odd(bytes(tmp_path), gone, gone, RuntimeError("a fault"), errors.StoreError(detail="unreadable"))
+    watcher = Watcher("poll", interval=0.01)
+    try:
+        watcher.add(odd)
+        assert odd.well.wait(60)
+        assert odd.looks >= 5
+        said = [record.message for record in caplog.records]
+        # That it is away is said once.
+        assert said.count("folder cannot be watched") == 2
+        assert said.count("watching failed") == 1
+        watcher.remove(odd)
+        watcher.remove(odd)
+    finally:
+        watcher.close()
