@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -328,3 +329,65 @@ def _step(chance: random.Random, process: Process, root: Path) -> None:
             there = list(virtual.sync(keep_new=True).uids)
             few = sorted(chance.sample(there, min(len(there), 3)))
             virtual.copied_to(box, few, move=chance.random() < 0.5)
+
+
+def test_one_whose_lock_is_held(tmp_path: Path) -> None:
+    """Who may not wait hears so, and who may gets what was known when nobody lets go."""
+    root = tmp_path / "ann"
+    one, two = Process(root), Process(root)
+    inbox = one.own.mailbox("INBOX")
+    deliver(inbox, "first")
+    box, other = one.box("All"), two.box("All")
+    assert len(box.sync(keep_new=True)) == 1
+    other.sync(keep_new=True)
+    deliver(inbox, "second")
+    box._folder.lock._timeout = 0.01
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with other._folder.exclusive():
+            held.set()
+            assert over.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert held.wait(60)
+        with pytest.raises(errors.LockTimeout):
+            box.sync(keep_new=True, patience=0)
+        assert len(box.sync(keep_new=True)) == 1
+        # The last who listened has gone meanwhile: it is left as it was.
+        listener = box.listen(lambda: None)
+        deliver(inbox, "third")
+        listener.close()
+    finally:
+        over.set()
+        holder.join()
+    assert len(box.sync(keep_new=True)) == 3
+
+
+def test_it_listens_to_the_mailboxes_that_there_are(tmp_path: Path) -> None:
+    process = Process(tmp_path / "ann")
+    process.own.create("Work")
+    box = process.box("All")
+    heard: list[str] = []
+    listener = box.listen(lambda: heard.append("x"), keep_new=True)
+    box.sync(keep_new=True)
+    deliver(process.own.mailbox("Work"), "news")
+    assert heard
+    assert box.refresh() is None or box.recheck() is not None
+    process.own.delete("Work")
+    box.sync(keep_new=True)
+    process.own.create("Play")
+    box.sync(keep_new=True)
+    heard.clear()
+    deliver(process.own.mailbox("Play"), "more")
+    assert heard
+    box.redefine(box._definition)
+    heard.clear()
+    box.redefine(process.box("Unread")._definition)
+    assert heard
+    listener.close()
+    heard.clear()
+    deliver(process.own.mailbox("Play"), "unheard")
+    assert not heard
