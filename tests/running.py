@@ -114,6 +114,8 @@ def start_server(
             "--fsync=never",
             "--auth-failure-delay=0",
             f"--log-file={base}/{log}",
+            # A process more beside the workers, which tests of these need not know of.
+            *([] if any(option.startswith("--spool-probe") for option in options) else ["--spool-probe=no"]),
             # Not where the machine's own server, or another test, may have one.
             f"--control-socket={control_place(base, log)}",
             *options,
