@@ -142,9 +142,10 @@ def stamp_of(path: bytes) -> Stamp | None:
     Without a journal there is a history nowhere but in memory.
     """
     stat = os.stat
+    found: list[int] = []
     try:
         folder = stat(path)
-        found = [folder.st_dev, folder.st_ino]
+        found += (folder.st_dev, folder.st_ino)
         for name in _NAMES:
             state = stat(path + b"/" + name)
             found += (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)

@@ -144,5 +144,6 @@ def test_a_folder_without_a_history_has_no_stamp(tmp_path: Path) -> None:
     for name in ("cur", "new", "tmp"):
         (tmp_path / name).mkdir()
     assert stamp_of(bytes(tmp_path)) is None
+    assert stamp_of(bytes(tmp_path / "gone")) is None
     (tmp_path / "maildir-imapd.journal").write_bytes(b"")
     assert stamp_of(bytes(tmp_path)) is not None
