@@ -96,7 +96,13 @@ class Descriptor:
             self._users -= 1
             number = self._last()
         if number >= 0:
-            _close(number)
+            # Here, and in no function of its own: without memory for its frame the number would be nobody's, and open.
+            try:
+                os.close(number)
+            except OSError as error:
+                # That its mount has gone is told by whatever is done next, and the number is free all the same.
+                if error.errno not in _GONE:
+                    raise
 
     @property
     def number(self) -> int:
@@ -117,7 +123,13 @@ class Descriptor:
             self._closing = True
             number = self._last()
         if number >= 0:
-            _close(number)
+            # Here, and in no function of its own: without memory for its frame the number would be nobody's, and open.
+            try:
+                os.close(number)
+            except OSError as error:
+                # That its mount has gone is told by whatever is done next, and the number is free all the same.
+                if error.errno not in _GONE:
+                    raise
 
     def _last(self) -> int:
         """The number, once, when it is time to close it; else -1. Under the lock."""
@@ -125,15 +137,6 @@ class Descriptor:
             return -1
         number, self._number = self._number, -1
         return number
-
-
-def _close(number: int) -> None:
-    """Close it; that its mount has gone is told by whatever is done next, and the number is free all the same."""
-    try:
-        os.close(number)
-    except OSError as error:
-        if error.errno not in _GONE:
-            raise
 
 
 # --- the budget -----------------------------------------------------------------------------------
