@@ -77,8 +77,9 @@ def growth(
             after = cost(function, make(size), 1)
             if after >= ENOUGH and after > MOST / 2 * step * before:
                 found = _looked_into(function, make, size // 2)
-                # A fixed cost that ends, or a step between two sizes, is gone at the next one.
-                if found[0] > MOST and (after >= 1.0 or _looked_into(function, make, size)[0] > MOST):
+                # A fixed cost that ends, or a step between two sizes, is gone at the next two.
+                later = (size, 2 * size) if after < 1.0 else ()
+                if found[0] > MOST and all(_looked_into(function, make, each)[0] > MOST for each in later):
                     return found
             before = after
         return 0.0, size, before
