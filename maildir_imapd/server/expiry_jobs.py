@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -129,23 +130,19 @@ def kind(config: Config, opens: Opens | None = None) -> JobKind:
 
 
 def work(opens: Opens, user: str, noting: jobs.Noting, parent: int, now: Callable[[], float] = time.time) -> int:
-    """Let go what is over of a user's messages; returns how it ended.
+    """Let go what is over of a user's messages; as ``jobs.carry_out``."""
 
-    The process is good for nothing else afterwards, and ends with its *parent*.
-    """
-    try:
-        account = opens(user)
-        if account is None:
-            return jobs.DONE
-        if not jobs.watch(noting, parent):
-            return jobs.FAILED
+    def those_here(user: str) -> Account | None:
+        try:
+            return opens(user)
+        except MailboxMissing:
+            return None  # he has never been here
+
+    def do(account: Account) -> int:
         _each(account, user, noting, now)
-    except MailboxMissing:
-        return jobs.DONE  # he has never been here
-    except ImapdError as error:
-        log.warning("no autoexpunge", user=user, why=error.text, detail=error.detail)
-        return jobs.FAILED
-    return jobs.AGAIN if noting.ending else jobs.DONE
+        return noting.ended
+
+    return jobs.carry_out(do, those_here, user, noting, parent, warn=partial(log.warning, "no autoexpunge"))
 
 
 def _each(account: Account, user: str, noting: jobs.Noting, now: Callable[[], float]) -> None:

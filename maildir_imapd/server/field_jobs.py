@@ -6,9 +6,10 @@ They say nothing to anybody: what they have made is in the folder's cache (imap/
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing
+from maildir_imapd.errors import LockTimeout, MailboxMissing
 from maildir_imapd.events import Log
 from maildir_imapd.imap import commands as _commands  # noqa: F401  (it makes all fields known)
 from maildir_imapd.imap.columns import ahead
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from maildir_imapd.config import Config
     from maildir_imapd.imap.columns.danger import Message
     from maildir_imapd.server.jobs import Opens
+    from maildir_imapd.store.account import Account
 
 log = Log(__name__)
 
@@ -42,16 +44,9 @@ def kind(config: Config, opens: Opens | None = None) -> JobKind:
 
 
 def work(opens: Opens, user: str, wants: Sequence[bytes], noting: jobs.Noting, parent: int) -> int:
-    """Work out what is wanted (``Want.render``) of a user's messages; returns how it ended.
+    """Work out what is wanted (``Want.render``) of a user's messages; as ``jobs.carry_out``."""
 
-    The process is good for nothing else afterwards, and ends with its *parent*.
-    """
-    try:
-        account = opens(user)
-        if account is None:
-            return jobs.DONE
-        if not jobs.watch(noting, parent):
-            return jobs.FAILED
+    def do(account: Account) -> int:
         for want in map(parse, wants):
             if noting.ending:
                 break
@@ -63,7 +58,6 @@ def work(opens: Opens, user: str, wants: Sequence[bytes], noting: jobs.Noting, p
                 continue  # it has gone meanwhile, or somebody holds it: whoever asks works it out
             if done:
                 log.debug("worked out ahead", path=want.path, messages=done)
-    except ImapdError as error:
-        log.warning("nothing worked out ahead", user=user, why=error.text, detail=error.detail)
-        return jobs.FAILED
-    return jobs.AGAIN if noting.ending else jobs.DONE
+        return noting.ended
+
+    return jobs.carry_out(do, opens, user, noting, parent, warn=partial(log.warning, "nothing worked out ahead"))

@@ -8,9 +8,10 @@ started.  Nobody waits for it: what comes while too much waits, or when the serv
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing, StoreError
+from maildir_imapd.errors import LockTimeout, MailboxMissing, StoreError
 from maildir_imapd.events import Log
 from maildir_imapd.server import jobs, programs, settings
 from maildir_imapd.server.extracting import INPUT_OCTETS, adopt_orphans
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from maildir_imapd.imap.columns.danger import Message
     from maildir_imapd.server.hook import Hook
     from maildir_imapd.server.jobs import Opens
+    from maildir_imapd.store.account import Account
     from maildir_imapd.store.mailbox import Mailbox
 
 log = Log(__name__)
@@ -46,16 +48,9 @@ def kind(config: Config, opens: Opens | None = None) -> JobKind:
 def work(
     opens: Opens, hooks: Sequence[Hook], user: str, moves: Sequence[bytes], noting: jobs.Noting, parent: int
 ) -> int:
-    """Run what is to be run for messages of a user (``Moved.render``); returns how it ended.
+    """Run what is to be run for messages of a user (``Moved.render``); as ``jobs.carry_out``."""
 
-    The process is good for nothing else afterwards, and ends with its *parent*.
-    """
-    try:
-        account = opens(user)
-        if account is None:
-            return jobs.DONE
-        if not jobs.watch(noting, parent):
-            return jobs.FAILED
+    def do(account: Account) -> int:
         adopt_orphans()
         for moved in map(parse, moves):
             if noting.ending:
@@ -66,9 +61,10 @@ def work(
                 _each(hooks, user, mailbox, moved, noting)
             except (MailboxMissing, LockTimeout):
                 continue  # it has gone meanwhile, or somebody holds it
-    except ImapdError as error:
-        log.warning("hooks not run", user=user, why=error.text, detail=error.detail)
-    # Never again: what was run once is not run twice.
+        return jobs.DONE
+
+    jobs.carry_out(do, opens, user, noting, parent, warn=partial(log.warning, "hooks not run"))
+    # However it ended, never again: what was run once is not run twice.
     return jobs.DONE
 
 

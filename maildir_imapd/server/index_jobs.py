@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import ImapdError, LockTimeout, MailboxMissing, StoreError
@@ -15,7 +16,7 @@ from maildir_imapd.server.accounts import Accounts
 from maildir_imapd.server.adopting import is_ours
 from maildir_imapd.server.extracting import Extractors
 from maildir_imapd.server.job_queue import JobKind
-from maildir_imapd.server.jobs import AGAIN, CELLS, DONE, FAILED, Noting, become
+from maildir_imapd.server.jobs import CELLS, DONE, Noting, become
 from maildir_imapd.store.records import texts
 from maildir_imapd.store.records.texts_filling import Filling
 
@@ -89,16 +90,9 @@ def kind_of(opens: Opens, extracting: Extracting) -> JobKind:
 
 
 def work(opens: Opens, user: str, paths: Sequence[bytes], noting: TextNoting, parent: int) -> int:
-    """Bring the index of *user* up to date with the folders at *paths*; returns how it ended.
+    """Bring the index of *user* up to date with the folders at *paths*; as ``jobs.carry_out``."""
 
-    The process is good for nothing else afterwards, and ends with its *parent*.
-    """
-    try:
-        account = opens(user)
-        if account is None:
-            return DONE
-        if not jobs.watch(noting, parent):
-            return FAILED
+    def do(account: Account) -> int:
         there = {*account.paths()}
         with ExitStack() as stack:
             try:
@@ -111,10 +105,9 @@ def work(opens: Opens, user: str, paths: Sequence[bytes], noting: TextNoting, pa
             if len(filling.folders()) > 2 * len(there) + _FOLDERS_GONE and not noting.ending:
                 filling.forget_others(key for key, _ in _keys(account))
                 filling.commit()
-    except ImapdError as error:
-        log.warning("texts not indexed", user=user, why=error.text, detail=error.detail)
-        return FAILED
-    return AGAIN if noting.ending else DONE
+        return noting.ended
+
+    return jobs.carry_out(do, opens, user, noting, parent, warn=partial(log.warning, "texts not indexed"))
 
 
 def _fill(account: Account, path: bytes, filling: Filling, noting: TextNoting) -> None:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
+from maildir_imapd.errors import ImapdError
 from maildir_imapd.imap.columns.danger import Message
 from maildir_imapd.server import confine, settings
 from maildir_imapd.server.accounts import Accounts
@@ -45,6 +46,11 @@ class Noting:
         """Whether no more messages are to be worked on."""
         return bool(self._cells[END])
 
+    @property
+    def ended(self) -> int:
+        """How a job ends that has come to its end, or was asked to."""
+        return AGAIN if self.ending else DONE
+
     def moves(self) -> None:
         """Note that the job gets on."""
         if self.watched:
@@ -81,7 +87,32 @@ def of_users(config: Config, concerns: Callable[[Identity], bool] = lambda _: Tr
     return opens
 
 
-def watch(noting: Noting, parent: int) -> bool:
+def carry_out(
+    do: Callable[[Account], int],
+    opens: Opens,
+    user: str,
+    noting: Noting,
+    parent: int,
+    *,
+    warn: Callable[..., None],
+) -> int:
+    """Do what is to be done for a user, and return how it ended; an ImapdError is told to *warn*, as fields.
+
+    The process is good for nothing else afterwards, and ends with its *parent*.
+    """
+    try:
+        account = opens(user)
+        if account is None:
+            return DONE
+        if not _watch(noting, parent):
+            return FAILED
+        return do(account)
+    except ImapdError as error:
+        warn(user=user, why=error.text, detail=error.detail)
+        return FAILED
+
+
+def _watch(noting: Noting, parent: int) -> bool:
     """Have this process end with its *parent*, and where it stands still; False where the parent has gone already."""
     end_with_parent()
     if os.getppid() != parent:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.errors import ImapdError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from maildir_imapd.store.account import Account
 
 log = Log(__name__)
+_not_looked_for: Final = partial(log.warning, "quota warning not looked for")
 
 # Seconds from the first word for a user until a job begins, and from one of his to the next.
 DELAY_SECONDS: Final = 0.2
@@ -46,21 +48,15 @@ def kind(config: Config, opens: Opens | None = None) -> JobKind:
 
 
 def work(opens: Opens, warnings: Sequence[QuotaWarning], user: str, noting: jobs.Noting, parent: int) -> int:
-    """Tell of a user's quota; returns how it ended.
+    """Tell of a user's quota; as ``jobs.carry_out``."""
 
-    The process is good for nothing else afterwards, and ends with its *parent*.
-    """
-    try:
-        account = opens(user)
-        if account is None:
-            return jobs.DONE
-        if not jobs.watch(noting, parent):
-            return jobs.FAILED
+    def do(account: Account) -> int:
         adopt_orphans()
         warn(account, warnings, user)
-    except ImapdError as error:
-        log.warning("quota warning not looked for", user=user, why=error.text, detail=error.detail)
-    # What goes on filling up is found at the next change.
+        return jobs.DONE
+
+    jobs.carry_out(do, opens, user, noting, parent, warn=_not_looked_for)
+    # However it ended: what goes on filling up is found at the next change.
     return jobs.DONE
 
 
@@ -87,7 +83,7 @@ def aside(account: Account, warnings: Sequence[QuotaWarning], user: str) -> None
             warn(account, warnings, user)
         status = 0
     except ImapdError as error:
-        log.warning("quota warning not looked for", user=user, why=error.text, detail=error.detail)
+        _not_looked_for(user=user, why=error.text, detail=error.detail)
     finally:
         os._exit(status)
 
