@@ -23,7 +23,7 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from maildir_imapd.store.disk import descriptors, fresh
@@ -59,19 +59,18 @@ _statx = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 
 def look(folder: int) -> tuple[int, int, int, int]:
     """Return mtime and ctime of cur/ and new/."""
-    cur = os.stat(b"cur", dir_fd=folder)
-    try:
-        new = os.stat(b"new", dir_fd=folder)
-    except FileNotFoundError:
-        return cur.st_mtime_ns, cur.st_ctime_ns, 0, 0
-    return cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns
+    return _stamps(os.stat, folder)
 
 
 def look_anew(folder: int) -> tuple[int, int, int, int]:
     """As ``look``, where other hosts may have changed them, whatever this kernel remembers."""
-    cur = fresh.stat(b"cur", dir_fd=folder)
+    return _stamps(fresh.stat, folder)
+
+
+def _stamps(status: Callable[..., os.stat_result | fresh.Look], folder: int) -> tuple[int, int, int, int]:
+    cur = status(b"cur", dir_fd=folder)
     try:
-        new = fresh.stat(b"new", dir_fd=folder)
+        new = status(b"new", dir_fd=folder)
     except FileNotFoundError:
         return cur.st_mtime_ns, cur.st_ctime_ns, 0, 0
     return cur.st_mtime_ns, cur.st_ctime_ns, new.st_mtime_ns, new.st_ctime_ns
