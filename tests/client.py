@@ -102,6 +102,14 @@ class Client:
         assert b" OK" in lines[-1][:12], lines
         return lines
 
+    def said(self, command: str) -> str:
+        """As ``command``: what its tagged line says behind the tag."""
+        return self.command(command)[-1].partition(b" ")[2].decode()
+
+    def append(self, mailbox: str, message: bytes = b"Subject: x\r\n\r\nx\r\n") -> str:
+        """Put a message into a mailbox; as ``said``."""
+        return self.said(f"APPEND {mailbox} {{{len(message)}+}}\r\n{message.decode()}")
+
     def idle(self) -> str:
         """Enter IDLE; what it says at once is read away."""
         tag = self.start("IDLE")

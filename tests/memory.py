@@ -82,6 +82,17 @@ class MemoryClient:
         del self._out[before:]
         return out.split(b"\r\n")[:-1]
 
+    def ok(self, command: bytes) -> list[bytes]:
+        """As ``command``, and it must be OK: the lines before the tagged one."""
+        lines = self.command(b"t " + command)
+        assert lines[-1].startswith(b"t OK"), lines
+        return lines[:-1]
+
+    def append(self, mailbox: bytes, text: str, flags: bytes = b"") -> list[bytes]:
+        """Put a message with this subject and text into a mailbox; as ``command``."""
+        message = b"Subject: %b\r\n\r\n%b\r\n" % (text.encode(), text.encode())
+        return self.command(b"p APPEND %b (%b) {%d+}\r\n%b" % (mailbox, flags, len(message), message))
+
 
 class MemoryWires:
     """All clients of one account."""

@@ -52,19 +52,8 @@ class PrivateMail(SharedMail):
         return Namespaces(self.accounts[user], spaces, user=user)
 
 
-def append(client: MemoryClient, mailbox: bytes, text: str, flags: bytes = b"") -> list[bytes]:
-    body = b"Subject: %b\r\n\r\n%b\r\n" % (text.encode(), text.encode())
-    return client.command(b"p APPEND %b (%b) {%d+}\r\n%b" % (mailbox, flags, len(body), body))
-
-
-def ok(client: MemoryClient, command: bytes) -> list[bytes]:
-    lines = client.command(b"t " + command)
-    assert lines[-1].startswith(b"t OK"), lines
-    return lines[:-1]
-
-
 def flags(client: MemoryClient) -> list[bytes]:
-    lines = [line for line in ok(client, b"FETCH 1:* FLAGS") if b"FLAGS (" in line and b"FETCH" in line]
+    lines = [line for line in client.ok(b"FETCH 1:* FLAGS") if b"FLAGS (" in line and b"FETCH" in line]
     found = [line.partition(b"FLAGS (")[2].partition(b")")[0].split() for line in lines]
     return [b" ".join([flag for flag in each if flag != b"\\Recent"]) for each in found]
 
@@ -76,11 +65,11 @@ WORK = b"shared/bob/Work"
 def mail(tmp_path: Path) -> PrivateMail:
     mail = PrivateMail(tmp_path)
     bob = mail.client("bob")
-    ok(bob, b"CREATE Work")
+    bob.ok(b"CREATE Work")
     for n in range(3):
-        append(bob, b"Work", f"number {n}", b"\\Seen" if n == 0 else b"")
-    ok(bob, b"SETACL Work ann lr")
-    ok(bob, b"SETACL Work carol lrswite")
+        bob.append(b"Work", f"number {n}", b"\\Seen" if n == 0 else b"")
+    bob.ok(b"SETACL Work ann lr")
+    bob.ok(b"SETACL Work carol lrswite")
     for reader in ("ann", "carol"):
         mail.share("bob", reader)
     return mail
@@ -98,123 +87,123 @@ def test_each_has_his_own(mail: PrivateMail) -> None:
     assert lines[-1].startswith(b"s OK [READ-WRITE]")
     assert any(b"[PERMANENTFLAGS (\\Seen)]" in line for line in lines)
     assert any(b"[UNSEEN 1]" in line for line in lines)
-    assert ok(ann, b"MYRIGHTS " + WORK) == [b"* MYRIGHTS shared/bob/Work lrs"]
-    ok(bob, b"SELECT Work")
+    assert ann.ok(b"MYRIGHTS " + WORK) == [b"* MYRIGHTS shared/bob/Work lrs"]
+    bob.ok(b"SELECT Work")
     assert (
-        ok(bob, b"STATUS Work (UIDVALIDITY UIDNEXT MESSAGES)")[-1].partition(b"(")[2]
-        == ok(ann, b"STATUS %b (UIDVALIDITY UIDNEXT MESSAGES)" % WORK)[-1].partition(b"(")[2]
+        bob.ok(b"STATUS Work (UIDVALIDITY UIDNEXT MESSAGES)")[-1].partition(b"(")[2]
+        == ann.ok(b"STATUS %b (UIDVALIDITY UIDNEXT MESSAGES)" % WORK)[-1].partition(b"(")[2]
     )
-    ok(ann, b"STORE 2 +FLAGS (\\Seen \\Flagged)")
-    ok(ann, b"FETCH 3 BODY[]")
+    ann.ok(b"STORE 2 +FLAGS (\\Seen \\Flagged)")
+    ann.ok(b"FETCH 3 BODY[]")
     assert flags(ann) == [b"", b"\\Seen", b"\\Seen"]
-    ok(carol, b"SELECT " + WORK)
+    carol.ok(b"SELECT " + WORK)
     assert flags(carol) == [b"", b"", b""]
     assert flags(bob) == [b"\\Seen", b"", b""]
     assert names(mail) == ["", "", "S"]
     unseen = b"STATUS %b (UNSEEN)" % WORK
-    assert ok(ann, unseen)[0].endswith(b"(UNSEEN 1)")
-    assert ok(carol, unseen)[0].endswith(b"(UNSEEN 3)")
-    assert ok(bob, b"STATUS Work (UNSEEN)")[-1].endswith(b"(UNSEEN 2)")
-    assert ok(ann, b"SEARCH UNSEEN") == [b"* SEARCH 1"]
-    assert ok(ann, b'LIST "" shared/* RETURN (STATUS (UNSEEN))')[-1] == b"* STATUS shared/bob/Work (UNSEEN 1)"
+    assert ann.ok(unseen)[0].endswith(b"(UNSEEN 1)")
+    assert carol.ok(unseen)[0].endswith(b"(UNSEEN 3)")
+    assert bob.ok(b"STATUS Work (UNSEEN)")[-1].endswith(b"(UNSEEN 2)")
+    assert ann.ok(b"SEARCH UNSEEN") == [b"* SEARCH 1"]
+    assert ann.ok(b'LIST "" shared/* RETURN (STATUS (UNSEEN))')[-1] == b"* STATUS shared/bob/Work (UNSEEN 1)"
     assert ann.command(b"x STORE 1 +FLAGS \\Flagged")[-1].startswith(b"x NO [NOPERM]")
 
 
 def test_all_other_flags_are_shared(mail: PrivateMail) -> None:
     ann, bob, carol = (mail.client(user) for user in ("ann", "bob", "carol"))
     for client, name in ((ann, WORK), (carol, WORK), (bob, b"Work")):
-        ok(client, b"SELECT " + name)
-    ok(carol, b"STORE 1 FLAGS (\\Flagged \\Seen Mine)")
-    ok(carol, b"STORE 2 FLAGS (\\Seen)")
-    ok(bob, b"NOOP")
+        client.ok(b"SELECT " + name)
+    carol.ok(b"STORE 1 FLAGS (\\Flagged \\Seen Mine)")
+    carol.ok(b"STORE 2 FLAGS (\\Seen)")
+    bob.ok(b"NOOP")
     assert flags(bob) == [b"\\Flagged \\Seen Mine", b"", b""]
     assert flags(carol) == [b"\\Flagged \\Seen Mine", b"\\Seen", b""]
-    ok(ann, b"NOOP")
+    ann.ok(b"NOOP")
     assert flags(ann) == [b"\\Flagged Mine", b"", b""]
-    ok(carol, b"STORE 1 FLAGS ()")
-    ok(bob, b"NOOP")
+    carol.ok(b"STORE 1 FLAGS ()")
+    bob.ok(b"NOOP")
     assert flags(bob) == [b"\\Seen", b"", b""]
     assert flags(carol) == [b"", b"\\Seen", b""]
 
 
 def test_it_lasts(mail: PrivateMail) -> None:
     ann = mail.client("ann")
-    ok(ann, b"SELECT " + WORK)
-    ok(ann, b"STORE 2 +FLAGS \\Seen")
-    status = ok(ann, b"STATUS %b (UIDVALIDITY UIDNEXT HIGHESTMODSEQ MAILBOXID UNSEEN)" % WORK)[-1]
+    ann.ok(b"SELECT " + WORK)
+    ann.ok(b"STORE 2 +FLAGS \\Seen")
+    status = ann.ok(b"STATUS %b (UIDVALIDITY UIDNEXT HIGHESTMODSEQ MAILBOXID UNSEEN)" % WORK)[-1]
     again = PrivateMail(mail.root)
     again.shares = mail.shares
     assert (
-        ok(again.client("ann"), b"STATUS %b (UIDVALIDITY UIDNEXT HIGHESTMODSEQ MAILBOXID UNSEEN)" % WORK)[-1] == status
+        again.client("ann").ok(b"STATUS %b (UIDVALIDITY UIDNEXT HIGHESTMODSEQ MAILBOXID UNSEEN)" % WORK)[-1] == status
     )
     # Whatever it is called now.
-    ok(mail.client("bob"), b"RENAME Work Play")
-    ok(mail.client("bob"), b"SETACL Play ann lr")
+    mail.client("bob").ok(b"RENAME Work Play")
+    mail.client("bob").ok(b"SETACL Play ann lr")
     client = mail.client("ann")
-    ok(client, b"SELECT shared/bob/Play")
+    client.ok(b"SELECT shared/bob/Play")
     assert flags(client) == [b"", b"\\Seen", b""]
 
 
 def test_news_and_what_goes(mail: PrivateMail) -> None:
     ann, bob = mail.client("ann"), mail.client("bob")
-    ok(ann, b"SELECT " + WORK)
-    ok(ann, b"STORE 1:* +FLAGS \\Seen")
-    ok(bob, b"SELECT Work")
-    append(bob, b"Work", "new", b"\\Seen")
-    ok(bob, b"STORE 2 +FLAGS (\\Deleted)")
-    told = ok(ann, b"NOOP")
+    ann.ok(b"SELECT " + WORK)
+    ann.ok(b"STORE 1:* +FLAGS \\Seen")
+    bob.ok(b"SELECT Work")
+    bob.append(b"Work", "new", b"\\Seen")
+    bob.ok(b"STORE 2 +FLAGS (\\Deleted)")
+    told = ann.ok(b"NOOP")
     assert b"* 4 EXISTS" in told
     assert b"* 1 RECENT" in told
-    ok(bob, b"EXPUNGE")
-    assert b"* 2 EXPUNGE" in ok(ann, b"NOOP")
+    bob.ok(b"EXPUNGE")
+    assert b"* 2 EXPUNGE" in ann.ok(b"NOOP")
     assert flags(ann) == [b"\\Seen", b"\\Seen", b""]
-    assert ok(ann, b"UID SEARCH ALL") == [b"* SEARCH 1 3 4"]
-    ok(bob, b"DELETE Work")
+    assert ann.ok(b"UID SEARCH ALL") == [b"* SEARCH 1 3 4"]
+    bob.ok(b"DELETE Work")
     assert b"* BYE" in ann.command(b"x NOOP")[0]
 
 
 def test_condstore_and_qresync(mail: PrivateMail) -> None:
     ann, bob = mail.client("ann"), mail.client("bob")
-    ok(ann, b"ENABLE QRESYNC")
-    ok(ann, b"SELECT " + WORK)
-    values = ok(ann, b"STATUS %b (UIDVALIDITY HIGHESTMODSEQ)" % WORK)[-1].split()
+    ann.ok(b"ENABLE QRESYNC")
+    ann.ok(b"SELECT " + WORK)
+    values = ann.ok(b"STATUS %b (UIDVALIDITY HIGHESTMODSEQ)" % WORK)[-1].split()
     validity, modseq = values[4], int(values[6].strip(b")"))
     other = mail.client("ann")
-    ok(other, b"SELECT " + WORK)
-    ok(other, b"STORE 1 +FLAGS \\Seen")
+    other.ok(b"SELECT " + WORK)
+    other.ok(b"STORE 1 +FLAGS \\Seen")
     lines = ann.command(b"c STORE 1:2 (UNCHANGEDSINCE %d) -FLAGS (\\Seen)" % modseq)
     assert lines[-1].startswith(b"c OK [MODIFIED 1]"), lines
-    ok(bob, b"SELECT Work")
-    before = ok(bob, b"STATUS Work (HIGHESTMODSEQ)")[-1]
-    ok(ann, b"STORE 1:3 +FLAGS (\\Seen)")
+    bob.ok(b"SELECT Work")
+    before = bob.ok(b"STATUS Work (HIGHESTMODSEQ)")[-1]
+    ann.ok(b"STORE 1:3 +FLAGS (\\Seen)")
     # What a reader has seen is no change for anybody else.
-    assert ok(bob, b"STATUS Work (HIGHESTMODSEQ)")[-1] == before
-    ok(ann, b"UNSELECT")
-    ok(bob, b"STORE 3 +FLAGS (\\Deleted)")
-    ok(bob, b"EXPUNGE")
-    lines = ok(ann, b"SELECT %b (QRESYNC (%b %d))" % (WORK, validity, modseq))
+    assert bob.ok(b"STATUS Work (HIGHESTMODSEQ)")[-1] == before
+    ann.ok(b"UNSELECT")
+    bob.ok(b"STORE 3 +FLAGS (\\Deleted)")
+    bob.ok(b"EXPUNGE")
+    lines = ann.ok(b"SELECT %b (QRESYNC (%b %d))" % (WORK, validity, modseq))
     assert b"* VANISHED (EARLIER) 3" in lines
     assert sum(b"\\Seen" in line and b" FETCH " in line for line in lines) == 2
 
 
 def test_copies_in_and_out(mail: PrivateMail) -> None:
     ann, bob, carol = (mail.client(user) for user in ("ann", "bob", "carol"))
-    ok(ann, b"SELECT " + WORK)
-    ok(ann, b"STORE 2 +FLAGS \\Seen")
+    ann.ok(b"SELECT " + WORK)
+    ann.ok(b"STORE 2 +FLAGS \\Seen")
     assert ann.command(b"c COPY 1:3 INBOX")[-1].startswith(b"c OK [COPYUID")
-    ok(ann, b"SELECT INBOX")
+    ann.ok(b"SELECT INBOX")
     assert flags(ann) == [b"", b"\\Seen", b""]
-    ok(carol, b"SELECT " + WORK)
-    append(carol, WORK, "put", b"\\Seen \\Flagged")
-    append(carol, b"INBOX", "own", b"\\Seen")
-    ok(carol, b"SELECT INBOX")
+    carol.ok(b"SELECT " + WORK)
+    carol.append(WORK, "put", b"\\Seen \\Flagged")
+    carol.append(b"INBOX", "own", b"\\Seen")
+    carol.ok(b"SELECT INBOX")
     assert carol.command(b"c COPY 1 " + WORK)[-1].startswith(b"c OK [COPYUID")
-    ok(carol, b"SELECT " + WORK)
+    carol.ok(b"SELECT " + WORK)
     assert flags(carol) == [b"", b"", b"", b"\\Flagged \\Seen", b"\\Seen"]
-    ok(bob, b"SELECT Work")
+    bob.ok(b"SELECT Work")
     assert flags(bob) == [b"\\Seen", b"", b"", b"\\Flagged", b""]
-    assert any(line.startswith(b"* OK [COPYUID") for line in ok(carol, b"MOVE 5 INBOX"))
-    ok(carol, b"SELECT INBOX")
+    assert any(line.startswith(b"* OK [COPYUID") for line in carol.ok(b"MOVE 5 INBOX"))
+    carol.ok(b"SELECT INBOX")
     assert flags(carol) == [b"\\Seen", b"\\Seen"]
 
 
@@ -226,27 +215,27 @@ def test_public_mail(tmp_path: Path) -> None:
     item.write(b"Subject: news\r\n\r\nnews\r\n")
     box.commit([(item, Flags(0), 1_000_000_000)])
     ann, carol = mail.client("ann"), mail.client("carol")
-    ok(ann, b"SELECT Public/News")
-    ok(ann, b"STORE 1 +FLAGS \\Seen")
-    ok(carol, b"SELECT Public/News")
+    ann.ok(b"SELECT Public/News")
+    ann.ok(b"STORE 1 +FLAGS \\Seen")
+    carol.ok(b"SELECT Public/News")
     assert (flags(ann), flags(carol)) == ([b"\\Seen"], [b""])
     assert not box.sync().flags[0] & SEEN
 
 
 def test_an_index_that_is_damaged_or_lost(mail: PrivateMail) -> None:
     ann = mail.client("ann")
-    ok(ann, b"SELECT " + WORK)
-    ok(ann, b"STORE 1:2 +FLAGS \\Seen")
-    ok(ann, b"UNSELECT")
-    status = ok(ann, b"STATUS %b (UIDVALIDITY UIDNEXT HIGHESTMODSEQ)" % WORK)[-1]
+    ann.ok(b"SELECT " + WORK)
+    ann.ok(b"STORE 1:2 +FLAGS \\Seen")
+    ann.ok(b"UNSELECT")
+    status = ann.ok(b"STATUS %b (UIDVALIDITY UIDNEXT HIGHESTMODSEQ)" % WORK)[-1]
     (folder,) = (mail.root / "ann").glob("maildir-imapd.seen/*")
     for name, content in (("maildir-imapd.index", b"nonsense\n"), ("maildir-imapd.journal", b"nonsense\n")):
         (folder / name).write_bytes(content)
         again = PrivateMail(mail.root)
         again.shares = mail.shares
         client = again.client("ann")
-        ok(client, b"SELECT " + WORK)
-        now = ok(client, b"STATUS %b (UIDVALIDITY UIDNEXT HIGHESTMODSEQ)" % WORK)[-1]
+        client.ok(b"SELECT " + WORK)
+        now = client.ok(b"STATUS %b (UIDVALIDITY UIDNEXT HIGHESTMODSEQ)" % WORK)[-1]
         assert now.split()[:7] == status.split()[:7]
         assert int(now.split()[-1].strip(b")")) >= int(status.split()[-1].strip(b")"))
         assert len(flags(client)) == 3
@@ -254,24 +243,24 @@ def test_an_index_that_is_damaged_or_lost(mail: PrivateMail) -> None:
 
 def test_a_folder_that_is_numbered_anew(mail: PrivateMail) -> None:
     ann = mail.client("ann")
-    ok(ann, b"SELECT " + WORK)
+    ann.ok(b"SELECT " + WORK)
     box = mail.accounts["bob"].mailbox("Work")
     with box._changing(), box._folder.exclusive():
         box._folder.number_anew()
         box._adopt_rows()
     assert any(line.startswith(b"* BYE") for line in ann.command(b"x NOOP"))
     client = mail.client("ann")
-    ok(client, b"SELECT " + WORK)
+    client.ok(b"SELECT " + WORK)
     assert flags(client) == [b"", b"", b""]
 
 
 def test_notify_and_idle(mail: PrivateMail) -> None:
     ann, other, bob = mail.client("ann"), mail.client("ann"), mail.client("bob")
-    ok(ann, b"NOTIFY SET (mailboxes %b (MessageNew MessageExpunge FlagChange))" % WORK)
-    ok(other, b"SELECT " + WORK)
-    ok(other, b"STORE 1 +FLAGS \\Seen")
+    ann.ok(b"NOTIFY SET (mailboxes %b (MessageNew MessageExpunge FlagChange))" % WORK)
+    other.ok(b"SELECT " + WORK)
+    other.ok(b"STORE 1 +FLAGS \\Seen")
     assert ann.read_line() == b"* STATUS shared/bob/Work (UNSEEN 2)"
-    append(bob, b"Work", "new")
+    bob.append(b"Work", "new")
     line = ann.read_line()
     assert line is not None
     assert b"MESSAGES 4" in line
@@ -284,9 +273,9 @@ def test_any_history_of_two_readers(tmp_path: Path) -> None:
         chance = random.Random(seed)
         mails = [PrivateMail(tmp_path / str(seed)) for _ in range(2)]
         bob = mails[0].client("bob")
-        ok(bob, b"CREATE Work")
+        bob.ok(b"CREATE Work")
         for user in ("ann", "carol"):
-            ok(bob, b"SETACL Work %b lrswite" % user.encode())
+            bob.ok(b"SETACL Work %b lrswite" % user.encode())
             for mail in mails:
                 mail.share("bob", user)
         box = mails[0].accounts["bob"].mailbox("Work")
@@ -294,29 +283,29 @@ def test_any_history_of_two_readers(tmp_path: Path) -> None:
         for _ in range(25):
             user = chance.choice(["ann", "carol"])
             client = chance.choice(mails).client(user)
-            ok(client, b"SELECT " + WORK)
+            client.ok(b"SELECT " + WORK)
             uids = list(box.sync().uids)
             some = sorted(chance.sample(uids, min(len(uids), 2)))
             match chance.randrange(5):
                 case 0 | 1:
-                    append(bob, b"Work", "x", chance.choice([b"", b"\\Seen"]))
+                    bob.append(b"Work", "x", chance.choice([b"", b"\\Seen"]))
                 case 2 if some:
-                    ok(client, b"UID STORE %b +FLAGS (\\Seen)" % b",".join(b"%d" % uid for uid in some))
+                    client.ok(b"UID STORE %b +FLAGS (\\Seen)" % b",".join(b"%d" % uid for uid in some))
                     seen[user].update(some)
                 case 3 if some:
-                    ok(client, b"UID STORE %b FLAGS (\\Draft)" % b",".join(b"%d" % uid for uid in some))
+                    client.ok(b"UID STORE %b FLAGS (\\Draft)" % b",".join(b"%d" % uid for uid in some))
                     seen[user].difference_update(some)
                 case 4 if some and chance.random() < 0.5:
-                    ok(client, b"UID STORE %d +FLAGS.SILENT (\\Deleted)" % some[0])
-                    ok(client, b"EXPUNGE")
+                    client.ok(b"UID STORE %d +FLAGS.SILENT (\\Deleted)" % some[0])
+                    client.ok(b"EXPUNGE")
             there = set(box.sync().uids)
             for mail in mails:
                 for reader, known in seen.items():
                     one = mail.client(reader)
-                    ok(one, b"EXAMINE " + WORK)
-                    found = {int(word) for word in ok(one, b"UID SEARCH SEEN")[0].split()[2:]}
+                    one.ok(b"EXAMINE " + WORK)
+                    found = {int(word) for word in one.ok(b"UID SEARCH SEEN")[0].split()[2:]}
                     assert found == known & there
-                    assert {int(word) for word in ok(one, b"UID SEARCH ALL")[0].split()[2:]} == there
+                    assert {int(word) for word in one.ok(b"UID SEARCH ALL")[0].split()[2:]} == there
 
 
 def test_a_virtual_mailbox_of_it(mail: PrivateMail) -> None:
@@ -330,25 +319,25 @@ def test_a_virtual_mailbox_of_it(mail: PrivateMail) -> None:
     virtual = OneAccount(SpaceKind.PERSONAL, "Virtual/", lambda: branch, virtual=True)
     client = MemoryClient(Namespaces(before.own, [*before.spaces, virtual], user="ann"))
     client.read_line()
-    ok(client, b"LOGIN ann secret")
-    assert b"* 3 EXISTS" in ok(client, b"SELECT Virtual/Unread")
-    ok(client, b"STORE 1:2 +FLAGS \\Seen")
+    client.ok(b"LOGIN ann secret")
+    assert b"* 3 EXISTS" in client.ok(b"SELECT Virtual/Unread")
+    client.ok(b"STORE 1:2 +FLAGS \\Seen")
     assert names(mail) == ["", "", "S"]
-    assert ok(client, b"STATUS %b (UNSEEN)" % WORK)[-1].endswith(b"(UNSEEN 1)")
-    assert b"* 1 EXISTS" in ok(client, b"SELECT Virtual/Unread")
+    assert client.ok(b"STATUS %b (UNSEEN)" % WORK)[-1].endswith(b"(UNSEEN 1)")
+    assert b"* 1 EXISTS" in client.ok(b"SELECT Virtual/Unread")
 
 
 def test_where_nothing_may_be_written(tmp_path: Path) -> None:
     """As on a file system that is mounted read-only: what the reader has seen is kept nowhere, and mail is read."""
     mail = PrivateMail(tmp_path)
     bob = mail.client("bob")
-    append(bob, b"INBOX", "of bob")
+    bob.append(b"INBOX", "of bob")
     bob.command(b"a SETACL INBOX ann lr")
     mail.share("bob", "ann")
     with durable.untouched():
         ann = mail.client("ann")
-        assert b"* 1 EXISTS" in ok(ann, b"SELECT shared/bob")
-        assert any(b"of bob" in line for line in ok(ann, b"FETCH 1 BODY.PEEK[]"))
-        assert b"* STATUS shared/bob (UNSEEN 1)" in ok(ann, b"STATUS shared/bob (UNSEEN)")
+        assert b"* 1 EXISTS" in ann.ok(b"SELECT shared/bob")
+        assert any(b"of bob" in line for line in ann.ok(b"FETCH 1 BODY.PEEK[]"))
+        assert b"* STATUS shared/bob (UNSEEN 1)" in ann.ok(b"STATUS shared/bob (UNSEEN)")
         ann.command(b"s STORE 1 +FLAGS (\\Seen)")
-    assert b"* STATUS INBOX (UNSEEN 1)" in ok(bob, b"STATUS INBOX (UNSEEN)")
+    assert b"* STATUS INBOX (UNSEEN 1)" in bob.ok(b"STATUS INBOX (UNSEEN)")

@@ -146,6 +146,23 @@ def logs_in(client: Client, user: str) -> bool:
     return False
 
 
+def whose(user: str, peer: str, hosts: list[Host]) -> Host:
+    """The host that says in its log that he has logged in from there."""
+    until(lambda: any(each.has_login(user, peer) for each in hosts))
+    return next(each for each in hosts if each.has_login(user, peer))
+
+
+def passed_on(connected: tuple[Client, str], user: str, hosts: list[Host]) -> Host | None:
+    """The host to which a login is passed on by what stands in front; None where it hangs up."""
+    client, peer = connected
+    assert client.greeting.startswith(b"* OK")
+    if not logs_in(client, user):
+        return None
+    client.ok("SELECT INBOX")
+    client.ok("LOGOUT")
+    return whose(user, peer, hosts)
+
+
 # --- HAProxy --------------------------------------------------------------------------------------
 
 
@@ -180,8 +197,7 @@ def test_haproxy(hosts: list[Host], tmp_path: Path) -> None:
             return None
         client.ok(f"LOGIN {user} secret")
         client.ok("LOGOUT")
-        until(lambda: any(each.has_login(user, peer) for each in hosts))
-        return next(each for each in hosts if each.has_login(user, peer))
+        return whose(user, peer, hosts)
 
     with haproxy(tmp_path, hosts) as port:
         until(lambda: serving("u1", "127.0.0.5"))
@@ -258,14 +274,7 @@ def test_nginx(hosts: list[Host], tmp_path: Path) -> None:
     users = [f"u{number}" for number in range(12)]
 
     def serving(user: str) -> Host | None:
-        client, peer = connect(port, base, "127.0.0.7")
-        assert client.greeting.startswith(b"* OK")
-        if not logs_in(client, user):
-            return None
-        client.ok("SELECT INBOX")
-        client.ok("LOGOUT")
-        until(lambda: any(each.has_login(user, peer) for each in hosts))
-        return next(each for each in hosts if each.has_login(user, peer))
+        return passed_on(connect(port, base, "127.0.0.7"), user, hosts)
 
     try:
         with nginx(tmp_path, base, front.ports["auth_http"]) as port:
@@ -333,14 +342,7 @@ def test_dovecot(hosts: list[Host], tmp_path: Path) -> None:
     users = [f"u{number}" for number in range(8)]
 
     def serving(user: str) -> Host | None:
-        client, peer = connect(port, base, "127.0.0.9")
-        assert client.greeting.startswith(b"* OK")
-        if not logs_in(client, user):
-            return None
-        client.ok("SELECT INBOX")
-        client.ok("LOGOUT")
-        until(lambda: any(each.has_login(user, peer) for each in hosts))
-        return next(each for each in hosts if each.has_login(user, peer))
+        return passed_on(connect(port, base, "127.0.0.9"), user, hosts)
 
     try:
         with dovecot(tmp_path, base) as port:

@@ -43,15 +43,6 @@ def client(running: Running, user: str) -> Client:
     return Client.to(running.port, user=user)
 
 
-def said(talker: Client, line: str) -> str:
-    """The text behind the tag of a command's last line."""
-    return talker.command(line)[-1].partition(b" ")[2].decode()
-
-
-def append(talker: Client, mailbox: str, body: bytes) -> str:
-    return said(talker, f"APPEND {mailbox} {{{len(body)}+}}\r\n{body.decode()}")
-
-
 def listed(talker: Client, pattern: str = "*") -> list[str]:
     lines = talker.command(f'LIST "" {pattern}')
     return [line.rpartition(b' "/" ')[2].decode() for line in lines if line.startswith(b"* LIST")]
@@ -63,16 +54,16 @@ def test_shares_come_and_go(running: Running) -> None:
     owner = client(running, "u0")
     for reader in readers:
         assert not [name for name in listed(reader) if name.startswith("shared/")]
-    assert said(owner, "CREATE Work").startswith("OK")
-    assert said(owner, "SETACL Work u1 lrs").startswith("OK")
+    assert owner.said("CREATE Work").startswith("OK")
+    assert owner.said("SETACL Work u1 lrs").startswith("OK")
     assert (running.base / "shares").read_text() == "shared/shared-boxes/user/u1/u0\n1\n"
     for reader in readers:
         assert "shared/u0/Work" in listed(reader)
-        assert said(reader, "SELECT shared/u0/Work").startswith("OK")
-    assert append(owner, "Work", b"Subject: x\r\n\r\nnews\r\n").startswith("OK")
+        assert reader.said("SELECT shared/u0/Work").startswith("OK")
+    assert owner.append("Work", b"Subject: x\r\n\r\nnews\r\n").startswith("OK")
     for reader in readers:
         assert b"* 1 EXISTS" in reader.command("NOOP")
-    assert said(owner, "DELETEACL Work u1").startswith("OK")
+    assert owner.said("DELETEACL Work u1").startswith("OK")
     for reader in readers:
         assert not [name for name in listed(reader) if name.startswith("shared/")]
     assert not (running.base / "shares").read_text()
@@ -81,14 +72,14 @@ def test_shares_come_and_go(running: Running) -> None:
 def test_whoever_has_asked_hears_of_a_new_share(running: Running) -> None:
     readers = [client(running, "u1") for _ in range(3)]
     for reader in readers:
-        line = said(reader, "NOTIFY SET (subtree shared (MailboxName MessageNew MessageExpunge))")
+        line = reader.said("NOTIFY SET (subtree shared (MailboxName MessageNew MessageExpunge))")
         assert line.startswith("OK"), line
     owner = client(running, "u2")
     owner.command("CREATE Sub")
     owner.command("SETACL Sub u1 lr")
     for reader in readers:
         reader.until(r"\* LIST .* shared/u2/Sub$")
-    append(owner, "Sub", b"Subject: x\r\n\r\nnews\r\n")
+    owner.append("Sub", b"Subject: x\r\n\r\nnews\r\n")
     for reader in readers:
         reader.until(r"\* STATUS shared/u2/Sub \(MESSAGES 1 ")
 
@@ -97,20 +88,20 @@ def test_public_and_deleted(running: Running) -> None:
     reader = client(running, "u3")
     assert [name for name in listed(reader) if "/" in name] == ["Public/News"]
     assert "Deleted" in listed(reader)
-    assert said(reader, "SELECT Public/News").startswith("OK")
-    assert append(reader, "Public/News", b"x\r\n").startswith("NO [NOPERM]")
-    assert append(reader, "INBOX", b"Subject: x\r\n\r\nto go\r\n").startswith("OK")
+    assert reader.said("SELECT Public/News").startswith("OK")
+    assert reader.append("Public/News", b"x\r\n").startswith("NO [NOPERM]")
+    assert reader.append("INBOX", b"Subject: x\r\n\r\nto go\r\n").startswith("OK")
     reader.command("SELECT INBOX")
     reader.command("STORE 1 +FLAGS \\Deleted")
     reader.command("EXPUNGE")
-    assert said(reader, "SELECT Deleted/INBOX").startswith("OK [READ-ONLY]")
-    assert said(reader, "STORE 1 +FLAGS \\Seen").startswith("NO")
-    assert said(reader, "EXPUNGE").startswith("NO")
-    assert said(reader, "COPY 1 INBOX").startswith("OK [COPYUID")
-    assert append(reader, "Deleted/INBOX", b"x\r\n").startswith("NO")
-    assert said(reader, "CREATE Deleted/More").startswith("NO")
-    assert said(reader, "DELETE Deleted/INBOX").startswith("NO")
-    assert said(reader, "SETACL Deleted/INBOX u1 lr").startswith("NO")
+    assert reader.said("SELECT Deleted/INBOX").startswith("OK [READ-ONLY]")
+    assert reader.said("STORE 1 +FLAGS \\Seen").startswith("NO")
+    assert reader.said("EXPUNGE").startswith("NO")
+    assert reader.said("COPY 1 INBOX").startswith("OK [COPYUID")
+    assert reader.append("Deleted/INBOX", b"x\r\n").startswith("NO")
+    assert reader.said("CREATE Deleted/More").startswith("NO")
+    assert reader.said("DELETE Deleted/INBOX").startswith("NO")
+    assert reader.said("SETACL Deleted/INBOX u1 lr").startswith("NO")
     assert b"* STATUS INBOX (MESSAGES 1)" in reader.command("STATUS INBOX (MESSAGES)")
 
 
@@ -131,8 +122,8 @@ def test_users_of_the_system(tmp_path: Path) -> None:
         owner, reader = client(running, "u0"), client(running, "u1")
         for name in ("Open", "Closed"):
             owner.command(f"CREATE {name}")
-            assert append(owner, name, b"Subject: x\r\n\r\nof u0\r\n").startswith("OK")
-            assert said(owner, f"SETACL {name} u1 lr").startswith("OK")
+            assert owner.append(name, b"Subject: x\r\n\r\nof u0\r\n").startswith("OK")
+            assert owner.said(f"SETACL {name} u1 lr").startswith("OK")
         assert listed(reader, "shared/*") == []
         root = tmp_path / "u0" / "Maildir"
         for path in (root, root / ".Open", *(root / ".Open").rglob("*")):
@@ -140,14 +131,14 @@ def test_users_of_the_system(tmp_path: Path) -> None:
             path.chmod(0o2770 if path.is_dir() else 0o660)
         reader = client(running, "u1")
         assert "shared/u0/Open" in listed(reader, "shared/*")
-        assert said(reader, "SELECT shared/u0/Open").startswith("OK")
+        assert reader.said("SELECT shared/u0/Open").startswith("OK")
         assert any(b"of u0" in line for line in reader.command("FETCH 1 BODY[]"))
-        assert said(reader, "COPY 1 INBOX").startswith("OK")
+        assert reader.said("COPY 1 INBOX").startswith("OK")
         (copy,) = (tmp_path / "u1" / "Maildir" / "cur").iterdir()
         assert copy.stat().st_uid == 54401
         assert copy.stat().st_nlink == 1
-        assert said(reader, "SELECT shared/u0/Closed").startswith("NO")
-        assert said(reader, "SELECT INBOX").startswith("OK")
+        assert reader.said("SELECT shared/u0/Closed").startswith("NO")
+        assert reader.said("SELECT INBOX").startswith("OK")
     finally:
         stop_server(running)
 

@@ -38,13 +38,9 @@ def client(running: Running, user: str) -> Client:
     return Client.to(running.port, user=user)
 
 
-def said(talker: Client, line: str) -> str:
-    return talker.command(line)[-1].partition(b" ")[2].decode()
-
-
 def append(talker: Client, mailbox: str, body: bytes) -> str:
     """Put a message into a mailbox, and return its UID."""
-    line = said(talker, f"APPEND {mailbox} {{{len(body)}+}}\r\n{body.decode()}")
+    line = talker.append(mailbox, body)
     assert line.startswith("OK [APPENDUID"), line
     return line.partition("]")[0].split()[-1]
 
@@ -79,13 +75,13 @@ def test_whichever_worker(running: Running) -> None:
     for submitter in submitters:
         assert told(submitter, urls[0]) == b"of u0\r\n"
     assert told(client(running, "u1"), urls[0]) is None
-    assert said(owners_sessions[1], "RESETKEY INBOX").startswith("OK No URL")
+    assert owners_sessions[1].said("RESETKEY INBOX").startswith("OK No URL")
     for submitter in submitters:
         assert told(submitter, urls[0]) is None
     again = authorized(owners_sessions[2], "u0", f"INBOX/;uid={uid}/;section=TEXT")
     for submitter in submitters:
         assert told(submitter, again) == b"of u0\r\n"
-    assert said(owners_sessions[3], "RESETKEY").startswith("OK")
+    assert owners_sessions[3].said("RESETKEY").startswith("OK")
     assert told(submitters[0], again) is None
     assert (running.base / "u5" / "Maildir" / "cur").is_dir()
     for name in ("u1", "u5"):

@@ -32,28 +32,20 @@ def running(tmp_path: Path) -> Iterator[Running]:
     assert "Traceback" not in log, log
 
 
-def said(talker: Client, line: str) -> str:
-    return talker.command(line)[-1].partition(b" ")[2].decode()
-
-
-def append(talker: Client, mailbox: str, body: bytes = b"Subject: x\r\n\r\nx\r\n") -> str:
-    return said(talker, f"APPEND {mailbox} {{{len(body)}+}}\r\n{body.decode()}")
-
-
 def test_two_workers(running: Running) -> None:
     """Several sessions of one user, whichever worker they are at."""
     clients = [Client.to(running.port, user="u0") for _ in range(5)]
     first, *others = clients
-    assert said(first, "CREATE Work").startswith("OK")
+    assert first.said("CREATE Work").startswith("OK")
     listed = [line.rpartition(b' "/" ')[2].strip(b'"').decode() for line in first.command('LIST "" *')]
     assert {"Virtual/All mail", "Virtual/Flagged", "Virtual/Unread", "Files/Old"} <= set(listed)
     assert b'* LIST (\\HasNoChildren \\All) "/" "Virtual/All mail"' in first.command('LIST (SPECIAL-USE) "" *')
     for talker in others:
-        assert said(talker, "SELECT Virtual/Unread").startswith("OK [READ-WRITE]")
+        assert talker.said("SELECT Virtual/Unread").startswith("OK [READ-WRITE]")
         talker.send(b"i IDLE\r\n")
         talker.until(r"\+ idling")
-    assert append(first, "INBOX").startswith("OK")
-    assert append(first, "Work").startswith("OK")
+    assert first.append("INBOX").startswith("OK")
+    assert first.append("Work").startswith("OK")
     for talker in others:
         talker.until(r"\* 2 EXISTS")
     first.command("SELECT Virtual/Unread")
@@ -76,7 +68,7 @@ def test_two_workers(running: Running) -> None:
 def test_a_reader_of_files_on_the_way(running: Running) -> None:
     talker = Client.to(running.port, user="u1")
     new = running.base / "u1" / "Maildir" / "new"
-    assert said(talker, "SELECT Virtual/Unread").startswith("OK")
+    assert talker.said("SELECT Virtual/Unread").startswith("OK")
     talker.send(b"i IDLE\r\n")
     talker.until(r"\+ idling")
     (new / "1700000000.M1P1.host").write_bytes(b"Subject: new\n\nnew\n")
@@ -173,13 +165,13 @@ def test_private_seen_with_two_workers(tmp_path: Path) -> None:
         owner = Client.to(running.port, user="u0")
         owner.ok("CREATE Work")
         for _ in range(3):
-            assert append(owner, "Work").startswith("OK")
+            assert owner.append("Work").startswith("OK")
         for reader in ("u1", "u2"):
             owner.ok(f"SETACL Work {reader} lr")
         first = [Client.to(running.port, user="u1") for _ in range(4)]
         second = [Client.to(running.port, user="u2") for _ in range(4)]
         for talker in (*first, *second):
-            assert said(talker, "SELECT shared/u0/Work").startswith("OK [READ-WRITE]")
+            assert talker.said("SELECT shared/u0/Work").startswith("OK [READ-WRITE]")
         for talker in first[1:]:
             talker.send(b"i IDLE\r\n")
             talker.until(r"\+ idling")
