@@ -108,18 +108,24 @@ SAMPLES: Final = (
 )
 
 
-def _pythons_own() -> Crypt | None:
-    """Return crypt(3) as Python has it until 3.12, None for later ones; no other thread runs while it hashes."""
-    if sys.version_info >= (3, 13):
+if sys.version_info < (3, 13):
+
+    def _pythons_own() -> Crypt | None:
+        """Return crypt(3) as Python has it until 3.12; no other thread runs while it hashes."""
+        try:
+            with warnings.catch_warnings():
+                # That it goes with 3.13 is no news: Debian has the library from there on.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                import crypt
+        except ImportError:
+            return None
+        return crypt.crypt
+
+else:
+
+    def _pythons_own() -> Crypt | None:
+        """Return None: Python has crypt(3) no more."""
         return None
-    try:
-        with warnings.catch_warnings():
-            # That it goes with 3.13 is no news: Debian has the library from there on.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import crypt
-    except ImportError:
-        return None
-    return crypt.crypt
 
 
 @cache
