@@ -115,7 +115,7 @@ ELSEWHERE = {
     "server/delivering": "test_cli_deliver test_crash_lmtp",
     "server/hook": VALUES,
     "server/lmtp_rules": VALUES,
-    "server/programs": "test_server_hook_jobs test_server_warning_jobs",
+    "server/programs": "test_server_hook_jobs test_server_warning_jobs test_server_indexing",
     "server/recipients": "test_server_lmtp_service",
     "setting/delivery": "test_config test_server_settings test_server_lmtp_service test_server_hook_jobs",
     "store/namespaces": "test_imap_namespaces test_server_reach",

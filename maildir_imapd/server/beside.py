@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd import log as logs
 from maildir_imapd.events import Log
 from maildir_imapd.server import expiry_jobs, field_jobs, hook_jobs, index_jobs, quotas, settings, warning_jobs
-from maildir_imapd.server.extracting import adopt_orphans
 from maildir_imapd.server.job_queue import MESSAGE_OCTETS, Queue, render
+from maildir_imapd.server.programs import adopt_orphans
 
 if TYPE_CHECKING:
     from maildir_imapd.config import Config

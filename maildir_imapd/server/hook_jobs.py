@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.errors import LockTimeout, MailboxMissing, StoreError
 from maildir_imapd.events import Log
 from maildir_imapd.server import jobs, programs, settings
-from maildir_imapd.server.extracting import INPUT_OCTETS, adopt_orphans
+from maildir_imapd.server.extracting import INPUT_OCTETS
 from maildir_imapd.server.job_queue import JobKind
 from maildir_imapd.store.threads.moves import Moved, parse
 
@@ -51,7 +51,7 @@ def work(
     """Run what is to be run for messages of a user (``Moved.render``); as ``jobs.carry_out``."""
 
     def do(account: Account) -> int:
-        adopt_orphans()
+        programs.adopt_orphans()
         for moved in map(parse, moves):
             if noting.ending:
                 break

@@ -19,7 +19,7 @@ from maildir_imapd import log as logs
 from maildir_imapd.events import Log
 from maildir_imapd.imap.columns.danger import Message
 from maildir_imapd.server import jobs, shared
-from maildir_imapd.server.extracting import children, end_children
+from maildir_imapd.server.programs import children, end_children
 
 log = Log(__name__)
 

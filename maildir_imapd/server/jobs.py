@@ -11,7 +11,7 @@ from maildir_imapd.errors import ImapdError
 from maildir_imapd.imap.columns.danger import Message
 from maildir_imapd.server import confine, settings
 from maildir_imapd.server.accounts import Accounts
-from maildir_imapd.server.extracting import end_with_parent
+from maildir_imapd.server.programs import end_with_parent
 
 if TYPE_CHECKING:
     from maildir_imapd.auth.base import Identity

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from maildir_imapd.errors import ImapdError
 from maildir_imapd.events import Log
 from maildir_imapd.server import jobs, programs, quotas
-from maildir_imapd.server.extracting import adopt_orphans
 from maildir_imapd.server.job_queue import JobKind
 from maildir_imapd.store.records.quota_warned import Crossing, Fullness
 
@@ -51,7 +50,7 @@ def work(opens: Opens, warnings: Sequence[QuotaWarning], user: str, noting: jobs
     """Tell of a user's quota; as ``jobs.carry_out``."""
 
     def do(account: Account) -> int:
-        adopt_orphans()
+        programs.adopt_orphans()
         warn(account, warnings, user)
         return jobs.DONE
 
@@ -79,7 +78,7 @@ def aside(account: Account, warnings: Sequence[QuotaWarning], user: str) -> None
             # It ends by itself, whatever hangs.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(jobs.STANDS_SECONDS)
-            adopt_orphans()
+            programs.adopt_orphans()
             warn(account, warnings, user)
         status = 0
     except ImapdError as error:

@@ -26,7 +26,7 @@ from maildir_imapd.auth import schemes
 from maildir_imapd.config import load
 from maildir_imapd.imap.columns.danger import Message
 from maildir_imapd.server import beside as besides
-from maildir_imapd.server import confine, extracting, index_jobs, job_queue, jobs, owners, settings, shared
+from maildir_imapd.server import confine, extracting, index_jobs, job_queue, jobs, owners, programs, settings, shared
 from maildir_imapd.server.extracting import Extracting, Extractors
 from maildir_imapd.server.job_queue import Queue, render
 from maildir_imapd.store.account import Account
@@ -228,7 +228,7 @@ def test_what_another_user_has_left_behind_is_ended_without_the_right_to_signal_
     child = os.fork()
     if child == 0:
         try:
-            extracting.adopt_orphans()
+            programs.adopt_orphans()
             confine.drop_capabilities((confine.SETUID, confine.SETGID))
             job = os.fork()
             if job == 0:
@@ -239,9 +239,9 @@ def test_what_another_user_has_left_behind_is_ended_without_the_right_to_signal_
                         signal.pause()
                 os._exit(0)
             os.waitpid(job, 0)
-            assert len(extracting.children()) == 1
-            extracting.end_children()
-            os._exit(len(extracting.children()))
+            assert len(programs.children()) == 1
+            programs.end_children()
+            os._exit(len(programs.children()))
         finally:
             os._exit(99)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -387,7 +387,7 @@ def extract(command: str, octets: bytes = b"in", *, landlock: bool = False) -> s
             found = extractors("sh", "-c", command, landlock=landlock).extract(b"application/x", octets)
             os.write(writing, found.encode()[:60_000])
         finally:
-            os._exit(0 if not extracting.children() else 9)
+            os._exit(0 if not programs.children() else 9)
     os.close(writing)
     with open(reading, "rb") as pipe:
         said = pipe.read()
