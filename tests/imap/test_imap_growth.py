@@ -120,7 +120,8 @@ def sessions(client: MemoryClient, n: int) -> None:
 def held() -> int:
     """What the process holds in Python's objects, without what is remembered of calls, which has bounds of its own."""
     for each in gc.get_objects():
-        if isinstance(each, functools._lru_cache_wrapper):
+        # By its type: to be asked for its class a proxy needs what it stands for, which may be gone.
+        if type(each) is functools._lru_cache_wrapper:
             each.cache_clear()
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
