@@ -254,10 +254,7 @@ class CurrentVirtual(Mailbox):
             self._follow(self._moment)
 
     def _unheard(self) -> None:
-        with self._guard:
-            followed, self._followed = self._followed, {}
-        for listener in followed.values():
-            listener.close()
+        self._unfollow()
         super()._unheard()
         if self.listened or self.gone:
             return
