@@ -41,7 +41,13 @@ SPEED_CALLS: Final = 20
 # Seconds by which clocks may be apart: stamps of directories are believed after two minutes.
 CLOCK_NOTED, CLOCK_WRONG = 2.0, 100.0
 _BEGINNING: Final = ".maildir-imapd-check."
-_COARSE_NS: Final = 1_000_000
+# Times of files are looked at until they have changed so often, or for so many seconds. Kernels change them every 1 to
+# 10 ms; what is coarser is told.
+CLOCK_CHANGES: Final = 5
+CLOCK_SECONDS: Final = 5.0
+COARSE_NS: Final = 20_000_000
+# Seconds within which inotify hears of what it hears of at all.
+HEARD_SECONDS: Final = 2.0
 
 # What there is to be changed, by what is mounted and the keys that fail.
 _GLUSTER_VOLUME: Final = (
@@ -240,10 +246,11 @@ def together(here: Actor, there: Other) -> Iterator[Tried]:
     who = here.do("who")
     began = time.time()
     other = there.do("who")
+    ended = time.time()
     yield from _of_mount(who)
     if isinstance(other, dict) and "error" in other:
         raise ConfigError(f"the other side cannot act in the same directory: {other['error']}; is it the same spool?")
-    yield from _of_hosts(who, other, began)
+    yield from _of_hosts(who, other, (began, ended))
     here.do("write", "hello", "hello")
     if there.do("read", "hello") != "hello":
         yield Tried("same", "fails", "the other side does not see what is written here: it is not the same spool")
@@ -261,8 +268,10 @@ def together(here: Actor, there: Other) -> Iterator[Tried]:
         yield Tried(f"speed {side}", "note", ", ".join(f"{what} {ms} ms" for what, ms in speed.items()))
 
 
-def _of_hosts(who: dict[str, Any], other: dict[str, Any], began: float) -> Iterator[Tried]:
-    apart = abs(float(other["time"]) - (began + time.time()) / 2)
+def _of_hosts(who: dict[str, Any], other: dict[str, Any], asked: tuple[float, float]) -> Iterator[Tried]:
+    """Compare names and clocks; the other one looked at its clock between the two times of *asked*, here."""
+    began, ended = asked
+    apart = max(0.0, began - float(other["time"]), float(other["time"]) - ended)
     result: Result = "ok" if apart < CLOCK_NOTED else "note" if apart < CLOCK_WRONG else "fails"
     yield Tried("clock", result, f"the clocks are {apart:.1f} s apart")
     if who["boot"] != other["boot"]:
@@ -359,17 +368,17 @@ def _names(here: Actor, there: Other) -> Iterator[Tried]:
 
 
 def _times(here: Actor) -> Iterator[Tried]:
-    times = here.do("times", 20)
-    grain = min((b - a for a, b in pairwise(times) if b > a), default=1_000_000_000)
+    times = here.do("times", CLOCK_CHANGES, CLOCK_SECONDS)
+    grain = min((b - a for a, b in pairwise(times) if b > a), default=None)
     whole = all(each % 1_000_000_000 == 0 for each in times)
-    result: Result = "note" if whole or grain > 20 * _COARSE_NS else "ok"
-    yield Tried("grain", result, f"times of files have a grain of {'whole seconds' if whole else f'{grain} ns'}")
+    result: Result = "note" if whole or grain is None or grain > COARSE_NS else "ok"
+    words = "whole seconds" if whole else f"{grain} ns" if grain is not None else f"more than {CLOCK_SECONDS} s"
+    yield Tried("grain", result, f"times of files have a grain of {words}")
 
 
 def _inotify(here: Actor, there: Other) -> Tried:
     there.do("watch")
     here.do("write", "heard", "")
-    time.sleep(0.3)
-    heard = there.do("heard") is True
+    heard = there.do("heard", HEARD_SECONDS) is True
     words = "inotify hears the other" if heard else "inotify does not hear the other: folders are looked at instead"
     return Tried("inotify", "ok" if heard else "note", words)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import struct
 import time
 from collections.abc import Callable
@@ -125,12 +126,16 @@ class Actor:
         finally:
             os.close(number)
 
-    def try_times(self, count: int) -> list[int]:
-        """Make files one after the other; return their times in nanoseconds."""
-        found = []
-        for n in range(count):
-            self.try_write(f"time-{n}", "")
-            found.append(os.stat(f"time-{n}", dir_fd=self._at).st_mtime_ns)
+    def try_times(self, changes: int, seconds: float) -> list[int]:
+        """Make files one after the other until their times have changed so often; return them, in nanoseconds.
+
+        Many are made within one tick of the clock where syncing costs nothing.  It ends after so many seconds as well.
+        """
+        found: list[int] = []
+        end = time.monotonic() + seconds
+        while len(set(found)) <= changes and time.monotonic() < end:
+            self.try_write("time", "")
+            found.append(os.stat("time", dir_fd=self._at).st_mtime_ns)
         return found
 
     # --- one name, one owner --------------------------------------------------------------------------
@@ -232,9 +237,14 @@ class Actor:
         self._watch = inotify.Inotify(b"")
         self._watch.watch(self.path, inotify.DIRECTORY)
 
-    def try_heard(self) -> bool:
-        """Say whether anything was heard of the directory since."""
-        return self._watch is not None and bool(self._watch.read()[0])
+    def try_heard(self, seconds: float) -> bool:
+        """Say whether anything was heard of the directory since, or is within so many seconds."""
+        if self._watch is None:
+            return False
+        poll = select.poll()
+        poll.register(self._watch.fileno(), select.POLLIN)
+        poll.poll(seconds * 1000)
+        return bool(self._watch.read()[0])
 
     # --- speed --------------------------------------------------------------------------------------
 

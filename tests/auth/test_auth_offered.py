@@ -43,11 +43,13 @@ def test_secrets_that_a_mechanism_can_do_with(tmp_path: Path) -> None:
     assert offered(chain) == ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]
     (tmp_path / "passwd").write_text("ann:{PLAIN}secret\nben:" + scram.make("SCRAM-SHA-256", b"secret") + "\n")
     file.look_up("ann")
+    file.looked_through()
     assert offered(chain) == ["SCRAM-SHA-256", "PLAIN", "LOGIN"]
     assert offered(Chain([file, Fake({"ann": b"secret"})])) == ["PLAIN", "LOGIN"]
     assert offered(Chain([Fake({"ann": b"secret"})]), "SCRAM-SHA-1") == []
     (tmp_path / "passwd").write_text("ann:{PLAIN}secret\nben:{SSHA}afYEmDogHOBsTnOT5XOZj9sQxK+HsV5E\n")
     file.look_up("ann")
+    file.looked_through()
     assert offered(chain) == ["PLAIN", "LOGIN"]
     assert offered(chain, "SCRAM-SHA-1", "PLAIN") == ["SCRAM-SHA-1", "PLAIN"]
 
