@@ -136,6 +136,7 @@ def test_the_pages_say_the_numbers_of_the_code() -> None:
     assert "two\nweeks" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_no_warning_from_the_formatter(name: str) -> None:
     tools = {

@@ -43,6 +43,7 @@ def fields(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
 
+@pytest.mark.slow
 def test_all_texts_are_found() -> None:
     _, unclear = spoken()
     assert unclear == PASSED_ON
@@ -81,6 +82,7 @@ def test_there_is_a_catalog_for_each_language_and_no_other() -> None:
     assert {path.stem for path in (PACKAGE / "locale").iterdir()} == set(CATALOGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_whatever_a_script_has_the_server_say_is_known(
     script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

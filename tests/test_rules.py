@@ -27,6 +27,7 @@ def test_every_rule_has_a_test() -> None:
     assert not without
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\btest_\w+", RULES))))
 def test_the_test_is_there(name: str) -> None:
     if any(path.stem == name for path in SOURCES):

@@ -87,6 +87,7 @@ def test_what_is_said_of_a_bad_token() -> None:
 PIECES = st.sampled_from(b"n|y|,|a=|=2C|\1|\1\1|auth=|Bearer |user=|x|\0|\xff|host=|%|/".split(b"|"))
 
 
+@pytest.mark.long
 @settings(max_examples=300)
 @given(st.lists(PIECES, max_size=12).map(b"".join))
 def test_whatever_comes(message: bytes) -> None:

@@ -94,6 +94,7 @@ def command_line(path: Path) -> bytes:
         return b""  # it has ended
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("user", ["hangs", "talks"])
 def test_one_that_does_not_end_is_killed(words: list[str], user: str) -> None:
     with pytest.raises(Unavailable):

@@ -51,6 +51,7 @@ $argon2id$v=19$m=65536,t=3,p=1$+jp+c3rmXqxIO6ARWKQAlA$BBNJhAehm0dv8eFgTAACes0ugt
 """.splitlines()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stored", VECTORS, ids=lambda stored: stored[:24])
 def test_dovecots_hash(stored: str) -> None:
     assert schemes.verify(stored, PASSWORD)
@@ -58,6 +59,7 @@ def test_dovecots_hash(stored: str) -> None:
     assert not schemes.verify(stored, b"")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", schemes.WRITTEN)
 @pytest.mark.parametrize("password", [b"secret", "Grüße: 1".encode(), b"\xff\xfe"], ids=["ascii", "utf-8", "octets"])
 def test_what_is_written_verifies(scheme: str, password: bytes) -> None:

@@ -74,6 +74,7 @@ def users(path: Path, *, password: str | None = PASSWORD, user: str | None = USE
     return Sql(Pool("sql", opened, most=2, seconds=seconds), queries, scheme="CRYPT")
 
 
+@pytest.mark.long
 def test_right_and_wrong(path: Path) -> None:
     asked = users(path)
     found = asked.check(Password("Ann@Example.ORG", b"secret"))
@@ -100,6 +101,7 @@ def test_right_and_wrong(path: Path) -> None:
     assert list(asked.users())[:2] == ["ann@example.org", "ben@example.org"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     ["' OR 1=1 --", "ann' --@example.org", "%", "_nn@example.org", "ann@example.org\0", "*", 'a"b', "a;b", "a\\"],
@@ -171,6 +173,7 @@ def test_a_database_that_is_not_there(path: Path) -> None:
         users(path.with_name("text")).look_up("ann@example.org")
 
 
+@pytest.mark.long
 def test_one_that_does_not_end_is_given_up(path: Path) -> None:
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0 AND %u != ''"
     asked = users(path, password=endless, seconds=0.5)
@@ -370,6 +373,7 @@ def with_devices(path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_devices_in_the_database(with_devices: Path) -> None:
     (with_devices.parent / "devices").write_text(line(Device("ann@example.org", "filed", "{PLAIN}ffff")))
     beside = Devices(str(with_devices.parent / "devices"))
@@ -403,6 +407,7 @@ def test_devices_in_the_database(with_devices: Path) -> None:
         assert devices(with_devices).of(name) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "query",
     [

@@ -153,6 +153,7 @@ def test_serve_that_cannot_start(words: list[str], expected: str, tmp_path: Path
     assert not result.stdout
 
 
+@pytest.mark.slow
 def test_users_from_beginning_to_end(tmp_path: Path) -> None:
     path = tmp_path / "users"
     file = f"--passwd-file={path}"
@@ -198,6 +199,7 @@ def test_what_user_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not (tmp_path / "users").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", schemes.WRITTEN)
 def test_hash_password(scheme: str) -> None:
     made = run("hash-password", "--scheme", scheme.lower(), said="secret\n").output.strip()
@@ -215,6 +217,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     assert "Permission denied" in fails("user", "list", f"--config={tmp_path}/conf", status=78)
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads(tmp_path: Path) -> None:
     """``... | head -1`` is no error and no traceback."""
     path = tmp_path / "users"
@@ -294,6 +297,7 @@ def own_configuration(home: Path, text: str, name: str = "maildir-imapd.toml") -
 LIST = 'a LIST "" *\nb LOGOUT\n'
 
 
+@pytest.mark.slow
 def test_the_users_own_file_goes_before_the_machines(tmp_path: Path) -> None:
     Spool(tmp_path / "Post").simple("Mine", 1)
     machine = tmp_path / "machine.conf"
@@ -309,6 +313,7 @@ def test_the_users_own_file_goes_before_the_machines(tmp_path: Path) -> None:
     assert '"|" Mine' in as_if(machine, tmp_path, "tunnel", "-c", str(other), said=LIST).stdout
 
 
+@pytest.mark.slow
 def test_the_places_of_old_are_read_where_there_are_no_others(tmp_path: Path) -> None:
     own_configuration(tmp_path, 'delimiter = "|"\n', "maildir-imapd.conf")
     Spool(tmp_path / "Maildir").simple("Mine", 1)
@@ -330,6 +335,7 @@ def test_the_machines_file_of_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "which file?" in fails("user", "list", status=78)
 
 
+@pytest.mark.slow
 def test_try_takes_what_the_users_own_file_says(tmp_path: Path) -> None:
     own_configuration(tmp_path, 'mail_location = "maildir:~/Post:LAYOUT=fs"\nwrong = 1\n')
     done = as_if(tmp_path / "none", tmp_path, "try")
@@ -342,6 +348,7 @@ def test_try_takes_what_the_users_own_file_says(tmp_path: Path) -> None:
     assert "maildir-imapd.toml:2: unknown setting 'wrong'" in done.stderr
 
 
+@pytest.mark.slow
 def test_home_says_where_ones_own_mail_is(tmp_path: Path) -> None:
     Spool(tmp_path / "Maildir").simple("Mine", 1)
     none = tmp_path / "none"
@@ -349,6 +356,7 @@ def test_home_says_where_ones_own_mail_is(tmp_path: Path) -> None:
     assert "Mine" in as_if(none, tmp_path, "adopt", "--dry-run").stdout
 
 
+@pytest.mark.slow
 def test_a_file_of_the_machines_that_cannot_be_read_stops_no_tunnel(tmp_path: Path) -> None:
     """Who runs a tunnel has often no right to read what the server needs."""
     Spool(tmp_path / "Maildir").simple("Mine", 1)

@@ -77,6 +77,7 @@ def test_a_local_directory_passes(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "answer", "keys"),
     [
@@ -94,9 +95,7 @@ def test_what_the_other_does_not_see_fails(what: str, answer: object, keys: set[
     assert keys <= {key for key, result in found.items() if result == "fails"}
 
 
-def test_many_files_within_one_tick_of_the_clock_tell_no_grain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_files_within_one_tick_of_the_clock_tell_no_grain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where syncing costs nothing, as in memory, dozens of files have one time."""
     monkeypatch.setattr(trying.durable, "sync", lambda number: None)
     assert results(tmp_path)["grain"] == "ok"
@@ -104,7 +103,12 @@ def test_many_files_within_one_tick_of_the_clock_tell_no_grain(
 
 @pytest.mark.parametrize(
     ("times", "result"),
-    [([1, 4_000_001, 8_000_001], "ok"), ([1, 30_000_001], "note"), ([1_000_000_000, 2_000_000_000], "note"), ([5], "note")],
+    [
+        ([1, 4_000_001, 8_000_001], "ok"),
+        ([1, 30_000_001], "note"),
+        ([1_000_000_000, 2_000_000_000], "note"),
+        ([5], "note"),
+    ],
 )
 def test_the_grain_of_the_clock(times: list[int], result: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Actor, "try_times", lambda self, changes, seconds: times)
@@ -125,6 +129,7 @@ def test_clocks_that_are_apart(apart: float, result: str, tmp_path: Path) -> Non
     assert results(tmp_path, who={**told, "time": told["time"] + apart})["clock"] == result
 
 
+@pytest.mark.slow
 def test_two_hosts_with_one_name_fail(tmp_path: Path) -> None:
     who = Actor(os.fsencode(tmp_path))
     told = who.do("who")

@@ -37,6 +37,7 @@ def test_commands_and_options() -> None:
     assert "--dry-run" in complete("message", "move", "--d")
 
 
+@pytest.mark.slow
 def test_names(spool: Spool, tmp_path: Path) -> None:
     spool.folder("work")
     where = f"--mail-location=maildir:{spool.root}"

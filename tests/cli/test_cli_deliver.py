@@ -51,6 +51,7 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_users_mail(site: Site) -> None:
     assert site.deliver("-d", "ANN", "-f", "<sender@example.org>") == (0, "")
     assert site.texts("ann") == [b"Return-Path: <sender@example.org>\nDelivered-To: ANN\n" + BARE]
@@ -60,6 +61,7 @@ def test_a_users_mail(site: Site) -> None:
     assert file.parent.name == "cur"
 
 
+@pytest.mark.slow
 def test_fields_that_the_mail_server_has_put_there(site: Site) -> None:
     said = b"From x y\nReturn-Path: <other@x>\nDelivered-To: ann\n" + BARE
     assert site.deliver("-d", "ann", "-f", "sender@example.org", said=said) == (0, "")
@@ -70,6 +72,7 @@ def test_fields_that_the_mail_server_has_put_there(site: Site) -> None:
     assert first
 
 
+@pytest.mark.slow
 def test_folders_and_flags(site: Site) -> None:
     Spool(site.base / "ann" / "Maildir").folder("Lists")
     words = ["--flag", "\\Seen", "--flag", "\\flagged", "--keyword", "$Label1"]
@@ -83,6 +86,7 @@ def test_folders_and_flags(site: Site) -> None:
     assert "Work" not in (site.base / "ann" / "Maildir" / "subscriptions").read_text()
 
 
+@pytest.mark.slow
 def test_whether_it_has_attachments(site: Site) -> None:
     with site.config.open("a") as config:
         config.write("attachment_keywords = true\n")
@@ -97,6 +101,7 @@ def test_whether_it_has_attachments(site: Site) -> None:
     assert found == {b"Content-Type": letters["$HasAttachment"], b"": letters["$HasNoAttachment"]}
 
 
+@pytest.mark.slow
 def test_ones_own_mail(site: Site) -> None:
     home = site.base / "home"
     Spool(home / "Maildir")
@@ -114,6 +119,7 @@ def test_ones_own_mail(site: Site) -> None:
         assert file.stat().st_uid == 54321
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_a_system_users_mail_is_his(site: Site) -> None:
     Spool(site.base / "ann" / "Maildir")
@@ -132,6 +138,7 @@ def test_a_system_users_mail_is_his(site: Site) -> None:
     assert site.files("other") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
@@ -156,12 +163,14 @@ def test_what_goes_wrong(site: Site, words: list[str], status: int, said: str) -
     assert site.files("ann") == site.files("ben") == []
 
 
+@pytest.mark.slow
 def test_no_message_is_none(site: Site) -> None:
     assert site.deliver("-d", "ann", said=b"")[0] == os.EX_DATAERR
     assert site.deliver("-d", "ann", said=b"From x y\n")[0] == os.EX_DATAERR
     assert site.files("ann") == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(site: Site) -> None:
     def full() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -173,6 +182,7 @@ def test_a_full_disk_leaves_nothing(site: Site) -> None:
     assert site.deliver("-d", "ann", said=said)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_line_in_the_log(site: Site) -> None:
     log = site.base / "log"
     assert site.deliver("-d", "ann", "-f", "s@x", "--log-file", str(log))[0] == 0
@@ -185,6 +195,7 @@ def test_a_line_in_the_log(site: Site) -> None:
     assert "code=552 status=5.2.2" in second
 
 
+@pytest.mark.slow
 def test_beside_a_server_its_clients_are_told(tmp_path: Path) -> None:
     running = start_server(tmp_path)
     try:

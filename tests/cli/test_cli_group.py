@@ -39,6 +39,7 @@ def test_help_loads_no_command() -> None:
 SLOW = {"passlib", "scramp", "cryptography", "rich", "sqlite3"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -66,6 +67,7 @@ def test_users_are_listed_without_mail_and_without_passwords(tmp_path: Path) -> 
     assert not {"passlib", "scramp", "cryptography", "rich"} & loaded
 
 
+@pytest.mark.slow
 def test_a_spool_is_looked_into_without_a_server(spool: Spool) -> None:
     where = f"--mail-location=maildir:{spool.root}"
     loaded = loaded_by("mailbox", "list", where)

@@ -17,6 +17,7 @@ from maildir_imapd.message import thread
 TESTS = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_twice_the_octets_are_twice_the_work(name: str) -> None:
     target = TARGETS[name]
@@ -24,6 +25,7 @@ def test_twice_the_octets_are_twice_the_work(name: str) -> None:
         demand_linear(target, repeated(unit, target.begin, target.end), f"{name} of {unit!r}", largest=16 * 1024)
 
 
+@pytest.mark.slow
 def test_the_clock_sees_what_is_quadratic() -> None:
     def quadratic(octets: bytes) -> int:
         return sum(octets.count(b"b") for _ in range(len(octets) // 8))
@@ -91,6 +93,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("algorithm", [thread.references, thread.refs, thread.ordered_subject])
 def test_twice_the_messages_are_twice_the_work(

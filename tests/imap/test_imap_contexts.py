@@ -178,6 +178,7 @@ def act(rng: random.Random, followers: list[Follower], spool: Spool) -> None:
             someone.command(f'CANCELUPDATE "{tag}"')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(10))
 def test_the_updates_make_the_result(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # More than so many at once are sorted anew.

@@ -41,6 +41,7 @@ def _without_collector() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_without_collector")
 @pytest.mark.parametrize("lines", DIALOGUES.values(), ids=DIALOGUES)
 def test_a_session_that_ends_is_no_cycle(spool: Spool, lines: list[bytes]) -> None:

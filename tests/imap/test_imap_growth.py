@@ -127,6 +127,7 @@ def held() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("work", [messages, flags, folders, sessions])
 def test_nothing_is_left_of_what_is_over(account: Account, work: Callable[[MemoryClient, int], None]) -> None:
     client = log_in(account)

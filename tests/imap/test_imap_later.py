@@ -73,6 +73,7 @@ def trouble_at_the_end(monkeypatch: pytest.MonkeyPatch, wrong: Wrong, point: int
         yield begun
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", WRONGS, ids=["step EIO", "EMFILE", "EIO"])
 @pytest.mark.parametrize(
     "line",

@@ -50,6 +50,7 @@ def test_overlapping_pieces_of_a_message(client: Weighed, item: bytes) -> None:
     assert client.total > 6 * SIZE
 
 
+@pytest.mark.long
 def test_very_many_columns_are_few_rows(client: Weighed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "CHUNK_VALUES", 300)
     values = []

@@ -83,6 +83,7 @@ def test_what_needs_more_than_flags_has_no_marks(client: MemoryClient) -> None:
         assert module.marks_of(view, key) is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("largest", [5, 1 << 16])
 @pytest.mark.parametrize("uid", [b"", b"UID "])
 @pytest.mark.parametrize(

@@ -252,6 +252,7 @@ def fresh(wires: MemoryWires) -> list[tuple[int, frozenset[str]]]:
     return model.messages
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("others", [False, True], ids=["own", "shared"])
 def test_clients_know_what_is_there(seed: int, others: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -644,6 +644,7 @@ def meddle(world: World, watchers: list[Watcher]) -> None:
         world.wires.changed()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(12))
 def test_clients_know_what_is_there(seed: int, tmp_path: Path) -> None:
     world = World(tmp_path, seed)

@@ -267,6 +267,7 @@ def test_notify_and_idle(mail: PrivateMail) -> None:
     assert b"UNSEEN 3" in line
 
 
+@pytest.mark.long
 def test_any_history_of_two_readers(tmp_path: Path) -> None:
     """Against sets kept beside: what each has seen, by UID; two processes of each."""
     for seed in range(6):

@@ -33,6 +33,7 @@ def connect(spool: Spool, **policy: int) -> MemoryClient:
     return MemoryClient(MemoryWires(spool.root).account, dataclasses.replace(POLICY, append_limit=100_000, **policy))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("login", [True, False])
 @pytest.mark.parametrize("command", REFUSED)
 @pytest.mark.parametrize("size", [len(COMMANDS), TAKEN_OCTETS, TAKEN_OCTETS + 1, 200_000])

@@ -109,6 +109,7 @@ def flags(folder: Path) -> list[str]:
     return [each.name.partition(":2,")[2] for each in sorted((folder / "cur").iterdir())]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rights", SETS, ids=lambda rights: "".join(sorted(rights)) or "none")
 @pytest.mark.parametrize("kind", ["own", "other", "public"])
 def test_names_and_lists(tmp_path: Path, kind: str, rights: frozenset[str]) -> None:
@@ -140,6 +141,7 @@ def test_names_and_lists(tmp_path: Path, kind: str, rights: frozenset[str]) -> N
     assert it.ok(b"DELETE " + there) == (rights >= REQUIRED["DELETE"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rights", SETS, ids=lambda rights: "".join(sorted(rights)) or "none")
 @pytest.mark.parametrize("kind", ["own", "other", "public"])
 def test_messages(tmp_path: Path, kind: str, rights: frozenset[str]) -> None:

@@ -53,6 +53,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.long
 @settings(max_examples=60)
 @given(
     st.lists(
@@ -442,6 +443,7 @@ DAMAGES: list[Callable[[Indexed], None]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_one_that_cannot_be_believed_costs_no_answer(spool: Spool, damage: Callable[[Indexed], None]) -> None:
     for number in range(6):
@@ -455,6 +457,7 @@ def test_one_that_cannot_be_believed_costs_no_answer(spool: Spool, damage: Calla
     assert indexed.wanted, "it is asked for anew"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", [each for each in DAMAGES if each is not _directory])
 def test_one_that_cannot_be_believed_is_made_anew(
     spool: Spool, damage: Callable[[Indexed], None], read: list[int]

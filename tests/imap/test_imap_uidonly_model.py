@@ -154,6 +154,7 @@ class UidClient:
         self.wires.clients.remove(self.client)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(8))
 def test_clients_know_what_is_there_by_uid(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)

@@ -6,6 +6,7 @@ import base64
 import re
 from pathlib import Path
 
+import pytest
 from client import Client
 from running import program, start_server, stop_server
 from spool import Spool
@@ -47,6 +48,7 @@ def message(kind: str, octets: bytes) -> bytes:
     return head.encode() + base64.encodebytes(octets) + b"--x--\n"
 
 
+@pytest.mark.slow
 def test_the_words_of_a_pdf(tmp_path: Path) -> None:
     program("pdftotext")
     shown = re.search(r'search_extract = \["(.*)"\]', MANUAL.read_text())

@@ -24,6 +24,7 @@ def dovecot_schemes() -> list[str]:
     return [name for name in lines(program("doveadm"), "pw", "-l").split() if name not in FOREIGN]
 
 
+@pytest.mark.slow
 def test_every_scheme_of_dovecot() -> None:
     doveadm = program("doveadm")
     tried, refused = [], []
@@ -40,6 +41,7 @@ def test_every_scheme_of_dovecot() -> None:
     assert {"SHA512-CRYPT", "SSHA256", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-1"} <= set(tried)
 
 
+@pytest.mark.slow
 def test_every_method_of_mkpasswd() -> None:
     mkpasswd = program("mkpasswd")
     methods = [line.split()[0] for line in lines(mkpasswd, "-m", "help").splitlines()[1:]]

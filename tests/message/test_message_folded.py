@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +50,7 @@ def indexed(message: bytes, *, body_only: bool) -> set[str]:
     return found
 
 
+@pytest.mark.long
 @settings(max_examples=300)
 @given(WORDS, WORDS, st.sampled_from(CHARSETS), st.sampled_from(["plain", "html"]), st.data())
 def test_whatever_is_found_stands_in_the_folded_texts(

@@ -15,6 +15,7 @@ from maildir_imapd.message.thread import message_ids
 # --- time -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("unit", [b")", b"[", b'"a"', b'"a"b'])
 def test_words_without_blanks_between_them(unit: bytes) -> None:
     demand_linear(parse_addresses, repeated(unit), repr(unit), largest=512 * 1024)

@@ -68,6 +68,7 @@ def test_what_is_not_answered_is_not_wrong(asks: Aside | Directly, user: str) ->
     assert questions(asks).put("ann", b"secret")
 
 
+@pytest.mark.slow
 def test_what_hangs_is_killed_and_others_are_answered(asks: Aside | Directly) -> None:
     for _ in range(4):
         with pytest.raises(Unavailable):

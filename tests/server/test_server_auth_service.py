@@ -247,6 +247,7 @@ def test_one_who_asks_too_often_is_refused_and_nobody_else(
 # --- a whole server -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_socket_of_a_server(tmp_path: Path) -> None:
     """All workers answer at it, also new ones; what is left of a server that was killed is replaced."""
     path = tmp_path / "auth"

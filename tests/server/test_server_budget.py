@@ -47,6 +47,7 @@ def reads_little(port: int, user: str) -> Client:
     return client
 
 
+@pytest.mark.slow
 def test_one_waits_and_is_refused_and_the_others_work(server: Running) -> None:
     user, spool = server.user()
     (spool.root / "cur" / "1700000000.M1P1.host:2,S").write_bytes(HEADER + quopri.encodestring(TEXT))

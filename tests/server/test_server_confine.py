@@ -231,6 +231,7 @@ def test_a_confined_server_goes_on(tmp_path: Path) -> None:
     assert "Traceback" not in (base / "log").read_text()
 
 
+@pytest.mark.slow
 @needs_landlock
 def test_a_tunnel_reaches_its_mail_and_no_other(tmp_path: Path) -> None:
     Spool(tmp_path / "mail" / "Maildir").simple("INBOX", 1)

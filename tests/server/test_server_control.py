@@ -94,6 +94,7 @@ def spread(server: Running, user: str, workers: int = 3) -> list[Client]:
 # --- status ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_status(server: Running) -> None:
     found = told(server.base, "status")
     assert found["ok"] is True
@@ -111,6 +112,7 @@ def test_status_for_people(server: Running) -> None:
     assert re.search(r"^sessions:\t\d+, \d+ logged in$", found.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["status"], ["who"], ["kick", "x"], ["top"], ["stop"], ["reload"]])
 def test_no_server(tmp_path: Path, command: list[str]) -> None:
     found = run(tmp_path, *command)
@@ -126,6 +128,7 @@ def test_a_server_without_a_socket(tmp_path: Path) -> None:
     assert "has no control socket" in found.stderr
 
 
+@pytest.mark.slow
 def test_figures_are_right_over_workers(server: Running) -> None:
     user, spool = server.user()
     spool.put("INBOX", MESSAGE)
@@ -161,6 +164,7 @@ def test_a_failed_login_and_a_warning_are_counted(server: Running) -> None:
     assert after["ok"], "a wrong password is nothing that an administrator has to mend"
 
 
+@pytest.mark.slow
 def test_an_index_that_was_rebuilt_is_wrong(own: tuple[Running, Path]) -> None:
     server, _ = own
     spool = Spool(server.base / "u2" / "Maildir")
@@ -229,6 +233,7 @@ def test_sessions_have_names_of_their_own(server: Running) -> None:
 # --- kick -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_kick_of_a_user_in_all_workers_one_idle(server: Running) -> None:
     user, _ = server.user()
     clients = spread(server, user)
@@ -241,6 +246,7 @@ def test_kick_of_a_user_in_all_workers_one_idle(server: Running) -> None:
         assert client.line() == b""
 
 
+@pytest.mark.slow
 def test_kick_of_one_session(server: Running) -> None:
     user, _ = server.user()
     clients = spread(server, user)
@@ -251,6 +257,7 @@ def test_kick_of_one_session(server: Running) -> None:
     assert len(clients) == 3
 
 
+@pytest.mark.slow
 def test_kick_of_a_session_whose_client_reads_nothing(server: Running) -> None:
     """In the middle of a long FETCH it hears no BYE, so it is cut."""
     user, spool = server.user()
@@ -273,6 +280,7 @@ def test_kick_of_nobody(server: Running) -> None:
 # --- reload and stop --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_reload_says_what_has_changed(own: tuple[Running, Path]) -> None:
     server, file = own
     client = Client.to(server.port, user="u1")
@@ -296,6 +304,7 @@ def test_reload_says_what_has_changed(own: tuple[Running, Path]) -> None:
     assert run(server.base, "reload").stdout == ""
 
 
+@pytest.mark.slow
 def test_a_broken_configuration_is_told_and_the_old_one_goes_on(own: tuple[Running, Path]) -> None:
     server, file = own
     file.write_text("slow_command = 4\nslow_comand = 4\n")
@@ -308,6 +317,7 @@ def test_a_broken_configuration_is_told_and_the_old_one_goes_on(own: tuple[Runni
     assert [each["what"] for each in json.loads(status.stdout)["wrong"]] == ["reload-failed"]
 
 
+@pytest.mark.slow
 def test_stop(own: tuple[Running, Path]) -> None:
     server, _ = own
     client = Client.to(server.port, user="u1")
@@ -319,6 +329,7 @@ def test_stop(own: tuple[Running, Path]) -> None:
     assert not Path(control_place(server.base)).exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_named_and_holds_nobody_up(own: tuple[Running, Path]) -> None:
     server, _ = own
     workers = [each["pid"] for each in told(server.base, "status")["workers"]]
@@ -335,6 +346,7 @@ def test_a_worker_that_hangs_is_named_and_holds_nobody_up(own: tuple[Running, Pa
     until(lambda: run(server.base, "status").returncode == 0)
 
 
+@pytest.mark.slow
 def test_a_worker_that_died(own: tuple[Running, Path]) -> None:
     server, _ = own
     os.kill(told(server.base, "status")["workers"][0]["pid"], signal.SIGKILL)
@@ -343,6 +355,7 @@ def test_a_worker_that_died(own: tuple[Running, Path]) -> None:
     assert "worker-died" in {each["what"] for each in found["wrong"]}
 
 
+@pytest.mark.slow
 def test_the_socket_of_a_server_that_was_killed_is_replaced(tmp_path: Path) -> None:
     server = start_server(tmp_path, users=1)
     workers = [each["pid"] for each in told(tmp_path, "status")["workers"]]
@@ -358,6 +371,7 @@ def test_the_socket_of_a_server_that_was_killed_is_replaced(tmp_path: Path) -> N
     until(lambda: not any(Path(f"/proc/{pid}/fd").exists() for pid in workers))
 
 
+@pytest.mark.slow
 def test_a_path_that_cannot_be_made_is_an_error_only_where_it_was_named(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="did not start"):
         start_server(tmp_path, "--control-socket=/nowhere/at/all", users=1)
@@ -378,6 +392,7 @@ def test_a_reader_looks_and_changes_nothing(server: Running) -> None:
         assert (found["error"]["code"] == "denied") if refused else ("result" in found), (command, found)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ROOT, reason="needs another user")
 def test_another_user_may_not_even_connect(own: tuple[Running, Path]) -> None:
     server, _ = own
@@ -413,6 +428,7 @@ def run_as_nobody(base: Path, command: str, *words: str) -> Any:
 # --- the protocol -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "code"),
     [
@@ -497,6 +513,7 @@ def test_hundreds_that_break_off(server: Running) -> None:
 # --- the log ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_follow_tells_the_events_of_all_workers(server: Running) -> None:
     user, _ = server.user()
     with Talk(server.base) as talk, Talk(server.base) as other:
@@ -546,6 +563,7 @@ def test_follow_as_a_command(server: Running) -> None:
     assert all(json.loads(line) for line in said.splitlines()[:-1])
 
 
+@pytest.mark.slow
 def test_whoever_reads_slowly_loses_lines_and_is_told(server: Running) -> None:
     user, _ = server.user()
     with Talk(server.base) as talk:
@@ -570,6 +588,7 @@ def test_whoever_reads_slowly_loses_lines_and_is_told(server: Running) -> None:
 # --- top ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_top_once(server: Running) -> None:
     user, spool = server.user()
     spool.put("INBOX", MESSAGE)
@@ -588,6 +607,7 @@ def _on_a_terminal_of_its_own() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [b"q", b"\x03"])
 def test_top_on_a_terminal(server: Running, key: bytes) -> None:
     """It shows a live client, ends by q or Ctrl-C, and leaves the terminal as it was."""
@@ -626,6 +646,7 @@ def test_top_on_a_terminal(server: Running, key: bytes) -> None:
 # --- raw logs -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rawlog_of_open_and_new_sessions(server: Running) -> None:
     user, spool = server.user()
     spool.put("INBOX", MESSAGE)
@@ -672,6 +693,7 @@ def test_rawlog_is_bounded(server: Running) -> None:
     told(server.base, "rawlog", "off", user)
 
 
+@pytest.mark.slow
 def test_rawlog_needs_a_directory(own: tuple[Running, Path]) -> None:
     found = run(own[0].base, "rawlog", "on", "u1")
     assert found.returncode == 78

@@ -170,6 +170,7 @@ def test_one_that_does_not_answer_has_its_stacks_written(monkeypatch: pytest.Mon
     assert said == (["asked"] if answers else ["asked", "forced"])
 
 
+@pytest.mark.slow
 def test_a_worker_that_runs_is_none_the_worse_for_being_asked(tmp_path: Path) -> None:
     """Other threads of it are in the midst of their frames: that is where the handler in C has ended a worker."""
     log = tmp_path / "log"

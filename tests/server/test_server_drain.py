@@ -54,6 +54,7 @@ def log_of(server: Running) -> str:
     return (server.base / "log").read_text()
 
 
+@pytest.mark.slow
 def test_hundreds_of_sessions(server: Running) -> None:
     clients = [Client.to(server.port, user=f"u{number % 40}") for number in range(SESSIONS)]
     idling = clients[::2]
@@ -93,6 +94,7 @@ def test_hundreds_of_sessions(server: Running) -> None:
     assert "cut off" not in log
 
 
+@pytest.mark.slow
 def test_new_clients_are_sent_elsewhere_until_it_is_taken_back(server: Running) -> None:
     drain(server)
     assert re.match(GOODBYE + rb"\Z", Client.to(server.port).greeting)
@@ -122,6 +124,7 @@ def test_new_clients_are_sent_elsewhere_until_it_is_taken_back(server: Running) 
     assert run(server.base, "drain", "--back").returncode == 1
 
 
+@pytest.mark.slow
 def test_taken_back_in_the_middle(server: Running) -> None:
     clients = [Client.to(server.port, user="u1") for _ in range(30)]
     drain(server, "--within=1h", "--no-wait")
@@ -130,6 +133,7 @@ def test_taken_back_in_the_middle(server: Running) -> None:
         client.ok("NOOP")
 
 
+@pytest.mark.slow
 def test_retired_workers_are_drained(server: Running) -> None:
     """Those that a reload has retired have most of the clients."""
     clients = [Client.to(server.port, user="u1") for _ in range(20)]
@@ -141,6 +145,7 @@ def test_retired_workers_are_drained(server: Running) -> None:
         assert client.line() == b""
 
 
+@pytest.mark.slow
 def test_who_hangs_is_cut(tmp_path: Path) -> None:
     running = start_server(tmp_path, "--shutdown-timeout=0s", users=3)
     try:
@@ -155,6 +160,7 @@ def test_who_hangs_is_cut(tmp_path: Path) -> None:
         stop_server(running)
 
 
+@pytest.mark.slow
 def test_a_transaction_of_lmtp_is_waited_for(server: Running) -> None:
     other, lmtp = (Lmtp(("127.0.0.1", server.ports["lmtp"])) for _ in range(2))
     assert lmtp.begin("u3")[0].startswith("250 ")
@@ -167,6 +173,7 @@ def test_a_transaction_of_lmtp_is_waited_for(server: Running) -> None:
         each.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [{"do": "x"}, {}, {"do": "begin", "within": -1}, {"do": "begin", "within": True}])
 def test_requests_that_are_none(server: Running, wrong: dict[str, object]) -> None:
     with Talk(server.base) as talk:
@@ -174,6 +181,7 @@ def test_requests_that_are_none(server: Running, wrong: dict[str, object]) -> No
         assert talk.ask("draining")["result"]["on"] is False
 
 
+@pytest.mark.slow
 def test_a_time_that_is_none(server: Running) -> None:
     found = run(server.base, "drain", "--within=soon")
     assert found.returncode == 64

@@ -103,6 +103,7 @@ def assert_none_fell(before: dict[str, float], after: dict[str, float]) -> None:
 # --- figures --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_library_reads_it_and_it_is_what_status_says(server: Running) -> None:
     user, spool = server.user()
     spool.put("INBOX", b"Subject: x\r\n\r\nbody\r\n")
@@ -138,6 +139,7 @@ def test_the_library_reads_it_and_it_is_what_status_says(server: Running) -> Non
     assert_none_fell(before, after)
 
 
+@pytest.mark.slow
 def test_deliveries_by_result(server: Running) -> None:
     user, _ = server.user()
     before = scrape(server)
@@ -162,6 +164,7 @@ def test_formats(server: Running) -> None:
     assert int(head.fields["content-length"]) > 1000
 
 
+@pytest.mark.slow
 def test_no_counter_falls_when_workers_are_killed_retire_and_end(own: Running) -> None:
     for n in range(6):
         with Client.to(own.port, user=f"u{n}") as client:
@@ -191,6 +194,7 @@ def test_no_counter_falls_when_workers_are_killed_retire_and_end(own: Running) -
     assert last["problems{what=worker-died}"] == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_told_and_stays_counted(own: Running) -> None:
     for n in range(6):
         Client.to(own.port, user=f"u{n}").ok("NOOP")
@@ -218,6 +222,7 @@ def test_health_and_ready(server: Running) -> None:
         assert raw(place(server), f"GET {path} HTTP/1.0\r\n\r\n".encode()).status == 200
 
 
+@pytest.mark.slow
 def test_no_worker_is_alive(own: Running) -> None:
     """The replacements of those that die young come after a pause."""
 
@@ -232,6 +237,7 @@ def test_no_worker_is_alive(own: Running) -> None:
     until(lambda: get(place(own), "/ready").status == 200, 60)
 
 
+@pytest.mark.slow
 def test_it_ends(own: Running) -> None:
     """While it waits for its workers it is alive, and takes nobody."""
     worker = told(own.base, "status")["workers"][0]["pid"]
@@ -396,6 +402,7 @@ def test_whoever_does_not_ask_in_time_is_told_so(monkeypatch: pytest.MonkeyPatch
 # --- the page -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_page_shows_what_clients_say_as_text(server: Running) -> None:
     user, _ = server.user()
     with Client(server.connect()) as client:
@@ -434,6 +441,7 @@ def test_names_of_others(host: str) -> None:
     assert not _is_ours(host)
 
 
+@pytest.mark.slow
 def test_page_is_off_if_nothing_is_said(own: Running) -> None:
     assert get(place(own), "/").status == 404
     (own.base / "conf").write_text("status_page = true\n")
@@ -444,6 +452,7 @@ def test_page_is_off_if_nothing_is_said(own: Running) -> None:
 # --- the process ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_process_is_nobody_and_begins_again(server: Running) -> None:
     workers = {each["pid"] for each in told(server.base, "status")["workers"]}
     listed = subprocess.run(
@@ -457,6 +466,7 @@ def test_the_process_is_nobody_and_begins_again(server: Running) -> None:
     assert told(server.base, "status", status=1)["wrong"][0]["text"].startswith("the process that serves figures")
 
 
+@pytest.mark.slow
 def test_a_socket_at_a_path(tmp_path: Path) -> None:
     where = f"{tempfile.mkdtemp(prefix='imapd-')}/metrics"
     running = start_server(tmp_path, f"--metrics-listen={where}", users=1)
@@ -466,6 +476,7 @@ def test_a_socket_at_a_path(tmp_path: Path) -> None:
     os.rmdir(os.path.dirname(where))
 
 
+@pytest.mark.slow
 def test_without_the_library(tmp_path: Path) -> None:
     program = "import sys; sys.modules['prometheus_client'] = None; from maildir_imapd.cli import main; main()"
     words = ["serve", "--imap=127.0.0.1:0", f"--mail-location=maildir:{tmp_path}/%n", "--metrics-listen=127.0.0.1:0"]

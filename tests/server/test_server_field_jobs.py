@@ -160,6 +160,7 @@ def wait_begun(hurried: Hurried, count: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_who_waits_goes_before_what_may_wait(hurried: Hurried) -> None:
     hurried.say("ann", b"one", urgent=False)
     assert wait_begun(hurried, 1) == ["ann:one"]
@@ -169,6 +170,7 @@ def test_who_waits_goes_before_what_may_wait(hurried: Hurried) -> None:
     assert wait_begun(hurried, 1) == ["ann:one"], "what had to end is begun again"
 
 
+@pytest.mark.slow
 def test_a_second_who_waits_gets_along_alone(hurried: Hurried) -> None:
     hurried.say("ann", b"one", urgent=True)
     assert wait_begun(hurried, 1) == ["ann:one"]
@@ -196,6 +198,7 @@ def test_who_waits_in_vain_is_not_begun_for_again(hurried: Hurried) -> None:
     hurried.turns(lambda: hurried.queue._job is None)
 
 
+@pytest.mark.slow
 def test_without_a_descriptor_of_the_process_it_is_looked_for(
     hurried: Hurried, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +263,7 @@ def fill(running: Running, uid: int | None = None) -> None:
     client.close()
 
 
+@pytest.mark.slow
 def test_a_server_works_ahead(tmp_path: Path) -> None:
     running = start_server(tmp_path, users=1, program=("-c", AT_ONCE))
     try:
@@ -269,6 +273,7 @@ def test_a_server_works_ahead(tmp_path: Path) -> None:
         stop_server(running)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_a_job_is_its_user(tmp_path: Path) -> None:
     open_to_all(tmp_path)
@@ -300,6 +305,7 @@ def test_a_job_is_its_user(tmp_path: Path) -> None:
         stop_server(running)
 
 
+@pytest.mark.slow
 def test_a_long_fetch_is_the_same_with_another_process_s_help(tmp_path: Path) -> None:
     """Over a socket: 3000 messages, more than what is worth a process."""
     running = start_server(tmp_path, users=1)

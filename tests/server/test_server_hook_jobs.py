@@ -115,6 +115,7 @@ def test_what_has_gone_on_or_is_numbered_anew(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("MOVE-*"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -148,6 +149,7 @@ def wait_for(path: Path, log: Path) -> str:
     return path.read_text()
 
 
+@pytest.mark.slow
 def test_a_server_runs_hooks(tmp_path: Path) -> None:
     learn = script(tmp_path / "learn", LEARN.format(out=tmp_path))
     running = start_server(tmp_path, f"--hook-moved=Junk:{learn} spam", users=2)
@@ -172,6 +174,7 @@ def test_a_server_runs_hooks(tmp_path: Path) -> None:
         stop_server(running)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_a_hook_is_its_user(tmp_path: Path) -> None:
     open_to_all(tmp_path)

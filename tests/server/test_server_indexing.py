@@ -167,6 +167,7 @@ def test_a_message_that_jobs_die_of_is_left_out(beside: Beside, monkeypatch: pyt
     assert (dead.uid, count) == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_job_that_stands_still_is_ended(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the kernel, also where it would never come back; with what it has begun."""
     spool = Spool(beside.root / "ann")
@@ -502,6 +503,7 @@ def indexed(spool: Spool) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_a_server_fills_and_asks_it(server: Running) -> None:
     user, spool = server.user()
     for word in ("one", "two", "three"):
@@ -531,6 +533,7 @@ def children(process: int) -> list[int]:
         return []
 
 
+@pytest.mark.slow
 def test_it_goes_when_its_worker_does(tmp_path: Path) -> None:
     running = start_server(tmp_path, "--search-index=yes", users=1, program=("-c", AT_ONCE))
     beside = [each for worker in children(running.process.pid) for each in children(worker)]
@@ -542,6 +545,7 @@ def test_it_goes_when_its_worker_does(tmp_path: Path) -> None:
         os.close(end)
 
 
+@pytest.mark.slow
 def test_a_server_whose_process_was_killed_goes_on(tmp_path: Path) -> None:
     running = start_server(tmp_path, "--search-index=yes", users=1, program=("-c", AT_ONCE))
     try:
@@ -559,6 +563,7 @@ def test_a_server_whose_process_was_killed_goes_on(tmp_path: Path) -> None:
         stop_server(running)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_a_job_is_its_user(tmp_path: Path) -> None:
     open_to_all(tmp_path)
@@ -585,6 +590,7 @@ def test_a_job_is_its_user(tmp_path: Path) -> None:
         stop_server(running)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_a_confined_server_has_one_and_runs_its_programs(tmp_path: Path) -> None:
     """With mail_user and landlock, and with the index where INDEX= says."""
@@ -629,6 +635,7 @@ def test_a_confined_server_has_one_and_runs_its_programs(tmp_path: Path) -> None
         stop_server(running)
 
 
+@pytest.mark.slow
 def test_a_tunnel_has_one_too(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "Maildir")
     spool.put("INBOX", message("one"), "")

@@ -151,6 +151,7 @@ def test_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(logins._noted) == ["ben", "cyd"]
 
 
+@pytest.mark.slow
 def test_a_database_that_is_locked_or_away(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -191,6 +192,7 @@ def test_whoever_waits_is_told_of_at_the_end(path: Path) -> None:
 # --- a server -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_server_writes_logins_down_and_waits_for_none(tmp_path: Path, path: Path) -> None:
     given = [f"--sql-connect=sqlite:{path}", f"--sql-last-login-query={STATEMENT}", "--auth-timeout=1s"]
     running = start_server(tmp_path, *given, users=4)

@@ -232,6 +232,7 @@ def test_what_clients_ask_for_is_in_the_cache(client: Lmtp, base: Path) -> None:
 # --- whole servers ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_clients_of_all_workers_are_told(tmp_path: Path) -> None:
     socket_at = tmp_path / "lmtp"
     running = start_server(tmp_path, "--lmtp-listen=127.0.0.1:0", f"--lmtp-listen={socket_at}")
@@ -260,6 +261,7 @@ def test_clients_of_all_workers_are_told(tmp_path: Path) -> None:
     assert not socket_at.exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_says_so(tmp_path: Path) -> None:
     running = start_server(tmp_path, "--lmtp-listen=127.0.0.1:0", "--workers=1")
     try:
@@ -277,6 +279,7 @@ def test_a_server_that_ends_says_so(tmp_path: Path) -> None:
     assert not [each for sub in ("cur", "new", "tmp") for each in (spool.root / sub).iterdir()]
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_lose_nothing(tmp_path: Path) -> None:
     """What was answered is there; what was not is sent again, as a mail server does, and is there too."""
     running = start_server(tmp_path, "--lmtp-listen=127.0.0.1:0")
@@ -326,6 +329,7 @@ def test_workers_that_are_killed_lose_nothing(tmp_path: Path) -> None:
         stop_server(running)
 
 
+@pytest.mark.slow
 def test_system_users_are_kept_apart(tmp_path: Path) -> None:
     """Each file is its owner's, made by a thread that may do no more than he; and what is begun goes away as he."""
     if not owners.supported():

@@ -107,6 +107,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_large_message_is_not_held(root: Path, command: bytes) -> None:
     def work(clients: Clients) -> None:
@@ -117,6 +118,7 @@ def test_a_large_message_is_not_held(root: Path, command: bytes) -> None:
     assert left < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", [b"", b"2", b"TEXT"])
 def test_nobody_holds_a_message_while_he_waits(root: Path, section: bytes) -> None:
     """Eight clients that have fetched a thousand octets, and idle."""

@@ -55,6 +55,7 @@ assert not late, late
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_late(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", LATER, str(tmp_path / "Maildir")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -48,6 +48,7 @@ def listed(talker: Client, pattern: str = "*") -> list[str]:
     return [line.rpartition(b' "/" ')[2].decode() for line in lines if line.startswith(b"* LIST")]
 
 
+@pytest.mark.slow
 def test_shares_come_and_go(running: Running) -> None:
     """Whichever worker the two are at: several sessions of each."""
     readers = [client(running, "u1") for _ in range(4)]
@@ -69,6 +70,7 @@ def test_shares_come_and_go(running: Running) -> None:
     assert not (running.base / "shares").read_text()
 
 
+@pytest.mark.slow
 def test_whoever_has_asked_hears_of_a_new_share(running: Running) -> None:
     readers = [client(running, "u1") for _ in range(3)]
     for reader in readers:
@@ -84,6 +86,7 @@ def test_whoever_has_asked_hears_of_a_new_share(running: Running) -> None:
         reader.until(r"\* STATUS shared/u2/Sub \(MESSAGES 1 ")
 
 
+@pytest.mark.slow
 def test_public_and_deleted(running: Running) -> None:
     reader = client(running, "u3")
     assert [name for name in listed(reader) if "/" in name] == ["Public/News"]
@@ -105,6 +108,7 @@ def test_public_and_deleted(running: Running) -> None:
     assert b"* STATUS INBOX (MESSAGES 1)" in reader.command("STATUS INBOX (MESSAGES)")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_users_of_the_system(tmp_path: Path) -> None:
     """The kernel decides beside the lists: what a group may read is read, and copied as the reader's own."""
@@ -162,6 +166,7 @@ def test_users_of_another_domain_have_no_short_name() -> None:
     assert UserLevel("%u", "ann").read("../ann") is None
 
 
+@pytest.mark.slow
 def test_a_tunnel_has_namespaces_too(tmp_path: Path) -> None:
     for name in ("cur", "new", "tmp"):
         (tmp_path / "public" / ".News" / name).mkdir(parents=True)

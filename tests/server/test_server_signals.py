@@ -67,6 +67,7 @@ def stop_and_continue(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_a_stop_that_outlasts_the_wait_is_no_signal(hearing: subprocess.Popen[str]) -> None:
     """CPython's sigtimedwait then returns what happens to lie in memory."""
     for _ in range(20):

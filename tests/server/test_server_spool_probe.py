@@ -112,6 +112,7 @@ def spool(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_a_mount_that_hangs(tmp_path: Path, spool: Path) -> None:
     """The server goes on for who is here, sends new clients away, and takes them again; nothing of it hangs."""
     with fuse.Hanging(spool) as mount:
@@ -162,6 +163,7 @@ def mends_of(mount: fuse.Hanging) -> Callable[[], None]:
     return mends
 
 
+@pytest.mark.slow
 def test_a_spool_that_is_not_mounted(tmp_path: Path) -> None:
     place = tmp_path / "mail"
     place.mkdir()

@@ -172,6 +172,7 @@ def test_a_certificate_that_ends_is_told_once_a_day(tmp_path: Path, caplog: pyte
     assert told(109 * DAY) == []
 
 
+@pytest.mark.slow
 def test_a_reload_reads_all_of_them(tmp_path: Path) -> None:
     net = ":".join(("imap.example.net", *make(tmp_path, "imap.example.net")))
     server = start_server(tmp_path, f"--tls-sni={net}", "--workers=1")

@@ -65,6 +65,7 @@ def told(talker: Client, url: str) -> bytes | None:
     return found
 
 
+@pytest.mark.slow
 def test_whichever_worker(running: Running) -> None:
     """Made in one process, read and taken back in another."""
     owners_sessions = [client(running, "u0") for _ in range(4)]
@@ -144,6 +145,7 @@ def test_a_user_whose_mail_is_not_there_is_nobody(running: Running) -> None:
     assert not (running.base / "n3").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_users_of_the_system(tmp_path: Path) -> None:
     """The kernel lets nobody read another's files: the thread is their owner for the read, and itself again then."""
@@ -181,6 +183,7 @@ def test_users_of_the_system(tmp_path: Path) -> None:
         stop_server(running)
 
 
+@pytest.mark.slow
 def test_in_a_tunnel_there_is_one_s_own_mail(tmp_path: Path) -> None:
     """No thread is another user there."""
     config = tmp_path / "imapd.toml"

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import pytest
+from open_files import descriptor_count, descriptors_to_begin_with
 
 from maildir_imapd.imap.reply import Reply
 from maildir_imapd.server import imap_service, warming
 from maildir_imapd.store.account import Account
-
-
-def descriptor_count() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_all_that_is_rehearsed_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +36,7 @@ def test_nothing_is_left_of_it(
 ) -> None:
     monkeypatch.setattr(warming, "PLACES", (str(tmp_path / "not there"), str(tmp_path)))
     warming.warm_up()
-    before = descriptor_count()
+    before = descriptors_to_begin_with()
     with caplog.at_level(logging.INFO):
         warming.warm_up()
     assert caplog.records == []

@@ -108,6 +108,7 @@ def test_each_crossing_is_told_once(tmp_path: Path) -> None:
     assert said(out)[2:] == ["ann@example.org 80 messages 5 10 again"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -200,6 +201,7 @@ def config(site: Site, name: str) -> list[str]:
     return [sys.executable, "-m", "maildir_imapd", "deliver", f"--config={base / name}"]
 
 
+@pytest.mark.slow
 def test_all_ways_in_and_out(site: Site) -> None:
     user, spool = site.running.user()
     spool.folder("Trash")
@@ -233,6 +235,7 @@ def sum_of(spool: Spool) -> int:
     return sum(each.stat().st_size for sub in ("cur", "new") for each in (spool.root / sub).iterdir())
 
 
+@pytest.mark.slow
 def test_several_workers_cross_a_threshold_at_once(site: Site) -> None:
     user, spool = site.running.user()
     clients = [Client.to(site.running.port, user=user) for _ in range(6)]
@@ -257,6 +260,7 @@ def test_several_workers_cross_a_threshold_at_once(site: Site) -> None:
     assert sum_of(spool) == 0
 
 
+@pytest.mark.slow
 def test_a_command_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
     out = tmp_path / "out"
     hangs = script(tmp_path / "hangs", TELL.format(out=out) + "exec sleep 1000\n")
@@ -277,6 +281,7 @@ def test_a_command_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
         stop_server(running)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_a_warning_is_run_as_its_user(tmp_path: Path) -> None:
     open_to_all(tmp_path)

@@ -15,6 +15,7 @@ import pytest
 from crash import run
 from hypothesis import given
 from hypothesis import strategies as st
+from open_files import descriptor_count, descriptors_to_begin_with
 from spool import Spool
 
 from maildir_imapd.errors import TooManyFiles
@@ -130,15 +131,10 @@ def _always() -> None:
 # --- mailboxes -------------------------------------------------------------------------------------
 
 
-def descriptor_count() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def test_an_account_nobody_has_keeps_nothing_open(spool: Spool) -> None:
-    gc.collect()
+    before = descriptors_to_begin_with()
     gc.disable()
     try:
-        before = descriptor_count()
         account = Account(os.fsencode(spool.root), fsync="never")
         account.create("a")
         account.mailbox("a").sync()
@@ -196,7 +192,7 @@ def test_a_delivery_outlives_its_mailbox(spool: Spool) -> None:
 
 def test_a_delivery_that_is_forgotten_leaves_nothing(spool: Spool) -> None:
     box = Account(os.fsencode(spool.root), fsync="never").mailbox("INBOX")
-    before = descriptor_count()
+    before = descriptors_to_begin_with()
     item = box.deliver()
     item.write(b"x")
     assert len(os.listdir(spool.root / "tmp")) == 1
@@ -208,8 +204,7 @@ def test_a_delivery_that_is_forgotten_leaves_nothing(spool: Spool) -> None:
 def many_folders_under_a_low_limit(root: Path, *, watched: bool) -> list[str]:
     """What goes wrong when one user looks at more folders than the process may have descriptors."""
     # Others' tests may have left some open that nobody has collected yet.
-    gc.collect()
-    limit = 100 + descriptor_count()
+    limit = 100 + descriptors_to_begin_with()
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     trouble = []
     watcher = Watcher() if watched else None
@@ -229,6 +224,7 @@ def many_folders_under_a_low_limit(root: Path, *, watched: bool) -> list[str]:
     return trouble
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("watched", [False, True])
 def test_one_user_with_many_folders_leaves_descriptors_for_the_others(tmp_path: Path, watched: bool) -> None:
     """Also where folders are still watched that nobody listens to any more."""

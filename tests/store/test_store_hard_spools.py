@@ -82,6 +82,7 @@ def test_a_backup_that_cannot_be_written_is_open_for_reading(spool: Spool) -> No
             os.chmod(directory, 0o755)
 
 
+@pytest.mark.long
 def test_an_index_that_goes_from_a_folder_that_nobody_may_write_to(spool: Spool) -> None:
     give(spool)
 

@@ -40,6 +40,7 @@ batches = st.builds(
 )
 
 
+@pytest.mark.long
 @given(st.lists(batches, max_size=4))
 def test_what_is_written_is_read_back(written: list[Batch]) -> None:
     data = b"".join(journal.render(batch) for batch in written)

@@ -61,6 +61,7 @@ def test_what_is_cut_or_damaged_is_refused(way: str) -> None:
         packed.unpacked(whole[:24] + b"\xff" * 40 + whole[64:], "x")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
 def test_a_small_file_does_not_become_a_large_message(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "LARGEST_OCTETS", 1 << 20)
@@ -68,6 +69,7 @@ def test_a_small_file_does_not_become_a_large_message(way: str, monkeypatch: pyt
         packed.unpacked(WAYS[way](bytes(1 << 24)), "x")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
 def test_no_call_unpacks_much(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "LARGEST_OCTETS", 1 << 20)

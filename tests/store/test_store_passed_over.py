@@ -47,6 +47,7 @@ def given_away(root: Path) -> None:
             os.chown(path, 65534, 65534)
 
 
+@pytest.mark.long
 @KINDS
 @pytest.mark.parametrize("acl", [True, False])
 def test_a_folder_that_may_not_be_read_is_listed_and_refused(root: Path, kind: str, acl: bool) -> None:
@@ -70,6 +71,7 @@ def test_a_folder_that_may_not_be_read_is_listed_and_refused(root: Path, kind: s
     as_nobody(work)
 
 
+@pytest.mark.long
 @KINDS
 def test_a_folder_whose_messages_may_not_be_read_is_refused(root: Path, kind: str) -> None:
     closed = made(folder(root, kind, "Closed"))

@@ -150,6 +150,7 @@ def flip(path: Path, seed: int, times: int) -> None:
                 pass  # somebody else was quicker
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("foreign", [False, True], ids=["alone", "beside-mutt"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hammer(make_maildir: Any, tmp_path: Path, monkeypatch: Any, seed: int, foreign: bool) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from crash import run
 from memory import MemoryClient
+from open_files import descriptor_count, descriptors_to_begin_with
 from spool import Spool
 
 from maildir_imapd.store.account import Account
@@ -161,10 +162,6 @@ def test_the_usual_bounds_are_a_share_of_what_the_process_may_open(monkeypatch: 
 # --- mailboxes -------------------------------------------------------------------------------------
 
 
-def descriptor_count() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def accounts(tmp_path: Path, whole: Unused, count: int, folders: int, watcher: Watcher | None = None) -> list[Account]:
     found = []
     for n in range(count):
@@ -175,10 +172,10 @@ def accounts(tmp_path: Path, whole: Unused, count: int, folders: int, watcher: W
     return found
 
 
+@pytest.mark.long
 def test_all_accounts_of_a_process_have_one_bound(tmp_path: Path) -> None:
     whole = Unused(Bounds(descriptors=30))
-    gc.collect()  # what other tests have left
-    before = descriptor_count()
+    before = descriptors_to_begin_with()
     for account in accounts(tmp_path, whole, 4, 20):
         for f in range(20):
             account.mailbox(f"f{f}").sync()
@@ -193,7 +190,7 @@ def test_all_accounts_of_a_process_have_one_bound(tmp_path: Path) -> None:
 def test_the_price_of_a_mailbox_is_what_it_has_open(tmp_path: Path) -> None:
     whole = Unused(MANY)
     [account] = accounts(tmp_path, whole, 1, 0)
-    before = descriptor_count()
+    before = descriptors_to_begin_with()
     box = account.mailbox("INBOX")
     item = box.deliver()
     item.write(b"A: 1\r\n\r\nx\r\n")
@@ -253,7 +250,7 @@ def test_what_is_let_go_of_is_watched_no_longer(tmp_path: Path) -> None:
 
 def test_a_selected_mailbox_is_not_let_go_of(spool: Spool) -> None:
     """With room for nothing: it is open as long as it is selected, and no longer."""
-    before = descriptor_count()
+    before = descriptors_to_begin_with()
     account = Account(os.fsencode(spool.root), fsync="never", unused=Unused(Bounds(descriptors=0)))
     client = MemoryClient(account)
     client.command(b"L LOGIN ann secret")
@@ -278,7 +275,7 @@ def test_folders_that_another_program_removed_are_let_go_of(tmp_path: Path) -> N
     [account] = accounts(tmp_path, whole, 1, 3)
     client = MemoryClient(account)
     client.command(b"L LOGIN ann secret")
-    before = descriptor_count()
+    before = descriptors_to_begin_with()
     list_status = b'x LIST "" * RETURN (STATUS (MESSAGES))'
     assert sum(line.startswith(b"* STATUS") for line in client.command(list_status)) == 4
     opened = descriptor_count()
@@ -313,7 +310,7 @@ def test_a_folder_that_is_seen_to_be_gone_is_let_go_of(tmp_path: Path) -> None:
 
 def list_status(root: Path, room: int, users: int, folders: int) -> list[str]:
     """Users who ask for the figures of all their folders at the same time; what is not as it should be."""
-    limit = descriptor_count() + room  # what tests before this one have left open is not the matter
+    limit = descriptors_to_begin_with() + room
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     whole = Unused()
     wrong: list[str] = []
@@ -336,6 +333,7 @@ def list_status(root: Path, room: int, users: int, folders: int) -> list[str]:
     return wrong
 
 
+@pytest.mark.long
 def test_list_status_leaves_no_figure_out_for_folders_that_nobody_uses(tmp_path: Path) -> None:
     _, wrong = run(lambda: list_status(tmp_path, 80, 6, 40))
     assert wrong == []

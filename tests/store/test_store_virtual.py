@@ -266,6 +266,7 @@ def test_the_shown_stays_in_other_processes_too(tmp_path: Path) -> None:
     assert list(box.sync().uids) == [2]
 
 
+@pytest.mark.long
 @settings(max_examples=40)
 @given(seed=st.integers(0, 1 << 32), steps=st.integers(1, 25))
 def test_any_history_against_a_plain_evaluation(seed: int, steps: int) -> None:

@@ -596,6 +596,7 @@ def test_an_idle_watch_thread_has_a_beat(monkeypatch: pytest.MonkeyPatch) -> Non
     watcher.close()
 
 
+@pytest.mark.long
 def test_a_folder_that_somebody_holds_keeps_no_news_from_others(
     tmp_path: Path, maildir: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

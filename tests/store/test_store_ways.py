@@ -106,6 +106,7 @@ def link_in_its_place(spool: Spool) -> None:
     spool.path("Work").symlink_to("elsewhere")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [STATUS, LIST_STATUS])
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_another_program_does_is_seen_at_once(
