@@ -50,6 +50,8 @@ class Identity:
     """Which mailboxes are set up for him, in place of the setting mailboxes: its items joined by ``;``, or no."""
     keep_expunged: float | None = None
     """For how many seconds his expunged messages can be had back, in place of the setting keep_expunged."""
+    private_seen: bool | None = None
+    """Whether what others have seen of his mail is each reader's own, in place of private_seen in namespaces."""
     connections: int | None = None
     """How many he may have, in place of the setting connections_per_user."""
 

@@ -13,6 +13,7 @@
     search_index       yes or no: whether what his messages say is indexed
     mailboxes          as the setting, joined by ";", a blank as %20: Trash:auto=subscribe,autoexpunge=7d; or no
     keep_expunged      for how long expunged messages can be had back: 14d
+    private_seen       yes or no: whether what others have seen of his mail is each reader's own
     acts_for           of a master user: for whom he may act, joined by commas: *@example.org
     nologin            he may not log in at all
 
@@ -68,7 +69,8 @@ def identity(
         quota_exceptions=_exceptions(user, said),
         mailboxes=said("mailboxes"),
         keep_expunged=_keep_expunged(user, said("keep_expunged")),
-        search_index=_search_index(user, said("search_index")),
+        search_index=_switch(user, said("search_index"), "search_index passed over"),
+        private_seen=_switch(user, said("private_seen"), "private_seen passed over"),
         connections=_connections(user, said("connections")),
         nets=None if nets is None else networks(nets),
         acts_for=_names(fields.get("acts_for")),
@@ -114,13 +116,14 @@ def may_log_in(fields: Mapping[str, str]) -> bool:
     return "nologin" not in fields and "userdb_nologin" not in fields
 
 
-def _search_index(user: str, written: str | None) -> bool | None:
+def _switch(user: str, written: str | None, event: str) -> bool | None:
+    """Read yes or no; *event* is noted where it is neither."""
     if written is None:
         return None
     try:
         return switch(written)
     except ValueError as error:
-        log.error("search_index passed over", user=user, why=error)
+        log.error(event, user=user, why=error)
         return None
 
 

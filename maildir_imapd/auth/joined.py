@@ -80,6 +80,7 @@ def merged(first: Identity, second: Identity) -> Identity:
         nets=first.nets if first.nets is not None else second.nets,
         mailboxes=first.mailboxes if first.mailboxes is not None else second.mailboxes,
         keep_expunged=first.keep_expunged if first.keep_expunged is not None else second.keep_expunged,
+        private_seen=first.private_seen if first.private_seen is not None else second.private_seen,
         search_index=first.search_index if first.search_index is not None else second.search_index,
         connections=first.connections if first.connections is not None else second.connections,
     )

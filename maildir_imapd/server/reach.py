@@ -70,8 +70,7 @@ class Reach:
         if not self.rules:
             return account
         made = _Made(self._accounts, self._shares, identity, account, owner, self._find)
-        if any(rule.private_seen == "yes" for rule in self.rules):
-            made.seen = self._seen_of(account, owner)
+        made.seen = partial(self._seen_of, account, owner)
         real = [rule for rule in self.rules if rule.type != "virtual"]
         spaces = [space for rule in real if (space := made.space(rule)) is not None]
         if len(real) < len(self.rules):
@@ -136,8 +135,8 @@ class Reach:
 class _Made:
     """The namespaces of one user on their way."""
 
-    seen: SeenOfReader | None = None
-    """What keeps what he has seen of others' mail, where that is his own."""
+    seen: Callable[[], SeenOfReader]
+    """Returns what keeps what he has seen of others' mail, where that is his own."""
 
     def __init__(
         self,
@@ -206,7 +205,7 @@ class _Made:
             found.user,
             own=False,
             inbox="prefix" if rule.inbox == "prefix" else "named",
-            private=self._private(rule),
+            private=self._private(rule, found),
         )
 
     def _located(self, rule: NamespaceRule, prefix: str) -> Branch | None:
@@ -234,8 +233,12 @@ class _Made:
             private=self._private(rule),
         )
 
-    def _private(self, rule: NamespaceRule) -> SeenOfReader | None:
-        return self.seen if rule.private_seen == "yes" else None
+    def _private(self, rule: NamespaceRule, whose: Identity | None = None) -> SeenOfReader | None:
+        """Return what keeps what this user has seen, where *whose* mail it is wants so, or else the rule."""
+        private = rule.private_seen == "yes"
+        if whose is not None and whose.private_seen is not None:
+            private = whose.private_seen
+        return self.seen() if private else None
 
     def _alias(self, rule: NamespaceRule, prefix: str) -> Branch | None:
         """Return the user's own account under another prefix, for clients that are set to it."""

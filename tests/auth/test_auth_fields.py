@@ -103,6 +103,7 @@ def test_a_number_of_connections_that_is_none(caplog: pytest.LogCaptureFixture) 
     ("written", "event"),
     [
         ("keep_expunged=soon", "keep_expunged passed over"),
+        ("private_seen=perhaps", "private_seen passed over"),
         ("connections=many", "connections passed over"),
         ("quota_storage=much", "quota passed over"),
         ("quota_messages=-1", "quota passed over"),

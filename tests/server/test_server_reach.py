@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,38 @@ def test_shares_come_and_go(running: Running) -> None:
     for reader in readers:
         assert not [name for name in listed(reader) if name.startswith("shared/")]
     assert not (running.base / "shares").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["no", "yes"])
+def test_an_owner_says_whose_seen_it_is(tmp_path: Path, rule: str) -> None:
+    """The field private_seen of an owner goes before that of the namespace."""
+    running = start_server(
+        tmp_path,
+        f"--namespaces=shared/%u/: type=others, private_seen={rule}",
+        "--delimiter=/",
+        f"--acl-shared-list={tmp_path}/shares",
+        users=4,
+    )
+    try:
+        passwd = tmp_path / "passwd"
+        lines = passwd.read_text()
+        for name, said in (("u0", "yes"), ("u1", "no")):
+            lines = re.sub(f"^{name}:.*:$", rf"\g<0>userdb_private_seen={said}", lines, flags=re.MULTILINE)
+        passwd.write_text(lines)
+        for name, private in (("u0", True), ("u1", False), ("u2", rule == "yes")):
+            owner, reader = client(running, name), client(running, "u3")
+            assert owner.said("CREATE Work").startswith("OK")
+            assert owner.said("SETACL Work u3 lrs").startswith("OK")
+            assert owner.append("Work", b"Subject: x\r\n\r\nnews\r\n").startswith("OK")
+            assert reader.said(f"SELECT shared/{name}/Work").startswith("OK")
+            assert reader.said("STORE 1 +FLAGS (\\Seen)").startswith("OK")
+            unseen = b"1" if private else b"0"
+            assert b"* STATUS Work (UNSEEN %s)" % unseen in owner.command("STATUS Work (UNSEEN)")
+            box = f"shared/{name}/Work"
+            assert f"* STATUS {box} (UNSEEN 0)".encode() in reader.command(f"STATUS {box} (UNSEEN)")
+    finally:
+        stop_server(running)
 
 
 @pytest.mark.slow
