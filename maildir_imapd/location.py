@@ -117,6 +117,31 @@ def expand(written: str, user: str, home: str | None) -> Places:
     )
 
 
+_OWNER = re.compile("%%([und])")
+
+
+def private_index(written: str) -> str:
+    """Check where Dovecot kept what a reader has seen of others' mail, as its INDEXPVT says it; raises ValueError.
+
+    Variables are the reader's, and %%u, %%n and %%d the owner's.
+    """
+    rest = _OWNER.sub("", written)
+    if "%%" in rest:
+        raise ValueError("may use %%u, %%n and %%d of the owner")
+    _check(rest)
+    return written
+
+
+def private_index_of(written: str, user: str, home: str | None, owner: str) -> bytes:
+    """Fill in the variables of ``private_index``, for a reader *user* of mail of *owner* ("" for nobody's).
+
+    Raises ConfigError when the home is needed and not known.
+    """
+    name, _, domain = owner.partition("@")
+    whose = {"u": owner, "n": name, "d": domain}
+    return _fill(_OWNER.sub(lambda found: whose[found[1]].replace("%", "%%"), written), user, home)
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """A directory that a user's mail is made in, and the one that must be there before it may be."""
@@ -163,7 +188,7 @@ def _fill(template: str, user: str, home: str | None) -> bytes:
         variable = template[found + 1 : found + 2]
         if variable == "h":
             if not home:
-                raise ConfigError("mail_location needs the home directory, and this user has none")
+                raise ConfigError("the path needs the home directory, and this user has none")
             parts.append(home)
         else:
             parts.append({"u": user, "n": name, "d": domain, "%": "%"}[variable])

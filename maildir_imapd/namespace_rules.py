@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from maildir_imapd.errors import ConfigError
-from maildir_imapd.values import choice, location, text
+from maildir_imapd.values import choice, location, private_index, text
 
 TYPES: Final = ("others", "public", "personal", "alias", "deleted", "virtual")
 # Before the directory of Dovecot's files that say what virtual mailboxes there are.
@@ -38,6 +38,7 @@ class NamespaceRule:
     rights: frozenset[str] = frozenset()
     inbox: str = "prefix"
     private_seen: str = "no"
+    private_index: str = ""
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -110,6 +111,7 @@ _WORDS: dict[str, Callable[[Any], Any]] = {
     "rights": _rights,
     "inbox": choice("prefix", "named"),
     "private_seen": choice("yes", "no"),
+    "private_index": private_index,
 }
 assert set(_WORDS) == {each.name for each in fields(NamespaceRule)} - {"levels"}
 
@@ -144,7 +146,7 @@ def _demand_sense(rule: NamespaceRule, said: set[str]) -> None:
         raise ValueError("must say where its mail is, for example location=maildir:/srv/mail/public")
     if rule.location is not None and rule.location.startswith(VIRTUAL) is not (rule.type == "virtual"):
         raise ValueError("may have a location virtual:PATH with type=virtual, and no other there")
-    if rule.private_seen == "yes" and rule.type not in ("others", "public"):
+    if (rule.private_seen == "yes" or rule.private_index) and rule.type not in ("others", "public"):
         raise ValueError("is the user's own, where what he has seen is his own anyhow")
     if rule.type == "personal" and rule.rights:
         raise ValueError("is the user's own, who has all rights")

@@ -415,6 +415,14 @@ def location(value: Any) -> str:
     return written
 
 
+def private_index(value: Any) -> str:
+    """Dovecot's INDEXPVT, as it is written; see location.py."""
+    written = text(value)
+    from maildir_imapd import location as locations
+
+    return locations.private_index(written)
+
+
 _VARIABLES = re.compile(r"%(L?[und]|%)?")
 
 

@@ -488,13 +488,13 @@ TARGETS: dict[str, Target] = {
     ),
     "file names": Target(_filenames, (*SIGNS, b",S=1", b":2,S\n", b"a,")),
     "dovecot index": Target(
-        lambda octets: dovecot_index.parse_index(octets, range(1, 1000)),
+        lambda octets: dovecot_index.parse_index(octets, range(1, 1000), private=True),
         (*SIGNS, b"\1\0\0\0"),
         b"\7\3\x78\0" + bytes(116),
     ),
     "dovecot log": Target(
-        lambda octets: dovecot_index.read(None, [octets], range(1, 1000)),
-        (*SIGNS, b"\x80\x80\x80\x84\0\x04\0\0\0\0\1\0a\0\0\0"),
+        lambda octets: dovecot_index.read(None, [octets], range(1, 1000), private=True),
+        (*SIGNS, b"\x80\x80\x80\x84\0\x04\0\0\0\0\1\0a\0\0\0", b"\x80\x80\x80\x85\x04\0\0\0"),
         b"\1\3\x28\0" + bytes(36),
     ),
 }

@@ -77,7 +77,7 @@ def test_random_marks() -> None:
         assert "".join(normal.windows(sample, 7)) == sample
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("unit", [MARKS, "\u0344\u0315", "\u0300", "\ufdfa", "\uff9e\u0315"])
 @pytest.mark.parametrize(
     "function",

@@ -31,7 +31,7 @@ def nested(script: Path) -> bool:
     return script.parent.name == "fs"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_in_memory(script: Path, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "Maildir", nested=nested(script))
@@ -39,7 +39,7 @@ def test_in_memory(script: Path, tmp_path: Path) -> None:
     Runner(spool, MemoryWires(Account(places, fsync="never")), {"user": USER}).run(script)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_as_if_every_message_were_large(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes out of the file in blocks is what goes out of memory."""

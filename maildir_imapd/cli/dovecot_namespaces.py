@@ -12,6 +12,7 @@ from maildir_imapd.cli.dovecot_reading import DovecotReading, is_on, translated
 from maildir_imapd.cli.dovecot_users import DovecotHomes
 from maildir_imapd.namespace_rules import VIRTUAL, namespace_rule
 from maildir_imapd.store.maildir.layouts import KINDS
+from maildir_imapd.values import private_index
 
 # Of whom the mail is, 2.3 and 2.4, as ours for one's own: %%u, %%Lu, %{owner_user}, $user, $username.
 _OWNERS: Final = (
@@ -112,9 +113,8 @@ def _location(
         options = {word.partition("=")[0].upper(): word.partition("=")[2] for word in words}
     elif layout := reading.take(block, "mailbox_list_layout"):
         options["LAYOUT"] = layout
-    if options.pop("INDEXPVT", "") or reading.take(block, "mail_index_private_path"):
-        said["private_seen"] = "yes"
-        reading.out.tell(str(block), "readers begin with nothing seen there: what they have seen is Dovecot's to know")
+    if seen := options.pop("INDEXPVT", "") or reading.take(block, "mail_index_private_path"):
+        _private(reading, block, seen, said)
     for name in _IGNORED:
         options.pop(name, None)
     path = translated(path) if homes is None else _owner(path, reading)
@@ -134,6 +134,19 @@ def _location(
     if driver not in ("", "maildir") or layout not in ("", *KINDS):
         return f"{driver}:{path}"  # which is refused, with a word why
     return str(locations.Location(path, layout or "maildir++"))
+
+
+def _private(reading: DovecotReading, block: DovecotBlock, where: str, said: dict[str, str]) -> None:
+    """Take where Dovecot kept what each reader has seen, which is read on; its owners are %%u there as here."""
+    said["private_seen"] = "yes"
+    pattern = re.compile("|".join(f"(?:{each.pattern})" for each, _ in _OWNERS))
+    owners = [re.sub("^%", "%%", _owner(found[0], reading)) for found in pattern.finditer(where)]
+    rest = [translated(part) for part in pattern.sub("\0", where).split("\0")]
+    written = "".join(a + b for a, b in zip(rest, [*owners, ""], strict=True)).rstrip("/")
+    try:
+        said["private_index"] = private_index(written).replace(",", ",,")
+    except ValueError as error:
+        reading.out.tell(str(block), f"readers begin with nothing seen there: the path of it, {where}, {error}")
 
 
 def _owner(text: str, reading: DovecotReading) -> str:

@@ -13,9 +13,10 @@ from weakref import WeakValueDictionary
 
 from maildir_imapd.auth.base import QuotaLimits
 from maildir_imapd.auth.names import valid_user
-from maildir_imapd.errors import Goodbye, ImapdError, MailboxMissing
+from maildir_imapd.errors import ConfigError, Goodbye, ImapdError, MailboxMissing
 from maildir_imapd.events import Log
 from maildir_imapd.imap.gate import Access
+from maildir_imapd.location import private_index_of
 from maildir_imapd.namespace_rules import prefixes
 from maildir_imapd.server import owners
 from maildir_imapd.store.branch import Branch, Space, SpaceKind
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.accounts import Accounts
     from maildir_imapd.server.owners import Owner
     from maildir_imapd.store.account import Account
-    from maildir_imapd.store.branch import Listing
+    from maildir_imapd.store.branch import Listing, PrivateSeen
     from maildir_imapd.store.private import SeenOfReader
     from maildir_imapd.store.records.shares import ShareList
     from maildir_imapd.store.virtual_account import VirtualAccount
@@ -233,12 +234,24 @@ class _Made:
             private=self._private(rule),
         )
 
-    def _private(self, rule: NamespaceRule, whose: Identity | None = None) -> SeenOfReader | None:
+    def _private(self, rule: NamespaceRule, whose: Identity | None = None) -> PrivateSeen | None:
         """Return what keeps what this user has seen, where *whose* mail it is wants so, or else the rule."""
         private = rule.private_seen == "yes"
         if whose is not None and whose.private_seen is not None:
             private = whose.private_seen
-        return self.seen() if private else None
+        if not private:
+            return None
+        if not rule.private_index:
+            return self.seen()
+        from maildir_imapd.store.private import SeenBefore
+
+        reader, owner = self._identity, "" if whose is None else whose.user
+        try:
+            before = private_index_of(rule.private_index, reader.user, reader.home, owner)
+        except ConfigError as error:
+            log.warning("what was seen before is not looked for", user=reader.user, why=error.text)
+            return self.seen()
+        return SeenBefore(self.seen(), before)
 
     def _alias(self, rule: NamespaceRule, prefix: str) -> Branch | None:
         """Return the user's own account under another prefix, for clients that are set to it."""

@@ -20,10 +20,12 @@ SETTINGS = (
         "there is, virtual: and a directory; commas written twice), list (whether LIST shows it: children, yes: "
         "with its root even when it is empty, no), rights (of public: what everybody may do in mailboxes without a "
         "list, for example lrs), subscriptions (own: in the user's own account; there: in the namespace's) and "
-        "inbox (of others: prefix, their INBOX is shared/ann, or named, shared/ann/INBOX) and private_seen (of "
+        "inbox (of others: prefix, their INBOX is shared/ann, or named, shared/ann/INBOX), private_seen (of "
         "others and public: yes, what each reader has seen is his own, and kept in his own mail; no, \\Seen is the "
-        "same for all), for example shared/%u/: type=others. Others appear as the list of shares says, see "
-        "acl_shared_list. May be given several times. See SHARING MAILBOXES in maildir-imapd(8).",
+        "same for all) and private_index (where Dovecot kept that, its INDEXPVT, read when a reader has nothing of "
+        "his own yet; with the reader's variables, and %%u, %%n, %%d of the owner), for "
+        "example shared/%u/: type=others. Others appear as the list of shares says, see acl_shared_list. May be given "
+        "several times. See SHARING MAILBOXES in maildir-imapd(8).",
         "PREFIX:WORD=VALUE,...",
         "Sharing",
         many=True,

@@ -469,6 +469,11 @@ def hidden(account: Account, name: bytes) -> bytes:
     return os.path.join(account._layout.root, account._layout.attic, name)
 
 
+def kept_below(account: Account, directory: bytes, path: bytes) -> bytes:
+    """Where Dovecot keeps in *directory* what it knows of the folder at *path*."""
+    return account._layout.below(directory, path)
+
+
 def _deleted(layout: Layout, places: Places, keeping: Keeping, unused: Unused) -> Deleted[Account]:
     """Return what keeps the messages of an account that are expunged; it knows not the account, but how it is laid out.
 

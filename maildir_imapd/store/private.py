@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from maildir_imapd import errors
-from maildir_imapd.store.account import hidden
+from maildir_imapd.store.account import hidden, kept_below
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.folder.overlay import AgreeingPrivately, PrivateFolder, mark_seen, reference
+from maildir_imapd.store.index.journal import NEVER
 from maildir_imapd.store.mailboxes import Mailboxes, Opening
 from maildir_imapd.store.maildir.filename import SEEN, VISIBLE_BITS
 from maildir_imapd.store.maildir.flags import NO_FLAGS, Flags
+from maildir_imapd.store.neighbours import takeover
 from maildir_imapd.store.results import FlagResult, Given
 from maildir_imapd.store.virtual import VirtualMailbox
 from maildir_imapd.store.virtual_current import VirtualSpace
@@ -55,7 +57,10 @@ class _All:
 
 
 class PrivateMailbox(VirtualMailbox):
-    """See the module; *source* is the mailbox with the messages, *word* of which it is called."""
+    """See the module; *source* is the mailbox with the messages, after whose *word* it is called.
+
+    *before*: where Dovecot's private index of it is, for what had been seen when this one is begun.
+    """
 
     folder_type: ClassVar[type[Folder]] = PrivateFolder
 
@@ -64,12 +69,14 @@ class PrivateMailbox(VirtualMailbox):
         path: bytes,
         keeping: Keeping,
         source: OneSource,
+        before: bytes | None,
         *,
         root: bytes | None = None,
         watcher: Watcher | None = None,
     ) -> None:
         box = source.mailbox()
         self._home = source
+        self._before = before
         keeping = replace(keeping, uidvalidity=lambda: box.snapshot.uidvalidity)
         super().__init__(path, keeping, _All(), VirtualSpace(source), root=root, watcher=watcher)
         self.lies_at = box.path
@@ -93,6 +100,8 @@ class PrivateMailbox(VirtualMailbox):
             seen = {reference(base)[1] for base, bits in named if bits & SEEN and reference(base)[0] == part.key}
             self._folder.begin_again(rows.modseq + 1)
             where.clear()
+        elif self._before is not None and rows.uidnext == 1 and self._folder.index.state.stamp == NEVER:
+            seen.update(takeover.seen_by_reader(self._before, part.rows.uids, part.rows.uidvalidity))
         work = AgreeingPrivately(self._folder, where, seen=seen)
         work.up_to(part.rows.uidnext)
         return work
@@ -180,14 +189,14 @@ class PrivateMailbox(VirtualMailbox):
 
 @dataclass(frozen=True, slots=True)
 class _PrivateOpening(Opening):
-    """As Opening; *sources*: of what the folder at a path is."""
+    """As Opening; *sources*: of what the folder at a path is, and where Dovecot's private index of that lies."""
 
-    sources: dict[bytes, OneSource] = field(kw_only=True)
+    sources: dict[bytes, tuple[OneSource, bytes | None]] = field(kw_only=True)
 
     def mailbox(self, path: bytes) -> Mailbox:
         """Make the object for a folder."""
         above = self.layout.above(path)
-        return PrivateMailbox(path, self.keeping, self.sources[path], root=above, watcher=self.watcher)
+        return PrivateMailbox(path, self.keeping, *self.sources[path], root=above, watcher=self.watcher)
 
 
 class SeenOfReader:
@@ -196,7 +205,7 @@ class SeenOfReader:
     def __init__(self, own: Account, keeping: Keeping, watcher: Watcher | None = None) -> None:
         self._root = hidden(own, NAME)
         self.own_quota = own.quota
-        self._sources: dict[bytes, OneSource] = {}
+        self._sources: dict[bytes, tuple[OneSource, bytes | None]] = {}
         keeping = replace(keeping, mirror="none", coexist=False, texts=None, ahead=None, quota=None)
         opening = _PrivateOpening(own._layout, keeping, watcher, sources=self._sources)
         self._mailboxes = Mailboxes(opening, own.unused)
@@ -207,8 +216,9 @@ class SeenOfReader:
         path: bytes,
         mailbox: Mailbox,
         patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None,
+        before: bytes | None = None,
     ) -> Mailbox:
-        """As ``PrivateSeen.of``."""
+        """As ``PrivateSeen.of``; *before*: where Dovecot's private index of the mailbox lies."""
         which = b"%b\0%b\0%d" % (account.root, mailbox.word, mailbox.uidvalidity)
         here = os.path.join(self._root, hashlib.blake2b(which, digest_size=_KEY_OCTETS).hexdigest().encode())
         known = self._mailboxes.known(here)
@@ -217,9 +227,28 @@ class SeenOfReader:
                 for name in (b"cur", b"new", b"tmp"):
                     os.makedirs(os.path.join(here, name), mode=0o700, exist_ok=True)
         # By the path of now: it may have been renamed.
-        self._sources[here] = OneSource(lambda: account.mailbox_at(path), mailbox.uidvalidity, mailbox.word)
+        source = OneSource(lambda: account.mailbox_at(path), mailbox.uidvalidity, mailbox.word)
+        self._sources[here] = source, before
         found = self._mailboxes.at(here)
         assert isinstance(found, PrivateMailbox)
         if patiently is not None and not found.looked:
             return patiently(found.first_look)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBefore:
+    """As SeenOfReader, for mail of which Dovecot has kept before what the reader has seen: below *directory*."""
+
+    seen: SeenOfReader
+    directory: bytes
+
+    def of(
+        self,
+        account: Account,
+        path: bytes,
+        mailbox: Mailbox,
+        patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None,
+    ) -> Mailbox:
+        """As ``PrivateSeen.of``."""
+        return self.seen.of(account, path, mailbox, patiently, kept_below(account, self.directory, path))

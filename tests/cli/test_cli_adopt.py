@@ -102,7 +102,7 @@ def test_the_statuses(spool: Spool, tmp_path: Path) -> None:
     assert adopt(spool, "--no-such-option").exit_code == 64
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_a_terminal_there_is_a_table_and_a_bar(spool: Spool) -> None:
     """And none of it is left in the way of who reads the output from a pipe."""
     here, there = pty.openpty()

@@ -77,7 +77,7 @@ def test_a_local_directory_passes(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("what", "answer", "keys"),
     [
@@ -129,7 +129,7 @@ def test_clocks_that_are_apart(apart: float, result: str, tmp_path: Path) -> Non
     assert results(tmp_path, who={**told, "time": told["time"] + apart})["clock"] == result
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hosts_with_one_name_fail(tmp_path: Path) -> None:
     who = Actor(os.fsencode(tmp_path))
     told = who.do("who")

@@ -51,7 +51,7 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_users_mail(site: Site) -> None:
     assert site.deliver("-d", "ANN", "-f", "<sender@example.org>") == (0, "")
     assert site.texts("ann") == [b"Return-Path: <sender@example.org>\nDelivered-To: ANN\n" + BARE]
@@ -61,7 +61,7 @@ def test_a_users_mail(site: Site) -> None:
     assert file.parent.name == "cur"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fields_that_the_mail_server_has_put_there(site: Site) -> None:
     said = b"From x y\nReturn-Path: <other@x>\nDelivered-To: ann\n" + BARE
     assert site.deliver("-d", "ann", "-f", "sender@example.org", said=said) == (0, "")
@@ -72,7 +72,7 @@ def test_fields_that_the_mail_server_has_put_there(site: Site) -> None:
     assert first
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_folders_and_flags(site: Site) -> None:
     Spool(site.base / "ann" / "Maildir").folder("Lists")
     words = ["--flag", "\\Seen", "--flag", "\\flagged", "--keyword", "$Label1"]
@@ -86,7 +86,7 @@ def test_folders_and_flags(site: Site) -> None:
     assert "Work" not in (site.base / "ann" / "Maildir" / "subscriptions").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_whether_it_has_attachments(site: Site) -> None:
     with site.config.open("a") as config:
         config.write("attachment_keywords = true\n")
@@ -101,7 +101,7 @@ def test_whether_it_has_attachments(site: Site) -> None:
     assert found == {b"Content-Type": letters["$HasAttachment"], b"": letters["$HasNoAttachment"]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ones_own_mail(site: Site) -> None:
     home = site.base / "home"
     Spool(home / "Maildir")
@@ -119,7 +119,7 @@ def test_ones_own_mail(site: Site) -> None:
         assert file.stat().st_uid == 54321
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_a_system_users_mail_is_his(site: Site) -> None:
     Spool(site.base / "ann" / "Maildir")
@@ -138,7 +138,7 @@ def test_a_system_users_mail_is_his(site: Site) -> None:
     assert site.files("other") == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
@@ -163,14 +163,14 @@ def test_what_goes_wrong(site: Site, words: list[str], status: int, said: str) -
     assert site.files("ann") == site.files("ben") == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_message_is_none(site: Site) -> None:
     assert site.deliver("-d", "ann", said=b"")[0] == os.EX_DATAERR
     assert site.deliver("-d", "ann", said=b"From x y\n")[0] == os.EX_DATAERR
     assert site.files("ann") == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_leaves_nothing(site: Site) -> None:
     def full() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_nothing(site: Site) -> None:
     assert site.deliver("-d", "ann", said=said)[0] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_line_in_the_log(site: Site) -> None:
     log = site.base / "log"
     assert site.deliver("-d", "ann", "-f", "s@x", "--log-file", str(log))[0] == 0
@@ -195,7 +195,7 @@ def test_a_line_in_the_log(site: Site) -> None:
     assert "code=552 status=5.2.2" in second
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_beside_a_server_its_clients_are_told(tmp_path: Path) -> None:
     running = start_server(tmp_path)
     try:

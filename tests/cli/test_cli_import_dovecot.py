@@ -245,8 +245,8 @@ mail_plugins = acl
         (
             "type=public\nprefix=A/B/\nlocation=maildir:/a,,b:INDEXPVT=~/p\nlist=no\nsubscriptions=no",
             (
-                "A/B/: type=public, list=no, private_seen=yes, location=maildir:/a,,,,b:LAYOUT=maildir++, "
-                "rights=lrswipektxa"
+                "A/B/: type=public, list=no, private_seen=yes, private_index=~/p, "
+                "location=maildir:/a,,,,b:LAYOUT=maildir++, rights=lrswipektxa"
             ),
         ),
         (
@@ -295,8 +295,27 @@ def test_a_shared_namespace_of_2_4(tmp_path: Path) -> None:
     )
     settings, said = told(text, tmp_path)
     (rule,) = settings["namespaces"]
-    assert rule.startswith("shared/%u/: type=others, list=children, private_seen=yes")
-    assert "readers begin with nothing seen" in said
+    assert rule.startswith("shared/%u/: type=others, list=children, private_seen=yes, private_index=~/shared/%%u")
+    assert "nothing seen" not in said
+
+
+@pytest.mark.parametrize(
+    ("path", "ours"),
+    [
+        ("~/shared/%%u", "~/shared/%%u"),
+        ("/var/seen/%d/%n/%%Lu/", "/var/seen/%d/%n/%%u"),
+        ("%h/seen/%%n@%%d", "%h/seen/%%n@%%d"),
+        ("seen/%%u", ""),
+        ("~/shared/%%h", ""),
+    ],
+)
+def test_where_readers_have_what_they_have_seen(path: str, ours: str, tmp_path: Path) -> None:
+    block = f"  type = shared\n  prefix = shared/%%u/\n  location = maildir:/srv/%%u/Maildir:INDEXPVT={path}\n"
+    settings, said = told(f"{HEAD}{PERSONAL}namespace {{\n{block}}}\n", tmp_path)
+    (rule,) = settings["namespaces"]
+    assert "private_seen=yes" in rule
+    assert (f"private_index={ours}," in rule) is bool(ours)
+    assert ("readers begin with nothing seen" in said) is not bool(ours)
 
 
 @pytest.mark.parametrize("driver", ["ldap", "sql", "dict", "lua"])

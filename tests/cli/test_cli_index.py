@@ -75,7 +75,7 @@ def test_renumber_when_it_is_asked_for(spool: Spool) -> None:
     assert rows(spool, "index", "verify", "INBOX") == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_client_is_sent_away_by_a_renumbering(server: Running) -> None:
     name, spool = server.user()
     spool.simple("INBOX", 2)
@@ -89,7 +89,7 @@ def test_a_client_is_sent_away_by_a_renumbering(server: Running) -> None:
         assert any(b"UIDNEXT 3" in line for line in client.ok("SELECT INBOX"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_client_goes_on_after_a_rebuild(server: Running) -> None:
     name, spool = server.user()
     spool.simple("INBOX", 2)

@@ -93,7 +93,7 @@ def test_all_users_one_of_whom_has_no_mail(tmp_path: Path) -> None:
     assert done.stderr.startswith("maildir-imapd: ben: There is no Maildir:")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not owners.supported(), reason="only root can act as others")
 def test_as_root_what_is_made_is_the_owners(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "mail" / "Maildir")
@@ -115,7 +115,7 @@ def test_as_root_what_is_made_is_the_owners(tmp_path: Path) -> None:
             assert os.lstat(path).st_uid == 54321, path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_client_hears_of_it(server: Running) -> None:
     """Two workers, and a client with NOTIFY: what a command makes, names and removes reaches him."""
     name, spool = server.user()

@@ -114,7 +114,7 @@ def test_expunge(full: Spool) -> None:
     assert rows(full, "message", "expunge", "DELETED", "-m", "*", "--yes") == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fetch(full: Spool, tmp_path: Path) -> None:
     before = full.files("INBOX")
     assert text(full, "message", "fetch", "SUBJECT grüße").encode() == LETTER
@@ -135,7 +135,7 @@ def test_fetch(full: Spool, tmp_path: Path) -> None:
     assert "File exists" in said(full, "message", "fetch", "ALL", "-o", str(tmp_path / "out"), status=FAILED)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_beside_a_server_an_idle_client_hears(server: Running) -> None:
     """A command is a process like a worker: the same locks, the same bell."""
     name, spool = server.user()
@@ -169,7 +169,7 @@ def test_what_controls_a_terminal_is_not_printed(spool: Spool) -> None:
     assert "\x07" not in out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("answer", "left"), [("n", 2), ("y", 0)])
 def test_it_asks_on_a_terminal(full: Spool, answer: str, left: int) -> None:
     ours, theirs = pty.openpty()

@@ -26,7 +26,7 @@ def test_no_maildir_is_made_by_looking(words: list[str], tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["adopt", "release", "tunnel", "try"])
 @pytest.mark.parametrize(
     ("place", "said"),

@@ -52,7 +52,7 @@ def headers(draw: st.DrawFn) -> tuple[bytes, tuple[str, int] | None]:
             return second(0x31, draw(st.binary(min_size=216, max_size=216))), None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(headers(), st.binary(max_size=40))
 def test_a_header_is_read_to_its_end_and_no_further(written: tuple[bytes, tuple[str, int] | None], tail: bytes) -> None:
     octets, said = written

@@ -32,7 +32,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     assert "Traceback" not in log, log
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers(running: Running) -> None:
     """Several sessions of one user, whichever worker they are at."""
     clients = [Client.to(running.port, user="u0") for _ in range(5)]
@@ -66,7 +66,7 @@ def test_two_workers(running: Running) -> None:
     assert b"* STATUS INBOX (MESSAGES 1)" in first.command("STATUS INBOX (MESSAGES)")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_reader_of_files_on_the_way(running: Running) -> None:
     talker = Client.to(running.port, user="u1")
     new = running.base / "u1" / "Maildir" / "new"
@@ -155,7 +155,7 @@ def test_what_is_no_rule(written: str) -> None:
         virtual_rule(written)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_private_seen_with_two_workers(tmp_path: Path) -> None:
     running = start_server(
         tmp_path,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,36 @@ def test_a_log_alone() -> None:
     known = dovecot_index.read(None, [data], UIDS)
     assert (known.uidvalidity, known.first_recent) == (77, 8)
     assert {uid: words for uid, words in known.words.items() if words} == {1: {b"one"}, 2: {b"two"}}
+
+
+def test_what_a_reader_has_seen() -> None:
+    """In a private index there are flags, of which \\Seen counts; in another one they are those of file names."""
+    head = transaction(HEADER, struct.pack("<HHI", 24, 4, 77))
+    changes = transaction(
+        0x2 | 0x10000000, b"".join(struct.pack("<IB3x", uid, uid & 1 and 0x08) for uid in (1, 2, 3, 12))
+    )
+    changes += transaction(0x4, struct.pack("<IIBB2xIIBB2x", 1, 2**32 - 1, 0x0A, 0, 2, 3, 0x02, 0x08))
+    known = dovecot_index.read(None, [log(head, changes)], UIDS, private=True)
+    assert (known.uidvalidity, known.seen) == (77, {1, 4, 5, 6, 7, 8, 9})
+    assert not dovecot_index.read(None, [log(head, changes)], UIDS).seen
+    records = b"".join(struct.pack("<IB3x", uid, flags) for uid, flags in ((2, 0x08), (3, 0x02), (99, 0x08)))
+    assert dovecot_index.read(index(b"", records, 8, extensions=0), [], UIDS, private=True).seen == {2}
+    gone = log(transaction(0x4, struct.pack("<IIBB2x", 2, 2, 0, 0x08)), number=1)
+    assert not dovecot_index.read(index(b"", records, 8, extensions=0), [gone], UIDS, private=True).seen
+
+
+def test_an_index_of_other_uids_is_of_other_messages(tmp_path: Path) -> None:
+    data = log(
+        transaction(HEADER, struct.pack("<HHI", 24, 4, 77)), transaction(0x4, struct.pack("<IIBB2x", 1, 9, 0x08, 0))
+    )
+    where = os.fsencode(tmp_path)
+    assert takeover.seen_by_reader(where, UIDS, 77) == frozenset()
+    (tmp_path / "dovecot.index.pvt.log").write_bytes(data)
+    assert takeover.seen_by_reader(where, UIDS, 77) == set(UIDS)
+    assert takeover.seen_by_reader(where, UIDS, 78) == frozenset()
+    (tmp_path / "dovecot.index.pvt.log").unlink()
+    (tmp_path / "dovecot.index.pvt.log").mkdir()
+    assert takeover.seen_by_reader(where, UIDS, 77) == frozenset()
 
 
 def test_logs_follow_one_another() -> None:
@@ -96,7 +127,7 @@ def test_names_that_overlap_are_not_multiplied() -> None:
     assert known.words[3] == set()
 
 
-@pytest.mark.parametrize("what", ["update", "removal", "reset", "index"])
+@pytest.mark.parametrize("what", ["update", "removal", "reset", "flags", "index"])
 def test_a_reading_without_end_ends(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dovecot_index, "STEPS", 10_000)
     before = keyword(b"a", (1, 1))
@@ -108,12 +139,14 @@ def test_a_reading_without_end_ends(what: str, monkeypatch: pytest.MonkeyPatch) 
             after = keyword(b"a", *ranges, remove=True)
         case "reset":
             after = transaction(RESET, b"".join(struct.pack("<II", *each) for each in ranges))
+        case "flags":
+            after = transaction(0x4, b"".join(struct.pack("<IIBB2x", *each, 8, 0) for each in ranges))
         case _:
             header = named(*[0] * 2000, text=b"x\0")
             records = b"".join(struct.pack("<II", uid, 0) + b"\xff" * 4 for uid in range(1, 10))
             assert dovecot_index.read(index(header, records, 12, extensions=9), [], UIDS).words == {}
             return
-    known = dovecot_index.read(None, [log(before, after, keyword(b"c", (1, 9)))], range(1, 10))
+    known = dovecot_index.read(None, [log(before, after, keyword(b"c", (1, 9)))], range(1, 10), private=True)
     assert known.words == {1: {b"a"}}
 
 
@@ -121,9 +154,9 @@ def test_a_reading_without_end_ends(what: str, monkeypatch: pytest.MonkeyPatch) 
 def test_any_octets(data: bytes, as_index: bool, with_head: bool) -> None:
     if as_index:
         head = struct.pack("<BBHIIIIIIII", 7, 3, 120, 200, 12, 0, 7, 0, 77, 5, 4) if with_head else b""
-        dovecot_index.read(head + data, [], UIDS)
+        dovecot_index.read(head + data, [], UIDS, private=True)
     else:
-        dovecot_index.read(None, [log(data) if with_head else data], UIDS)
+        dovecot_index.read(None, [log(data) if with_head else data], UIDS, private=True)
 
 
 @given(st.integers(0, 7), st.binary(min_size=1, max_size=60), st.integers(0, 2**32 - 1))

@@ -453,8 +453,10 @@ class Layout(ABC):
         return self._beside(self._cache, path)
 
     def _beside(self, other: bytes | None, path: bytes) -> bytes | None:
-        if other is None:
-            return None
+        return None if other is None else self.below(other, path)
+
+    def below(self, other: bytes, path: bytes) -> bytes:
+        """Where Dovecot keeps in the directory *other* what it knows of the folder at *path*."""
         return os.path.join(other, self._inbox_entry() if path == self.inbox else os.path.relpath(path, self.root))
 
     @abstractmethod

@@ -1,5 +1,5 @@
-"""Dovecot's own index, for what only it knows and clients would miss: keywords of a folder beyond the 26th, and which
-messages are \\Recent.
+"""Dovecot's own index, for what only it knows and clients would miss: keywords of a folder beyond the 26th, which
+messages are \\Recent, and which of others' messages a reader has seen.
 
 ``dovecot.index`` holds a folder as it was, ``dovecot.index.log`` (and the one before it, ``.log.2``) what has happened
 since; a young folder has the log alone. Numbers are little endian, as on every machine that Dovecot is packaged for
@@ -16,9 +16,14 @@ mail-transaction-log.h):
                        record: a bit for each
     dovecot.index.log  header: version 1 (1), minor (1), size (2), index id (4), its number (4), the one before (4)
                        transactions: size with this (4), type (4), body
+    append             UID (4), flags (1), unused (3) ...
+    flag update        first and last UID (4 each), flags to add (1) and to remove (1), unused (2) ...
     keyword update     add or remove (1), unused (1), name size (2), name, first and last UID (4 each) ...
     keyword reset      first and last UID (4 each) ...
     header update      offset (2), size (2), octets; the index's header is meant
+
+What a reader of others' mail has seen stands in a private index of his own, ``dovecot.index.pvt`` and its logs, in
+which there are only flags, by the UIDs and the UIDVALIDITY of the folder (INDEXPVT, mail_index_private_path).
 
 What is not understood ends the reading, and what was read until then counts: a keyword less is the worst that can come
 of it.  The files are their user's to write, and a few octets of them can mean any number of messages: so only those
@@ -36,12 +41,20 @@ from typing import Final
 INDEX: Final = b"dovecot.index"
 LOG: Final = b"dovecot.index.log"
 LOG_BEFORE: Final = b"dovecot.index.log.2"
+PRIVATE: Final = b"dovecot.index.pvt"
+PRIVATE_LOGS: Final = (b"dovecot.index.pvt.log", b"dovecot.index.pvt.log.2")
 
 _KIND: Final = 0x0FFFFFFF
+_APPEND: Final = 0x2
+_FLAG_UPDATE: Final = 0x4
 _HEADER_UPDATE: Final = 0x20
 _KEYWORD_UPDATE: Final = 0x400
 _KEYWORD_RESET: Final = 0x800
 _INDEX_HEADER: Final = struct.Struct("<BBHII12xIII12xI8xIII")
+_RECORD: Final = struct.Struct("<IB")
+_APPENDED: Final = 8
+_FLAGS: Final = struct.Struct("<IIBB2x")
+_SEEN: Final = 0x08
 _EXTENSION: Final = struct.Struct("<IIHHHH")
 _LOG_HEADER: Final = struct.Struct("<BBHIII")
 # In the index's header.
@@ -62,13 +75,16 @@ class _Ends(Exception):
 class Remembered:
     """The keywords of each UID, the lowest UID that is \\Recent (0: not said), and their UIDVALIDITY (0: not said).
 
+    *private*: which are \\Seen is noted, too, which elsewhere the names of files say.
     *uids*: those that the folder has, rising; of others nothing is noted.
     """
 
     uids: Sequence[int]
+    private: bool = False
     uidvalidity: int = 0
     first_recent: int = 0
     words: dict[int, set[bytes]] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
     log: int = 0  # number of the log file that follows, 0 for the first there is
     position: int = 0  # and where in it
     left: int = field(default_factory=lambda: STEPS)
@@ -80,11 +96,11 @@ class Remembered:
             raise _Ends
 
 
-def read(index: bytes | None, logs: list[bytes], uids: Sequence[int]) -> Remembered:
+def read(index: bytes | None, logs: list[bytes], uids: Sequence[int], *, private: bool = False) -> Remembered:
     """Put together what the files say of the messages *uids* (rising); *logs* in any order."""
-    known = Remembered(uids)
+    known = Remembered(uids, private)
     if index is not None:
-        known = parse_index(index, uids) or known
+        known = parse_index(index, uids, private=private) or known
     numbered = {}
     for data in logs:
         if len(data) >= _LOG_HEADER.size and data[0] == 1:
@@ -97,7 +113,7 @@ def read(index: bytes | None, logs: list[bytes], uids: Sequence[int]) -> Remembe
     return known
 
 
-def parse_index(data: bytes, uids: Sequence[int]) -> Remembered | None:
+def parse_index(data: bytes, uids: Sequence[int], *, private: bool = False) -> Remembered | None:
     """Read ``dovecot.index``; None if it is another version's, or damaged."""
     try:
         (major, _, base_size, header_size, record_size, uidvalidity, _, count, first_recent, log, _, position) = (
@@ -105,7 +121,10 @@ def parse_index(data: bytes, uids: Sequence[int]) -> Remembered | None:
         )
         if major != 7 or record_size < 5 or header_size + count * record_size > len(data):
             return None
-        known = Remembered(uids, uidvalidity, first_recent, log=log, position=position)
+        known = Remembered(uids, private, uidvalidity, first_recent, log=log, position=position)
+        if private:
+            for n in range(count):
+                _note_flags(*_RECORD.unpack_from(data, header_size + n * record_size), known)
         at = _aligned(base_size)
         while at + _EXTENSION.size <= header_size:
             size, _, record_offset, record_bytes, _, name_size = _EXTENSION.unpack_from(data, at)
@@ -155,7 +174,9 @@ def replay_log(data: bytes, position: int, known: Remembered) -> None:
         kind = struct.unpack_from("<I", data, at + 4)[0] & _KIND
         body = data[at + 8 : at + size]
         try:
-            if kind == _KEYWORD_UPDATE:
+            if known.private and kind in (_APPEND, _FLAG_UPDATE):
+                _change_flags(kind, body, known)
+            elif kind == _KEYWORD_UPDATE:
                 _update(body, known)
             elif kind == _KEYWORD_RESET:
                 for uid in _uids(body, known):
@@ -165,6 +186,27 @@ def replay_log(data: bytes, position: int, known: Remembered) -> None:
         except (struct.error, _Ends):
             return
         at += size
+
+
+def _change_flags(kind: int, body: bytes, known: Remembered) -> None:
+    if kind == _APPEND:
+        for at in range(0, len(body) - _APPENDED + 1, _APPENDED):
+            _note_flags(*_RECORD.unpack_from(body, at), known)
+        return
+    for at in range(0, len(body) - _FLAGS.size + 1, _FLAGS.size):
+        _, _, add, remove = _FLAGS.unpack_from(body, at)
+        uids = _uids(body[at : at + 8], known)
+        if add & _SEEN:
+            known.seen.update(uids)
+        elif remove & _SEEN:
+            known.seen.difference_update(uids)
+
+
+def _note_flags(uid: int, flags: int, known: Remembered) -> None:
+    known.spend(1)
+    at = bisect_left(known.uids, uid)
+    if flags & _SEEN and at < len(known.uids) and known.uids[at] == uid:
+        known.seen.add(uid)
 
 
 def _update(body: bytes, known: Remembered) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from maildir_imapd import errors
@@ -150,6 +151,21 @@ def _own_index(index: bytes, uids: uidlist.UidList, *, needed: bool) -> dovecot_
         return dovecot_index.Remembered(())
     known = dovecot_index.read(state, [data for data in files if data], [record.uid for record in uids.records])
     return known if known.uidvalidity in (0, uids.uidvalidity) else dovecot_index.Remembered(())
+
+
+def seen_by_reader(directory: bytes, uids: Sequence[int], uidvalidity: int) -> frozenset[int]:
+    """Return which of others' messages (*uids*, rising) a reader has seen, as Dovecot's private index of his says.
+
+    Where there is none, none that can be read, or one of other UIDs, he has seen nothing.
+    """
+    try:
+        logs = [durable.read_dated(directory, name, durable.LARGE_OCTETS)[0] for name in dovecot_index.PRIVATE_LOGS]
+        state = durable.read_dated(directory, dovecot_index.PRIVATE, durable.LARGE_OCTETS)[0]
+    except OSError as error:
+        log.warning("cannot read Dovecot's private index", path=directory, why=error)
+        return frozenset()
+    known = dovecot_index.read(state, [data for data in logs if data], uids, private=True)
+    return frozenset(known.seen) if known.uidvalidity == uidvalidity else frozenset()
 
 
 def _beyond_letters(
