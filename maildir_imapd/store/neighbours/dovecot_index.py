@@ -124,7 +124,7 @@ def parse_index(data: bytes, uids: Sequence[int], *, private: bool = False) -> R
         known = Remembered(uids, private, uidvalidity, first_recent, log=log, position=position)
         if private:
             for n in range(count):
-                _note_flags(*_RECORD.unpack_from(data, header_size + n * record_size), known)
+                _note_flags(known, *_RECORD.unpack_from(data, header_size + n * record_size))
         at = _aligned(base_size)
         while at + _EXTENSION.size <= header_size:
             size, _, record_offset, record_bytes, _, name_size = _EXTENSION.unpack_from(data, at)
@@ -191,7 +191,7 @@ def replay_log(data: bytes, position: int, known: Remembered) -> None:
 def _change_flags(kind: int, body: bytes, known: Remembered) -> None:
     if kind == _APPEND:
         for at in range(0, len(body) - _APPENDED + 1, _APPENDED):
-            _note_flags(*_RECORD.unpack_from(body, at), known)
+            _note_flags(known, *_RECORD.unpack_from(body, at))
         return
     for at in range(0, len(body) - _FLAGS.size + 1, _FLAGS.size):
         _, _, add, remove = _FLAGS.unpack_from(body, at)
@@ -202,7 +202,7 @@ def _change_flags(kind: int, body: bytes, known: Remembered) -> None:
             known.seen.difference_update(uids)
 
 
-def _note_flags(uid: int, flags: int, known: Remembered) -> None:
+def _note_flags(known: Remembered, uid: int, flags: int) -> None:
     known.spend(1)
     at = bisect_left(known.uids, uid)
     if flags & _SEEN and at < len(known.uids) and known.uids[at] == uid:
