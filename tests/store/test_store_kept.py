@@ -14,6 +14,7 @@ from maildir_imapd import errors
 from maildir_imapd.store.disk import filesystems
 from maildir_imapd.store.folder import kept
 from maildir_imapd.store.index.claim import Claim
+from maildir_imapd.store.index.lock import NAME
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.threads.listeners import Listener
 
@@ -277,6 +278,42 @@ def test_on_a_network_file_system_nothing_is_claimed(maildir: Any, monkeypatch: 
     box = maildir.open()
     with another_process(lambda: setattr(maildir, "theirs", shown(maildir.open()))):
         assert not box.showing.elsewhere()
+
+
+def test_a_claim_goes_where_the_lock_s_file_is(maildir: Any) -> None:
+    """One file for both: what is claimed is claimed in the one that has the name, whoever has put it there."""
+    maildir.fill(1)
+    box, other = maildir.open(), maildir.open()
+    client = shown(box)
+    folder = box._folder
+    assert not folder.claim.is_open, "it has the lock's"
+    assert other.showing.elsewhere()
+    with folder.exclusive():
+        assert other.showing.elsewhere(), "nobody is shut out by it"
+    (maildir.path / NAME.decode()).unlink()
+    with other._folder.exclusive():
+        pass  # that makes it anew, and hears of no claim there
+    assert not other.showing.elsewhere()
+    with folder.exclusive():
+        pass
+    assert other.showing.elsewhere()
+    assert other._folder.claim.others(box.snapshot.modseq + 1)
+    assert not other._folder.claim.others(box.snapshot.modseq)
+    client.close()
+    assert not other.showing.elsewhere()
+
+
+def test_a_lock_s_file_that_is_closed_takes_no_claim_with_it(maildir: Any) -> None:
+    maildir.fill(1)
+    box, other = maildir.open(), maildir.open()
+    shown(box)
+    box._folder.lock.close()
+    box._folder.claim.move(box.snapshot.modseq)
+    assert other.showing.elsewhere()
+    assert box._folder.claim.is_open
+    with box._folder.exclusive():
+        assert not box._folder.claim.is_open
+    assert other.showing.elsewhere()
 
 
 def test_a_claim_moves_without_a_gap(maildir: Any) -> None:

@@ -197,7 +197,7 @@ def test_the_price_of_a_mailbox_is_what_it_has_open(tmp_path: Path) -> None:
     box.commit([(item, box.flags([], create=False), 1)])
     box.cache.put_many(b"x", [(1, b"y")])
     box.listen(lambda: None).close()
-    assert whole.cost.descriptors == descriptor_count() - before == 5
+    assert whole.cost.descriptors == descriptor_count() - before == 4
 
 
 def test_the_price_of_a_mailbox_follows_what_is_read_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,10 +77,16 @@ class Folder:
                 self.files = Files(where.folder, path, where.owner, shared=where.shared)
             self.kept = KeptMessages(where.folder, path)
             self._locked_away = not where.writable
-            self.lock = FolderLock(
-                where.index, where.index_path, keeping.lock_timeout, where.mode, where.identity, shared=where.shared
-            )
             self.claim = Claim(where.index, path, shared=where.shared)
+            self.lock = FolderLock(
+                where.index,
+                where.index_path,
+                keeping.lock_timeout,
+                where.mode,
+                where.identity,
+                shared=where.shared,
+                guest=self.claim,
+            )
             self.index = Index(
                 where.index,
                 where.index_path,
@@ -119,8 +125,8 @@ class Folder:
     def close(self) -> None:
         """Let go of every descriptor; nobody else may be at work here, or begin to."""
         self.index.close()
+        self.claim.close()  # it may have the lock's file
         self.lock.close()
-        self.claim.close()
         self.directories.close()
 
     # --- the lock ------------------------------------------------------------------------------

@@ -5,6 +5,9 @@ A process that shows one holds a lock for reading on a single byte of the folder
 for these locks, and nobody takes one for writing: whoever wants to know whether a message is still shown anywhere asks
 the kernel who would be in his way. They belong to the open file, not to the process, and end with it, however it ends.
 
+The lock's own file is used where it is open: flock(2) and these locks do not see one another, and a session that only
+waits has a descriptor less.
+
 On network file systems such locks and flock(2) may be the same thing, and get in each other's way: nothing is claimed
 there, and each process knows of itself only.
 """
@@ -41,13 +44,15 @@ class Claim:
         self._path = path
         self._guard = locks.make(Rank.GUARD)  # guards what follows; nothing in it waits
         self._file: Descriptor | None = None
+        self._own = False  # whether it is for us to close
         self._at = -1  # the mod-sequence that is claimed, -1 for none
         self._useless = shared  # nothing can be claimed here
+        self._local = False  # known to be on a file system of this host
 
     @property
     def is_open(self) -> bool:
-        """Whether the file is open."""
-        return self._file is not None
+        """Whether a file is open that is not the lock's."""
+        return self._file is not None and self._own
 
     def move(self, modseq: int | None) -> None:
         """Say that this process shows the mailbox to clients who know of every expunge up to *modseq*; None: to nobody.
@@ -56,19 +61,46 @@ class Claim:
         """
         at = -1 if modseq is None else min(modseq, EVER)
         with self._guard:
-            if at == self._at or self._useless:
+            if self._useless or (at == self._at and (at < 0 or self._file is not None)):
                 return
             try:
-                number = self._number()
-                # The new one first: at no moment is there none.
-                if at >= 0:
-                    fcntl.fcntl(number, fcntl.F_OFD_SETLK, _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, FIRST + at, 1, 0))
-                if self._at >= 0:
-                    free = _LOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, FIRST + self._at, 1, 0)
-                    fcntl.fcntl(number, fcntl.F_OFD_SETLK, free)
+                with self._opened().use() as number:
+                    # The new one first: at no moment is there none.
+                    if at >= 0:
+                        fcntl.fcntl(number, fcntl.F_OFD_SETLK, _asked(fcntl.F_RDLCK, at))
+                    if self._at >= 0 and self._at != at:
+                        fcntl.fcntl(number, fcntl.F_OFD_SETLK, _asked(fcntl.F_UNLCK, self._at))
                 self._at = at
             except OSError as error:
                 self._give_up(error)
+
+    def join(self, file: Descriptor) -> None:
+        """Go on in *file*, which is the lock's and open from now on: what is claimed is claimed there."""
+        with self._guard:
+            if self._useless or self._file is file:
+                return
+            try:
+                with file.use() as number:
+                    self._demand_local(number)
+                    if self._at >= 0:
+                        fcntl.fcntl(number, fcntl.F_OFD_SETLK, _asked(fcntl.F_RDLCK, self._at))
+            except OSError as error:
+                self._give_up(error)
+                return
+            before, own = self._file, self._own
+            self._file, self._own = file, False
+        if before is not None and own:
+            before.close()
+
+    def part(self, file: Descriptor) -> None:
+        """Hear that the lock's file is about to be closed, and what is claimed in it with it, until there is another.
+
+        Takes no lock where it is not the one in use: as ``close``.
+        """
+        if self._file is file:
+            with self._guard:
+                if self._file is file:
+                    self._file = None
 
     def close(self) -> None:
         """Claim nothing any more, and let go of the file; nobody else may be at work here, or begin to.
@@ -76,7 +108,7 @@ class Claim:
         Takes no lock: it may be called from within a finaliser, with any lock held.
         """
         file, self._file, self._at, self._useless = self._file, None, -1, True
-        if file is not None:
+        if file is not None and self._own:
             file.close()
 
     def others(self, modseq: int) -> bool:
@@ -86,23 +118,36 @@ class Claim:
                 return False
             try:
                 asked = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, FIRST, min(modseq, EVER), 0)
-                found = fcntl.fcntl(self._number(), fcntl.F_OFD_GETLK, asked)
+                with self._opened().use() as number:
+                    found = fcntl.fcntl(number, fcntl.F_OFD_GETLK, asked)
             except OSError as error:
                 self._give_up(error)
                 return False
         return bool(_LOCK.unpack(found)[0] != fcntl.F_UNLCK)
 
-    def _number(self) -> int:
+    def _opened(self) -> Descriptor:
         if self._file is None:
             with self._directory.use() as directory:
-                if filesystems.deaf_at(directory) is not None:
-                    raise OSError("a network file system")
+                self._demand_local(directory)
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._file = Descriptor(descriptors.open(NAME, flags, dir_fd=directory), "lock file, to claim")
-        return self._file.number
+                self._own = True
+        return self._file
+
+    def _demand_local(self, number: int) -> None:
+        """Raise OSError where such locks are the server's to give, and may be one with flock(2)."""
+        if not self._local:
+            if filesystems.deaf_at(number) is not None:
+                raise OSError("a network file system")
+            self._local = True
 
     def _give_up(self, error: OSError) -> None:
         if isinstance(error, Closed) or descriptors.out_of_descriptors(error):
             return
         self._useless = True
         log.debug("no claim on a folder", path=self._path, why=error)
+
+
+def _asked(kind: int, modseq: int) -> bytes:
+    """What is asked of the kernel for the byte of a mod-sequence."""
+    return _LOCK.pack(kind, os.SEEK_SET, FIRST + modseq, 1, 0)

@@ -18,6 +18,7 @@ import os
 import struct
 import time
 import zlib
+from typing import Protocol
 
 from maildir_imapd import errors
 from maildir_imapd.store.disk import durable, fresh
@@ -33,12 +34,22 @@ _SUM = struct.Struct("<II")
 _NONSENSE = 1 << 62  # no folder gets there; RFC 7162 allows mod-sequences of 63 bits
 
 
+class Guest(Protocol):
+    """Whatever uses the file of a lock while that is open (claim.py)."""
+
+    def join(self, file: Descriptor) -> None:
+        """Hear that it is open."""
+
+    def part(self, file: Descriptor) -> None:
+        """Hear that it is about to be closed; waits for nothing, where it is another file than its own."""
+
+
 class FolderLock:
     """Exclusive right to change a folder and its index; not re-entrant.
 
     *directory* is in use for as long as any of it is held. *order*: of the folder among others (descriptors.py).
     *shared*: other hosts take it, too: the file is opened for each time that it is held, so that its bytes are those of
-    now, and synced before it is let go.
+    now, and synced before it is let go.  *guest*: uses the same file.
     """
 
     def __init__(
@@ -50,8 +61,10 @@ class FolderLock:
         order: tuple[int, ...] = (),
         *,
         shared: bool = False,
+        guest: Guest | None = None,
     ) -> None:
         self.path = path
+        self._guest = guest
         self._timeout = timeout
         self._directory = directory
         self._mode = mode
@@ -100,6 +113,8 @@ class FolderLock:
             locks.flock(self._file.number, self.path, left, rank=None)
             try:
                 if self._has_name():
+                    if self._guest is not None:
+                        self._guest.join(self._file)
                     return
             except BaseException:
                 # Nobody would give it back, and every other process would wait in vain.
@@ -188,4 +203,6 @@ class FolderLock:
         """Let go of the descriptor, and with it of the lock."""
         file, self._file = self._file, None
         if file is not None:
+            if self._guest is not None:
+                self._guest.part(file)
             file.close()
