@@ -89,7 +89,8 @@ class Host:
 
     def enter(self, *, network: bool = True) -> list[str]:
         """The words before a command that has it run on this host, on its network or on this machine's."""
-        return ["nsenter", "-t", str(self.pid), "-m", "-u", *(["-n"] if network else [])]
+        # With its root: these tests may run below a directory that is theirs (scripts/fresh).
+        return ["nsenter", "-t", str(self.pid), "-m", "-r", "-u", *(["-n"] if network else [])]
 
     @property
     def before(self) -> list[str]:

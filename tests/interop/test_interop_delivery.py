@@ -16,7 +16,7 @@ from pathlib import Path
 import postfix
 import pytest
 from client import Client
-from dovecot import Dovecot
+from dovecot import Dovecot, is_24
 from postfix import Postfix
 from running import Running, give_to, open_to_all, program, start_server, stop_server
 from spool import Spool
@@ -229,6 +229,27 @@ def test_swaks(site: Site) -> None:
 # --- Sieve ------------------------------------------------------------------------------------------------
 
 
+SIEVE_23 = """
+protocol lda {{
+  mail_plugins = sieve
+}}
+plugin {{
+  sieve = file:{path}
+}}
+"""
+SIEVE_24 = """
+protocol lda {{
+  mail_plugins {{
+    sieve = yes
+  }}
+}}
+sieve_script personal {{
+  type = personal
+  path = {path}
+}}
+"""
+
+
 def test_sieve_of_dovecots_lda_beside_us(tmp_path: Path) -> None:
     """Pigeonhole files mail; who waits here is told of it, and flags that a script sets are there."""
     lda = program("/usr/lib/dovecot/dovecot-lda")
@@ -243,8 +264,9 @@ def test_sieve_of_dovecots_lda_beside_us(tmp_path: Path) -> None:
     )
     config = Path(dovecot.config)
     config.write_text(
-        config.read_text() + f"\nprotocol lda {{\n mail_plugins = sieve\n}}\nplugin {{\n sieve = file:{sieve}\n}}\n"
-        "postmaster_address = postmaster@example.org\n"
+        config.read_text()
+        + (SIEVE_24 if is_24() else SIEVE_23).format(path=sieve)
+        + "postmaster_address = postmaster@example.org\n"
     )
     dovecot.own()
     root = os.geteuid() == 0

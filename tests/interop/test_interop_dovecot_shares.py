@@ -16,6 +16,13 @@ from maildir_imapd.store.records.shares import ShareList
 pytestmark = pytest.mark.interop
 
 PREFIX = "shared/shared-boxes/"
+MAP_24 = """
+acl_sharing_map {{
+  dict file {{
+    path = {path}
+  }}
+}}
+"""
 
 
 class Dictionary:
@@ -23,10 +30,15 @@ class Dictionary:
 
     def __init__(self, tmp_path: Path) -> None:
         self.path = tmp_path / "shared-mailboxes"
-        self._dovecot = Dovecot(tmp_path)
+        self._dovecot = Dovecot(tmp_path, acl() + MAP_24.format(path=self.path) if is_24() else "")
+        # 2.4 has it by the name of the block that says where it is.
+        self._name = "acl_sharing_map" if is_24() else f"file:{self.path}"
 
     def do(self, verb: str, *words: str) -> str:
-        command = [program("doveadm"), "-c", str(self._dovecot.config), "dict", verb, f"file:{self.path}", *words]
+        command = [program("doveadm"), "-c", str(self._dovecot.config), "dict", verb]
+        # Options come before the name there.
+        options = [word for word in words if word == "-R"]
+        command += [*options, self._name, *[word for word in words if word != "-R"]]
         done = subprocess.run(command, capture_output=True, text=True, env=self._dovecot.environment, check=True)
         return done.stdout
 
