@@ -8,6 +8,7 @@ import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from imap_script import USER, Runner
@@ -16,9 +17,13 @@ from running import Running, start_server, stop_server
 from spool import Spool
 
 from maildir_imapd.imap.columns import message
+from maildir_imapd.imap.engine import Engine
+from maildir_imapd.imap.reply import Reply
 from maildir_imapd.message import blocks
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.current import CurrentFolder, rest
 from maildir_imapd.store.folder import reading
+from maildir_imapd.store.index.snapshot import Snapshot
 from maildir_imapd.store.maildir.layout import Places
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.imap"))
@@ -47,6 +52,26 @@ def test_as_if_every_message_were_large(script: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(reading, "BEGINNING_OCTETS", 16)
     monkeypatch.setattr(blocks, "BLOCK_OCTETS", 7)
     monkeypatch.setattr(blocks, "KEPT_OCTETS", 100)
+    test_in_memory(script, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_as_if_every_client_only_waited(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each command, and between any two looks, the mailbox lets go of its files."""
+    feed, sync = Engine.feed, CurrentFolder.sync
+
+    def fed(engine: Engine, data: bytes, reply: Reply) -> None:
+        feed(engine, data, reply)
+        if engine.session.view is not None:
+            rest(engine.session.view.mailbox)
+
+    def synced(box: CurrentFolder, **how: Any) -> Snapshot:
+        rest(box)
+        return sync(box, **how)
+
+    monkeypatch.setattr(Engine, "feed", fed)
+    monkeypatch.setattr(CurrentFolder, "sync", synced)
     test_in_memory(script, tmp_path)
 
 

@@ -46,6 +46,7 @@ from maildir_imapd.imap.session import Session, State
 from maildir_imapd.imap.tally import LONG_SECONDS, Tally
 from maildir_imapd.message.text import CHARSETS, decode_charset
 from maildir_imapd.phrases import Phrase
+from maildir_imapd.store.mailbox import rest
 from maildir_imapd.wire import render
 from maildir_imapd.wire.abnf import HEAD
 from maildir_imapd.wire.buffer import Event, Expects, Frame, GoOn, Line, LiteralWanted, Overflow
@@ -70,6 +71,10 @@ _GO_ON: Final = b"+ OK\r\n"
 SETTLE_SECONDS: Final = 0.02
 # One that is not has it done after so long: until then a file that another program renames is known by less.
 SETTLE_AT_LATEST_SECONDS: Final = 1.0
+
+# Nothing has happened for so long before a mailbox lets go of its files: it costs what waits a descriptor or three, and
+# what is at work two calls to open each anew.
+REST_SECONDS: Final = 1.0
 
 TOO_LONG: Final = {
     "line": "The line is too long",
@@ -119,6 +124,7 @@ class Engine:
         )
         self._policy = policy
         self._ticks = ticks
+        self._rested = False  # the mailbox has let go of its files since the client, or anybody, last did something
         self._settle_by: float | None = None  # when the mailbox that was opened last is to settle in at the latest
         self._preauth = preauth
         # Errors since the last command that was carried out, and lines among them that were no command at all.
@@ -158,6 +164,8 @@ class Engine:
         view = self.session.view
         if view is not None and view.opening:
             return SETTLE_SECONDS
+        if view is not None and not self._rested:
+            return REST_SECONDS
         return self._policy.idle_keepalive if self.session.idling else 0.0
 
     def keep_alive(self, reply: Reply) -> None:
@@ -171,6 +179,9 @@ class Engine:
             # Whoever has opened a mailbox mostly has the next question ready, which need not wait for this.
             self._guarded(view.settle_in, None, reply)
             reply.flush()
+        elif view is not None and not self._rested:
+            self._rested = True
+            self._guarded(lambda: rest(view.mailbox), None, reply)
         elif self.session.idling:
             self._guarded(lambda: self.session.say(reply, b"OK", "Still here"), None, reply)
             reply.flush()
@@ -191,6 +202,7 @@ class Engine:
         Stops early when the transport must be upgraded first.  The reply is flushed at the end.
         """
         session = self.session
+        self._rested = False
         session.tally.heard += len(data)
         session.buffer.feed(data)
         if session.view is not None:
@@ -240,6 +252,7 @@ class Engine:
         To any other say nothing: the bell also rings for a goodbye, which is not ours to say.
         """
         session = self.session
+        self._rested = False
         if session.notify is not None:
             self._guarded(lambda: updates.tell_unasked(session, reply), None, reply)
             reply.flush()

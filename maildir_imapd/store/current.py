@@ -19,7 +19,7 @@ from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, fresh, inotify
 from maildir_imapd.store.disk.unused import Cost
 from maildir_imapd.store.folder import changes, tidying
-from maildir_imapd.store.folder.folder import Folder
+from maildir_imapd.store.folder.folder import Folder, let_rest
 from maildir_imapd.store.folder.rounds import Rounds
 from maildir_imapd.store.folder.showing import Showing
 from maildir_imapd.store.index import history, loading, lock
@@ -115,12 +115,13 @@ def _tell_arrived(folder: Folder, messages: int) -> None:
 
 def _price(box: CurrentFolder) -> Cost:
     folder, cache = box._folder, box._cache
-    open_files = 1 + len(folder.directories.others) + folder.lock.is_open + folder.claim.is_open
+    open_files = (not folder.directories.folder.resting) + len(folder.directories.others)
+    open_files += folder.lock.is_open + folder.claim.is_open
     octets = _OCTETS + folder.index.state.octets + box._ring.octets + _ODD_OCTETS * len(folder.files.odd)
     if cache is not None:
         octets += cache.octets
         open_files += cache.is_open
-    return Cost(open_files + folder.index.on_disk() + folder.rows.stored, octets)
+    return Cost(open_files + (folder.index.on_disk() and not folder.index.resting) + folder.rows.stored, octets)
 
 
 def _remounted(box: CurrentFolder) -> bool:
@@ -170,6 +171,20 @@ def unmoved(box: CurrentFolder, turn: int | None = None) -> Snapshot | None:
     return found
 
 
+def one_folder(box: CurrentFolder, other: CurrentFolder) -> bool:
+    """Whether the two are one folder: of two that are open no inode is the same.  Raises StoreError."""
+    with box._in_place(), box._folder.directories.in_use(), other._in_place(), other._folder.directories.in_use():
+        return box.identity == other.identity
+
+
+def rest(box: CurrentFolder) -> None:
+    """Have it let go of what can be had again, for all who show it only wait; nothing here waits."""
+    if box.rests:
+        let_rest(box._folder)
+        if box._cache is not None:
+            box._cache.rest()
+
+
 class CurrentFolder:
     """One object per folder and process, shared by all threads. Takes *folder*, and closes it."""
 
@@ -177,6 +192,8 @@ class CurrentFolder:
     grows = False
     # Whether those who show it are to ``sync`` themselves, for nobody does it for them (virtual.py).
     stirred = False
+    # Whether it lets go of its files while all who show it only wait.
+    rests = True
 
     def __init__(self, folder: Folder, watcher: Watcher | None) -> None:
         self.path = path = folder.path
@@ -251,7 +268,7 @@ class CurrentFolder:
             return False
         except OSError:
             return True  # nobody can tell; whoever touches it hears why
-        return (found.st_dev, found.st_ino) == self._folder.directories.identity
+        return self._folder.directories.same(self.path, found)
 
     @property
     def read_only(self) -> bool:
@@ -334,10 +351,12 @@ class CurrentFolder:
             return False
         try:
             folder.standing.check_place()
-            before = folder.index.state
+            before, rested = folder.index.state, folder.index.resting
             folder.index.catch_up()
-            if folder.index.state is before or folder.index.started_anew or before.snapshot.damaged:
-                return False  # the journal has no news, so the directories have; or it must not be shown yet
+            if folder.index.started_anew or before.snapshot.damaged:
+                return False  # it must not be shown yet
+            if folder.index.state is before and not rested:
+                return False  # the journal has no news, so the directories have
         except (Unfit, OSError):
             return False
         self._adopt_rows()
@@ -356,7 +375,7 @@ class CurrentFolder:
                 return False
             if state.inode:
                 journal = self._stat(self._journal)
-                if (journal.st_ino, journal.st_size) != (state.inode, state.position):
+                if (journal.st_ino, journal.st_size) != (state.inode, state.position) or folder.index.resting:
                     return False
                 moved = (by_events or self._shared) and journal.st_dev != self.identity[0]
                 if moved and (by_events or _remounted(self)):
@@ -549,9 +568,13 @@ class CurrentFolder:
 
         Raises LockTimeout when somebody holds the folder.
         """
+        rested = self._folder.index.resting
         self.sync(keep_new=self.keep_new, patience=0)
         self.showing.sweep()
-        return self.recheck()
+        again = self.recheck()
+        if rested:
+            rest(self)
+        return again
 
     def recheck(self) -> float | None:
         """Return in how many seconds somebody should sync() again even if nothing happens; None: no need."""

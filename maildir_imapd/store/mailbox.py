@@ -17,7 +17,8 @@ from maildir_imapd import errors
 from maildir_imapd.budget import Share, Shares
 from maildir_imapd.events import Log
 from maildir_imapd.line_ends import bare
-from maildir_imapd.store.current import CurrentFolder, at_rest
+from maildir_imapd.store.current import CurrentFolder, at_rest, one_folder
+from maildir_imapd.store.current import rest as rest
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.disk.descriptors import Descriptor
 from maildir_imapd.store.folder import changes, copying, mailboxid, reading, release, unseen
@@ -378,7 +379,7 @@ class Mailbox(CurrentFolder):
             source._demand_writable()
         if not uids:
             return Given(self.uidvalidity)
-        if source.identity == self.identity:
+        if source is not self and source.identity == self.identity and one_folder(source, self):
             source = self  # another object for the same folder would wait for our own lock
         copied: Given[tuple[int, int]] | None = None
         try:

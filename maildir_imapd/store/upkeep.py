@@ -264,7 +264,7 @@ def wrong_sizes(mailbox: Mailbox, *, deep: bool) -> list[Size]:
     """
     folder, rows = mailbox._folder, mailbox.snapshot
     found = []
-    with folder.directories.use(), durable.as_store_error(folder.path):
+    with folder.directories.in_use(), durable.as_store_error(folder.path):
         for at, uid in enumerate(rows.uids):
             base = rows.name(at)
             said, wire = filename.disk_size(base), filename.wire_size(base)
@@ -343,7 +343,7 @@ def history(mailbox: Mailbox, uid: int) -> list[Event]:
     """
     folder = mailbox._folder
     found: list[Event] = []
-    with folder.directories.use(), durable.as_store_error(folder.path):
+    with folder.directories.in_use(), durable.as_store_error(folder.path):
         directory = folder.ground.index.number
         try:
             before = loading.read_checkpoint(directory)
@@ -414,7 +414,7 @@ def file_of(mailbox: Mailbox, uid: int) -> bytes:
     at = rows.position(uid)
     if at < 0:
         raise MessageGone
-    with folder.directories.use():
+    with folder.directories.in_use():
         path = folder.place(at) if rows is folder.rows else folder.files.place(rows, at)
         if folder.files.inspect(path) is None:
             path = folder.files.locate().get(rows.name(at), path)

@@ -64,6 +64,9 @@ class VirtualSpace:
 class CurrentVirtual(Mailbox):
     """See the module; *definition* says what it is made of."""
 
+    # Those of its sources are looked at together.
+    rests = False
+
     folder_type: ClassVar[type[Folder]] = OverlayFolder
 
     def __init__(

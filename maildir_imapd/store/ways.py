@@ -78,4 +78,4 @@ class Ways:
             found = os.lstat(path)
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == mailbox.identity and not self._acls.among([path])
+        return (found.st_dev, found.st_ino) == mailbox.identity and mailbox.stands() and not self._acls.among([path])

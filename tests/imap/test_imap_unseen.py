@@ -40,6 +40,8 @@ def test_the_files_are_looked_at_when_the_client_is_silent(spool: Spool) -> None
     assert not wires.account.mailbox("INBOX").snapshot.seen, "whoever asks for flags need not wait for that"
     client.engine.keep_alive(client.reply)
     assert wires.account.mailbox("INBOX").snapshot.seen
+    assert client.engine.quiet == engine.REST_SECONDS
+    client.engine.keep_alive(client.reply)
     assert client.engine.quiet == 0
     assert client.unread() == b""
 

@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import resource
+import shutil
 import threading
 import weakref
 from collections.abc import Iterator
@@ -18,10 +19,11 @@ from hypothesis import strategies as st
 from open_files import descriptor_count, descriptors_to_begin_with
 from spool import Spool
 
-from maildir_imapd.errors import TooManyFiles
+from maildir_imapd.errors import MailboxMissing, TooManyFiles
 from maildir_imapd.store.account import Account
+from maildir_imapd.store.current import rest
 from maildir_imapd.store.disk import descriptors
-from maildir_imapd.store.disk.descriptors import Closed, Descriptor
+from maildir_imapd.store.disk.descriptors import Closed, Descriptor, Resting
 from maildir_imapd.store.disk.unused import Bounds, Cost, Shelf, Unused
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.flags import Flags
@@ -250,3 +252,158 @@ def test_a_directory_that_cannot_be_listed_for_want_of_descriptors_is_not_empty(
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(TooManyFiles):
         account.folders()
+
+
+# --- what rests ------------------------------------------------------------------------------------
+
+
+def test_one_that_rests_is_opened_anew_by_who_uses_it() -> None:
+    opened: list[int] = []
+
+    def opens() -> int:
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+        return opened[-1]
+
+    descriptor = Resting(os.open(os.devnull, os.O_RDONLY), "test", opens)
+    with descriptor.use() as number:
+        descriptor.rest()
+        assert not descriptor.resting, "somebody uses it"
+    descriptor.rest()
+    descriptor.rest()
+    assert descriptor.resting
+    with pytest.raises(Closed):
+        assert descriptor.number
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(number)
+    with descriptor.use() as number, descriptor.use() as again:
+        assert number == again == opened[-1]
+    assert len(opened) == 1
+    descriptor.rest()
+    descriptor.close()
+    assert not descriptor.resting
+    with pytest.raises(Closed), descriptor.use():
+        pass
+
+
+def test_one_that_cannot_be_opened_anew_may_be_the_next_time() -> None:
+    wrong: list[OSError] = [OSError(errno.EMFILE, "full")]
+
+    def opens() -> int:
+        if wrong:
+            raise wrong.pop()
+        return os.open(os.devnull, os.O_RDONLY)
+
+    descriptor = Resting(os.open(os.devnull, os.O_RDONLY), "test", opens)
+    descriptor.rest()
+    with pytest.raises(OSError, match="full"), descriptor.use():
+        pass
+    with descriptor.use() as number:
+        os.fstat(number)
+    descriptor.close()
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(number)
+
+
+def test_many_threads_open_it_once_and_leave_nothing_open() -> None:
+    descriptor = Resting(os.open(os.devnull, os.O_RDONLY), "test", lambda: os.open(os.devnull, os.O_RDONLY))
+    before = descriptors_to_begin_with()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(400):
+                with descriptor.use() as number:
+                    os.fstat(number)
+                descriptor.rest()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert descriptor.resting
+    assert descriptor_count() == before - 1
+    descriptor.close()
+
+
+def resting(spool: Spool) -> tuple[Account, Mailbox]:
+    account = Account(os.fsencode(spool.root), fsync="never")
+    account.create("Box")
+    box = account.mailbox("Box")
+    item = box.deliver()
+    item.write(b"A: 1\r\n\r\nx\r\n")
+    box.commit([(item, box.flags([], create=False), 1)])
+    box.listen(lambda: None)
+    before = descriptor_count()
+    rest(box)
+    assert descriptor_count() == before - 2, "the folder and its journal"
+    return account, box
+
+
+def test_a_mailbox_that_rests_is_as_it_was(spool: Spool) -> None:
+    account, box = resting(spool)
+    before = descriptor_count()
+    assert box.sync() is box.snapshot
+    assert box.read(1) == b"A: 1\n\nx\n"
+    assert descriptor_count() == before + 2
+    rest(box)
+    assert box.set_flags([1], add=Flags(2)).changed == [1]
+    rest(box)
+    # Another process has gone on with it, and begun a new journal.
+    other = Mailbox(box.path, fsync="never")
+    other.set_flags([1], remove=Flags(2))
+    with other._folder.exclusive():
+        other._folder.index.rotate()
+        other._folder.index.rotate()
+    other.set_flags([1], add=Flags(4))
+    assert box.sync().flags[0] & 6 == 4
+    rest(box)
+    assert box.refresh() is not False
+    assert box._folder.index.resting, "who only looked leaves it as it was"
+    account.rename("Box", "Other")
+    assert box.gone
+    other.close()
+
+
+@pytest.mark.parametrize("how", ["gone", "renamed", "another", "journal"])
+def test_one_that_is_not_there_any_more_is_missed_when_it_wakes(spool: Spool, how: str) -> None:
+    _, box = resting(spool)
+    path = Path(os.fsdecode(box.path))
+    match how:
+        case "gone":
+            shutil.rmtree(path)
+        case "renamed":
+            path.rename(path.with_name("elsewhere"))
+        case "another":
+            # On most file systems it gets the inode that has just become free.
+            shutil.rmtree(path)
+            for name in ("", "cur", "new", "tmp"):
+                (path / name).mkdir()
+        case _:
+            (path / "maildir-imapd.journal").unlink()
+            # As where it had been open: the index is mended.
+            before = box.uidvalidity
+            assert (len(box.sync()), box.uidvalidity) == (1, before)
+            return
+    assert not box.stands()
+    with pytest.raises(MailboxMissing):
+        box.sync(look=True)
+    assert box.gone
+
+
+def test_two_folders_that_had_one_inode_are_two(spool: Spool) -> None:
+    """A copy asks for it: where it takes the other for itself, it copies its own messages."""
+    account, box = resting(spool)
+    path = Path(os.fsdecode(box.path))
+    shutil.rmtree(path)
+    for name in ("", "cur", "new", "tmp"):
+        (path / name).mkdir()
+    other = Mailbox(box.path, fsync="never")
+    other.identity = box.identity
+    with pytest.raises(MailboxMissing):
+        other.copy_from(box, [1])
+    other.close()
+    del account

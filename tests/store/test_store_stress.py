@@ -16,6 +16,7 @@ import pytest
 from crash import DEAD, tear
 
 from maildir_imapd import errors
+from maildir_imapd.store.current import rest
 from maildir_imapd.store.disk import durable
 from maildir_imapd.store.index import index
 from maildir_imapd.store.mailbox import Mailbox
@@ -57,7 +58,7 @@ class Worker:
 
     def run(self) -> None:
         deeds: list[Callable[[int], None]] = [self.append, self.append, self.flag, self.flag, self.expunge, self.move]
-        deeds += [self.look, self.copy, self.claim]
+        deeds += [self.look, self.copy, self.claim, self.rest]
         for _ in range(OPERATIONS):
             if self.dice.random() < 0.04:
                 die_soon(self.dice)
@@ -115,6 +116,9 @@ class Worker:
         uid = self.pick(which)
         if uid:
             assert box.read(uid) == self.mine[which][uid]
+
+    def rest(self, which: int) -> None:
+        rest(self.boxes[which])
 
     def claim(self, which: int) -> None:
         self.boxes[which].sync()

@@ -139,6 +139,64 @@ class Descriptor:
         return number
 
 
+class Resting(Descriptor):
+    """One that is closed while it *rests*, and opened anew by who uses it next.
+
+    *opens* opens the very same thing, or raises what whoever uses it is to hear; it is called without a lock.
+    """
+
+    __slots__ = ("_opens",)
+
+    def __init__(self, number: int, what: str, opens: Callable[[], int]) -> None:
+        super().__init__(number, what)
+        self._opens = opens
+
+    def __enter__(self) -> int:
+        with self._lock:
+            self._users += 1
+            if self._number >= 0 and not self._closing:
+                return self._number
+        try:
+            return self._again()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+    def _again(self) -> int:
+        """Open it, for who is counted among its users already: so nobody closes it, or lets it rest, meanwhile."""
+        if self._closing:
+            raise Closed(self.what)
+        fresh = self._opens()
+        with self._lock:
+            # Another thread may have been quicker.
+            if self._number < 0:
+                self._number, fresh = fresh, -1
+            number = self._number
+        if fresh >= 0:
+            os.close(fresh)
+        if self._closing:
+            raise Closed(self.what)
+        return number
+
+    @property
+    def resting(self) -> bool:
+        """Whether it is closed for the moment."""
+        return self._number < 0 and not self._closing
+
+    def rest(self) -> None:
+        """Close it until it is used again, unless somebody does now."""
+        with self._lock:
+            if self._users or self._closing or self._number < 0:
+                return
+            number, self._number = self._number, -1
+        # As of ``close``.
+        try:
+            os.close(number)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+
+
 # --- the budget -----------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -344,6 +344,16 @@ def sync_data(fd: int) -> None:
     if step is not None:
         step("sync", fd)
     os.fdatasync(fd)
+
+
+def sync_named(names: Sequence[bytes], directory: int) -> None:
+    """Return when the files that have these names now are on the disk; raises OSError."""
+    for name in names:
+        fd = descriptors.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            sync_data(fd)
+        finally:
+            os.close(fd)
 
 
 def start_writing(fd: int) -> None:

@@ -6,6 +6,7 @@ place; whether it has been is asked here.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -16,13 +17,14 @@ from typing import Final
 from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable, filesystems, fresh
-from maildir_imapd.store.disk.descriptors import Descriptor
+from maildir_imapd.store.disk.descriptors import Closed, Descriptor, Resting
 from maildir_imapd.store.disk.filesystems import SharedSpool
-from maildir_imapd.store.maildir import ground
+from maildir_imapd.store.maildir import ground, scan
 
 log = Log(__name__)
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_AT_FDCWD: Final = -100
 
 
 class Remounted(errors.SpoolGone):
@@ -38,7 +40,7 @@ class Directories:
 
     path: bytes
     index_path: bytes
-    folder: Descriptor
+    folder: Resting
     control: Descriptor | None  # the other server's own; None where it is wanted and cannot be had
     index: Descriptor
     identity: tuple[int, int]
@@ -49,10 +51,44 @@ class Directories:
     others: tuple[Descriptor, ...]
     root: bytes  # of the mail that the folder belongs to, or the folder itself
     shared: bool = False  # other hosts change what is in them
+    born: int | None = None  # when the directory was made: with device and inode no other one's, once it was closed
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether the folder can be closed for a while: it is this host's alone, and known again."""
+        return not self.shared and not self.others and self.born is not None
+
+    def same(self, path: bytes, status: os.stat_result) -> bool:
+        """Whether what *path* leads to, as *status* has it, is this folder, be it open or not."""
+        if (status.st_dev, status.st_ino) != self.identity:
+            return False
+        return not self.folder.resting or scan.born(_AT_FDCWD, path + b"/.") == self.born
 
     def use(self) -> AbstractContextManager[object]:
-        """Keep all of them open meanwhile."""
+        """Keep all of them open meanwhile; raises OSError where one that rested cannot be opened again."""
         return self._use_all() if self.others else self.folder.use()
+
+    def begin_use(self) -> AbstractContextManager[object]:
+        """The same, begun: whoever calls ends it.  Raises MailboxMissing where the folder has gone, StoreError."""
+        used = self.use()
+        try:
+            used.__enter__()
+        except (FileNotFoundError, NotADirectoryError):
+            raise errors.MailboxMissing(detail=os.fsdecode(self.path)) from None
+        except Closed:
+            raise
+        except OSError as error:
+            raise durable.store_error(error, self.path) from error
+        return used
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """As ``begin_use``, for a block."""
+        used = self.begin_use()
+        try:
+            yield
+        finally:
+            used.__exit__(None, None, None)
 
     @contextmanager
     def _use_all(self) -> Iterator[None]:
@@ -76,7 +112,7 @@ class Directories:
             return
         try:
             status = os.stat(self.path)
-            if (status.st_dev, status.st_ino) == self.identity:
+            if self.same(self.path, status):
                 # On nested directories a name may go and its directory stay, for the sake of its children.
                 os.stat(self.path + b"/cur")
                 return
@@ -186,9 +222,11 @@ def open_all(
     with ExitStack() as half_made:
         try:
             number, owner = descriptors.open_below(path, _FLAGS, root=path if root is None else root, links=links)
-            folder = Descriptor(number, "folder")
+            again = _Again(path, path if root is None else root, links)
+            folder = Resting(number, "folder", again)
             half_made.callback(folder.close)
-            status = os.fstat(folder.number)
+            again.status = status = os.fstat(folder.number)
+            again.born = scan.born(folder.number, b".")
             os.close(descriptors.open(b"cur", _FLAGS | os.O_PATH, dir_fd=folder.number, owner=owner))
             for name in (b"new", b"tmp"):
                 _make_directory(folder.number, name, status.st_mode, path)
@@ -216,9 +254,37 @@ def open_all(
             others=others,
             root=path if root is None else root,
             shared=filesystems.is_shared(folder.number, shared),
+            born=again.born if filesystems.deaf_at(folder.number) is None else None,
         )
         half_made.pop_all()
     return found
+
+
+@dataclass(slots=True)
+class _Again:
+    """Opens a folder that was closed for a while, and no other one that has its name, or its inode, by now.
+
+    Raises OSError: FileNotFoundError where it is not there.
+    """
+
+    path: bytes
+    root: bytes
+    links: bool
+    status: os.stat_result | None = None
+    born: int | None = None
+
+    def __call__(self) -> int:
+        was = self.status
+        assert was is not None
+        number, _ = descriptors.open_below(self.path, _FLAGS, root=self.root, links=self.links)
+        try:
+            if os.path.samestat(os.fstat(number), was) and scan.born(number, b".") == self.born:
+                return number
+        except BaseException:
+            os.close(number)
+            raise
+        os.close(number)
+        raise FileNotFoundError(errno.ENOENT, "it is another folder", self.path)
 
 
 def _open_control(path: bytes, needed: bool) -> Descriptor | None:

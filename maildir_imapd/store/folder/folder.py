@@ -26,8 +26,8 @@ from maildir_imapd.store.folder.kept import KeptMessages
 from maildir_imapd.store.folder.reconcile import Reconciler
 from maildir_imapd.store.index import foreign, loading
 from maildir_imapd.store.index.claim import Claim
-from maildir_imapd.store.index.constants import LAST_UIDVALIDITY
-from maildir_imapd.store.index.index import Index, forget, sync_named
+from maildir_imapd.store.index.constants import CHECKPOINT, JOURNAL, LAST_UIDVALIDITY
+from maildir_imapd.store.index.index import Index, close_journal, forget
 from maildir_imapd.store.index.journal import NEVER, Batch
 from maildir_imapd.store.index.loading import Unfit
 from maildir_imapd.store.index.lock import FolderLock
@@ -137,7 +137,8 @@ class Folder:
 
         *patience*: seconds to wait for any lock, None for the setting's, 0 for who must not wait. Raises LockTimeout.
         """
-        with self.directories.use():
+        used = self.directories.begin_use()
+        try:
             self.lock.acquire_threads(patience)
             try:
                 if self.standing.lost:
@@ -150,6 +151,8 @@ class Folder:
                 yield
             finally:
                 self.lock.release_threads()
+        finally:
+            used.__exit__(None, None, None)
 
     @contextmanager
     def exclusive(self, *, adds: bool = False, settles: bool = False, patience: float | None = None) -> Iterator[None]:
@@ -313,7 +316,14 @@ class Folder:
             finally:
                 os.close(cur)
         if self.index.writable:
-            sync_named(self.ground.index, everything=not self._whole)
+            # By name, so without the lock: should the journal have been rotated since, what was before is synced.
+            with self.ground.index.use() as directory:
+                if self._whole:
+                    durable.sync_named([JOURNAL], directory)
+                else:
+                    # A first contact has made these without waiting for the disk.
+                    durable.sync_named([CHECKPOINT, JOURNAL], directory)
+                    durable.sync(directory)
             self._whole = True
 
     # --- stamps --------------------------------------------------------------------------------
@@ -496,6 +506,25 @@ class Folder:
 def _stand(path: bytes, index: bytes, control: bytes, root: bytes | None, keeping: Keeping) -> directories.Standing:
     opens = partial(directories.open_all, path, index, control, root=root, links=keeping.follow_links == "owner")
     return directories.Standing(partial(opens, needed=keeping.coexist, shared=keeping.shared_spool))
+
+
+def let_rest(folder: Folder) -> None:
+    """Close what can be opened again, until it is used next; nothing waits for that.
+
+    What is claimed for those who show the folder stays.
+    """
+    if not folder.directories.may_rest or folder.standing.lost:
+        return
+    try:
+        folder.lock.acquire_threads(0)
+    except errors.LockTimeout:
+        return
+    try:
+        close_journal(folder.index)
+        if folder.index.resting:
+            folder.directories.folder.rest()
+    finally:
+        folder.lock.release_threads()
 
 
 @contextmanager

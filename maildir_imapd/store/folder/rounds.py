@@ -9,6 +9,7 @@ on, and some of the others, on from where the last round ended.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Final
 
 from maildir_imapd.store.folder.folder import Folder
@@ -58,9 +59,10 @@ class Rounds:
         return [*self._compare(rows, others), *self._compare(rows, range(newest, count))]
 
     def _compare(self, rows: Snapshot, positions: range) -> list[tuple[int, int]]:
-        found = []
+        """Look at the files of some messages; at none where the folder cannot be opened: whoever needs it hears why."""
+        found: list[tuple[int, int]] = []
         files = self._folder.files
-        with self._folder.directories.folder.use():
+        with suppress(OSError), self._folder.directories.folder.use():
             for at, base in zip(positions, rows.some_names(positions.start, positions.stop), strict=True):
                 try:
                     status = files.inspect(files.place(rows, at, base))

@@ -21,6 +21,7 @@ All of it is disposable: no error in here is ever more than a miss.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import stat
@@ -35,7 +36,7 @@ from typing import Final, cast
 from maildir_imapd import errors
 from maildir_imapd.events import Log
 from maildir_imapd.store.disk import descriptors, durable, filesystems
-from maildir_imapd.store.disk.descriptors import Closed, Descriptor
+from maildir_imapd.store.disk.descriptors import Closed, Descriptor, Resting
 from maildir_imapd.store.index import boot
 from maildir_imapd.store.index.places import At, BlobPlaces, Windows
 from maildir_imapd.store.maildir import filename
@@ -76,6 +77,38 @@ def name_in(directory: bytes, said: filesystems.SharedSpool) -> bytes:
     return b"%b.%b-%b" % (NAME, filename.host(), boot.machine()[:8])
 
 
+class _Known:
+    """The file of a cache, as far as one that has its name can be told from it; it may be closed for a while."""
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        self.file = (0, 0)  # which one it is: device and inode
+        self.last: tuple[int, bytes] = (0, b"")  # where its last block begins, and the first octets of that
+
+    def open(self) -> int:
+        """Open what has the name, whatever it is; raises OSError."""
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        try:
+            return descriptors.open(self.path, flags)
+        except OSError as error:
+            if not durable.not_ours(error):
+                raise
+            return descriptors.open(self.path, flags & ~os.O_RDWR | os.O_RDONLY)
+
+    def __call__(self) -> int:
+        """Open it again, and no other one; raises OSError."""
+        number = self.open()
+        try:
+            status, (at, octets) = os.fstat(number), self.last
+            if (status.st_dev, status.st_ino) == self.file and os.pread(number, len(octets), at) == octets:
+                return number
+        except BaseException:
+            os.close(number)
+            raise
+        os.close(number)
+        raise FileNotFoundError(errno.ENOENT, "it is another cache", self.path)
+
+
 class Cache:
     """One folder's derived data, shared by all threads."""
 
@@ -97,11 +130,10 @@ class Cache:
         # last, and held for nothing that waits for others.
         self._writing = locks.make(Rank.CACHE, (0,))
         self._lock = locks.make(Rank.CACHE, (1,))
-        self._fd: Descriptor | None = None
+        self._fd: Resting | None = None
         self._net: weakref.finalize[[], Cache] | None = None  # closes _fd, at the latest when this object goes
         self._end = 0  # behind the last block that verifies
-        self._last: tuple[int, bytes] = (0, b"")  # where that block begins, and its first octets
-        self._file = (0, 0)  # which file it is: device and inode
+        self._known = _Known(self._path)
         self._stamp = (0, 0)  # size and ctime in ns of the file as it was read last
         # The field that was used last comes last.
         self._fields: dict[bytes, BlobPlaces] = {}
@@ -110,7 +142,13 @@ class Cache:
     @property
     def is_open(self) -> bool:
         """Whether the file is open."""
-        return self._fd is not None
+        return self._fd is not None and not self._fd.resting
+
+    def rest(self) -> None:
+        """Close the file until somebody asks; what is known of it stays known."""
+        fd = self._fd
+        if fd is not None:
+            fd.rest()
 
     @property
     def octets(self) -> int:
@@ -249,11 +287,12 @@ class Cache:
         """Take in what has been added since, by us or by another process; or another file, or none."""
         try:
             found = os.stat(self._path, follow_symlinks=False)
-            if self._fd is None or (found.st_dev, found.st_ino) != self._file:
+            if self._fd is None or (found.st_dev, found.st_ino) != self._known.file:
                 self._forget()
                 self._open()
             elif _stamp(found) != self._stamp:
-                self._read(self._fd.number)
+                with self._fd.use() as number:
+                    self._read(number)
         except FileNotFoundError:
             self._forget()
         except OSError as error:
@@ -264,14 +303,8 @@ class Cache:
         log.info("cache not read", path=self._path, why=error)
 
     def _open(self) -> None:
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        try:
-            number = descriptors.open(self._path, flags)
-        except OSError as error:
-            if not durable.not_ours(error):
-                raise
-            number = descriptors.open(self._path, flags & ~os.O_RDWR | os.O_RDONLY)
-        fd = Descriptor(number, "the cache")
+        number = self._known.open()
+        fd = Resting(number, "the cache", self._known)
         try:
             status = os.fstat(number)
             if not stat.S_ISREG(status.st_mode) or os.pread(number, len(self._header), 0) != self._header:
@@ -283,21 +316,21 @@ class Cache:
         self._net = weakref.finalize(self, fd.close)
         self._net.atexit = False
         self._fd = fd
-        self._file, self._stamp = (status.st_dev, status.st_ino), (0, 0)
+        self._known.file, self._stamp = (status.st_dev, status.st_ino), (0, 0)
         self._begin()
         self._read(number)
 
     def _begin(self) -> None:
         """Know nothing of what is in the file."""
         self._end = len(self._header)
-        self._last = (0, self._header)
+        self._known.last = (0, self._header)
         self._fields, self._windows = {}, Windows()
 
     def _read(self, number: int) -> None:
         """Take in the blocks that have come; all of them, if those that are known may be others now."""
         # First the stamp: what changes while we read shows in the next one.
         status = os.fstat(number)
-        at, octets = self._last
+        at, octets = self._known.last
         if status.st_size <= self._stamp[0] or os.pread(number, len(octets), at) != octets:
             self._begin()
         if os.pread(number, len(self._header), 0) != self._header:
@@ -321,7 +354,7 @@ class Cache:
                 if mark != _MARK or stop > len(data) or zlib.crc32(view[start:stop]) != total:
                     break
                 self._index(data[start : start + field_size + 8 * count], field_size, count, self._end + start - at)
-                self._last = (self._end, data[at:start])
+                self._known.last = (self._end, data[at:start])
                 self._end += stop - at
                 at = stop
                 taken += 1

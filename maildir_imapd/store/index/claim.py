@@ -43,7 +43,7 @@ class Claim:
         self._directory = directory
         self._path = path
         self._guard = locks.make(Rank.GUARD)  # guards what follows; nothing in it waits
-        self._file: Descriptor | None = None
+        self.file: Descriptor | None = None
         self._own = False  # whether it is for us to close
         self._at = -1  # the mod-sequence that is claimed, -1 for none
         self._useless = shared  # nothing can be claimed here
@@ -52,7 +52,7 @@ class Claim:
     @property
     def is_open(self) -> bool:
         """Whether a file is open that is not the lock's."""
-        return self._file is not None and self._own
+        return self.file is not None and self._own
 
     def move(self, modseq: int | None) -> None:
         """Say that this process shows the mailbox to clients who know of every expunge up to *modseq*; None: to nobody.
@@ -61,7 +61,7 @@ class Claim:
         """
         at = -1 if modseq is None else min(modseq, EVER)
         with self._guard:
-            if self._useless or (at == self._at and (at < 0 or self._file is not None)):
+            if self._useless or (at == self._at and (at < 0 or self.file is not None)):
                 return
             try:
                 with self._opened().use() as number:
@@ -77,7 +77,7 @@ class Claim:
     def join(self, file: Descriptor) -> None:
         """Go on in *file*, which is the lock's and open from now on: what is claimed is claimed there."""
         with self._guard:
-            if self._useless or self._file is file:
+            if self._useless or self.file is file:
                 return
             try:
                 with file.use() as number:
@@ -87,27 +87,23 @@ class Claim:
             except OSError as error:
                 self._give_up(error)
                 return
-            before, own = self._file, self._own
-            self._file, self._own = file, False
+            before, own = self.file, self._own
+            self.file, self._own = file, False
         if before is not None and own:
             before.close()
 
     def part(self, file: Descriptor) -> None:
-        """Hear that the lock's file is about to be closed, and what is claimed in it with it, until there is another.
-
-        Takes no lock where it is not the one in use: as ``close``.
-        """
-        if self._file is file:
-            with self._guard:
-                if self._file is file:
-                    self._file = None
+        """Hear that the lock's file is about to be closed: nothing is claimed until there is another."""
+        with self._guard:
+            if self.file is file:
+                self.file = None
 
     def close(self) -> None:
         """Claim nothing any more, and let go of the file; nobody else may be at work here, or begin to.
 
         Takes no lock: it may be called from within a finaliser, with any lock held.
         """
-        file, self._file, self._at, self._useless = self._file, None, -1, True
+        file, self.file, self._at, self._useless = self.file, None, -1, True
         if file is not None and self._own:
             file.close()
 
@@ -126,13 +122,13 @@ class Claim:
         return bool(_LOCK.unpack(found)[0] != fcntl.F_UNLCK)
 
     def _opened(self) -> Descriptor:
-        if self._file is None:
+        if self.file is None:
             with self._directory.use() as directory:
                 self._demand_local(directory)
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._file = Descriptor(descriptors.open(NAME, flags, dir_fd=directory), "lock file, to claim")
+                self.file = Descriptor(descriptors.open(NAME, flags, dir_fd=directory), "lock file, to claim")
                 self._own = True
-        return self._file
+        return self.file
 
     def _demand_local(self, number: int) -> None:
         """Raise OSError where such locks are the server's to give, and may be one with flock(2)."""
@@ -149,5 +145,5 @@ class Claim:
 
 
 def _asked(kind: int, modseq: int) -> bytes:
-    """What is asked of the kernel for the byte of a mod-sequence."""
+    """Say to the kernel what is wanted of the byte of a mod-sequence."""
     return _LOCK.pack(kind, os.SEEK_SET, FIRST + modseq, 1, 0)

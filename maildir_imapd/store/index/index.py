@@ -101,6 +101,8 @@ class Index:
         self._unseen = unseen
         self.partial = False  # the checkpoint lacks what only the messages' files tell
         self._journal: Descriptor | None = None
+        # There is a journal, which is closed until the next look; by its name it might be another one on its inode.
+        self.resting = False
         self._size = 0  # of the journal, as last seen
         self._unwritten: list[Batch] = []
         self._imagined = False  # memory has batches that were never to be written
@@ -158,6 +160,7 @@ class Index:
         self._publish(state, news)
         # From here on nothing can fail.
         self._journal, self._size, self._floor, self.loaded = opened.file, len(opened.data), floor, True
+        self.resting = False
         self._unwritten, self._imagined = [], False
         self._rotate_at = rotate_at
         if old is not None:
@@ -165,12 +168,14 @@ class Index:
 
     def on_disk(self) -> bool:
         """Say whether there is a journal at all."""
-        return self._journal is not None
+        return self._journal is not None or self.resting
 
     def catch_up(self) -> None:
         """Take in what others have committed; raises Unfit, OSError."""
         if self._shared:
             _open_again(self)
+        if self.resting:
+            _wake(self)
         while self._journal is not None:
             state, number = self.state, self._journal.number
             try:
@@ -547,27 +552,34 @@ def _open_again(index: Index) -> None:
         old.close()
 
 
+def close_journal(index: Index) -> None:
+    """Close the journal until somebody catches up, where all that is known is on the disk; under the threads' lock."""
+    file = index._journal
+    if file is None or not index.loaded or not index.writable or index._ahead() or index._shared:
+        return
+    index.resting, index._journal = True, None
+    file.close()
+
+
+def _wake(index: Index) -> None:
+    """Open the journal that rested; where another one has its place all is loaded.  Raises Unfit, OSError."""
+    try:
+        opened = loading.reopened(index._directory.number, index.state, writing=True)
+    except Unfit:
+        opened = None
+    except OSError as error:
+        if not (isinstance(error, FileNotFoundError) or durable.not_ours(error)):
+            raise
+        opened = None
+    if opened is None:
+        index._load_anew()
+    else:
+        index._journal, index.resting = opened, False
+
+
 def forget(index: Index) -> None:
     """Believe nothing that is in memory: the next look loads all of it; what clients know goes on from there."""
     index._floor = max(index._floor, index.state.snapshot.modseq)
     with suppress(OSError):
         index.close()
-    index._journal, index.writable = None, not durable.is_untouched()
-
-
-def sync_named(directory: Descriptor, *, everything: bool) -> None:
-    """Return when every batch so far is on the disk.
-
-    By name, so without the lock: should the journal have been rotated since, what was before is synced.
-
-    *everything*: also what a first contact made without waiting for the disk.
-    """
-    with directory.use() as number:
-        for name in (CHECKPOINT, JOURNAL) if everything else (JOURNAL,):
-            fd = descriptors.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=number)
-            try:
-                durable.sync_data(fd)
-            finally:
-                os.close(fd)
-        if everything:
-            durable.sync(number)
+    index._journal, index.resting, index.writable = None, False, not durable.is_untouched()

@@ -37,11 +37,14 @@ _NONSENSE = 1 << 62  # no folder gets there; RFC 7162 allows mod-sequences of 63
 class Guest(Protocol):
     """Whatever uses the file of a lock while that is open (claim.py)."""
 
+    file: Descriptor | None
+    """The one that it uses, be it the lock's or its own."""
+
     def join(self, file: Descriptor) -> None:
         """Hear that it is open."""
 
     def part(self, file: Descriptor) -> None:
-        """Hear that it is about to be closed; waits for nothing, where it is another file than its own."""
+        """Hear that it is about to be closed, where it is the one in use."""
 
 
 class FolderLock:
@@ -203,6 +206,7 @@ class FolderLock:
         """Let go of the descriptor, and with it of the lock."""
         file, self._file = self._file, None
         if file is not None:
-            if self._guest is not None:
+            # Without a call where the guest has gone: this may run in a finaliser, without memory for one.
+            if self._guest is not None and self._guest.file is file:
                 self._guest.part(file)
             file.close()

@@ -446,14 +446,11 @@ class Layout(ABC):
 
     def control(self, path: bytes) -> bytes | None:
         """Dovecot's control directory for the folder at *path*; None where it is the folder itself."""
-        return self._beside(self._control, path)
+        return None if self._control is None else self.below(self._control, path)
 
     def cache(self, path: bytes) -> bytes | None:
         """Where our cache of the folder at *path* is to be; None for beside its index."""
-        return self._beside(self._cache, path)
-
-    def _beside(self, other: bytes | None, path: bytes) -> bytes | None:
-        return None if other is None else self.below(other, path)
+        return None if self._cache is None else self.below(self._cache, path)
 
     def below(self, other: bytes, path: bytes) -> bytes:
         """Where Dovecot keeps in the directory *other* what it knows of the folder at *path*."""
