@@ -189,6 +189,19 @@ _HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*").fullmatch
 
 # Of URLs that name none.
 IMAP_PORT = 143
+_HINTS = ("valkey", "valkeys", "redis", "rediss", "unix")
+
+
+def hint_url(value: Any) -> str:
+    """Where hints go: the URL of a Valkey server."""
+    written = text(value)
+    found = urlsplit(written)
+    where = found.path if found.scheme == "unix" else found.hostname
+    if found.scheme not in _HINTS or not where:
+        raise ValueError("must be the URL of a Valkey server, for example valkey://192.0.2.1:6379 or unix:/run/valkey")
+    return written
+
+
 _URL_HOST = re.compile(r"(?:([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?|\*)").fullmatch
 
 

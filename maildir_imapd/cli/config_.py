@@ -64,7 +64,7 @@ def _try(found: Config, wrong: list[str]) -> None:
         settings.chain,
         back_ends.answers,
         settings.server_metadata,
-        settings.demand_acl_global,
+        settings.demand_what_workers_need,
         settings.keeping,
         settings.control,
     )

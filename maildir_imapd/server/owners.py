@@ -144,9 +144,9 @@ class OwnedWatcher:
                 owned = self._owned[id(watched)] = _Owned(watched, self._who)
             return cast("Watched", owned)
 
-    def add(self, watched: Watched) -> None:
+    def add(self, watched: Watched, mark: int | None = None) -> None:
         """Begin to watch a folder."""
-        self._watcher.add(self._find(watched))
+        self._watcher.add(self._find(watched), mark)
 
     def release(self, watched: Watched) -> None:
         """Note that nobody listens to a folder for now."""

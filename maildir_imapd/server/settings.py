@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from maildir_imapd.server.door import Logins, Room
     from maildir_imapd.server.exports import Exports
     from maildir_imapd.server.extracting import Extracting
+    from maildir_imapd.server.hints import Hints
     from maildir_imapd.server.hook import Hook
     from maildir_imapd.server.last_logins import LastLogins
     from maildir_imapd.server.listening import SocketRights
@@ -185,6 +186,12 @@ def server_metadata(config: Config) -> tuple[tuple[bytes, bytes], ...]:
         raise ConfigError(f"server_metadata {config.server_metadata}: {reason}") from error
 
 
+def demand_what_workers_need(config: Config) -> None:
+    """Raise ConfigError for what only a worker makes, and each of them would fail at."""
+    demand_acl_global(config)
+    hints(config, lambda _folder: None)
+
+
 def demand_acl_global(config: Config) -> None:
     """Raise ConfigError where the rights that an administrator says of mailboxes cannot be read."""
     from maildir_imapd.errors import StoreError
@@ -306,6 +313,15 @@ def last_logins(config: Config) -> LastLogins | None:
     return LastLogins(told)
 
 
+def hints(config: Config, heard: Callable[[int], None]) -> Hints | None:
+    """Make what tells other hosts of changes, and hears of theirs; None where there is none.  Raises ConfigError."""
+    if config.hint_server is None or config.shared_spool == "no":
+        return None
+    from maildir_imapd.server.hints import Hints
+
+    return Hints(config.hint_server, heard)
+
+
 def new_device(config: Config) -> DeviceMessage | None:
     """Make the message about a new device; None where there is none.  Raises ConfigError."""
     from maildir_imapd.server.new_device import DeviceMessage
@@ -342,8 +358,8 @@ def _anyone(config: Config) -> bool:
     return not any(rule.type == "others" for rule in mail(config).namespaces)
 
 
-def keeping(config: Config) -> Keeping:
-    """Read how folders are kept."""
+def keeping(config: Config, hint: Callable[[int], None] | None = None) -> Keeping:
+    """Read how folders are kept; *hint* as of Keeping."""
     from maildir_imapd.store.folder.keeping import Keeping
     from maildir_imapd.store.maildir import packed
 
@@ -356,11 +372,12 @@ def keeping(config: Config) -> Keeping:
         follow_links=config.follow_links,
         coexist=config.coexist,
         shared_spool=config.shared_spool,
+        hint=hint,
     )
 
 
-def mail(config: Config) -> Mail:
-    """Read where the mail is, and whose; raises ConfigError."""
+def mail(config: Config, *, hint: Callable[[int], None] | None = None) -> Mail:
+    """Read where the mail is, and whose; *hint* as of Keeping.  Raises ConfigError."""
     from maildir_imapd import namespace_rules
     from maildir_imapd.server import quotas, usual
     from maildir_imapd.server.accounts import Mail
@@ -383,7 +400,7 @@ def mail(config: Config) -> Mail:
         marker=None if config.spool_marker is None else os.fsencode(config.spool_marker),
         delimiter=config.delimiter,
         prefix=config.prefix,
-        keeping=keeping(config),
+        keeping=keeping(config, hint),
         quotas=quotas.of_settings(config),
         search_index=config.search_index,
         hooked=frozenset(folder for folder, _ in config.hook_moved),

@@ -255,7 +255,9 @@ class Worker:
         self.figures = WorkerFigures()
         self.rawlogs = RawLogs()
         self.watcher = settings.watcher(config, beats.of("watch", LONG_LOOK_SECONDS))
-        accounts = Accounts(settings.mail(config), self.watcher, background=background)
+        hints = settings.hints(config, self.watcher.hint)
+        mail = settings.mail(config, hint=None if hints is None else hints.tell)
+        accounts = Accounts(mail, self.watcher, background=background)
         chain = settings.chain(config, failures, asks)
         self.door = Door(
             chain,
@@ -268,6 +270,8 @@ class Worker:
             settings.last_logins(config),
             reach_of(accounts.mail.namespaces, accounts, lambda user: recipient(chain, user.encode()), self.watcher),
         )
+        # What has threads of its own that nobody waits for.
+        self._beside = [each for each in (self.door.last_logins, hints) if each is not None]
         self.sessions = Sessions()
         rules = settings.lmtp(config)
         affinity = Affinity(HostHealth(settings.hosts(config)) if health is None else health)
@@ -395,8 +399,8 @@ class Worker:
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         threading.stack_size(STACK_OCTETS)
         self.watcher.start()
-        if self.door.last_logins is not None:
-            self.door.last_logins.start()
+        for beside in self._beside:
+            beside.start()
         for server in self.servers:
             server.start()
 
@@ -415,10 +419,15 @@ class Worker:
         if self.door.accounts.unused.let_go_old() > memory.WORTH_OCTETS:
             memory.trim()
         self.watcher.start()
-        if self.door.last_logins is not None:
-            self.door.last_logins.start()
+        for beside in self._beside:
+            beside.start()
         for server in self.servers:
             server.start()
+
+    def close_beside(self) -> None:
+        """End what works by itself, beside all connections."""
+        for beside in self._beside:
+            beside.close()
 
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -581,5 +590,4 @@ def _end(worker: Worker, moved: Callable[[], None], patience: float) -> None:
         time.sleep(0.02)
     # What the watch thread is at is as safe as after a kill; it gets a moment to come to an end.
     worker.watcher.close(timeout=LAST_LOOK_SECONDS)
-    if worker.door.last_logins is not None:
-        worker.door.last_logins.close()
+    worker.close_beside()

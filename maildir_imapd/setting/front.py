@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maildir_imapd.setting.setting import Setting
-from maildir_imapd.values import duration, listen_at, mail_host, probed_at
+from maildir_imapd.values import duration, hint_url, listen_at, mail_host, probed_at
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -29,6 +29,18 @@ SETTINGS: tuple[Setting, ...] = (
         "TIME",
         "Several hosts",
         shown="15s",
+    ),
+    Setting(
+        "hint_server",
+        hint_url,
+        None,
+        "A Valkey (or Redis) server by which the hosts of a shared spool tell one another that a folder has changed, "
+        "so that news are there in milliseconds, and not after poll_interval: valkey://HOST:PORT, valkeys: with TLS, "
+        "unix:PATH, each with a user and password if it wants one. Only which folder is told, by a number. Nothing "
+        "depends on it: a hint that is lost costs one interval. Needs the library: pip install "
+        "'maildir-imapd[valkey]'. See docs/hosts.md.",
+        "URL",
+        "Several hosts",
     ),
     Setting(
         "hosts",

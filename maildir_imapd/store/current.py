@@ -519,7 +519,7 @@ class CurrentFolder:
             shelf.take(self.path, self)
         self.showing.began(self.snapshot.modseq)
         if self._watcher is not None:
-            self._watcher.add(self)
+            self._watcher.add(self, self._folder.lock.mark())
 
     def _unheard(self) -> None:
         self.showing.ended()

@@ -110,6 +110,8 @@ class Watcher:
         self._watches: dict[int, set[int]] = {}  # watch -> mailboxes; one folder may have two objects
         # Mailbox -> watches, the same the other way round, each with its path and mask.
         self._watches_of: dict[int, dict[int, tuple[bytes, int]]] = {}
+        self._marks: dict[int, set[int]] = {}  # mark -> mailboxes
+        self._marks_of: dict[int, int] = {}
         self._again: dict[int, list[tuple[bytes, int]]] = {}  # watches that are to be set before the next look
         # Those that nobody listens to, the longest left first, and when that was (descriptors.used).
         self._left: dict[int, int] = {}
@@ -128,8 +130,8 @@ class Watcher:
                     raise errors.ConfigError(detail=f"inotify: {error.strerror}") from error
                 log.warning("inotify not available, polling", interval=interval, why=error)
 
-    def add(self, mailbox: Watched) -> None:
-        """Begin to watch a folder."""
+    def add(self, mailbox: Watched, mark: int | None = None) -> None:
+        """Begin to watch a folder; *mark*: the number by which other hosts hint at it."""
         with self._guard:
             if not self._wanted(mailbox):
                 return
@@ -144,6 +146,9 @@ class Watcher:
             key = id(mailbox)
             self._boxes[key] = mailbox
             self._polled.add(key)
+            if mark is not None:
+                self._marks_of[key] = mark
+                self._marks.setdefault(mark, set()).add(key)
             # What happened before the watches were there is nobody's event: look once.
             self._due[key] = 0.0
             if self._inotify is not None and self._watch(key, wanted) and deaf is None:
@@ -167,6 +172,15 @@ class Watcher:
             del self._left[id(mailbox)]
             return False
         return True
+
+    def hint(self, mark: int) -> None:
+        """Have a look at once at what another host says has changed, if anybody listens to it."""
+        with self._guard:
+            keys = self._marks.get(mark, ())
+            for key in keys:
+                self._due[key] = 0.0
+        if keys:
+            self._bell.ring()
 
     def start(self) -> None:
         """Begin the thread if it does not run: the first to open a mailbox need not wait for it.
@@ -247,6 +261,12 @@ class Watcher:
         self._polled.discard(key)
         self._due.pop(key, None)
         self._held.pop(key, None)
+        mark = self._marks_of.pop(key, None)
+        if mark is not None:
+            same = self._marks[mark]
+            same.discard(key)
+            if not same:
+                del self._marks[mark]
         self._unwatch(key)
 
     def close(self, timeout: float | None = None) -> None:

@@ -86,6 +86,7 @@ class Folder:
                 where.identity,
                 shared=where.shared,
                 guest=self.claim,
+                hint=keeping.hint,
             )
             self.index = Index(
                 where.index,

@@ -23,7 +23,7 @@ Links = Literal["no", "owner"]
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """How folders are kept; the last four fields are an account's."""
+    """How folders are kept; most of the last fields are an account's."""
 
     fsync: str = "delivery"  # delivery | always | never
     lock_timeout: float = 30.0  # seconds
@@ -41,6 +41,8 @@ class Keeping:
     quota: Quota | None = None
     texts: Texts | None = None  # the account's index of what its messages say
     ahead: Ahead | None = None  # what the account's clients ask of messages
+    # Told the inode of a folder's lock file when something was committed there, and other hosts have the spool as well.
+    hint: Callable[[int], None] | None = None
 
     @property
     def neighbour(self) -> Server | None:
@@ -63,6 +65,7 @@ class Differing(TypedDict, total=False):
     quota: Quota | None
     texts: Texts | None
     ahead: Ahead | None
+    hint: Callable[[int], None] | None
 
 
 AS_USUAL: Final = Keeping()

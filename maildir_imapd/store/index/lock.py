@@ -18,6 +18,7 @@ import os
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from typing import Protocol
 
 from maildir_imapd import errors
@@ -53,6 +54,7 @@ class FolderLock:
     *directory* is in use for as long as any of it is held. *order*: of the folder among others (descriptors.py).
     *shared*: other hosts take it, too: the file is opened for each time that it is held, so that its bytes are those of
     now, and synced before it is let go.  *guest*: uses the same file.
+    *hint*: called with the file's inode once it is let go, if the bell was rung and other hosts take it.
     """
 
     def __init__(
@@ -65,9 +67,12 @@ class FolderLock:
         *,
         shared: bool = False,
         guest: Guest | None = None,
+        hint: Callable[[int], None] | None = None,
     ) -> None:
         self.path = path
         self._guest = guest
+        self._hint = hint if shared else None
+        self._rang = False  # since it was taken
         self._timeout = timeout
         self._directory = directory
         self._mode = mode
@@ -81,6 +86,15 @@ class FolderLock:
     def is_open(self) -> bool:
         """Whether the file is open."""
         return self._file is not None
+
+    def mark(self) -> int | None:
+        """Return the number by which other hosts hint at the folder, the same on each of them; None without hints."""
+        if self._hint is None:
+            return None
+        try:
+            return fresh.stat(self.path + b"/" + NAME).st_ino
+        except OSError:
+            return None
 
     def acquire_threads(self, patience: float | None = None) -> None:
         """Shut out the other threads of this process: enough to read the index, taken before the file's lock.
@@ -148,6 +162,10 @@ class FolderLock:
                 raise
             if self._shared:
                 self.close()
+            if self._rang and self._hint is not None:
+                # What it is of can be read by now, and nothing waits for it.
+                self._hint(self._identity[1])
+            self._rang = False
 
     def _publish(self) -> None:
         """See to it that other hosts see the bell; whoever does not finds the batch itself."""
@@ -167,6 +185,7 @@ class FolderLock:
 
     def ring(self, modseq: int) -> None:
         """Tell other processes that the journal has grown; they find out themselves if this fails."""
+        self._rang = True
         try:
             durable.write_at(self._number, _BELL.pack(modseq), 0)
         except OSError:
