@@ -146,6 +146,7 @@ def main() -> None:
 
         lockcheck.install()
     from maildir_imapd import cli
+    from maildir_imapd.imap import engine
     from maildir_imapd.server import worker
     from maildir_imapd.store import watch
     from maildir_imapd.store.disk import unused
@@ -154,6 +155,8 @@ def main() -> None:
         # A mailbox has some three descriptors.
         unused.DESCRIPTORS_MOST = 3 * options.kept
         watch.LINGERING = options.kept  # what was watched is kept, too
+    # Whoever is silent for a moment has his mailbox closed, while others are at work in it.
+    engine.REST_SECONDS = 0.005
     if options.switch:
         worker.SWITCH_SECONDS = options.switch
 

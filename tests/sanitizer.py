@@ -157,6 +157,8 @@ class Sanitizer:
         self._patch(descriptors.Descriptor, "__init__", self._owned)
         for name in ("close", "__exit__"):
             self._patch(descriptors.Descriptor, name, self._by_owner)
+        self._patch(descriptors.Resting, "rest", self._by_owner)
+        self._patch(descriptors.Resting, "_again", self._owned_again)
 
     def remove(self) -> None:
         """Put everything back."""
@@ -279,6 +281,16 @@ class Sanitizer:
             elif life.owner:
                 self.found(f"given to a Descriptor, and it is a {life.owner}'s", number, life)
             life.owner = "Descriptor"
+
+        return call
+
+    def _owned_again(self, real: Any) -> Any:
+        def call(descriptor: descriptors.Resting) -> int:
+            number: int = real(descriptor)
+            life = self._lives.get(number)
+            if life is not None:
+                life.owner = "Descriptor"
+            return number
 
         return call
 
