@@ -73,9 +73,7 @@ def show(user: str, patterns: tuple[str, ...], as_json: bool, config: Config) ->
     users = Users(config, (user,), everybody=False)
 
     def rows(user: str, account: Account) -> Iterator[Row]:
-        from maildir_imapd.imap.naming import matching
-
-        for name in matching(account, patterns or ("*",)):
+        for name in users.mailboxes(user, account, patterns):
             try:
                 found = account.acls.read(name)
             except ImapdError as error:

@@ -36,10 +36,8 @@ def _each_mailbox(
 
     def rows(user: str, account: Account) -> Iterator[Row]:
         from maildir_imapd.errors import ImapdError
-        from maildir_imapd.imap.naming import matching
 
-        for name in matching(account, patterns or ("*",)):
-            users.at(name)
+        for name in users.mailboxes(user, account, patterns):
             try:
                 yield from do(user, account, name)
             except ImapdError as error:

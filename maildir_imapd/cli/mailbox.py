@@ -72,10 +72,8 @@ def status(users: Users, patterns: tuple[str, ...], as_json: bool) -> None:
 
     def rows(user: str, account: Account) -> Iterator[Row]:
         from maildir_imapd.errors import ImapdError
-        from maildir_imapd.imap.naming import matching
 
-        for name in matching(account, patterns or ("*",)):
-            users.at(name)
+        for name in users.mailboxes(user, account, patterns):
             try:
                 opened = account.mailbox(name)
                 now = opened.sync(keep_new=True)

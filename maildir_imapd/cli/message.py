@@ -80,11 +80,9 @@ def _found(
 ) -> Iterator[tuple[str, Chosen]]:
     """Yield each mailbox in which the search has found something; one that cannot be searched is said."""
     from maildir_imapd.errors import ImapdError
-    from maildir_imapd.imap.naming import matching
     from maildir_imapd.imap.search.chosen import choose
 
-    for name in matching(account, patterns or ("*",)):
-        users.at(name)
+    for name in users.mailboxes(user, account, patterns):
         try:
             with choose(account.mailbox(name), name, key) as chosen:
                 if chosen.uids:

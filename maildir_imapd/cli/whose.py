@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +13,7 @@ from maildir_imapd.cli import completing
 from maildir_imapd.cli.group import USAGE, CommandFailed, complain, status_of
 from maildir_imapd.cli.options import SPOOL_SETTINGS, config_option, read_config, setting_options
 from maildir_imapd.cli.output import plain_text
-from maildir_imapd.errors import ImapdError
+from maildir_imapd.errors import ImapdError, MailboxMissing
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -103,6 +103,23 @@ class Users:
         """Note that *what* of this user's mail is worked on."""
         if self._shown is not None:
             self._shown.update(plain_text(f"{self._user} {what}"))
+
+    def mailboxes(self, user: str, account: Account, patterns: Sequence[str]) -> Iterator[str]:
+        """Yield the mailboxes that match one of *patterns*, without any all of them.
+
+        A name that is none is said, where one user was asked for: of many users not each has every mailbox.
+        """
+        from maildir_imapd.imap.naming import matcher, matching
+
+        found = matching(account, patterns or ("*",))
+        if not self.everybody and len(self.names) <= 1:
+            for each in patterns:
+                # Of one with * or % as many are meant as there are.
+                if not set(each) & {"*", "%"} and not any(map(matcher(account, (each,)), found)):
+                    self.failed(MailboxMissing(), f"{user}: {each}")
+        for name in found:
+            self.at(name)
+            yield name
 
     def failed(self, error: ImapdError, about: str) -> None:
         """Say what went wrong, and go on."""

@@ -128,3 +128,14 @@ def test_a_client_hears_of_it(server: Running) -> None:
         client.until(r'\* LIST .*"?named"?')
         assert process("mailbox", "delete", "named", "--yes", location).returncode == 0
         client.until(r"\* LIST .*NonExistent.*named")
+
+
+@pytest.mark.parametrize(
+    "command", [("mailbox", "status"), ("index", "show"), ("index", "verify"), ("message", "search", "ALL", "-m")]
+)
+def test_a_name_that_is_none_is_said(command: tuple[str, ...], spool: Spool) -> None:
+    """The others are shown; a pattern may match nothing, for it means as many as there are."""
+    spool.simple("INBOX", 1)
+    assert said(spool, *command, "Wrok", status=FAILED).endswith(": Wrok: Mailbox doesn't exist")
+    assert said(spool, *command, "Wrok*", status=0) == ""
+    assert said(spool, *command, "inbox", status=0) == ""
