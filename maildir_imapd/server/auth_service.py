@@ -190,7 +190,7 @@ class AuthService(Asking):
         login = AskedLogin(
             number,
             name.decode("ascii", "replace").upper(),
-            unescape(said.get(b"service", b"")).decode("utf-8", "replace"),
+            unescape(said.get(b"service") or said.get(b"protocol", b"")).decode("utf-8", "replace"),
             host,
             peer_name(host, int(port) if port.isdigit() and len(port) <= 5 else 0) if host else self._visit.peer,
             exchange,

@@ -307,8 +307,9 @@ def test_nginx(hosts: list[Host], tmp_path: Path) -> None:
 @contextmanager
 def dovecot(base: Path, spool: Path) -> Iterator[int]:
     port = free_port()
+    kind, address = ("dovecot-2.4", "listen") if is_24() else ("dovecot", "address")
     changes = {
-        "address = 192.0.2.10": "address = 127.0.0.1",
+        f"{address} = 192.0.2.10": f"{address} = 127.0.0.1",
         "port = 993": f"port = {port}",
         "/etc/ssl/mail/fullchain.pem": str(spool / "cert.pem"),
         "/etc/ssl/mail/privkey.pem": str(spool / "key.pem"),
@@ -316,7 +317,7 @@ def dovecot(base: Path, spool: Path) -> Iterator[int]:
     more = f"base_dir = {base}/run\nstate_dir = {base}/state\nlog_path = {base}/dovecot.log\n"
     more += "login_trusted_networks =\nstats_writer_socket_path =\n"
     config = base / "dovecot.conf"
-    config.write_text(example("dovecot", changes) + more)
+    config.write_text(example(kind, changes) + more)
     try:
         with started([program("dovecot"), "-F", "-c", str(config)], port):
             try:
@@ -333,8 +334,6 @@ def test_dovecot(hosts: list[Host], tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("Dovecot's master wants to be root")
     program("dovecot")
-    if is_24():
-        pytest.skip("the example is for Dovecot 2.3")
     base, place = hosts[0].running.base, tmp_path / "front"
     place.mkdir()
     options = [f"--auth-socket={tmp_path}/run/login/login", "--socket-mode=0666", "--spool-probe=no"]

@@ -298,15 +298,16 @@ def test_the_socket_of_a_server(tmp_path: Path) -> None:
 # --- a login proxy --------------------------------------------------------------------------------
 
 
-def test_a_login_proxy_is_told_a_host(tmp_path: Path) -> None:
-    """With ``hosts``, and for the service imap alone: Postfix is told nothing of that."""
+@pytest.mark.parametrize("word", [b"service", b"protocol"])
+def test_a_login_proxy_is_told_a_host(word: bytes, tmp_path: Path) -> None:
+    """With ``hosts``, and for the service imap alone, which Dovecot 2.4 calls a protocol: Postfix is told nothing."""
     users = "ann:{PLAIN}se\tcret\n"
     secret = base64.b64encode(b"\0ann\0se\tcret")
     with (
         answering(tmp_path, ["auth"], users, hosts=["one=192.0.2.1:143"]) as addresses,
         greeted(addresses["auth"]) as asker,
     ):
-        asker.send(b"AUTH\t1\tPLAIN\tservice=imap\tresp=%b\n" % secret)
+        asker.send(b"AUTH\t1\tPLAIN\t%b=imap\tresp=%b\n" % (word, secret))
         assert asker.line().rstrip(b"\n").split(b"\t") == [
             b"OK", b"1", b"user=ann", b"nologin", b"proxy", b"host=192.0.2.1", b"port=143", b"pass=se\1tcret",
         ]  # fmt: skip
