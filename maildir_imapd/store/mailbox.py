@@ -297,7 +297,7 @@ class Mailbox(CurrentFolder):
     def deliver(self) -> Delivery:
         """Begin to take in a message. The result is a sink; nothing is in the mailbox before commit()."""
         self._demand_writable()
-        with durable.as_store_error(self.path):
+        with self._in_place(), durable.as_store_error(self.path):
             folder, keeping = self._folder.directories, self._folder.keeping
             return Delivery(folder.folder, self.path, folder.mode, packing=keeping.compress_mail)
 
@@ -308,10 +308,11 @@ class Mailbox(CurrentFolder):
         nothing is left to copy (``Delivery.pieces``).
         """
         here = self._folder.directories
-        if delivery.is_in(here.folder):
-            return delivery
-        if share and (second := delivery.second(here.folder, self.path, here.mode)) is not None:
-            return second
+        with self._in_place(), here.in_use():
+            if delivery.is_in(here.folder):
+                return delivery
+            if share and (second := delivery.second(here.folder, self.path, here.mode)) is not None:
+                return second
         copy = self.deliver()
         try:
             for piece in delivery.pieces():

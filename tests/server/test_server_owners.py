@@ -59,7 +59,7 @@ def test_the_watcher_of_an_owner_does_all_that_a_watcher_does() -> None:
     """Mailboxes do not know that theirs is another one."""
     from maildir_imapd.store.watch import Watcher
 
-    of_the_process = {"start", "close", "idle", "drop"}
+    of_the_process = {"start", "close", "idle", "drop", "hint"}
     asked = {name for name in vars(Watcher) if not name.startswith("_")} - of_the_process
     assert asked <= set(vars(owners.OwnedWatcher))
 

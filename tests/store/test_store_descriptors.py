@@ -25,6 +25,7 @@ from maildir_imapd.store.current import rest
 from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.disk.descriptors import Closed, Descriptor, Resting
 from maildir_imapd.store.disk.unused import Bounds, Cost, Shelf, Unused
+from maildir_imapd.store.index.cache import Cache
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.flags import Flags
 from maildir_imapd.store.maildir.layout import Places
@@ -407,3 +408,63 @@ def test_two_folders_that_had_one_inode_are_two(spool: Spool) -> None:
         other.copy_from(box, [1])
     other.close()
     del account
+
+
+def test_a_delivery_to_one_that_rests_and_has_gone(spool: Spool) -> None:
+    _, box = resting(spool)
+    shutil.rmtree(box.path)
+    with pytest.raises(MailboxMissing):
+        box.deliver()
+    assert box.gone
+
+
+def test_files_of_one_that_rests_and_has_gone_cannot_be_looked_at(spool: Spool) -> None:
+    """Nobody had seen more of them than their names."""
+    spool.simple("Box", 50)
+    box = Mailbox(os.fsencode(spool.root / ".Box"), fsync="never")
+    assert not box.snapshot.seen
+    rest(box)
+    shutil.rmtree(box.path)
+    with pytest.raises(MailboxMissing):
+        box.snapshot.see()
+
+
+def test_a_cache_that_is_just_opened_cannot_rest(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others know it before it is read to its end."""
+    _, box = resting(spool)
+    box.cache.put_many(b"x", [(1, b"y")])
+    box.cache.close()
+    read = Cache._read
+
+    def rests(cache: Cache, number: int) -> None:
+        rest(box)
+        os.fstat(number)
+        read(cache, number)
+
+    monkeypatch.setattr(Cache, "_read", rests)
+    assert box.cache.get_many([1], b"x") == [b"y"]
+    rest(box)
+    assert not box.cache.is_open
+
+
+@pytest.mark.parametrize("how", ["gone", "another", "longer"])
+def test_a_cache_that_is_another_one_when_it_wakes(spool: Spool, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    _, box = resting(spool)
+    box.cache.put_many(b"x", [(1, b"y")])
+    rest(box)
+    path = Path(os.fsdecode(box.cache_path)) / "maildir-imapd.cache"
+    match how:
+        case "gone":
+            path.unlink()
+        case "another":
+            data = path.read_bytes()
+            path.unlink()
+            path.write_bytes(data[:-1] + b"z")
+        case _:
+            other = Mailbox(box.path, fsync="never")
+            other.cache.put_many(b"x", [(2, b"z")])
+            other.close()
+    assert box.cache.get_many([1], b"x") == [b"y" if how == "longer" else None]
+    box.cache.put_many(b"x", [(1, b"a")])
+    assert box.cache.get_many([1], b"x") == [b"a"]
+    assert "cache not" not in caplog.text

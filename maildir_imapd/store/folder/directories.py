@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from maildir_imapd import errors
 from maildir_imapd.events import Log
@@ -24,6 +24,7 @@ from maildir_imapd.store.maildir import ground, scan
 log = Log(__name__)
 
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+T = TypeVar("T")
 _AT_FDCWD: Final = -100
 
 
@@ -71,14 +72,7 @@ class Directories:
     def begin_use(self) -> AbstractContextManager[object]:
         """The same, begun: whoever calls ends it.  Raises MailboxMissing where the folder has gone, StoreError."""
         used = self.use()
-        try:
-            used.__enter__()
-        except (FileNotFoundError, NotADirectoryError):
-            raise errors.MailboxMissing(detail=os.fsdecode(self.path)) from None
-        except Closed:
-            raise
-        except OSError as error:
-            raise durable.store_error(error, self.path) from error
+        enter(used, self.path)
         return used
 
     @contextmanager
@@ -136,6 +130,18 @@ class Directories:
         except OSError as error:
             raise durable.store_error(error, self.path) from error
         raise errors.MailboxMissing(detail=os.fsdecode(self.path))
+
+
+def enter(used: AbstractContextManager[T], path: bytes) -> T:
+    """Begin to use what of the folder at *path* may have rested; raises MailboxMissing, StoreError, Closed."""
+    try:
+        return used.__enter__()
+    except (FileNotFoundError, NotADirectoryError):
+        raise errors.MailboxMissing(detail=os.fsdecode(path)) from None
+    except Closed:
+        raise
+    except OSError as error:
+        raise durable.store_error(error, path) from error
 
 
 class Standing:

@@ -15,6 +15,7 @@ from array import array
 from typing import TYPE_CHECKING, Final
 
 from maildir_imapd.store.disk import descriptors, durable
+from maildir_imapd.store.folder.directories import enter
 from maildir_imapd.store.index.columns import FILE_COLUMNS, OF_FILES
 from maildir_imapd.store.index.journal import SIZE_UNKNOWN
 from maildir_imapd.store.maildir import filename, scan
@@ -96,8 +97,12 @@ class UnseenFiles:
         if found is None:
             assert names is not None
             # Two threads may both do it; what they find differs only in what somebody changes meanwhile.
-            with durable.as_store_error(self._files.path), self._directory.use() as folder:
-                found = self._found = self._look(folder, names())
+            folder = enter(self._directory, self._files.path)
+            try:
+                with durable.as_store_error(self._files.path):
+                    found = self._found = self._look(folder, names())
+            finally:
+                self._directory.__exit__(None, None, None)
             self._names = None
         return found[column]
 

@@ -21,7 +21,6 @@ All of it is disposable: no error in here is ever more than a miss.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import stat
@@ -96,8 +95,11 @@ class _Known:
             return descriptors.open(self.path, flags & ~os.O_RDWR | os.O_RDONLY)
 
     def __call__(self) -> int:
-        """Open it again, and no other one; raises OSError."""
-        number = self.open()
+        """Open it again, and no other one: raises Closed where another one has the name by now; OSError."""
+        try:
+            number = self.open()
+        except FileNotFoundError:
+            raise Closed("the cache") from None
         try:
             status, (at, octets) = os.fstat(number), self.last
             if (status.st_dev, status.st_ino) == self.file and os.pread(number, len(octets), at) == octets:
@@ -106,7 +108,7 @@ class _Known:
             os.close(number)
             raise
         os.close(number)
-        raise FileNotFoundError(errno.ENOENT, "it is another cache", self.path)
+        raise Closed("the cache")
 
 
 class Cache:
@@ -293,7 +295,7 @@ class Cache:
             elif _stamp(found) != self._stamp:
                 with self._fd.use() as number:
                     self._read(number)
-        except FileNotFoundError:
+        except (FileNotFoundError, Closed):
             self._forget()
         except OSError as error:
             self._unreadable(error)
@@ -303,22 +305,23 @@ class Cache:
         log.info("cache not read", path=self._path, why=error)
 
     def _open(self) -> None:
-        number = self._known.open()
-        fd = Resting(number, "the cache", self._known)
-        try:
-            status = os.fstat(number)
-            if not stat.S_ISREG(status.st_mode) or os.pread(number, len(self._header), 0) != self._header:
+        fd = Resting(self._known.open(), "the cache", self._known)
+        # Once others know it they may have it rest: whoever reads here needs the number till the end.
+        with fd.use() as number:
+            try:
+                status = os.fstat(number)
+                if not stat.S_ISREG(status.st_mode) or os.pread(number, len(self._header), 0) != self._header:
+                    fd.close()
+                    return
+            except BaseException:
                 fd.close()
-                return
-        except BaseException:
-            fd.close()
-            raise
-        self._net = weakref.finalize(self, fd.close)
-        self._net.atexit = False
-        self._fd = fd
-        self._known.file, self._stamp = (status.st_dev, status.st_ino), (0, 0)
-        self._begin()
-        self._read(number)
+                raise
+            self._net = weakref.finalize(self, fd.close)
+            self._net.atexit = False
+            self._fd = fd
+            self._known.file, self._stamp = (status.st_dev, status.st_ino), (0, 0)
+            self._begin()
+            self._read(number)
 
     def _begin(self) -> None:
         """Know nothing of what is in the file."""
