@@ -25,6 +25,7 @@ from maildir_imapd.store.current import rest
 from maildir_imapd.store.disk import descriptors
 from maildir_imapd.store.disk.descriptors import Closed, Descriptor, Resting
 from maildir_imapd.store.disk.unused import Bounds, Cost, Shelf, Unused
+from maildir_imapd.store.folder import first_contact
 from maildir_imapd.store.index.cache import Cache
 from maildir_imapd.store.mailbox import Mailbox
 from maildir_imapd.store.maildir.flags import Flags
@@ -418,8 +419,11 @@ def test_a_delivery_to_one_that_rests_and_has_gone(spool: Spool) -> None:
     assert box.gone
 
 
-def test_files_of_one_that_rests_and_has_gone_cannot_be_looked_at(spool: Spool) -> None:
+def test_files_of_one_that_rests_and_has_gone_cannot_be_looked_at(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody had seen more of them than their names."""
+    monkeypatch.setattr(first_contact, "FEW_MESSAGES", 0)
     spool.simple("Box", 50)
     box = Mailbox(os.fsencode(spool.root / ".Box"), fsync="never")
     assert not box.snapshot.seen
