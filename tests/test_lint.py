@@ -98,7 +98,8 @@ def test_no_file_is_mapped() -> None:
 def test_what_processes_share_is_made_in_one_place() -> None:
     """The one place makes cells that one store of the machine writes; a pack into them is none (rule P4)."""
     found = [(file, line) for file, line in uses("mmap", "mmap") if file != SHARED]
-    found += uses("struct", "pack_into")  # none, because it writes zeros before the value, and others read in between
+    # It writes zeros before the value, and others read in between.
+    found += uses("struct", "pack_into")
     assert not found, listed(found)
 
 

@@ -15,8 +15,8 @@ _OCTETS: Final = 8
 
 
 def _memory(cells: int) -> memoryview:
-    # The children share it.
-    return memoryview(mmap.mmap(-1, _OCTETS * cells))  # -1, because a file may be cut, and whoever reads it gets SIGBUS
+    # The children share it. There is no file behind it: one may be cut, and whoever reads there gets SIGBUS.
+    return memoryview(mmap.mmap(-1, _OCTETS * cells))
 
 
 def words(cells: int) -> memoryview[int]:
