@@ -242,16 +242,14 @@ class _Made:
         if not private:
             return None
         if not rule.private_index:
-            return self.seen()
-        from maildir_imapd.store.private import SeenBefore
-
+            return self.seen().of
         reader, owner = self._identity, "" if whose is None else whose.user
         try:
             before = private_index_of(rule.private_index, reader.user, reader.home, owner)
         except ConfigError as error:
             log.warning("what was seen before is not looked for", user=reader.user, why=error.text)
-            return self.seen()
-        return SeenBefore(self.seen(), before)
+            return self.seen().of
+        return partial(self.seen().of, below=before)
 
     def _alias(self, rule: NamespaceRule, prefix: str) -> Branch | None:
         """Return the user's own account under another prefix, for clients that are set to it."""

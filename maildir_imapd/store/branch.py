@@ -39,9 +39,9 @@ class SpaceKind(enum.Enum):
 
 
 class PrivateSeen(Protocol):
-    """Keeps for one reader which messages of others' mailboxes he has seen (private.py)."""
+    """Gives one reader others' mailboxes with \\Seen as he has it (private.py)."""
 
-    def of(
+    def __call__(
         self,
         account: Account,
         path: bytes,
@@ -93,7 +93,7 @@ class Branch:
     def mailbox_at(self, path: bytes, patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None = None) -> Mailbox:
         """Open the mailbox whose folder is at *path* as the reader has it; as ``Account.mailbox_at``."""
         found = self.account.mailbox_at(path, patiently)
-        return found if self.private is None else self.private.of(self.account, path, found, patiently)
+        return found if self.private is None else self.private(self.account, path, found, patiently)
 
     @property
     def tag(self) -> bytes:

@@ -216,9 +216,10 @@ class SeenOfReader:
         path: bytes,
         mailbox: Mailbox,
         patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None,
-        before: bytes | None = None,
+        *,
+        below: bytes | None = None,
     ) -> Mailbox:
-        """As ``PrivateSeen.of``; *before*: where Dovecot's private index of the mailbox lies."""
+        """As ``PrivateSeen``; *below*: the directory in which Dovecot had its private indexes of the account."""
         which = b"%b\0%b\0%d" % (account.root, mailbox.word, mailbox.uidvalidity)
         here = os.path.join(self._root, hashlib.blake2b(which, digest_size=_KEY_OCTETS).hexdigest().encode())
         known = self._mailboxes.known(here)
@@ -228,27 +229,9 @@ class SeenOfReader:
                     os.makedirs(os.path.join(here, name), mode=0o700, exist_ok=True)
         # By the path of now: it may have been renamed.
         source = OneSource(lambda: account.mailbox_at(path), mailbox.uidvalidity, mailbox.word)
-        self._sources[here] = source, before
+        self._sources[here] = source, None if below is None else kept_below(account, below, path)
         found = self._mailboxes.at(here)
         assert isinstance(found, PrivateMailbox)
         if patiently is not None and not found.looked:
             return patiently(found.first_look)
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class SeenBefore:
-    """As SeenOfReader, for mail of which Dovecot has kept before what the reader has seen: below *directory*."""
-
-    seen: SeenOfReader
-    directory: bytes
-
-    def of(
-        self,
-        account: Account,
-        path: bytes,
-        mailbox: Mailbox,
-        patiently: Callable[[Callable[[], Mailbox]], Mailbox] | None,
-    ) -> Mailbox:
-        """As ``PrivateSeen.of``."""
-        return self.seen.of(account, path, mailbox, patiently, kept_below(account, self.directory, path))

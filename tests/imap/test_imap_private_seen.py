@@ -39,11 +39,11 @@ class PrivateMail(SharedMail):
             if owner == user or owner not in self.accounts:
                 return None
             return Branch(
-                self.accounts[owner], SpaceKind.OTHERS, prefix, "/", owner, own=False, inbox="prefix", private=seen
+                self.accounts[owner], SpaceKind.OTHERS, prefix, "/", owner, own=False, inbox="prefix", private=seen.of
             )
 
         public = Branch(
-            self.accounts["public"], SpaceKind.PUBLIC, "Public/", "/", own=False, usual=self.usual, private=seen
+            self.accounts["public"], SpaceKind.PUBLIC, "Public/", "/", own=False, usual=self.usual, private=seen.of
         )
         others = OtherUsers(
             "shared/", "/", spelled=str, read=lambda name: name, owners=lambda: self.shares[user], opens=opens
