@@ -171,6 +171,11 @@ def unmoved(box: CurrentFolder, turn: int | None = None) -> Snapshot | None:
     return found
 
 
+def _is_news(before: Snapshot, after: Snapshot) -> bool:
+    """Whether the later of two moments has something to tell those who listen."""
+    return after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity)
+
+
 def one_folder(box: CurrentFolder, other: CurrentFolder) -> bool:
     """Whether the two are one folder: of two that are open no inode is the same.  Raises StoreError."""
     with box._in_place(), box._folder.directories.in_use(), other._in_place(), other._folder.directories.in_use():
@@ -429,7 +434,7 @@ class CurrentFolder:
                 _tell_arrived(self._folder, min(after.uidnext - before.uidnext, len(after.uids)))
             if (quota := self._folder.keeping.quota) is not None:
                 quota.tell()
-            if after is not before and (after.modseq, after.uidvalidity) != (before.modseq, before.uidvalidity):
+            if _is_news(before, after):
                 self._listeners.wake()
 
     @contextmanager
@@ -568,11 +573,12 @@ class CurrentFolder:
 
         Raises LockTimeout when somebody holds the folder.
         """
-        rested = self._folder.index.resting
+        rested, before = self._folder.index.resting, self.snapshot
         self.sync(keep_new=self.keep_new, patience=0)
         self.showing.sweep()
         again = self.recheck()
-        if rested:
+        if rested and not _is_news(before, self.snapshot):
+            # Else those who have been woken need it open, and have it rest when they have told it.
             rest(self)
         return again
 
