@@ -85,6 +85,7 @@ class Hints:
                     self._wake.wait(BEAT_SECONDS)
                 folders, self._waiting = list(self._waiting), {}
             if folders:
+                # What comes while the server cannot be reached waits for the next try, as much of it as may.
                 with self._reaching("out", self._out):
                     self._client.publish(self._channel, " ".join([self._from, *map(str, folders)]))
 
@@ -93,7 +94,7 @@ class Hints:
             with self._reaching("in", self._in), self._subscribed() as heard:
                 while not self._in.ending:
                     self._in.beat()
-                    message = heard.get_message(timeout=1.0)
+                    message = heard.get_message(timeout=BEAT_SECONDS)
                     if message is not None:
                         self._take(message.get("data"))
 
@@ -123,8 +124,6 @@ class Hints:
                 self._lost[way] = True
                 log.warning("no hints for other hosts", way=way, why=error)
             end = time.monotonic() + PAUSE_SECONDS
-            with self._wake:
-                self._waiting.clear()
             while not thread.ending and time.monotonic() < end:
                 thread.beat()
                 time.sleep(0.2)

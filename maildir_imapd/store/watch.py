@@ -110,7 +110,7 @@ class Watcher:
         self._watches: dict[int, set[int]] = {}  # watch -> mailboxes; one folder may have two objects
         # Mailbox -> watches, the same the other way round, each with its path and mask.
         self._watches_of: dict[int, dict[int, tuple[bytes, int]]] = {}
-        self._marks: dict[int, set[int]] = {}  # mark -> mailboxes
+        self._marks: dict[int, set[int]] = {}  # mark -> mailboxes, and the other way round
         self._marks_of: dict[int, int] = {}
         self._again: dict[int, list[tuple[bytes, int]]] = {}  # watches that are to be set before the next look
         # Those that nobody listens to, the longest left first, and when that was (descriptors.used).
@@ -146,9 +146,7 @@ class Watcher:
             key = id(mailbox)
             self._boxes[key] = mailbox
             self._polled.add(key)
-            if mark is not None:
-                self._marks_of[key] = mark
-                self._marks.setdefault(mark, set()).add(key)
+            self._set_mark(key, mark)
             # What happened before the watches were there is nobody's event: look once.
             self._due[key] = 0.0
             if self._inotify is not None and self._watch(key, wanted) and deaf is None:
@@ -173,12 +171,23 @@ class Watcher:
             return False
         return True
 
+    def _set_mark(self, key: int, mark: int | None) -> None:
+        """Note by which number hints come, in place of the one that was; under the guard."""
+        before = self._marks_of.pop(key, None)
+        if before is not None:
+            same = self._marks[before]
+            same.discard(key)
+            if not same:
+                del self._marks[before]
+        if mark is not None:
+            self._marks_of[key] = mark
+            self._marks.setdefault(mark, set()).add(key)
+
     def hint(self, mark: int) -> None:
         """Have a look at once at what another host says has changed, if anybody listens to it."""
         with self._guard:
             keys = self._marks.get(mark, ())
-            for key in keys:
-                self._due[key] = 0.0
+            self._due.update(dict.fromkeys(keys, 0.0))
         if keys:
             self._bell.ring()
 
@@ -261,12 +270,7 @@ class Watcher:
         self._polled.discard(key)
         self._due.pop(key, None)
         self._held.pop(key, None)
-        mark = self._marks_of.pop(key, None)
-        if mark is not None:
-            same = self._marks[mark]
-            same.discard(key)
-            if not same:
-                del self._marks[mark]
+        self._set_mark(key, None)
         self._unwatch(key)
 
     def close(self, timeout: float | None = None) -> None:
