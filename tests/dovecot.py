@@ -264,6 +264,25 @@ _CHOSEN = re.compile(
 ).match
 
 
+class DovecotUser(Dovecot):
+    """Dovecot, logged in as one of several users of a spool, whose mail is ``base/USER/Maildir``.
+
+    *more*: lines of configuration, with ``{base}``; *options* as of Dovecot.
+    """
+
+    def __init__(self, base: Path, user: str, more: str, *, options: str = "") -> None:
+        self.user = user
+        super().__init__(base, separator="/")
+        self.location = f"maildir:{base}/%u/Maildir{options}"
+        self.config = base / f"{user}.conf"
+        self.config.write_text(self._common() + acl() + more.format(base=base))
+        self.environment |= {"USER": user, "CONFIG_FILE": str(self.config)}
+
+    def ask(self, *commands: str) -> list[str]:
+        """As ``talk``, without the greeting."""
+        return self.talk(*commands)[1:]
+
+
 def meaning(lines: list[str]) -> list[str]:
     """Untagged lines and the status of tagged ones with the codes that mean something, in no order.
 

@@ -153,12 +153,12 @@ class Sanitizer:
             self._patch(os, name, functools.partial(self._below, keys))
         self._patch(socket.socket, "__init__", self._socket)
         self._patch(socket.socket, "_real_close", self._socket_close)
-        self._patch(socket.socket, "detach", self._detach)
+        self._patch(socket.socket, "detach", self._becomes(""))
         self._patch(descriptors.Descriptor, "__init__", self._owned)
         for name in ("close", "__exit__"):
             self._patch(descriptors.Descriptor, name, self._by_owner)
         self._patch(descriptors.Resting, "rest", self._by_owner)
-        self._patch(descriptors.Resting, "_again", self._owned_again)
+        self._patch(descriptors.Resting, "_again", self._becomes("Descriptor"))
 
     def remove(self) -> None:
         """Put everything back."""
@@ -261,15 +261,20 @@ class Sanitizer:
 
         return call
 
-    def _detach(self, real: Any) -> Any:
-        def call(sock: socket.socket) -> int:
-            number: int = real(sock)
-            life = self._lives.get(number)
-            if life is not None:
-                life.owner = ""
-            return number
+    def _becomes(self, owner: str) -> Callable[[Any], Any]:
+        """What gives a number away, or takes it: from then on it is *owner*'s, "" for anybody's."""
 
-        return call
+        def patched(real: Any) -> Any:
+            def call(of: Any) -> int:
+                number: int = real(of)
+                life = self._lives.get(number)
+                if life is not None:
+                    life.owner = owner
+                return number
+
+            return call
+
+        return patched
 
     def _owned(self, real: Any) -> Any:
         def call(descriptor: descriptors.Descriptor, number: int, *args: Any, **kwargs: Any) -> None:
@@ -281,16 +286,6 @@ class Sanitizer:
             elif life.owner:
                 self.found(f"given to a Descriptor, and it is a {life.owner}'s", number, life)
             life.owner = "Descriptor"
-
-        return call
-
-    def _owned_again(self, real: Any) -> Any:
-        def call(descriptor: descriptors.Resting) -> int:
-            number: int = real(descriptor)
-            life = self._lives.get(number)
-            if life is not None:
-                life.owner = "Descriptor"
-            return number
 
         return call
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from client import Client
-from dovecot import Dovecot, acl, is_24
+from dovecot import DovecotUser, is_24
 from running import Running, open_to_all, start_server, stop_server
 
 pytestmark = [pytest.mark.interop, pytest.mark.skipif(is_24(), reason="the configuration is one of Dovecot 2.3's")]
@@ -40,21 +40,6 @@ plugin {{
 """
 
 
-class Theirs(Dovecot):
-    """Dovecot, logged in as one of several users of one spool."""
-
-    def __init__(self, base: Path, user: str) -> None:
-        self.user = user
-        super().__init__(base, acl() + CONFIG.format(base=base), separator="/")
-        self.location = f"maildir:{base}/%u/Maildir"
-        self.config = base / f"{user}.conf"
-        self.config.write_text(self._common() + acl() + CONFIG.format(base=base))
-        self.environment |= {"USER": user, "CONFIG_FILE": str(self.config)}
-
-    def ask(self, *commands: str) -> list[str]:
-        return self.talk(*commands)[1:]
-
-
 class Ours:
     """The same of a running server of ours."""
 
@@ -79,7 +64,7 @@ def listed(lines: list[str], kind: str = "LIST") -> dict[str, set[str]]:
 VIEWS = ('LIST "" "*"', 'LIST "" "%"', 'LIST "" "shared/%"', 'LIST "" "shared/%/%"', 'LIST "shared/u0/" "*"')
 
 
-def view(who: Theirs | Ours) -> dict[str, object]:
+def view(who: DovecotUser | Ours) -> dict[str, object]:
     """All that one user is shown."""
     found: dict[str, object] = {pattern: listed(who.ask(pattern)) for pattern in VIEWS}
     found["LSUB"] = sorted(listed(who.ask('LSUB "" "*"'), "LSUB"))
@@ -124,7 +109,7 @@ def serve(base: Path) -> Running:
 
 def test_before_and_after(base: Path) -> None:
     """Dovecot first, then ours on what it left, then Dovecot again on what ours did."""
-    theirs = {user: Theirs(base, user) for user in USERS}
+    theirs = {user: DovecotUser(base, user, CONFIG) for user in USERS}
     body = "Subject: x\r\n\r\nx"
     theirs["u0"].ask(
         "CREATE Work",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from client import Client
-from dovecot import Dovecot, acl, is_24
+from dovecot import DovecotUser, is_24
 from running import start_server, stop_server
 
 pytestmark = [pytest.mark.interop, pytest.mark.skipif(is_24(), reason="the configuration is one of Dovecot 2.3's")]
@@ -17,7 +17,7 @@ namespace shared {{
   type = shared
   prefix = shared/%%u/
   separator = /
-  location = maildir:{base}/%%u/Maildir:LAYOUT={layout}:INDEXPVT={base}/seen/%u/%%u
+  location = maildir:{base}/%%u/Maildir:LAYOUT=LAYOUT:INDEXPVT={base}/seen/%u/%%u
   list = children
   subscriptions = no
 }}
@@ -25,7 +25,7 @@ namespace public {{
   type = public
   prefix = Public/
   separator = /
-  location = maildir:{base}/public:LAYOUT={layout}:INDEXPVT={base}/seen/%u
+  location = maildir:{base}/public:LAYOUT=LAYOUT:INDEXPVT={base}/seen/%u
   list = children
   subscriptions = no
 }}
@@ -35,18 +35,6 @@ plugin {{
 """
 BODY = "Subject: x\r\n\r\nx"
 READER = ("shared/u0", "shared/u0/Work/2024", "Public/News")
-
-
-class Theirs(Dovecot):
-    """Dovecot, logged in as one of several users of one spool."""
-
-    def __init__(self, base: Path, user: str, layout: str) -> None:
-        self.user = user
-        super().__init__(base, separator="/")
-        self.location = f"maildir:{base}/%u/Maildir:LAYOUT={layout}"
-        self.config = base / f"{user}.conf"
-        self.config.write_text(self._common() + acl() + CONFIG.format(base=base, layout=layout))
-        self.environment |= {"USER": user, "CONFIG_FILE": str(self.config)}
 
 
 def appends(name: str, count: int) -> list[str]:
@@ -63,7 +51,8 @@ def test_it_is_read_on(tmp_path: Path, layout: str) -> None:
     for name in ("cur", "new", "tmp"):
         (news / name).mkdir(parents=True)
     (news / "dovecot-acl").write_text("anyone lrsi\n")
-    owner, reader = (Theirs(tmp_path, user, layout) for user in ("u0", "u1"))
+    more = CONFIG.replace("=LAYOUT", f"={layout}")
+    owner, reader = (DovecotUser(tmp_path, user, more, options=f":LAYOUT={layout}") for user in ("u0", "u1"))
     count = 8
     owner.talk(
         "CREATE Work/2024",
