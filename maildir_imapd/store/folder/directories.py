@@ -227,12 +227,8 @@ def open_all(
     """
     with ExitStack() as half_made:
         try:
-            number, owner = descriptors.open_below(path, _FLAGS, root=path if root is None else root, links=links)
-            again = _Again(path, path if root is None else root, links)
-            folder = Resting(number, "folder", again)
+            folder, status, born, owner = _open_folder(path, path if root is None else root, links=links)
             half_made.callback(folder.close)
-            again.status = status = os.fstat(folder.number)
-            again.born = scan.born(folder.number, b".")
             os.close(descriptors.open(b"cur", _FLAGS | os.O_PATH, dir_fd=folder.number, owner=owner))
             for name in (b"new", b"tmp"):
                 _make_directory(folder.number, name, status.st_mode, path)
@@ -260,37 +256,34 @@ def open_all(
             others=others,
             root=path if root is None else root,
             shared=filesystems.is_shared(folder.number, shared),
-            born=again.born if filesystems.deaf_at(folder.number) is None else None,
+            born=born if filesystems.deaf_at(folder.number) is None else None,
         )
         half_made.pop_all()
     return found
 
 
-@dataclass(slots=True)
-class _Again:
-    """Opens a folder that was closed for a while, and no other one that has its name, or its inode, by now.
-
-    Raises OSError: FileNotFoundError where it is not there.
-    """
-
-    path: bytes
-    root: bytes
-    links: bool
-    status: os.stat_result | None = None
-    born: int | None = None
-
-    def __call__(self) -> int:
-        was = self.status
-        assert was is not None
-        number, _ = descriptors.open_below(self.path, _FLAGS, root=self.root, links=self.links)
-        try:
-            if os.path.samestat(os.fstat(number), was) and scan.born(number, b".") == self.born:
-                return number
-        except BaseException:
-            os.close(number)
-            raise
+def _open_folder(path: bytes, root: bytes, *, links: bool) -> tuple[Resting, os.stat_result, int | None, int | None]:
+    """Open a folder's own directory; return it, its status, when it was made, and an owner as of ``open_below``."""
+    number, owner = descriptors.open_below(path, _FLAGS, root=root, links=links)
+    try:
+        status, born = os.fstat(number), scan.born(number, b".")
+    except BaseException:
         os.close(number)
-        raise FileNotFoundError(errno.ENOENT, "it is another folder", self.path)
+        raise
+
+    def again() -> int:
+        """No other one that has its name, or its inode, by now; raises OSError."""
+        found, _ = descriptors.open_below(path, _FLAGS, root=root, links=links)
+        try:
+            if os.path.samestat(os.fstat(found), status) and scan.born(found, b".") == born:
+                return found
+        except BaseException:
+            os.close(found)
+            raise
+        os.close(found)
+        raise FileNotFoundError(errno.ENOENT, "it is another folder", path)
+
+    return Resting(number, "folder", again), status, born, owner
 
 
 def _open_control(path: bytes, needed: bool) -> Descriptor | None:
