@@ -380,8 +380,10 @@ class CurrentFolder:
                 return False
             if state.inode:
                 journal = self._stat(self._journal)
-                if (journal.st_ino, journal.st_size) != (state.inode, state.position) or folder.index.resting:
+                if (journal.st_ino, journal.st_size) != (state.inode, state.position):
                     return False
+                if folder.index.resting and not self._shared:
+                    return False  # the inode may be another one's; on a shared spool it may at any time, open or not
                 moved = (by_events or self._shared) and journal.st_dev != self.identity[0]
                 if moved and (by_events or _remounted(self)):
                     return False

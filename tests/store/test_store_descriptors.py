@@ -472,3 +472,37 @@ def test_a_cache_that_is_another_one_when_it_wakes(spool: Spool, how: str, caplo
     box.cache.put_many(b"x", [(1, b"a")])
     assert box.cache.get_many([1], b"x") == [b"a"]
     assert "cache not" not in caplog.text
+
+
+def test_on_a_shared_spool_the_journal_rests(spool: Spool) -> None:
+    """The folder stays open; what another host has written, and rotated, meanwhile is seen all the same."""
+    spool.simple("INBOX", 2)
+    one, other = (Mailbox(os.fsencode(spool.root), fsync="never", shared_spool="yes") for _ in range(2))
+    before = descriptors_to_begin_with()
+    rest(one)
+    assert descriptor_count() == before - 1
+    assert one.sync() is one.snapshot
+    assert descriptor_count() == before - 1, "nothing has happened, so nothing is opened"
+    other.set_flags([1], add=Flags(2))
+    assert one.sync().flags[0] & 2
+    rest(one)
+    other.set_flags([1], remove=Flags(2))
+    with other._folder.exclusive():
+        other._folder.index.rotate()
+    other.set_flags([2], add=Flags(4))
+    assert [flags & 6 for flags in one.sync().flags] == [0, 4]
+    rest(one)
+    assert one.set_flags([1], add=Flags(4)).changed == [1]
+    assert other.sync().flags[0] & 4
+    for box in (one, other):
+        box.close()
+
+
+def test_beside_an_index_elsewhere_the_journal_rests(spool: Spool, tmp_path: Path) -> None:
+    spool.simple("INBOX", 1)
+    box = Mailbox(os.fsencode(spool.root), fsync="never", index=os.fsencode(tmp_path / "index"))
+    before = descriptors_to_begin_with()
+    rest(box)
+    assert descriptor_count() == before - 1
+    assert box.set_flags([1], add=Flags(4)).changed == [1]
+    box.close()

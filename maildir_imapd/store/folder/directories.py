@@ -56,7 +56,7 @@ class Directories:
 
     @property
     def may_rest(self) -> bool:
-        """Whether the folder can be closed for a while: it is this host's alone, and known again."""
+        """Whether the folder itself can be closed for a while: it is this host's alone, and known again."""
         return not self.shared and not self.others and self.born is not None
 
     def same(self, path: bytes, status: os.stat_result) -> bool:

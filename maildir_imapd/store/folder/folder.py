@@ -514,7 +514,7 @@ def let_rest(folder: Folder) -> None:
 
     What is claimed for those who show the folder stays.
     """
-    if not folder.directories.may_rest or folder.standing.lost:
+    if folder.standing.lost:
         return
     try:
         folder.lock.acquire_threads(0)
@@ -522,7 +522,7 @@ def let_rest(folder: Folder) -> None:
         return
     try:
         close_journal(folder.index)
-        if folder.index.resting:
+        if folder.index.resting and folder.directories.may_rest:
             folder.directories.folder.rest()
     finally:
         folder.lock.release_threads()

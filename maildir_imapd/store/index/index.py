@@ -555,7 +555,7 @@ def _open_again(index: Index) -> None:
 def close_journal(index: Index) -> None:
     """Close the journal until somebody catches up, where all that is known is on the disk; under the threads' lock."""
     file = index._journal
-    if file is None or not index.loaded or not index.writable or index._ahead() or index._shared:
+    if file is None or not index.loaded or not index.writable or index._ahead():
         return
     index.resting, index._journal = True, None
     file.close()
