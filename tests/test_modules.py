@@ -161,6 +161,7 @@ ELSEWHERE = {
     "server/spools": "test_cli_migrate test_cli",
     "server/stacks": "test_server_processes",
     "server/tunnel": "test_cli test_server_confine",
+    "store/unmoved": "test_store_still",
     "store/current": "test_store_mailbox test_store_watch test_store_races",
     "store/disk/durable": "test_crash_store test_crash_faults test_store_resolve",
     "store/disk/filesystems": "test_store_watch",

@@ -29,63 +29,15 @@ from maildir_imapd.store.index.ring import Ring
 from maildir_imapd.store.index.snapshot import Delta, Snapshot
 from maildir_imapd.store.maildir import filename
 from maildir_imapd.store.threads.listeners import Listener, Listeners
+from maildir_imapd.store.unmoved import Unmoved
 
 if TYPE_CHECKING:
     from maildir_imapd.store.disk.unused import Shelf
     from maildir_imapd.store.index.cache import Cache
     from maildir_imapd.store.index.state import IndexState
-    from maildir_imapd.store.threads.still import Mark, Still
     from maildir_imapd.store.watch import Watcher
 
 log = Log(__name__)
-
-# A folder that has been looked at so often is watched for changes; and where that is not to be had it is tried again
-# after so many looks.
-_LOOKS: Final = 3
-_LOOKS_AGAIN: Final = 1000
-
-
-class _Unmoved:
-    """Whether a folder is known to be as a state of the index says, without a look; safe from any thread.
-
-    That is cur/ and new/, and that nothing was made beside them, or moved.
-    """
-
-    def __init__(self, path: bytes, still: Still | None) -> None:
-        self._wanted = (path, inotify.FOLDER), (path + b"/cur", inotify.NEW), (path + b"/new", inotify.NEW)
-        self._still = still  # None where stamps alone are asked
-        self._mark: Mark | None = None
-        self._looks = 0
-        # That they are as this state says, for as long as the mark is of that turn, and until then (monotonic).
-        self.proved: tuple[IndexState, int, float] | None = None
-
-    def holds(self, state: IndexState, turn: int | None = None) -> bool:
-        """Say so; *turn*: and whether it is since then."""
-        proved, mark = self.proved, self._mark
-        if proved is None or proved[0] is not state or mark is None or self._still is None:
-            return False
-        if turn is not None and proved[1] != turn:
-            return False
-        return time.monotonic() < proved[2] and self._still.holds(mark, proved[1])
-
-    def begin(self, state: IndexState) -> int | None:
-        """Before a look: the turn of the mark that says whether it is good afterwards; None where nothing says so.
-
-        What says that the folder is still in its place is its journal.
-        """
-        if self._still is None or not state.inode:
-            return None
-        mark = self._mark
-        if mark is None or mark.lost:
-            self._looks += 1
-            if self._looks < _LOOKS:
-                return None
-            mark = self._mark = self._still.mark(self._wanted)
-            self._looks = 0 if mark is not None else -_LOOKS_AGAIN
-            if mark is None:
-                return None
-        return self._still.renew(mark)
-
 
 # What a mailbox takes in memory without a message in it; and a file that is named unusually.
 _OCTETS: Final = 16 * 1024
@@ -224,7 +176,7 @@ class CurrentFolder:
         self.shelf: Callable[[], Shelf[bytes, CurrentFolder] | None] = _nowhere
         self._priced: tuple[IndexState, float, Cost] | None = None
         shared = self._shared = folder.directories.shared
-        self._unmoved = _Unmoved(path, None if watcher is None or shared else watcher.still)
+        self._unmoved = Unmoved(path, None if watcher is None or shared else watcher.still)
         self._stat: Callable[[bytes], os.stat_result | fresh.Look] = fresh.stat if shared else os.stat
         # Answers to STATUS and SELECT with the moment that they are of: imap keeps them here (mailboxes/status.py,
         # selected/select.py), and none outlives its moment, whose columns may be large.
